@@ -1,0 +1,22 @@
+/** The caller's input is wrong: a shape, a row, a field, an option. The message says which, and the remedy. */
+export class InputError extends Error {
+  override readonly name: string = 'InputError';
+}
+
+/** A file is malformed or does not fit what was asked of it. The message begins with the file's path. */
+export class FileError extends Error {
+  override readonly name: string = 'FileError';
+
+  constructor(
+    readonly path: string,
+    reason: string,
+    options?: ErrorOptions,
+  ) {
+    super(`${path}: ${reason}`, options);
+  }
+}
+
+/** Something that set-up provides is missing or does not load. The message names the command that mends it. */
+export class SetupError extends Error {
+  override readonly name: string = 'SetupError';
+}

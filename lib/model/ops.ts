@@ -1,0 +1,212 @@
+/**
+ * Raw TensorFlow operations with visible ownership.
+ *
+ * A `Handle` is a tensor that we own and must release: by `using`, by `release`, or by leaving the `scope` it was made
+ * in. Raw operations skip tfjs's tape, which keeps every intermediate, and reach kernels that tfjs does not.
+ * Every operation returns new handles and leaves its arguments alone. All are float32 unless said otherwise.
+ */
+import { binding, tensorId, tf, toTfjs, type OpAttribute, type TensorMetadata } from '../tf';
+
+const { TF_FLOAT, TF_INT32 } = binding;
+
+/** Handles made in the scopes now open, innermost last. */
+const scopes: Set<Handle>[] = [];
+
+/** A tensor in TensorFlow: its number, shape and dtype. */
+export class Handle implements Disposable {
+  readonly id: number;
+  readonly shape: readonly number[];
+  readonly dtype: number;
+  #live = true;
+
+  constructor({ id, shape, dtype }: TensorMetadata) {
+    this.id = id;
+    this.shape = shape;
+    this.dtype = dtype;
+    scopes.at(-1)?.add(this);
+  }
+
+  /** Frees the tensor; a second call does nothing. */
+  [Symbol.dispose](): void {
+    if (!this.#live) return;
+    this.#live = false;
+    binding.deleteTensor(this.id);
+    for (const scope of scopes) scope.delete(this);
+  }
+
+  /** Copies the values out, in row-major order. */
+  values(): Float32Array | Int32Array {
+    return binding.tensorDataSync(this.id);
+  }
+
+  /** Gives the tensor away to tfjs, which owns it from now on. */
+  toTensor(): tf.Tensor {
+    this.#live = false;
+    for (const scope of scopes) scope.delete(this);
+    return toTfjs({ id: this.id, shape: [...this.shape], dtype: this.dtype });
+  }
+}
+
+/** Handles in any arrangement of arrays and objects. */
+export type Handles = Handle | readonly Handles[] | { readonly [name: string]: Handles };
+
+/** Frees every handle found in the arguments. */
+export function release(...handles: readonly (Handles | undefined)[]): void {
+  for (const item of handles) {
+    if (item === undefined) continue;
+    if (item instanceof Handle) item[Symbol.dispose]();
+    else release(...Object.values(item as Record<string, Handles>));
+  }
+}
+
+function contained(item: unknown, found = new Set<Handle>()): Set<Handle> {
+  if (item instanceof Handle) found.add(item);
+  else if (typeof item === 'object' && item !== null && !ArrayBuffer.isView(item)) {
+    for (const part of Object.values(item)) contained(part, found);
+  }
+  return found;
+}
+
+/** Runs `body` and frees every handle made in it, also when it throws, but for those in what it returns. */
+export function scope<Result>(body: () => Result): Result {
+  const made = new Set<Handle>();
+  scopes.push(made);
+  let kept = new Set<Handle>();
+  try {
+    const result = body();
+    kept = contained(result);
+    return result;
+  } finally {
+    scopes.pop();
+    for (const handle of [...made]) {
+      if (kept.has(handle)) scopes.at(-1)?.add(handle);
+      else handle[Symbol.dispose]();
+    }
+  }
+}
+
+function execute(name: string, attributes: readonly OpAttribute[], inputs: readonly Handle[], outputs: number): Handle[] {
+  const ids = inputs.map((input) => input.id);
+  return binding.executeOp(name, attributes, ids, outputs).map((metadata) => new Handle(metadata));
+}
+
+function op(name: string, attributes: readonly OpAttribute[], ...inputs: readonly Handle[]): Handle {
+  return execute(name, attributes, inputs, 1)[0]!;
+}
+
+const type = (name: string, value = TF_FLOAT): OpAttribute => ({ name, type: binding.TF_ATTR_TYPE, value });
+const bool = (name: string, value: boolean): OpAttribute => ({ name, type: binding.TF_ATTR_BOOL, value });
+const int = (name: string, value: number): OpAttribute => ({ name, type: binding.TF_ATTR_INT, value });
+const string = (name: string, value: string): OpAttribute => ({ name, type: binding.TF_ATTR_STRING, value });
+const shapeOf = (name: string, value: readonly number[]): OpAttribute => ({ name, type: binding.TF_ATTR_SHAPE, value });
+
+// --- making tensors ---
+
+/** `values` must not be changed afterwards: TensorFlow may go on using its memory. */
+export function floats(values: Float32Array, shape: readonly number[]): Handle {
+  return new Handle({ id: binding.createTensor(shape, TF_FLOAT, values), shape: [...shape], dtype: TF_FLOAT });
+}
+
+/** int32; `values` must not be changed afterwards. */
+export function ints(values: Int32Array, shape: readonly number[]): Handle {
+  return new Handle({ id: binding.createTensor(shape, TF_INT32, values), shape: [...shape], dtype: TF_INT32 });
+}
+
+/** A handle of its own on the tensor that tfjs owns (no copy). */
+export function fromTensor(tensor: tf.Tensor): Handle {
+  const dtype = tensor.dtype === 'int32' ? TF_INT32 : TF_FLOAT;
+  const [metadata] = binding.executeOp('Identity', [type('T', dtype)], [tensorId(tensor)], 1);
+  return new Handle(metadata!);
+}
+
+/** Constants (axes, shapes, scalars) are made once a process and kept; they belong to no scope. */
+const constants = new Map<string, Handle>();
+
+function constant(key: string, make: () => Handle): Handle {
+  let handle = constants.get(key);
+  if (handle === undefined) {
+    const open = scopes.splice(0);
+    handle = make();
+    scopes.push(...open);
+    constants.set(key, handle);
+  }
+  return handle;
+}
+
+export const scalar = (value: number): Handle => constant(`f${value}`, () => floats(Float32Array.of(value), []));
+const axis = (value: number): Handle => constant(`i${value}`, () => ints(Int32Array.of(value), []));
+const vector = (values: readonly number[]): Handle =>
+  constant(`v${values.join()}`, () => ints(Int32Array.from(values), [values.length]));
+
+// --- elementwise, with broadcasting ---
+
+const T = [type('T')];
+const elementwise2 = (name: string) => (x: Handle, y: Handle) => op(name, T, x, y);
+const elementwise1 = (name: string) => (x: Handle) => op(name, T, x);
+
+export const add = elementwise2('AddV2');
+export const sub = elementwise2('Sub');
+export const mul = elementwise2('Mul');
+export const squaredDifference = elementwise2('SquaredDifference');
+export const square = elementwise1('Square');
+export const sigmoid = elementwise1('Sigmoid');
+export const rsqrt = elementwise1('Rsqrt');
+/** Over the last axis. */
+export const softmax = elementwise1('Softmax');
+
+// --- reductions ---
+
+const reduction = (keepDims: boolean) => [bool('keep_dims', keepDims), type('T'), type('Tidx', TF_INT32)];
+const REDUCE_KEEP = reduction(true);
+
+/** Over the last axis, which stays with length 1. */
+export const meanLast = (x: Handle): Handle => op('Mean', REDUCE_KEEP, x, axis(-1));
+
+// --- shape ---
+
+export const reshape = (x: Handle, shape: readonly number[]): Handle =>
+  op('Reshape', [type('T'), type('Tshape', TF_INT32)], x, vector(shape));
+
+export const transpose = (x: Handle, permutation: readonly number[]): Handle =>
+  op('Transpose', [type('T'), type('Tperm', TF_INT32)], x, vector(permutation));
+
+/** Equal parts along the first axis. */
+export const split = (x: Handle, parts: number): Handle[] =>
+  execute('Split', [int('num_split', parts), type('T')], [axis(0), x], parts);
+
+/** Rows of `x` [R, …] by int32 `rows` [N]. */
+export const gather = (x: Handle, rows: Handle): Handle =>
+  op('GatherV2', [int('batch_dims', 0), type('Tparams'), type('Tindices', TF_INT32), type('Taxis', TF_INT32)], x, rows, axis(0));
+
+// --- products ---
+
+/**
+ * Matrix product of two matrices. This is the MatMul kernel: tf.matMul runs BatchMatMulV2, which takes less than half
+ * of its speed on the shapes of GPT-2.
+ */
+export const matmul = (x: Handle, y: Handle, { transposeY = false } = {}): Handle =>
+  op('MatMul', [bool('transpose_a', false), bool('transpose_b', transposeY), type('T')], x, y);
+
+/** Matrix products over the last two axes. */
+export const batchMatmul = (x: Handle, y: Handle, { transposeY = false } = {}): Handle =>
+  op('BatchMatMulV2', [type('T'), bool('adj_x', false), bool('adj_y', transposeY)], x, y);
+
+/** Adds a vector [C] to every row of `x` [N, C]. */
+export const biasAdd = (x: Handle, bias: Handle): Handle => op('BiasAdd', [type('T'), string('data_format', 'NHWC')], x, bias);
+
+// --- variables ---
+
+let variables = 0;
+
+/** A variable that TensorFlow's optimizers update in place; takes over `value`. */
+export function variable(value: Handle): Handle {
+  variables += 1;
+  const name = `alignbook/${variables}`;
+  const made = op('VarHandleOp', [string('container', ''), string('shared_name', name), type('dtype'), shapeOf('shape', value.shape)]);
+  execute('AssignVariableOp', [type('dtype')], [made, value], 0);
+  release(value);
+  return made;
+}
+
+/** The variable's value now (no copy while nobody writes to the variable). */
+export const readVariable = (x: Handle): Handle => op('ReadVariableOp', [type('dtype')], x);
