@@ -1,0 +1,80 @@
+/** GPT-2's weights: a checkpoint's tensors, held as TensorFlow variables under GPT-2's own names. */
+import { FileError } from '../errors';
+import type { GPT2Config } from './config';
+import type { Read } from './layers';
+import { floats, readVariable, release, variable, type Handle } from './ops';
+import { SafetensorsFile } from './safetensors';
+
+/** The name and shape of every weight, in the order of the forward pass. Matrices are [in, out]. */
+export function weightShapes({ nLayer, nEmbd: C, blockSize, vocabSize }: GPT2Config): Map<string, readonly number[]> {
+  const norm = (name: string) => [[`${name}.weight`, [C]], [`${name}.bias`, [C]]] as const;
+  const linear = (name: string, from: number, to: number) => [[`${name}.weight`, [from, to]], [`${name}.bias`, [to]]] as const;
+  const blocks = Array.from({ length: nLayer }, (_, layer) => `h.${layer}`).flatMap((h) => [
+    ...norm(`${h}.ln_1`),
+    ...linear(`${h}.attn.c_attn`, C, 3 * C),
+    ...linear(`${h}.attn.c_proj`, C, C),
+    ...norm(`${h}.ln_2`),
+    ...linear(`${h}.mlp.c_fc`, C, 4 * C),
+    ...linear(`${h}.mlp.c_proj`, 4 * C, C),
+  ]);
+  return new Map<string, readonly number[]>([
+    ['wte.weight', [vocabSize, C]],
+    ['wpe.weight', [blockSize, C]],
+    ...blocks,
+    ...norm('ln_f'),
+  ]);
+}
+
+/** Buffers of the causal mask, kept in old checkpoints, and the head, which is tied to wte. */
+const IGNORED = /^(h\.\d+\.attn\.(masked_)?bias|lm_head\.weight)$/;
+
+export class Weights {
+  readonly #variables: ReadonlyMap<string, Handle>;
+
+  private constructor(variables: ReadonlyMap<string, Handle>) {
+    this.#variables = variables;
+  }
+
+  /**
+   * Reads a model.safetensors: F32, F16 or BF16, keys with or without the prefix `transformer.`.
+   *
+   * @throws FileError if the file is malformed, or a tensor is missing, unknown, or of another shape than the config's.
+   */
+  static load(path: string, config: GPT2Config): Weights {
+    using file = new SafetensorsFile(path);
+    const stored = new Map([...file.tensors.keys()].map((key) => [key.replace(/^transformer\./, ''), key] as const));
+    const shapes = weightShapes(config);
+    for (const [name, key] of stored) {
+      if (!shapes.has(name) && !IGNORED.test(name)) throw new FileError(path, `has a tensor "${key}" that is not GPT-2's`);
+    }
+    for (const [name, shape] of shapes) {
+      const entry = file.tensors.get(stored.get(name) ?? '');
+      if (entry === undefined) throw new FileError(path, `lacks the tensor "${name}" of the model in its config.json`);
+      if (entry.shape.join() !== shape.join()) {
+        throw new FileError(path, `tensor "${name}" is [${entry.shape.join(', ')}]; its config.json asks for [${shape.join(', ')}]`);
+      }
+    }
+    const variables = new Map<string, Handle>();
+    try {
+      for (const [name, shape] of shapes) variables.set(name, variable(floats(file.float32(stored.get(name)!), shape)));
+    } catch (error) {
+      release(...variables.values());
+      throw error;
+    }
+    return new Weights(variables);
+  }
+
+  /** Reads weights by name, each once; what it returns belongs to the open `scope`. */
+  reader(): Read {
+    const handles = new Map<string, Handle>();
+    return (name) => {
+      const handle = handles.get(name) ?? readVariable(this.#variables.get(name)!);
+      handles.set(name, handle);
+      return handle;
+    };
+  }
+
+  dispose(): void {
+    release(...this.#variables.values());
+  }
+}

@@ -1,0 +1,121 @@
+/** Token ids of prompts and responses -> padded tensors. */
+import { InputError } from '../errors';
+import { tf } from '../tf';
+
+/** A prompt and its two responses as token ids; the responses carry their end-of-sequence token. */
+export interface PairIds {
+  promptIds: readonly number[];
+  chosenIds: readonly number[];
+  rejectedIds: readonly number[];
+}
+
+/** Rows of ids, padded on the right. All three [B, T] int32. */
+export interface PaddedRows {
+  inputIds: tf.Tensor2D;
+  /** 1 on every token of prompt and response, 0 on padding. */
+  attentionMask: tf.Tensor2D;
+  /** 1 on the tokens of the response, its end-of-sequence token included. */
+  responseMask: tf.Tensor2D;
+}
+
+/**
+ * Encodes prompt and responses apart, so that no token spans their boundary, and ends each response with one
+ * end-of-sequence token: a model that never sees it scored never learns to stop.
+ *
+ * @throws InputError if one of the texts is empty.
+ */
+export function encodePair(
+  tokenizer: { encode(text: string): number[]; readonly eosId: number },
+  { prompt, chosen, rejected }: { prompt: string; chosen: string; rejected: string },
+): { promptIds: number[]; chosenIds: number[]; rejectedIds: number[] } {
+  for (const [name, text] of Object.entries({ prompt, chosen, rejected })) {
+    if (text === '') throw new InputError(`${name} is empty`);
+  }
+  return {
+    promptIds: tokenizer.encode(prompt),
+    chosenIds: appendEos(tokenizer.encode(chosen), tokenizer.eosId),
+    rejectedIds: appendEos(tokenizer.encode(rejected), tokenizer.eosId),
+  };
+}
+
+/** The ids with `eosId` at their end; ids that already end with it stay as they are. */
+export function appendEos(ids: readonly number[], eosId: number): number[] {
+  return ids.at(-1) === eosId ? [...ids] : [...ids, eosId];
+}
+
+/**
+ * Where the response begins in ids that were encoded from prompt and response in one piece: right after the prompt's,
+ * if the tokenizer did not merge across the boundary.
+ *
+ * @throws InputError if the ids do not begin with the prompt's, or end with them.
+ */
+export function responseStart(promptIds: readonly number[], ids: readonly number[]): number {
+  const differs = promptIds.findIndex((id, position) => id !== ids[position]);
+  if (differs >= 0) {
+    throw new InputError(
+      `the ids do not begin with the prompt's: position ${differs} is ${ids[differs]}, the prompt has ${promptIds[differs]}; ` +
+        'encode prompt and response apart (encodePair)',
+    );
+  }
+  if (ids.length === promptIds.length) throw new InputError('the ids end with the prompt; there is no response');
+  return promptIds.length;
+}
+
+/**
+ * Rows -> one batch each of chosen and rejected, prompt and response joined and padded on the right to one length.
+ * Masks follow from lengths, never from comparing ids with `padId`: GPT-2 has no padding token of its own, and the
+ * end-of-sequence token that commonly stands in for it is also a real one.
+ *
+ * @param options.padId the id to pad with; nothing looks at it.
+ * @param options.maxLength the most tokens of prompt and response together, such as the model's `blockSize`.
+ * @throws InputError, naming the row, if a prompt or response is empty, an id is not a whole number from 0 up, the row is
+ *   too long, or chosen and rejected are the same, for which the loss has no gradient.
+ */
+export function preferenceBatch(
+  rows: readonly PairIds[],
+  { padId, maxLength = Infinity }: { padId: number; maxLength?: number },
+): { chosen: PaddedRows; rejected: PaddedRows } {
+  if (rows.length === 0) throw new InputError('a batch needs at least one row');
+  rows.forEach((row, index) => check(row, index, maxLength));
+  const T = Math.max(...rows.map(length));
+  return {
+    chosen: pad(rows.map(({ promptIds, chosenIds }) => [promptIds, chosenIds]), T, padId),
+    rejected: pad(rows.map(({ promptIds, rejectedIds }) => [promptIds, rejectedIds]), T, padId),
+  };
+}
+
+function length({ promptIds, chosenIds, rejectedIds }: PairIds): number {
+  return promptIds.length + Math.max(chosenIds.length, rejectedIds.length);
+}
+
+function check(row: PairIds, index: number, maxLength: number): void {
+  const { promptIds, chosenIds, rejectedIds } = row;
+  for (const [name, ids] of Object.entries({ promptIds, chosenIds, rejectedIds })) {
+    if (ids.length === 0) throw new InputError(`row ${index}: ${name} is empty`);
+    const wrong = ids.find((id) => !Number.isInteger(id) || id < 0);
+    if (wrong !== undefined) throw new InputError(`row ${index}: ${name} holds ${wrong}, which is no token id`);
+  }
+  if (length(row) > maxLength) {
+    throw new InputError(`row ${index}: ${length(row)} tokens, the limit is ${maxLength}; shorten its texts or leave it out`);
+  }
+  if (chosenIds.length === rejectedIds.length && chosenIds.every((id, position) => id === rejectedIds[position])) {
+    throw new InputError(`row ${index}: chosen and rejected are the same, so the pair teaches nothing; leave it out`);
+  }
+}
+
+function pad(rows: (readonly [prompt: readonly number[], response: readonly number[]])[], T: number, padId: number): PaddedRows {
+  const matrix = (prompt: (id: number) => number, response: (id: number) => number, padding: number) =>
+    tf.tensor2d(
+      rows.map(([promptIds, responseIds]) => {
+        const values = [...promptIds.map(prompt), ...responseIds.map(response)];
+        return [...values, ...Array<number>(T - values.length).fill(padding)];
+      }),
+      [rows.length, T],
+      'int32',
+    );
+  return {
+    inputIds: matrix((id) => id, (id) => id, padId),
+    attentionMask: matrix(() => 1, () => 1, 0),
+    responseMask: matrix(() => 0, () => 1, 0),
+  };
+}

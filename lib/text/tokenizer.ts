@@ -1,0 +1,78 @@
+/** Text -> token ids and back: GPT-2's byte-level BPE, from a model folder's tokenizer.json. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+import { FileError } from '../errors';
+import { modelFolder } from '../hub';
+
+/** The part of @xenova/transformers' tokenizer that is used here. */
+interface PreTrainedTokenizer {
+  encode(text: string): number[];
+  decode(ids: number[], options: { skip_special_tokens: boolean; clean_up_tokenization_spaces: boolean }): string;
+  readonly model: { readonly tokens_to_ids: ReadonlyMap<string, number> };
+}
+
+export class Tokenizer {
+  readonly #tokenizer: PreTrainedTokenizer;
+
+  private constructor(
+    tokenizer: PreTrainedTokenizer,
+    /** Ends a text: `<|endoftext|>` for GPT-2. */
+    readonly eosToken: string,
+    readonly eosTokenId: number,
+    /** Null for GPT-2, which was trained without padding. */
+    readonly padToken: string | null,
+    readonly padTokenId: number | null,
+    readonly vocabSize: number,
+  ) {
+    this.#tokenizer = tokenizer;
+  }
+
+  /**
+   * @param model a model's name or folder, as for `GPT2.fromPretrained`.
+   * @throws InputError if there is no such model, FileError if its tokenizer cannot be read.
+   */
+  static async fromPretrained(model: string): Promise<Tokenizer> {
+    const folder = modelFolder(model);
+    const file = join(folder, 'tokenizer.json');
+    const json = readJson(file);
+    const config = readJson(join(folder, 'tokenizer_config.json'));
+    const { GPT2Tokenizer } = await import('@xenova/transformers');
+    const tokenizer = new GPT2Tokenizer(json, config) as unknown as PreTrainedTokenizer;
+
+    const ids = tokenizer.model.tokens_to_ids;
+    const special = (field: string): string | null => {
+      const value = config[field];
+      const token = typeof value === 'object' && value !== null ? (value as { content?: unknown }).content : value;
+      return typeof token === 'string' ? token : null;
+    };
+    const id = (token: string): number => {
+      const found = ids.get(token);
+      if (found === undefined) throw new FileError(file, `its vocabulary lacks the special token "${token}"`);
+      return found;
+    };
+    const eos = special('eos_token');
+    if (eos === null) throw new FileError(join(folder, 'tokenizer_config.json'), 'names no "eos_token"');
+    const pad = special('pad_token');
+    return new Tokenizer(tokenizer, eos, id(eos), pad, pad === null ? null : id(pad), ids.size);
+  }
+
+  /** The ids of a text; a special token written in it becomes its id. Nothing is added at either end. */
+  encode(text: string): number[] {
+    return this.#tokenizer.encode(text);
+  }
+
+  /** The text of ids, special tokens included, spaces untouched: `decode(encode(text))` is `text`. */
+  decode(ids: ArrayLike<number>): string {
+    const options = { skip_special_tokens: false, clean_up_tokenization_spaces: false };
+    return ids.length === 0 ? '' : this.#tokenizer.decode(Array.from(ids), options);
+  }
+}
+
+function readJson(path: string): Record<string, unknown> {
+  try {
+    return JSON.parse(readFileSync(path, 'utf8')) as Record<string, unknown>;
+  } catch (cause) {
+    throw new FileError(path, `cannot be read as JSON (${(cause as Error).message})`, { cause });
+  }
+}
