@@ -2,9 +2,21 @@
 export { FileError, InputError, SetupError } from './errors';
 export { device, liveTensors, tf, type Device } from './tf';
 export { Random, type RandomState } from './random';
+
 export { Tokenizer } from './text/tokenizer';
+export { alpacaPrompt } from './text/templates';
+export { appendEos, encodePair, preferenceBatch, responseStart, type PaddedRows, type PairIds } from './text/batch';
+
 export { configJson, readConfig, type GPT2Config } from './model/config';
 export { SafetensorsFile, writeSafetensors, type NamedTensor, type TensorEntry } from './model/safetensors';
 export { weightShapes } from './model/weights';
 export { GPT2, type ForwardOptions } from './model/gpt2';
+
+export { stopGradient } from './losses/stopGradient';
+export { logps, meanLogps, perTokenLogps } from './losses/logps';
+export { dpoLoss, type DpoLoss, type DpoOptions, type PairLogps } from './losses/preference';
+export { gae, klK1, klK2, klK3, maskedMean, maskedVariance, tokenRewards, whiten, type Advantages } from './losses/advantages';
+export { entropy, ppoLoss, valueLoss, type PpoLoss } from './losses/ppo';
+export { rewardLoss } from './losses/reward';
+
 export { show, type Figure } from './notebook/show';

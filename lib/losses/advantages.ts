@@ -8,10 +8,11 @@
 import { InputError } from '../errors';
 import { tf } from '../tf';
 import { masked, requireResponse, requireSameShape } from './mask';
+import { stopGradient } from './stopGradient';
 
 /**
  * The reward of each token: -klCoef * (logp - refLogp), and the score added at the row's last response token
- * (https://arxiv.org/abs/1909.08593, Eq. 2).
+ * (https://arxiv.org/abs/1909.08593, Eq. 2). Rewards are constants: no gradient flows through them.
  *
  * @param logps, refLogps [B, T'] float32, per token, of the policy that sampled and of the reference, in nats.
  * @param scores [B] float32, the reward model's.
@@ -19,7 +20,12 @@ import { masked, requireResponse, requireSameShape } from './mask';
  * @throws InputError if the shapes do not fit or a row has no response token.
  */
 export function tokenRewards(
-  { logps, refLogps, responseMask, scores }: { logps: tf.Tensor2D; refLogps: tf.Tensor2D; responseMask: tf.Tensor2D; scores: tf.Tensor1D },
+  {
+    logps,
+    refLogps,
+    responseMask,
+    scores,
+  }: Record<'logps' | 'refLogps' | 'responseMask', tf.Tensor2D> & { scores: tf.Tensor1D },
   { klCoef = 0.05 }: { klCoef?: number } = {},
 ): tf.Tensor2D {
   requireSameShape(2, { logps, refLogps, responseMask });
@@ -30,7 +36,7 @@ export function tokenRewards(
     const penalties = masked(tf.mul<tf.Tensor2D>(-klCoef, klK1(logps, refLogps)), responseMask);
     const left = tf.cumsum(responseMask.cast('int32'), 1, false, true); // response tokens from here to the row's end
     const isLast = tf.mul(tf.equal(left, 1).cast('int32'), responseMask);
-    return tf.add(penalties, tf.mul(isLast, scores.expandDims(1)));
+    return stopGradient(tf.add(penalties, tf.mul(isLast, scores.expandDims(1))));
   });
 }
 
@@ -52,7 +58,7 @@ export interface Advantages {
  * @throws InputError if the shapes differ or a row has no response token.
  */
 export function gae(
-  { rewards, values, responseMask }: { rewards: tf.Tensor2D; values: tf.Tensor2D; responseMask: tf.Tensor2D },
+  { rewards, values, responseMask }: Record<'rewards' | 'values' | 'responseMask', tf.Tensor2D>,
   { gamma = 1, gaeLambda = 0.95 }: { gamma?: number; gaeLambda?: number } = {},
 ): Advantages {
   requireSameShape(2, { rewards, values, responseMask });
@@ -91,7 +97,8 @@ export function maskedMean(x: tf.Tensor, mask: tf.Tensor): tf.Scalar {
 export function maskedVariance(x: tf.Tensor, mask: tf.Tensor, { unbiased = true }: { unbiased?: boolean } = {}): tf.Scalar {
   const count = requireTokens(x, mask, unbiased ? 2 : 1);
   return tf.tidy(() => {
-    const biased = maskedMean(x.sub(maskedMean(x, mask)).square(), mask);
+    const centred = masked(x.sub(maskedMean(x, mask)), mask);
+    const biased = maskedMean(centred.square(), mask);
     return unbiased ? biased.mul(count / (count - 1)) : biased;
   });
 }
@@ -110,15 +117,15 @@ export function whiten<T extends tf.Tensor>(
 ): T {
   return tf.tidy(() => {
     const mean = maskedMean(x, mask);
-    const whitened = x.sub(mean).mul<T>(maskedVariance(x, mask, { unbiased }).add(1e-8).rsqrt());
-    return masked(shiftMean ? whitened : whitened.add<T>(mean), mask);
+    const whitened = masked(x.sub(mean), mask).mul<T>(maskedVariance(x, mask, { unbiased }).add(1e-8).rsqrt());
+    return shiftMean ? whitened : masked(whitened.add<T>(mean), mask);
   });
 }
 
 /** How many positions the mask holds. */
 function requireTokens(x: tf.Tensor, mask: tf.Tensor, least: number): number {
   requireSameShape(x.rank, { x, mask });
-  const count = mask.dataSync().reduce((sum, selected) => sum + selected, 0);
+  const count = tf.tidy(() => mask.cast('int32').sum<tf.Scalar>().arraySync());
   if (count < least) throw new InputError(`the mask holds ${count} positions, at least ${least} needed`);
   return count;
 }

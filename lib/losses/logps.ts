@@ -17,13 +17,14 @@ import { masked, requireResponse, requireSameShape } from './mask';
  * @param logits [B, T, V] float32, T at least 2. Differentiable.
  * @param inputIds [B, T] int32, each in [0, V).
  * @returns [B, T - 1] float32.
- * @throws InputError if the shapes do not fit or an id is outside the vocabulary.
+ * @throws InputError if the shapes or the dtype do not fit, or an id is outside the vocabulary.
  */
 export function perTokenLogps(logits: tf.Tensor3D, inputIds: tf.Tensor2D): tf.Tensor2D {
   const [B, T, V] = logits.shape;
   if (logits.rank !== 3 || !tf.util.arraysEqual(inputIds.shape, [B, T])) {
     throw new InputError(`logits must be [B, T, V] and inputIds [B, T], got [${logits.shape}] and [${inputIds.shape}]`);
   }
+  if (inputIds.dtype !== 'int32') throw new InputError(`inputIds must be int32, got ${inputIds.dtype}`);
   if (T < 2) throw new InputError('a sequence of one token has nothing to predict; give at least 2 tokens');
   const outside = inputIds.dataSync().find((id) => id < 0 || id >= V);
   if (outside !== undefined) throw new InputError(`id ${outside} is outside the vocabulary of ${V} that logits score`);

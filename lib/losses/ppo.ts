@@ -36,25 +36,25 @@ export interface PpoLoss {
  * @throws InputError if the shapes differ or the mask is empty.
  */
 export function ppoLoss(
-  { logps, oldLogps, advantages, responseMask }: { logps: tf.Tensor2D; oldLogps: tf.Tensor2D; advantages: tf.Tensor2D; responseMask: tf.Tensor2D },
+  { logps, oldLogps, advantages, responseMask }: Record<'logps' | 'oldLogps' | 'advantages' | 'responseMask', tf.Tensor2D>,
   { clipRange = 0.2 }: { clipRange?: number } = {},
 ): PpoLoss {
   requireSameShape(2, { logps, oldLogps, advantages, responseMask });
   return tf.tidy(() => {
+    // Masked before use, not after: 0 times an overflow outside the mask would reach the gradient as NaN.
     const old = stopGradient(oldLogps);
-    // Masked before exp: an overflow outside the mask would reach the gradient as NaN.
     const logRatio = masked(tf.sub<tf.Tensor2D>(logps, old), responseMask);
+    const gain = masked(stopGradient(advantages), responseMask);
+
     const ratio = tf.exp(tf.clipByValue(logRatio, -MAX_LOG_RATIO, MAX_LOG_RATIO));
     const clippedRatio = tf.clipByValue(ratio, 1 - clipRange, 1 + clipRange);
-
-    const gain = stopGradient(advantages);
     const unclipped = tf.neg(tf.mul(gain, ratio));
     const clipped = tf.neg(tf.mul(gain, clippedRatio));
     return {
       loss: maskedMean(tf.maximum(unclipped, clipped), responseMask),
       ratio: stopGradient(ratio),
       clipFraction: maskedMean(tf.greater(clipped, unclipped).cast('float32'), responseMask),
-      approxKl: stopGradient(maskedMean(klK2(logps, old), responseMask)),
+      approxKl: maskedMean(klK2(stopGradient(logps), old), responseMask),
     };
   });
 }
@@ -72,14 +72,15 @@ export function ppoLoss(
  * @throws InputError if the shapes differ or the mask is empty.
  */
 export function valueLoss(
-  { values, oldValues, returns, responseMask }: { values: tf.Tensor2D; oldValues: tf.Tensor2D; returns: tf.Tensor2D; responseMask: tf.Tensor2D },
+  { values, oldValues, returns, responseMask }: Record<'values' | 'oldValues' | 'returns' | 'responseMask', tf.Tensor2D>,
   { valueClipRange = 0.2 }: { valueClipRange?: number } = {},
 ): { loss: tf.Scalar; clipFraction: tf.Scalar } {
   requireSameShape(2, { values, oldValues, returns, responseMask });
   return tf.tidy(() => {
-    const [old, target] = [stopGradient(oldValues), stopGradient(returns)];
-    const clippedValues = tf.minimum(tf.maximum(values, old.sub(valueClipRange)), old.add(valueClipRange));
-    const unclipped = tf.squaredDifference(values, target);
+    const inside = (x: tf.Tensor2D) => masked(x, responseMask); // before use, as in ppoLoss
+    const [current, old, target] = [inside(values), inside(stopGradient(oldValues)), inside(stopGradient(returns))];
+    const clippedValues = tf.minimum(tf.maximum(current, old.sub(valueClipRange)), old.add(valueClipRange));
+    const unclipped = tf.squaredDifference(current, target);
     const clipped = tf.squaredDifference(clippedValues, target);
     return {
       loss: maskedMean(tf.maximum(unclipped, clipped), responseMask).mul<tf.Scalar>(0.5),

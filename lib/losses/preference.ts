@@ -47,8 +47,8 @@ export function dpoLoss(pair: PairLogps, { beta = 0.1, labelSmoothing = 0 }: Dpo
     const { chosenLogRatios, rejectedLogRatios } = logRatios(pair);
     return {
       losses: sigmoidLoss(tf.sub(chosenLogRatios, rejectedLogRatios), beta, labelSmoothing),
-      chosenRewards: stopGradient(tf.mul(beta, chosenLogRatios)),
-      rejectedRewards: stopGradient(tf.mul(beta, rejectedLogRatios)),
+      chosenRewards: stopGradient(tf.mul<tf.Tensor1D>(beta, chosenLogRatios)),
+      rejectedRewards: stopGradient(tf.mul<tf.Tensor1D>(beta, rejectedLogRatios)),
     };
   });
 }
@@ -61,9 +61,12 @@ function logRatios(pair: PairLogps) {
   };
 }
 
-/** The shape of DPO's loss over h [B]. tf.logSigmoid is stable where log(sigmoid(x)) would underflow. */
+/**
+ * The shape of DPO's loss over h [B]. -log sigmoid(x) is softplus(-x), stable at either end. Not tf.logSigmoid: its
+ * gradient reads an argument that it does not keep, which a surrounding tf.tidy has disposed of by then (tfjs 4.22).
+ */
 function sigmoidLoss(h: tf.Tensor1D, beta: number, labelSmoothing: number): tf.Tensor1D {
-  const right = tf.logSigmoid(tf.mul(beta, h));
-  const flipped = tf.logSigmoid(tf.mul(-beta, h));
-  return tf.add(tf.mul(labelSmoothing - 1, right), tf.mul(-labelSmoothing, flipped));
+  const right = tf.softplus(tf.mul(-beta, h));
+  const flipped = tf.softplus(tf.mul(beta, h));
+  return tf.add(tf.mul(1 - labelSmoothing, right), tf.mul(labelSmoothing, flipped));
 }

@@ -12,5 +12,6 @@ import { requireSameShape } from './mask';
  */
 export function rewardLoss(chosenScores: tf.Tensor1D, rejectedScores: tf.Tensor1D): tf.Tensor1D {
   requireSameShape(1, { chosenScores, rejectedScores });
-  return tf.tidy(() => tf.neg(tf.logSigmoid(tf.sub(chosenScores, rejectedScores))));
+  // -log sigmoid(x) as softplus(-x), for the reasons given at DPO's sigmoidLoss.
+  return tf.tidy(() => tf.softplus(tf.sub(rejectedScores, chosenScores)));
 }

@@ -25,7 +25,7 @@ export interface PaddedRows {
  * @throws InputError if one of the texts is empty.
  */
 export function encodePair(
-  tokenizer: { encode(text: string): number[]; readonly eosId: number },
+  tokenizer: { encode(text: string): number[]; readonly eosTokenId: number },
   { prompt, chosen, rejected }: { prompt: string; chosen: string; rejected: string },
 ): { promptIds: number[]; chosenIds: number[]; rejectedIds: number[] } {
   for (const [name, text] of Object.entries({ prompt, chosen, rejected })) {
@@ -33,14 +33,14 @@ export function encodePair(
   }
   return {
     promptIds: tokenizer.encode(prompt),
-    chosenIds: appendEos(tokenizer.encode(chosen), tokenizer.eosId),
-    rejectedIds: appendEos(tokenizer.encode(rejected), tokenizer.eosId),
+    chosenIds: appendEos(tokenizer.encode(chosen), tokenizer.eosTokenId),
+    rejectedIds: appendEos(tokenizer.encode(rejected), tokenizer.eosTokenId),
   };
 }
 
-/** The ids with `eosId` at their end; ids that already end with it stay as they are. */
-export function appendEos(ids: readonly number[], eosId: number): number[] {
-  return ids.at(-1) === eosId ? [...ids] : [...ids, eosId];
+/** The ids with `eosTokenId` at their end; ids that already end with it stay as they are. */
+export function appendEos(ids: readonly number[], eosTokenId: number): number[] {
+  return ids.at(-1) === eosTokenId ? [...ids] : [...ids, eosTokenId];
 }
 
 /**

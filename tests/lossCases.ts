@@ -1,0 +1,86 @@
+/** The cases of tests/fixtures/losses.json (made by tests/oracles/losses.py), and comparing tensors with them. */
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+import { InputError, liveTensors, tf } from 'alignbook';
+
+type Numbers = number | Numbers[];
+
+const FIXTURES = join(__dirname, '..', '..', '..', 'tests', 'fixtures', 'losses.json');
+
+/**
+ * How far a result may be from the oracle's, as a part of the larger of 1 and the expected number: about 30 float32
+ * roundings (6e-8 each). The oracle computes in float64 from the same float32 arguments.
+ */
+export const TOLERANCE = 2e-6;
+
+export class Case {
+  constructor(
+    readonly title: string,
+    private readonly fields: Record<string, Numbers>,
+  ) {}
+
+  number(name: string): number {
+    return this.values(name) as number;
+  }
+
+  floats<T extends tf.Tensor>(name: string): T {
+    return tf.tensor(this.values(name) as tf.TensorLike, undefined, 'float32') as T;
+  }
+
+  ints<T extends tf.Tensor>(name: string): T {
+    return tf.tensor(this.values(name) as tf.TensorLike, undefined, 'int32') as T;
+  }
+
+  /** @throws AssertionError unless `actual` is the field `name`. */
+  check(actual: tf.Tensor, name: string, tolerance = TOLERANCE): void {
+    close(actual, this.values(name), `${this.title}: ${name}`, tolerance);
+  }
+
+  /** A field that holds cases of its own. */
+  inner(name: string): Case[] {
+    const fields = [this.fields[name]].flat() as unknown as Record<string, Numbers>[];
+    return fields.map((inner, index) => new Case(`${this.title}: ${name} ${index}`, inner));
+  }
+
+  private values(name: string): Numbers {
+    const values = this.fields[name];
+    assert.ok(values !== undefined, `${this.title} has no field "${name}"`);
+    return values;
+  }
+}
+
+export function cases(section: string): Case[] {
+  const all = JSON.parse(readFileSync(FIXTURES, 'utf8')) as Record<string, Record<string, Numbers>[]>;
+  return all[section]!.map((fields, index) => new Case(`${section} ${index}`, fields));
+}
+
+export function close(actual: tf.Tensor, expected: Numbers, what: string, tolerance = TOLERANCE): void {
+  const wanted = tf.tensor(expected as tf.TensorLike, undefined, 'float32');
+  assert.deepEqual(actual.shape, wanted.shape, `${what}: shape`);
+  const [got, want] = [actual.dataSync(), wanted.dataSync()];
+  got.forEach((value: number, i: number) => {
+    const allowed = tolerance * Math.max(1, Math.abs(want[i]!));
+    // Written so that NaN fails.
+    assert.ok(Math.abs(value - want[i]!) <= allowed, `${what}: expected ${want[i]} at ${i}, got ${value}, tolerance ${allowed}`);
+  });
+}
+
+/** sum(weight * result): the scalar whose gradient the fixtures hold. */
+export function weighted(result: tf.Tensor, weight: tf.Tensor): tf.Scalar {
+  return tf.sum<tf.Scalar>(tf.mul(result, weight));
+}
+
+/** @throws AssertionError unless everything that `run` makes is in what it returns. */
+export function keepsNothing(run: () => tf.TensorContainer): void {
+  tf.dispose(run()); // once before counting: tfjs makes constants on first use
+  const before = [tf.memory().numTensors, liveTensors()];
+  tf.dispose(run());
+  assert.deepEqual([tf.memory().numTensors, liveTensors()], before, 'live tensors, of tfjs and of TensorFlow');
+}
+
+/** @throws AssertionError unless `run` throws an InputError whose message matches. */
+export function refused(run: () => unknown, message: RegExp): void {
+  assert.throws(run, (error) => error instanceof InputError && message.test(error.message));
+}

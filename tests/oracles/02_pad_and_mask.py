@@ -1,0 +1,91 @@
+"""The Python twin of notebooks/02-pad-and-mask.ipynb."""
+import json
+
+# %% [in-6]
+prompt_length = encoded_input.size(1)
+max_length = max(encoded_chosen.size(1), encoded_rejected.size(1))
+
+padding_chosen = max_length - encoded_chosen.size(1) + 1
+padding_rejected = max_length - encoded_rejected.size(1) + 1
+
+encoded_chosen = F.pad(encoded_chosen, (0, padding_chosen), value=tokenizer.eos_token_id)
+encoded_rejected = F.pad(encoded_rejected, (0, padding_rejected), value=tokenizer.eos_token_id)
+
+mask_attention_chosen = (encoded_chosen != tokenizer.eos_token_id).long()
+mask_attention_rejected = (encoded_rejected != tokenizer.eos_token_id).long()
+
+prompt_chosen_mask = mask_attention_chosen.clone()
+prompt_chosen_mask[:, :prompt_length] = 0
+
+prompt_rejected_mask = mask_attention_rejected.clone()
+prompt_rejected_mask[:, :prompt_length] = 0
+
+batch = {
+    "prompt": encoded_input,
+    "chosen": encoded_chosen,
+    "rejected": encoded_rejected,
+    "chosen_attention_mask": mask_attention_chosen,
+    "rejected_attention_mask": mask_attention_rejected,
+    "prompt_chosen_mask": prompt_chosen_mask,
+    "prompt_rejected_mask": prompt_rejected_mask,
+}
+
+# %% [in-7]
+print(f"Encoded Input Shape: {encoded_input.size()}")
+print(f"Encoded Chosen Shape: {encoded_chosen.size()}")
+print(f"Encoded Rejection Shape: {encoded_rejected.size()}")
+
+# %% [in-8]
+print(encoded_chosen)
+
+# %% [in-9]
+print(encoded_rejected)
+
+# %% [in-10]
+print(prompt_chosen_mask)
+
+# %% [in-11]
+print(prompt_rejected_mask)
+
+# %% [scored]
+for name in ("chosen", "rejected"):
+    scored = batch[name][0][batch[f"prompt_{name}_mask"][0].bool()]
+    print(f"{name}, {len(scored)} tokens: {json.dumps(tokenizer.decode(scored))}")
+
+# %% [eos-published]
+scored_ids = encoded_chosen[0][prompt_chosen_mask[0].bool()]
+print(f"published, the response's end is scored: {passes(50256 in scored_ids.tolist())}")
+two_texts = torch.tensor([tokenizer.encode("Yes.<|endoftext|>No.")])
+attended = (two_texts != tokenizer.eos_token_id).long()
+print(f"published, an end inside a text is attended to: {passes(bool(attended.all()))}")
+
+# %% [eos-corrected]
+prompt_ids = tokenizer.encode(f"{prompt}\n\n### Response:\n")
+chosen_ids = tokenizer.encode("A suitable antonym for 'complicated' would be 'simple'.") + [50256]
+rejected_ids = tokenizer.encode("Yes.<|endoftext|>No.") + [50256]
+T = len(prompt_ids) + max(len(chosen_ids), len(rejected_ids))
+
+
+def padded(response_ids):
+    """Padded by length: ids, attention mask, response mask."""
+    length = len(prompt_ids) + len(response_ids)
+    ids = prompt_ids + response_ids + [50256] * (T - length)
+    attention = [1] * length + [0] * (T - length)
+    response = [0] * len(prompt_ids) + [1] * len(response_ids) + [0] * (T - length)
+    return torch.tensor(ids), torch.tensor(attention), torch.tensor(response)
+
+
+ids, _, response = padded(chosen_ids)
+print(f"corrected, the response's end is scored: {passes(50256 in ids[response.bool()].tolist())}")
+_, attention, _ = padded(rejected_ids)
+print(f"corrected, an end inside a text is attended to: {passes(int(attention.sum()) == len(prompt_ids) + len(rejected_ids))}")
+
+# %% [template-published]
+published = tokenizer.decode(scored_ids)
+print(f"{len(scored_ids)} tokens: {json.dumps(published)}")
+print(f"published, only the answer is scored: {passes('###' not in published)}")
+
+# %% [template-corrected]
+corrected = tokenizer.decode(ids[response.bool()])
+print(f"{int(response.sum())} tokens: {json.dumps(corrected)}")
+print(f"corrected, only the answer is scored: {passes('###' not in corrected)}")

@@ -1,0 +1,97 @@
+"""Makes tests/expected/*.json, what each cell of the walkthrough notebooks must print, with PyTorch and transformers.
+
+Each notebook has a Python twin in this folder, with a `# %% [id]` cell for each of the notebook's cells of that id. The
+twins run here in order, in one namespace, on the model in data/models/tiny; what a cell prints is what its TypeScript
+counterpart must print. What the walkthrough itself printed is in walkthrough.json: where it does not depend on the
+weights, the twin must print the same.
+
+    python tests/oracles/expected.py          writes the files
+    python tests/oracles/expected.py --check  fails where a file differs from what it would write
+"""
+import argparse
+import contextlib
+import io
+import json
+import re
+import sys
+from pathlib import Path
+
+import torch
+import transformers
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+TINY = ROOT / "data" / "models" / "tiny"
+DEPENDS = "# Depends on the weights."
+# Log-probs of float32 models, summed over 21 tokens in another order: differences of 2e-5 were seen.
+TOLERANCE = {"absolute": 1e-4, "relative": 1e-5}
+
+
+def cells(path):
+    """(id, source) of each `# %% [id]` cell; what precedes the first one belongs to it."""
+    head, *rest = re.split(r"^# %% \[([\w-]+)\]$", path.read_text(), flags=re.MULTILINE)
+    for index in range(0, len(rest), 2):
+        yield rest[index], (head if index == 0 else "") + rest[index + 1]
+
+
+def run():
+    """{notebook: {cell id: {"any" or "tiny": text}}}"""
+    published = json.loads((HERE / "walkthrough.json").read_text())
+    namespace = {"MODEL": str(TINY)}
+    expected = {}
+    for path in sorted(HERE.glob("0*_*.py")):
+        texts = expected[path.stem.replace("_", "-")] = {}
+        for name, source in cells(path):
+            printed = io.StringIO()
+            with contextlib.redirect_stdout(printed):
+                exec(compile(source, f"{path.name} [{name}]", "exec"), namespace)
+            text = printed.getvalue().rstrip("\n")
+            if not text:
+                continue
+            depends = source.lstrip("\n").startswith(DEPENDS)
+            texts[name] = {"tiny" if depends else "any": text}
+            if name not in published:
+                continue
+            if depends:
+                texts[name]["gpt2"] = published[name]
+            elif text.split() != published[name].split():
+                sys.exit(f"{path.name} [{name}] prints\n{text}\nbut the walkthrough printed\n{published[name]}")
+            else:
+                texts[name]["any"] = published[name]
+    return expected
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="compare with the files instead of writing them")
+    check = parser.parse_args().check
+
+    torch.manual_seed(0)
+    torch.set_num_threads(1)  # one order of summation, whatever the machine
+    transformers.utils.logging.disable_progress_bar()
+    drifted = []
+    for stem, texts in run().items():
+        path = ROOT / "tests" / "expected" / f"{stem}.json"
+        made = {"notebook": f"{stem}.ipynb", "tolerance": TOLERANCE, "cells": texts}
+        if check:
+            same = path.exists() and close(json.loads(path.read_text()), made)
+            drifted += [] if same else [str(path.relative_to(ROOT))]
+        else:
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(json.dumps(made, indent=1, ensure_ascii=False) + "\n")
+    if drifted:
+        sys.exit(f"differs from what PyTorch gives: {', '.join(drifted)}; make it anew with {sys.argv[0]}")
+
+
+def close(kept, made):
+    """Equal but for the last digits of numbers, which depend on the processor."""
+    kept, made = json.dumps(kept), json.dumps(made)
+    number = r"-?\d+\.\d+(?:e-?\d+)?"
+    if re.sub(number, "#", kept) != re.sub(number, "#", made):
+        return False
+    pairs = zip(re.findall(number, kept), re.findall(number, made))
+    return all(abs(float(a) - float(b)) <= TOLERANCE["absolute"] + TOLERANCE["relative"] * abs(float(b)) for a, b in pairs)
+
+
+if __name__ == "__main__":
+    main()
