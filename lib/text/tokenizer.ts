@@ -35,7 +35,7 @@ export class Tokenizer {
   static async fromPretrained(model: string): Promise<Tokenizer> {
     const folder = modelFolder(model);
     const file = join(folder, 'tokenizer.json');
-    const json = readJson(file);
+    const json = withJoinedMerges(readJson(file));
     const config = readJson(join(folder, 'tokenizer_config.json'));
     const { GPT2Tokenizer } = await import('@xenova/transformers');
     const tokenizer = new GPT2Tokenizer(json, config) as unknown as PreTrainedTokenizer;
@@ -67,6 +67,16 @@ export class Tokenizer {
     const options = { skip_special_tokens: false, clean_up_tokenization_spaces: false };
     return ids.length === 0 ? '' : this.#tokenizer.decode(Array.from(ids), options);
   }
+}
+
+/**
+ * Files written by tokenizers 0.20 and later keep a merge as a pair, ["Ġ", "t"]; @xenova/transformers reads the older
+ * "Ġ t" only. A byte-level token holds no space, so nothing is lost in joining.
+ */
+function withJoinedMerges(json: Record<string, unknown>): Record<string, unknown> {
+  const model = json.model as { merges?: (string | string[])[] } | undefined;
+  if (!model?.merges) return json;
+  return { ...json, model: { ...model, merges: model.merges.map((merge) => (typeof merge === 'string' ? merge : merge.join(' '))) } };
 }
 
 function readJson(path: string): Record<string, unknown> {
