@@ -94,8 +94,9 @@ export class SafetensorsFile implements Disposable {
     if (size < 8) throw new FileError(this.path, `is not a safetensors file: ${size} bytes, too short for a header`);
     const prefix = Buffer.alloc(8);
     this.#read(prefix, 0);
-    const length = Number(prefix.readBigUInt64LE()); // above 2^53 it is rounded, and refused all the same
-    if (length > MAX_HEADER) throw new FileError(this.path, `is not a safetensors file: a header of ${length} bytes`);
+    const stated = prefix.readBigUInt64LE();
+    if (stated > MAX_HEADER) throw new FileError(this.path, `is not a safetensors file: a header of ${stated} bytes`);
+    const length = Number(stated);
     if (8 + length > size) throw new FileError(this.path, `is cut short: a header of ${length} bytes in a file of ${size}`);
     const bytes = Buffer.alloc(length);
     this.#read(bytes, 8);
