@@ -126,7 +126,8 @@ print(f"published, chosen is rewarded more: {passes(chosen_rewards.mean() > reje
 # %% [reward-corrected]
 right = -F.logsigmoid(torch.tensor(2.0 - 0.5)).item()
 wrong = -F.logsigmoid(torch.tensor(0.5 - 2.0)).item()
-print(f"chosen scores 2, rejected 0.5: loss {right:.4f}; the other way round: {wrong:.4f}")
+print(f"chosen scores 2, rejected 0.5: loss {right:.4f}")
+print(f"the other way round: {wrong:.4f}")
 print(f"corrected, chosen is rewarded more: {passes(right < wrong)}")
 
 # %% [mask-published]
