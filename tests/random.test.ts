@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { InputError, Random } from 'alignbook';
 
 test('xoshiro128** gives the published sequence', () => {
-  // From the state 1, 2, 3, 4: tests/oracles/random.py.
+  // From the state 1, 2, 3, 4: tests/oracles/xoshiro.py.
   const expected = [11520, 0, 5927040, 70819200, 2031721883, 1637235492, 1287239034, 3734860849, 3729100597, 4258142804];
   const random = new Random([1, 2, 3, 4]);
   assert.deepEqual(expected.map(() => random.uint32()), expected);

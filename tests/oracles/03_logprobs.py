@@ -66,8 +66,8 @@ print(f"next:   {(nexts * mask[:, 1:]).sum().item() / 21:.4f} a token")
 # Depends on the weights.
 published = compute_logprobs(dpo_policy_chosen_logits, batch["chosen"], mask).item()
 corrected = (nexts * mask[:, 1:]).sum().item()
-print(f"published {published:.4f}, at most 0: {passes(published <= 0)}")
-print(f"corrected {corrected:.4f}, at most 0: {passes(corrected <= 0)}")
+print(f"published, {published:.4f} is at most 0: {passes(published <= 0)}")
+print(f"corrected, {corrected:.4f} is at most 0: {passes(corrected <= 0)}")
 
 # %% [sum]
 halves = torch.log(torch.tensor([[0.5, 0.25]]))

@@ -5,13 +5,15 @@
 Weights are drawn wide (0.3), so that every part of the forward pass shows in the logits.
 """
 import json
+import os
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
 from transformers import GPT2Config, GPT2LMHeadModel
 
-FOLDER = Path(__file__).resolve().parent.parent / "fixtures" / "gpt2"
+OUT = Path(os.environ.get("ORACLES_OUT", Path(__file__).resolve().parent.parent))
+FOLDER = OUT / "fixtures" / "gpt2"
 CONFIG = GPT2Config(
     vocab_size=31, n_positions=9, n_embd=15, n_layer=3, n_head=5, layer_norm_epsilon=1e-4, bos_token_id=30, eos_token_id=30,
     resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,

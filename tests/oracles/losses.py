@@ -22,7 +22,8 @@ import torch.nn.functional as F
 from trl.experimental.cpo import CPOTrainer
 from trl.trainer.utils import entropy_from_logits, selective_log_softmax
 
-FIXTURES = Path(__file__).parent.parent / "fixtures" / "losses.json"
+OUT = Path(os.environ.get("ORACLES_OUT", Path(__file__).resolve().parent.parent))
+FIXTURES = OUT / "fixtures" / "losses.json"
 
 # Response masks [B, T'] by where the zeros are.
 MASKS = {

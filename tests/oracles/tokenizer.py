@@ -5,12 +5,14 @@
 The tokenizer is built from vocab.json and merges.txt, not from the tokenizer.json that the library reads.
 """
 import json
+import os
 from pathlib import Path
 
 from tokenizers import AddedToken, ByteLevelBPETokenizer
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TINY = ROOT / "data" / "models" / "tiny"
+OUT = Path(os.environ.get("ORACLES_OUT", ROOT / "tests"))
 
 STRINGS = [
     "", " ", "  ", "   a", "a", " a", "a ", "a  b", "\n", "\n\n", "\n\n\n", " \n ", "\t", "\t\tx", "a\tb", "a\r\nb", "\r", "a\u00a0b",
@@ -37,7 +39,7 @@ def main():
         assert tokenizer.decode(ids, skip_special_tokens=False) == text, text
         rows.append([text, ids])
     lines = ",\n".join(json.dumps(row) for row in rows)
-    (ROOT / "tests" / "fixtures" / "tokenizer.json").write_text(f"[\n{lines}\n]\n")
+    (OUT / "fixtures" / "tokenizer.json").write_text(f"[\n{lines}\n]\n")
 
 
 if __name__ == "__main__":

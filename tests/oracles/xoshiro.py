@@ -1,6 +1,6 @@
 """Prints the first outputs of xoshiro128** from the state 1, 2, 3, 4, after https://prng.di.unimi.it/xoshiro128starstar.c
 
-    python tests/oracles/random.py
+    python tests/oracles/xoshiro.py
 """
 MASK = 2**32 - 1
 

@@ -1,0 +1,78 @@
+"""Runs every oracle script, and says where what it makes differs from what is kept in tests/.
+
+    python tests/oracles/run.py          makes tests/fixtures and tests/expected anew
+    python tests/oracles/run.py --check  makes them in a temporary folder and fails where a kept file differs
+
+Files need not be equal to the byte: another processor sums in another order. Numbers may differ by 1e-5 of their size (of
+1, if that is more), everything else not at all.
+"""
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+TESTS = HERE.parent
+SCRIPTS = ("gpt2.py", "tokenizer.py", "losses.py", "expected.py")
+TOLERANCE = 1e-5
+
+
+def make(out):
+    for script in SCRIPTS:
+        print(f"{script} …", flush=True)
+        (out / "fixtures").mkdir(exist_ok=True)
+        subprocess.run([sys.executable, HERE / script], check=True, env={**os.environ, "ORACLES_OUT": str(out)})
+
+
+def near(kept, made):
+    return kept == made or abs(kept - made) <= TOLERANCE * max(1, abs(kept))
+
+
+def same(kept, made):
+    if isinstance(kept, dict) and isinstance(made, dict):
+        return kept.keys() == made.keys() and all(same(kept[key], made[key]) for key in kept)
+    if isinstance(kept, list) and isinstance(made, list):
+        return len(kept) == len(made) and all(map(same, kept, made))
+    if isinstance(kept, float) and isinstance(made, float):
+        return near(kept, made) or (kept != kept and made != made)
+    if isinstance(kept, str) and isinstance(made, str) and kept != made:
+        words = list(zip(kept.split(), made.split()))
+        numbers = all(a == b or (is_float(a) and is_float(b) and near(float(a), float(b))) for a, b in words)
+        return len(kept.split()) == len(made.split()) and numbers
+    return type(kept) is type(made) and kept == made
+
+
+def is_float(word):
+    try:
+        return "." in word and float(word) is not None
+    except ValueError:
+        return False
+
+
+def read(path):
+    return path.read_bytes() if path.suffix == ".safetensors" else json.loads(path.read_text())
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="compare with the kept files instead of writing them")
+    if not parser.parse_args().check:
+        return make(TESTS)
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder)
+        make(out)
+        made = {path.relative_to(out) for path in out.rglob("*") if path.is_file()}
+        kept = {path.relative_to(TESTS) for sub in ("fixtures", "expected") for path in (TESTS / sub).rglob("*") if path.is_file()}
+        wrong = sorted(str(path) for path in made ^ kept) + [
+            str(path) for path in sorted(made & kept) if not same(read(TESTS / path), read(out / path))
+        ]
+    if wrong:
+        sys.exit(f"these files of tests/ are not what the oracles make: {', '.join(wrong)}")
+    print(f"{len(kept)} files of tests/ are what the oracles make")
+
+
+if __name__ == "__main__":
+    main()
