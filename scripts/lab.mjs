@@ -1,0 +1,26 @@
+// @ts-check
+/** `npm run lab`: JupyterLab on notebooks/, with the project's environment only. */
+import { spawn } from 'node:child_process';
+
+import { jupyterEnv, paths, pythonOf } from './setup/paths.mjs';
+
+const usage = `Usage: npm run lab -- [OPTION…]
+
+Opens JupyterLab on notebooks/ and prints its address, which carries the token that it asks for.
+Options are JupyterLab's own, such as --no-browser, --port=8889, --ip=0.0.0.0. Ctrl-C twice ends it.`;
+
+const args = process.argv.slice(2);
+if (args.includes('--help') || args.includes('-h')) {
+  console.log(usage);
+} else {
+  const offline = ['--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate', '--LabApp.news_url=None', '--LabApp.extension_manager=readonly'];
+  const lab = spawn(pythonOf(paths.python), ['-m', 'jupyterlab', ...offline, ...args], { cwd: paths.notebooks, env: jupyterEnv(), stdio: 'inherit' });
+  lab.on('error', () => {
+    console.error('JupyterLab is not installed here; run "npm run setup"');
+    process.exitCode = 1;
+  });
+  for (const signal of /** @type {const} */ (['SIGINT', 'SIGTERM', 'SIGHUP'])) {
+    process.on(signal, () => signal !== 'SIGINT' && lab.kill(signal)); // a terminal's Ctrl-C reaches JupyterLab by itself
+  }
+  lab.on('exit', (code) => (process.exitCode = code ?? 1));
+}

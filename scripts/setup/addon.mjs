@@ -1,0 +1,53 @@
+// @ts-check
+/** tfjs-node's N-API addon, compiled against the TensorFlow that `tensorflow.mjs` unpacked. */
+import { existsSync, mkdirSync, readdirSync, realpathSync, renameSync } from 'node:fs';
+import { dirname, join, relative } from 'node:path';
+
+import { compiler } from './compiler.mjs';
+import { digest } from './digest.mjs';
+import { paths, root } from './paths.mjs';
+import { run, SetupError } from './run.mjs';
+import { replaceFile } from './steps.mjs';
+import { build, libraries, version } from './tensorflow.mjs';
+
+const record = join(dirname(paths.addon), 'build.json'); // lib/tf.ts reads it
+
+/** @type {import('./steps.mjs').Step} */
+export const addon = {
+  name: 'addon',
+  megabytes: 400,
+  inputs: () => ({ build: build(), version, sources: digest(join(paths.binding, 'package.json')), abi: process.versions.modules, napi: process.versions.napi, root }),
+  present: () => existsSync(paths.addon) && existsSync(record),
+  version: () => `for Node's ABI ${process.versions.modules}`,
+  async run(progress) {
+    mkdirSync(dirname(paths.addon), { recursive: true });
+    const temporary = `${paths.addon}.tmp`;
+    const { program, args, env } = await compiler(progress);
+    progress(`compiling with ${program}`);
+    await run(program, [...args, ...flags(), '-o', temporary], { env });
+    await load(temporary);
+    renameSync(temporary, paths.addon);
+    replaceFile(record, `${JSON.stringify({ build: build(), tensorflow: version })}\n`);
+  },
+};
+
+function flags() {
+  const sources = join(paths.binding, 'binding');
+  const runPath = relative(realpathSync(dirname(paths.addon)), realpathSync(libraries)); // survives a move of the whole project
+  return [
+    ...['-std=c++17', '-O2', '-fPIC', '-shared', '-DNAPI_VERSION=8'],
+    ...['-I', join(paths.modules, 'node-api-headers', 'include'), '-I', join(libraries, 'include')],
+    ...readdirSync(sources).filter((file) => file.endsWith('.cc')).map((file) => join(sources, file)),
+    ...['libtensorflow_cc.so.2', 'libtensorflow_framework.so.2'].map((file) => join(libraries, file)),
+    `-Wl,-rpath,$ORIGIN/${runPath}`,
+  ];
+}
+
+/** In a process of its own: a library that the machine cannot run ends the process that loads it. @param {string} path */
+async function load(path) {
+  const code = `const module = { exports: {} }; process.dlopen(module, ${JSON.stringify(path)}); console.log(module.exports.TF_Version);`;
+  const output = await run(process.execPath, ['-e', code], { env: { ...process.env, TF_CPP_MIN_LOG_LEVEL: '2' } }).catch((cause) => {
+    throw new SetupError(`TensorFlow ${version} does not load here. It needs glibc 2.27 or newer and a CPU with AVX.\n${cause.message}`, { cause });
+  });
+  if (!output.includes(version)) throw new SetupError(`the addon loaded TensorFlow "${output.trim()}" instead of ${version}; is LD_LIBRARY_PATH set?`);
+}

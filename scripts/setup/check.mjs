@@ -1,0 +1,26 @@
+// @ts-check
+/** `--check`: what is there, and the remedy for what is not. */
+import { installedCompiler } from './compiler.mjs';
+import { paths } from './paths.mjs';
+import { isDone } from './steps.mjs';
+import { gpu } from './tensorflow.mjs';
+
+/** @typedef {import('./steps.mjs').Step} Step */
+
+/** @param {Step[]} steps @param {Step[]} optional @returns {number} the exit status */
+export function check(steps, optional) {
+  /** @param {Step} step @param {string} remedy */
+  const row = (step, remedy) => {
+    if (isDone(step, paths.made)) return [step.name, 'ok', step.version?.() ?? ''];
+    return [step.name, step.present() ? 'out of date' : 'missing', `${remedy} (needs ${step.megabytes} MB)`];
+  };
+  const rows = [
+    ['node', 'ok', `${process.versions.node}, ${process.execPath}`],
+    ['compiler', 'ok', installedCompiler() ?? 'none; set-up fetches one from PyPI'],
+    ['gpu', 'ok', gpu() ?? 'none; TensorFlow computes on the CPU'],
+    ...steps.map((step) => row(step, 'npm run setup')),
+    ...optional.map((step) => row(step, 'optional: npm run setup -- --oracles')),
+  ];
+  for (const [name = '', state = '', what] of rows) console.log(`${name.padEnd(11)}${state.padEnd(13)}${what}`);
+  return steps.every((step) => isDone(step, paths.made)) ? 0 : 1;
+}

@@ -1,0 +1,39 @@
+// @ts-check
+/** What JupyterLab reads, in the project's Python environment only: the tslab kernel, and no news. */
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+
+import { paths } from './paths.mjs';
+import { replaceFile } from './steps.mjs';
+
+const files = {
+  [join(paths.python, 'share', 'jupyter', 'kernels', 'tslab', 'kernel.json')]: {
+    // The running Node, not the one that PATH has later: the addon was compiled for it.
+    argv: [
+      process.execPath,
+      '--enable-source-maps', // stacks show the library's TypeScript
+      '--max-old-space-size=4096', // Node's own limit falls with the machine's memory, down to 2 GB; tensors lie outside of it
+      '--disable-warning=DEP0044', // from Node 22 on: tfjs-node's use of util.isArray would redden a cell
+      join(paths.modules, 'tslab', 'bin', 'tslab'),
+      ...['kernel', '--config-path', '{connection_file}'],
+    ],
+    display_name: 'TypeScript',
+    language: 'typescript',
+    env: { TF_CPP_MIN_LOG_LEVEL: '2', TF_FORCE_GPU_ALLOW_GROWTH: 'true' },
+  },
+  [join(paths.python, 'etc', 'jupyter', 'labconfig', 'page_config.json')]: {
+    disabledExtensions: { '@jupyterlab/apputils-extension:announcements': true },
+  },
+};
+
+/** @type {import('./steps.mjs').Step} */
+export const kernelspec = {
+  name: 'kernelspec',
+  megabytes: 0,
+  inputs: () => files,
+  present: () => Object.keys(files).every((path) => existsSync(path)),
+  version: () => `tslab, with ${process.execPath}`,
+  run() {
+    for (const [path, content] of Object.entries(files)) replaceFile(path, `${JSON.stringify(content, null, 2)}\n`);
+  },
+};

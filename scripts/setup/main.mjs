@@ -1,0 +1,70 @@
+// @ts-check
+/** The command line of set-up, and its steps in order. */
+import { parseArgs } from 'node:util';
+
+import { addon } from './addon.mjs';
+import { build } from './build.mjs';
+import { check } from './check.mjs';
+import { kernelspec } from './kernelspec.mjs';
+import { model } from './model.mjs';
+import { npm } from './npm.mjs';
+import { paths } from './paths.mjs';
+import { oracles, python } from './python.mjs';
+import { SetupError } from './run.mjs';
+import { runSteps } from './steps.mjs';
+import { askFor, tensorflow } from './tensorflow.mjs';
+import { tokenizer } from './tokenizer.mjs';
+
+const steps = [npm, python, tensorflow, addon, build, tokenizer, model, kernelspec];
+
+const usage = `Usage: npm run setup -- [--check] [--cpu | --cuda] [--oracles] [--quiet]
+
+Makes ready what the notebooks and the tests need; does only what is still to do.
+
+  --check     say what is there and what is missing; change nothing
+  --cpu       TensorFlow's CPU build
+  --cuda      TensorFlow's CUDA build, even where there is no GPU
+              (default: the one asked for last, else CUDA where an NVIDIA driver lists a GPU)
+  --oracles   also PyTorch, transformers and TRL, which make the tests' fixtures (Python 3.11 or newer)
+  --quiet     say nothing where nothing is to do
+  --help
+
+Exit status: 0 complete, 1 something is missing or failed, 2 usage, 130 interrupted.`;
+
+/** @param {string[]} args */
+function parse(args) {
+  const flag = /** @type {const} */ ({ type: 'boolean' });
+  const { values } = parseArgs({ args, options: { check: flag, cpu: flag, cuda: flag, oracles: flag, quiet: flag, help: { type: 'boolean', short: 'h' } } });
+  if (values.cpu && values.cuda) throw new Error('--cpu and --cuda exclude each other');
+  return values;
+}
+
+/** @param {string[]} args @returns {Promise<number>} the exit status */
+export async function main(args) {
+  let options;
+  try {
+    options = parse(args);
+  } catch (error) {
+    console.error(`${/** @type {Error} */ (error).message}\n\n${usage}`);
+    return 2;
+  }
+  if (options.help) {
+    console.log(usage);
+    return 0;
+  }
+  if (options.check) return check(steps, [oracles]);
+
+  // Leaving by process.exit ends the running program and drops the lock.
+  process.once('SIGINT', () => process.exit(130));
+  process.once('SIGTERM', () => process.exit(143));
+  process.once('SIGHUP', () => process.exit(129));
+  try {
+    if (options.cpu || options.cuda) askFor(options.cpu ? 'cpu' : 'cuda');
+    await runSteps(options.oracles ? [...steps, oracles] : steps, { folder: paths.made, quiet: options.quiet });
+    return 0;
+  } catch (error) {
+    if (!(error instanceof SetupError)) throw error;
+    console.error(`\n${error.message}\n\nRunning it again goes on from there: npm run setup`);
+    return 1;
+  }
+}

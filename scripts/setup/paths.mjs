@@ -1,0 +1,59 @@
+// @ts-check
+/** Where everything lies. Set-up writes to `.alignbook`, `node_modules`, `lib/dist` and `data/models/tiny` only. */
+import { delimiter, dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+export const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
+const made = join(root, '.alignbook');
+const python = join(made, 'python');
+const binding = join(root, 'node_modules', '@tensorflow', 'tfjs-node-gpu');
+
+export const paths = {
+  made,
+  requirements: join(root, 'requirements'),
+  notebooks: join(root, 'notebooks'),
+  modules: join(root, 'node_modules'),
+  /** Virtual environments. */
+  python,
+  oracles: join(made, 'oracles'),
+  /** Like a site-packages folder: tensorflow/ and, for CUDA, nvidia/ beside it, where the library looks for it. */
+  tensorflow: join(made, 'tensorflow'),
+  /** tfjs-node's C++ sources, and where it loads the addon from. */
+  binding,
+  addon: join(binding, 'lib', 'napi-v8', 'tfjs_binding.node'),
+  zig: join(made, 'zig'),
+  build: join(made, 'build'),
+  jupyter: join(made, 'jupyter'),
+  model: join(root, 'data', 'models', 'tiny'),
+};
+
+/** The Python of a virtual environment. @param {string} environment */
+export function pythonOf(environment) {
+  return join(environment, 'bin', 'python');
+}
+
+/**
+ * The environment for Python: that of the project, and nothing of the user's that could leak into it.
+ * @returns {NodeJS.ProcessEnv}
+ */
+export function pythonEnv() {
+  const { PYTHONPATH, PYTHONHOME, ...env } = process.env;
+  return { ...env, PYTHONNOUSERSITE: '1', PIP_DISABLE_PIP_VERSION_CHECK: '1', PIP_NO_INPUT: '1', PIP_USER: '0' };
+}
+
+/**
+ * The environment for Jupyter: kernels, settings and run-time files of the project only, nothing in the home folder.
+ * @returns {NodeJS.ProcessEnv}
+ */
+export function jupyterEnv() {
+  const { JUPYTER_PATH, JUPYTER_CONFIG_PATH, ...env } = pythonEnv();
+  return {
+    ...env,
+    VIRTUAL_ENV: python,
+    PATH: [join(python, 'bin'), dirname(process.execPath), env.PATH].filter(Boolean).join(delimiter),
+    JUPYTER_DATA_DIR: join(paths.jupyter, 'data'),
+    JUPYTER_CONFIG_DIR: join(paths.jupyter, 'config'),
+    JUPYTER_RUNTIME_DIR: join(paths.jupyter, 'runtime'),
+    IPYTHONDIR: join(paths.jupyter, 'ipython'),
+  };
+}

@@ -1,0 +1,94 @@
+// @ts-check
+/** The virtual environments: JupyterLab with what executes notebooks, and the oracles. */
+import { spawnSync } from 'node:child_process';
+import { existsSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+
+import { digest } from './digest.mjs';
+import { paths, pythonEnv, pythonOf } from './paths.mjs';
+import { run, SetupError } from './run.mjs';
+
+/** @typedef {(text: string) => void} Progress */
+
+/** The first Python that is new enough. @param {number} minor of Python 3 @returns {string} */
+function findPython(minor) {
+  const rejected = [];
+  for (const program of ['python3', 'python', 'python3.13', 'python3.12', 'python3.11', 'python3.10']) {
+    const code = 'import sys, importlib.util as u; print(sys.version_info[0], sys.version_info[1], sys.executable, all(map(u.find_spec, ("venv", "ensurepip"))), sep="|")';
+    const { stdout, status } = spawnSync(program, ['-c', code], { encoding: 'utf8', env: pythonEnv() });
+    if (status !== 0) continue;
+    const [three, found, executable, venv] = stdout.trim().split('|');
+    if (three !== '3' || Number(found) < minor) rejected.push(`${executable} is Python ${three}.${found}`);
+    else if (venv !== 'True') rejected.push(`${executable}, Python 3.${found}, lacks the venv module (Debian, Ubuntu: apt install python3.${found}-venv)`);
+    else return /** @type {string} */ (executable);
+  }
+  const found = rejected.length > 0 ? [...new Set(rejected)].join('; ') : 'no Python 3 is on PATH';
+  throw new SetupError(`Python 3.${minor} or newer with its venv module is needed; ${found}. Install it (Debian, Ubuntu: apt install python3 python3-venv) and run set-up again.`);
+}
+
+/** @param {string} python its path @param {string[]} args @param {Progress} progress @param {NodeJS.ProcessEnv} [env] */
+export async function pip(python, args, progress, env = {}) {
+  return run(python, ['-m', 'pip', ...args], { env: { ...pythonEnv(), ...env }, onLine: (line) => !/^(WARNING|ERROR)/.test(line) && progress(line.trim()) });
+}
+
+/** @param {string} environment @param {string} lock @param {Progress} progress @param {string[]} options */
+async function install(environment, lock, progress, ...options) {
+  await pip(pythonOf(environment), ['install', '--require-hashes', '--only-binary=:all:', ...options, '-r', join(paths.requirements, lock)], progress);
+}
+
+/** Made in place, as a virtual environment cannot be moved: --clear removes what a killed run left. @param {string} environment @param {number} minor @param {Progress} progress */
+async function makeEnvironment(environment, minor, progress) {
+  progress('making a virtual environment');
+  await run(findPython(minor), ['-m', 'venv', '--clear', environment], { env: pythonEnv() });
+}
+
+/** The version of an installed package. @param {string} environment @param {string} name */
+function packageVersion(environment, name) {
+  const [library] = readdirSync(join(environment, 'lib'));
+  const info = readdirSync(join(environment, 'lib', library ?? '', 'site-packages')).find((entry) => new RegExp(`^${name}-[^-]*\\.dist-info$`).test(entry));
+  return info?.slice(name.length + 1, -'.dist-info'.length) ?? '?';
+}
+
+/** @param {string} environment @param {string[]} names */
+function versions(environment, names) {
+  return names.map((name) => `${name} ${packageVersion(environment, name)}`).join(', ');
+}
+
+/** @param {string} environment @param {string[]} locks */
+function inputs(environment, locks) {
+  return { environment, locks: locks.map((lock) => digest(join(paths.requirements, lock))) };
+}
+
+/** @type {import('./steps.mjs').Step} */
+export const python = {
+  name: 'python',
+  megabytes: 500,
+  inputs: () => inputs(paths.python, ['notebooks.txt']),
+  present: () => existsSync(pythonOf(paths.python)),
+  version: () => versions(paths.python, ['jupyterlab', 'nbclient', 'nbconvert', 'plotly']),
+  check: () => findPython(10),
+  async run(progress) {
+    await makeEnvironment(paths.python, 10, progress);
+    await install(paths.python, 'notebooks.txt', progress);
+  },
+};
+
+/** Only on demand: they make and check the tests' fixtures, and run nothing else. @type {import('./steps.mjs').Step} */
+export const oracles = {
+  name: 'oracles',
+  megabytes: 8000,
+  inputs: () => inputs(paths.oracles, ['torch-cpu.txt', 'torch.txt', 'torch-cuda.txt', 'oracles.txt']),
+  present: () => existsSync(pythonOf(paths.oracles)),
+  version: () => versions(paths.oracles, ['torch', 'transformers', 'trl']),
+  check: () => findPython(11), // transformers 5.23
+  async run(progress) {
+    await makeEnvironment(paths.oracles, 11, progress);
+    try {
+      await install(paths.oracles, 'torch-cpu.txt', progress, '--no-deps');
+    } catch {
+      await install(paths.oracles, 'torch.txt', progress, '--no-deps'); // the CPU build is not on PyPI
+      await install(paths.oracles, 'torch-cuda.txt', progress);
+    }
+    await install(paths.oracles, 'oracles.txt', progress);
+  },
+};

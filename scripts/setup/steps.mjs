@@ -1,0 +1,122 @@
+// @ts-check
+/** Runs the steps whose result is missing or was made from other inputs. Knows nothing of what a step does. */
+import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, statfsSync, writeSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+
+import { withLock } from './lock.mjs';
+import { SetupError } from './run.mjs';
+
+/**
+ * @typedef {object} Step
+ * @property {string} name
+ * @property {number} megabytes What it takes on disk while it runs, downloads included.
+ * @property {() => unknown} [inputs] All that its result depends on, as JSON. Other inputs run it again. Without them `present` decides alone.
+ * @property {() => boolean} present Whether its result is there.
+ * @property {() => unknown} [check] Throws a SetupError for what can be known to fail before any step is run.
+ * @property {(progress: (text: string) => void) => unknown} run Leaves either a whole result or none; may be run after having been killed.
+ * @property {() => string} [version] What is there, for `--check`.
+ */
+
+/**
+ * @typedef {object} Options
+ * @property {string} folder For stamps and the lock.
+ * @property {boolean} [quiet] Say nothing where nothing is to do.
+ */
+
+/** Replaces a file as a whole: whoever reads it sees the old or the new one. @param {string} path @param {string | Buffer} content */
+export function replaceFile(path, content) {
+  mkdirSync(dirname(path), { recursive: true });
+  const temporary = `${path}.tmp`;
+  const file = openSync(temporary, 'w');
+  writeSync(file, /** @type {string} */ (content));
+  fsyncSync(file);
+  closeSync(file);
+  renameSync(temporary, path);
+}
+
+/** @param {Step} step @param {string} folder */
+function stampPath(step, folder) {
+  return join(folder, 'stamps', `${step.name}.json`);
+}
+
+/** @param {Step} step */
+function inputsOf(step) {
+  return JSON.stringify(step.inputs?.() ?? null, null, 2);
+}
+
+/** @param {Step} step @param {string} folder */
+export function isDone(step, folder) {
+  if (!step.present()) return false;
+  const stamp = stampPath(step, folder);
+  return !step.inputs || (existsSync(stamp) && readFileSync(stamp, 'utf8') === inputsOf(step));
+}
+
+/** @param {Step[]} steps @param {Options} options */
+export async function runSteps(steps, { folder, quiet = false }) {
+  if (steps.every((step) => isDone(step, folder))) {
+    if (!quiet) console.log('set-up is complete');
+    return;
+  }
+  mkdirSync(folder, { recursive: true });
+  await withLock(join(folder, 'setup.lock'), async () => {
+    const pending = steps.filter((step) => !isDone(step, folder)); // another set-up may have done some meanwhile
+    for (const step of pending) step.check?.();
+    checkSpace(pending, folder);
+    for (const step of steps) {
+      if (!isDone(step, folder)) await runStep(step, folder);
+    }
+  });
+  console.log('set-up is complete');
+}
+
+/** @param {Step} step @param {string} folder */
+async function runStep(step, folder) {
+  const stamp = stampPath(step, folder);
+  rmSync(stamp, { force: true }); // from here on the old result may be damaged
+  const start = performance.now();
+  const { progress, end } = progressLine(step.name);
+  progress('…');
+  try {
+    await step.run(progress);
+    if (!step.present()) throw new SetupError('it ended well, but its result is not there; run set-up again');
+  } catch (error) {
+    end();
+    if (error instanceof SetupError) throw new SetupError(`set-up failed at "${step.name}". ${error.message}`, { cause: error });
+    throw error;
+  }
+  replaceFile(stamp, inputsOf(step));
+  end(`done in ${((performance.now() - start) / 1000).toFixed(1)} s`);
+}
+
+/** One changing line on a terminal; elsewhere a line now and then. @param {string} name */
+function progressLine(name) {
+  const terminal = process.stdout.isTTY;
+  let printed = -Infinity;
+  /** @param {string} text */
+  const line = (text) => `${name.padEnd(10)} ${text}`;
+  return {
+    /** @param {string} text */
+    progress(text) {
+      const wait = terminal ? 50 : 5000;
+      if (performance.now() - printed < wait) return;
+      printed = performance.now();
+      const short = line(text).slice(0, (process.stdout.columns ?? 100) - 1);
+      if (terminal) process.stdout.write(`\r\x1b[K${short}`);
+      else console.log(short);
+    },
+    end(text = '') {
+      if (terminal) process.stdout.write('\r\x1b[K');
+      if (text) console.log(line(text));
+    },
+  };
+}
+
+/** @param {Step[]} pending @param {string} folder */
+function checkSpace(pending, folder) {
+  const { bavail, bsize } = statfsSync(folder);
+  const free = (bavail * bsize) / 1e6;
+  const needed = pending.reduce((sum, step) => sum + step.megabytes, 0);
+  if (free >= needed) return;
+  const parts = pending.map((step) => `${step.name} ${step.megabytes}`).join(', ');
+  throw new SetupError(`The disk is too full: set-up needs ${Math.ceil(needed)} MB in ${folder} (${parts}), of which ${Math.floor(free)} are free. Free some space and run it again.`);
+}
