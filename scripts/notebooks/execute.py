@@ -1,0 +1,262 @@
+"""Executes notebooks under the tslab kernel and refuses every run that is not clean.
+
+tslab never sends the protocol's `error` message: a throwing cell shows in its reply's status alone, and a rejected promise
+or a throwing timer shows on stderr alone. So a run is clean only where
+- every code cell ran and its reply says `ok`, within the time allowed, on a kernel that stayed alive;
+- nothing came on stderr: from a cell, between two cells, after the last one, or from native code;
+- nothing was left running: timers and file work end, in silence, within seconds of the last cell.
+
+For each notebook the output folder receives NAME.ipynb (the executed copy), NAME.json (the report) and with --html NAME.html.
+Exit status: 0 every run was clean, 1 some were refused, 2 usage, 130 interrupted.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+for name in ("DATA", "CONFIG", "RUNTIME"):  # nothing of the user's own Jupyter is read or written
+    os.environ.setdefault(f"JUPYTER_{name}_DIR", str(ROOT / ".alignbook" / "jupyter" / name.lower()))
+
+import nbformat
+from jupyter_client import AsyncKernelManager
+from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+
+KERNEL = "tslab"
+STARTUP_SECONDS = 60
+SETTLE_SECONDS = 5
+
+# Runs after the last cell: waits until no timer or file work of the notebook is left, at least one turn of the event loop,
+# in which late rejections are reported. What still runs at the end is an error. The sockets and watchers of tslab itself
+# are not in the list.
+SETTLE = f"const settleSeconds = {SETTLE_SECONDS};" + """
+{
+  const pending = () => process.getActiveResourcesInfo().filter((kind) => /^(Timeout|Immediate|FSReq|GetAddrInfo|Worker|Process)/.test(kind));
+  const { setTimeout: wait } = await import('node:timers/promises');
+  const end = Date.now() + 1000 * settleSeconds;
+  do await wait(20, undefined, { ref: false }); while (pending().length > 0 && Date.now() < end);
+  if (pending().length > 0) throw new Error('still running after the last cell: ' + pending().join(', '));
+}
+"""
+
+
+class Refused(Exception):
+    """The run is not clean; `cell` is the id of the cell, None where the fault lies outside the cells."""
+
+    def __init__(self, cell, reason, detail=""):
+        super().__init__(reason)
+        self.cell, self.reason, self.detail = cell, reason, detail.strip()
+
+
+class Run:
+    """One notebook on a kernel of its own."""
+
+    def __init__(self, path, timeout):
+        self.path = path
+        self.timeout = timeout
+        self.notebook = nbformat.read(path, as_version=4)
+        self.code = [cell for cell in self.notebook.cells if cell.cell_type == "code"]
+        for cell in self.code:
+            cell.outputs, cell.execution_count = [], None
+        self.cells = {cell.id: {"id": cell.id, "status": "not run", "seconds": 0.0, "stderr": ""} for cell in self.code}
+        self.after = {"id": None, "status": "not run", "seconds": 0.0, "stderr": ""}
+        self.current = self.after
+        self.requests = {}  # of which record each execute request is, by message id
+        self.refused = None
+        self.seconds = 0.0
+
+    async def execute(self):
+        start = time.monotonic()
+        try:
+            with tempfile.TemporaryFile() as native:
+                await self._on_kernel(native)
+                native.seek(0)
+                if noise := native.read().decode(errors="replace"):
+                    raise Refused(None, "native code wrote past the notebook, to the terminal", noise)
+        except Refused as refused:
+            self.refused = refused
+        self.seconds = time.monotonic() - start
+
+    async def _on_kernel(self, native):
+        specs = KernelSpecManager(kernel_dirs=[str(Path(sys.prefix) / "share" / "jupyter" / "kernels")])
+        kernel = AsyncKernelManager(kernel_name=KERNEL, kernel_spec_manager=specs)
+        client = NotebookClient(
+            self.notebook,
+            km=kernel,
+            timeout=self.timeout,
+            startup_timeout=STARTUP_SECONDS,
+            coalesce_streams=True,
+            force_raise_errors=True,  # a tag must not excuse a throwing cell
+            on_cell_executed=self._note_reply,
+        )
+        client.log.disabled = True  # what goes wrong is reported below, once
+        channels = None
+        try:
+            try:
+                await client.async_start_new_kernel(cwd=str(self.path.parent), stdout=native, stderr=native)
+                channels = await client.async_start_new_kernel_client()
+            except NoSuchKernel:
+                raise Refused(None, f'the kernel "{KERNEL}" is not installed; run "npm run setup"') from None
+            except RuntimeError as error:
+                native.seek(0)
+                raise Refused(None, "the kernel did not start", f"{error}\n{native.read().decode(errors='replace')}") from None
+            self._listen(channels.iopub_channel)
+            for index, cell in enumerate(self.notebook.cells):
+                if cell.cell_type == "code":
+                    await self._execute_cell(client, cell, index)
+            await self._settle(client)
+        finally:
+            if channels:
+                channels.stop_channels()
+            if kernel.has_kernel:
+                await kernel.shutdown_kernel(now=True)
+
+    async def _execute_cell(self, client, cell, index):
+        record = self.current = self.cells[cell.id]
+        start = time.monotonic()
+        try:
+            await client.async_execute_cell(cell, index)
+        except CellExecutionError:
+            raise Refused(cell.id, "the cell threw or did not compile", record["stderr"]) from None
+        except CellTimeoutError:
+            record["status"] = "time-out"
+            raise Refused(cell.id, f"the cell did not end within {self.timeout} s", record["stderr"]) from None
+        except DeadKernelError:
+            if await client.km.is_alive():  # nbclient takes our own interruption for a dead kernel
+                raise asyncio.CancelledError from None
+            record["status"] = "kernel died"
+            raise Refused(cell.id, "the kernel died", record["stderr"]) from None
+        finally:
+            cell.execution_count = None
+            record["seconds"] = round(time.monotonic() - start, 3)
+        if record["status"] != "ok":
+            raise Refused(cell.id, f'the cell did not run to its end (status "{record["status"]}")', record["stderr"])
+
+    async def _settle(self, client):
+        cell = nbformat.v4.new_code_cell(SETTLE)
+        self.current = self.after
+        client.timeout = SETTLE_SECONDS * 2
+        self.notebook.cells.append(cell)
+        try:
+            await client.async_execute_cell(cell, len(self.notebook.cells) - 1)
+        except (CellExecutionError, CellTimeoutError, DeadKernelError):
+            raise Refused(None, "after the last cell", self.after["stderr"]) from None
+        finally:
+            self.notebook.cells.pop()
+        for record in self.cells.values():
+            if record["stderr"]:
+                raise Refused(record["id"], "the cell wrote to stderr", record["stderr"])
+        if self.after["stderr"] or cell.outputs:
+            late = self.after["stderr"] or "".join(output.get("text", "") for output in cell.outputs)
+            raise Refused(None, "something was printed after the last cell had ended", late)
+
+    def _note_reply(self, cell, cell_index, execute_reply):
+        self.current["status"] = execute_reply["content"]["status"]
+
+    def _listen(self, channel):
+        """nbclient drops what comes between two cells; this hears all of stderr."""
+        receive = channel.get_msg
+
+        async def get_msg(*args, **kwargs):
+            message = await receive(*args, **kwargs)
+            record = self.requests.setdefault(message["parent_header"].get("msg_id"), self.current)
+            if message["msg_type"] == "stream" and message["content"]["name"] == "stderr":
+                record["stderr"] += message["content"]["text"]
+            return message
+
+        channel.get_msg = get_msg
+
+    def report(self):
+        refused = self.refused and {"cell": self.refused.cell, "reason": self.refused.reason, "detail": self.refused.detail}
+        return {
+            "notebook": self.path.name,
+            "seconds": round(self.seconds, 2),
+            "cells": list(self.cells.values()),
+            "refused": refused,
+        }
+
+    def line(self):
+        head = f"{self.path.name}  {len(self.code)} code cells  {self.seconds:.1f} s"
+        if not self.refused:
+            return f"{head}  clean"
+        where = f"cell {self.refused.cell}: " if self.refused.cell else ""
+        detail = "".join(f"\n    {line}" for line in self.refused.detail.splitlines())
+        return f"{head}  REFUSED: {where}{self.refused.reason}{detail}"
+
+
+def write(path, text):
+    """Under its own name only once it is whole."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(temporary, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+async def execute_and_write(path, out, timeout, html, turns):
+    for suffix in (".ipynb", ".html", ".json"):  # those of an earlier run must not pass for this one's
+        (out / path.name).with_suffix(suffix).unlink(missing_ok=True)
+    async with turns:
+        run = Run(path, timeout)
+        await run.execute()
+    write(out / path.name, nbformat.writes(run.notebook) + "\n")
+    if html:
+        from page import page  # loads nbconvert
+
+        write((out / path.name).with_suffix(".html"), page(run.notebook, path.stem))
+    write((out / path.name).with_suffix(".json"), json.dumps(run.report(), indent=1) + "\n")
+    print(run.line(), flush=True)
+    return run
+
+
+async def execute_all(paths, out, jobs, timeout, html):
+    task = asyncio.current_task()
+    loop = asyncio.get_running_loop()
+
+    def stop():
+        for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # a second Ctrl-C must not cut the clean-up short
+            loop.add_signal_handler(name, lambda: None)
+        task.cancel()
+
+    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(name, stop)
+
+    turns = asyncio.Semaphore(jobs)
+    return await asyncio.gather(*(execute_and_write(path, out, timeout, html, turns) for path in paths))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("notebooks", nargs="+", type=Path)
+    parser.add_argument("--out", type=Path, default=ROOT / "executed", help="folder for the results (default: executed/)")
+    parser.add_argument("--jobs", type=int, default=1, help="notebooks at a time (default: 1)")
+    parser.add_argument("--timeout", type=int, default=120, help="seconds that one cell may take (default: 120)")
+    parser.add_argument("--html", action="store_true", help="also write an HTML page")
+    options = parser.parse_args()
+    paths = [path.resolve() for path in options.notebooks]
+    if missing := [path for path in paths if not path.is_file()]:
+        parser.error(f"no such notebook: {missing[0]}")
+    options.out.mkdir(parents=True, exist_ok=True)
+    try:
+        runs = asyncio.run(execute_all(paths, options.out, options.jobs, options.timeout, options.html))
+    except asyncio.CancelledError:
+        print("interrupted; its kernels are stopped", file=sys.stderr)
+        return 130
+    return 1 if any(run.refused for run in runs) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,132 @@
+/** Notebook files: reading, what this project keeps in cell metadata, and writing them as nbformat does. */
+import { readFileSync } from 'node:fs';
+import { basename } from 'node:path';
+
+/** This project's marks on a code cell, kept under `metadata.alignbook`. */
+export interface Marks {
+  /** The walkthrough's cell that this one mirrors, such as "In 6" or "PPO 1". */
+  readonly source?: string;
+  /** Its Python twin, such as "tests/oracles/02_pad_and_mask.py#L12-L40". */
+  readonly python?: string;
+  /** Ids of the earlier notebooks' cells that this cell repeats. */
+  readonly repeats?: readonly string[];
+  /** Why what the cell prints is not compared. */
+  readonly unchecked?: string;
+}
+
+export interface Output {
+  readonly output_type: string;
+  readonly name?: string;
+  readonly text?: string;
+  readonly data?: Readonly<Record<string, unknown>>;
+  readonly metadata?: unknown;
+}
+
+export interface Cell {
+  readonly id: string;
+  readonly cell_type: 'code' | 'markdown' | 'raw';
+  readonly source: string;
+  readonly metadata: { readonly tags?: readonly string[]; readonly alignbook?: Marks };
+  /** Empty for cells other than code. */
+  readonly outputs: readonly Output[];
+  /** Pictures of a Markdown cell. */
+  readonly attachments?: unknown;
+  readonly execution_count?: number | null;
+}
+
+export interface Notebook {
+  /** The file's name, such as "01-tokenize.ipynb". */
+  readonly name: string;
+  readonly cells: readonly Cell[];
+  readonly metadata: Readonly<Record<string, unknown>>;
+  readonly nbformat: number;
+  readonly nbformat_minor: number;
+}
+
+type Json = Record<string, unknown>;
+
+/** nbformat keeps multi-line text as a list of lines; base64 and JSON stay as they are. */
+const joined = (text: unknown): string => (Array.isArray(text) ? text.join('') : String(text ?? ''));
+const lines = (text: string): string[] => text.match(/[^\n]*\n|[^\n]+/g) ?? [];
+const isText = (mime: string) => mime.startsWith('text/') || mime === 'image/svg+xml';
+
+function mapText(data: Readonly<Json>, change: (text: never) => unknown): Json {
+  return Object.fromEntries(Object.entries(data).map(([mime, value]) => [mime, isText(mime) ? change(value as never) : value]));
+}
+
+function joinedOutput(output: Json): Output {
+  const data = output['data'] as Json | undefined;
+  return {
+    ...(output as unknown as Output),
+    ...('text' in output && { text: joined(output['text']) }),
+    ...(data && { data: mapText(data, joined) }),
+  };
+}
+
+export function parseNotebook(text: string, path: string): Notebook {
+  let file: Json;
+  try {
+    file = JSON.parse(text) as Json;
+  } catch (cause) {
+    throw new Error(`${path}: not a notebook: ${(cause as Error).message}`, { cause });
+  }
+  if (file['nbformat'] !== 4 || !Array.isArray(file['cells'])) throw new Error(`${path}: not a notebook of format 4`);
+  const cells = (file['cells'] as Json[]).map((cell) => ({
+    ...cell,
+    source: joined(cell['source']),
+    outputs: ((cell['outputs'] as Json[] | undefined) ?? []).map(joinedOutput),
+  }));
+  return { ...file, name: basename(path), cells } as unknown as Notebook;
+}
+
+export function readNotebook(path: string): Notebook {
+  return parseNotebook(readFileSync(path, 'utf8'), path);
+}
+
+/** Keys sorted at every depth, as nbformat writes them. */
+function sorted(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(sorted);
+  if (value === null || typeof value !== 'object') return value;
+  return Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)).map(([key, item]) => [key, sorted(item)]));
+}
+
+/** The only metadata that a committed notebook carries. */
+export const committedMetadata = {
+  kernelspec: { display_name: 'TypeScript', language: 'typescript', name: 'tslab' },
+  language_info: { name: 'typescript' },
+};
+
+/**
+ * The text of a notebook's committed form: nbformat 4.5, keys sorted, one space of indent, no execution counts,
+ * no metadata but the kernel's name and this project's marks. Outputs stay.
+ */
+export function committedForm(notebook: Notebook): string {
+  const cells = notebook.cells.map((cell) => {
+    const { tags, alignbook } = cell.metadata;
+    return {
+      cell_type: cell.cell_type,
+      id: cell.id,
+      metadata: { ...(tags?.length && { tags }), ...(alignbook && { alignbook }) },
+      source: lines(cell.source),
+      ...(cell.attachments !== undefined && { attachments: cell.attachments }),
+      ...(cell.cell_type === 'code' && { execution_count: null, outputs: cell.outputs.map(committedOutput) }),
+    };
+  });
+  return `${JSON.stringify(sorted({ cells, metadata: committedMetadata, nbformat: 4, nbformat_minor: 5 }), null, 1)}\n`;
+}
+
+function committedOutput(output: Output): Json {
+  if (output.output_type === 'stream') return { output_type: 'stream', name: output.name, text: lines(output.text ?? '') };
+  return { output_type: output.output_type, data: mapText(output.data ?? {}, lines), metadata: output.metadata ?? {} };
+}
+
+/** What a cell printed. */
+export function printed(cell: Cell): string {
+  return cell.outputs.filter((output) => output.output_type === 'stream' && output.name === 'stdout').map((output) => output.text).join('');
+}
+
+/** How a message names a cell: by the walkthrough's number where it has one. */
+export function cellName(cell: Cell): string {
+  const source = cell.metadata.alignbook?.source;
+  return source ? `${source} (cell ${cell.id})` : `cell ${cell.id}`;
+}

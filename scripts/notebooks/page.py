@@ -1,0 +1,21 @@
+"""A notebook as one HTML page that needs no network: styles and pictures inside, no script. Formulas stand as LaTeX source."""
+
+from jinja2 import DictLoader
+from nbconvert import HTMLExporter
+
+TEMPLATE = """
+{%- extends 'lab/index.html.j2' -%}
+{%- block html_head_js -%}{%- endblock -%}
+{%- block html_head_js_mathjax -%}{%- endblock -%}
+{%- block html_head_js_mermaidjs -%}{%- endblock -%}
+"""
+
+
+def page(notebook, title):
+    exporter = HTMLExporter(
+        extra_loaders=[DictLoader({"page.html.j2": TEMPLATE})],
+        template_file="page.html.j2",
+        embed_images=True,
+    )
+    html, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": title}})
+    return html

@@ -1,0 +1,176 @@
+/** What must hold of the notebooks as files. Each rule returns its findings; none means that it holds. */
+import { existsSync, readFileSync } from 'node:fs';
+import { homedir, tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+import { compareText } from './compare';
+import { importedNames, lintCell } from './lint';
+import { cellName, committedForm, printed, type Cell, type Notebook, type Output } from './notebook';
+
+/** The walkthrough's code cells in their own order: In 22, 26, 16 and 23 were run out of turn, the PPO cells never. */
+export const sourceCells: readonly string[] = [
+  ...Array.from({ length: 13 }, (_, i) => `In ${i + 1}`),
+  ...['In 22', 'In 26', 'In 16', 'In 23'],
+  ...['PPO 1', 'PPO 2', 'PPO 3'],
+];
+
+/** The one cell that left its place: the DPO loss stands with the rest of DPO. */
+const moved = { source: 'In 13', notebook: '04-dpo-loss.ipynb' };
+
+const maximumLines = 15;
+const maximumNames = 15;
+const maximumOutput = 200_000;
+
+const codeCells = (notebook: Notebook) => notebook.cells.filter((cell) => cell.cell_type === 'code');
+const lineCount = (source: string) => source.split('\n').filter((line) => line.trim() !== '').length;
+
+/** Every source cell is mirrored once, in the source's order but for the one that moved. */
+export function coverage(notebooks: readonly Notebook[]): string[] {
+  const mirrors = notebooks.flatMap((notebook) => codeCells(notebook).flatMap((cell) => {
+    const source = cell.metadata.alignbook?.source;
+    return source === undefined ? [] : [{ source, id: cell.id, notebook: notebook.name }];
+  }));
+  const findings: string[] = [];
+  for (const { source, id, notebook } of mirrors) {
+    if (!sourceCells.includes(source)) findings.push(`${notebook}, cell ${id}: the source has no cell "${source}"`);
+    if (id !== source.toLowerCase().replace(' ', '-')) findings.push(`${notebook}, cell ${id}: mirrors ${source}, so its id should be "${source.toLowerCase().replace(' ', '-')}"`);
+    if (source === moved.source && notebook !== moved.notebook) findings.push(`${notebook}, cell ${id}: ${source} belongs in ${moved.notebook}`);
+  }
+  for (const source of sourceCells) {
+    const places = mirrors.filter((mirror) => mirror.source === source).map((mirror) => mirror.notebook);
+    if (places.length === 0) findings.push(`${source} is mirrored nowhere`);
+    if (places.length > 1) findings.push(`${source} is mirrored more than once: ${places.join(', ')}`);
+  }
+  const order = mirrors.map((mirror) => mirror.source).filter((source) => source !== moved.source);
+  order.forEach((source, i) => {
+    const before = order[i - 1];
+    if (before !== undefined && sourceCells.indexOf(source) < sourceCells.indexOf(before)) findings.push(`${source} comes after ${before}, against the source's order`);
+  });
+  return findings;
+}
+
+/** Each mirror's link names the lines of its Python twin: a whole cell, from its "# %% [id]" line to its last line. */
+export function pythonLinks(notebook: Notebook, root: string): string[] {
+  return codeCells(notebook).flatMap((cell) => {
+    const { source, python } = cell.metadata.alignbook ?? {};
+    if (source === undefined && python === undefined) return [];
+    const where = `${notebook.name}, ${cellName(cell)}`;
+    const link = /^(tests\/oracles\/\w+\.py)#L(\d+)-L(\d+)$/.exec(python ?? '');
+    if (!link) return [`${where}: no link to its Python twin, such as "tests/oracles/02_pad_and_mask.py#L12-L40"`];
+    const [, path, from, to] = link as unknown as [string, string, string, string];
+    if (!existsSync(join(root, path))) return [`${where}: ${path} does not exist`];
+    const [first, last] = pythonCell(readFileSync(join(root, path), 'utf8'), cell.id);
+    if (first === 0) return [`${where}: ${path} has no line "# %% [${cell.id}]"`];
+    return Number(from) === first && Number(to) === last ? [] : [`${where}: its Python twin is ${path}#L${first}-L${last}, not ${python}`];
+  });
+}
+
+/** First and last line of a "# %% [id]" cell, counted from 1; zeros where there is none. */
+function pythonCell(text: string, id: string): [number, number] {
+  const lines = text.split('\n');
+  const first = lines.indexOf(`# %% [${id}]`);
+  if (first < 0) return [0, 0];
+  const next = lines.findIndex((line, i) => i > first && line.startsWith('# %%'));
+  let last = next < 0 ? lines.length : next;
+  while (lines[last - 1]!.trim() === '') last -= 1;
+  return [first + 1, last];
+}
+
+/**
+ * The source of a cell that repeats others: their sources, one blank line between them; an import line that already
+ * stands above is left out.
+ */
+export function repeated(sources: readonly string[]): string {
+  const imports = new Set<string>();
+  const isNew = (line: string) => !/^import .*;$/.test(line) || (!imports.has(line) && Boolean(imports.add(line)));
+  return sources
+    .map((source) => source.split('\n').filter(isNew).join('\n').trim())
+    .filter((source) => source !== '')
+    .join('\n\n');
+}
+
+/** What a notebook needs from earlier ones stands in one cell tagged "repeats", its first, word for word. */
+export function repeats(notebooks: readonly Notebook[]): string[] {
+  return notebooks.flatMap((notebook, n) => codeCells(notebook).flatMap((cell, position) => {
+    const { repeats: ids, source } = cell.metadata.alignbook ?? {};
+    const tagged = cell.metadata.tags?.includes('repeats') ?? false;
+    if (!ids && !tagged) return [];
+    const where = `${notebook.name}, cell ${cell.id}`;
+    if (!ids || !tagged) return [`${where}: the tag "repeats" and metadata.alignbook.repeats go together`];
+    if (source !== undefined) return [`${where}: repeats cells, so it cannot mirror a source cell`];
+    if (position !== 0) return [`${where}: the cell that repeats others comes first`];
+    const earlier = notebooks.slice(0, n).flatMap(codeCells).filter((other) => !other.metadata.alignbook?.repeats);
+    const originals = ids.map((id) => earlier.filter((other) => other.id === id));
+    const unclear = ids.find((_, i) => originals[i]!.length !== 1);
+    if (unclear !== undefined) return [`${where}: repeats "${unclear}", which is not one cell of an earlier notebook`];
+    const wanted = repeated(originals.map(([original]) => original!.source));
+    if (cell.source === wanted) return [];
+    const [mine, theirs] = [cell.source.split('\n'), wanted.split('\n')];
+    const line = theirs.findIndex((text, i) => text !== mine[i]);
+    const at = line < 0 ? theirs.length : line;
+    return [`${where}: line ${at + 1} differs from the cells it repeats (${ids.join(', ')})\n  original  ${theirs[at] ?? '(end)'}\n  here      ${mine[at] ?? '(end)'}`];
+  }));
+}
+
+/** A cell has at most 15 lines (blank ones aside), unless it mirrors a longer source cell or repeats others. */
+export function thinCells(notebook: Notebook): string[] {
+  return codeCells(notebook).flatMap((cell) => {
+    const { python, repeats: ids } = cell.metadata.alignbook ?? {};
+    const twin = /#L(\d+)-L(\d+)$/.exec(python ?? '');
+    const twinLines = twin ? Number(twin[2]) - Number(twin[1]) : 0; // without its "# %%" line
+    const lines = lineCount(cell.source);
+    return ids || lines <= maximumLines || twinLines > maximumLines ? [] : [`${notebook.name}, ${cellName(cell)}: ${lines} lines, at most ${maximumLines} are allowed`];
+  });
+}
+
+/** Cells that plain tslab compiles correctly, without tags that let a run pass over errors. */
+export function safeCells(notebook: Notebook): string[] {
+  return codeCells(notebook).flatMap((cell) => {
+    const where = `${notebook.name}, ${cellName(cell)}`;
+    const tags = (cell.metadata.tags ?? []).filter((tag) => tag === 'raises-exception' || tag === 'skip-execution');
+    return [
+      ...tags.map((tag) => `${where}: tag "${tag}"; catch the error inside the cell instead`),
+      ...lintCell(cell.source).map(({ line, message }) => `${where}, line ${line}: ${message}`),
+    ];
+  });
+}
+
+/** The walkthrough needs few names of the library. */
+export function fewNames(notebooks: readonly Notebook[]): string[] {
+  const names = new Set(notebooks.flatMap(codeCells).flatMap((cell) => importedNames(cell.source, 'alignbook')));
+  return names.size <= maximumNames ? [] : [`the notebooks import ${names.size} names from alignbook, at most ${maximumNames} are allowed: ${[...names].sort().join(', ')}`];
+}
+
+/** A committed notebook carries outputs, and nothing of the run or the machine that made them. */
+export function committed(notebook: Notebook, text: string, root: string): string[] {
+  const findings: string[] = [];
+  const ids = notebook.cells.map((cell) => cell.id);
+  const doubled = ids.find((id, i) => ids.indexOf(id) !== i);
+  if (doubled !== undefined) findings.push(`${notebook.name}: two cells have the id "${doubled}"`);
+  if (text !== committedForm(notebook)) findings.push(`${notebook.name}: not in the committed form; run "npm run notebooks:refresh"`);
+  for (const cell of codeCells(notebook)) {
+    const where = `${notebook.name}, ${cellName(cell)}`;
+    const outputs = JSON.stringify(cell.outputs);
+    if (outputs.length > maximumOutput) findings.push(`${where}: ${Math.ceil(outputs.length / 1000)} KB of output, at most ${maximumOutput / 1000} are allowed`);
+    const path = [root, homedir(), tmpdir(), '/home/', '/Users/'].find((folder) => outputs.includes(folder));
+    if (path !== undefined) findings.push(`${where}: the output holds a path of this machine: ${path}`);
+    if (cell.outputs.some((output) => output.output_type === 'stream' && output.name !== 'stdout')) findings.push(`${where}: the output holds stderr`);
+  }
+  return findings;
+}
+
+/** The committed outputs say what a fresh run says. */
+export function sameOutputs(committedNotebook: Notebook, fresh: Notebook): string[] {
+  const kinds = (cell: Cell) => JSON.stringify(cell.outputs.map(({ output_type, data }) => [output_type, Object.keys(data ?? {}).sort()]));
+  const plain = ({ data }: Output) => String(data?.['text/plain'] ?? '');
+  const text = (cell: Cell) => [printed(cell), ...cell.outputs.map(plain)].join('\n');
+  return codeCells(committedNotebook).flatMap((cell) => {
+    const where = `${committedNotebook.name}, ${cellName(cell)}`;
+    const again = fresh.cells.find((other) => other.id === cell.id)!;
+    const remedy = 'run "npm run notebooks:refresh" and look at the difference';
+    if (kinds(cell) !== kinds(again)) return [`${where}: the committed outputs are of other kinds than a fresh run's; ${remedy}`];
+    if (cell.metadata.alignbook?.unchecked !== undefined) return [];
+    const { difference } = compareText(text(cell), text(again), { absolute: 1e-6, relative: 1e-5 });
+    return difference ? [`${where}: the committed output is not a fresh run's; ${remedy}\n  committed  ${difference.expected}\n  fresh      ${difference.got}`] : [];
+  });
+}
