@@ -1,12 +1,12 @@
 // @ts-check
-/** `npm run lab`: JupyterLab on notebooks/, with the project's environment only. */
+/** `npm run lab`: JupyterLab on the first notebook, with the project's environment only. */
 import { spawn } from 'node:child_process';
 
-import { jupyterEnv, paths, pythonOf } from './setup/paths.mjs';
+import { jupyterEnv, paths, pythonOf, root } from './setup/paths.mjs';
 
 const usage = `Usage: npm run lab -- [OPTION…]
 
-Opens JupyterLab on notebooks/ and prints its address, which carries the token that it asks for.
+Opens JupyterLab on the first notebook and prints its address, which carries the token that it asks for.
 Options are JupyterLab's own, such as --no-browser, --port=8889, --ip=0.0.0.0. Ctrl-C twice ends it.`;
 
 const args = process.argv.slice(2);
@@ -14,7 +14,9 @@ if (args.includes('--help') || args.includes('-h')) {
   console.log(usage);
 } else {
   const offline = ['--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate', '--LabApp.news_url=None', '--LabApp.extension_manager=readonly'];
-  const lab = spawn(pythonOf(paths.python), ['-m', 'jupyterlab', ...offline, ...args], { cwd: paths.notebooks, env: jupyterEnv(), stdio: 'inherit' });
+  // The project is the root, so that the notebooks' links to its other folders open in JupyterLab too.
+  const place = [`--ServerApp.root_dir=${root}`, '--LabApp.default_url=/lab/tree/notebooks/01-tokenize.ipynb'];
+  const lab = spawn(pythonOf(paths.python), ['-m', 'jupyterlab', ...place, ...offline, ...args], { cwd: root, env: jupyterEnv(), stdio: 'inherit' });
   lab.on('error', () => {
     console.error('JupyterLab is not installed here; run "npm run setup"');
     process.exitCode = 1;

@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -34,6 +35,9 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 KERNEL = "tslab"
 STARTUP_SECONDS = 60
 SETTLE_SECONDS = 5
+
+# TensorFlow's and abseil's records of level I, and the line that comes before the first of them.
+INFORMATION = re.compile(r"^(WARNING: All log messages before absl::InitializeLog\(\) .*|I\d{4} .*|\d{4}-\d\d-\d\d .*: I .*)\n", re.MULTILINE)
 
 # Runs after the last cell: waits until no timer or file work of the notebook is left, at least one turn of the event loop,
 # in which late rejections are reported. What still runs at the end is an error. The sockets and watchers of tslab itself
@@ -80,7 +84,7 @@ class Run:
             with tempfile.TemporaryFile() as native:
                 await self._on_kernel(native)
                 native.seek(0)
-                if noise := native.read().decode(errors="replace"):
+                if noise := INFORMATION.sub("", native.read().decode(errors="replace")):
                     raise Refused(None, "native code wrote past the notebook, to the terminal", noise)
         except Refused as refused:
             self.refused = refused

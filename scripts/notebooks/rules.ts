@@ -112,14 +112,12 @@ export function repeats(notebooks: readonly Notebook[]): string[] {
   }));
 }
 
-/** A cell has at most 15 lines (blank ones aside), unless it mirrors a longer source cell or repeats others. */
+/** A cell has at most 15 lines (blank ones aside), unless it mirrors a source cell, as long as that may be, or repeats others. */
 export function thinCells(notebook: Notebook): string[] {
   return codeCells(notebook).flatMap((cell) => {
-    const { python, repeats: ids } = cell.metadata.alignbook ?? {};
-    const twin = /#L(\d+)-L(\d+)$/.exec(python ?? '');
-    const twinLines = twin ? Number(twin[2]) - Number(twin[1]) : 0; // without its "# %%" line
+    const { source, repeats: ids } = cell.metadata.alignbook ?? {};
     const lines = lineCount(cell.source);
-    return ids || lines <= maximumLines || twinLines > maximumLines ? [] : [`${notebook.name}, ${cellName(cell)}: ${lines} lines, at most ${maximumLines} are allowed`];
+    return ids || source !== undefined || lines <= maximumLines ? [] : [`${notebook.name}, ${cellName(cell)}: ${lines} lines, at most ${maximumLines} are allowed`];
   });
 }
 

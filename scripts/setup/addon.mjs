@@ -10,20 +10,24 @@ import { run, SetupError } from './run.mjs';
 import { replaceFile } from './steps.mjs';
 import { build, libraries, version } from './tensorflow.mjs';
 
-const record = join(dirname(paths.addon), 'build.json'); // lib/tf.ts reads it
+const folder = dirname(paths.addon);
+const record = join(folder, 'build.json'); // lib/tf.ts reads it
+const logLevel = join(root, 'scripts', 'setup', 'log_level.cc');
+const logLevelLibrary = 'libtfjs_log_level.so';
 
 /** @type {import('./steps.mjs').Step} */
 export const addon = {
   name: 'addon',
   megabytes: 400,
-  inputs: () => ({ build: build(), version, sources: digest(join(paths.binding, 'package.json')), abi: process.versions.modules, napi: process.versions.napi, root }),
+  inputs: () => ({ build: build(), version, sources: [digest(join(paths.binding, 'package.json')), digest(logLevel)], abi: process.versions.modules, napi: process.versions.napi, root }),
   present: () => existsSync(paths.addon) && existsSync(record),
   version: () => `for Node's ABI ${process.versions.modules}`,
   async run(progress) {
-    mkdirSync(dirname(paths.addon), { recursive: true });
+    mkdirSync(folder, { recursive: true });
     const temporary = `${paths.addon}.tmp`;
     const { program, args, env } = await compiler(progress);
     progress(`compiling with ${program}`);
+    await run(program, [...args, '-O2', '-fPIC', '-shared', logLevel, `-Wl,-soname,${logLevelLibrary}`, '-o', join(folder, logLevelLibrary)], { env });
     await run(program, [...args, ...flags(), '-o', temporary], { env });
     await load(temporary);
     renameSync(temporary, paths.addon);
@@ -33,13 +37,14 @@ export const addon = {
 
 function flags() {
   const sources = join(paths.binding, 'binding');
-  const runPath = relative(realpathSync(dirname(paths.addon)), realpathSync(libraries)); // survives a move of the whole project
+  const runPath = relative(realpathSync(folder), realpathSync(libraries)); // survives a move of the whole project
   return [
     ...['-std=c++17', '-O2', '-fPIC', '-shared', '-DNAPI_VERSION=8'],
     ...['-I', join(paths.modules, 'node-api-headers', 'include'), '-I', join(libraries, 'include')],
     ...readdirSync(sources).filter((file) => file.endsWith('.cc')).map((file) => join(sources, file)),
     ...['libtensorflow_cc.so.2', 'libtensorflow_framework.so.2'].map((file) => join(libraries, file)),
-    `-Wl,-rpath,$ORIGIN/${runPath}`,
+    ...['-Wl,--no-as-needed', join(folder, logLevelLibrary)], // last: of libraries that do not need each other the last one starts first
+    `-Wl,-rpath,$ORIGIN/${runPath}:$ORIGIN`,
   ];
 }
 

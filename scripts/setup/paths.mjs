@@ -11,7 +11,6 @@ const binding = join(root, 'node_modules', '@tensorflow', 'tfjs-node-gpu');
 export const paths = {
   made,
   requirements: join(root, 'requirements'),
-  notebooks: join(root, 'notebooks'),
   modules: join(root, 'node_modules'),
   /** Virtual environments. */
   python,

@@ -1,0 +1,120 @@
+/** The runner, on small notebooks that are each wrong in one way, through the real kernel. */
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+
+import { executedCopy, executeNotebooks, root, type Execution, type Report } from '../scripts/notebooks/execute';
+import { printed } from '../scripts/notebooks/notebook';
+
+const broken = join(root, 'tests', 'broken');
+const out = mkdtempSync(join(tmpdir(), 'runner-'));
+after(() => rmSync(out, { recursive: true, force: true }));
+
+/** Notebook -> the cell it is refused at (counted from 0; null outside the cells), the reason, and what the detail names. */
+const refused: Record<string, [cell: number | null, reason: RegExp, detail: RegExp]> = {
+  'does-not-compile': [1, /threw or did not compile/, /not assignable to type 'number'/],
+  'empty-cell': [1, /did not run to its end \(status "not run"\)/, /^$/],
+  'exits': [1, /the kernel died/, /^$/],
+  'is-killed': [1, /the kernel died/, /^$/],
+  'loops-forever': [1, /did not end within 3 s/, /^$/],
+  'never-settles': [null, /after the last cell/, /still running after the last cell: Timeout/],
+  'prints-after-the-last-cell': [null, /printed after the last cell/, /printed late/],
+  'raises-exception': [1, /threw or did not compile/, /excused by a tag/],
+  'rejection-after-the-last-cell': [null, /printed after the last cell/, /rejected late/],
+  'skipped-cell': [1, /did not run to its end \(status "not run"\)/, /^$/],
+  'throws-from-a-timer': [0, /wrote to stderr/, /thrown by a timer/],
+  'throws-then-goes-on': [0, /threw or did not compile/, /thrown in the first cell/],
+  'throws': [1, /threw or did not compile/, /thrown in a cell/],
+  'unhandled-rejection': [0, /wrote to stderr/, /nobody awaits this/],
+  'waits-forever': [1, /did not end within 3 s/, /^$/],
+  'writes-past-the-notebook': [null, /native code wrote past the notebook/, /from native code/],
+  'writes-to-stderr': [1, /wrote to stderr/, /a warning nobody wanted/],
+};
+
+let execution: Execution;
+const report = (name: string): Report => execution.reports.find(({ notebook }) => notebook === `${name}.ipynb`)!;
+
+before(async () => {
+  const paths = readdirSync(broken).map((name) => join(broken, name));
+  execution = await executeNotebooks(paths, { out, jobs: 2, timeout: 3 });
+});
+
+test('a clean notebook is accepted; timers may end after its last cell', () => {
+  assert.equal(report('clean').refused, null);
+  assert.deepEqual(report('clean').cells.map(({ status }) => status), ['ok', 'ok']);
+  assert.deepEqual(executedCopy(out, 'clean.ipynb').cells.map(printed), ['', '42\n']);
+});
+
+test('every broken notebook is listed here', () => {
+  assert.deepEqual(readdirSync(broken).sort(), ['clean', ...Object.keys(refused)].map((name) => `${name}.ipynb`).sort());
+  assert.equal(execution.exitCode, 1);
+});
+
+for (const [name, [cell, reason, detail]] of Object.entries(refused)) {
+  test(`refused: ${name}`, () => {
+    const { refused: found, cells } = report(name);
+    assert.ok(found, `${name} was accepted\n${execution.log}`);
+    assert.equal(found.cell, cell === null ? null : cells[cell]!.id, JSON.stringify(found));
+    assert.match(found.reason, reason);
+    assert.match(found.detail, detail);
+    assert.match(execution.log, new RegExp(`${name}\\.ipynb .*REFUSED`));
+  });
+}
+
+/** A copy of the collection's commands in which notebook 01 may be edited: links lead to what set-up made. */
+function tutorial(edit: (notebook: string) => string, expected: (text: string) => string): ReturnType<typeof spawnSync> {
+  const folder = join(out, 'copy');
+  rmSync(folder, { recursive: true, force: true });
+  mkdirSync(folder);
+  for (const name of ['notebooks', 'tests', 'scripts', '.alignbook/build/scripts']) cpSync(join(root, name), join(folder, name), { recursive: true });
+  for (const name of ['node_modules', '.alignbook/python']) spawnSync('ln', ['-s', join(root, name), join(folder, name)]);
+  const change = (path: string, how: (text: string) => string) => writeFileSync(join(folder, path), how(readFileSync(join(folder, path), 'utf8')));
+  change('notebooks/01-tokenize.ipynb', edit);
+  change('tests/expected/01-tokenize.json', expected);
+  return spawnSync(process.execPath, [join(folder, '.alignbook/build/scripts/tutorial.js'), '01'], { encoding: 'utf8' });
+}
+
+const same = (text: string) => text;
+/** The text with its first match replaced; it must match, or the test would prove nothing. */
+const replaced = (pattern: RegExp, by: string) => (text: string) => {
+  assert.match(text, pattern);
+  return text.replace(pattern, by);
+};
+
+test('npm run tutorial: values that match end with a table and 0', () => {
+  const { status, stdout } = tutorial(same, same);
+  assert.match(`${stdout}`, /^01-tokenize\.ipynb +In 1-5 .* ok$/m);
+  assert.equal(status, 0);
+  for (const name of ['01-tokenize.ipynb', '01-tokenize.html']) assert.ok(existsSync(join(out, 'copy', 'executed', name)));
+});
+
+test('npm run tutorial: one changed digit is reported with notebook, source cell, expected and got, and ends with 1', () => {
+  const { status, stdout } = tutorial(same, replaced(/50256/, '50255'));
+  assert.match(`${stdout}`, /^01-tokenize\.ipynb, In 5 \(cell in-5\): what it printed differs\n  expected  50255 .*\n  got       50256 /m);
+  assert.match(`${stdout}`, /^01-tokenize\.ipynb .* 1 wrong$/m);
+  assert.equal(status, 1);
+});
+
+test('npm run tutorial: an edited cell is reported', () => {
+  const { status, stdout } = tutorial(replaced(/padTokenId/g, 'vocabSize'), same);
+  assert.match(`${stdout}`, /^01-tokenize\.ipynb.*In 5/m);
+  assert.equal(status, 1);
+});
+
+test('npm run tutorial: --help, and usage errors end with 2', () => {
+  const run = (...args: string[]) => spawnSync(process.execPath, [join(root, '.alignbook/build/scripts/tutorial.js'), ...args], { encoding: 'utf8' });
+  assert.match(run('--help').stdout, /--model M/);
+  assert.equal(run('--help').status, 0);
+  for (const [args, message] of [
+    [['09'], /no notebook "09"; there are 01-tokenize\.ipynb/],
+    [['--jobs', '0'], /--jobs takes a whole number above 0/],
+    [['--nodel', 'x'], /Unknown option '--nodel'/],
+  ] as const) {
+    const { status, stderr } = run(...args);
+    assert.match(stderr, message);
+    assert.equal(status, 2);
+  }
+});
