@@ -16,6 +16,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import sys
 import tempfile
@@ -220,7 +221,7 @@ async def execute_and_write(path, out, timeout, html, turns):
     if html:
         from page import page  # loads nbconvert
 
-        write((out / path.name).with_suffix(".html"), page(run.notebook, path.stem))
+        write((out / path.name).with_suffix(".html"), page(run.notebook, path))
     write((out / path.name).with_suffix(".json"), json.dumps(run.report(), indent=1) + "\n")
     print(run.line(), flush=True)
     return run
@@ -254,6 +255,9 @@ def main():
     if missing := [path for path in paths if not path.is_file()]:
         parser.error(f"no such notebook: {missing[0]}")
     options.out.mkdir(parents=True, exist_ok=True)
+    for folder in {path.parent for path in paths}:
+        if (folder / "figures").is_dir():  # what the copies' Markdown shows
+            shutil.copytree(folder / "figures", options.out / "figures", dirs_exist_ok=True)
     try:
         runs = asyncio.run(execute_all(paths, options.out, options.jobs, options.timeout, options.html))
     except asyncio.CancelledError:

@@ -11,11 +11,12 @@ TEMPLATE = """
 """
 
 
-def page(notebook, title):
+def page(notebook, path):
+    """`path` is the notebook's own, which its pictures are relative to."""
     exporter = HTMLExporter(
         extra_loaders=[DictLoader({"page.html.j2": TEMPLATE})],
         template_file="page.html.j2",
         embed_images=True,
     )
-    html, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": title}})
+    html, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": path.stem, "path": str(path.parent)}})
     return html
