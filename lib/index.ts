@@ -6,10 +6,13 @@ export { Random, type RandomState } from './random';
 export { Tokenizer } from './text/tokenizer';
 export { alpacaPrompt } from './text/templates';
 export { appendEos, encodePair, preferenceBatch, responseStart, type PaddedRows, type PairIds } from './text/batch';
+export { responseBatch, type Layout, type PromptResponses, type ResponseBatch } from './text/responseBatch';
 
 export { configJson, readConfig, type GPT2Config } from './model/config';
 export { SafetensorsFile, writeSafetensors, type NamedTensor, type TensorEntry } from './model/safetensors';
 export { weightShapes } from './model/weights';
+export { Gradients } from './model/gradients';
+export { Recording } from './model/recording';
 export { GPT2, type ForwardOptions } from './model/gpt2';
 
 export { stopGradient } from './losses/stopGradient';

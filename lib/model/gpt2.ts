@@ -3,10 +3,12 @@ import { join } from 'node:path';
 
 import { InputError } from '../errors';
 import { modelFolder } from '../hub';
-import { type tf } from '../tf';
+import type { ResponseBatch } from '../text/responseBatch';
+import { tf } from '../tf';
 import { readConfig, type GPT2Config } from './config';
-import { block, layerNorm, type Read } from './layers';
+import { block, layerNorm, type BlockSaved, type Read } from './layers';
 import { add, floats, gather, ints, matmul, release, reshape, scope, type Handle } from './ops';
+import { byResponse, Recording, scoreTokens } from './recording';
 import { Weights } from './weights';
 
 export interface ForwardOptions {
@@ -43,7 +45,28 @@ export class GPT2 {
    * @returns logits [B, T, V] float32; `logits[b, t]` scores the token at t + 1.
    * @throws InputError if a shape or an id does not fit.
    */
-  forward(inputIds: tf.Tensor2D, { attentionMask, positionIds }: ForwardOptions = {}): { logits: tf.Tensor3D } {
+  forward(inputIds: tf.Tensor2D, options: ForwardOptions = {}): { logits: tf.Tensor3D } {
+    const [B, T] = inputIds.shape;
+    const logits = this.#normalized(inputIds, options, (y, read) => {
+      using flat = matmul(y, read('wte.weight'), { transposeY: true }); // the head is tied to the embedding
+      return reshape(flat, [B, T, this.config.vocabSize]);
+    });
+    return { logits: logits as tf.Tensor3D };
+  }
+
+  /**
+   * The hidden states from which the head makes logits: the last block's, normalized.
+   *
+   * @returns [B, T, C] float32.
+   * @throws InputError as `forward` does.
+   */
+  hidden(inputIds: tf.Tensor2D, options: ForwardOptions = {}): tf.Tensor3D {
+    const [B, T] = inputIds.shape;
+    return this.#normalized(inputIds, options, (y) => reshape(y, [B, T, this.config.nEmbd])) as tf.Tensor3D;
+  }
+
+  /** What `last` makes of the normalized hidden states [N, C]. */
+  #normalized(inputIds: tf.Tensor2D, { attentionMask, positionIds }: ForwardOptions, last: (y: Handle, read: Read) => Handle): tf.Tensor {
     const { blockSize, vocabSize } = this.config;
     const [B, T] = inputIds.shape;
     if (T < 1 || T > blockSize) throw new InputError(`inputIds have ${T} positions; this model takes 1 to ${blockSize}`);
@@ -51,12 +74,46 @@ export class GPT2 {
     const mask = attentionMask && integers('attentionMask', attentionMask, [B, T], 2);
     const positions = positionIds ? integers('positionIds', positionIds, [B, T], blockSize) : countUp(B, T);
 
-    const logits = scope(() => {
+    const result = scope(() => {
       const read = this.weights.reader();
-      const { y } = this.#blocks(ints(ids, [B * T]), ints(positions, [B * T]), attentionBias(B, T, mask), read);
-      return reshape(this.#head(y, read), [B, T, vocabSize]);
+      const { y: x } = this.#blocks(ints(ids, [B * T]), ints(positions, [B * T]), attentionBias(causal(B, T, mask), [B, T]), read);
+      return last(layerNorm(x, read, 'ln_f', this.config.layerNormEpsilon).y, read);
     });
-    return { logits: logits.toTensor() as tf.Tensor3D };
+    return result.toTensor();
+  }
+
+  /**
+   * Log-probs of the responses' tokens, in nats.
+   *
+   * @returns [R, L] float32, 0 where a response has ended.
+   * @throws InputError if an id or a position does not fit the model.
+   */
+  score(batch: ResponseBatch): tf.Tensor2D {
+    const { logps, saved } = this.#scored(batch, { keep: false });
+    release(saved);
+    return byResponse(logps, batch);
+  }
+
+  /** The same, keeping what a backward pass needs. */
+  record(batch: ResponseBatch): Recording {
+    const { logps, saved } = this.#scored(batch, { keep: true });
+    const responseMask = tf.tensor2d(batch.responseMask, [...batch.responses], 'int32');
+    return new Recording(byResponse(logps, batch), responseMask, batch, this.config, this.weights, saved);
+  }
+
+  #scored({ shape: [B, T], ids, positions, visible, scored }: ResponseBatch, { keep }: { keep: boolean }) {
+    within('ids', ids, this.config.vocabSize);
+    within('positions', positions, this.config.blockSize);
+    return scope(() => {
+      const read = this.weights.reader();
+      const places = { ids: ints(ids, [B * T]), positions: ints(positions, [B * T]), from: ints(scored.from, [scored.from.length]) };
+      using bias = attentionBias(visible, [B, T]);
+      using labels = ints(scored.ids, [scored.ids.length]);
+      const { y, saved: blocks } = this.#blocks(places.ids, places.positions, bias, read, { keep });
+      using x = y;
+      const { logps, saved: head } = scoreTokens(x, places.from, labels, read, this.config.layerNormEpsilon);
+      return { logps, saved: { ...places, blocks, head } };
+    });
   }
 
   dispose(): void {
@@ -66,7 +123,7 @@ export class GPT2 {
   /** Embeddings and blocks: ids [N], positions [N] -> [N, C], before the final layer norm. */
   #blocks(ids: Handle, positions: Handle, bias: Handle, read: Read, { keep = false } = {}) {
     const { nLayer, nHead, layerNormEpsilon: epsilon } = this.config;
-    const saved: ReturnType<typeof block>['saved'][] = [];
+    const saved: BlockSaved[] = [];
     using tokens = gather(read('wte.weight'), ids);
     using places = gather(read('wpe.weight'), positions);
     let x = add(tokens, places);
@@ -79,14 +136,6 @@ export class GPT2 {
     }
     return { y: x, saved };
   }
-
-  /** The final layer norm and the head, which is tied to the token embedding: [N, C] -> [N, V]. */
-  #head(x: Handle, read: Read): Handle {
-    const { y, saved } = layerNorm(x, read, 'ln_f', this.config.layerNormEpsilon);
-    release(saved);
-    using normalized = y;
-    return matmul(normalized, read('wte.weight'), { transposeY: true });
-  }
 }
 
 /** The values of an int32 tensor of the given shape, each from 0 to `limit` - 1. */
@@ -94,9 +143,13 @@ function integers(name: string, tensor: tf.Tensor2D, shape: readonly number[], l
   if (tensor.shape.join() !== shape.join()) throw new InputError(`${name} must have shape [${shape}], got [${tensor.shape}]`);
   if (tensor.dtype !== 'int32') throw new InputError(`${name} must be int32, got ${tensor.dtype}`);
   const values = tensor.dataSync<'int32'>() as Int32Array;
+  within(name, values, limit);
+  return values.slice(); // the tensor's own memory may be changed or freed by its owner
+}
+
+function within(name: string, values: Int32Array, limit: number): void {
   const wrong = values.find((value) => value < 0 || value >= limit);
   if (wrong !== undefined) throw new InputError(`${name} must lie from 0 to ${limit - 1}, got ${wrong}`);
-  return values.slice(); // the tensor's own memory may be changed or freed by its owner
 }
 
 /** Positions 0 to T - 1 in each of B rows. */
@@ -104,15 +157,18 @@ function countUp(B: number, T: number): Int32Array {
   return Int32Array.from({ length: B * T }, (_, i) => i % T);
 }
 
-/** [B, T, T]: what attention adds to the score of query t and key s: nothing where s <= t and s is not masked. */
-function attentionBias(B: number, T: number, mask?: Int32Array): Handle {
-  const bias = new Float32Array(B * T * T).fill(FORBIDDEN);
+/** [B, T, T]: 1 where query t may look at key s: s <= t, and s is not masked. */
+function causal(B: number, T: number, mask?: Int32Array): Uint8Array {
+  const visible = new Uint8Array(B * T * T);
   for (let b = 0; b < B; b += 1) {
     for (let t = 0; t < T; t += 1) {
-      for (let s = 0; s <= t; s += 1) {
-        if (mask === undefined || mask[b * T + s] === 1) bias[(b * T + t) * T + s] = 0;
-      }
+      for (let s = 0; s <= t; s += 1) visible[(b * T + t) * T + s] = mask?.[b * T + s] ?? 1;
     }
   }
-  return floats(bias, [B, T, T]);
+  return visible;
+}
+
+/** [B, T, T]: what attention adds to the score of a query and a key. */
+function attentionBias(visible: Uint8Array, [B, T]: readonly [number, number]): Handle {
+  return floats(Float32Array.from(visible, (sees) => (sees === 1 ? 0 : FORBIDDEN)), [B, T, T]);
 }

@@ -1,6 +1,9 @@
 /**
- * The layers of GPT-2. Each returns its output `y` and `saved`, the intermediates that its backward needs; who called
- * it owns both, and releases `saved` where no backward will follow.
+ * The layers of GPT-2, each a forward and a backward.
+ *
+ * A forward returns its output `y` and `saved`, the intermediates that its backward needs; the caller owns both, and
+ * releases `saved` where no backward will follow. A backward takes dy, the gradient of the loss with respect to y, gives
+ * that with respect to x, and puts those of the layer's weights into `gradients`. It releases nothing that it was given.
  *
  * Axes: B rows of the batch, T positions, N = B * T, C channels, nh heads, hs = C / nh channels a head.
  * Activations are matrices [N, C], as in llm.c: every product is then one MatMul.
@@ -9,19 +12,23 @@ import {
   add,
   batchMatmul,
   biasAdd,
+  concat,
+  constantScalar,
   matmul,
   meanLast,
   mul,
   release,
   reshape,
   rsqrt,
-  scalar,
   sigmoid,
+  sigmoidGradient,
   softmax,
   split,
   square,
   squaredDifference,
   sub,
+  sumLast,
+  sumRows,
   transpose,
   type Handle,
 } from './ops';
@@ -29,12 +36,15 @@ import {
 /** A weight by the name that GPT-2's checkpoints give it. */
 export type Read = (name: string) => Handle;
 
+/** The gradient of the loss with respect to each weight, by the same names. */
+export type WeightGradients = Map<string, Handle>;
+
 /** Layer normalization of each row (arXiv 1607.06450): (x - mean) / sqrt(variance + epsilon) * weight + bias. */
 export function layerNorm(x: Handle, read: Read, name: string, epsilon: number) {
   using mean = meanLast(x);
   using squares = squaredDifference(x, mean);
   using variance = meanLast(squares);
-  using shifted = add(variance, scalar(epsilon));
+  using shifted = add(variance, constantScalar(epsilon));
   using centred = sub(x, mean);
   const inverseStd = rsqrt(shifted);
   const normalized = mul(centred, inverseStd);
@@ -43,24 +53,62 @@ export function layerNorm(x: Handle, read: Read, name: string, epsilon: number) 
   return { y, saved: { normalized, inverseStd } };
 }
 
+/** dx = (dn - mean(dn) - normalized mean(dn normalized)) / std, where dn = dy weight. */
+export function layerNormBackward(dy: Handle, saved: LayerNormSaved, read: Read, name: string, gradients: WeightGradients): Handle {
+  const { normalized, inverseStd } = saved;
+  using weighted = mul(dy, normalized);
+  gradients.set(`${name}.weight`, sumRows(weighted));
+  gradients.set(`${name}.bias`, sumRows(dy));
+
+  using dn = mul(dy, read(`${name}.weight`));
+  using dnMean = meanLast(dn);
+  using projected = mul(dn, normalized);
+  using projectedMean = meanLast(projected);
+  using along = mul(normalized, projectedMean);
+  using shifted = sub(dn, dnMean);
+  using across = sub(shifted, along);
+  return mul(across, inverseStd);
+}
+
 /** x W + b. GPT-2's checkpoints keep W as [in, out], so nothing is transposed. */
 export function linear(x: Handle, read: Read, name: string): Handle {
   using product = matmul(x, read(`${name}.weight`));
   return biasAdd(product, read(`${name}.bias`));
 }
 
+export function linearBackward(dy: Handle, x: Handle, read: Read, name: string, gradients: WeightGradients): Handle {
+  gradients.set(`${name}.weight`, matmul(x, dy, { transposeX: true }));
+  gradients.set(`${name}.bias`, sumRows(dy));
+  return matmul(dy, read(`${name}.weight`), { transposeY: true });
+}
+
+/** gelu_new: the gate of x is sigmoid(SLOPE (x + CUBIC x^3)). */
+const SLOPE = 2 * Math.sqrt(2 / Math.PI);
+const CUBIC = 0.044715;
+
 /**
  * gelu_new, the tanh form of arXiv 1606.08415: x/2 * (1 + tanh(sqrt(2/pi) * (x + 0.044715 x^3))), computed as
  * x * sigmoid(2 sqrt(2/pi) * (x + 0.044715 x^3)), which is the same function with fewer operations.
  */
 export function gelu(x: Handle) {
-  const slope = 2 * Math.sqrt(2 / Math.PI);
   using squared = square(x);
-  using cubic = mul(squared, scalar(slope * 0.044715));
-  using factor = add(cubic, scalar(slope));
+  using cubic = mul(squared, constantScalar(SLOPE * CUBIC));
+  using factor = add(cubic, constantScalar(SLOPE));
   using argument = mul(factor, x);
   const gate = sigmoid(argument);
   return { y: mul(x, gate), saved: { x, gate } };
+}
+
+/** dx = dy gate + dy x gate' SLOPE (1 + 3 CUBIC x^2). */
+export function geluBackward(dy: Handle, { x, gate }: GeluSaved): Handle {
+  using direct = mul(dy, gate);
+  using dGate = mul(dy, x);
+  using dArgument = sigmoidGradient(gate, dGate);
+  using squared = square(x);
+  using cubic = mul(squared, constantScalar(3 * SLOPE * CUBIC));
+  using slope = add(cubic, constantScalar(SLOPE));
+  using throughGate = mul(dArgument, slope);
+  return add(direct, throughGate);
 }
 
 /**
@@ -76,7 +124,7 @@ export function attention(qkv: Handle, bias: Handle, nHead: number) {
   using byHead = reshape(qkv, [B, T, 3 * nHead, hs]);
   using headsFirst = transpose(byHead, [2, 0, 1, 3]); // [3 nh, B, T, hs]
   const [unscaled, k, v] = split(headsFirst, 3) as [Handle, Handle, Handle]; // each [nh, B, T, hs]
-  const q = mul(unscaled, scalar(1 / Math.sqrt(hs)));
+  const q = mul(unscaled, constantScalar(1 / Math.sqrt(hs)));
   release(unscaled);
 
   using scores = batchMatmul(q, k, { transposeY: true }); // [nh, B, T, T]
@@ -85,6 +133,27 @@ export function attention(qkv: Handle, bias: Handle, nHead: number) {
   const mixed = batchMatmul(weights, v); // [nh, B, T, hs]
   using rowsFirst = transpose(mixed, [1, 2, 0, 3]); // [B, T, nh, hs]
   return { y: reshape(rowsFirst, [B * T, C]), saved: { q, k, v, weights, mixed } };
+}
+
+/** The softmax's backward needs sum(dWeights weights) over the keys, which is sum(dMixed mixed) over the head's channels. */
+export function attentionBackward(dy: Handle, { q, k, v, weights, mixed }: AttentionSaved): Handle {
+  const [nHead, B, T, hs] = q.shape as [number, number, number, number];
+
+  using rowsFirst = reshape(dy, [B, T, nHead, hs]);
+  using dMixed = transpose(rowsFirst, [2, 0, 1, 3]); // [nh, B, T, hs]
+  using dv = batchMatmul(weights, dMixed, { transposeX: true });
+  using dWeights = batchMatmul(dMixed, v, { transposeY: true }); // [nh, B, T, T]
+  using products = mul(dMixed, mixed);
+  using sums = sumLast(products);
+  using centred = sub(dWeights, sums);
+  using dScores = mul(weights, centred);
+
+  using dScaled = batchMatmul(dScores, k);
+  using dq = mul(dScaled, constantScalar(1 / Math.sqrt(hs)));
+  using dk = batchMatmul(dScores, q, { transposeX: true });
+  using headsFirst = concat([dq, dk, dv]); // [3 nh, B, T, hs]
+  using byHead = transpose(headsFirst, [1, 2, 0, 3]);
+  return reshape(byHead, [B * T, 3 * nHead * hs]);
 }
 
 /** One pre-norm transformer block: x + attention(ln_1(x)), then + mlp(ln_2(·)). */
@@ -100,3 +169,23 @@ export function block(x: Handle, bias: Handle, read: Read, name: string, { nHead
   using projected = linear(activation.y, read, `${name}.mlp.c_proj`);
   return { y: add(middle, projected), saved: { norm1, heads, norm2, activation } };
 }
+
+export function blockBackward(dy: Handle, saved: BlockSaved, read: Read, name: string, gradients: WeightGradients): Handle {
+  const { norm1, heads, norm2, activation } = saved;
+  using dActivated = linearBackward(dy, activation.y, read, `${name}.mlp.c_proj`, gradients);
+  using dWide = geluBackward(dActivated, activation.saved);
+  using dNorm2 = linearBackward(dWide, norm2.y, read, `${name}.mlp.c_fc`, gradients);
+  using throughMlp = layerNormBackward(dNorm2, norm2.saved, read, `${name}.ln_2`, gradients);
+  using dMiddle = add(dy, throughMlp);
+
+  using dHeads = linearBackward(dMiddle, heads.y, read, `${name}.attn.c_proj`, gradients);
+  using dQkv = attentionBackward(dHeads, heads.saved);
+  using dNorm1 = linearBackward(dQkv, norm1.y, read, `${name}.attn.c_attn`, gradients);
+  using throughAttention = layerNormBackward(dNorm1, norm1.saved, read, `${name}.ln_1`, gradients);
+  return add(dMiddle, throughAttention);
+}
+
+export type LayerNormSaved = ReturnType<typeof layerNorm>['saved'];
+export type GeluSaved = ReturnType<typeof gelu>['saved'];
+export type AttentionSaved = ReturnType<typeof attention>['saved'];
+export type BlockSaved = ReturnType<typeof block>['saved'];

@@ -47,22 +47,24 @@ export class Handle implements Disposable {
   }
 }
 
-/** Handles in any arrangement of arrays and objects. */
-export type Handles = Handle | readonly Handles[] | { readonly [name: string]: Handles };
+/** Handles in any arrangement of arrays, maps and objects. */
+export type Handles = Handle | readonly Handles[] | ReadonlyMap<string, Handle> | { readonly [name: string]: Handles };
+
+const parts = (item: object): Iterable<unknown> => (item instanceof Map ? item.values() : Object.values(item));
 
 /** Frees every handle found in the arguments. */
 export function release(...handles: readonly (Handles | undefined)[]): void {
   for (const item of handles) {
     if (item === undefined) continue;
     if (item instanceof Handle) item[Symbol.dispose]();
-    else release(...Object.values(item as Record<string, Handles>));
+    else release(...(parts(item) as Iterable<Handles>));
   }
 }
 
 function contained(item: unknown, found = new Set<Handle>()): Set<Handle> {
   if (item instanceof Handle) found.add(item);
   else if (typeof item === 'object' && item !== null && !ArrayBuffer.isView(item)) {
-    for (const part of Object.values(item)) contained(part, found);
+    for (const part of parts(item)) contained(part, found);
   }
   return found;
 }
@@ -133,7 +135,9 @@ function constant(key: string, make: () => Handle): Handle {
   return handle;
 }
 
-export const scalar = (value: number): Handle => constant(`f${value}`, () => floats(Float32Array.of(value), []));
+/** A number that changes from call to call; one that the code fixes is a `constantScalar`. */
+export const scalar = (value: number): Handle => floats(Float32Array.of(value), []);
+export const constantScalar = (value: number): Handle => constant(`f${value}`, () => scalar(value));
 const axis = (value: number): Handle => constant(`i${value}`, () => ints(Int32Array.of(value), []));
 const vector = (values: readonly number[]): Handle =>
   constant(`v${values.join()}`, () => ints(Int32Array.from(values), [values.length]));
@@ -151,6 +155,8 @@ export const squaredDifference = elementwise2('SquaredDifference');
 export const square = elementwise1('Square');
 export const sigmoid = elementwise1('Sigmoid');
 export const rsqrt = elementwise1('Rsqrt');
+/** dy y (1 - y), the gradient of y = sigmoid(x). */
+export const sigmoidGradient = elementwise2('SigmoidGrad');
 /** Over the last axis. */
 export const softmax = elementwise1('Softmax');
 
@@ -158,9 +164,20 @@ export const softmax = elementwise1('Softmax');
 
 const reduction = (keepDims: boolean) => [bool('keep_dims', keepDims), type('T'), type('Tidx', TF_INT32)];
 const REDUCE_KEEP = reduction(true);
+const REDUCE = reduction(false);
 
 /** Over the last axis, which stays with length 1. */
 export const meanLast = (x: Handle): Handle => op('Mean', REDUCE_KEEP, x, axis(-1));
+export const sumLast = (x: Handle): Handle => op('Sum', REDUCE_KEEP, x, axis(-1));
+/** Over the rows of a matrix: [N, C] -> [C]. */
+export const sumRows = (x: Handle): Handle => op('Sum', REDUCE, x, axis(0));
+
+/** Half the sum of all squares: []. */
+export const l2 = (x: Handle): Handle => op('L2Loss', T, x);
+
+/** Adds up the rows of `x` [N, C] that share a segment: [N, C], int32 [N] -> [segments, C]. A negative segment is left out. */
+export const segmentSum = (x: Handle, segments: Handle, count: number): Handle =>
+  op('UnsortedSegmentSum', [type('T'), type('Tindices', TF_INT32), type('Tnumsegments', TF_INT32)], x, segments, axis(count));
 
 // --- shape ---
 
@@ -174,6 +191,10 @@ export const transpose = (x: Handle, permutation: readonly number[]): Handle =>
 export const split = (x: Handle, parts: number): Handle[] =>
   execute('Split', [int('num_split', parts), type('T')], [axis(0), x], parts);
 
+/** Along the first axis. */
+export const concat = (parts: readonly Handle[]): Handle =>
+  op('ConcatV2', [int('N', parts.length), type('T'), type('Tidx', TF_INT32)], ...parts, axis(0));
+
 /** Rows of `x` [R, …] by int32 `rows` [N]. */
 export const gather = (x: Handle, rows: Handle): Handle =>
   op('GatherV2', [int('batch_dims', 0), type('Tparams'), type('Tindices', TF_INT32), type('Taxis', TF_INT32)], x, rows, axis(0));
@@ -184,15 +205,22 @@ export const gather = (x: Handle, rows: Handle): Handle =>
  * Matrix product of two matrices. This is the MatMul kernel: tf.matMul runs BatchMatMulV2, which takes less than half
  * of its speed on the shapes of GPT-2.
  */
-export const matmul = (x: Handle, y: Handle, { transposeY = false } = {}): Handle =>
-  op('MatMul', [bool('transpose_a', false), bool('transpose_b', transposeY), type('T')], x, y);
+export const matmul = (x: Handle, y: Handle, { transposeX = false, transposeY = false } = {}): Handle =>
+  op('MatMul', [bool('transpose_a', transposeX), bool('transpose_b', transposeY), type('T')], x, y);
 
 /** Matrix products over the last two axes. */
-export const batchMatmul = (x: Handle, y: Handle, { transposeY = false } = {}): Handle =>
-  op('BatchMatMulV2', [type('T'), bool('adj_x', false), bool('adj_y', transposeY)], x, y);
+export const batchMatmul = (x: Handle, y: Handle, { transposeX = false, transposeY = false } = {}): Handle =>
+  op('BatchMatMulV2', [type('T'), bool('adj_x', transposeX), bool('adj_y', transposeY)], x, y);
 
 /** Adds a vector [C] to every row of `x` [N, C]. */
 export const biasAdd = (x: Handle, bias: Handle): Handle => op('BiasAdd', [type('T'), string('data_format', 'NHWC')], x, bias);
+
+/**
+ * Cross-entropy of logits [N, V] against int32 labels [N]: the losses [N] in nats, and their gradient with respect to the
+ * logits, softmax - onehot [N, V], in one pass.
+ */
+export const crossEntropy = (logits: Handle, labels: Handle): [losses: Handle, gradient: Handle] =>
+  execute('SparseSoftmaxCrossEntropyWithLogits', [type('T'), type('Tlabels', TF_INT32)], [logits, labels], 2) as [Handle, Handle];
 
 // --- variables ---
 
@@ -203,10 +231,24 @@ export function variable(value: Handle): Handle {
   variables += 1;
   const name = `alignbook/${variables}`;
   const made = op('VarHandleOp', [string('container', ''), string('shared_name', name), type('dtype'), shapeOf('shape', value.shape)]);
-  execute('AssignVariableOp', [type('dtype')], [made, value], 0);
-  release(value);
+  assign(made, value);
   return made;
 }
+
+/** Puts `value` into a variable and takes it over. */
+export function assign(x: Handle, value: Handle): void {
+  execute('AssignVariableOp', [type('dtype')], [x, value], 0);
+  release(value);
+}
+
+/** One step of Adam in place, all in one pass (ResourceApplyAdam). `m` and `v` are variables too; the rest are scalars. */
+export function applyAdam(x: Handle, m: Handle, v: Handle, scalars: AdamScalars, gradient: Handle): void {
+  const { beta1Power, beta2Power, lr, beta1, beta2, epsilon } = scalars;
+  const inputs = [x, m, v, beta1Power, beta2Power, lr, beta1, beta2, epsilon, gradient];
+  execute('ResourceApplyAdam', [type('T'), bool('use_locking', false), bool('use_nesterov', false)], inputs, 0);
+}
+
+export type AdamScalars = Record<'beta1Power' | 'beta2Power' | 'lr' | 'beta1' | 'beta2' | 'epsilon', Handle>;
 
 /** The variable's value now (no copy while nobody writes to the variable). */
 export const readVariable = (x: Handle): Handle => op('ReadVariableOp', [type('dtype')], x);

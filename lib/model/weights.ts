@@ -64,6 +64,22 @@ export class Weights {
     return new Weights(variables);
   }
 
+  /** In the order of the forward pass. */
+  get names(): string[] {
+    return [...this.#variables.keys()];
+  }
+
+  /** The variable itself, for an optimizer; the weights go on owning it. */
+  variable(name: string): Handle {
+    return this.#variables.get(name)!;
+  }
+
+  /** A copy of one weight's values, in row-major order. */
+  values(name: string): Float32Array {
+    using handle = readVariable(this.variable(name));
+    return handle.values() as Float32Array;
+  }
+
   /** Reads weights by name, each once; what it returns belongs to the open `scope`. */
   reader(): Read {
     const handles = new Map<string, Handle>();

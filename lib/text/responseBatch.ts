@@ -1,0 +1,123 @@
+/** Prompts and their responses -> one batch in which the model scores the responses' tokens. */
+import { InputError } from '../errors';
+
+/** A prompt and one response (SFT), two (a preference pair: chosen, rejected) or more (a group). */
+export interface PromptResponses {
+  readonly promptIds: readonly number[];
+  readonly responses: readonly (readonly number[])[];
+}
+
+/**
+ * Where the tokens stand.
+ * - `padded`: a row for each response, its prompt before it. The plain form.
+ * - `shared`: a row for each prompt, all its responses after it, none seeing another. The prompt is computed once.
+ * - `packed`: all prompts with their responses in a single row, without padding. Attention costs the square of its length.
+ *
+ * All give the same log-probs: a token sees its prompt and its own response's earlier tokens, at the same positions.
+ */
+export type Layout = 'padded' | 'shared' | 'packed';
+
+/** Plain numbers, made once on the host. Rows of T tokens; a token's index is its row * T + its place there. */
+export interface ResponseBatch {
+  readonly shape: readonly [B: number, T: number];
+  /** [B * T] */
+  readonly ids: Int32Array;
+  /** [B * T]: the place in the token's own sequence, from 0 at the prompt's first token. */
+  readonly positions: Int32Array;
+  /** [B, T, T]: 1 where a token (second axis) sees another (third axis). */
+  readonly visible: Uint8Array;
+  /** The responses' tokens, response after response. */
+  readonly scored: {
+    /** The index of the token whose logits predict this one: the one before it, for a response's first the prompt's last. */
+    readonly from: Int32Array;
+    readonly ids: Int32Array;
+    /** The element of [R, L] that its log-prob goes to. */
+    readonly to: Int32Array;
+  };
+  /** [R, L]: the responses in the order given, and the longest one's length. */
+  readonly responses: readonly [R: number, L: number];
+  /** [R, L]: 1 on a response's tokens. */
+  readonly responseMask: Int32Array;
+}
+
+/**
+ * @param options.maxLength the most tokens of a prompt and one response, such as the model's `blockSize`.
+ * @throws InputError, naming the row, if a prompt or response is empty or too long, or an id is not a whole number from 0 up.
+ */
+export function responseBatch(rows: readonly PromptResponses[], { layout = 'shared' as Layout, maxLength = Infinity } = {}): ResponseBatch {
+  if (rows.length === 0) throw new InputError('a batch needs at least one row');
+  rows.forEach((row, index) => check(row, index, maxLength));
+  const trees = layout === 'padded' ? rows.flatMap(({ promptIds, responses }) => responses.map((response) => ({ promptIds, responses: [response] }))) : rows;
+  const lengths = trees.map(({ promptIds, responses }) => promptIds.length + sum(responses.map((response) => response.length)));
+  const B = layout === 'packed' ? 1 : trees.length;
+  const T = layout === 'packed' ? sum(lengths) : Math.max(...lengths);
+
+  const all = trees.flatMap(({ responses }) => responses);
+  const [R, L] = [all.length, Math.max(...all.map((response) => response.length))];
+  const tokens = sum(all.map((response) => response.length));
+  const batch = {
+    shape: [B, T] as const,
+    ids: new Int32Array(B * T),
+    positions: new Int32Array(B * T),
+    visible: new Uint8Array(B * T * T),
+    scored: { from: new Int32Array(tokens), ids: new Int32Array(tokens), to: new Int32Array(tokens) },
+    responses: [R, L] as const,
+    responseMask: new Int32Array(R * L),
+  };
+
+  let count = 0; // scored tokens so far
+  let response = 0;
+  let start = 0; // of the tree
+  trees.forEach((tree, index) => {
+    if (layout !== 'packed') start = index * T;
+    const prompt = tree.promptIds.length;
+    place(batch, start, start, 0, tree.promptIds);
+    let at = start + prompt;
+    for (const ids of tree.responses) {
+      place(batch, at, start, prompt, ids);
+      ids.forEach((id, i) => {
+        batch.scored.from[count] = i === 0 ? start + prompt - 1 : at + i - 1;
+        batch.scored.ids[count] = id;
+        batch.scored.to[count] = response * L + i;
+        count += 1;
+      });
+      batch.responseMask.fill(1, response * L, response * L + ids.length);
+      at += ids.length;
+      response += 1;
+    }
+    start = at;
+  });
+  seeThemselves(batch);
+  return batch;
+}
+
+/** Writes one run of tokens from index `at` on: they see the first `prompt` tokens of their tree and each other, looking back. */
+function place({ shape: [, T], ids, positions, visible }: ResponseBatch, at: number, tree: number, prompt: number, run: readonly number[]): void {
+  const column = (index: number) => index % T;
+  run.forEach((id, i) => {
+    ids[at + i] = id;
+    positions[at + i] = prompt + i;
+    const row = (at + i) * T;
+    visible.fill(1, row + column(tree), row + column(tree) + prompt);
+    visible.fill(1, row + column(at), row + column(at) + i + 1);
+  });
+}
+
+/** Padding sees itself alone, as a token must see something: a softmax over nothing has no value. */
+function seeThemselves({ shape: [B, T], visible }: ResponseBatch): void {
+  for (let index = 0; index < B * T; index += 1) visible[index * T + (index % T)] = 1;
+}
+
+function check({ promptIds, responses }: PromptResponses, index: number, maxLength: number): void {
+  if (responses.length === 0) throw new InputError(`row ${index}: it has no response`);
+  const named = [['promptIds', promptIds] as const, ...responses.map((ids, n) => [`response ${n}`, ids] as const)];
+  for (const [name, ids] of named) {
+    if (ids.length === 0) throw new InputError(`row ${index}: ${name} is empty`);
+    const wrong = ids.find((id) => !Number.isInteger(id) || id < 0);
+    if (wrong !== undefined) throw new InputError(`row ${index}: ${name} holds ${wrong}, which is no token id`);
+  }
+  const longest = promptIds.length + Math.max(...responses.map((ids) => ids.length));
+  if (longest > maxLength) throw new InputError(`row ${index}: ${longest} tokens, the limit is ${maxLength}; shorten its texts or leave it out`);
+}
+
+const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0);

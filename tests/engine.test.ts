@@ -1,0 +1,180 @@
+/** The engine on GPT-2s of odd sizes: hidden states, log-probs and every gradient, in each layout, against transformers in float64. */
+import assert from 'node:assert/strict';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+
+import { GPT2, InputError, liveTensors, responseBatch, SafetensorsFile, tf, writeSafetensors, type Layout, type PromptResponses } from 'alignbook';
+
+const FIXTURES = join(__dirname, '..', '..', '..', 'tests', 'fixtures', 'engine');
+const LAYOUTS: readonly Layout[] = ['padded', 'shared', 'packed'];
+
+/**
+ * Float32 here, float64 there. Greatest differences seen: 2.4e-6 for log-probs and hidden states, which reach 10; for a
+ * gradient 3e-6 of the largest element of its parameter. Another processor sums in another order: allow four times that.
+ */
+const VALUES = 1e-5;
+const GRADIENTS = 1.2e-5;
+
+interface Case {
+  config: Record<string, unknown>;
+  rows: PromptResponses[];
+  /** For each response, in order. */
+  logps: number[][];
+  weights: number[][];
+  hidden: number[][][];
+}
+
+const folder = mkdtempSync(join(tmpdir(), 'engine-'));
+after(() => rmSync(folder, { recursive: true }));
+
+/** A model folder with the fixture's weights. */
+async function load(name: string): Promise<{ model: GPT2; expected: Case; gradient: (weight: string) => Float32Array }> {
+  const expected = JSON.parse(readFileSync(join(FIXTURES, `${name}.json`), 'utf8')) as Case;
+  const tensors = new Map<string, { shape: readonly number[]; values: Float32Array }>();
+  using file = new SafetensorsFile(join(FIXTURES, `${name}.safetensors`));
+  for (const [key, { shape }] of file.tensors) tensors.set(key, { shape, values: file.float32(key) });
+  const weights = [...tensors].filter(([key]) => key.startsWith('weight.')).map(([key, { shape, values }]) => ({ name: key.slice('weight.'.length), shape, values }));
+  writeSafetensors(join(folder, 'model.safetensors'), weights);
+  writeFileSync(join(folder, 'config.json'), JSON.stringify(expected.config));
+  return { model: await GPT2.fromPretrained(folder), expected, gradient: (weight) => tensors.get(`gradient.${weight}`)!.values };
+}
+
+/** [R, L] from ragged rows, `filler` after their ends. */
+function ragged(rows: readonly (readonly number[])[], filler: number): tf.Tensor2D {
+  const L = Math.max(...rows.map((row) => row.length));
+  return tf.tensor2d(rows.map((row) => [...row, ...Array<number>(L - row.length).fill(filler)]));
+}
+
+function near(actual: ArrayLike<number>, expected: ArrayLike<number>, tolerance: number, what: string): void {
+  assert.equal(actual.length, expected.length, what);
+  for (let i = 0; i < expected.length; i += 1) {
+    const difference = Math.abs(actual[i]! - expected[i]!);
+    assert.ok(difference <= tolerance, `${what}, element ${i}: ${actual[i]} instead of ${expected[i]}`);
+  }
+}
+
+const names = readdirSync(FIXTURES).filter((file) => file.endsWith('.json')).map((file) => file.slice(0, -'.json'.length));
+assert.equal(names.length, 10);
+
+for (const name of names) {
+  describe(name, () => {
+    let loaded: Awaited<ReturnType<typeof load>>;
+    before(async () => {
+      loaded = await load(name);
+    });
+    after(() => loaded.model.dispose());
+
+    test('hidden states are transformers\'', () => {
+      const { model, expected } = loaded;
+      const sequences = expected.rows.flatMap(({ promptIds, responses }) => responses.map((response) => [...promptIds, ...response]));
+      sequences.forEach((ids, n) => near(model.hidden(tf.tensor2d([ids], undefined, 'int32')).dataSync(), expected.hidden[n]!.flat(), VALUES, `sequence ${n}`));
+    });
+
+    for (const layout of LAYOUTS) {
+      test(`${layout}: log-probs and the gradient of every weight are transformers'`, () => {
+        const { model, expected, gradient } = loaded;
+        const batch = responseBatch(expected.rows, { layout, maxLength: model.config.blockSize });
+        using recording = model.record(batch);
+        const wanted = ragged(expected.logps, 0).dataSync();
+        near(recording.perTokenLogps.dataSync(), wanted, VALUES, 'perTokenLogps');
+        near(model.score(batch).dataSync(), wanted, VALUES, 'score');
+        assert.deepEqual(recording.responseMask.arraySync(), ragged(expected.logps.map((row) => row.map(() => 1)), 0).arraySync());
+
+        using gradients = recording.backward(ragged(expected.weights, NaN)); // what lies past an end must not matter
+        assert.equal(gradients.names.length, model.weights.names.length);
+        for (const weight of model.weights.names) {
+          const values = gradient(weight);
+          const largest = values.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+          near(gradients.values(weight), values, GRADIENTS * Math.max(largest, 1e-3), weight);
+        }
+      });
+    }
+  });
+}
+
+test('the batch in each layout: ids, positions, who sees whom, what is scored', () => {
+  const rows = [{ promptIds: [7, 8], responses: [[1], [2, 3]] }];
+  const shared = responseBatch(rows);
+  assert.deepEqual(shared.shape, [1, 5]);
+  assert.deepEqual([...shared.ids], [7, 8, 1, 2, 3]);
+  assert.deepEqual([...shared.positions], [0, 1, 2, 2, 3]);
+  const sees = (batch: typeof shared, row: number) => Array.from({ length: batch.shape[1] }, (_, t) => [...batch.visible.subarray((row * batch.shape[1] + t) * batch.shape[1]).subarray(0, batch.shape[1])].join(''));
+  assert.deepEqual(sees(shared, 0), ['10000', '11000', '11100', '11010', '11011']);
+  assert.deepEqual([...shared.scored.from], [1, 1, 3]);
+  assert.deepEqual([...shared.scored.ids], [1, 2, 3]);
+  assert.deepEqual([...shared.scored.to], [0, 2, 3]);
+  assert.deepEqual([...shared.responseMask], [1, 0, 1, 1]);
+
+  const padded = responseBatch(rows, { layout: 'padded' });
+  assert.deepEqual(padded.shape, [2, 4]);
+  assert.deepEqual([...padded.ids], [7, 8, 1, 0, 7, 8, 2, 3]);
+  assert.deepEqual(sees(padded, 0), ['1000', '1100', '1110', '0001']);
+  assert.deepEqual([...padded.scored.from], [1, 5, 6]);
+
+  const packed = responseBatch([...rows, { promptIds: [9], responses: [[4]] }], { layout: 'packed' });
+  assert.deepEqual(packed.shape, [1, 7]);
+  assert.deepEqual([...packed.positions], [0, 1, 2, 2, 3, 0, 1]);
+  assert.deepEqual(sees(packed, 0).slice(5), ['0000010', '0000011']);
+});
+
+test('a batch that cannot be is refused by row', () => {
+  const refused = (message: RegExp, rows: PromptResponses[], maxLength = 9) =>
+    assert.throws(() => responseBatch(rows, { maxLength }), (error) => error instanceof InputError && message.test(error.message));
+  const good = { promptIds: [1], responses: [[2]] };
+  refused(/^a batch needs at least one row$/, []);
+  refused(/^row 1: it has no response$/, [good, { promptIds: [1], responses: [] }]);
+  refused(/^row 1: promptIds is empty$/, [good, { promptIds: [], responses: [[1]] }]);
+  refused(/^row 1: response 1 is empty$/, [good, { promptIds: [1], responses: [[1], []] }]);
+  refused(/^row 1: response 0 holds -1, which is no token id$/, [good, { promptIds: [1], responses: [[-1]] }]);
+  refused(/^row 1: 10 tokens, the limit is 9; shorten/, [good, { promptIds: [1, 2, 3], responses: [[1], [1, 2, 3, 4, 5, 6, 7]] }]);
+});
+
+test('a recording serves once, and leaves nothing behind, followed back or not', async () => {
+  const { model, expected } = await load('a-group');
+  const batch = responseBatch(expected.rows);
+  const gradient = ragged(expected.weights, 0);
+  const round = (follow: boolean) => {
+    const recording = model.record(batch);
+    if (follow) recording.backward(gradient)[Symbol.dispose]();
+    recording[Symbol.dispose]();
+    recording.perTokenLogps.dispose();
+    recording.responseMask.dispose();
+    return recording;
+  };
+  round(true); // makes the constants
+  model.score(batch).dispose();
+  const live = liveTensors();
+  round(false);
+  assert.equal(liveTensors(), live);
+  const recording = round(true);
+  assert.equal(liveTensors(), live);
+  model.score(batch).dispose();
+  assert.equal(liveTensors(), live);
+  assert.throws(() => recording.backward(gradient), /followed back or disposed of before/);
+  assert.throws(() => model.record(batch).backward(tf.zeros([1, 1])), /gradient must have shape \[6,8\], got \[1,1\]/);
+  assert.throws(() => model.score(responseBatch([{ promptIds: [37], responses: [[1]] }])), /ids must lie from 0 to 36, got 37/);
+  model.dispose();
+});
+
+test('gradients add up, are measured and clipped as PyTorch does it', async () => {
+  const { model, expected } = await load('width-21');
+  const record = () => model.record(responseBatch(expected.rows)).backward(ragged(expected.weights, 0));
+  using once = record();
+  using twice = record();
+  twice.add(record());
+  for (const name of model.weights.names) near(twice.values(name), once.values(name).map((value) => 2 * value), 1e-6, name);
+  const squares = once.names.reduce((sum, name) => sum + once.values(name).reduce((total, value) => total + value * value, 0), 0);
+  assert.ok(Math.abs(once.norm() / Math.sqrt(squares) - 1) < 1e-6);
+
+  const before = once.values('wte.weight');
+  assert.ok(Math.abs(once.clip(1) / Math.sqrt(squares) - 1) < 1e-6); // the norm before
+  const factor = 1 / (Math.sqrt(squares) + 1e-6);
+  assert.ok(factor < 1);
+  near(once.values('wte.weight'), before.map((value) => value * factor), 1e-6, 'clipped');
+  const clipped = once.values('wte.weight');
+  once.clip(10);
+  assert.deepEqual(once.values('wte.weight'), clipped); // below the limit nothing changes
+  model.dispose();
+});
