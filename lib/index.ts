@@ -22,4 +22,6 @@ export { gae, klK1, klK2, klK3, maskedMean, maskedVariance, tokenRewards, whiten
 export { entropy, ppoLoss, valueLoss, type PpoLoss } from './losses/ppo';
 export { rewardLoss } from './losses/reward';
 
+export { AdamW, type AdamWOptions } from './training/optimizer';
+
 export { show, type Figure } from './notebook/show';

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 
-import { GPT2, InputError, liveTensors, responseBatch, SafetensorsFile, tf, writeSafetensors, type Layout, type PromptResponses } from 'alignbook';
+import { AdamW, GPT2, InputError, liveTensors, responseBatch, SafetensorsFile, tf, writeSafetensors, type Layout, type PromptResponses } from 'alignbook';
 
 const FIXTURES = join(__dirname, '..', '..', '..', 'tests', 'fixtures', 'engine');
 const LAYOUTS: readonly Layout[] = ['padded', 'shared', 'packed'];
@@ -30,7 +30,7 @@ const folder = mkdtempSync(join(tmpdir(), 'engine-'));
 after(() => rmSync(folder, { recursive: true }));
 
 /** A model folder with the fixture's weights. */
-async function load(name: string): Promise<{ model: GPT2; expected: Case; gradient: (weight: string) => Float32Array }> {
+async function load(name: string): Promise<{ model: GPT2; expected: Case; stored: (name: string) => Float32Array }> {
   const expected = JSON.parse(readFileSync(join(FIXTURES, `${name}.json`), 'utf8')) as Case;
   const tensors = new Map<string, { shape: readonly number[]; values: Float32Array }>();
   using file = new SafetensorsFile(join(FIXTURES, `${name}.safetensors`));
@@ -38,7 +38,7 @@ async function load(name: string): Promise<{ model: GPT2; expected: Case; gradie
   const weights = [...tensors].filter(([key]) => key.startsWith('weight.')).map(([key, { shape, values }]) => ({ name: key.slice('weight.'.length), shape, values }));
   writeSafetensors(join(folder, 'model.safetensors'), weights);
   writeFileSync(join(folder, 'config.json'), JSON.stringify(expected.config));
-  return { model: await GPT2.fromPretrained(folder), expected, gradient: (weight) => tensors.get(`gradient.${weight}`)!.values };
+  return { model: await GPT2.fromPretrained(folder), expected, stored: (key) => tensors.get(key)!.values };
 }
 
 /** [R, L] from ragged rows, `filler` after their ends. */
@@ -74,7 +74,7 @@ for (const name of names) {
 
     for (const layout of LAYOUTS) {
       test(`${layout}: log-probs and the gradient of every weight are transformers'`, () => {
-        const { model, expected, gradient } = loaded;
+        const { model, expected, stored } = loaded;
         const batch = responseBatch(expected.rows, { layout, maxLength: model.config.blockSize });
         using recording = model.record(batch);
         const wanted = ragged(expected.logps, 0).dataSync();
@@ -85,7 +85,7 @@ for (const name of names) {
         using gradients = recording.backward(ragged(expected.weights, NaN)); // what lies past an end must not matter
         assert.equal(gradients.names.length, model.weights.names.length);
         for (const weight of model.weights.names) {
-          const values = gradient(weight);
+          const values = stored(`gradient.${weight}`);
           const largest = values.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
           near(gradients.values(weight), values, GRADIENTS * Math.max(largest, 1e-3), weight);
         }
@@ -176,5 +176,40 @@ test('gradients add up, are measured and clipped as PyTorch does it', async () =
   const clipped = once.values('wte.weight');
   once.clip(10);
   assert.deepEqual(once.values('wte.weight'), clipped); // below the limit nothing changes
+  model.dispose();
+});
+
+test('AdamW with decay and clipping walks as PyTorch does', async () => {
+  const { model, expected, stored } = await load('a-group');
+  const optimizer = new AdamW(model.weights, { beta2: 0.95, epsilon: 1e-3, weightDecay: 0.1 });
+  const batch = responseBatch(expected.rows);
+  const gradient = ragged(expected.weights, 0);
+  const live = () => liveTensors() - 2 * model.weights.names.length; // without the moments, once they are there
+  const before = liveTensors();
+  for (const lr of [0.01, 0.02, 0.005]) {
+    using recording = model.record(batch);
+    const gradients = recording.backward(gradient);
+    assert.ok(gradients.clip(5) > 5, 'the clipping is part of the test');
+    optimizer.step(gradients, lr);
+    recording.perTokenLogps.dispose();
+    recording.responseMask.dispose();
+    assert.ok(live() - before <= 12, 'only constants are left behind');
+  }
+  assert.equal(optimizer.steps, 3);
+  for (const name of model.weights.names) near(model.weights.values(name), stored(`trained.${name}`), 2e-6, name);
+  optimizer.dispose();
+  model.dispose();
+});
+
+test('an optimizer refuses options that mean nothing', async () => {
+  const { model } = await load('two-tokens');
+  const refused = (message: RegExp, make: () => unknown) => assert.throws(make, (error) => error instanceof InputError && message.test(error.message));
+  refused(/^beta1 must be in \[0, 1\), got 1$/, () => new AdamW(model.weights, { beta1: 1 }));
+  refused(/^weightDecay must be a number from 0 up, got -1$/, () => new AdamW(model.weights, { weightDecay: -1 }));
+  const gradients = model.record(responseBatch([{ promptIds: [0], responses: [[1]] }])).backward(tf.ones([1, 1]));
+  const before = model.weights.values('wte.weight');
+  refused(/^lr must be a number from 0 up, got NaN$/, () => new AdamW(model.weights).step(gradients, NaN));
+  assert.deepEqual(model.weights.values('wte.weight'), before);
+  gradients[Symbol.dispose]();
   model.dispose();
 });

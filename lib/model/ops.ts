@@ -5,7 +5,7 @@
  * in. Raw operations skip tfjs's tape, which keeps every intermediate, and reach kernels that tfjs does not.
  * Every operation returns new handles and leaves its arguments alone. All are float32 unless said otherwise.
  */
-import { binding, tensorId, tf, toTfjs, type OpAttribute, type TensorMetadata } from '../tf';
+import { binding, type tf, toTfjs, type OpAttribute, type TensorMetadata } from '../tf';
 
 const { TF_FLOAT, TF_INT32 } = binding;
 
@@ -114,12 +114,8 @@ export function ints(values: Int32Array, shape: readonly number[]): Handle {
   return new Handle({ id: binding.createTensor(shape, TF_INT32, values), shape: [...shape], dtype: TF_INT32 });
 }
 
-/** A handle of its own on the tensor that tfjs owns (no copy). */
-export function fromTensor(tensor: tf.Tensor): Handle {
-  const dtype = tensor.dtype === 'int32' ? TF_INT32 : TF_FLOAT;
-  const [metadata] = binding.executeOp('Identity', [type('T', dtype)], [tensorId(tensor)], 1);
-  return new Handle(metadata!);
-}
+export const fill = (shape: readonly number[], value: number): Handle =>
+  op('Fill', [type('T'), type('index_type', TF_INT32)], vector(shape), constantScalar(value));
 
 /** Constants (axes, shapes, scalars) are made once a process and kept; they belong to no scope. */
 const constants = new Map<string, Handle>();

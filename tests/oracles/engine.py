@@ -5,6 +5,9 @@
 NAME.safetensors holds a model's weights, under the names `weight.…`; NAME.json its config, prompts with their responses and a
 weight for each response token; then the final hidden states and the log-probs of the responses' tokens, each computed alone,
 without any padding. `gradient.…` in NAME.safetensors is that of sum(weight * log-prob), rounded to float32.
+
+For a-group, `trained.…` are the weights after three steps of torch.optim.AdamW on that sum, clipped by clip_grad_norm_. Its epsilon
+is large, so that an element whose gradient is nearly 0 does not move by the sign of a rounding error.
 """
 import json
 import os
@@ -32,6 +35,36 @@ CASES = {
 }
 
 
+def response_logps(model, row, response):
+    sequence = torch.tensor([row["promptIds"] + response])
+    output = model(sequence, output_hidden_states=True)
+    first = len(row["promptIds"]) - 1
+    return torch.log_softmax(output.logits[0, :-1], -1).gather(1, sequence[0, 1:, None])[first:, 0], output.hidden_states[-1][0]
+
+
+def weighted_sum(model, case):
+    logps = [response_logps(model, row, response)[0] for row in case["rows"] for response in row["responses"]]
+    return sum((torch.tensor(weights).double() * values).sum() for weights, values in zip(case["weights"], logps))
+
+
+def named(kind, model, value):
+    return {f"{kind}.{key.removeprefix('transformer.')}": value(weight).detach().float() for key, weight in model.named_parameters()}
+
+
+def train(model, case):
+    matrices = [weight for weight in model.parameters() if weight.dim() > 1]
+    rest = [weight for weight in model.parameters() if weight.dim() == 1]
+    groups = [{"params": matrices, "weight_decay": 0.1}, {"params": rest, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.95), eps=1e-3)
+    for lr in (0.01, 0.02, 0.005):
+        optimizer.zero_grad()
+        weighted_sum(model, case).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        optimizer.step()
+
+
 def main():
     torch.set_num_threads(1)
     FOLDER.mkdir(parents=True, exist_ok=True)
@@ -51,26 +84,24 @@ def main():
 
         ids = lambda length: torch.randint(0, vocabulary, (length,), generator=generator).tolist()
         case = {"config": json.loads(config.to_json_string(use_diff=False)), "rows": [], "logps": [], "weights": [], "hidden": []}
-        loss = 0
         for prompt_length, response_lengths in rows:
             row = {"promptIds": ids(prompt_length), "responses": [ids(length) for length in response_lengths]}
             case["rows"].append(row)
             for response in row["responses"]:
-                sequence = torch.tensor([row["promptIds"] + response])
-                output = model(sequence, output_hidden_states=True)
-                logps = torch.log_softmax(output.logits[0, :-1], -1).gather(1, sequence[0, 1:, None])[prompt_length - 1 :, 0]
-                weight = torch.randn(len(response), generator=generator).double()
-                loss = loss + (weight * logps).sum()
+                logps, hidden = response_logps(model, row, response)
                 case["logps"].append(logps.tolist())
-                case["weights"].append(weight.tolist())
-                case["hidden"].append(output.hidden_states[-1][0].tolist())
-        loss.backward()
-        gradients = {f"gradient.{key.removeprefix('transformer.')}": weight.grad.float() for key, weight in model.named_parameters()}
-        save_file({f"weight.{key}": weight for key, weight in weights.items()} | gradients, FOLDER / f"{name}.safetensors")
+                case["weights"].append([round(weight, 4) for weight in torch.randn(len(response), generator=generator).tolist()])
+                case["hidden"].append(hidden.tolist())
+        weighted_sum(model, case).backward()
+        tensors = {f"weight.{key}": weight for key, weight in weights.items()} | named("gradient", model, lambda weight: weight.grad)
+        if name == "a-group":
+            train(model, case)
+            tensors |= named("trained", model, lambda weight: weight)
+        save_file(tensors, FOLDER / f"{name}.safetensors")
         kept = ("model_type", "n_layer", "n_head", "n_embd", "n_positions", "vocab_size", "layer_norm_epsilon")
         case["config"] = {key: case["config"][key] for key in kept}
         rounded = lambda value: [rounded(item) for item in value] if isinstance(value, list) else round(value, 9)
-        case |= {key: rounded(case[key]) for key in ("logps", "weights", "hidden")}
+        case |= {key: rounded(case[key]) for key in ("logps", "hidden")}
         (FOLDER / f"{name}.json").write_text(json.dumps(case) + "\n")
 
 

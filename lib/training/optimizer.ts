@@ -1,0 +1,92 @@
+/** AdamW (arXiv 1711.05101) in place: weights, moments and the step live in TensorFlow's variables. */
+import { InputError } from '../errors';
+import type { Gradients } from '../model/gradients';
+import { applyAdam, assign, fill, mul, readVariable, release, scalar, variable, type Handle } from '../model/ops';
+import type { Weights } from '../model/weights';
+
+export interface AdamWOptions {
+  /** Default 0.9. */
+  beta1?: number;
+  /** Default 0.999. */
+  beta2?: number;
+  /** Default 1e-8. */
+  epsilon?: number;
+  /** Of matrices only, as GPT-2 was trained: biases and layer norms are left alone. Default 0.01. */
+  weightDecay?: number;
+}
+
+/**
+ * The same steps as torch.optim.AdamW: w -= lr weightDecay w, then Adam with bias correction, whose epsilon is added after it.
+ */
+export class AdamW {
+  readonly #options: Required<AdamWOptions>;
+  readonly #moments = new Map<string, { m: Handle; v: Handle }>();
+  #steps = 0;
+
+  constructor(
+    private readonly weights: Weights,
+    { beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, weightDecay = 0.01 }: AdamWOptions = {},
+  ) {
+    for (const [name, beta] of Object.entries({ beta1, beta2 })) {
+      if (!(beta >= 0 && beta < 1)) throw new InputError(`${name} must be in [0, 1), got ${beta}`);
+    }
+    for (const [name, value] of Object.entries({ epsilon, weightDecay })) {
+      if (!(value >= 0 && value < Infinity)) throw new InputError(`${name} must be a number from 0 up, got ${value}`);
+    }
+    this.#options = { beta1, beta2, epsilon, weightDecay };
+  }
+
+  /** Steps taken so far. */
+  get steps(): number {
+    return this.#steps;
+  }
+
+  /**
+   * Changes the weights in place and disposes of the gradients.
+   *
+   * @param lr the learning rate of this step.
+   * @throws InputError if lr is not a number from 0 up. The weights are then as they were.
+   */
+  step(gradients: Gradients, lr: number): void {
+    if (!(lr >= 0 && lr < Infinity)) throw new InputError(`lr must be a number from 0 up, got ${lr}`);
+    const { beta1, beta2, epsilon, weightDecay } = this.#options;
+    this.#steps += 1;
+    const scalars = {
+      beta1Power: scalar(beta1 ** this.#steps),
+      beta2Power: scalar(beta2 ** this.#steps),
+      lr: scalar(lr),
+      beta1: scalar(beta1),
+      beta2: scalar(beta2),
+      // TensorFlow adds epsilon to sqrt(v), PyTorch to sqrt(v / (1 - beta2^t)).
+      epsilon: scalar(epsilon * Math.sqrt(1 - beta2 ** this.#steps)),
+    };
+    using kept = scalar(1 - lr * weightDecay);
+    for (const name of gradients.names) {
+      const weight = this.weights.variable(name);
+      const gradient = gradients.get(name);
+      if (weightDecay > 0 && gradient.shape.length > 1) decay(weight, kept);
+      const { m, v } = this.#momentsOf(name, gradient.shape);
+      applyAdam(weight, m, v, scalars, gradient);
+    }
+    release(scalars);
+    gradients[Symbol.dispose]();
+  }
+
+  #momentsOf(name: string, shape: readonly number[]): { m: Handle; v: Handle } {
+    const found = this.#moments.get(name);
+    if (found) return found;
+    const made = { m: variable(fill(shape, 0)), v: variable(fill(shape, 0)) };
+    this.#moments.set(name, made);
+    return made;
+  }
+
+  dispose(): void {
+    for (const moments of this.#moments.values()) release(moments);
+    this.#moments.clear();
+  }
+}
+
+function decay(weight: Handle, kept: Handle): void {
+  using value = readVariable(weight);
+  assign(weight, mul(value, kept));
+}
