@@ -12,8 +12,8 @@ const environment = {
   NVIDIA_TF32_OVERRIDE: '0', // float32 means float32: from Ampere on, TF32 is TensorFlow's default
 };
 
-/** tfjs-node 4.22 still calls helpers that Node 23 removed (tfjs issue #8609). */
-const removedFromNode23 = {
+/** tfjs-node 4.22 calls helpers that Node 22 warns of, on stderr, and Node 23 removed (tfjs issue #8609). */
+const formerHelpers = {
   isArray: Array.isArray,
   isNullOrUndefined: (x: unknown) => x === null || x === undefined,
   isString: (x: unknown) => typeof x === 'string',
@@ -25,9 +25,7 @@ function addonFolder(): string {
 
 function prepare(): void {
   for (const [name, value] of Object.entries(environment)) process.env[name] ??= value;
-  for (const [name, value] of Object.entries(removedFromNode23)) {
-    if (!(name in util)) Object.defineProperty(util, name, { value });
-  }
+  Object.assign(util, formerHelpers);
   if (!existsSync(join(addonFolder(), 'tfjs_binding.node'))) {
     throw new SetupError('the TensorFlow addon is not built; run "npm run setup"');
   }

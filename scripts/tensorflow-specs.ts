@@ -57,8 +57,8 @@ function summary(): number {
 }
 
 process.env['TF_CPP_MIN_LOG_LEVEL'] ??= '3'; // specs provoke TensorFlow's errors on purpose
-// Node 23 removed what tfjs-node calls: lib/tf.ts has the same, but would load another tfjs-core.
-if (!('isNullOrUndefined' in util)) Object.assign(util, { isArray: Array.isArray, isNullOrUndefined: (x: unknown) => x == null, isString: (x: unknown) => typeof x === 'string' });
+// As in lib/tf.ts, which cannot be used here: it would load another tfjs-core.
+Object.assign(util, { isArray: Array.isArray, isNullOrUndefined: (x: unknown) => x == null, isString: (x: unknown) => typeof x === 'string' });
 
 const empty = mkdtempSync(join(tmpdir(), 'specs-')); // run_tests.js also looks for specs below the working folder
 process.chdir(empty);

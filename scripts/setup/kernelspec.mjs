@@ -13,7 +13,6 @@ const files = {
       process.execPath,
       '--enable-source-maps', // stacks show the library's TypeScript
       '--max-old-space-size=4096', // Node's own limit falls with the machine's memory, down to 2 GB; tensors lie outside of it
-      '--disable-warning=DEP0044', // from Node 22 on: tfjs-node's use of util.isArray would redden a cell
       join(paths.modules, 'tslab', 'bin', 'tslab'),
       ...['kernel', '--config-path', '{connection_file}'],
     ],
