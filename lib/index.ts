@@ -14,6 +14,8 @@ export { weightShapes } from './model/weights';
 export { Gradients } from './model/gradients';
 export { Recording } from './model/recording';
 export { GPT2, type ForwardOptions } from './model/gpt2';
+export { distribution, nextToken, type Sampling } from './model/sampling';
+export { generate, type Generated, type GenerateOptions } from './model/generate';
 
 export { stopGradient } from './losses/stopGradient';
 export { logps, meanLogps, perTokenLogps } from './losses/logps';

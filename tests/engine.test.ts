@@ -1,13 +1,11 @@
 /** The engine on GPT-2s of odd sizes: hidden states, log-probs and every gradient, in each layout, against transformers in float64. */
 import assert from 'node:assert/strict';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 
-import { AdamW, GPT2, InputError, liveTensors, responseBatch, SafetensorsFile, tf, writeSafetensors, type Layout, type PromptResponses } from 'alignbook';
+import { AdamW, InputError, liveTensors, responseBatch, tf, type Layout, type PromptResponses } from 'alignbook';
 
-const FIXTURES = join(__dirname, '..', '..', '..', 'tests', 'fixtures', 'engine');
+import { engineModels, loadEngineModel } from './engineFixtures';
+
 const LAYOUTS: readonly Layout[] = ['padded', 'shared', 'packed'];
 
 /**
@@ -16,30 +14,6 @@ const LAYOUTS: readonly Layout[] = ['padded', 'shared', 'packed'];
  */
 const VALUES = 1e-5;
 const GRADIENTS = 1.2e-5;
-
-interface Case {
-  config: Record<string, unknown>;
-  rows: PromptResponses[];
-  /** For each response, in order. */
-  logps: number[][];
-  weights: number[][];
-  hidden: number[][][];
-}
-
-const folder = mkdtempSync(join(tmpdir(), 'engine-'));
-after(() => rmSync(folder, { recursive: true }));
-
-/** A model folder with the fixture's weights. */
-async function load(name: string): Promise<{ model: GPT2; expected: Case; stored: (name: string) => Float32Array }> {
-  const expected = JSON.parse(readFileSync(join(FIXTURES, `${name}.json`), 'utf8')) as Case;
-  const tensors = new Map<string, { shape: readonly number[]; values: Float32Array }>();
-  using file = new SafetensorsFile(join(FIXTURES, `${name}.safetensors`));
-  for (const [key, { shape }] of file.tensors) tensors.set(key, { shape, values: file.float32(key) });
-  const weights = [...tensors].filter(([key]) => key.startsWith('weight.')).map(([key, { shape, values }]) => ({ name: key.slice('weight.'.length), shape, values }));
-  writeSafetensors(join(folder, 'model.safetensors'), weights);
-  writeFileSync(join(folder, 'config.json'), JSON.stringify(expected.config));
-  return { model: await GPT2.fromPretrained(folder), expected, stored: (key) => tensors.get(key)!.values };
-}
 
 /** [R, L] from ragged rows, `filler` after their ends. */
 function ragged(rows: readonly (readonly number[])[], filler: number): tf.Tensor2D {
@@ -55,14 +29,13 @@ function near(actual: ArrayLike<number>, expected: ArrayLike<number>, tolerance:
   }
 }
 
-const names = readdirSync(FIXTURES).filter((file) => file.endsWith('.json')).map((file) => file.slice(0, -'.json'.length));
-assert.equal(names.length, 10);
+assert.equal(engineModels.length, 10);
 
-for (const name of names) {
+for (const name of engineModels) {
   describe(name, () => {
-    let loaded: Awaited<ReturnType<typeof load>>;
+    let loaded: Awaited<ReturnType<typeof loadEngineModel>>;
     before(async () => {
-      loaded = await load(name);
+      loaded = await loadEngineModel(name);
     });
     after(() => loaded.model.dispose());
 
@@ -132,7 +105,7 @@ test('a batch that cannot be is refused by row', () => {
 });
 
 test('a recording serves once, and leaves nothing behind, followed back or not', async () => {
-  const { model, expected } = await load('a-group');
+  const { model, expected } = await loadEngineModel('a-group');
   const batch = responseBatch(expected.rows);
   const gradient = ragged(expected.weights, 0);
   const round = (follow: boolean) => {
@@ -159,7 +132,7 @@ test('a recording serves once, and leaves nothing behind, followed back or not',
 });
 
 test('gradients add up, are measured and clipped as PyTorch does it', async () => {
-  const { model, expected } = await load('width-21');
+  const { model, expected } = await loadEngineModel('width-21');
   const record = () => model.record(responseBatch(expected.rows)).backward(ragged(expected.weights, 0));
   using once = record();
   using twice = record();
@@ -180,7 +153,7 @@ test('gradients add up, are measured and clipped as PyTorch does it', async () =
 });
 
 test('AdamW with decay and clipping walks as PyTorch does', async () => {
-  const { model, expected, stored } = await load('a-group');
+  const { model, expected, stored } = await loadEngineModel('a-group');
   const optimizer = new AdamW(model.weights, { beta2: 0.95, epsilon: 1e-3, weightDecay: 0.1 });
   const batch = responseBatch(expected.rows);
   const gradient = ragged(expected.weights, 0);
@@ -202,7 +175,7 @@ test('AdamW with decay and clipping walks as PyTorch does', async () => {
 });
 
 test('an optimizer refuses options that mean nothing', async () => {
-  const { model } = await load('two-tokens');
+  const { model } = await loadEngineModel('two-tokens');
   const refused = (message: RegExp, make: () => unknown) => assert.throws(make, (error) => error instanceof InputError && message.test(error.message));
   refused(/^beta1 must be in \[0, 1\), got 1$/, () => new AdamW(model.weights, { beta1: 1 }));
   refused(/^weightDecay must be a number from 0 up, got -1$/, () => new AdamW(model.weights, { weightDecay: -1 }));

@@ -5,9 +5,10 @@ import { InputError } from '../errors';
 import { modelFolder } from '../hub';
 import type { ResponseBatch } from '../text/responseBatch';
 import { tf } from '../tf';
+import { attentionBias, blocks } from './blocks';
 import { readConfig, type GPT2Config } from './config';
-import { block, layerNorm, type BlockSaved, type Read } from './layers';
-import { add, floats, gather, ints, matmul, release, reshape, scope, type Handle } from './ops';
+import { layerNorm, type Read } from './layers';
+import { ints, matmul, release, reshape, scope, type Handle } from './ops';
 import { byResponse, Recording, scoreTokens } from './recording';
 import { Weights } from './weights';
 
@@ -17,9 +18,6 @@ export interface ForwardOptions {
   /** [B, T]: default 0, 1, 2, …; with padding on the left, let them begin at the first real token. */
   positionIds?: tf.Tensor2D;
 }
-
-/** Added to the scores of forbidden keys: their weight is then exactly 0 in float32. */
-const FORBIDDEN = -1e9;
 
 export class GPT2 {
   constructor(
@@ -76,7 +74,7 @@ export class GPT2 {
 
     const result = scope(() => {
       const read = this.weights.reader();
-      const { y: x } = this.#blocks(ints(ids, [B * T]), ints(positions, [B * T]), attentionBias(causal(B, T, mask), [B, T]), read);
+      const { y: x } = blocks(ints(ids, [B * T]), ints(positions, [B * T]), attentionBias(causal(B, T, mask), [B, T, T]), read, this.config);
       return last(layerNorm(x, read, 'ln_f', this.config.layerNormEpsilon).y, read);
     });
     return result.toTensor();
@@ -89,52 +87,35 @@ export class GPT2 {
    * @throws InputError if an id or a position does not fit the model.
    */
   score(batch: ResponseBatch): tf.Tensor2D {
-    const { logps, saved } = this.#scored(batch, { keep: false });
+    const { logps, saved } = this.#scored(batch, { keep: 'nothing' });
     release(saved);
     return byResponse(logps, batch);
   }
 
   /** The same, keeping what a backward pass needs. */
   record(batch: ResponseBatch): Recording {
-    const { logps, saved } = this.#scored(batch, { keep: true });
+    const { logps, saved } = this.#scored(batch, { keep: 'activations' });
     const responseMask = tf.tensor2d(batch.responseMask, [...batch.responses], 'int32');
     return new Recording(byResponse(logps, batch), responseMask, batch, this.config, this.weights, saved);
   }
 
-  #scored({ shape: [B, T], ids, positions, visible, scored }: ResponseBatch, { keep }: { keep: boolean }) {
+  #scored({ shape: [B, T], ids, positions, visible, scored }: ResponseBatch, { keep }: { keep: 'nothing' | 'activations' }) {
     within('ids', ids, this.config.vocabSize);
     within('positions', positions, this.config.blockSize);
     return scope(() => {
       const read = this.weights.reader();
       const places = { ids: ints(ids, [B * T]), positions: ints(positions, [B * T]), from: ints(scored.from, [scored.from.length]) };
-      using bias = attentionBias(visible, [B, T]);
+      using bias = attentionBias(visible, [B, T, T]);
       using labels = ints(scored.ids, [scored.ids.length]);
-      const { y, saved: blocks } = this.#blocks(places.ids, places.positions, bias, read, { keep });
+      const { y, saved } = blocks(places.ids, places.positions, bias, read, this.config, { keep });
       using x = y;
       const { logps, saved: head } = scoreTokens(x, places.from, labels, read, this.config.layerNormEpsilon);
-      return { logps, saved: { ...places, blocks, head } };
+      return { logps, saved: { ...places, blocks: saved, head } };
     });
   }
 
   dispose(): void {
     this.weights.dispose();
-  }
-
-  /** Embeddings and blocks: ids [N], positions [N] -> [N, C], before the final layer norm. */
-  #blocks(ids: Handle, positions: Handle, bias: Handle, read: Read, { keep = false } = {}) {
-    const { nLayer, nHead, layerNormEpsilon: epsilon } = this.config;
-    const saved: BlockSaved[] = [];
-    using tokens = gather(read('wte.weight'), ids);
-    using places = gather(read('wpe.weight'), positions);
-    let x = add(tokens, places);
-    for (let layer = 0; layer < nLayer; layer += 1) {
-      const result = block(x, bias, read, `h.${layer}`, { nHead, epsilon });
-      release(x);
-      x = result.y;
-      if (keep) saved.push(result.saved);
-      else release(result.saved);
-    }
-    return { y: x, saved };
   }
 }
 
@@ -166,9 +147,4 @@ function causal(B: number, T: number, mask?: Int32Array): Uint8Array {
     }
   }
   return visible;
-}
-
-/** [B, T, T]: what attention adds to the score of a query and a key. */
-function attentionBias(visible: Uint8Array, [B, T]: readonly [number, number]): Handle {
-  return floats(Float32Array.from(visible, (sees) => (sees === 1 ? 0 : FORBIDDEN)), [B, T, T]);
 }

@@ -114,20 +114,25 @@ export function geluBackward(dy: Handle, { x, gate }: GeluSaved): Handle {
 /**
  * Multi-head attention softmax(q k' / sqrt(hs) + bias) v (arXiv 1706.03762, Eq. 1) over `qkv` [N, 3C].
  *
- * @param bias [B, T, T]: 0 where a query (row) may look at a key (column), a large negative number elsewhere.
+ * @param bias [B, T, S]: 0 where a query (row) may look at a key (column), a large negative number elsewhere.
+ * @param past keys and values of earlier positions, [nh, B, S - T, hs] each, as `saved` of an earlier call has them.
+ *   Without them S is T.
  */
-export function attention(qkv: Handle, bias: Handle, nHead: number) {
+export function attention(qkv: Handle, bias: Handle, nHead: number, past?: KeysAndValues) {
   const [B, T] = bias.shape as [number, number, number];
   const C = qkv.shape[1]! / 3;
   const hs = C / nHead;
 
   using byHead = reshape(qkv, [B, T, 3 * nHead, hs]);
   using headsFirst = transpose(byHead, [2, 0, 1, 3]); // [3 nh, B, T, hs]
-  const [unscaled, k, v] = split(headsFirst, 3) as [Handle, Handle, Handle]; // each [nh, B, T, hs]
+  const [unscaled, newK, newV] = split(headsFirst, 3) as [Handle, Handle, Handle]; // each [nh, B, T, hs]
   const q = mul(unscaled, constantScalar(1 / Math.sqrt(hs)));
+  const k = past ? concat([past.k, newK], 2) : newK; // [nh, B, S, hs]
+  const v = past ? concat([past.v, newV], 2) : newV;
   release(unscaled);
+  if (past) release(newK, newV);
 
-  using scores = batchMatmul(q, k, { transposeY: true }); // [nh, B, T, T]
+  using scores = batchMatmul(q, k, { transposeY: true }); // [nh, B, T, S]
   using biased = add(scores, bias);
   const weights = softmax(biased);
   const mixed = batchMatmul(weights, v); // [nh, B, T, hs]
@@ -151,16 +156,18 @@ export function attentionBackward(dy: Handle, { q, k, v, weights, mixed }: Atten
   using dScaled = batchMatmul(dScores, k);
   using dq = mul(dScaled, constantScalar(1 / Math.sqrt(hs)));
   using dk = batchMatmul(dScores, q, { transposeX: true });
-  using headsFirst = concat([dq, dk, dv]); // [3 nh, B, T, hs]
+  using headsFirst = concat([dq, dk, dv], 0); // [3 nh, B, T, hs]
   using byHead = transpose(headsFirst, [1, 2, 0, 3]);
   return reshape(byHead, [B * T, 3 * nHead * hs]);
 }
 
+export type KeysAndValues = { readonly k: Handle; readonly v: Handle };
+
 /** One pre-norm transformer block: x + attention(ln_1(x)), then + mlp(ln_2(·)). */
-export function block(x: Handle, bias: Handle, read: Read, name: string, { nHead, epsilon }: { nHead: number; epsilon: number }) {
+export function block(x: Handle, bias: Handle, read: Read, name: string, { nHead, epsilon, past }: { nHead: number; epsilon: number; past?: KeysAndValues | undefined }) {
   const norm1 = layerNorm(x, read, `${name}.ln_1`, epsilon);
   using qkv = linear(norm1.y, read, `${name}.attn.c_attn`);
-  const heads = attention(qkv, bias, nHead);
+  const heads = attention(qkv, bias, nHead, past);
   using attended = linear(heads.y, read, `${name}.attn.c_proj`);
   using middle = add(x, attended);
 

@@ -187,13 +187,12 @@ export const transpose = (x: Handle, permutation: readonly number[]): Handle =>
 export const split = (x: Handle, parts: number): Handle[] =>
   execute('Split', [int('num_split', parts), type('T')], [axis(0), x], parts);
 
-/** Along the first axis. */
-export const concat = (parts: readonly Handle[]): Handle =>
-  op('ConcatV2', [int('N', parts.length), type('T'), type('Tidx', TF_INT32)], ...parts, axis(0));
+export const concat = (parts: readonly Handle[], along: number): Handle =>
+  op('ConcatV2', [int('N', parts.length), type('T'), type('Tidx', TF_INT32)], ...parts, axis(along));
 
-/** Rows of `x` [R, …] by int32 `rows` [N]. */
-export const gather = (x: Handle, rows: Handle): Handle =>
-  op('GatherV2', [int('batch_dims', 0), type('Tparams'), type('Tindices', TF_INT32), type('Taxis', TF_INT32)], x, rows, axis(0));
+/** Rows of `x` [R, …] by int32 `rows` [N], or the same along another axis. */
+export const gather = (x: Handle, rows: Handle, along = 0): Handle =>
+  op('GatherV2', [int('batch_dims', 0), type('Tparams'), type('Tindices', TF_INT32), type('Taxis', TF_INT32)], x, rows, axis(along));
 
 // --- products ---
 

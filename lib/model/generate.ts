@@ -1,0 +1,130 @@
+/** Prompts -> tokens, one after another, with the keys and values of earlier positions kept. */
+import { setImmediate as nextTurn } from 'node:timers/promises';
+
+import { InputError } from '../errors';
+import { Random } from '../random';
+import { attentionBias, blocks } from './blocks';
+import type { GPT2 } from './gpt2';
+import { layerNorm, type KeysAndValues } from './layers';
+import { gather, ints, matmul, release, scope } from './ops';
+import { checkSampling, nextToken, type Sampling } from './sampling';
+
+export interface GenerateOptions extends Sampling {
+  /** Default 64. A prompt that comes to the end of the model's window stops there. */
+  maxNewTokens?: number;
+  /** Ends a row, and is its last id. Default: none. */
+  eosTokenId?: number;
+  /** Ends a row where it says true of the ids made so far, for instance because their text holds a stop string. */
+  stop?: (ids: readonly number[]) => boolean;
+  /** Default 0. A row's draws depend on it and the row's number, not on the other rows. */
+  seed?: number;
+  /** Called for each token as it is made. */
+  onToken?: (id: number, row: number) => void;
+  /** Ends the work between two tokens, with the signal's reason as the error. */
+  signal?: AbortSignal;
+}
+
+export interface Generated {
+  /** What was made, without the prompt. */
+  ids: number[];
+  /** Why it ended: the end-of-sequence token, `stop`, or `maxNewTokens` or the window's end. */
+  finish: 'eos' | 'stop' | 'length';
+}
+
+/** A prompt on its way. */
+interface Row extends Generated {
+  readonly index: number;
+  readonly prompt: readonly number[];
+  readonly random: Random;
+}
+
+/**
+ * Continues prompts, all at once: shorter ones are padded on the left, a finished one leaves the batch.
+ *
+ * @param prompts token ids, at least one a prompt.
+ * @throws InputError if a prompt or an option does not fit.
+ */
+export async function generate(model: GPT2, prompts: readonly (readonly number[])[], options: GenerateOptions = {}): Promise<Generated[]> {
+  const { maxNewTokens = 64, eosTokenId, stop, seed = 0, onToken, signal } = options;
+  const { blockSize, vocabSize } = model.config;
+  checkSampling(options);
+  if (!Number.isInteger(maxNewTokens) || maxNewTokens < 1) throw new InputError(`maxNewTokens must be a whole number from 1 up, got ${maxNewTokens}`);
+  prompts.forEach((prompt, index) => checkPrompt(prompt, index, blockSize, vocabSize));
+
+  const seeds = new Random(seed);
+  const rows = prompts.map((prompt, index): Row => ({ index, prompt, random: new Random(seeds.uint32()), ids: [], finish: 'length' }));
+  const longest = Math.max(0, ...prompts.map((prompt) => prompt.length));
+  let active = rows;
+  let cache: Cache | undefined;
+  try {
+    while (active.length > 0) {
+      await nextTurn(); // lets an interrupt through
+      signal?.throwIfAborted();
+      const made = step(model, active, longest, cache);
+      release(cache);
+      cache = made.cache;
+
+      const going = active.filter((row, n) => {
+        const id = nextToken(made.logits.subarray(n * vocabSize, (n + 1) * vocabSize), options, row.random, [...row.prompt, ...row.ids]);
+        row.ids.push(id);
+        onToken?.(id, row.index);
+        if (id === eosTokenId) row.finish = 'eos';
+        else if (stop?.(row.ids)) row.finish = 'stop';
+        else return row.ids.length < maxNewTokens && row.prompt.length + row.ids.length < blockSize;
+        return false;
+      });
+      if (going.length < active.length) cache = keepRows(cache, going.map((row) => active.indexOf(row)));
+      active = going;
+    }
+  } finally {
+    release(cache);
+  }
+  return rows.map(({ ids, finish }) => ({ ids, finish }));
+}
+
+type Cache = readonly KeysAndValues[];
+
+/** One forward pass over the prompts, or over each row's last token: logits [B * V] of the next one. */
+function step(model: GPT2, rows: readonly Row[], longest: number, cache: Cache | undefined): { logits: Float32Array; cache: Cache } {
+  const B = rows.length;
+  const S = longest + rows[0]!.ids.length; // positions so far, padding included
+  const T = cache ? 1 : S;
+  const ids = new Int32Array(B * T);
+  const positions = new Int32Array(B * T);
+  const visible = new Uint8Array(B * T * S);
+  rows.forEach(({ prompt, ids: made }, b) => {
+    const padding = longest - prompt.length;
+    for (let t = 0; t < T; t += 1) {
+      const place = S - T + t;
+      const own = Math.max(0, place - padding);
+      ids[b * T + t] = place < longest ? prompt[own]! : made[place - longest]!;
+      positions[b * T + t] = own;
+      visible.fill(1, (b * T + t) * S + Math.min(padding, place), (b * T + t) * S + place + 1); // padding sees itself
+    }
+  });
+  return scope(() => {
+    const read = model.weights.reader();
+    const bias = attentionBias(visible, [B, T, S]);
+    const { y: x, cache: kept } = blocks(ints(ids, [B * T]), ints(positions, [B * T]), bias, read, model.config, { keep: 'cache', ...(cache && { past: cache }) });
+    const last = gather(x, ints(Int32Array.from(rows, (_, b) => b * T + T - 1), [B]));
+    const { y } = layerNorm(last, read, 'ln_f', model.config.layerNormEpsilon);
+    const logits = matmul(y, read('wte.weight'), { transposeY: true });
+    return { logits: logits.values() as Float32Array, cache: kept };
+  });
+}
+
+function keepRows(cache: Cache, rows: readonly number[]): Cache {
+  const kept = scope(() => {
+    const indices = ints(Int32Array.from(rows), [rows.length]);
+    return cache.map(({ k, v }) => ({ k: gather(k, indices, 1), v: gather(v, indices, 1) }));
+  });
+  release(cache);
+  return kept;
+}
+
+function checkPrompt(prompt: readonly number[], index: number, blockSize: number, vocabSize: number): void {
+  if (prompt.length === 0) throw new InputError(`prompt ${index} is empty; give at least one token, such as the end-of-sequence token`);
+  if (prompt.length >= blockSize) throw new InputError(`prompt ${index} has ${prompt.length} tokens; the model's window of ${blockSize} leaves no room for an answer`);
+  const wrong = prompt.find((id) => !Number.isInteger(id) || id < 0 || id >= vocabSize);
+  if (wrong !== undefined) throw new InputError(`prompt ${index} holds ${wrong}; ids lie from 0 to ${vocabSize - 1}`);
+}

@@ -1,0 +1,84 @@
+/** Logits of one position -> the next token. */
+import { InputError } from '../errors';
+import type { Random } from '../random';
+
+export interface Sampling {
+  /** Divides the logits: below 1 the likely become likelier. 0, the default, always takes the likeliest token (greedy). */
+  temperature?: number;
+  /** Only the k likeliest tokens, and those as likely as the last of them. Default: all. */
+  topK?: number;
+  /** Only the likeliest tokens that together reach this probability (arXiv 1904.09751). Default 1: all. */
+  topP?: number;
+  /** Makes tokens that are already there less likely: their logits are divided by it, or multiplied if negative (arXiv 1909.05858). Default 1. */
+  repetitionPenalty?: number;
+}
+
+/** @throws InputError naming the option that is out of its range. */
+export function checkSampling({ temperature = 0, topK = Infinity, topP = 1, repetitionPenalty = 1 }: Sampling): void {
+  if (!(temperature >= 0 && temperature < Infinity)) throw new InputError(`temperature must be a number from 0 up, got ${temperature}`);
+  if (topK !== Infinity && !(Number.isInteger(topK) && topK >= 1)) throw new InputError(`topK must be a whole number from 1 up, got ${topK}`);
+  if (!(topP > 0 && topP <= 1)) throw new InputError(`topP must be in (0, 1], got ${topP}`);
+  if (!(repetitionPenalty > 0 && repetitionPenalty < Infinity)) throw new InputError(`repetitionPenalty must be a number above 0, got ${repetitionPenalty}`);
+}
+
+/**
+ * Penalty, temperature, top-k, top-p, in transformers' order; then one draw.
+ *
+ * @param logits [V]; changed by the penalty.
+ * @param present ids that the penalty is for: the prompt's and those made so far.
+ */
+export function nextToken(logits: Float32Array, options: Sampling, random: Random, present: Iterable<number> = []): number {
+  const { temperature = 0, repetitionPenalty = 1 } = options;
+  if (repetitionPenalty !== 1) {
+    for (const id of new Set(present)) logits[id] = logits[id]! > 0 ? logits[id]! / repetitionPenalty : logits[id]! * repetitionPenalty;
+  }
+  if (temperature === 0) return argmax(logits);
+  const probabilities = distribution(logits, options);
+  let left = random.uniform();
+  for (let id = 0; id < probabilities.length; id += 1) {
+    left -= probabilities[id]!;
+    if (left < 0) return id;
+  }
+  return argmax(probabilities); // rounding left a little over
+}
+
+/** What is drawn from, by temperature, top-k and top-p: [V], adding up to 1. */
+export function distribution(logits: Float32Array, { temperature = 1, topK = Infinity, topP = 1 }: Sampling): Float64Array {
+  const highest = logits[argmax(logits)]!;
+  const least = topK < logits.length ? sortedDown(logits)[topK - 1]! : -Infinity;
+  const weights = Float64Array.from(logits, (logit) => (logit < least ? 0 : Math.exp((logit - highest) / temperature)));
+  normalize(weights);
+  if (topP < 1) keepNucleus(weights, topP);
+  return weights;
+}
+
+/** Sets to 0 what the likelier tokens make unnecessary for reaching `topP`; of equals the first are kept. */
+function keepNucleus(probabilities: Float64Array, topP: number): void {
+  const sorted = sortedDown(probabilities);
+  let count = 0;
+  for (let reached = 0; reached < topP && count < sorted.length; count += 1) reached += sorted[count]!;
+  const least = sorted[count - 1]!;
+  let equals = count - sorted.findIndex((probability) => probability === least);
+  probabilities.forEach((probability, id) => {
+    if (probability > least || (probability === least && equals-- > 0)) return;
+    probabilities[id] = 0;
+  });
+  normalize(probabilities);
+}
+
+function normalize(weights: Float64Array): void {
+  const sum = weights.reduce((total, weight) => total + weight, 0);
+  weights.forEach((weight, id) => (weights[id] = weight / sum));
+}
+
+/** A typed array's own sort is many times as fast as one with a comparison. */
+function sortedDown<Values extends Float32Array | Float64Array>(values: Values): Values {
+  return values.slice().sort().reverse() as Values;
+}
+
+/** The first of the largest. */
+function argmax(values: ArrayLike<number>): number {
+  let best = 0;
+  for (let id = 1; id < values.length; id += 1) if (values[id]! > values[best]!) best = id;
+  return best;
+}
