@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { cpus } from 'node:os';
 
 import { modelFolder } from './hub';
-import { device, tf } from './tf';
+import { computePolicy, device, tf } from './tf';
 
 export interface Diagnosis {
   /** Lines of [what, how it is]. */
@@ -24,6 +24,7 @@ export function diagnose(): Diagnosis {
       ['node', `${process.version} on ${process.platform} ${process.arch}`],
       ['tensorflow', `${tensorflow}, ${build === null ? 'not built by this set-up' : `${build.toUpperCase()} build`}`],
       ['device', deviceLine(name, build)],
+      ['products', computePolicy === 'fp32' ? 'fp32; ALIGNBOOK_COMPUTE chooses tf32 or bf16' : `${computePolicy}, by ALIGNBOOK_COMPUTE`],
       ['arithmetic', computes ? 'a matrix product came out right' : `a matrix product came out wrong (${product})`],
       ['model tiny', tiny.text],
     ],

@@ -1,6 +1,6 @@
 /** The public surface, in the order in which data flows. */
 export { FileError, InputError, SetupError } from './errors';
-export { device, liveTensors, tf, type Device } from './tf';
+export { computePolicy, device, liveTensors, tf, type ComputePolicy, type Device } from './tf';
 export { Random, type RandomState } from './random';
 
 export { Tokenizer } from './text/tokenizer';

@@ -3,13 +3,36 @@ import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import util from 'node:util';
 
-import { SetupError } from './errors';
+import { InputError, SetupError } from './errors';
+
+/**
+ * How matrix products are computed; everything else is float32 always. ALIGNBOOK_COMPUTE chooses, for the whole process,
+ * because TensorFlow reads its settings once.
+ *
+ * - `fp32`, the default: exact float32 products.
+ * - `tf32`: on NVIDIA from Ampere on, products of 10-bit fractions, summed in float32. Elsewhere as fp32.
+ * - `bf16`: products of bfloat16 numbers, 7-bit fractions, summed in float32; on a GPU, or a CPU with AVX512_BF16 or AMX.
+ */
+export type ComputePolicy = 'fp32' | 'tf32' | 'bf16';
+
+/** What TensorFlow's libraries read for each policy. */
+const POLICIES: Record<ComputePolicy, { NVIDIA_TF32_OVERRIDE?: string; TF_SET_ONEDNN_FPMATH_MODE?: string }> = {
+  fp32: { NVIDIA_TF32_OVERRIDE: '0' }, // TF32 is TensorFlow's default
+  tf32: {},
+  bf16: { TF_SET_ONEDNN_FPMATH_MODE: 'BF16' },
+};
+
+export const computePolicy = policyOf(process.env.ALIGNBOOK_COMPUTE ?? 'fp32');
+
+function policyOf(name: string): ComputePolicy {
+  if (Object.hasOwn(POLICIES, name)) return name as ComputePolicy;
+  throw new InputError(`ALIGNBOOK_COMPUTE is "${name}"; it takes ${Object.keys(POLICIES).join(', ')}`);
+}
 
 /** Settings that TensorFlow reads once, when it is loaded; what the user has set stays. */
 const environment = {
   TF_CPP_MIN_LOG_LEVEL: '2', // errors only
   TF_FORCE_GPU_ALLOW_GROWTH: 'true', // else TensorFlow takes the whole GPU at once
-  NVIDIA_TF32_OVERRIDE: '0', // float32 means float32: from Ampere on, TF32 is TensorFlow's default
 };
 
 /** tfjs-node 4.22 calls helpers that Node 22 warns of, on stderr, and Node 23 removed (tfjs issue #8609). */
@@ -25,6 +48,11 @@ function addonFolder(): string {
 
 function prepare(): void {
   for (const [name, value] of Object.entries(environment)) process.env[name] ??= value;
+  for (const name of ['NVIDIA_TF32_OVERRIDE', 'TF_SET_ONEDNN_FPMATH_MODE'] as const) {
+    const value = POLICIES[computePolicy][name];
+    if (value === undefined) delete process.env[name]; // a setting left over must not change what the policy says
+    else process.env[name] = value;
+  }
   Object.assign(util, formerHelpers);
   if (!existsSync(join(addonFolder(), 'tfjs_binding.node'))) {
     throw new SetupError('the TensorFlow addon is not built; run "npm run setup"');
@@ -84,6 +112,16 @@ export function toTfjs(metadata: TensorMetadata): tf.Tensor {
 /** The number under which TensorFlow knows a tfjs tensor; the tensor keeps owning it. */
 export function tensorId(tensor: tf.Tensor): number {
   return backend.getInputTensorIds([tensor])[0]!;
+}
+
+/**
+ * Who makes bfloat16 of float32 under the `bf16` policy: oneDNN, inside its products, where the CPU has AMX (reading
+ * TF_SET_ONEDNN_FPMATH_MODE); else we round the factors, for tensor cores or AVX512_BF16. Null under the other policies.
+ */
+export const bfloat16By = computePolicy !== 'bf16' ? null : !binding.isUsingGpuDevice() && hasAmx() ? 'oneDNN' : 'rounding';
+
+function hasAmx(): boolean {
+  return existsSync('/proc/cpuinfo') && /^flags\b.*\bamx_bf16\b/m.test(readFileSync('/proc/cpuinfo', 'utf8'));
 }
 
 /** Where TensorFlow computes, and what the installed build could use. */

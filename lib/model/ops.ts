@@ -5,9 +5,10 @@
  * in. Raw operations skip tfjs's tape, which keeps every intermediate, and reach kernels that tfjs does not.
  * Every operation returns new handles and leaves its arguments alone. All are float32 unless said otherwise.
  */
-import { binding, type tf, toTfjs, type OpAttribute, type TensorMetadata } from '../tf';
+import { bfloat16By, binding, type tf, toTfjs, type OpAttribute, type TensorMetadata } from '../tf';
 
 const { TF_FLOAT, TF_INT32 } = binding;
+const TF_BFLOAT16 = 14; // tensorflow/core/framework/types.proto; tfjs has no name for it
 
 /** Handles made in the scopes now open, innermost last. */
 const scopes: Set<Handle>[] = [];
@@ -196,16 +197,41 @@ export const gather = (x: Handle, rows: Handle, along = 0): Handle =>
 
 // --- products ---
 
+interface Transposed {
+  transposeX?: boolean;
+  transposeY?: boolean;
+}
+
 /**
- * Matrix product of two matrices. This is the MatMul kernel: tf.matMul runs BatchMatMulV2, which takes less than half
- * of its speed on the shapes of GPT-2.
+ * Matrix product of two matrices. In float32 this is the MatMul kernel: tf.matMul runs BatchMatMulV2, which takes less
+ * than half of its speed on the shapes of GPT-2. But with AMX it is BatchMatMulV2 that oneDNN computes in bfloat16.
  */
-export const matmul = (x: Handle, y: Handle, { transposeX = false, transposeY = false } = {}): Handle =>
-  op('MatMul', [bool('transpose_a', transposeX), bool('transpose_b', transposeY), type('T')], x, y);
+export function matmul(x: Handle, y: Handle, options: Transposed = {}): Handle {
+  if (bfloat16By === 'rounding') return rounded(matmulOf, x, y, options);
+  return (bfloat16By === 'oneDNN' ? batchMatmulOf : matmulOf)(TF_FLOAT, x, y, options);
+}
 
 /** Matrix products over the last two axes. */
-export const batchMatmul = (x: Handle, y: Handle, { transposeX = false, transposeY = false } = {}): Handle =>
-  op('BatchMatMulV2', [type('T'), bool('adj_x', transposeX), bool('adj_y', transposeY)], x, y);
+export function batchMatmul(x: Handle, y: Handle, options: Transposed = {}): Handle {
+  return bfloat16By === 'rounding' ? rounded(batchMatmulOf, x, y, options) : batchMatmulOf(TF_FLOAT, x, y, options);
+}
+
+const matmulOf = (dtype: number, x: Handle, y: Handle, { transposeX = false, transposeY = false }: Transposed): Handle =>
+  op('MatMul', [bool('transpose_a', transposeX), bool('transpose_b', transposeY), type('T', dtype)], x, y);
+
+const batchMatmulOf = (dtype: number, x: Handle, y: Handle, { transposeX = false, transposeY = false }: Transposed): Handle =>
+  op('BatchMatMulV2', [type('T', dtype), bool('adj_x', transposeX), bool('adj_y', transposeY)], x, y);
+
+/** A product of float32 matrices rounded to bfloat16, and its result made float32 again. */
+function rounded(product: typeof matmulOf, x: Handle, y: Handle, options: Transposed): Handle {
+  using shortX = cast(x, TF_FLOAT, TF_BFLOAT16);
+  using shortY = cast(y, TF_FLOAT, TF_BFLOAT16);
+  using shortResult = product(TF_BFLOAT16, shortX, shortY, options);
+  return cast(shortResult, TF_BFLOAT16, TF_FLOAT);
+}
+
+const cast = (x: Handle, from: number, to: number): Handle =>
+  op('Cast', [type('SrcT', from), type('DstT', to), bool('Truncate', false)], x);
 
 /** Adds a vector [C] to every row of `x` [N, C]. */
 export const biasAdd = (x: Handle, bias: Handle): Handle => op('BiasAdd', [type('T'), string('data_format', 'NHWC')], x, bias);
