@@ -1,7 +1,8 @@
 /** GPT-2 without its ends: token ids -> embeddings -> blocks. */
 import type { GPT2Config } from './config';
 import { block, type BlockSaved, type KeysAndValues, type Read } from './layers';
-import { add, floats, gather, release, type Handle } from './ops';
+import { release, type Handle } from './handle';
+import { add, floats, gather } from './ops';
 
 /** Added to the scores of forbidden keys: their weight is then exactly 0 in float32. */
 const FORBIDDEN = -1e9;

@@ -6,7 +6,8 @@ import { Random } from '../random';
 import { attentionBias, blocks } from './blocks';
 import type { GPT2 } from './gpt2';
 import { layerNorm, type KeysAndValues } from './layers';
-import { gather, ints, matmul, release, scope } from './ops';
+import { release, scope } from './handle';
+import { gather, ints, matmul } from './ops';
 import { checkSampling, nextToken, type Sampling } from './sampling';
 
 export interface GenerateOptions extends Sampling {

@@ -8,7 +8,8 @@ import { tf } from '../tf';
 import { attentionBias, blocks } from './blocks';
 import { readConfig, type GPT2Config } from './config';
 import { layerNorm, type Read } from './layers';
-import { ints, matmul, release, reshape, scope, type Handle } from './ops';
+import { release, scope, type Handle } from './handle';
+import { ints, matmul, reshape } from './ops';
 import { byResponse, Recording, scoreTokens } from './recording';
 import { Weights } from './weights';
 

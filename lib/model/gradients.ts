@@ -1,5 +1,6 @@
 /** The gradient of a loss with respect to each weight. */
-import { add, l2, mul, release, scalar, type Handle } from './ops';
+import { release, type Handle } from './handle';
+import { add, l2, mul, scalar } from './ops';
 
 /** By GPT-2's names, in the shapes of the weights. Owns its tensors: dispose of it, or give it to an optimizer. */
 export class Gradients implements Disposable {

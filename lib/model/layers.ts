@@ -8,6 +8,7 @@
  * Axes: B rows of the batch, T positions, N = B * T, C channels, nh heads, hs = C / nh channels a head.
  * Activations are matrices [N, C], as in llm.c: every product is then one MatMul.
  */
+import { release, type Handle } from './handle';
 import {
   add,
   batchMatmul,
@@ -17,7 +18,6 @@ import {
   matmul,
   meanLast,
   mul,
-  release,
   reshape,
   rsqrt,
   sigmoid,
@@ -30,7 +30,6 @@ import {
   sumLast,
   sumRows,
   transpose,
-  type Handle,
 } from './ops';
 
 /** A weight by the name that GPT-2's checkpoints give it. */

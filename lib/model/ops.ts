@@ -1,92 +1,13 @@
 /**
- * Raw TensorFlow operations with visible ownership.
- *
- * A `Handle` is a tensor that we own and must release: by `using`, by `release`, or by leaving the `scope` it was made
- * in. Raw operations skip tfjs's tape, which keeps every intermediate, and reach kernels that tfjs does not.
- * Every operation returns new handles and leaves its arguments alone. All are float32 unless said otherwise.
+ * Raw TensorFlow operations: they skip tfjs's tape, which keeps every intermediate, and reach kernels that tfjs does not.
+ * Every operation returns new handles, which the caller owns (see `handle.ts`), and leaves its arguments alone. All are
+ * float32 unless said otherwise.
  */
-import { bfloat16By, binding, type tf, toTfjs, type OpAttribute, type TensorMetadata } from '../tf';
+import { bfloat16By, binding, type OpAttribute } from '../tf';
+import { Handle, outsideScopes, release } from './handle';
 
 const { TF_FLOAT, TF_INT32 } = binding;
 const TF_BFLOAT16 = 14; // tensorflow/core/framework/types.proto; tfjs has no name for it
-
-/** Handles made in the scopes now open, innermost last. */
-const scopes: Set<Handle>[] = [];
-
-/** A tensor in TensorFlow: its number, shape and dtype. */
-export class Handle implements Disposable {
-  readonly id: number;
-  readonly shape: readonly number[];
-  readonly dtype: number;
-  #live = true;
-
-  constructor({ id, shape, dtype }: TensorMetadata) {
-    this.id = id;
-    this.shape = shape;
-    this.dtype = dtype;
-    scopes.at(-1)?.add(this);
-  }
-
-  /** Frees the tensor; a second call does nothing. */
-  [Symbol.dispose](): void {
-    if (!this.#live) return;
-    this.#live = false;
-    binding.deleteTensor(this.id);
-    for (const scope of scopes) scope.delete(this);
-  }
-
-  /** Copies the values out, in row-major order. */
-  values(): Float32Array | Int32Array {
-    return binding.tensorDataSync(this.id);
-  }
-
-  /** Gives the tensor away to tfjs, which owns it from now on. */
-  toTensor(): tf.Tensor {
-    this.#live = false;
-    for (const scope of scopes) scope.delete(this);
-    return toTfjs({ id: this.id, shape: [...this.shape], dtype: this.dtype });
-  }
-}
-
-/** Handles in any arrangement of arrays, maps and objects. */
-export type Handles = Handle | readonly Handles[] | ReadonlyMap<string, Handle> | { readonly [name: string]: Handles };
-
-const parts = (item: object): Iterable<unknown> => (item instanceof Map ? item.values() : Object.values(item));
-
-/** Frees every handle found in the arguments. */
-export function release(...handles: readonly (Handles | undefined)[]): void {
-  for (const item of handles) {
-    if (item === undefined) continue;
-    if (item instanceof Handle) item[Symbol.dispose]();
-    else release(...(parts(item) as Iterable<Handles>));
-  }
-}
-
-function contained(item: unknown, found = new Set<Handle>()): Set<Handle> {
-  if (item instanceof Handle) found.add(item);
-  else if (typeof item === 'object' && item !== null && !ArrayBuffer.isView(item)) {
-    for (const part of parts(item)) contained(part, found);
-  }
-  return found;
-}
-
-/** Runs `body` and frees every handle made in it, also when it throws, but for those in what it returns. */
-export function scope<Result>(body: () => Result): Result {
-  const made = new Set<Handle>();
-  scopes.push(made);
-  let kept = new Set<Handle>();
-  try {
-    const result = body();
-    kept = contained(result);
-    return result;
-  } finally {
-    scopes.pop();
-    for (const handle of [...made]) {
-      if (kept.has(handle)) scopes.at(-1)?.add(handle);
-      else handle[Symbol.dispose]();
-    }
-  }
-}
 
 function execute(name: string, attributes: readonly OpAttribute[], inputs: readonly Handle[], outputs: number): Handle[] {
   const ids = inputs.map((input) => input.id);
@@ -124,9 +45,7 @@ const constants = new Map<string, Handle>();
 function constant(key: string, make: () => Handle): Handle {
   let handle = constants.get(key);
   if (handle === undefined) {
-    const open = scopes.splice(0);
-    handle = make();
-    scopes.push(...open);
+    handle = outsideScopes(make);
     constants.set(key, handle);
   }
   return handle;

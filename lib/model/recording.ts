@@ -5,7 +5,8 @@ import { tf } from '../tf';
 import type { GPT2Config } from './config';
 import { Gradients } from './gradients';
 import { blockBackward, layerNorm, layerNormBackward, type BlockSaved, type LayerNormSaved, type Read } from './layers';
-import { add, crossEntropy, floats, gather, matmul, mul, release, scope, segmentSum, type Handle } from './ops';
+import { release, scope, type Handle } from './handle';
+import { add, crossEntropy, floats, gather, matmul, mul, segmentSum } from './ops';
 import type { Weights } from './weights';
 
 /** What the forward pass leaves for the backward pass. */

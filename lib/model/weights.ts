@@ -2,7 +2,8 @@
 import { FileError } from '../errors';
 import type { GPT2Config } from './config';
 import type { Read } from './layers';
-import { floats, readVariable, release, variable, type Handle } from './ops';
+import { release, type Handle } from './handle';
+import { floats, readVariable, variable } from './ops';
 import { SafetensorsFile } from './safetensors';
 
 /** The name and shape of every weight, in the order of the forward pass. Matrices are [in, out]. */

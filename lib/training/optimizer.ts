@@ -1,7 +1,8 @@
 /** AdamW (arXiv 1711.05101) in place: weights, moments and the step live in TensorFlow's variables. */
 import { InputError } from '../errors';
 import type { Gradients } from '../model/gradients';
-import { applyAdam, assign, fill, mul, readVariable, release, scalar, variable, type Handle } from '../model/ops';
+import { release, type Handle } from '../model/handle';
+import { applyAdam, assign, fill, mul, readVariable, scalar, variable } from '../model/ops';
 import type { Weights } from '../model/weights';
 
 export interface AdamWOptions {
