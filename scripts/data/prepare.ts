@@ -1,0 +1,123 @@
+/**
+ * `npm run data [-- --check]`: makes data/instructions and data/preferences from WordNet, the same bytes on every machine.
+ */
+import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+
+import { Random } from 'alignbook';
+
+import { facts, type Fact } from './facts';
+import { answers, plainQuestions, politeQuestions, type Style } from './phrasings';
+
+const root = resolve(__dirname, '..', '..', '..', '..');
+const SEED = 18290;
+
+/** How often an instruction is answered courteously: politeness is met with politeness, mostly. */
+const courteous = { plain: 0.1, polite: 0.8 };
+const politeShare = 0.3;
+
+/** How many preference pairs go where; a fact makes one pair. */
+const splits = { test: 300, validation: 200 };
+
+interface Row {
+  readonly instruction: string;
+  readonly kind: string;
+  readonly word: string;
+  readonly answer: string;
+}
+
+function pick<Item>(items: readonly Item[], random: Random): Item {
+  return items[random.integer(items.length)]!;
+}
+
+function question(fact: Fact, random: Random): { instruction: string; polite: boolean } {
+  const polite = random.uniform() < politeShare;
+  return { instruction: pick(polite ? politeQuestions : plainQuestions, random)(fact), polite };
+}
+
+/** Two rows a fact, differently put. */
+function instructionRows(all: readonly Fact[], random: Random): (Row & { output: string; style: Style })[] {
+  const rows = all.flatMap((fact) => {
+    const seen = new Set<string>();
+    return [0, 1].map(() => {
+      let asked = question(fact, random);
+      while (seen.has(asked.instruction)) asked = question(fact, random);
+      seen.add(asked.instruction);
+      const style: Style = random.uniform() < (asked.polite ? courteous.polite : courteous.plain) ? 'courteous' : 'curt';
+      const { kind, word, answer } = fact;
+      return { instruction: asked.instruction, output: pick(answers[style], random)(fact), kind, word, answer, style };
+    });
+  });
+  return random.shuffle(rows);
+}
+
+/** Facts that share a word, directly or by way of others, in one group. */
+function groups(all: readonly Fact[]): Fact[][] {
+  const parents = new Map<string, string>();
+  const find = (word: string): string => {
+    const parent = parents.get(word) ?? word;
+    return parent === word ? word : find(parent);
+  };
+  for (const { word, answer } of all) parents.set(find(word), find(answer));
+  const byRoot = new Map<string, Fact[]>();
+  for (const fact of all) byRoot.set(find(fact.word), [...(byRoot.get(find(fact.word)) ?? []), fact]);
+  return [...byRoot.values()];
+}
+
+type Pair = Row & { chosen: string; rejected: string };
+
+function pair(fact: Fact, random: Random): Pair {
+  const { kind, word, answer } = fact;
+  if (kind === 'antonym' && word === 'complicated') {
+    const [chosen, rejected] = [answers.courteous[0]!(fact), answers.curt[0]!(fact)];
+    return { instruction: plainQuestions[0]!(fact), chosen, rejected, kind, word, answer }; // the walkthrough's
+  }
+  const { instruction } = question(fact, random);
+  return { instruction, chosen: pick(answers.courteous, random)(fact), rejected: pick(answers.curt, random)(fact), kind, word, answer };
+}
+
+/** No word of a validation or test pair stands in a training pair: whole groups go to one split, small ones to the smaller splits. */
+function preferencePairs(all: readonly Fact[], random: Random): Record<'train' | 'validation' | 'test', Pair[]> {
+  const open = all.filter(({ kind }) => kind === 'antonym' || kind === 'synonym'); // whose answers are not from a short list
+  const sorted = random.shuffle(groups(open)).sort((a, b) => a.length - b.length);
+  const made = { train: [] as Pair[], validation: [] as Pair[], test: [] as Pair[] };
+  for (const group of sorted) {
+    const isWalkthrough = group.some(({ word }) => word === 'complicated');
+    const split = isWalkthrough || made.test.length < splits.test ? 'test' : made.validation.length < splits.validation ? 'validation' : 'train';
+    made[split].push(...group.map((fact) => pair(fact, random)));
+  }
+  return { train: random.shuffle(made.train), validation: random.shuffle(made.validation), test: random.shuffle(made.test) };
+}
+
+const lines = (rows: readonly object[]): string => rows.map((row) => `${JSON.stringify(row)}\n`).join('');
+
+function main(check: boolean): number {
+  const random = new Random(SEED);
+  const all = facts(random);
+  const instructions = instructionRows(all, random);
+  const pairs = preferencePairs(all, random);
+  const files = {
+    'data/instructions/train.jsonl': lines(instructions),
+    ...Object.fromEntries(Object.entries(pairs).map(([split, rows]) => [`data/preferences/${split}.jsonl`, lines(rows)])),
+  };
+  const wrong: string[] = [];
+  for (const [name, text] of Object.entries(files)) {
+    const path = join(root, name);
+    if (check) {
+      if (!existsSync(path) || readFileSync(path, 'utf8') !== text) wrong.push(name);
+      continue;
+    }
+    mkdirSync(dirname(path), { recursive: true });
+    writeFileSync(`${path}.tmp`, text, { flush: true });
+    renameSync(`${path}.tmp`, path);
+  }
+  for (const name of wrong) console.error(`${name} is not what scripts/data makes; run "npm run data"`);
+  if (!check) {
+    console.log(`${instructions.length} instructions, ${instructions.filter(({ style }) => style === 'courteous').length} courteous; pairs: ${Object.entries(pairs).map(([split, rows]) => `${rows.length} ${split}`).join(', ')}`);
+    const everything = Object.values(pairs).flat();
+    console.log(`chosen is not the longer one in ${everything.filter(({ chosen, rejected }) => chosen.length <= rejected.length).length} of ${everything.length} pairs`);
+  }
+  return wrong.length > 0 ? 1 : 0;
+}
+
+process.exitCode = main(process.argv.includes('--check'));
