@@ -10,7 +10,8 @@ export { responseBatch, type Layout, type PromptResponses, type ResponseBatch } 
 
 export { configJson, readConfig, type GPT2Config } from './model/config';
 export { SafetensorsFile, writeSafetensors, type NamedTensor, type TensorEntry } from './model/safetensors';
-export { weightShapes } from './model/weights';
+export { Weights, weightShapes } from './model/weights';
+export { initialWeights } from './model/initialize';
 export { Gradients } from './model/gradients';
 export { Recording } from './model/recording';
 export { GPT2, type ForwardOptions } from './model/gpt2';
@@ -25,5 +26,9 @@ export { entropy, ppoLoss, valueLoss, type PpoLoss } from './losses/ppo';
 export { rewardLoss } from './losses/reward';
 
 export { AdamW, type AdamWOptions } from './training/optimizer';
+export { learningRate, type ScheduleOptions } from './training/schedule';
+export { batchOrder } from './training/order';
+export { trainSft, type SftStep, type TrainOptions } from './training/trainSft';
+export { evaluateDpo, referenceLogps, trainDpo, type DpoMetrics, type DpoStep, type DpoTrainOptions, type RefLogps } from './training/trainDpo';
 
 export { show, type Figure } from './notebook/show';

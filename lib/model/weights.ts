@@ -65,6 +65,11 @@ export class Weights {
     return new Weights(variables);
   }
 
+  /** Takes values as they are; each must have its weight's size. They must not be changed afterwards. */
+  static from(values: ReadonlyMap<string, Float32Array>, config: GPT2Config): Weights {
+    return new Weights(new Map([...weightShapes(config)].map(([name, shape]) => [name, variable(floats(values.get(name)!, shape))])));
+  }
+
   /** In the order of the forward pass. */
   get names(): string[] {
     return [...this.#variables.keys()];
