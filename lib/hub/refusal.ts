@@ -90,8 +90,8 @@ function errorCode(error: unknown): string {
   return found instanceof Error ? ((found as NodeJS.ErrnoException).code ?? found.message) : String(found);
 }
 
-/** Node's fetch() reads no proxy variable, unless Node 22.21, 24 or newer is told to. */
+/** Node's fetch() reads no proxy variable; from 22.21 on it can be told to. */
 function proxyHint(): string {
   const name = ['HTTPS_PROXY', 'https_proxy', 'HTTP_PROXY', 'http_proxy'].find((variable) => process.env[variable]);
-  return name === undefined || process.env['NODE_USE_ENV_PROXY'] === '1' ? '' : ` (${name} is used by Node 24 and newer only, with NODE_USE_ENV_PROXY=1)`;
+  return name === undefined || process.env['NODE_USE_ENV_PROXY'] === '1' ? '' : ` (${name} is used by Node 22.21 and newer only, with NODE_USE_ENV_PROXY=1)`;
 }
