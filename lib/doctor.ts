@@ -2,7 +2,7 @@
 import { spawnSync } from 'node:child_process';
 import { cpus } from 'node:os';
 
-import { modelFolder } from './hub';
+import { embeddedModel } from './hub/modelFolder';
 import { computePolicy, device, tf } from './tf';
 
 export interface Diagnosis {
@@ -17,7 +17,7 @@ export function diagnose(): Diagnosis {
   const { name, build, tensorflow } = device();
   const product = tf.tidy(() => tf.matMul(tf.ones([64, 64]), tf.ones([64, 64])).sum().dataSync()[0]);
   const computes = product === 64 ** 3;
-  const tiny = embeddedModel();
+  const tiny = tinyModel();
   return {
     healthy: computes && tiny.found && !(build === 'cuda' && name === 'cpu'),
     lines: [
@@ -49,9 +49,9 @@ function nvidiaDriver(): string | null {
   return first === '' ? null : first;
 }
 
-function embeddedModel(): { found: boolean; text: string } {
+function tinyModel(): { found: boolean; text: string } {
   try {
-    return { found: true, text: modelFolder('tiny') };
+    return { found: true, text: embeddedModel() };
   } catch (error) {
     return { found: false, text: (error as Error).message };
   }

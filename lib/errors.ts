@@ -20,3 +20,8 @@ export class FileError extends Error {
 export class SetupError extends Error {
   override readonly name: string = 'SetupError';
 }
+
+/** The Hugging Face hub cannot be reached, or does not give what was asked of it. The message names the remedy. */
+export class HubError extends Error {
+  override readonly name: string = 'HubError';
+}

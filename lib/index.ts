@@ -1,7 +1,11 @@
 /** The public surface, in the order in which data flows. */
-export { FileError, InputError, SetupError } from './errors';
+export { FileError, HubError, InputError, SetupError } from './errors';
 export { computePolicy, device, liveTensors, tf, type ComputePolicy, type Device } from './tf';
 export { Random, type RandomState } from './random';
+
+export { progressPrinter, type DownloadProgress, type OnProgress } from './hub/progress';
+export { type DownloadOptions } from './hub/download';
+export { downloadModel } from './hub/modelFolder';
 
 export { Tokenizer } from './text/tokenizer';
 export { alpacaPrompt } from './text/templates';

@@ -4,6 +4,10 @@ import { availableParallelism } from 'node:os';
 import { join, relative, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 
+// Not by way of the package's index, which loads TensorFlow: it computes in the kernels only.
+import { modelFolder } from 'alignbook/dist/hub/modelFolder';
+import { progressPrinter } from 'alignbook/dist/hub/progress';
+
 import { executedCopy, executeNotebooks, root, type Report } from './notebooks/execute';
 import { checkNotebook, readExpected, type Result } from './notebooks/expected';
 import { sourceCells } from './notebooks/rules';
@@ -14,7 +18,8 @@ const usage = `Usage: npm run tutorial -- [NOTEBOOK…] [--model M] [--jobs N] [
 Executes the walkthrough notebooks and compares what they print with tests/expected/.
 
   NOTEBOOK       by number or name, such as 03 or 03-logprobs (default: 01 to 05)
-  --model M      tiny, gpt2, or a folder with config.json and model.safetensors (default: MODEL, else tiny)
+  --model M      tiny, a name on the Hugging Face hub such as gpt2, or a folder with config.json and model.safetensors
+                 (default: MODEL, else tiny)
   --jobs N       notebooks at a time (default: 2, or 1 on a single core)
   --timeout S    seconds that one cell may take (default: 120)
 
@@ -76,6 +81,7 @@ async function main({ notebooks, model, jobs, timeout }: Options): Promise<numbe
   const out = join(root, 'executed');
   const start = performance.now();
   console.log(`model: ${model}\n`);
+  await modelFolder(model, undefined, { onProgress: progressPrinter(process.stderr) }); // a cell has no time for it, nor shows how far it is
   const { exitCode, reports } = await executeNotebooks(notebooks, { out, jobs, timeout, html: true, model, progress: true });
   if (exitCode > 1) return exitCode;
 

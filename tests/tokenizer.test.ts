@@ -2,12 +2,15 @@ import assert from 'node:assert/strict';
 import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { test } from 'node:test';
+import { after, test } from 'node:test';
 
-import { FileError, InputError, Random, Tokenizer } from 'alignbook';
+import { FileError, HubError, InputError, Random, Tokenizer } from 'alignbook';
 
 const ROOT = join(__dirname, '..', '..', '..');
 const TINY = join(ROOT, 'data', 'models', 'tiny');
+const folders: string[] = [];
+after(() => folders.forEach((folder) => rmSync(folder, { recursive: true })));
+
 const rows = JSON.parse(readFileSync(join(ROOT, 'tests', 'fixtures', 'tokenizer.json'), 'utf8')) as [string, number[]][];
 
 test("ids are those of Python's tokenizers", async () => {
@@ -52,9 +55,48 @@ test('merges are read as pairs, too, as newer tokenizers write them', async () =
   rmSync(folder, { recursive: true });
 });
 
+/** A model folder with these files of the embedded model, and others. */
+function folderOf(files: string[], others: Record<string, object> = {}): string {
+  const folder = mkdtempSync(join(tmpdir(), 'tokenizer-'));
+  folders.push(folder);
+  for (const file of ['config.json', ...files]) copyFileSync(join(TINY, file), join(folder, file));
+  for (const [file, json] of Object.entries(others)) writeFileSync(join(folder, file), JSON.stringify(json));
+  return folder;
+}
+
+test("OpenAI's own repository names no special tokens, and the oldest have vocab.json and merges.txt only", async () => {
+  for (const folder of [
+    folderOf(['tokenizer.json'], { 'tokenizer_config.json': { model_max_length: 1024 } }),
+    folderOf(['tokenizer.json']),
+    folderOf(['vocab.json', 'merges.txt']),
+  ]) {
+    const tokenizer = await Tokenizer.fromPretrained(folder);
+    const { eosToken, eosTokenId, padToken, vocabSize } = tokenizer;
+    assert.deepEqual({ eosToken, eosTokenId, padToken, vocabSize }, { eosToken: '<|endoftext|>', eosTokenId: 50256, padToken: null, vocabSize: 50257 });
+    for (const [text, ids] of rows) {
+      assert.deepEqual(tokenizer.encode(text), ids, JSON.stringify(text));
+      assert.equal(tokenizer.decode(ids), text);
+    }
+  }
+});
+
+test('tokens that a fine-tuning added, in the files of then', async () => {
+  const folder = folderOf(['vocab.json', 'merges.txt'], { 'added_tokens.json': { '<pad>': 50257 }, 'special_tokens_map.json': { eos_token: { content: '<|endoftext|>' }, pad_token: '<pad>' } });
+  const tokenizer = await Tokenizer.fromPretrained(folder);
+  assert.equal(tokenizer.padTokenId, 50257);
+  assert.deepEqual(tokenizer.encode('Hello<pad> world'), [15496, 50257, 995]);
+});
+
+test('a folder without the files of a tokenizer, or with none that ends a text', async () => {
+  await assert.rejects(Tokenizer.fromPretrained(folderOf(['vocab.json'])), (error) => error instanceof FileError && /tokenizer\.json: is missing, and so are vocab\.json and merges\.txt/.test(error.message));
+  const nameless = { added_tokens: [], model: { type: 'BPE', vocab: { a: 0 }, merges: [] } };
+  await assert.rejects(Tokenizer.fromPretrained(folderOf([], { 'tokenizer.json': nameless })), (error) => error instanceof FileError && /names no "eos_token"/.test(error.message));
+});
+
 test('a model that is not there, and a tokenizer that is damaged', async () => {
   await assert.rejects(Tokenizer.fromPretrained('/nowhere/model'), (error) => error instanceof InputError && /no config\.json/.test(error.message));
-  await assert.rejects(Tokenizer.fromPretrained('no/such-model'), (error) => error instanceof InputError && /hf download no\/such-model/.test(error.message));
+  process.env['HF_HUB_OFFLINE'] = '1';
+  await assert.rejects(Tokenizer.fromPretrained('no/such-model'), (error) => error instanceof HubError && /HF_HUB_OFFLINE is set; unset it/.test(error.message));
 
   const folder = mkdtempSync(join(tmpdir(), 'tokenizer-'));
   writeFileSync(join(folder, 'config.json'), '{}');

@@ -2,10 +2,12 @@
 import { join } from 'node:path';
 
 import { InputError } from '../errors';
-import { modelFolder } from '../hub';
+import type { DownloadOptions } from '../hub/download';
+import { modelFolder } from '../hub/modelFolder';
 import type { ResponseBatch } from '../text/responseBatch';
 import { tf } from '../tf';
 import { attentionBias, blocks } from './blocks';
+import { checkpointPath } from './checkpoint';
 import { readConfig, type GPT2Config } from './config';
 import { layerNorm, type Read } from './layers';
 import { release, scope, type Handle } from './handle';
@@ -27,14 +29,15 @@ export class GPT2 {
   ) {}
 
   /**
-   * @param model `tiny` (the embedded model), the name of a model in the Hugging Face cache such as `gpt2`, or a folder
-   *   with config.json and model.safetensors.
-   * @throws InputError if there is no such model, FileError if its files are malformed or not GPT-2's.
+   * @param model `tiny` (the embedded model); a name on the Hugging Face hub such as `gpt2`, downloaded on first use,
+   *   with `@` and a branch, tag or commit to pin a revision; or a folder with config.json and model.safetensors.
+   * @throws InputError if there is no such model, HubError if it cannot be downloaded, FileError if its files are
+   *   malformed or not GPT-2's.
    */
-  static async fromPretrained(model: string): Promise<GPT2> {
-    const folder = modelFolder(model);
+  static async fromPretrained(model: string, options?: DownloadOptions): Promise<GPT2> {
+    const folder = await modelFolder(model, ['weights'], options);
     const config = readConfig(join(folder, 'config.json'));
-    return new GPT2(config, Weights.load(join(folder, 'model.safetensors'), config));
+    return new GPT2(config, Weights.load(checkpointPath(folder), config));
   }
 
   /**

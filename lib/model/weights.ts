@@ -1,10 +1,10 @@
 /** GPT-2's weights: a checkpoint's tensors, held as TensorFlow variables under GPT-2's own names. */
 import { FileError } from '../errors';
+import { openCheckpoint } from './checkpoint';
 import type { GPT2Config } from './config';
 import type { Read } from './layers';
 import { release, type Handle } from './handle';
 import { floats, readVariable, variable } from './ops';
-import { SafetensorsFile } from './safetensors';
 
 /** The name and shape of every weight, in the order of the forward pass. Matrices are [in, out]. */
 export function weightShapes({ nLayer, nEmbd: C, blockSize, vocabSize }: GPT2Config): Map<string, readonly number[]> {
@@ -37,12 +37,12 @@ export class Weights {
   }
 
   /**
-   * Reads a model.safetensors: F32, F16 or BF16, keys with or without the prefix `transformer.`.
+   * Reads a model.safetensors, or the files of a model.safetensors.index.json: F32, F16 or BF16, keys with or without the prefix `transformer.`.
    *
    * @throws FileError if the file is malformed, or a tensor is missing, unknown, or of another shape than the config's.
    */
   static load(path: string, config: GPT2Config): Weights {
-    using file = new SafetensorsFile(path);
+    using file = openCheckpoint(path);
     const stored = new Map([...file.tensors.keys()].map((key) => [key.replace(/^transformer\./, ''), key] as const));
     const shapes = weightShapes(config);
     for (const [name, key] of stored) {

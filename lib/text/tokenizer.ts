@@ -1,9 +1,8 @@
-/** Text -> token ids and back: GPT-2's byte-level BPE, from a model folder's tokenizer.json. */
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
-
+/** Text -> token ids and back: GPT-2's byte-level BPE, from a model folder's files. */
 import { FileError } from '../errors';
-import { modelFolder } from '../hub';
+import type { DownloadOptions } from '../hub/download';
+import { modelFolder } from '../hub/modelFolder';
+import { readTokenizerFiles } from './tokenizerFiles';
 
 /** The part of @xenova/transformers' tokenizer that is used here. */
 interface PreTrainedTokenizer {
@@ -29,32 +28,23 @@ export class Tokenizer {
   }
 
   /**
-   * @param model a model's name or folder, as for `GPT2.fromPretrained`.
-   * @throws InputError if there is no such model, FileError if its tokenizer cannot be read.
+   * @param model a model's name or folder, as for `GPT2.fromPretrained`; of a hub's model only the tokenizer's files are
+   *   downloaded.
+   * @throws InputError if there is no such model, HubError if it cannot be downloaded, FileError if its tokenizer cannot
+   *   be read.
    */
-  static async fromPretrained(model: string): Promise<Tokenizer> {
-    const folder = modelFolder(model);
-    const file = join(folder, 'tokenizer.json');
-    const json = withJoinedMerges(readJson(file));
-    const config = readJson(join(folder, 'tokenizer_config.json'));
+  static async fromPretrained(model: string, options?: DownloadOptions): Promise<Tokenizer> {
+    const { json, config, eosToken, padToken, path } = readTokenizerFiles(await modelFolder(model, ['tokenizer'], options));
     const { GPT2Tokenizer } = await import('@xenova/transformers');
     const tokenizer = new GPT2Tokenizer(json, config) as unknown as PreTrainedTokenizer;
 
     const ids = tokenizer.model.tokens_to_ids;
-    const special = (field: string): string | null => {
-      const value = config[field];
-      const token = typeof value === 'object' && value !== null ? (value as { content?: unknown }).content : value;
-      return typeof token === 'string' ? token : null;
-    };
     const id = (token: string): number => {
       const found = ids.get(token);
-      if (found === undefined) throw new FileError(file, `its vocabulary lacks the special token "${token}"`);
+      if (found === undefined) throw new FileError(path, `its vocabulary lacks the special token "${token}"`);
       return found;
     };
-    const eos = special('eos_token');
-    if (eos === null) throw new FileError(join(folder, 'tokenizer_config.json'), 'names no "eos_token"');
-    const pad = special('pad_token');
-    return new Tokenizer(tokenizer, eos, id(eos), pad, pad === null ? null : id(pad), ids.size);
+    return new Tokenizer(tokenizer, eosToken, id(eosToken), padToken, padToken === null ? null : id(padToken), ids.size);
   }
 
   /** The ids of a text; a special token written in it becomes its id. Nothing is added at either end. */
@@ -66,23 +56,5 @@ export class Tokenizer {
   decode(ids: ArrayLike<number>): string {
     const options = { skip_special_tokens: false, clean_up_tokenization_spaces: false };
     return ids.length === 0 ? '' : this.#tokenizer.decode(Array.from(ids), options);
-  }
-}
-
-/**
- * Files written by tokenizers 0.20 and later keep a merge as a pair, ["Ġ", "t"]; @xenova/transformers reads the older
- * "Ġ t" only. A byte-level token holds no space, so nothing is lost in joining.
- */
-function withJoinedMerges(json: Record<string, unknown>): Record<string, unknown> {
-  const model = json.model as { merges?: (string | string[])[] } | undefined;
-  if (!model?.merges) return json;
-  return { ...json, model: { ...model, merges: model.merges.map((merge) => (typeof merge === 'string' ? merge : merge.join(' '))) } };
-}
-
-function readJson(path: string): Record<string, unknown> {
-  try {
-    return JSON.parse(readFileSync(path, 'utf8')) as Record<string, unknown>;
-  } catch (cause) {
-    throw new FileError(path, `cannot be read as JSON (${(cause as Error).message})`, { cause });
   }
 }

@@ -1,0 +1,154 @@
+/** One file's bytes: from the hub into the cache, resumed where they broke off, checked before they get their name. */
+import { createHash, randomBytes } from 'node:crypto';
+import { constants, copyFileSync, createReadStream, existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
+import { open, statfs, type FileHandle } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+
+import { HubError } from '../errors';
+import type { Connection, Subject } from './connection';
+import { withLock } from './lock';
+import type { OnProgress } from './progress';
+import { Passing } from './refusal';
+
+export interface RemoteFile {
+  /** Below the endpoint: /gpt2/resolve/<commit>/model.safetensors. */
+  readonly path: string;
+  readonly subject: Subject & { readonly file: string };
+  /** The sha256 of a large file, git's sha1 of a small one: hexadecimal, 64 or 40 digits. */
+  readonly etag: string;
+  /** Bytes; null where the hub does not tell. */
+  readonly size: number | null;
+}
+
+/**
+ * Makes `blobs/<etag>`, unless it is there. The bytes go to a file that no other process writes to,
+ * `blobs/<etag>.alignbook-<random>.incomplete` (Python names its own alike, and `hf cache` lists and removes both). After
+ * a failure it stays, and the next attempt, of this process or another, copies it and asks for the rest only.
+ *
+ * @param lock the lock's path.
+ * @throws HubError if the file cannot be had, or comes with other bytes than the hub lists.
+ */
+export async function fetchBlob(blobs: string, lock: string, remote: RemoteFile, connection: Connection, onProgress: OnProgress): Promise<void> {
+  const blob = join(blobs, remote.etag);
+  if (isWhole(blob, remote)) return;
+  mkdirSync(blobs, { recursive: true });
+  const { file } = remote.subject;
+  const wait = (pause: string) => onProgress({ file, received: 0, total: remote.size, pause });
+  await withLock(lock, async () => {
+    if (isWhole(blob, remote)) return; // downloaded while we waited
+    const partial = join(blobs, `${remote.etag}.alignbook-${randomBytes(4).toString('hex')}.incomplete`);
+    try {
+      adopt(blobs, remote.etag, partial);
+      await checkSpace(partial, remote);
+      // Twice: what was kept from an earlier attempt may be damaged, what comes anew may not.
+      if (!(await receive(partial, remote, connection, onProgress)) && !(await receive(partial, remote, connection, onProgress))) {
+        throw new HubError(
+          `${file} of "${remote.subject.repository}" came twice with other bytes than the hub lists (${remote.etag}): ` +
+            'a proxy or a mirror changes it; try again, or another network or HF_ENDPOINT',
+        );
+      }
+      renameSync(partial, blob);
+      await sync(blobs);
+    } catch (error) {
+      if (statSync(partial, { throwIfNoEntry: false })?.size === 0) rmSync(partial);
+      throw isDiskFull(error) ? new HubError(noSpace(file, remote.size ?? 0, 0, blobs), { cause: error }) : error;
+    }
+  }, wait);
+}
+
+/** Python checks no more; and what is read is checked anew, as far as its format tells. */
+function isWhole(blob: string, { size }: RemoteFile): boolean {
+  return existsSync(blob) && (size === null || statSync(blob).size === size);
+}
+
+/**
+ * Goes on from what an earlier attempt left: from a copy, as its writer may be alive after all (see lock.ts), and then
+ * writes on to a file that has no name any more.
+ */
+function adopt(blobs: string, etag: string, partial: string): void {
+  const left = readdirSync(blobs)
+    .filter((name) => name.startsWith(`${etag}.alignbook-`))
+    .map((name) => join(blobs, name))
+    .sort((a, b) => statSync(b).size - statSync(a).size);
+  if (left[0] !== undefined) copyFileSync(left[0], partial, constants.COPYFILE_FICLONE);
+  for (const path of left) rmSync(path);
+}
+
+/** Downloads what is missing. False, and nothing kept, if the bytes are not those that the hub lists. */
+async function receive(partial: string, remote: RemoteFile, connection: Connection, onProgress: OnProgress): Promise<boolean> {
+  const { size, subject, path } = remote;
+  const file = await open(partial, 'a+');
+  try {
+    let received = (await file.stat()).size;
+    let furthest = received; // of all attempts: a storage host that ignores ranges begins anew each time
+    let before = received;
+    const report = (pause?: string) => onProgress({ file: subject.file, received, total: size, ...(pause !== undefined && { pause }) });
+    const restart = async () => {
+      await file.truncate(0);
+      received = 0;
+    };
+
+    const attempt = async () => {
+      before = furthest;
+      if (size === null || received > size) await restart(); // without a size nothing tells where to go on, or that there is no more
+      if (received === size) return;
+      await connection.request(
+        path,
+        subject,
+        async (answer, bytes) => {
+          if (received > 0 && !continues(answer, received)) await restart();
+          for await (const chunk of bytes) {
+            await file.appendFile(chunk);
+            received += chunk.length;
+            furthest = Math.max(furthest, received);
+            if (size !== null && received > size) return; // more than there is: the check below says so
+            report();
+          }
+          if (size !== null && received < size) throw new Passing(`${subject.file} broke off at byte ${received} of ${size}`);
+        },
+        received > 0 ? { range: `bytes=${received}-` } : {},
+      );
+    };
+    report();
+    await connection.persist(attempt, { tell: report, progressed: () => furthest > before });
+    await file.sync();
+    if (await hasEtag(file, partial, remote.etag)) return true;
+    await restart();
+    return false;
+  } finally {
+    await file.close();
+  }
+}
+
+/** Whether an answer goes on from the byte that was asked for; a storage host may send the whole file instead. */
+function continues({ status, headers }: Response, from: number): boolean {
+  return status === 206 && headers.get('content-range')?.startsWith(`bytes ${from}-`) === true;
+}
+
+/** The hub's etag is the sha256 of a large file; of a small one git's name of it, the sha1 of a header and the bytes. */
+async function hasEtag(file: FileHandle, path: string, etag: string): Promise<boolean> {
+  const hash = etag.length === 64 ? createHash('sha256') : createHash('sha1').update(`blob ${(await file.stat()).size}\0`);
+  for await (const chunk of createReadStream(path)) hash.update(chunk as Buffer);
+  return hash.digest('hex') === etag;
+}
+
+/** A rename is on the disk when its folder is. */
+async function sync(folder: string): Promise<void> {
+  const handle = await open(folder, 'r');
+  await handle.sync().finally(() => handle.close());
+}
+
+async function checkSpace(partial: string, { size, subject }: RemoteFile): Promise<void> {
+  const { bavail, bsize } = await statfs(dirname(partial));
+  const needed = (size ?? 0) - (statSync(partial, { throwIfNoEntry: false })?.size ?? 0);
+  if (needed > bavail * bsize) throw new HubError(noSpace(subject.file, needed, bavail * bsize, dirname(partial)));
+}
+
+function noSpace(file: string, needed: number, free: number, folder: string): string {
+  const megabytes = (bytes: number) => `${Math.ceil(bytes / 1e6)} MB`;
+  return `${file} needs ${megabytes(needed)} more, and ${folder} has ${megabytes(free)} free: make room, or set HF_HOME to a folder on another disk`;
+}
+
+function isDiskFull(error: unknown): boolean {
+  return ['ENOSPC', 'EDQUOT'].includes(String((error as NodeJS.ErrnoException).code));
+}

@@ -1,0 +1,113 @@
+/**
+ * The Hugging Face cache on disk, as Python's huggingface_hub lays it out and reads it:
+ *
+ *     models--openai-community--gpt2/
+ *       blobs/<etag>                      the files' bytes, named by their hash
+ *       refs/<revision>                   a commit
+ *       snapshots/<commit>/<file>         -> ../../blobs/<etag>
+ */
+import { existsSync, lstatSync, mkdirSync, readFileSync, readlinkSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { randomBytes } from 'node:crypto';
+
+import { COMMIT } from './modelName';
+
+/** What a caller is about to read: its tokenizer alone is a small part of a model. */
+export type Part = 'tokenizer' | 'weights';
+
+export const INDEX = 'model.safetensors.index.json';
+
+/** Where one repository's files lie. */
+export class CachedRepository {
+  readonly folder: string;
+
+  constructor(
+    readonly cache: string,
+    readonly repository: string,
+  ) {
+    this.folder = join(cache, this.name);
+  }
+
+  get blobs(): string {
+    return join(this.folder, 'blobs');
+  }
+
+  /** The lock for one blob, beside those of Python. */
+  lock(etag: string): string {
+    return join(this.cache, '.locks', this.name, `${etag}.alignbook.lock`);
+  }
+
+  get name(): string {
+    return `models--${this.repository.replace('/', '--')}`;
+  }
+
+  snapshot(commit: string): string {
+    return join(this.folder, 'snapshots', commit);
+  }
+
+  /** The commit that a revision stood for when it was last asked of the hub, or null. */
+  commit(revision: string): string | null {
+    if (COMMIT.test(revision)) return revision;
+    try {
+      const commit = readFileSync(join(this.folder, 'refs', revision), 'utf8').trim();
+      return COMMIT.test(commit) ? commit : null;
+    } catch {
+      return null;
+    }
+  }
+
+  /** Remembers what a revision stands for. */
+  pin(revision: string, commit: string): void {
+    if (revision === commit || this.commit(revision) === commit) return;
+    const path = join(this.folder, 'refs', revision);
+    mkdirSync(dirname(path), { recursive: true });
+    const temporary = `${path}.${randomBytes(4).toString('hex')}.tmp`;
+    writeFileSync(temporary, commit);
+    renameSync(temporary, path);
+  }
+
+  /** Gives a blob its name in a snapshot; the blob must be there, whole. */
+  link(commit: string, file: string, etag: string): void {
+    const path = join(this.snapshot(commit), file);
+    const target = join('..', '..', 'blobs', etag);
+    mkdirSync(dirname(path), { recursive: true });
+    if (isLinkTo(path, target)) return;
+    const temporary = `${path}.${randomBytes(4).toString('hex')}.tmp`;
+    symlinkSync(target, temporary);
+    try {
+      renameSync(temporary, path); // also over a link that leads nowhere
+    } catch (error) {
+      rmSync(temporary, { force: true });
+      throw error;
+    }
+  }
+}
+
+function isLinkTo(path: string, target: string): boolean {
+  return lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() === true && readlinkSync(path) === target;
+}
+
+/** Whether a model folder holds all that is needed to read the part. */
+export function holds(folder: string, part: Part): boolean {
+  const has = (file: string) => existsSync(join(folder, file));
+  if (part === 'tokenizer') return has('tokenizer.json') || (has('vocab.json') && has('merges.txt'));
+  if (!has('config.json')) return false;
+  if (has('model.safetensors')) return true;
+  const files = has(INDEX) ? shards(join(folder, INDEX)) : [];
+  return files.length > 0 && files.every(has);
+}
+
+/**
+ * The files that hold a sharded checkpoint's tensors, by its model.safetensors.index.json. None if the index is malformed,
+ * or names a file outside its own folder.
+ */
+export function shards(index: string): string[] {
+  let map: unknown;
+  try {
+    map = (JSON.parse(readFileSync(index, 'utf8')) as { weight_map?: unknown }).weight_map;
+  } catch {
+    return [];
+  }
+  const files = [...new Set(typeof map === 'object' && map !== null ? Object.values(map) : [])];
+  return files.every((file): file is string => typeof file === 'string' && /^\w[\w.-]*\.safetensors$/.test(file)) ? files.sort() : [];
+}

@@ -1,0 +1,137 @@
+/**
+ * A repository's files -> a snapshot in the cache, by the hub's protocol as huggingface_hub speaks it: one request for the
+ * commit and the list of files, then HEAD (hash and size) and GET for each file.
+ *
+ * Written on fetch() rather than on @huggingface/hub: that package writes the same layout, but reads none of the
+ * variables, and has no lock, no check of size or hash, and no resume, so everything here would still be needed.
+ */
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+import { FileError, HubError, InputError } from '../errors';
+import { fetchBlob } from './blob';
+import { CachedRepository, INDEX, shards, type Part } from './cache';
+import { Connection, type ConnectionOptions } from './connection';
+import { COMMIT } from './modelName';
+import { defaultProgress, type OnProgress } from './progress';
+import type { HubSettings } from './settings';
+
+export interface DownloadOptions extends ConnectionOptions {
+  /** Told of every piece that arrives. Default: a bar on stderr if that is a terminal, and nothing in a notebook. */
+  readonly onProgress?: OnProgress;
+}
+
+/** Each part's files, those first without which the last is not understood: a download may end at any of them. */
+const FILES: Record<Part, readonly string[]> = {
+  tokenizer: ['special_tokens_map.json', 'added_tokens.json', 'tokenizer_config.json', 'tokenizer.json', 'vocab.json', 'merges.txt'],
+  weights: ['generation_config.json', 'model.safetensors'],
+};
+
+/**
+ * Downloads what the cache lacks of a repository's parts, and remembers which commit the revision stands for.
+ *
+ * @returns the snapshot's folder.
+ * @throws HubError, InputError if the repository is no GPT-2 or has no safetensors, FileError if the cache cannot be written.
+ */
+export async function download(repository: string, revision: string, parts: readonly Part[], settings: HubSettings, options: DownloadOptions = {}): Promise<string> {
+  const { onProgress = defaultProgress() } = options;
+  const connection = new Connection(settings.endpoint, settings.token, options);
+  const cached = new CachedRepository(settings.cache, repository);
+  const persistent = <T>(file: string, attempt: () => Promise<T>) =>
+    connection.persist(attempt, { tell: (pause) => onProgress({ file, received: 0, total: null, pause }) });
+
+  const { commit, files } = await persistent(repository, () => listing(connection, repository, revision));
+  const folder = cached.snapshot(commit);
+
+  const fetchFile = async (file: string) => {
+    if (existsSync(join(folder, file))) return; // a commit's files never change
+    const path = `/${repository}/resolve/${commit}/${encodeURIComponent(file)}`;
+    const subject = { repository, revision, file };
+    const { etag, size } = await persistent(file, () => metadata(connection, path, subject, commit));
+    await fetchBlob(cached.blobs, cached.lock(etag), { path, subject, etag, size }, connection, onProgress);
+    cached.link(commit, file, etag);
+  };
+
+  try {
+    for (const file of ['config.json', ...parts.flatMap((part) => FILES[part])]) {
+      if (files.has(file)) await fetchFile(file);
+      if (file === 'config.json' && parts.includes('weights')) refuseOthers(repository, folder, files);
+    }
+    if (parts.includes('weights') && !files.has('model.safetensors')) {
+      await fetchFile(INDEX);
+      const names = shards(join(folder, INDEX));
+      if (names.length === 0) throw new FileError(join(folder, INDEX), 'its "weight_map" names no safetensors files; download another revision');
+      for (const shard of names) await fetchFile(shard);
+    }
+    cached.pin(revision, commit);
+  } catch (error) {
+    throw unwritable(error, settings.cache);
+  }
+  return folder;
+}
+
+/** The commit that a revision stands for, and the names of its files. */
+function listing(connection: Connection, repository: string, revision: string) {
+  const path = `/api/models/${repository}/revision/${encodeURIComponent(revision)}`;
+  return connection.request(path, { repository, revision }, async (_answer, bytes) => {
+    const chunks: Uint8Array[] = [];
+    for await (const chunk of bytes) chunks.push(chunk);
+    try {
+      const { sha, siblings } = JSON.parse(Buffer.concat(chunks).toString()) as { sha: unknown; siblings: { rfilename: string }[] };
+      if (typeof sha === 'string' && COMMIT.test(sha) && (!COMMIT.test(revision) || sha === revision)) {
+        return { commit: sha, files: new Set(siblings.map(({ rfilename }) => rfilename)) };
+      }
+    } catch {
+      // no JSON, or another's: the error below
+    }
+    throw noHub(connection.endpoint, `no list of "${repository}"'s files`);
+  });
+}
+
+/** A file's hash and size, which the hub puts into headers. */
+function metadata(connection: Connection, path: string, subject: { repository: string; revision: string; file: string }, commit: string) {
+  return connection.request(
+    path,
+    subject,
+    async ({ status, headers }) => {
+      const etag = (headers.get('x-linked-etag') ?? headers.get('etag') ?? '').replace(/^W\//, '').replaceAll('"', '');
+      const length = headers.get('x-linked-size') ?? (status === 200 ? headers.get('content-length') : null);
+      if (headers.get('x-repo-commit') !== commit) throw noHub(connection.endpoint, `no commit with ${subject.file}`);
+      if (!/^([0-9a-f]{40}|[0-9a-f]{64})$/.test(etag)) throw noHub(connection.endpoint, `no hash with ${subject.file}, so that nothing could check it`);
+      return { etag, size: length !== null && /^\d+$/.test(length) ? Number(length) : null };
+    },
+    { method: 'HEAD' },
+  );
+}
+
+function noHub(endpoint: string, what: string): HubError {
+  return new HubError(`${endpoint} gives ${what}: it is no Hugging Face hub, or a proxy answers in its place; check HF_ENDPOINT and the network`);
+}
+
+/** Refuses, before its weights are downloaded, a model that this library cannot read. */
+function refuseOthers(repository: string, folder: string, files: ReadonlySet<string>): void {
+  if (!files.has('config.json')) throw new InputError(`"${repository}" is not a transformers model: it has no config.json; name another, such as gpt2`);
+  const config = join(folder, 'config.json');
+  let type: unknown;
+  try {
+    type = (JSON.parse(readFileSync(config, 'utf8')) as { model_type?: unknown }).model_type;
+  } catch (cause) {
+    throw new FileError(config, `cannot be read as JSON (${(cause as Error).message})`, { cause });
+  }
+  if (type !== 'gpt2') throw new InputError(`"${repository}" is of type ${JSON.stringify(type)}; only GPT-2s can be loaded, such as gpt2 or distilgpt2`);
+
+  if (files.has('model.safetensors') || files.has(INDEX)) return;
+  const pickled = ['pytorch_model.bin', 'pytorch_model.bin.index.json'].find((file) => files.has(file));
+  if (pickled === undefined) throw new InputError(`"${repository}" has no model.safetensors; name another, such as gpt2`);
+  throw new InputError(
+    `"${repository}" has its weights as ${pickled} only, Python's pickle, which is not read here; convert it with Python's transformers: ` +
+      `GPT2LMHeadModel.from_pretrained("${repository}").save_pretrained("my-model"), the same with GPT2TokenizerFast, and give ./my-model`,
+  );
+}
+
+/** The file system's refusals with their remedy; anything else as it is. */
+function unwritable(error: unknown, cache: string): unknown {
+  const { code, path } = error as NodeJS.ErrnoException;
+  if (!['EACCES', 'EPERM', 'EROFS', 'ENOTDIR'].includes(String(code))) return error;
+  return new FileError(path ?? cache, `cannot be written (${code}); make it yours, or set HF_HOME to a folder that is`, { cause: error });
+}

@@ -1,0 +1,114 @@
+/**
+ * A lock between processes, so that two that want the same file download it once.
+ *
+ * Python's huggingface_hub takes flock(2) on files of the same folder, which Node cannot: a Python process that downloads
+ * the same file at the same time is not seen, nor sees us. Nor is a lock certain where a cache is shared by machines, or
+ * by containers: there a holder counts as dead when its lock has not been touched for a minute, and one that was only
+ * stopped for so long goes on later. So nothing may be wrong without the lock: each process writes to a file of its own
+ * and renames it when it is whole. What a failing lock costs is a second download.
+ */
+import { randomBytes } from 'node:crypto';
+import { linkSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { dirname } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+const TOUCH_EVERY = 5_000; // milliseconds
+const DEAD_AFTER = 60_000;
+const LOOK_EVERY = 100;
+const TELL_AFTER = 1_000;
+
+/** Who holds a lock: `id` tells apart two holders in one process. */
+interface Holder {
+  readonly host: string;
+  readonly pid: number;
+  readonly id: string;
+}
+
+/**
+ * Runs `work` while holding the lock.
+ *
+ * @param tell is told once, if another holder is waited for longer than a second.
+ */
+export async function withLock<T>(path: string, work: () => Promise<T>, tell: (reason: string) => void): Promise<T> {
+  mkdirSync(dirname(path), { recursive: true });
+  const own: Holder = { host: hostname(), pid: process.pid, id: randomBytes(4).toString('hex') };
+  const start = performance.now();
+  for (let told = false; !take(path, own); ) {
+    const holder = readHolder(path);
+    if (holder !== null && isDead(path, holder)) {
+      release(path, holder.id);
+      continue;
+    }
+    if (!told && performance.now() - start > TELL_AFTER) {
+      tell(`waiting for process ${holder?.pid ?? '?'}, which downloads it`);
+      told = true;
+    }
+    await sleep(LOOK_EVERY);
+  }
+  const touching = setInterval(() => touch(path), TOUCH_EVERY).unref();
+  try {
+    return await work();
+  } finally {
+    clearInterval(touching);
+    release(path, own.id);
+  }
+}
+
+/** Linking a file that is already written makes name and content appear at once. */
+function take(path: string, own: Holder): boolean {
+  const written = `${path}.${own.id}`;
+  writeFileSync(written, JSON.stringify(own));
+  try {
+    linkSync(written, path);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
+    throw error;
+  } finally {
+    rmSync(written);
+  }
+}
+
+/** Removes the lock if it is the holder's: moved aside first, as another may have taken it since it was read. */
+function release(path: string, id: string): void {
+  const aside = `${path}.${id}.old`;
+  try {
+    renameSync(path, aside);
+  } catch {
+    return; // someone else was faster
+  }
+  if (readHolder(aside)?.id === id) rmSync(aside, { force: true });
+  else renameSync(aside, path);
+}
+
+function readHolder(path: string): Holder | null {
+  try {
+    return JSON.parse(readFileSync(path, 'utf8')) as Holder;
+  } catch {
+    return null; // the lock is free, or about to be
+  }
+}
+
+function isDead(path: string, { host, pid }: Holder): boolean {
+  if (host === hostname() && !isAlive(pid)) return true;
+  const age = Date.now() - (statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? Date.now());
+  return age > DEAD_AFTER;
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
+}
+
+function touch(path: string): void {
+  try {
+    utimesSync(path, new Date(), new Date());
+  } catch {
+    // taken from us as dead: the work goes on in a file of its own
+  }
+}

@@ -1,0 +1,59 @@
+/** A model's name -> the folder that holds it, downloaded on first use. */
+import { existsSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+
+import { HubError, InputError, SetupError } from '../errors';
+import { CachedRepository, holds, type Part } from './cache';
+import { download, type DownloadOptions } from './download';
+import { parseModelName } from './modelName';
+import { hubSettings } from './settings';
+
+/** The embedded model, in this repository's data/models. */
+const EMBEDDED = resolve(__dirname, '..', '..', '..', 'data', 'models', 'tiny');
+
+/** @throws SetupError if set-up has not made it. */
+export function embeddedModel(): string {
+  if (!existsSync(join(EMBEDDED, 'config.json'))) throw new SetupError(`${EMBEDDED} is not made yet; run "npm run setup"`);
+  return EMBEDDED;
+}
+
+/**
+ * The folder of a model, for one part or for all. What the Hugging Face cache holds, from Python or from here, is used
+ * without a request, be the hub's newer or not; what it lacks is downloaded into it.
+ *
+ * @param model `tiny` (the embedded model), a folder with a config.json (`./gpt2` or `/models/gpt2`), or a name on the hub
+ *   such as `gpt2`; with `@` and a branch, tag or commit to pin a revision.
+ * @throws InputError if there is no such model or it is no GPT-2, HubError if it cannot be downloaded.
+ */
+export async function modelFolder(model: string, parts: readonly Part[] = ['tokenizer', 'weights'], options: DownloadOptions = {}): Promise<string> {
+  const name = parseModelName(model);
+  if (name.kind === 'embedded') return embeddedModel();
+  if (name.kind === 'folder') {
+    if (!existsSync(join(name.folder, 'config.json'))) throw new InputError(`${name.folder} is not a model folder: it has no config.json`);
+    return name.folder;
+  }
+
+  const { repository, revision } = name;
+  const settings = hubSettings();
+  const cached = new CachedRepository(settings.cache, repository);
+  const commit = cached.commit(revision);
+  if (commit !== null && parts.every((part) => holds(cached.snapshot(commit), part))) return cached.snapshot(commit);
+  if (settings.offline) {
+    throw new HubError(`"${model}" is not in the Hugging Face cache (${cached.folder}), and HF_HUB_OFFLINE is set; unset it, or give a folder, such as ./my-model`);
+  }
+  // The tokenizer and the weights of one commit, even if they are first used on different days.
+  return download(repository, commit ?? revision, parts, settings, options);
+}
+
+/**
+ * Downloads a whole model, and asks the hub whether a cached one is still what its revision stands for.
+ *
+ * @param model as for `modelFolder`; a model that is no hub's is where it is.
+ * @returns its folder.
+ */
+export async function downloadModel(model: string, options: DownloadOptions = {}): Promise<string> {
+  const name = parseModelName(model);
+  const settings = hubSettings();
+  if (name.kind !== 'hub' || settings.offline) return modelFolder(model, undefined, options);
+  return download(name.repository, name.revision, ['tokenizer', 'weights'], settings, options);
+}

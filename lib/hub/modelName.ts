@@ -1,0 +1,42 @@
+/** What a model's name stands for: the embedded model, a folder, or a repository of the Hugging Face hub. */
+import { resolve } from 'node:path';
+
+import { InputError } from '../errors';
+
+export type ModelName =
+  | { readonly kind: 'embedded' }
+  | { readonly kind: 'folder'; readonly folder: string }
+  | {
+      readonly kind: 'hub';
+      /** `gpt2`, or `organisation/name`. */
+      readonly repository: string;
+      /** A branch, a tag, or a commit of 40 hexadecimal digits. */
+      readonly revision: string;
+    };
+
+/** As huggingface_hub's `validate_repo_id`: a cache folder is named after it, with `--` for `/`. */
+const REPOSITORY = /^(?!.*(--|\.\.))(?!.*\.git$)(\w[\w.-]{0,95}\/)?\w([\w.-]{0,94}\w)?$/;
+
+/** What git allows in a name, but for the rare signs; segments that begin with a dot could leave the cache's folder. */
+const REVISION = /^(?!.*\.\.)\w[\w.+-]*(\/\w[\w.+-]*)*$/;
+
+export const COMMIT = /^[0-9a-f]{40}$/;
+
+/**
+ * @param model `tiny`; a folder, which must look like one (`./gpt2`, `/models/gpt2`), so that it hides no hub name; or a
+ *   hub name such as `gpt2`, with `@` before a revision other than `main`: `gpt2@607a30d783dfa663caf39e06633721c8d4cfcd7e`.
+ * @throws InputError if it is none of these.
+ */
+export function parseModelName(model: string): ModelName {
+  if (model === 'tiny') return { kind: 'embedded' };
+  if (/^(\.{0,2}|~|[A-Za-z]:)[\\/]/.test(model)) return { kind: 'folder', folder: resolve(model) };
+
+  const at = model.indexOf('@');
+  const repository = at < 0 ? model : model.slice(0, at);
+  const revision = at < 0 ? 'main' : model.slice(at + 1);
+  if (!REPOSITORY.test(repository)) {
+    throw new InputError(`"${model}" is neither a model's name, such as gpt2 or openai-community/gpt2, nor a folder, such as ./my-model`);
+  }
+  if (!REVISION.test(revision)) throw new InputError(`"${model}": after the @ comes a branch, a tag or a commit, not "${revision}"`);
+  return { kind: 'hub', repository, revision };
+}

@@ -1,0 +1,85 @@
+/** How far a download is, and a bar that shows it. */
+
+export interface DownloadProgress {
+  /** `model.safetensors`, for example. */
+  readonly file: string;
+  /** Bytes, those of an earlier attempt included. */
+  readonly received: number;
+  /** Bytes; null where the hub does not tell. */
+  readonly total: number | null;
+  /** Why nothing arrives just now: the connection is made anew, or another process downloads the file. */
+  readonly pause?: string;
+}
+
+export type OnProgress = (progress: DownloadProgress) => void;
+
+/** The part of process.stderr that is used here. */
+export interface ProgressStream {
+  readonly isTTY?: boolean;
+  readonly columns?: number;
+  write(text: string): unknown;
+}
+
+/** Files below this many bytes are over before a bar can be read. */
+const SMALL = 5_000_000;
+
+/** Milliseconds between two drawings on a terminal, and two lines elsewhere (a log). */
+const EVERY = { terminal: 100, log: 10_000 };
+
+/**
+ * Shows progress: a bar that is drawn over on a terminal, a line now and then elsewhere; a small file's only if it pauses.
+ *
+ *     model.safetensors  45% [#########           ] 247 / 548 MB  12.3 MB/s  0:24 left
+ *
+ * @param now milliseconds, of a clock that does not go back.
+ */
+export function progressPrinter(stream: ProgressStream, now: () => number = () => performance.now()): OnProgress {
+  let current = { file: '', start: 0, from: 0, printed: -Infinity, pause: '' };
+  return ({ file, received, total, pause = '' }) => {
+    const time = now();
+    if (file !== current.file) current = { file, start: time, from: received, printed: -Infinity, pause: '' };
+    const done = received === total;
+    const paused = pause !== '' && pause !== current.pause;
+    current.pause = pause;
+    if (pause !== '' && !paused) return;
+    if (!paused && (total ?? received) < SMALL) return;
+    const every = stream.isTTY ? EVERY.terminal : EVERY.log;
+    if (!done && !paused && time - current.printed < every) return;
+    current.printed = time;
+
+    const seconds = (time - current.start) / 1000;
+    const speed = seconds > 0 ? (received - current.from) / seconds : 0;
+    const line = pause === '' ? progressLine(file, received, total, speed, done) : `${file}  ${pause}`;
+    if (!stream.isTTY) return void stream.write(`${line}\n`);
+    const width = Math.max(20, stream.columns ?? 80) - 1;
+    stream.write(`\r${line.slice(0, width).padEnd(width)}${done || paused ? '\n' : ''}`);
+  };
+}
+
+/**
+ * A bar on stderr where a person sees it: on a terminal, but not in a notebook. There stderr may be a terminal's, too, as
+ * JupyterLab hands its own down, but tslab's kernel puts its own `write` in place, and what is written reddens the cell.
+ */
+export function defaultProgress(): OnProgress {
+  const inNotebook = Object.hasOwn(process.stderr, 'write');
+  return process.stderr.isTTY && !inNotebook ? progressPrinter(process.stderr) : () => {};
+}
+
+const BAR = 20; // characters
+
+/** @param speed bytes a second. */
+function progressLine(file: string, received: number, total: number | null, speed: number, done: boolean): string {
+  const megabytes = (bytes: number) => (bytes / 1e6).toFixed(0);
+  const rate = `${(speed / 1e6).toFixed(1)} MB/s`;
+  if (total === null) return `${file}  ${megabytes(received)} MB  ${rate}`;
+  const filled = Math.floor((received / total) * BAR);
+  const bar = `${'#'.repeat(filled)}${' '.repeat(BAR - filled)}`;
+  const percent = `${Math.floor((100 * received) / total)}%`.padStart(4);
+  const left = done || speed === 0 ? '' : `  ${minutes((total - received) / speed)} left`;
+  return `${file} ${percent} [${bar}] ${megabytes(received)} / ${megabytes(total)} MB  ${rate}${left}`;
+}
+
+function minutes(seconds: number): string {
+  const whole = Math.ceil(seconds);
+  return `${Math.floor(whole / 60)}:${`${whole % 60}`.padStart(2, '0')}`;
+}

@@ -1,0 +1,97 @@
+/** What an answer of the hub that is not a success, or none at all, means; and what to do about it. */
+import { HubError } from '../errors';
+
+/** A failure that may pass by itself: the same request is worth making again. */
+export class Passing extends Error {
+  constructor(
+    message: string,
+    /** Milliseconds that the server asked to wait, or null. */
+    readonly wait: number | null = null,
+    options?: ErrorOptions,
+  ) {
+    super(message, options);
+  }
+}
+
+/** What was asked for, as messages name it. */
+export interface Asked {
+  readonly repository: string;
+  readonly revision: string;
+  readonly file?: string;
+  readonly endpoint: string;
+  readonly hasToken: boolean;
+}
+
+/**
+ * The error for an answer of 400 and above. The hub tells its cases apart by the header X-Error-Code, and hides private
+ * repositories by answering 401 for one that does not exist, too.
+ */
+export function refusal({ status, headers }: Response, url: URL, asked: Asked): HubError | Passing {
+  const { repository, revision, file, endpoint, hasToken } = asked;
+  const page = `${endpoint}/${repository}`;
+  const code = headers.get('x-error-code');
+  const tokens = 'HF_TOKEN or "hf auth login"';
+
+  if (code === 'GatedRepo') {
+    const remedy = hasToken ? `accept its terms at ${page} with the account of your token` : `accept its terms at ${page}, then give a token of that account (${tokens})`;
+    return new HubError(`"${repository}" is gated: ${remedy}`);
+  }
+  if (code === 'RevisionNotFound') return new HubError(`"${repository}" has no revision "${revision}"; its branches and tags are listed at ${page}/tree/main`);
+  if (code === 'EntryNotFound') return new HubError(`"${repository}" has no ${file} at "${revision}"; its files are listed at ${page}/tree/${revision}`);
+  if (code === 'RepoNotFound' || (status === 404 && url.origin === new URL(endpoint).origin)) {
+    const seen = hasToken ? 'does not exist, or your token may not see it' : `does not exist, or is private (then give a token: ${tokens})`;
+    return new HubError(`"${repository}" ${seen}; check the name at ${page}`);
+  }
+  if (url.origin !== new URL(endpoint).origin && [403, 404].includes(status)) {
+    return new Passing(`the storage host ${url.host} answers ${status}`); // its address was signed for a short time; the hub gives another
+  }
+  if (status === 401) {
+    return new HubError(
+      hasToken
+        ? `${endpoint} refuses your token (401); make a new one at ${endpoint}/settings/tokens and give it as ${tokens}`
+        : `"${repository}" asks for a token (401); make one at ${endpoint}/settings/tokens and give it as ${tokens}`,
+    );
+  }
+  if (status === 403) return new HubError(`${url.host} forbids "${repository}" (403): ${hasToken ? 'your token may not read it' : `it may need a token (${tokens})`}; see ${page}`);
+  if (status === 416) return new HubError(`${url.host} has fewer bytes of ${file} than the hub lists; try again later, or another HF_ENDPOINT`);
+  if (status === 429 || status === 408 || status >= 500) return new Passing(`${url.host} answers ${status}${status === 429 ? ', too many requests' : ''}`, retryAfter(headers));
+  return new HubError(`${url.host} answers ${status} to ${url.pathname}; check HF_ENDPOINT (now ${endpoint}), or download with "hf download ${repository}"`);
+}
+
+/** Milliseconds: Retry-After in seconds or as a date, else the hub's own `ratelimit: "api";r=0;t=55`. */
+function retryAfter(headers: Headers): number | null {
+  const text = headers.get('retry-after') ?? /;\s*t=(\d+)/.exec(headers.get('ratelimit') ?? '')?.[1];
+  if (text === undefined) return null;
+  const wait = /^\d+$/.test(text) ? Number(text) * 1000 : Date.parse(text) - Date.now();
+  return Number.isNaN(wait) ? null : Math.max(0, wait);
+}
+
+/** The error for a request that got no answer, or whose answer broke off. */
+export function failure(cause: unknown, host: string, { repository }: Asked): HubError | Passing {
+  const code = errorCode(cause);
+  const instead = `or download with "hf download ${repository}" where there is a network, and copy the cache`;
+  if (code === 'ENOTFOUND' || code === 'EAI_AGAIN') {
+    return new HubError(`${host} is not found (${code}): check the network${proxyHint()}, or set HF_ENDPOINT to a mirror, ${instead}`, { cause });
+  }
+  if (code === 'ECONNREFUSED' || code === 'ENETUNREACH' || code === 'EHOSTUNREACH') {
+    return new HubError(`${host} cannot be reached (${code}): check the network and HF_ENDPOINT${proxyHint()}, ${instead}`, { cause });
+  }
+  if (/CERT|SELF_SIGNED|UNABLE_TO_|ERR_TLS|ERR_SSL/.test(code)) {
+    return new HubError(`${host} shows a certificate that is not trusted (${code}): if a proxy of yours signs it, name its authority's file in NODE_EXTRA_CA_CERTS`, { cause });
+  }
+  return new Passing(`the connection to ${host} broke off (${code})`, null, { cause });
+}
+
+/** fetch() wraps what went wrong, sometimes twice. */
+function errorCode(error: unknown): string {
+  let found = error;
+  while (found instanceof Error && (found as NodeJS.ErrnoException).code === undefined && found.cause !== undefined) found = found.cause;
+  if (found instanceof AggregateError) found = found.errors[0]; // one attempt for each address of the host
+  return found instanceof Error ? ((found as NodeJS.ErrnoException).code ?? found.message) : String(found);
+}
+
+/** Node's fetch() reads no proxy variable; from 22.21 on it can be told to. */
+function proxyHint(): string {
+  const name = ['HTTPS_PROXY', 'https_proxy', 'HTTP_PROXY', 'http_proxy'].find((variable) => process.env[variable]);
+  return name === undefined || process.env['NODE_USE_ENV_PROXY'] === '1' ? '' : ` (${name} is used by Node 22.21 and newer only, with NODE_USE_ENV_PROXY=1)`;
+}

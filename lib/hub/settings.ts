@@ -1,0 +1,39 @@
+/** The variables that Python's huggingface_hub reads, read the same way, at each use. */
+import { readFileSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+
+export interface HubSettings {
+  /** The folder that holds `models--…`: HF_HUB_CACHE, else HF_HOME/hub, else XDG_CACHE_HOME or ~/.cache, /huggingface/hub. */
+  readonly cache: string;
+  /** HF_ENDPOINT, without a slash at its end. Default: https://huggingface.co. */
+  readonly endpoint: string;
+  /** HF_TOKEN, else what `hf auth login` wrote: HF_TOKEN_PATH or HF_HOME/token. Null where there is none. */
+  readonly token: string | null;
+  /** HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is 1, on, yes or true: no request is made. */
+  readonly offline: boolean;
+}
+
+export function hubSettings(env: NodeJS.ProcessEnv = process.env): HubSettings {
+  const path = (value: string) => value.replace(/^~(?=\/|$)/, homedir());
+  const home = path(env['HF_HOME'] || join(env['XDG_CACHE_HOME'] || join(homedir(), '.cache'), 'huggingface'));
+  return {
+    cache: path(env['HF_HUB_CACHE'] || env['HUGGINGFACE_HUB_CACHE'] || join(home, 'hub')),
+    endpoint: (env['HF_ENDPOINT'] || 'https://huggingface.co').replace(/\/+$/, ''),
+    token: clean(env['HF_TOKEN'] || env['HUGGING_FACE_HUB_TOKEN']) ?? clean(contents(path(env['HF_TOKEN_PATH'] || join(home, 'token')))),
+    offline: /^(1|on|yes|true)$/i.test(env['HF_HUB_OFFLINE'] || env['TRANSFORMERS_OFFLINE'] || ''),
+  };
+}
+
+/** A token copied with a line's end, or an empty one. */
+function clean(token: string | undefined): string | null {
+  return token?.replace(/[\r\n]/g, '').trim() || null;
+}
+
+function contents(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return undefined; // nobody logged in here
+  }
+}
