@@ -20,3 +20,7 @@ export class FileError extends Error {
 export class SetupError extends Error {
   override readonly name: string = 'SetupError';
 }
+
+/** Something that a file holds, for a message of one line: a name of ten thousand characters would hide the reason. */
+export const clipped = (text: string): string => (text.length <= 100 ? text : `${text.slice(0, 100)}…`);
+export const quoted = (text: string): string => clipped(JSON.stringify(text));

@@ -9,7 +9,8 @@ export { appendEos, encodePair, preferenceBatch, responseStart, type PaddedRows,
 export { responseBatch, type Layout, type PromptResponses, type ResponseBatch } from './text/responseBatch';
 
 export { configJson, readConfig, type GPT2Config } from './model/config';
-export { SafetensorsFile, writeSafetensors, type NamedTensor, type TensorEntry } from './model/safetensors';
+export { SafetensorsFile, type DType, type TensorEntry } from './model/safetensors';
+export { writeSafetensors, type FloatDType, type NamedTensor } from './model/safetensorsWriter';
 export { weightShapes } from './model/weights';
 export { Gradients } from './model/gradients';
 export { Recording } from './model/recording';
