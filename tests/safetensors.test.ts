@@ -85,6 +85,8 @@ test('a malformed file is refused, with its path and the reason', () => {
   refused(fileOf('', four, { length: 2n ** 63n }), /a header of 9223372036854775808 bytes/);
   refused(fileOf('{}', four, { length: 100n }), /cut short: a header of 100 bytes/);
   refused(fileOf('{"x"'), /header is not JSON/);
+  refused(fileOf(`{"x":[${'0,'.repeat(4_000_000)}0]}`), /it holds more than 4000000 values at character \d+$/);
+  refused(folder, /is not a file$/);
   refused(fileOf('[]'), /header is not a JSON object/);
   refused(fileOf(' {}'), /header is not a JSON object/);
   refused(fileOf('\ufeff{}'), /header is not JSON/);

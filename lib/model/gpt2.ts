@@ -35,7 +35,7 @@ export class GPT2 {
   static async fromPretrained(model: string): Promise<GPT2> {
     const folder = modelFolder(model);
     const config = readConfig(join(folder, 'config.json'));
-    return new GPT2(config, Weights.load(join(folder, 'model.safetensors'), config));
+    return new GPT2(config, Weights.load(folder, config));
   }
 
   /**

@@ -1,9 +1,9 @@
 /**
  * Reads the safetensors format (https://github.com/huggingface/safetensors#format): 8 bytes of header length, a JSON header,
- * then the tensors' bytes end to end. Takes what Python's safetensors takes, but for four things that no writer makes, which
- * are refused: a header that does not begin with `{` or has a key twice (both against the format's own description), an
- * empty tensor with a dimension above 2^53 - 1, and serde's other notations of an entry (a list of its three fields, or
- * `{"F32": null}` for a dtype).
+ * then the tensors' bytes end to end. Takes what Python's safetensors takes, but for five things that no writer makes, which
+ * are refused: a header that does not begin with `{` or has a key twice (both against the format's own description), one of
+ * more than four million values, an empty tensor with a dimension above 2^53 - 1, and serde's other notations of an entry (a
+ * list of its three fields, or `{"F32": null}` for a dtype).
  */
 import { closeSync, fstatSync, openSync, readSync, statSync } from 'node:fs';
 

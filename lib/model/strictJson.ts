@@ -11,6 +11,8 @@ export type Json = null | boolean | string | bigint | number | Json[] | Map<stri
 
 /** How deep arrays and objects may nest: serde_json's limit, which Python's safetensors has. */
 const MAX_DEPTH = 127;
+/** A header of a hundred megabytes could hold 33 million empty objects, more than Node's memory; a tensor takes about 8 values. */
+const MAX_VALUES = 4_000_000;
 const NUMBER = /-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?/y;
 const LITERALS = new Map<string, Json>([['null', null], ['true', true], ['false', false]]);
 const LONE_SURROGATE = /\p{Surrogate}/u;
@@ -22,6 +24,7 @@ export function parseStrictJson(text: string): Json {
 
 class Parser {
   #at = 0;
+  #values = 0;
 
   constructor(readonly text: string) {}
 
@@ -33,6 +36,8 @@ class Parser {
 
   /** A value with the white space around it. */
   #value(depth: number): Json {
+    this.#values += 1;
+    if (this.#values > MAX_VALUES) this.#fail(`it holds more than ${MAX_VALUES} values`);
     this.#space();
     const first = this.text[this.#at];
     const value =
