@@ -6,6 +6,7 @@ export { Random, type RandomState } from './random';
 export { Tokenizer } from './text/tokenizer';
 export { alpacaPrompt } from './text/templates';
 export { appendEos, encodePair, preferenceBatch, responseStart, type PaddedRows, type PairIds } from './text/batch';
+export { readPairs } from './text/pairRows';
 export { responseBatch, type Layout, type PromptResponses, type ResponseBatch } from './text/responseBatch';
 
 export { configJson, readConfig, type GPT2Config } from './model/config';
@@ -15,6 +16,8 @@ export { weightShapes } from './model/weights';
 export { Gradients } from './model/gradients';
 export { Recording } from './model/recording';
 export { GPT2, type ForwardOptions } from './model/gpt2';
+export { exportModel, type ExportOptions } from './model/export';
+export { scorePairs, type PairScore, type ResponseScore } from './model/scorePairs';
 
 export { stopGradient } from './losses/stopGradient';
 export { logps, meanLogps, perTokenLogps } from './losses/logps';

@@ -1,15 +1,22 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+
+import { sameLine, type Line } from './logpsLines';
 
 const ROOT = join(__dirname, '..', '..', '..');
 const FIXTURES = join(ROOT, 'tests', 'fixtures', 'gpt2');
 
 function alignbook(...args: string[]) {
-  const { status, stdout, stderr } = spawnSync(process.execPath, [join(ROOT, 'lib', 'bin', 'alignbook.js'), ...args], { encoding: 'utf8' });
+  return alignbookOn('', ...args);
+}
+
+/** With `input` on its standard input. */
+function alignbookOn(input: string | Uint8Array, ...args: string[]) {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [join(ROOT, 'lib', 'bin', 'alignbook.js'), ...args], { encoding: 'utf8', input });
   return { status, stdout, stderr };
 }
 
@@ -43,8 +50,77 @@ test('a malformed file: one line that names it, exit 1', () => {
   rmSync(folder, { recursive: true });
 });
 
-test('a command that is not there: usage, exit 2', () => {
-  for (const args of [[], ['nonsense'], ['weights'], ['doctor', '--nonsense']]) {
+/** Float32 here, float64 there, on log-probs down to -15. Greatest difference seen: 2e-6 of a token; another processor may sum otherwise. */
+const LOGP = 1e-5;
+
+test("logps writes transformers' log-probs, from a file or the standard input, in batches of any size", () => {
+  const { rows, lines } = JSON.parse(readFileSync(join(ROOT, 'tests', 'fixtures', 'logps.json'), 'utf8')) as { rows: unknown[]; lines: Line[] };
+  const text = `\ufeff${rows.map((row) => JSON.stringify(row)).join('\r\n\n')}\n`; // a byte order mark, an empty line, CRLF
+  const folder = mkdtempSync(join(tmpdir(), 'cli-'));
+  writeFileSync(join(folder, 'rows.jsonl'), text);
+  const output = join(folder, 'logps.jsonl');
+  const runs = [
+    alignbook('logps', '--model', 'tiny', '--data', join(folder, 'rows.jsonl'), '--batch-size', '2', '--output', output),
+    alignbookOn(text, 'logps', '--model', 'tiny', '--data', '-'),
+  ];
+  for (const { status, stderr } of runs) assert.deepEqual([status, stderr], [0, '']);
+  assert.equal(runs[0]!.stdout, '');
+  for (const written of [readFileSync(output, 'utf8'), runs[1]!.stdout]) {
+    const made = written.trimEnd().split('\n').map((line) => JSON.parse(line) as Line);
+    assert.equal(made.length, 5);
+    made.forEach((line, n) => sameLine(line, lines[n]!, LOGP));
+  }
+  rmSync(folder, { recursive: true });
+});
+
+test('logps names the file and the line that is wrong, and writes nothing', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'cli-'));
+  const path = join(folder, 'rows.jsonl');
+  const good = '{"prompt":"a","chosen":"b","rejected":"c"}';
+  const refused = (line: string | Uint8Array, message: RegExp) => {
+    writeFileSync(path, Buffer.concat([Buffer.from(`${good}\n\n`), Buffer.from(line)]));
+    const { status, stdout, stderr } = alignbook('logps', '--model', 'tiny', '--data', path, '--output', join(folder, 'out'));
+    assert.deepEqual([status, stdout], [1, ''], stderr);
+    assert.ok(stderr.startsWith(`alignbook: ${path}: `) && stderr.indexOf('\n') === stderr.length - 1, stderr);
+    assert.match(stderr, message);
+    assert.deepEqual(readdirSync(folder), ['rows.jsonl']);
+  };
+  refused('{"prompt":', /: line 3: is not JSON \(.+\)\n/);
+  refused('["a"]', /: line 3: is not a JSON object\n/);
+  refused('{"prompt":"a","chosen":"b"}', /: line 3: has no "rejected"\n/);
+  refused('{"prompt":1,"chosen":"b","rejected":"c"}', /: line 3: "prompt" is not a text\n/);
+  refused('{"prompt":"a","chosen":"","rejected":"c"}', /: line 3: chosen is empty\n/);
+  refused('{"prompt":"a","chosen":"b","rejected":"b<|endoftext|>"}', /: line 3: chosen and rejected are the same, .*; leave it out\n/);
+  refused(`{"prompt":"a","chosen":"b","rejected":"${' a'.repeat(255)}"}`, /: line 3: 257 tokens, the limit is 256; shorten its texts or leave it out\n/);
+  refused(Uint8Array.of(0x22, 0xff, 0x22), /rows\.jsonl: is not UTF-8\n/);
+  writeFileSync(path, '\n');
+  const { status, stderr } = alignbook('logps', '--model', 'tiny', '--data', path);
+  assert.deepEqual([status, stderr], [1, `alignbook: ${path}: has no rows\n`]);
+  const absent = alignbook('logps', '--model', 'tiny', '--data', join(folder, 'absent'));
+  assert.equal(absent.status, 1);
+  assert.match(absent.stderr, /^alignbook: \S+absent: cannot be read \(ENOENT.*\)\n$/);
+  rmSync(folder, { recursive: true });
+});
+
+test('export makes a folder, refuses one that is there, and replaces it when forced', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'cli-'));
+  const out = join(folder, 'my-gpt2');
+  const first = alignbook('export', '--model', 'tiny', '--out', out, '--dtype', 'BF16');
+  assert.deepEqual([first.status, first.stdout], [0, `tiny is in ${out}, as BF16\n`]);
+  const again = alignbook('export', '--model', 'tiny', '--out', out);
+  assert.deepEqual([again.status, again.stderr], [1, `alignbook: ${out} is not empty; give another folder, or --force to replace it\n`]);
+  assert.match(alignbook('weights', out).stdout, /^transformer\.wte\.weight +BF16 +\[50257, 128\]$/m);
+  assert.equal(alignbook('export', '--model', out, '--out', out, '--force').status, 0);
+  assert.match(alignbook('weights', out).stdout, /^transformer\.wte\.weight +F32 +\[50257, 128\]$/m);
+  rmSync(folder, { recursive: true });
+});
+
+test('a command that is not there, or its options: usage, exit 2', () => {
+  const wrong = [
+    [], ['nonsense'], ['weights'], ['doctor', '--nonsense'], ['logps', '--model', 'tiny'], ['logps', '--model', 'tiny', '--data', '-', '--batch-size', '0'],
+    ['logps', '--data', '-', '--nonsense'], ['export', '--model', 'tiny'], ['export', '--model', 'tiny', '--out', '/nowhere/out', '--dtype', 'F8'],
+  ]; // prettier-ignore
+  for (const args of wrong) {
     const { status, stderr } = alignbook(...args);
     assert.equal(status, 2, args.join(' '));
     assert.match(stderr, /^Usage: npx alignbook COMMAND$/m);

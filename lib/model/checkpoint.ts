@@ -1,8 +1,9 @@
 /** The tensors of a model folder: of its model.safetensors, or of the shards that model.safetensors.index.json names. */
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { basename, join } from 'node:path';
 
 import { FileError, quoted } from '../errors';
+import { readJsonObject } from '../jsonFile';
 import { SafetensorsFile, type TensorEntry } from './safetensors';
 
 const SINGLE = 'model.safetensors';
@@ -86,13 +87,7 @@ export class Checkpoint implements Disposable {
 
 /** Tensor -> the name of its shard, a file beside the index. */
 function readIndex(path: string): Map<string, string> {
-  let json: { weight_map?: unknown } | null;
-  try {
-    json = JSON.parse(readFileSync(path, 'utf8')) as typeof json;
-  } catch (cause) {
-    throw new FileError(path, `cannot be read as JSON (${(cause as Error).message})`, { cause });
-  }
-  const map = json?.weight_map;
+  const map = readJsonObject(path).weight_map;
   if (typeof map !== 'object' || map === null || Array.isArray(map)) throw new FileError(path, 'has no "weight_map" from tensors to files');
   const entries = Object.entries(map);
   if (entries.length === 0) throw new FileError(path, 'has an empty "weight_map"');

@@ -1,7 +1,6 @@
 /** Writes the safetensors format, as F32, F16 or BF16. */
-import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
-
 import { InputError, quoted } from '../errors';
+import { replaceFile } from '../replaceFile';
 import { float32ToBfloat16, float32ToFloat16 } from './halfFloats';
 
 export interface NamedTensor {
@@ -15,31 +14,19 @@ export interface NamedTensor {
 export type FloatDType = 'F32' | 'F16' | 'BF16';
 export const FLOAT_DTYPES: readonly FloatDType[] = ['F32', 'F16', 'BF16'];
 
-const MAX_WRITE = 2 ** 30; // bytes; one call takes less than 2^31
-
 /**
- * Writes tensors in the order given: under a temporary name first, so that a file of this name is always whole.
- * The header carries `{"format":"pt"}`, which transformers asks for.
+ * Writes tensors in the order given, as `replaceFile` does. The header carries `{"format":"pt"}`, which transformers asks for.
  *
  * @throws InputError if two tensors have one name, or a tensor has another number of values than its shape.
  */
 export function writeSafetensors(path: string, tensors: readonly NamedTensor[], { dtype = 'F32' as FloatDType } = {}): void {
-  const temporary = `${path}.${process.pid}.tmp`;
-  const file = openSync(temporary, 'w');
-  try {
-    writeAll(file, headerOf(tensors, dtype));
+  replaceFile(path, (write) => {
+    write(headerOf(tensors, dtype));
     for (const { name, shape, values } of tensors) {
       if (values.length !== sizeOf(shape)) throw new InputError(`tensor ${quoted(name)} has ${values.length} values, but its shape is [${shape.join(', ')}]`);
-      writeAll(file, stored(values, dtype));
+      write(stored(values, dtype));
     }
-    fsyncSync(file);
-    renameSync(temporary, path);
-  } catch (error) {
-    rmSync(temporary, { force: true });
-    throw error;
-  } finally {
-    closeSync(file);
-  }
+  });
 }
 
 /** The length of the header and the header, padded so that the data begin at a multiple of 8 bytes. */
@@ -63,8 +50,4 @@ const sizeOf = (shape: readonly number[]): number => shape.reduce((product, leng
 function stored(values: Float32Array, dtype: FloatDType): Uint8Array {
   const numbers = dtype === 'F32' ? values : dtype === 'F16' ? float32ToFloat16(values) : float32ToBfloat16(values);
   return new Uint8Array(numbers.buffer, numbers.byteOffset, numbers.byteLength);
-}
-
-function writeAll(file: number, bytes: Uint8Array): void {
-  for (let done = 0; done < bytes.length; ) done += writeSync(file, bytes, done, Math.min(bytes.length - done, MAX_WRITE));
 }
