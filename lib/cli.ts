@@ -1,65 +1,47 @@
 /** `npx alignbook …`: a thin layer over the library. Exit codes: 0 done, 1 the input is wrong, 2 usage. */
-import { existsSync, statSync } from 'node:fs';
-import { parseArgs } from 'node:util';
-
-import { diagnose } from './doctor';
+import * as doctor from './commands/doctor';
+import * as download from './commands/download';
+import * as exportTo from './commands/export';
+import * as generate from './commands/generate';
+import * as logps from './commands/logps';
+import { UsageError } from './commands/usage';
+import * as weights from './commands/weights';
 import { FileError, HubError, InputError, SetupError } from './errors';
-import { downloadModel } from './hub/modelFolder';
-import { progressPrinter } from './hub/progress';
-import { checkpointPath, openCheckpoint } from './model/checkpoint';
+
+/** Each in a file of its own: its part of the usage, and what it does with its arguments. */
+interface Command {
+  readonly usage: string;
+  run(args: readonly string[]): void | Promise<void>;
+}
+
+const commands: Readonly<Record<string, Command>> = { doctor, download, weights, logps, generate, export: exportTo };
 
 const USAGE = `Usage: npx alignbook COMMAND
 
-  doctor              what is installed, which device computes, what is missing and how to get it
-  download MODEL      a model of the Hugging Face hub (gpt2, distilgpt2, ORGANISATION/NAME, with @REVISION to pin one) into
-                      Hugging Face's cache, shared with Python; prints its folder. First use in a notebook does the same
-  weights FILE|DIR    the tensors of a safetensors file, or of a model folder's`;
+${Object.values(commands).map(({ usage }) => usage).join('\n')}
 
-class UsageError extends Error {}
+M is tiny (the embedded model), the name of a model on the Hugging Face hub, or a folder such as ./my-gpt2.`;
 
-function doctor(): void {
-  const { lines, healthy } = diagnose();
-  const width = Math.max(...lines.map(([what]) => what.length));
-  for (const [what, how] of lines) console.log(`${what.padEnd(width)}  ${how}`);
-  if (!healthy) process.exitCode = 1;
+async function main([name, ...args]: readonly string[]): Promise<void> {
+  if (name === '--help' || name === '-h' || args.includes('--help')) return console.log(USAGE);
+  const command = name !== undefined && Object.hasOwn(commands, name) ? commands[name] : undefined;
+  if (command === undefined) throw new UsageError(name === undefined ? 'no command given' : `cannot do "${[name, ...args].join(' ')}"`);
+  await command.run(args);
 }
 
-async function download(model: string): Promise<void> {
-  console.log(await downloadModel(model, { onProgress: progressPrinter(process.stderr) }));
-}
+/** A file or folder that the system refuses (no such folder, no space, no permission) is the input's fault, not ours. */
+const ofSystem = (error: unknown): error is NodeJS.ErrnoException => error instanceof Error && 'syscall' in error;
 
-function weights(path: string): void {
-  using checkpoint = openCheckpoint(existsSync(path) && statSync(path).isDirectory() ? checkpointPath(path) : path);
-  const rows = [...checkpoint.tensors].map(([name, { dtype, shape }]) => [name, dtype, `[${shape.join(', ')}]`] as const);
-  const width = (column: 0 | 2) => Math.max(0, ...rows.map((row) => row[column].length));
-  for (const [name, dtype, shape] of rows) console.log(`${name.padEnd(width(0))}  ${dtype.padEnd(7)}  ${shape.padStart(width(2))}`);
-  const parameters = [...checkpoint.tensors.values()].reduce((sum, { shape }) => sum + shape.reduce((size, length) => size * length, 1), 0);
-  console.log(`${rows.length} tensors, ${parameters.toLocaleString('en')} parameters`);
-}
-
-async function main(argv: readonly string[]): Promise<void> {
-  const { values, positionals } = parse(argv);
-  const [command, ...rest] = positionals;
-  if (values.help) return console.log(USAGE);
-  if (command === 'doctor' && rest.length === 0) return doctor();
-  if (command === 'download' && rest.length === 1) return download(rest[0]!);
-  if (command === 'weights' && rest.length === 1) return weights(rest[0]!);
-  throw new UsageError(command === undefined ? 'no command given' : `cannot do "${positionals.join(' ')}"`);
-}
-
-function parse(argv: readonly string[]) {
-  try {
-    return parseArgs({ args: [...argv], options: { help: { type: 'boolean', short: 'h' } }, allowPositionals: true });
-  } catch (cause) {
-    throw new UsageError((cause as Error).message, { cause });
-  }
-}
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error;
+  process.exit(0); // whoever read us has enough, such as `head`
+});
 
 main(process.argv.slice(2)).catch((error: unknown) => {
   if (error instanceof UsageError) {
     console.error(`alignbook: ${error.message}\n\n${USAGE}`);
     process.exitCode = 2;
-  } else if ([FileError, HubError, InputError, SetupError].some((kind) => error instanceof kind)) {
+  } else if ([FileError, HubError, InputError, SetupError].some((kind) => error instanceof kind) || ofSystem(error)) {
     console.error(`alignbook: ${(error as Error).message}`);
     process.exitCode = 1;
   } else {

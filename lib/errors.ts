@@ -25,3 +25,7 @@ export class SetupError extends Error {
 export class HubError extends Error {
   override readonly name: string = 'HubError';
 }
+
+/** Something that a file holds, for a message of one line: a name of ten thousand characters would hide the reason. */
+export const clipped = (text: string): string => (text.length <= 100 ? text : `${text.slice(0, 100)}…`);
+export const quoted = (text: string): string => clipped(JSON.stringify(text));

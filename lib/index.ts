@@ -10,15 +10,19 @@ export { downloadModel } from './hub/modelFolder';
 export { Tokenizer } from './text/tokenizer';
 export { alpacaPrompt } from './text/templates';
 export { appendEos, encodePair, preferenceBatch, responseStart, type PaddedRows, type PairIds } from './text/batch';
+export { readPairs } from './text/pairRows';
 export { responseBatch, type Layout, type PromptResponses, type ResponseBatch } from './text/responseBatch';
 
 export { configJson, readConfig, type GPT2Config } from './model/config';
-export { SafetensorsFile, writeSafetensors, type NamedTensor, type TensorEntry } from './model/safetensors';
+export { SafetensorsFile, type DType, type TensorEntry } from './model/safetensors';
+export { writeSafetensors, type FloatDType, type NamedTensor } from './model/safetensorsWriter';
 export { Weights, weightShapes } from './model/weights';
 export { initialWeights } from './model/initialize';
 export { Gradients } from './model/gradients';
 export { Recording } from './model/recording';
 export { GPT2, type ForwardOptions } from './model/gpt2';
+export { exportModel, type ExportOptions } from './model/export';
+export { scorePairs, type PairScore, type ResponseScore } from './model/scorePairs';
 export { distribution, nextToken, type Sampling } from './model/sampling';
 export { generate, type Generated, type GenerateOptions } from './model/generate';
 

@@ -1,15 +1,24 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+
+import { generate, GPT2, Tokenizer, type Generated, type GenerateOptions } from 'alignbook';
+
+import { sameLine, type Line } from './logpsLines';
 
 const ROOT = join(__dirname, '..', '..', '..');
 const FIXTURES = join(ROOT, 'tests', 'fixtures', 'gpt2');
 
 function alignbook(...args: string[]) {
-  const { status, stdout, stderr } = spawnSync(process.execPath, [join(ROOT, 'lib', 'bin', 'alignbook.js'), ...args], { encoding: 'utf8' });
+  return alignbookOn('', ...args);
+}
+
+/** With `input` on its standard input. */
+function alignbookOn(input: string | Uint8Array, ...args: string[]) {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [join(ROOT, 'lib', 'bin', 'alignbook.js'), ...args], { encoding: 'utf8', input });
   return { status, stdout, stderr };
 }
 
@@ -43,11 +52,89 @@ test('a malformed file: one line that names it, exit 1', () => {
   rmSync(folder, { recursive: true });
 });
 
-test('a command that is not there: usage, exit 2', () => {
-  for (const args of [[], ['nonsense'], ['weights'], ['doctor', '--nonsense']]) {
+/** Float32 here, float64 there, on log-probs down to -15. Greatest difference seen: 2.5e-6; another processor sums in another order: allow four times that. */
+const LOGP = 1e-5;
+
+test("logps writes transformers' log-probs, from a file or the standard input, in batches of any size", () => {
+  const { rows, lines } = JSON.parse(readFileSync(join(ROOT, 'tests', 'fixtures', 'logps.json'), 'utf8')) as { rows: unknown[]; lines: Line[] };
+  const text = `\ufeff${rows.map((row) => JSON.stringify(row)).join('\r\n\n')}\n`; // a byte order mark, an empty line, CRLF
+  const folder = mkdtempSync(join(tmpdir(), 'cli-'));
+  writeFileSync(join(folder, 'rows.jsonl'), text);
+  const output = join(folder, 'logps.jsonl');
+  const runs = [
+    alignbook('logps', '--model', 'tiny', '--data', join(folder, 'rows.jsonl'), '--batch-size', '2', '--output', output),
+    alignbookOn(text, 'logps', '--model', 'tiny', '--data', '-'),
+  ];
+  for (const { status, stderr } of runs) assert.deepEqual([status, stderr], [0, '']);
+  assert.equal(runs[0]!.stdout, '');
+  for (const written of [readFileSync(output, 'utf8'), runs[1]!.stdout]) {
+    const made = written.trimEnd().split('\n').map((line) => JSON.parse(line) as Line);
+    assert.equal(made.length, 5);
+    made.forEach((line, n) => sameLine(line, lines[n]!, LOGP));
+  }
+  rmSync(folder, { recursive: true });
+});
+
+test('logps names the file and the line that is wrong, and writes nothing', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'cli-'));
+  const path = join(folder, 'rows.jsonl');
+  writeFileSync(path, '{"prompt":"a","chosen":"b","rejected":"c"}\n{"prompt":"a","chosen":"b"}\n');
+  const { status, stdout, stderr } = alignbook('logps', '--model', 'tiny', '--data', path, '--output', join(folder, 'out'));
+  assert.deepEqual([status, stdout, stderr], [1, '', `alignbook: ${path}: line 2: has no "rejected"\n`]);
+  assert.deepEqual(readdirSync(folder), ['rows.jsonl']);
+  rmSync(folder, { recursive: true });
+});
+
+test('export makes a folder, refuses one that is there, and replaces it when forced', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'cli-'));
+  const out = join(folder, 'my-gpt2');
+  const first = alignbook('export', '--model', 'tiny', '--out', out, '--dtype', 'BF16');
+  assert.deepEqual([first.status, first.stdout], [0, `tiny is in ${out}, as BF16\n`]);
+  const again = alignbook('export', '--model', 'tiny', '--out', out);
+  assert.deepEqual([again.status, again.stderr], [1, `alignbook: ${out} is not empty; give another folder, or --force to replace it\n`]);
+  assert.match(alignbook('weights', out).stdout, /^transformer\.wte\.weight +BF16 +\[50257, 128\]$/m);
+  assert.equal(alignbook('export', '--model', out, '--out', out, '--force').status, 0);
+  assert.match(alignbook('weights', out).stdout, /^transformer\.wte\.weight +F32 +\[50257, 128\]$/m);
+  rmSync(folder, { recursive: true });
+});
+
+test('a command that is not there, or its options: usage, exit 2', () => {
+  const wrong = [
+    [], ['nonsense'], ['weights'], ['doctor', '--nonsense'], ['logps', '--model', 'tiny'], ['logps', '--model', 'tiny', '--data', '-', '--batch-size', '0'],
+    ['export', '--model', 'tiny', '--out', '/nowhere/out', '--dtype', 'F8'],
+  ]; // prettier-ignore
+  for (const args of wrong) {
     const { status, stderr } = alignbook(...args);
     assert.equal(status, 2, args.join(' '));
     assert.match(stderr, /^Usage: npx alignbook COMMAND$/m);
   }
   assert.equal(alignbook('--help').status, 0);
+});
+
+test('generate continues a prompt as the library does, ends at a stop string, and draws by the seed', async () => {
+  const [tokenizer, model] = await Promise.all([Tokenizer.fromPretrained('tiny'), GPT2.fromPretrained('tiny')]);
+  const prompt = 'What is an antonym of';
+  const made = async (options: GenerateOptions) => {
+    const [{ ids }] = (await generate(model, [tokenizer.encode(prompt)], { eosTokenId: tokenizer.eosTokenId, ...options })) as [Generated];
+    return tokenizer.decode(ids.filter((id) => id !== tokenizer.eosTokenId));
+  };
+  const greedy = await made({ maxNewTokens: 12 });
+  const command = (...args: string[]) => alignbook('generate', '--model', 'tiny', '--prompt', prompt, '--max-new-tokens', '12', ...args);
+  assert.deepEqual(command(), { status: 0, stdout: `${greedy}\n`, stderr: '' });
+
+  const end = greedy.slice(6, 9);
+  assert.equal(command('--stop', end).stdout, `${greedy.slice(0, greedy.indexOf(end))}\n`);
+
+  const drawn = await made({ maxNewTokens: 12, temperature: 1.5, topK: 50, topP: 0.9, seed: 4 });
+  assert.equal(command('--temperature', '1.5', '--top-k', '50', '--top-p', '0.9', '--seed', '4').stdout, `${drawn}\n`);
+  assert.notEqual(drawn, greedy);
+  model.dispose();
+});
+
+test('generate refuses what it cannot do', () => {
+  assert.match(alignbook('generate', '--model', 'tiny').stderr, /generate needs --model and --prompt/);
+  assert.equal(alignbook('generate', '--model', 'tiny', '--prompt', 'x', '--temperature', 'hot').status, 2);
+  const { status, stderr } = alignbook('generate', '--model', 'tiny', '--prompt', 'x', '--top-p', '2');
+  assert.equal(status, 1);
+  assert.match(stderr, /^alignbook: topP must be in \(0, 1\], got 2$/m);
 });

@@ -6,6 +6,8 @@ import { after, test } from 'node:test';
 
 import { FileError, SafetensorsFile, writeSafetensors } from 'alignbook';
 
+import { check, type SafetensorsCase } from './safetensorsCases';
+
 const FIXTURES = join(__dirname, '..', '..', '..', 'tests', 'fixtures', 'gpt2');
 const folder = mkdtempSync(join(tmpdir(), 'safetensors-'));
 after(() => rmSync(folder, { recursive: true }));
@@ -83,6 +85,8 @@ test('a malformed file is refused, with its path and the reason', () => {
   refused(fileOf('', four, { length: 2n ** 63n }), /a header of 9223372036854775808 bytes/);
   refused(fileOf('{}', four, { length: 100n }), /cut short: a header of 100 bytes/);
   refused(fileOf('{"x"'), /header is not JSON/);
+  refused(fileOf(`{"x":[${'0,'.repeat(4_000_000)}0]}`), /it holds more than 4000000 values at character \d+$/);
+  refused(folder, /is not a file$/);
   refused(fileOf('[]'), /header is not a JSON object/);
   refused(fileOf(' {}'), /header is not a JSON object/);
   refused(fileOf('\ufeff{}'), /header is not JSON/);
@@ -105,4 +109,12 @@ test('a tensor that is not there, or not of floats, is refused by name', () => {
   using file = new SafetensorsFile(fileOf({ x: { dtype: 'I32', shape: [1], data_offsets: [0, 4] } }, new Uint8Array(4)));
   assert.throws(() => file.float32('y'), /has no tensor "y"/);
   assert.throws(() => file.float32('x'), /tensor "x" is I32, not F32, F16 or BF16/);
+});
+
+test('sound and damaged files are read or refused as Python does it', () => {
+  const cases = JSON.parse(readFileSync(join(FIXTURES, '..', 'safetensors.json'), 'utf8')) as SafetensorsCase[];
+  for (const item of cases) check(item, join(folder, 'case.safetensors'));
+  assert.ok(cases.filter(({ tensors }) => tensors !== null).length >= 100);
+  assert.ok(new Set(cases.map(({ error }) => error ?? '')).size >= 32); // npm run test:long asks for every class
+  assert.equal(new Set(cases.map(({ stricter }) => stricter ?? '')).size, 5);
 });

@@ -1,45 +1,76 @@
-/** A model folder's tensors: in one model.safetensors, or in several files that an index lists. */
-import { existsSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+/** The tensors of a model folder: of its model.safetensors, or of the shards that model.safetensors.index.json names. */
+import { existsSync, readdirSync } from 'node:fs';
+import { basename, join } from 'node:path';
 
-import { FileError } from '../errors';
-import { INDEX, shards } from '../hub/cache';
+import { FileError, quoted } from '../errors';
+import { readJsonObject } from '../jsonFile';
 import { SafetensorsFile, type TensorEntry } from './safetensors';
 
-/** The path for `openCheckpoint`: model.safetensors, or model.safetensors.index.json where there is that only. */
-export function checkpointPath(folder: string): string {
-  const [whole, index] = [join(folder, 'model.safetensors'), join(folder, INDEX)];
-  return existsSync(index) && !existsSync(whole) ? index : whole;
-}
+const SINGLE = 'model.safetensors';
+const INDEX = 'model.safetensors.index.json';
 
-/** @throws FileError if the file, the index or a file that it lists is missing or malformed. */
-export function openCheckpoint(path: string): SafetensorsFile | ShardedCheckpoint {
-  return path.endsWith('.index.json') ? new ShardedCheckpoint(path) : new SafetensorsFile(path);
-}
-
-/** The files of an index, read as one. */
-class ShardedCheckpoint implements Disposable {
+export class Checkpoint implements Disposable {
+  /** File by file; where a tensor lies is told within its own file. */
   readonly tensors: ReadonlyMap<string, TensorEntry>;
-  readonly #files: SafetensorsFile[] = [];
-  readonly #fileOf = new Map<string, SafetensorsFile>();
+  readonly #files: readonly SafetensorsFile[];
+  readonly #fileOf: ReadonlyMap<string, SafetensorsFile>;
 
-  constructor(readonly path: string) {
-    const names = shards(path);
-    if (names.length === 0) throw new FileError(path, 'its "weight_map" names no safetensors files beside it');
+  /**
+   * @param path the file or the index that messages name.
+   */
+  private constructor(
+    readonly path: string,
+    files: readonly SafetensorsFile[],
+  ) {
+    this.#files = files;
+    this.tensors = new Map(files.flatMap((file) => [...file.tensors]));
+    this.#fileOf = new Map(files.flatMap((file) => [...file.tensors.keys()].map((name) => [name, file] as const)));
+  }
+
+  /**
+   * Opens a model folder; model.safetensors goes before shards, as in transformers.
+   *
+   * @throws FileError if there are no safetensors, a file is malformed, or the shards are not what the index says.
+   */
+  static open(folder: string): Checkpoint {
+    const single = join(folder, SINGLE);
+    const index = join(folder, INDEX);
+    if (!existsSync(single) && existsSync(index)) return Checkpoint.#openShards(index);
+    if (existsSync(single)) return new Checkpoint(single, [new SafetensorsFile(single)]);
+    const pickled = existsSync(folder) && readdirSync(folder).find((name) => /^pytorch_model.*\.bin(\.index\.json)?$/.test(name));
+    if (!pickled) throw new FileError(folder, `has no ${SINGLE}`);
+    throw new FileError(
+      folder,
+      `has its weights in ${pickled} alone, a pickle, which could run code and is not read; ` +
+        'convert it with Python: transformers.GPT2LMHeadModel.from_pretrained(folder).save_pretrained(folder, safe_serialization=True)',
+    );
+  }
+
+  static #openShards(index: string): Checkpoint {
+    const shardOf = readIndex(index);
+    const files: SafetensorsFile[] = [];
     try {
-      for (const name of names) {
-        const file = new SafetensorsFile(join(dirname(path), name));
-        this.#files.push(file);
-        for (const tensor of file.tensors.keys()) {
-          if (this.#fileOf.has(tensor)) throw new FileError(file.path, `has the tensor "${tensor}", and so has ${this.#fileOf.get(tensor)!.path}`);
-          this.#fileOf.set(tensor, file);
+      for (const shard of new Set(shardOf.values())) {
+        const path = join(index, '..', shard);
+        if (!existsSync(path)) throw new FileError(index, `names ${quoted(shard)}, which is not there; download it, too`);
+        const file = new SafetensorsFile(path);
+        files.push(file);
+        for (const name of file.tensors.keys()) {
+          const place = shardOf.get(name);
+          if (place === shard) continue;
+          const other = place === undefined ? 'names it nowhere' : `places it in ${quoted(place)}`;
+          throw new FileError(path, `holds the tensor ${quoted(name)}, but ${INDEX} ${other}: the files are not of one checkpoint`);
         }
       }
+      for (const [name, shard] of shardOf) {
+        const file = files.find(({ path }) => basename(path) === shard)!;
+        if (!file.tensors.has(name)) throw new FileError(file.path, `lacks the tensor ${quoted(name)}, which ${INDEX} places there`);
+      }
     } catch (error) {
-      this[Symbol.dispose]();
+      for (const file of files) file[Symbol.dispose]();
       throw error;
     }
-    this.tensors = new Map(this.#files.flatMap((file) => [...file.tensors]));
+    return new Checkpoint(index, files);
   }
 
   [Symbol.dispose](): void {
@@ -49,7 +80,21 @@ class ShardedCheckpoint implements Disposable {
   /** As `SafetensorsFile.float32`. */
   float32(name: string): Float32Array {
     const file = this.#fileOf.get(name);
-    if (file === undefined) throw new FileError(this.path, `has no tensor "${name}"`);
+    if (file === undefined) throw new FileError(this.path, `has no tensor ${quoted(name)}`);
     return file.float32(name);
   }
+}
+
+/** Tensor -> the name of its shard, a file beside the index. */
+function readIndex(path: string): Map<string, string> {
+  const map = readJsonObject(path).weight_map;
+  if (typeof map !== 'object' || map === null || Array.isArray(map)) throw new FileError(path, 'has no "weight_map" from tensors to files');
+  const entries = Object.entries(map);
+  if (entries.length === 0) throw new FileError(path, 'has an empty "weight_map"');
+  for (const [name, shard] of entries) {
+    if (typeof shard !== 'string' || !/^[^/\\]+\.safetensors$/.test(shard)) {
+      throw new FileError(path, `places the tensor ${quoted(name)} in ${quoted(String(shard))}, which is no safetensors file beside it`);
+    }
+  }
+  return new Map(entries);
 }

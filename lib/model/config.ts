@@ -1,7 +1,6 @@
 /** The architecture of a GPT-2, as its config.json states it. */
-import { readFileSync } from 'node:fs';
-
 import { FileError } from '../errors';
+import { readJsonObject } from '../jsonFile';
 
 export interface GPT2Config {
   readonly nLayer: number;
@@ -30,12 +29,7 @@ const REQUIRED = {
  * @throws FileError if it is not JSON, lacks a size, or asks for a variant of GPT-2 that is not computed here.
  */
 export function readConfig(path: string): GPT2Config {
-  let json: Record<string, unknown>;
-  try {
-    json = JSON.parse(readFileSync(path, 'utf8')) as Record<string, unknown>;
-  } catch (cause) {
-    throw new FileError(path, `cannot be read as JSON (${(cause as Error).message})`, { cause });
-  }
+  const json = readJsonObject(path);
   for (const [field, required] of Object.entries(REQUIRED)) {
     const value = json[field] ?? required;
     if (value !== required) {

@@ -7,7 +7,6 @@ import { modelFolder } from '../hub/modelFolder';
 import type { ResponseBatch } from '../text/responseBatch';
 import { tf } from '../tf';
 import { attentionBias, blocks } from './blocks';
-import { checkpointPath } from './checkpoint';
 import { readConfig, type GPT2Config } from './config';
 import { layerNorm, type Read } from './layers';
 import { release, scope, type Handle } from './handle';
@@ -37,7 +36,7 @@ export class GPT2 {
   static async fromPretrained(model: string, options?: DownloadOptions): Promise<GPT2> {
     const folder = await modelFolder(model, ['weights'], options);
     const config = readConfig(join(folder, 'config.json'));
-    return new GPT2(config, Weights.load(checkpointPath(folder), config));
+    return new GPT2(config, Weights.load(folder, config));
   }
 
   /**

@@ -1,6 +1,6 @@
 /** GPT-2's weights: a checkpoint's tensors, held as TensorFlow variables under GPT-2's own names. */
-import { FileError } from '../errors';
-import { openCheckpoint } from './checkpoint';
+import { FileError, quoted } from '../errors';
+import { Checkpoint } from './checkpoint';
 import type { GPT2Config } from './config';
 import type { Read } from './layers';
 import { release, type Handle } from './handle';
@@ -37,27 +37,35 @@ export class Weights {
   }
 
   /**
-   * Reads a model.safetensors, or the files of a model.safetensors.index.json: F32, F16 or BF16, keys with or without the prefix `transformer.`.
+   * Reads a model folder's model.safetensors or its shards: F32, F16 or BF16, keys with or without the prefix `transformer.`.
    *
-   * @throws FileError if the file is malformed, or a tensor is missing, unknown, or of another shape than the config's.
+   * @throws FileError if a file is malformed, or a tensor is missing, unknown, or of another shape than the config's.
    */
-  static load(path: string, config: GPT2Config): Weights {
-    using file = openCheckpoint(path);
-    const stored = new Map([...file.tensors.keys()].map((key) => [key.replace(/^transformer\./, ''), key] as const));
+  static load(folder: string, config: GPT2Config): Weights {
+    using checkpoint = Checkpoint.open(folder);
+    const { path, tensors } = checkpoint;
+    const stored = new Map<string, string>(); // GPT-2's name -> the checkpoint's
     const shapes = weightShapes(config);
-    for (const [name, key] of stored) {
-      if (!shapes.has(name) && !IGNORED.test(name)) throw new FileError(path, `has a tensor "${key}" that is not GPT-2's`);
+    for (const key of tensors.keys()) {
+      const name = key.replace(/^transformer\./, '');
+      if (!shapes.has(name) && !IGNORED.test(name)) throw new FileError(path, `has a tensor ${quoted(key)} that is not GPT-2's`);
+      if (stored.has(name)) throw new FileError(path, `has the tensor "${name}" both with the prefix "transformer." and without`);
+      stored.set(name, key);
     }
     for (const [name, shape] of shapes) {
-      const entry = file.tensors.get(stored.get(name) ?? '');
+      const entry = tensors.get(stored.get(name) ?? '');
       if (entry === undefined) throw new FileError(path, `lacks the tensor "${name}" of the model in its config.json`);
       if (entry.shape.join() !== shape.join()) {
         throw new FileError(path, `tensor "${name}" is [${entry.shape.join(', ')}]; its config.json asks for [${shape.join(', ')}]`);
       }
     }
+    const head = stored.get('lm_head.weight');
+    if (head !== undefined && !same(checkpoint.float32(head), checkpoint.float32(stored.get('wte.weight')!))) {
+      throw new FileError(path, 'its lm_head.weight is not its wte.weight; only a head that is tied to the embedding is supported');
+    }
     const variables = new Map<string, Handle>();
     try {
-      for (const [name, shape] of shapes) variables.set(name, variable(floats(file.float32(stored.get(name)!), shape)));
+      for (const [name, shape] of shapes) variables.set(name, variable(floats(checkpoint.float32(stored.get(name)!), shape)));
     } catch (error) {
       release(...variables.values());
       throw error;
@@ -100,3 +108,5 @@ export class Weights {
     release(...this.#variables.values());
   }
 }
+
+const same = (x: Float32Array, y: Float32Array): boolean => Buffer.from(x.buffer).equals(Buffer.from(y.buffer));

@@ -18,7 +18,10 @@ from safetensors.torch import load_file
 
 HERE = Path(__file__).resolve().parent
 TESTS = HERE.parent
-SCRIPTS = ("gpt2.py", "engine.py", "generate.py", "training.py", "tokenizer.py", "losses.py", "expected.py", "hub_cache.py")
+SCRIPTS = (
+    *("gpt2.py", "engine.py", "generate.py", "training.py", "tokenizer.py", "safetensors_cases.py", "half_floats.py", "logps.py"),
+    *("losses.py", "expected.py", "hub_cache.py"),
+)
 TOLERANCE = 1e-5
 
 

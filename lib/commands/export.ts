@@ -1,0 +1,20 @@
+import { exportModel } from '../model/export';
+import { GPT2 } from '../model/gpt2';
+import { mayReplace } from '../model/replaceFolder';
+import { FLOAT_DTYPES } from '../model/safetensorsWriter';
+import { FLAG, options, TEXT, UsageError } from './usage';
+
+export const usage = `  export --model M --out DIR
+                      a Hugging Face folder that transformers opens
+      --dtype D       F32 (default), F16 or BF16
+      --force         replace the model folder that is there`;
+
+export async function run(args: readonly string[]): Promise<void> {
+  const { model: name, out, dtype: asked = 'F32', force = false } = options(args, { model: TEXT, out: TEXT, dtype: TEXT, force: FLAG });
+  if (name === undefined || out === undefined) throw new UsageError('export needs --model and --out');
+  const dtype = FLOAT_DTYPES.find((known) => known === asked);
+  if (dtype === undefined) throw new UsageError(`--dtype must be one of ${FLOAT_DTYPES.join(', ')}, got "${asked}"`);
+  mayReplace(out, { force });
+  await exportModel(await GPT2.fromPretrained(name), out, { source: name, dtype, force });
+  console.log(`${name} is in ${out}, as ${dtype}`);
+}

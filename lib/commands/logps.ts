@@ -1,0 +1,37 @@
+import { join } from 'node:path';
+
+import { modelFolder } from '../hub/modelFolder';
+import { readConfig } from '../model/config';
+import { GPT2 } from '../model/gpt2';
+import { scorePairs } from '../model/scorePairs';
+import { replaceFile } from '../replaceFile';
+import { readPairs } from '../text/pairRows';
+import { Tokenizer } from '../text/tokenizer';
+import { options, progress, TEXT, UsageError } from './usage';
+
+export const usage = `  logps --model M --data FILE
+                      log-probs of the tokens of preference pairs, one JSON line a row; FILE holds rows
+                      {"prompt", "chosen", "rejected"}, - is the standard input
+      --batch-size N  rows computed together (default 8)
+      --output FILE   write there instead of the standard output, all or nothing`;
+
+export async function run(args: readonly string[]): Promise<void> {
+  const { model: name, data, 'batch-size': size = '8', output } = options(args, { model: TEXT, data: TEXT, 'batch-size': TEXT, output: TEXT });
+  if (name === undefined || data === undefined) throw new UsageError('logps needs --model and --data');
+  if (!/^[1-9]\d{0,5}$/.test(size)) throw new UsageError(`--batch-size must be a number from 1 up, got "${size}"`);
+  const tokenizer = await Tokenizer.fromPretrained(name);
+  const { blockSize } = readConfig(join(await modelFolder(name), 'config.json'));
+  const pairs = await readPairs(data, tokenizer, { maxLength: blockSize });
+  const model = await GPT2.fromPretrained(name);
+  const write = (append: (line: string) => void): void => {
+    let done = 0;
+    for (const score of scorePairs(model, tokenizer, pairs, { batchSize: Number(size) })) {
+      append(`${JSON.stringify(score)}\n`);
+      done += 1;
+      progress(`${done} of ${pairs.length} rows`);
+    }
+    progress('');
+  };
+  if (output === undefined) write((line) => process.stdout.write(line));
+  else replaceFile(output, write);
+}

@@ -1,0 +1,60 @@
+/** The README.md of a model folder: front matter that the Hugging Face hub reads, and how to load the model. */
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+import type { GPT2Config } from './config';
+
+/** What passes from a model to those made from it. */
+export interface Origin {
+  /** A licence in the hub's spelling, such as `mit`; null if it is not known. */
+  readonly license: string | null;
+  /** The hub's name of the model that the weights began as, or null. */
+  readonly baseModel: string | null;
+}
+
+/** Licences of models by name: OpenAI's GPT-2s (https://huggingface.co/openai-community/gpt2), and this repository's. */
+const LICENSES: readonly (readonly [RegExp, string])[] = [
+  [/^(openai-community\/)?gpt2(-medium|-large|-xl)?$/, 'mit'],
+  [/^distilbert\/distilgpt2$|^distilgpt2$/, 'apache-2.0'],
+  [/^tiny$/, 'apache-2.0'],
+];
+
+/**
+ * What is known of a model: by its name, else by the card in its folder.
+ *
+ * @param model as `GPT2.fromPretrained` takes it.
+ */
+export function origin(model: string, folder: string): Origin {
+  const path = join(folder, 'README.md');
+  const front = existsSync(path) ? (/^---\r?\n([\s\S]*?)\r?\n---/.exec(readFileSync(path, 'utf8'))?.[1] ?? '') : '';
+  const field = (name: string) => new RegExp(`^${name}: *["']?([\\w./-]+)["']? *$`, 'm').exec(front)?.[1] ?? null;
+  const ofHub = model !== 'tiny' && /^[\w-][\w.-]*(\/[\w.-]+)?$/.test(model);
+  return {
+    license: LICENSES.find(([name]) => name.test(model))?.[1] ?? field('license'),
+    baseModel: ofHub ? model : field('base_model'),
+  };
+}
+
+/** @param title the model's name, for the heading. */
+export function modelCard(title: string, { license, baseModel }: Origin, config: GPT2Config, dtype: string): string {
+  const { nLayer, nHead, nEmbd, blockSize, vocabSize } = config;
+  return `---
+${license === null ? '' : `license: ${license}\n`}${baseModel === null ? '' : `base_model: ${baseModel}\n`}library_name: transformers
+pipeline_tag: text-generation
+tags:
+- gpt2
+- alignbook
+---
+
+# ${title}
+
+A GPT-2 with ${nLayer} layers, ${nHead} heads, width ${nEmbd}, ${blockSize} positions and ${vocabSize.toLocaleString('en')} tokens, stored as ${dtype}${baseModel === null ? '' : `, made from ${baseModel}`}. Written by alignbook.
+
+\`\`\`python
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
+model = AutoModelForCausalLM.from_pretrained("path/to/this/folder")
+\`\`\`
+`;
+}

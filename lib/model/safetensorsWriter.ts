@@ -1,0 +1,53 @@
+/** Writes the safetensors format, as F32, F16 or BF16. */
+import { InputError, quoted } from '../errors';
+import { replaceFile } from '../replaceFile';
+import { float32ToBfloat16, float32ToFloat16 } from './halfFloats';
+
+export interface NamedTensor {
+  readonly name: string;
+  readonly shape: readonly number[];
+  /** Row-major. Asked for once, when the tensor's turn comes: a getter need not hold them all at the same time. */
+  readonly values: Float32Array;
+}
+
+/** The types that weights are written in; rounding is to the nearest, ties to even. */
+export type FloatDType = 'F32' | 'F16' | 'BF16';
+export const FLOAT_DTYPES: readonly FloatDType[] = ['F32', 'F16', 'BF16'];
+
+/**
+ * Writes tensors in the order given, as `replaceFile` does. The header carries `{"format":"pt"}`, which transformers asks for.
+ *
+ * @throws InputError if two tensors have one name, or a tensor has another number of values than its shape.
+ */
+export function writeSafetensors(path: string, tensors: readonly NamedTensor[], { dtype = 'F32' as FloatDType } = {}): void {
+  replaceFile(path, (write) => {
+    write(headerOf(tensors, dtype));
+    for (const { name, shape, values } of tensors) {
+      if (values.length !== sizeOf(shape)) throw new InputError(`tensor ${quoted(name)} has ${values.length} values, but its shape is [${shape.join(', ')}]`);
+      write(stored(values, dtype));
+    }
+  });
+}
+
+/** The length of the header and the header, padded so that the data begin at a multiple of 8 bytes. */
+function headerOf(tensors: readonly NamedTensor[], dtype: FloatDType): Uint8Array {
+  const entries: [string, object][] = [];
+  let end = 0;
+  for (const { name, shape } of tensors) {
+    entries.push([name, { dtype, shape, data_offsets: [end, (end += sizeOf(shape) * (dtype === 'F32' ? 4 : 2))] }]);
+  }
+  const header = Object.fromEntries([['__metadata__', { format: 'pt' }], ...entries]) as Record<string, unknown>;
+  if (Object.keys(header).length !== tensors.length + 1) throw new InputError('two tensors have the same name, or one is named __metadata__');
+  const json = Buffer.from(JSON.stringify(header));
+  const bytes = Buffer.alloc(8 + Math.ceil(json.length / 8) * 8, ' ');
+  bytes.writeBigUInt64LE(BigInt(bytes.length - 8));
+  json.copy(bytes, 8);
+  return bytes;
+}
+
+const sizeOf = (shape: readonly number[]): number => shape.reduce((product, length) => product * length, 1);
+
+function stored(values: Float32Array, dtype: FloatDType): Uint8Array {
+  const numbers = dtype === 'F32' ? values : dtype === 'F16' ? float32ToFloat16(values) : float32ToBfloat16(values);
+  return new Uint8Array(numbers.buffer, numbers.byteOffset, numbers.byteLength);
+}

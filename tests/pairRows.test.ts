@@ -1,0 +1,42 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+
+import { FileError, readPairs, Tokenizer } from 'alignbook';
+
+const folder = mkdtempSync(join(tmpdir(), 'pairs-'));
+after(() => rmSync(folder, { recursive: true }));
+const path = join(folder, 'rows.jsonl');
+const GOOD = '{"prompt":"a","chosen":"b","rejected":"c"}';
+
+test('rows in order, whatever ends a line, other fields passed over', async () => {
+  const tokenizer = await Tokenizer.fromPretrained('tiny');
+  const long = 'naïve 😀 '.repeat(20_000); // more than one chunk of the file, with characters across their seams
+  writeFileSync(path, `\ufeff${GOOD}\r\n\n  \n${JSON.stringify({ chosen: 'b', id: 7, prompt: long, rejected: 'c' })}`);
+  const pairs = await readPairs(path, tokenizer, { maxLength: Infinity });
+  assert.deepEqual(pairs[0], { promptIds: [64], chosenIds: [65, 50256], rejectedIds: [66, 50256] });
+  assert.equal(tokenizer.decode(pairs[1]!.promptIds), long);
+  assert.equal(pairs.length, 2);
+});
+
+test('a row that is wrong is refused by line', async () => {
+  const tokenizer = await Tokenizer.fromPretrained('tiny');
+  const refused = async (line: string | Uint8Array, message: RegExp) => {
+    writeFileSync(path, Buffer.concat([Buffer.from(`${GOOD}\n\n`), Buffer.from(line)]));
+    await assert.rejects(readPairs(path, tokenizer, { maxLength: 256 }), (error) => error instanceof FileError && error.path === path && message.test(error.message), `${message}`);
+  };
+  await refused('{"prompt":', /: line 3: is not JSON \(.+\)$/);
+  await refused('["a"]', /: line 3: is not a JSON object$/);
+  await refused('{"prompt":"a","chosen":"b"}', /: line 3: has no "rejected"$/);
+  await refused('{"prompt":1,"chosen":"b","rejected":"c"}', /: line 3: "prompt" is not a text$/);
+  await refused('{"prompt":"a","chosen":"","rejected":"c"}', /: line 3: chosen is empty$/);
+  await refused('{"prompt":"a","chosen":"b","rejected":"b<|endoftext|>"}', /: line 3: chosen and rejected are the same, .*; leave it out$/);
+  await refused(`{"prompt":"a","chosen":"b","rejected":"${' a'.repeat(255)}"}`, /: line 3: 257 tokens, the limit is 256; shorten its texts or leave it out$/);
+  await refused(Uint8Array.of(0x22, 0xff, 0x22), /rows\.jsonl: is not UTF-8$/);
+  writeFileSync(path, '\n');
+  await assert.rejects(readPairs(path, tokenizer, { maxLength: 256 }), /rows\.jsonl: has no rows$/);
+  await assert.rejects(readPairs(folder, tokenizer, { maxLength: 256 }), /: cannot be read \(EISDIR.*\)$/);
+  await assert.rejects(readPairs(join(folder, 'absent'), tokenizer, { maxLength: 256 }), /absent: cannot be read \(ENOENT.*\)$/);
+});
