@@ -36,6 +36,7 @@ export { rewardLoss } from './losses/reward';
 export { AdamW, type AdamWOptions } from './training/optimizer';
 export { learningRate, type ScheduleOptions } from './training/schedule';
 export { batchOrder } from './training/order';
+export { checkpointFolder, checkpoints, pruneCheckpoints, TrainingState } from './training/state';
 export { trainSft, type SftStep, type TrainOptions } from './training/trainSft';
 export { evaluateDpo, referenceLogps, trainDpo, type DpoMetrics, type DpoStep, type DpoTrainOptions, type RefLogps } from './training/trainDpo';
 

@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 
 import {
-  batchOrder, evaluateDpo, InputError, learningRate, liveTensors, referenceLogps, tf, trainDpo, trainSft,
+  batchOrder, checkpointFolder, checkpoints, evaluateDpo, FileError, InputError, learningRate, liveTensors, pruneCheckpoints, referenceLogps, tf,
+  trainDpo, TrainingState, trainSft,
   type DpoTrainOptions, type PairIds, type PromptResponses, type ScheduleOptions, type TrainOptions,
 } from 'alignbook'; // prettier-ignore
 
@@ -155,4 +157,55 @@ test('options that do not fit, and a loss that is lost', async () => {
   await refused(/^schedule must be constant, linear or cosine, got polynomial$/, { schedule: 'polynomial' as 'linear' });
   await refused(/^the loss is NaN; a lower lr or a longer warm-up may help$/, { lr: 1e30, warmupSteps: 0 });
   model.dispose();
+});
+
+test('going on from a checkpoint gives the same bits as never having stopped', async () => {
+  const run = mkdtempSync(join(tmpdir(), 'run-'));
+  const { pairs } = fixtures.dpo;
+  const options = { ...dpoOptions, steps: 9 };
+  const whole = await loadEngineModel('one-head');
+  const reference = referenceLogps(whole.model, pairs);
+  const losses = (await collect(trainDpo(whole.model, pairs, options, { reference }))).map(({ loss }) => loss);
+
+  const first = await loadEngineModel('one-head');
+  const state = TrainingState.begin(first.model, options);
+  const made: number[] = [];
+  for await (const { step, loss } of trainDpo(first.model, pairs, options, { reference, state })) {
+    made.push(loss);
+    if (step === 4) state.save(checkpointFolder(run, step), 'the same run');
+    if (step === 6) break; // killed: what came after the checkpoint is lost
+  }
+  state.dispose();
+
+  const second = await loadEngineModel('one-head');
+  const [newest] = checkpoints(run);
+  const resumed = TrainingState.resume(newest!, second.model, options, 'the same run');
+  assert.equal(resumed.step, 4);
+  const rest = (await collect(trainDpo(second.model, pairs, options, { reference, state: resumed }))).map(({ loss }) => loss);
+  assert.deepEqual([...made.slice(0, 4), ...rest], losses);
+  for (const name of whole.model.weights.names) assert.deepEqual(second.model.weights.values(name), whole.model.weights.values(name), name);
+  resumed.dispose();
+
+  const other = await loadEngineModel('a-group');
+  const refused = (message: RegExp, model = second.model, fingerprint = 'the same run') =>
+    assert.throws(() => TrainingState.resume(newest!, model, options, fingerprint), (error) => error instanceof FileError && message.test(error.message));
+  refused(/training\.json: is of a run with other data or options; give another output folder/, second.model, 'another run');
+  refused(/model\.safetensors: has no "wte\.weight" of shape \[37, 16\], which this model needs$/, other.model);
+  writeFileSync(join(newest!, 'training.json'), '{');
+  refused(/training\.json: cannot be read as JSON/);
+  for (const { model } of [whole, first, second, other]) model.dispose();
+  rmSync(run, { recursive: true });
+});
+
+test('the newest checkpoints are kept; what a killed save left does not count', () => {
+  const run = mkdtempSync(join(tmpdir(), 'run-'));
+  for (const step of [100, 200, 300]) mkdirSync(checkpointFolder(run, step));
+  mkdirSync(`${checkpointFolder(run, 400)}.1234.tmp`);
+  mkdirSync(join(run, 'mine'));
+  assert.deepEqual(checkpoints(run), [300, 200, 100].map((step) => checkpointFolder(run, step)));
+  pruneCheckpoints(run, 2);
+  assert.deepEqual(checkpoints(run), [300, 200].map((step) => checkpointFolder(run, step)));
+  pruneCheckpoints(run, 2);
+  assert.deepEqual(checkpoints(join(run, 'nothing')), []);
+  rmSync(run, { recursive: true });
 });

@@ -4,7 +4,7 @@ import { Checkpoint } from './checkpoint';
 import type { GPT2Config } from './config';
 import type { Read } from './layers';
 import { release, type Handle } from './handle';
-import { floats, readVariable, variable } from './ops';
+import { assign, floats, readVariable, variable } from './ops';
 
 /** The name and shape of every weight, in the order of the forward pass. Matrices are [in, out]. */
 export function weightShapes({ nLayer, nEmbd: C, blockSize, vocabSize }: GPT2Config): Map<string, readonly number[]> {
@@ -31,9 +31,11 @@ const IGNORED = /^(h\.\d+\.attn\.(masked_)?bias|lm_head\.weight)$/;
 
 export class Weights {
   readonly #variables: ReadonlyMap<string, Handle>;
+  readonly #shapes: ReadonlyMap<string, readonly number[]>;
 
-  private constructor(variables: ReadonlyMap<string, Handle>) {
+  private constructor(variables: ReadonlyMap<string, Handle>, shapes: ReadonlyMap<string, readonly number[]>) {
     this.#variables = variables;
+    this.#shapes = shapes;
   }
 
   /**
@@ -70,12 +72,13 @@ export class Weights {
       release(...variables.values());
       throw error;
     }
-    return new Weights(variables);
+    return new Weights(variables, shapes);
   }
 
   /** Takes values as they are; each must have its weight's size. They must not be changed afterwards. */
   static from(values: ReadonlyMap<string, Float32Array>, config: GPT2Config): Weights {
-    return new Weights(new Map([...weightShapes(config)].map(([name, shape]) => [name, variable(floats(values.get(name)!, shape))])));
+    const shapes = weightShapes(config);
+    return new Weights(new Map([...shapes].map(([name, shape]) => [name, variable(floats(values.get(name)!, shape))])), shapes);
   }
 
   /** In the order of the forward pass. */
@@ -83,9 +86,18 @@ export class Weights {
     return [...this.#variables.keys()];
   }
 
+  shape(name: string): readonly number[] {
+    return this.#shapes.get(name)!;
+  }
+
   /** The variable itself, for an optimizer; the weights go on owning it. */
   variable(name: string): Handle {
     return this.#variables.get(name)!;
+  }
+
+  /** Puts other values into one weight, which takes them over. */
+  assign(name: string, values: Float32Array): void {
+    assign(this.variable(name), floats(values, this.shape(name)));
   }
 
   /** A copy of one weight's values, in row-major order. */

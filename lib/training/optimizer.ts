@@ -2,7 +2,7 @@
 import { InputError } from '../errors';
 import type { Gradients } from '../model/gradients';
 import { release, type Handle } from '../model/handle';
-import { applyAdam, assign, fill, mul, readVariable, scalar, variable } from '../model/ops';
+import { applyAdam, assign, fill, floats, mul, readVariable, scalar, variable } from '../model/ops';
 import type { Weights } from '../model/weights';
 
 export interface AdamWOptions {
@@ -66,16 +66,32 @@ export class AdamW {
       const weight = this.weights.variable(name);
       const gradient = gradients.get(name);
       if (weightDecay > 0 && gradient.shape.length > 1) decay(weight, kept);
-      const { m, v } = this.#momentsOf(name, gradient.shape);
+      const { m, v } = this.#momentsOf(name);
       applyAdam(weight, m, v, scalars, gradient);
     }
     release(scalars);
     gradients[Symbol.dispose]();
   }
 
-  #momentsOf(name: string, shape: readonly number[]): { m: Handle; v: Handle } {
+  /** A copy of the running mean of a weight's gradients (m) or of their squares (v), for a checkpoint; zeros before the first step. */
+  moment(kind: 'm' | 'v', name: string): Float32Array {
+    using handle = readVariable(this.#momentsOf(name)[kind]);
+    return handle.values() as Float32Array;
+  }
+
+  /** Goes on from a checkpoint: after so many steps, with the moments that `values` gives. */
+  restore(steps: number, values: (kind: 'm' | 'v', name: string) => Float32Array): void {
+    this.#steps = steps;
+    for (const name of this.weights.names) {
+      const moments = this.#momentsOf(name);
+      for (const kind of ['m', 'v'] as const) assign(moments[kind], floats(values(kind, name), this.weights.shape(name)));
+    }
+  }
+
+  #momentsOf(name: string): { m: Handle; v: Handle } {
     const found = this.#moments.get(name);
     if (found) return found;
+    const shape = this.weights.shape(name);
     const made = { m: variable(fill(shape, 0)), v: variable(fill(shape, 0)) };
     this.#moments.set(name, made);
     return made;

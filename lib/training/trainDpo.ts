@@ -11,9 +11,9 @@ import type { PairIds } from '../text/batch';
 import { responseBatch, type ResponseBatch } from '../text/responseBatch';
 import { tf } from '../tf';
 import { accumulate, type Part } from './accumulate';
-import { AdamW } from './optimizer';
 import { batchOrder } from './order';
 import { learningRate } from './schedule';
+import { TrainingState } from './state';
 import type { TrainOptions } from './trainSft';
 
 export interface DpoTrainOptions extends TrainOptions, DpoOptions {}
@@ -59,17 +59,20 @@ export function referenceLogps(model: GPT2, pairs: readonly PairIds[], { batchSi
  * Trains `model` in place, and yields after each step.
  *
  * @param pairs as `encodePair` gives them.
- * @param reference of each pair; default: those of `model` as it is now.
+ * @param more.reference of each pair; default: those of `model` as it is now.
+ * @param more.state where to begin; moved on with each step, and the caller's to save and dispose of. Default: a new one.
  * @throws InputError if an option or a pair does not fit, or the loss is no longer a number.
  */
-export async function* trainDpo(model: GPT2, pairs: readonly PairIds[], options: DpoTrainOptions, reference = referenceLogps(model, pairs)): AsyncGenerator<DpoStep, void> {
+export async function* trainDpo(model: GPT2, pairs: readonly PairIds[], options: DpoTrainOptions, more: { reference?: readonly RefLogps[]; state?: TrainingState } = {}): AsyncGenerator<DpoStep, void> {
+  const { reference = referenceLogps(model, pairs), state } = more;
   const { batchSize = 16, accumulation = 1, maxGradNorm = 1, seed = 0, signal } = options;
   const rows = pairs.map((pair, n): Pair => ({ ...pair, ...reference[n]! }));
   const lrOf = learningRate(options);
   const rowsOf = batchOrder(rows.length, { batchSize, seed });
-  const optimizer = new AdamW(model.weights, options);
+  const training = state ?? TrainingState.begin(model, options);
   try {
-    for (let step = 0; step < options.steps; step += 1) {
+    while (training.step < options.steps) {
+      const { step } = training;
       await nextTurn(); // lets an interrupt through
       signal?.throwIfAborted();
       const start = performance.now();
@@ -79,12 +82,13 @@ export async function* trainDpo(model: GPT2, pairs: readonly PairIds[], options:
 
       const gradNorm = gradients.clip(maxGradNorm);
       const lr = lrOf(step);
-      optimizer.step(gradients, lr);
+      training.optimizer.step(gradients, lr);
+      training.step += 1;
 
       yield { step: step + 1, ...mean(parts), gradNorm, lr, seconds: (performance.now() - start) / 1000 };
     }
   } finally {
-    optimizer.dispose();
+    if (!state) training.dispose();
   }
 }
 

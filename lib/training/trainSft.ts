@@ -5,9 +5,10 @@ import type { GPT2 } from '../model/gpt2';
 import { responseBatch, type PromptResponses } from '../text/responseBatch';
 import { tf } from '../tf';
 import { accumulate, type Part } from './accumulate';
-import { AdamW, type AdamWOptions } from './optimizer';
+import type { AdamWOptions } from './optimizer';
 import { batchOrder } from './order';
 import { learningRate, type ScheduleOptions } from './schedule';
+import { TrainingState } from './state';
 
 /** What every trainer takes. */
 export interface TrainOptions extends ScheduleOptions, AdamWOptions {
@@ -40,15 +41,17 @@ export interface SftStep {
  * Trains `model` in place, and yields after each step.
  *
  * @param rows a prompt with one response each, as ids, the response with its end-of-sequence token.
+ * @param state where to begin; moved on with each step, and the caller's to save and dispose of. Default: a new one.
  * @throws InputError if an option or a row does not fit, or the loss is no longer a number.
  */
-export async function* trainSft(model: GPT2, rows: readonly PromptResponses[], options: TrainOptions): AsyncGenerator<SftStep, void> {
+export async function* trainSft(model: GPT2, rows: readonly PromptResponses[], options: TrainOptions, state?: TrainingState): AsyncGenerator<SftStep, void> {
   const { batchSize = 16, accumulation = 1, maxGradNorm = 1, seed = 0, signal } = options;
   const lrOf = learningRate(options);
   const rowsOf = batchOrder(rows.length, { batchSize, seed });
-  const optimizer = new AdamW(model.weights, options);
+  const training = state ?? TrainingState.begin(model, options);
   try {
-    for (let step = 0; step < options.steps; step += 1) {
+    while (training.step < options.steps) {
+      const { step } = training;
       await nextTurn(); // lets an interrupt through
       signal?.throwIfAborted();
       const start = performance.now();
@@ -59,12 +62,13 @@ export async function* trainSft(model: GPT2, rows: readonly PromptResponses[], o
 
       const gradNorm = gradients.clip(maxGradNorm);
       const lr = lrOf(step);
-      optimizer.step(gradients, lr);
+      training.optimizer.step(gradients, lr);
+      training.step += 1;
 
       yield { step: step + 1, loss, gradNorm, lr, tokens, seconds: (performance.now() - start) / 1000 };
     }
   } finally {
-    optimizer.dispose();
+    if (!state) training.dispose();
   }
 }
 

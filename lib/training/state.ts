@@ -1,0 +1,104 @@
+/** How far a training has come, and where to go on: in memory, or as a checkpoint's folder. */
+import { existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+import { FileError } from '../errors';
+import { readJsonObject } from '../jsonFile';
+import { configJson } from '../model/config';
+import type { GPT2 } from '../model/gpt2';
+import { replaceFolder } from '../model/replaceFolder';
+import { SafetensorsFile } from '../model/safetensors';
+import { writeSafetensors, type NamedTensor } from '../model/safetensorsWriter';
+import { weightShapes } from '../model/weights';
+import { AdamW, type AdamWOptions } from './optimizer';
+
+const MODEL = 'model.safetensors';
+const OPTIMIZER = 'optimizer.safetensors';
+const STATE = 'training.json';
+
+/**
+ * A trainer's loop takes one and moves it on, so that it can be saved between two steps. The order of the rows is a function of
+ * the step alone (`batchOrder`), so weights, moments and the step are all there is: going on from a checkpoint gives the same
+ * bits, on the CPU, as never having stopped.
+ */
+export class TrainingState {
+  private constructor(
+    readonly model: GPT2,
+    readonly optimizer: AdamW,
+    /** Steps taken. */
+    public step: number,
+  ) {}
+
+  static begin(model: GPT2, options: AdamWOptions = {}): TrainingState {
+    return new TrainingState(model, new AdamW(model.weights, options), 0);
+  }
+
+  /**
+   * Puts a checkpoint's weights into `model` and goes on from there.
+   *
+   * @param fingerprint must be the one it was saved with: of the data and the options, say.
+   * @throws FileError if the folder is no checkpoint of this model, or of another run.
+   */
+  static resume(folder: string, model: GPT2, options: AdamWOptions = {}, fingerprint = ''): TrainingState {
+    const state = readJsonObject(join(folder, STATE));
+    const { step } = state;
+    if (!Number.isInteger(step)) throw new FileError(join(folder, STATE), 'has no "step"; it is no checkpoint of this library');
+    if (state.fingerprint !== fingerprint) {
+      throw new FileError(join(folder, STATE), 'is of a run with other data or options; give another output folder, or remove its checkpoints to begin anew');
+    }
+    const shapes = weightShapes(model.config);
+    using weights = new SafetensorsFile(join(folder, MODEL));
+    using moments = new SafetensorsFile(join(folder, OPTIMIZER));
+    for (const [name, shape] of shapes) {
+      for (const [file, key] of [[weights, name], [moments, `m.${name}`], [moments, `v.${name}`]] as const) {
+        const found = file.tensors.get(key)?.shape.join();
+        if (found !== shape.join()) throw new FileError(file.path, `has no "${key}" of shape [${shape.join(', ')}], which this model needs`);
+      }
+    }
+    for (const name of shapes.keys()) model.weights.assign(name, weights.float32(name));
+    const optimizer = new AdamW(model.weights, options);
+    optimizer.restore(step as number, (kind, name) => moments.float32(`${kind}.${name}`));
+    return new TrainingState(model, optimizer, step as number);
+  }
+
+  /** Writes a checkpoint, whole or not at all. */
+  save(folder: string, fingerprint = ''): void {
+    const { model, optimizer, step } = this;
+    const shapes = [...weightShapes(model.config)];
+    replaceFolder(folder, { force: true }, (out) => {
+      writeFileSync(join(out, 'config.json'), configJson(model.config));
+      writeSafetensors(join(out, MODEL), shapes.map(([name, shape]) => lazily(name, shape, () => model.weights.values(name))));
+      const moments = (kind: 'm' | 'v') => shapes.map(([name, shape]) => lazily(`${kind}.${name}`, shape, () => optimizer.moment(kind, name)));
+      writeSafetensors(join(out, OPTIMIZER), [...moments('m'), ...moments('v')]);
+      writeFileSync(join(out, STATE), `${JSON.stringify({ step, fingerprint }, null, 2)}\n`);
+    });
+  }
+
+  dispose(): void {
+    this.optimizer.dispose();
+  }
+}
+
+/** Its values are copied from TensorFlow when they are written, one tensor at a time. */
+function lazily(name: string, shape: readonly number[], read: () => Float32Array): NamedTensor {
+  return { name, shape, get values() { return read(); } }; // prettier-ignore
+}
+
+const NAME = /^checkpoint-(\d{8})$/;
+
+/** The folder of a run's checkpoint after so many steps. */
+export function checkpointFolder(run: string, step: number): string {
+  return join(run, `checkpoint-${`${step}`.padStart(8, '0')}`);
+}
+
+/** A run's checkpoints, newest first. What a killed save left behind has another name and does not count. */
+export function checkpoints(run: string): string[] {
+  if (!existsSync(run)) return [];
+  return readdirSync(run).filter((name) => NAME.test(name)).sort().reverse().map((name) => join(run, name));
+}
+
+/** Removes all but the newest `keep`, and what killed saves left. */
+export function pruneCheckpoints(run: string, keep: number): void {
+  for (const folder of checkpoints(run).slice(keep)) rmSync(folder, { recursive: true });
+  for (const name of readdirSync(run)) if (/^checkpoint-\d{8}\.\d+\.(tmp|old)$/.test(name)) rmSync(join(run, name), { recursive: true });
+}
