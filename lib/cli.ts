@@ -1,9 +1,11 @@
-/** `npx alignbook …`: a thin layer over the library. Exit codes: 0 done, 1 the input is wrong, 2 usage. */
+/** `npx alignbook …`: a thin layer over the library. Exit codes: 0 done, 1 the input is wrong, 2 usage, 130 interrupted. */
 import * as doctor from './commands/doctor';
 import * as download from './commands/download';
 import * as exportTo from './commands/export';
 import * as generate from './commands/generate';
 import * as logps from './commands/logps';
+import * as trainDpo from './commands/trainDpo';
+import * as trainSft from './commands/trainSft';
 import { UsageError } from './commands/usage';
 import * as weights from './commands/weights';
 import { FileError, HubError, InputError, SetupError } from './errors';
@@ -14,7 +16,7 @@ interface Command {
   run(args: readonly string[]): void | Promise<void>;
 }
 
-const commands: Readonly<Record<string, Command>> = { doctor, download, weights, logps, generate, export: exportTo };
+const commands: Readonly<Record<string, Command>> = { doctor, download, weights, logps, generate, 'train-sft': trainSft, 'train-dpo': trainDpo, export: exportTo };
 
 const USAGE = `Usage: npx alignbook COMMAND
 

@@ -10,7 +10,7 @@ export { downloadModel } from './hub/modelFolder';
 export { Tokenizer } from './text/tokenizer';
 export { alpacaPrompt } from './text/templates';
 export { appendEos, encodePair, preferenceBatch, responseStart, type PaddedRows, type PairIds } from './text/batch';
-export { readPairs } from './text/pairRows';
+export { readPairs, readResponses } from './text/dataset';
 export { responseBatch, type Layout, type PromptResponses, type ResponseBatch } from './text/responseBatch';
 
 export { configJson, readConfig, type GPT2Config } from './model/config';

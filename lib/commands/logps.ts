@@ -5,7 +5,7 @@ import { readConfig } from '../model/config';
 import { GPT2 } from '../model/gpt2';
 import { scorePairs } from '../model/scorePairs';
 import { replaceFile } from '../replaceFile';
-import { readPairs } from '../text/pairRows';
+import { readPairs } from '../text/dataset';
 import { Tokenizer } from '../text/tokenizer';
 import { options, progress, TEXT, UsageError } from './usage';
 

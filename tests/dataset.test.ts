@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 
-import { FileError, readPairs, Tokenizer } from 'alignbook';
+import { alpacaPrompt, FileError, readPairs, readResponses, Tokenizer } from 'alignbook';
 
 const folder = mkdtempSync(join(tmpdir(), 'pairs-'));
 after(() => rmSync(folder, { recursive: true }));
@@ -39,4 +39,32 @@ test('a row that is wrong is refused by line', async () => {
   await assert.rejects(readPairs(path, tokenizer, { maxLength: 256 }), /rows\.jsonl: has no rows$/);
   await assert.rejects(readPairs(folder, tokenizer, { maxLength: 256 }), /: cannot be read \(EISDIR.*\)$/);
   await assert.rejects(readPairs(join(folder, 'absent'), tokenizer, { maxLength: 256 }), /absent: cannot be read \(ENOENT.*\)$/);
+});
+
+test('the Alpaca form: instruction and input become its prompt, for pairs and for responses', async () => {
+  const tokenizer = await Tokenizer.fromPretrained('tiny');
+  const instruction = 'Translate.';
+  writeFileSync(path, [
+    JSON.stringify({ instruction, input: 'Hallo', output: 'Hello', chosen: 'Hello', rejected: 'Hi' }),
+    JSON.stringify({ instruction, output: 'Which text?', chosen: 'Which text?', rejected: 'What?' }),
+  ].join('\n'));
+  const prompts = [alpacaPrompt({ instruction, input: 'Hallo' }), alpacaPrompt({ instruction })].map((prompt) => tokenizer.encode(prompt));
+  const options = { maxLength: 256 };
+  assert.deepEqual((await readPairs(path, tokenizer, options)).map(({ promptIds }) => promptIds), prompts);
+  assert.deepEqual(await readResponses(path, tokenizer, options), [
+    { promptIds: prompts[0], responses: [[...tokenizer.encode('Hello'), 50256]] },
+    { promptIds: prompts[1], responses: [[...tokenizer.encode('Which text?'), 50256]] },
+  ]);
+
+  writeFileSync(path, '{"prompt":"a","response":"b"}');
+  assert.deepEqual(await readResponses(path, tokenizer, options), [{ promptIds: [64], responses: [[65, 50256]] }]);
+  for (const [line, message] of [
+    ['{"prompt":"a"}', /line 1: has no "response"$/],
+    ['{"instruction":"a"}', /line 1: has no "output"$/],
+    ['{"prompt":"a","response":""}', /line 1: response is empty$/],
+    [`{"prompt":"a","response":"${' a'.repeat(255)}"}`, /line 1: 257 tokens, the limit is 256/],
+  ] as const) {
+    writeFileSync(path, line);
+    await assert.rejects(readResponses(path, tokenizer, options), message);
+  }
 });

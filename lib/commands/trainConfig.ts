@@ -1,0 +1,43 @@
+/** A training run's settings: from a JSON file, and from options of the same names in kebab-case, which win. */
+import { parseArgs } from 'node:util';
+
+import { FileError } from '../errors';
+import { readJsonObject } from '../jsonFile';
+import { UsageError } from './usage';
+
+type Kind = 'text' | 'number';
+export type Fields = Readonly<Record<string, Kind>>;
+export type Values<F extends Fields> = { [Name in keyof F]?: F[Name] extends 'text' ? string : number };
+
+const kebab = (name: string): string => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+
+/** @throws FileError for a file that holds something else, UsageError for such an option. */
+export function readConfig<const F extends Fields>(args: readonly string[], fields: F): Values<F> {
+  const names = Object.keys(fields);
+  const known = Object.fromEntries(['config', ...names].map((name) => [kebab(name), { type: 'string' as const }]));
+  let given: Record<string, string | undefined>;
+  try {
+    given = parseArgs({ args: [...args], options: known }).values as typeof given;
+  } catch (cause) {
+    throw new UsageError((cause as Error).message, { cause });
+  }
+  const values: Record<string, unknown> = given.config === undefined ? {} : { ...readJsonObject(given.config) };
+  for (const [name, value] of Object.entries(values)) {
+    const kind = Object.hasOwn(fields, name) ? fields[name] : undefined;
+    if (kind === undefined) throw new FileError(given.config!, `has an unknown field "${name}"; there are ${names.join(', ')}`);
+    if (typeof value !== (kind === 'text' ? 'string' : 'number')) throw new FileError(given.config!, `"${name}" is not a ${kind}`);
+  }
+  for (const name of names) {
+    const text = given[kebab(name)];
+    if (text === undefined) continue;
+    if (fields[name] === 'number' && !/^-?\d+(\.\d+)?(e-?\d+)?$/i.test(text)) throw new UsageError(`--${kebab(name)} must be a number, got "${text}"`);
+    values[name] = fields[name] === 'number' ? Number(text) : text;
+  }
+  return values as Values<F>;
+}
+
+/** @throws UsageError naming what is missing. */
+export function required<Value>(values: { readonly [name: string]: unknown }, name: string): Value {
+  if (values[name] === undefined) throw new UsageError(`"${name}" is missing: put it into the config file, or give --${kebab(name)}`);
+  return values[name] as Value;
+}

@@ -1,0 +1,35 @@
+import { join } from 'node:path';
+
+import { modelFolder } from '../hub/modelFolder';
+import { readConfig as readModelConfig } from '../model/config';
+import { GPT2 } from '../model/gpt2';
+import type { FloatDType } from '../model/safetensorsWriter';
+import { readPairs } from '../text/dataset';
+import { Tokenizer } from '../text/tokenizer';
+import { referenceLogps, trainDpo, type DpoTrainOptions } from '../training/trainDpo';
+import { readConfig, required } from './trainConfig';
+import { trainRun } from './trainRun';
+import { trainFields } from './trainSft';
+
+export const usage = `  train-dpo --config FILE
+                      direct preference optimization; fields as of train-sft, rows {"prompt", "chosen", "rejected"} or
+                      {"instruction", "input", "chosen", "rejected"}, and
+      beta 0.1        how strongly the model is held to what it was
+      labelSmoothing 0     the share of pairs that are taken to be the wrong way round`;
+
+export async function run(args: readonly string[]): Promise<void> {
+  const config = readConfig(args, { ...trainFields, beta: 'number', labelSmoothing: 'number' });
+  const [source, data, output] = ['model', 'data', 'output'].map((name) => required<string>(config, name)) as [string, string, string];
+  const options = { ...config, lr: required<number>(config, 'lr'), steps: required<number>(config, 'steps') } as DpoTrainOptions;
+
+  const { blockSize } = readModelConfig(join(await modelFolder(source), 'config.json'));
+  const pairs = await readPairs(data, await Tokenizer.fromPretrained(source), { maxLength: blockSize });
+  const model = await GPT2.fromPretrained(source);
+  const reference = referenceLogps(model, pairs); // of the model as it comes, before a checkpoint replaces its weights
+  const { saveEvery = 100, keep = 2, dtype = 'F32' } = config;
+  await trainRun(
+    { output, model, source, steps: options.steps, saveEvery, keep, dtype: dtype as FloatDType, options, inputs: { ...config, output: undefined, pairs } },
+    (state) => trainDpo(model, pairs, options, { reference, state }),
+    ({ rewards }) => `margin ${rewards.margins.toFixed(3)}  accuracy ${rewards.accuracies.toFixed(2)}`,
+  );
+}
