@@ -99,6 +99,8 @@ test('a malformed file is refused, with its path and the reason', () => {
   refused(fileOf({ x: { dtype: 'F32', shape: [1], data_offsets: [0] } }, four), /bad data_offsets \[0\]/);
   refused(fileOf({ x: f32([2], 0, 4) }, four), /takes 4 bytes, but F32 \[2\] needs 8/);
   refused(fileOf({ x: f32([2 ** 40, 2 ** 40], 0, 4) }, four), /takes 4 bytes/);
+  refused(fileOf({ x: f32([2 ** 40, 2 ** 40, 0], 0, 0) }), /takes 0 bytes, but F32 \[\d+, \d+, 0\] needs 2\^64 or more/);
+  new SafetensorsFile(fileOf({ x: f32([0, 2 ** 40, 2 ** 40], 0, 0) }))[Symbol.dispose](); // nothing overflows: it is 0 from the start
   refused(fileOf({ x: f32([1], 4, 8) }, new Uint8Array(8)), /tensor "x" begins at 4, expected 0/);
   refused(fileOf({ x: f32([1], 0, 4), y: f32([1], 0, 4) }, four), /tensor "y" begins at 0, expected 4/);
   refused(fileOf({ x: f32([1], 0, 4) }, new Uint8Array(5)), /take 4 bytes, but it holds 5/);

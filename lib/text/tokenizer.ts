@@ -1,15 +1,25 @@
 /** Text -> token ids and back: GPT-2's byte-level BPE, from a model folder's files. */
-import { FileError } from '../errors';
+import { FileError, InputError } from '../errors';
 import type { DownloadOptions } from '../hub/download';
 import { modelFolder } from '../hub/modelFolder';
+import { characterClass, letters, numbers, spaces } from './characterClasses';
 import { readTokenizerFiles } from './tokenizerFiles';
 
 /** The part of @xenova/transformers' tokenizer that is used here. */
 interface PreTrainedTokenizer {
   encode(text: string): number[];
   decode(ids: number[], options: { skip_special_tokens: boolean; clean_up_tokenization_spaces: boolean }): string;
-  readonly model: { readonly tokens_to_ids: ReadonlyMap<string, number> };
+  readonly model: { readonly tokens_to_ids: ReadonlyMap<string, number>; readonly vocab: readonly string[] };
+  readonly pre_tokenizer: { pattern?: RegExp } | null;
 }
+
+/** GPT-2's own pattern (https://github.com/openai/gpt-2/blob/master/src/encoder.py), with Python's idea of its classes. */
+const WORDS = ((L, N, s) => new RegExp(`'s|'t|'re|'ve|'m|'ll|'d| ?[${L}]+| ?[${N}]+| ?[^${s}${L}${N}]+|[${s}]+(?![^${s}])|[${s}]+`, 'gu'))(
+  characterClass(letters),
+  characterClass(numbers),
+  characterClass(spaces),
+);
+const LONE_SURROGATE = /\p{Surrogate}/u;
 
 export class Tokenizer {
   readonly #tokenizer: PreTrainedTokenizer;
@@ -37,6 +47,7 @@ export class Tokenizer {
     const { json, config, eosToken, padToken, path } = readTokenizerFiles(await modelFolder(model, ['tokenizer'], options));
     const { GPT2Tokenizer } = await import('@xenova/transformers');
     const tokenizer = new GPT2Tokenizer(json, config) as unknown as PreTrainedTokenizer;
+    if (tokenizer.pre_tokenizer?.pattern) tokenizer.pre_tokenizer.pattern = WORDS;
 
     const ids = tokenizer.model.tokens_to_ids;
     const id = (token: string): number => {
@@ -47,13 +58,25 @@ export class Tokenizer {
     return new Tokenizer(tokenizer, eosToken, id(eosToken), padToken, padToken === null ? null : id(padToken), ids.size);
   }
 
-  /** The ids of a text; a special token written in it becomes its id. Nothing is added at either end. */
+  /**
+   * The ids of a text; a special token written in it becomes its id. Nothing is added at either end.
+   *
+   * @throws InputError if the text holds half of a surrogate pair, which is no character and has no bytes.
+   */
   encode(text: string): number[] {
+    const lone = text.search(LONE_SURROGATE);
+    if (lone >= 0) throw new InputError(`the text holds half of a surrogate pair at index ${lone}: it was cut within a character; mend it where it is made`);
     return this.#tokenizer.encode(text);
   }
 
-  /** The text of ids, special tokens included, spaces untouched: `decode(encode(text))` is `text`. */
+  /**
+   * The text of ids, special tokens included, spaces untouched: `decode(encode(text))` is `text`.
+   *
+   * @throws InputError if the vocabulary has no such id.
+   */
   decode(ids: ArrayLike<number>): string {
+    const unknown = Array.from(ids).find((id) => this.#tokenizer.model.vocab[id] === undefined);
+    if (unknown !== undefined) throw new InputError(`${unknown} is no token id; the vocabulary has 0 to ${this.vocabSize - 1}`);
     const options = { skip_special_tokens: false, clean_up_tokenization_spaces: false };
     return ids.length === 0 ? '' : this.#tokenizer.decode(Array.from(ids), options);
   }

@@ -3,8 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { FileError } from '../errors';
-
-type Json = Record<string, unknown>;
+import { readJsonObject, type JsonObject as Json } from '../jsonFile';
 
 export interface TokenizerFiles {
   /** As tokenizers' tokenizer.json, its merges as `"a b"`. */
@@ -27,7 +26,7 @@ const END_OF_TEXT = '<|endoftext|>';
  */
 export function readTokenizerFiles(folder: string): TokenizerFiles {
   const path = join(folder, 'tokenizer.json');
-  const json = existsSync(path) ? withJoinedMerges(readJson(path)) : fromVocabulary(folder);
+  const json = existsSync(path) ? withJoinedMerges(readJsonObject(path)) : fromVocabulary(folder);
   const config = readOptional(join(folder, 'tokenizer_config.json'));
   const special = { ...readOptional(join(folder, 'special_tokens_map.json')), ...config };
   const eosToken = content(special['eos_token']) ?? added(json).find((token) => token === END_OF_TEXT);
@@ -51,7 +50,7 @@ function fromVocabulary(folder: string): Json {
   if (!existsSync(vocabPath) || !existsSync(mergesPath)) {
     throw new FileError(join(folder, 'tokenizer.json'), 'is missing, and so are vocab.json and merges.txt, from which it could be made; add them, or name a model that has them');
   }
-  const vocab = readJson(vocabPath) as Record<string, number>;
+  const vocab = readJsonObject(vocabPath) as Record<string, number>;
   const merges = readText(mergesPath).split(/\r?\n/).filter((line) => line !== '' && !line.startsWith('#version'));
   const tokens = { ...(END_OF_TEXT in vocab && { [END_OF_TEXT]: vocab[END_OF_TEXT] }), ...readOptional(join(folder, 'added_tokens.json')) };
   const byteLevel = { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: true };
@@ -77,16 +76,7 @@ function withJoinedMerges(json: Json): Json {
 }
 
 function readOptional(path: string): Json {
-  return existsSync(path) ? readJson(path) : {};
-}
-
-function readJson(path: string): Json {
-  try {
-    return JSON.parse(readText(path)) as Json;
-  } catch (cause) {
-    if (cause instanceof FileError) throw cause;
-    throw new FileError(path, `cannot be read as JSON (${(cause as Error).message})`, { cause });
-  }
+  return existsSync(path) ? readJsonObject(path) : {};
 }
 
 function readText(path: string): string {

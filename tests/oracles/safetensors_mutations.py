@@ -77,9 +77,9 @@ def respell_number(random, entry):
 
 
 def huge_shape(random, entry):
-    size = random.choice([2**32, 2**53 - 1, 2**53 + 1, 2**61, 2**62, 2**63, 2**64 - 1])
-    shape = [size, random.choice([1, 2, 4, 2**32, 2**53])]
-    shape.insert(random.choice([0, 1, 2]), random.choice([0, 0, 1, 3]))
+    size = random.choice([2**32, 2**40, 2**53 - 1, 2**53 - 1, 2**53 + 1, 2**61, 2**62, 2**63, 2**64 - 1])
+    shape = [size, random.choice([1, 2, 4, 2**24, 2**32, 2**40])]
+    shape.insert(random.choice([0, 1, 2, 2]), random.choice([0, 0, 0, 1, 3]))
     entry.set("shape", json.dumps(shape))
     if random.random() < 0.7:  # a tensor of no bytes, where the overflow alone decides
         entry.set("data_offsets", f"[{entry.begin}, {entry.begin}]")
