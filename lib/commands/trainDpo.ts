@@ -10,6 +10,7 @@ import { referenceLogps, trainDpo, type DpoTrainOptions } from '../training/trai
 import { readConfig, required } from './trainConfig';
 import { trainRun } from './trainRun';
 import { trainFields } from './trainSft';
+import { progress } from './usage';
 
 export const usage = `  train-dpo --config FILE
                       direct preference optimization; fields as of train-sft, rows {"prompt", "chosen", "rejected"} or
@@ -25,7 +26,9 @@ export async function run(args: readonly string[]): Promise<void> {
   const { blockSize } = readModelConfig(join(await modelFolder(source), 'config.json'));
   const pairs = await readPairs(data, await Tokenizer.fromPretrained(source), { maxLength: blockSize });
   const model = await GPT2.fromPretrained(source);
-  const reference = referenceLogps(model, pairs); // of the model as it comes, before a checkpoint replaces its weights
+  // Of the model as it comes, before a checkpoint replaces its weights.
+  const reference = referenceLogps(model, pairs, { onProgress: (done) => progress(`log-probs of the reference: ${done} of ${pairs.length} pairs`) });
+  progress('');
   const { saveEvery = 100, keep = 2, dtype = 'F32' } = config;
   await trainRun(
     { output, model, source, steps: options.steps, saveEvery, keep, dtype: dtype as FloatDType, options, inputs: { ...config, output: undefined, pairs } },

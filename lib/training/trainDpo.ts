@@ -45,12 +45,17 @@ export interface DpoStep extends DpoMetrics {
 /** A pair with what the reference says of it. */
 type Pair = PairIds & RefLogps;
 
-/** Log-probs of the responses under `model`, some pairs at a time. */
-export function referenceLogps(model: GPT2, pairs: readonly PairIds[], { batchSize = 16 } = {}): RefLogps[] {
+/**
+ * Log-probs of the responses under `model`, some pairs at a time.
+ *
+ * @param options.onProgress told how many pairs are done.
+ */
+export function referenceLogps(model: GPT2, pairs: readonly PairIds[], { batchSize = 16, onProgress = (_done: number): void => undefined } = {}): RefLogps[] {
   const all: RefLogps[] = [];
   for (let start = 0; start < pairs.length; start += batchSize) {
     const sums = tf.tidy(() => model.score(batchOf(model, pairs.slice(start, start + batchSize))).sum(1).dataSync());
     for (let n = 0; n < sums.length; n += 2) all.push({ refChosenLogps: sums[n]!, refRejectedLogps: sums[n + 1]! });
+    onProgress(all.length);
   }
   return all;
 }

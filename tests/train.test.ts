@@ -1,0 +1,98 @@
+/** The training commands, as processes: a whole run, killed and interrupted ones, and wrong calls. */
+import assert from 'node:assert/strict';
+import { spawn, spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+
+const ROOT = join(__dirname, '..', '..', '..');
+const folder = mkdtempSync(join(tmpdir(), 'train-'));
+after(() => rmSync(folder, { recursive: true }));
+
+const pairs = readFileSync(join(ROOT, 'data', 'preferences', 'validation.jsonl'), 'utf8').split('\n').slice(0, 12);
+writeFileSync(join(folder, 'pairs.jsonl'), pairs.join('\n'));
+const settings = { model: 'tiny', data: join(folder, 'pairs.jsonl'), steps: 10, batchSize: 2, lr: 1e-4, warmupSteps: 2, saveEvery: 3, beta: 0.1 };
+writeFileSync(join(folder, 'dpo.json'), JSON.stringify(settings));
+
+const command = (output: string, ...more: string[]) => [join(ROOT, 'lib', 'bin', 'alignbook.js'), 'train-dpo', '--config', join(folder, 'dpo.json'), '--output', join(folder, output), ...more];
+const run = (...args: string[]) => spawnSync(process.execPath, args, { encoding: 'utf8' });
+const lines = (output: string) => readFileSync(join(folder, output, 'metrics.jsonl'), 'utf8').trim().split('\n').map((line) => JSON.parse(line) as { step: number; loss: number });
+const sha256 = (output: string) => createHash('sha256').update(readFileSync(join(folder, output, 'model', 'model.safetensors'))).digest('hex');
+
+/** Starts a run and sends a signal once it has taken so many steps. */
+async function stopped(output: string, steps: number, signal: NodeJS.Signals): Promise<{ status: number | null; stdout: string }> {
+  const child = spawn(process.execPath, command(output));
+  let stdout = '';
+  child.stdout.on('data', (chunk) => (stdout += chunk));
+  const ended = once(child, 'close') as Promise<[number | null]>;
+  while (child.exitCode === null && !(existsSync(join(folder, output, 'metrics.jsonl')) && written(output) >= steps)) await new Promise((resolve) => setTimeout(resolve, 5));
+  child.kill(signal);
+  return { status: (await ended)[0], stdout };
+}
+const written = (output: string) => readFileSync(join(folder, output, 'metrics.jsonl'), 'utf8').split('\n').length - 1;
+
+test('a whole run: metrics of every step, a model that the other commands open, two checkpoints', () => {
+  const { status, stdout, stderr } = run(...command('whole'));
+  assert.deepEqual({ status, stderr }, { status: 0, stderr: '' });
+  assert.match(stdout, /^step 1 of 10 {2}loss 0\.6931 {2}margin -?0\.000/m);
+  assert.match(stdout, /^10 steps in .*; the model is in .*whole\/model$/m);
+  assert.deepEqual(lines('whole').map(({ step }) => step), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+  assert.ok(lines('whole').at(-1)!.loss < 0.69, 'it learned something');
+  assert.deepEqual(readdirSync(join(folder, 'whole')).sort(), ['checkpoint-00000006', 'checkpoint-00000009', 'metrics.jsonl', 'model']);
+  assert.match(run(join(ROOT, 'lib', 'bin', 'alignbook.js'), 'weights', join(folder, 'whole', 'model')).stdout, /tensors, .* parameters$/m);
+
+  const again = run(...command('whole'));
+  assert.equal(again.status, 1);
+  assert.match(again.stderr, /whole\/model is there already: this run is complete; give another output folder/);
+});
+
+test('killed and started again, it ends with the same metrics and the same bits', async () => {
+  await stopped('killed', 5, 'SIGKILL');
+  assert.ok(!existsSync(join(folder, 'killed', 'model')));
+  const { status, stdout } = run(...command('killed'));
+  assert.equal(status, 0);
+  assert.match(stdout, /^going on after step 3 of 10$/m);
+  assert.deepEqual(lines('killed').map(({ loss }) => loss), lines('whole').map(({ loss }) => loss));
+  assert.equal(sha256('killed'), sha256('whole'));
+});
+
+test('interrupted, it saves the step it is at and exits with 130; other settings cannot go on from there', async () => {
+  const { status, stdout } = await stopped('interrupted', 2, 'SIGINT');
+  assert.equal(status, 130);
+  const step = Number(/^interrupted; step (\d+) is saved in .*, and the same command goes on from there$/m.exec(stdout)![1]);
+  assert.ok(step >= 2 && step < 10);
+
+  const other = run(...command('interrupted', '--beta', '0.2'));
+  assert.equal(other.status, 1);
+  assert.match(other.stderr, /training\.json: is of a run with other data or options/);
+
+  const rest = run(...command('interrupted'));
+  assert.match(rest.stdout, new RegExp(`^going on after step ${step} of 10$`, 'm'));
+  assert.equal(rest.status, 0);
+  assert.equal(sha256('interrupted'), sha256('whole'));
+});
+
+test('train-sft begins with weights of its own where it is asked to', () => {
+  writeFileSync(join(folder, 'rows.jsonl'), '{"instruction":"Say hello.","output":"Hello."}\n{"prompt":"a","response":"b"}\n');
+  const { status, stdout } = run(join(ROOT, 'lib', 'bin', 'alignbook.js'), 'train-sft', '--model', 'tiny', '--data', join(folder, 'rows.jsonl'), '--output', join(folder, 'sft'), '--steps', '2', '--lr', '1e-3', '--batch-size', '2', '--initial-seed', '7', '--dtype', 'F16');
+  assert.equal(status, 0);
+  assert.match(stdout, /^step 1 of 2 {2}loss 10\.\d+/m); // ln 50257 is 10.8
+});
+
+test('wrong calls and settings are told by name', () => {
+  const alignbook = (...args: string[]) => run(join(ROOT, 'lib', 'bin', 'alignbook.js'), ...args);
+  const missing = alignbook('train-dpo', '--model', 'tiny', '--data', 'x');
+  assert.equal(missing.status, 2);
+  assert.match(missing.stderr, /"output" is missing: put it into the config file, or give --output/);
+  assert.equal(run(...command('x', '--steps', 'many')).status, 2);
+  writeFileSync(join(folder, 'bad.json'), '{"model":"tiny","stepz":3}');
+  const unknown = alignbook('train-sft', '--config', join(folder, 'bad.json'));
+  assert.equal(unknown.status, 1);
+  assert.match(unknown.stderr, /bad\.json: has an unknown field "stepz"; there are model, data, /);
+  const negative = run(...command('negative', '--beta=-1'));
+  assert.equal(negative.status, 1);
+  assert.match(negative.stderr, /^alignbook: beta must be a number from 0 up, got -1$/m);
+});
