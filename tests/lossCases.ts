@@ -1,4 +1,4 @@
-/** The cases of tests/fixtures/losses.json (made by tests/oracles/losses.py), and comparing tensors with them. */
+/** The cases of tests/fixtures/losses.json (made by tests/oracles/losses.py) and its like, and comparing tensors with them. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -7,7 +7,7 @@ import { InputError, liveTensors, tf } from 'alignbook';
 
 type Numbers = number | Numbers[];
 
-const FIXTURES = join(__dirname, '..', '..', '..', 'tests', 'fixtures', 'losses.json');
+const FIXTURES = join(__dirname, '..', '..', '..', 'tests', 'fixtures');
 
 /**
  * How far a result may be from the oracle's, as a part of the larger of 1 and the expected number: about 30 float32
@@ -23,6 +23,10 @@ export class Case {
 
   number(name: string): number {
     return this.values(name) as number;
+  }
+
+  text(name: string): string {
+    return this.values(name) as unknown as string;
   }
 
   floats<T extends tf.Tensor>(name: string): T {
@@ -51,8 +55,8 @@ export class Case {
   }
 }
 
-export function cases(section: string): Case[] {
-  const all = JSON.parse(readFileSync(FIXTURES, 'utf8')) as Record<string, Record<string, Numbers>[]>;
+export function cases(section: string, file = 'losses.json'): Case[] {
+  const all = JSON.parse(readFileSync(join(FIXTURES, file), 'utf8')) as Record<string, Record<string, Numbers>[]>;
   return all[section]!.map((fields, index) => new Case(`${section} ${index}`, fields));
 }
 

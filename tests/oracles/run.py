@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 HERE = Path(__file__).resolve().parent
 TESTS = HERE.parent
-SCRIPTS = ("gpt2.py", "engine.py", "generate.py", "tokenizer.py", "losses.py", "expected.py")
+SCRIPTS = ("gpt2.py", "engine.py", "generate.py", "tokenizer.py", "losses.py", "preference_losses.py", "expected.py")
 TOLERANCE = 1e-5
 
 
