@@ -42,6 +42,11 @@ export class Case {
     close(actual, this.values(name), `${this.title}: ${name}`, tolerance);
   }
 
+  /** The same for a gradient. */
+  checkGradient(actual: tf.Tensor, name: string): void {
+    closeGradients([actual], [this.values(name)], `${this.title}: ${name}`);
+  }
+
   /** A field that holds cases of its own. */
   inner(name: string): Case[] {
     const fields = [this.fields[name]].flat() as unknown as Record<string, Numbers>[];
@@ -69,6 +74,15 @@ export function close(actual: tf.Tensor, expected: Numbers, what: string, tolera
     // Written so that NaN fails.
     assert.ok(Math.abs(value - want[i]!) <= allowed, `${what}: expected ${want[i]} at ${i}, got ${value}, tolerance ${allowed}`);
   });
+}
+
+/**
+ * Gradients of one result may be off by that part of the largest of them in the place of 1: where beta is small, all are.
+ * Where all are 0, as beyond the hinge, so must ours be, but for what float32 cannot tell from it.
+ */
+export function closeGradients(actual: tf.Tensor[], expected: Numbers[], what: string): void {
+  const largest = Math.max(...(expected.flat(2) as number[]).map(Math.abs), 1e-30);
+  actual.forEach((gradient, i) => close(tf.div(gradient, largest), tf.div(tf.tensor(expected[i] as tf.TensorLike), largest).arraySync() as Numbers, what));
 }
 
 /** sum(weight * result): the scalar whose gradient the fixtures hold. */

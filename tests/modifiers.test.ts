@@ -32,7 +32,7 @@ test('on desensitised log-probs, DPO and its gradient per token are those of TRL
       });
     };
     c.check(loss(c.floats('perTokenLogps')), 'losses');
-    c.check(tf.grad((x) => loss(x).sum())(c.floats('perTokenLogps')), 'grad');
+    c.checkGradient(tf.grad((x) => loss(x).sum())(c.floats('perTokenLogps')), 'grad');
   }
 });
 
@@ -58,7 +58,7 @@ test("weighted by the policy's own probabilities, losses and gradients per token
       });
     };
     c.check(loss(c.floats('perTokenLogps')), 'losses');
-    c.check(tf.grad((x) => loss(x).sum())(c.floats('perTokenLogps')), 'grad');
+    c.checkGradient(tf.grad((x) => loss(x).sum())(c.floats('perTokenLogps')), 'grad');
   }
 });
 
@@ -69,7 +69,8 @@ test('logSumSquaredProbs is that of PyTorch, and lies between -ln V and 0', () =
 });
 
 test('a response of average tokens has weight 1; what lies outside it has no part', () => {
-  const tokens = { perTokenLogps: tf.tensor2d([[-2, -1, NaN]]), logSumSquaredProbs: tf.tensor2d([[-1, -2, -Infinity]]), responseMask: mask2d([[1, 1, 0]]) };
+  const [perTokenLogps, logSumSquaredProbs] = [tf.tensor2d([[-2, -1, NaN]]), tf.tensor2d([[-1, -2, -Infinity]])];
+  const tokens = { perTokenLogps, logSumSquaredProbs, responseMask: mask2d([[1, 1, 0]]) };
   close(wpoWeights(tokens), [1], 'weight');
   close(wpoWeights({ ...tokens, responseMask: mask2d([[1, 0, 0]]) }), [Math.exp(-1)], 'weight');
 });
@@ -77,7 +78,8 @@ test('a response of average tokens has weight 1; what lies outside it has no par
 test('inputs that do not fit are refused', () => {
   const two = { perTokenLogps: tf.zeros<tf.Rank.R2>([2, 3]), responseMask: tf.onesLike(tf.zeros<tf.Rank.R2>([2, 3])) };
   const one = { perTokenLogps: tf.zeros<tf.Rank.R2>([1, 3]), responseMask: mask2d([[0, 0, 0]]) };
-  for (const ldAlpha of [-0.1, 1.1, NaN]) refused(() => lengthDesensitisedLogps({ chosen: two, rejected: two }, { ldAlpha }), /ldAlpha must be in \[0, 1\]; got/);
+  const pairs = { chosen: two, rejected: two };
+  for (const ldAlpha of [-0.1, 1.1, NaN]) refused(() => lengthDesensitisedLogps(pairs, { ldAlpha }), /ldAlpha must be in \[0, 1\]; got/);
   refused(() => lengthDesensitisedLogps({ chosen: two, rejected: one }, { ldAlpha: 0 }), /row 0 has no response token/);
   const row = { ...one, responseMask: mask2d([[1, 0, 0]]) };
   refused(() => lengthDesensitisedLogps({ chosen: two, rejected: row }, { ldAlpha: 0 }), /chosen has 2 rows, rejected 1/);

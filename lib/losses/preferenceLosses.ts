@@ -1,4 +1,11 @@
-/** The losses on pairs by name: what each sees, its formula, and the defaults of its options. */
+/**
+ * The losses on pairs by name: what each sees, its formula, and the defaults of its options.
+ *
+ * Departures from TRL 1.16: losses come pair by pair, not as the batch's mean, so that pairWeights weigh also sft's; the NLL of
+ * orpo leaves out the prompt; simpo has no NLL and starts from its paper's beta and gamma; robust and cdpo start from a label
+ * smoothing of 0.1 (0 would make them DPO); sigmoid_norm can be smoothed; divergences stop their exponents at 40; discopop
+ * does not overflow; options that a loss does not take are refused.
+ */
 import { InputError } from '../errors';
 import { tf } from '../tf';
 import { discopop, exoPair, hinge, ipo, robust, sigmoid } from './margin';

@@ -2,46 +2,34 @@
 
     .alignbook/oracles/bin/python tests/oracles/preference_losses.py
 
-Arguments are float32 numbers, everything after them is float64. Every number is that of TRL 1.16's own code, run without
-a trainer on a model that gives the log-probs which we choose:
+Arguments are float32 numbers, everything after them is float64. Every number is that of TRL 1.16's own code (trl_losses.py
+calls it):
 
     DPOTrainer._compute_loss           all but the following; f-divergences, ld_alpha, use_weighting (WPO), lists of losses
     CPOTrainer.get_batch_loss_metrics  cpo, simpo (it calls cpo_loss)
     ORPOTrainer.get_batch_loss_metrics orpo (it calls odds_ratio_loss)
     KTOTrainer._compute_loss           kto
 
-but for these, which are written out below: cdpo and reference-free (eric_mitchell; TRL has neither any more), the sum of
-squared probabilities (TRL's is a Triton kernel), and discopop where TRL's is NaN (discopop, in mpmath).
+but for these (written_losses.py): cdpo and reference-free, which TRL has no more, by eric-mitchell's preference_loss; discopop
+where TRL's is NaN, in mpmath. The sum of squared probabilities (TRL's is a Triton kernel) is by PyTorch's softmax.
 
 TRL gives the mean over a batch. `losses` are those of each pair, from TRL on that pair alone; where the pairs of a batch
 depend on one another (aot, and the mean over tokens in sft, cpo, orpo) there is `mean` instead. Gradients `grad.x` are those
 of the sum over the batch. Running it again gives the same bytes.
 """
 
-import contextlib
 import json
 import os
-from collections import defaultdict
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
-from unittest import mock
 
-os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"
-
-import mpmath
 import torch
-import torch.nn.functional as F
 from losses import gradients, normal, plain
-from trl.experimental.cpo import CPOTrainer
-from trl.experimental.orpo import ORPOTrainer
-from trl.trainer.dpo_trainer import DPOTrainer
-from trl.trainer.kto_trainer import KTOTrainer
+from trl_losses import Model, completion_mask, trl_cpo, trl_dpo, trl_kto, trl_orpo
+from written_losses import discopop, eric_mitchell
 
 OUT = Path(os.environ.get("ORACLES_OUT", Path(__file__).resolve().parent.parent))
 FIXTURES = OUT / "fixtures" / "preferenceLosses.json"
-mpmath.mp.dps = 60
-
 POLICY = ["policyChosenLogps", "policyRejectedLogps"]
 FAR = 10_000
 
@@ -88,120 +76,17 @@ def batches():
     yield batch("identical", 0.1, policy, policy.detach().clone().requires_grad_(), reference, reference, ([5, 8], [5, 8]))
 
 
-class Model:
-    """Gives these log-probs (and, of the rest, what TRL's losses and logs read), whatever it is asked."""
-
-    training = is_gradient_checkpointing = False
-
-    def __init__(self, log_probs, log_sum_sq_probs=None):
-        nothing = torch.zeros_like(log_probs)
-        self.outputs = SimpleNamespace(
-            log_probs=log_probs, log_sum_sq_probs=log_sum_sq_probs, entropy=nothing, mean_logits=nothing, is_top1=nothing.bool()
-        )
-
-    def __call__(self, **inputs):
-        return self.outputs
-
-
-def trainer(**settings):
-    """What stands for `self` in TRL's methods."""
-    accelerator = SimpleNamespace(device="cpu", gather=lambda x: x, gather_for_metrics=lambda x: x)
-    return SimpleNamespace(
-        accelerator=accelerator, aux_loss_enabled=False, _metrics=defaultdict(lambda: defaultdict(list)), _total_train_tokens=0, _tp_size=1,
-        **settings,
-    )  # fmt: skip
-
-
-@contextlib.contextmanager
-def in_float64():
-    """TRL casts to float32 in ORPO and in the alpha-divergence, whose bound it looks up by type: there too we want float64."""
-    with mock.patch.object(torch, "float32", torch.float64), mock.patch.object(torch.Tensor, "float", torch.Tensor.double):
-        yield
-
-
-def completion_mask(lengths):
-    """[N, 1 + longest]: one token of prompt, then the response."""
-    return torch.stack([torch.tensor([0] + [1] * int(n) + [0] * (int(max(lengths)) - int(n))) for n in lengths])
-
-
-def trl_dpo(inputs, loss_types, loss_weights=None, tokens=None, log_sum_sq_probs=None, **settings):
-    """DPOTrainer's loss on a batch: a scalar. `tokens`: log-probs per token; else spread evenly over the response."""
-    lengths = torch.cat([inputs["chosenLengths"], inputs["rejectedLengths"]])
-    mask = completion_mask(lengths)
-    if tokens is None:
-        sums = torch.cat([inputs["policyChosenLogps"], inputs["policyRejectedLogps"]])
-        tokens = (sums / lengths)[:, None] * mask[:, 1:]
-    defaults = dict(
-        beta=0.1, label_smoothing=0.0, f_divergence_type="reverse_kl", f_alpha_divergence_coef=0.5, ld_alpha=None, use_weighting=False,
-        precompute_ref_logps=True, args=SimpleNamespace(discopop_tau=settings.pop("discopop_tau", 0.05), gradient_checkpointing_kwargs=None),
-    )  # fmt: skip
-    model = Model(tokens, log_sum_sq_probs)
-    weights = loss_weights or [1.0] * len(loss_types)
-    self = trainer(**(defaults | settings), loss_types=loss_types, loss_weights=weights, model=model)
-    given = dict(input_ids=mask, attention_mask=mask, completion_mask=mask)
-    if self.precompute_ref_logps:
-        given |= dict(ref_chosen_logps=inputs["refChosenLogps"], ref_rejected_logps=inputs["refRejectedLogps"])
-    with in_float64():
-        return DPOTrainer._compute_loss(self, model, given, False)
-
-
-def trl_reference_free(trainer_class, inputs, mean, **settings):
-    """CPOTrainer's or ORPOTrainer's loss on a batch; the NLL is the mean over the chosen responses' tokens."""
-    chosen, rejected = (inputs[name] for name in POLICY)
-    nll = -chosen.sum() / inputs["chosenLengths"].sum()
-    if mean:
-        chosen, rejected = chosen / inputs["chosenLengths"], rejected / inputs["rejectedLengths"]
-    logits = torch.zeros(1)
-    self = trainer(concatenated_forward=lambda model, batch: (chosen, rejected, logits, logits, nll), alpha=0.0, **settings)
-    for method in ("cpo_loss", "odds_ratio_loss"):
-        if hasattr(trainer_class, method):
-            setattr(self, method, partial(getattr(trainer_class, method), self))
-    with in_float64():
-        return trainer_class.get_batch_loss_metrics(self, None, {})[0]
-
-
-def eric_mitchell(inputs, beta, label_smoothing=0.0, reference_free=False):
-    """preference_loss of eric-mitchell/direct-preference-optimization, trainers.py."""
-    policy_logratios = inputs["policyChosenLogps"] - inputs["policyRejectedLogps"]
-    reference_logratios = 0 if reference_free else inputs["refChosenLogps"] - inputs["refRejectedLogps"]
-    logits = policy_logratios - reference_logratios
-    return (-F.logsigmoid(beta * logits) * (1 - label_smoothing) - F.logsigmoid(-beta * logits) * label_smoothing).mean()
-
-
-SCORES = {
-    "reverse_kl": lambda u, alpha: u,
-    "forward_kl": lambda u, alpha: 1 - mpmath.exp(-u),
-    "js": lambda u, alpha: mpmath.log(2) - mpmath.log1p(mpmath.exp(-u)),
-    "alpha": lambda u, alpha: (1 - mpmath.exp(-alpha * u)) / alpha,
-}
-
-
-def discopop(inputs, beta, discopopTau=0.05, divergence="reverse_kl", divergenceAlpha=0.5):
-    """Eq. 5 of arXiv 2406.08414 at 60 digits -> losses, and gradients of the two log-probs."""
-    beta, tau, alpha = (mpmath.mpf(x) for x in (beta, discopopTau, divergenceAlpha))
-
-    def loss(chosen, rejected):
-        z = beta * (SCORES[divergence](chosen, alpha) - SCORES[divergence](rejected, alpha))
-        m = 1 / (1 + mpmath.exp(-z / tau))
-        return (1 - m) * mpmath.log1p(mpmath.exp(-z)) + m * mpmath.exp(-z)
-
-    sides = ((inputs[f"policy{side}Logps"] - inputs[f"ref{side}Logps"]).tolist() for side in ("Chosen", "Rejected"))
-    log_ratios = [(mpmath.mpf(chosen), mpmath.mpf(rejected)) for chosen, rejected in zip(*sides)]
-    of = lambda function: torch.tensor([float(function(*each)) for each in log_ratios])
-    return of(loss), [of(lambda *u: mpmath.diff(loss, u, order)) for order in ((1, 0), (0, 1))]
-
-
 def loss_function(loss, beta, **options):
     """The loss of this name and these options as a function of a batch, by whoever is its oracle."""
     smoothing = options.get("labelSmoothing", 0.0)
     if loss == "cdpo":
         return partial(eric_mitchell, beta=beta, label_smoothing=smoothing)
     if loss == "orpo":
-        return partial(trl_reference_free, ORPOTrainer, mean=True, beta=beta)
-    if loss in ("cpo", "simpo"):
-        kind = dict(cpo=dict(mean=False, loss_type="sigmoid"), simpo=dict(mean=True, loss_type="simpo"))[loss]
-        settings = dict(beta=beta, label_smoothing=smoothing, simpo_gamma=options.get("gamma"), cpo_alpha=options.get("nllCoef", 0.0))
-        return partial(trl_reference_free, CPOTrainer, **kind, **settings)
+        return partial(trl_orpo, beta=beta)
+    if loss == "cpo":
+        return partial(trl_cpo, loss_type="sigmoid", beta=beta, label_smoothing=smoothing, cpo_alpha=options["nllCoef"])
+    if loss == "simpo":
+        return partial(trl_cpo, loss_type="simpo", beta=beta, label_smoothing=smoothing, simpo_gamma=options["gamma"], cpo_alpha=0.0)
     divergence = dict(js="js_divergence", alpha="alpha_divergence").get(options.get("divergence"), options.get("divergence", "reverse_kl"))
     return partial(
         trl_dpo, loss_types=[loss], beta=beta, label_smoothing=smoothing, discopop_tau=options.get("discopopTau", 0.05),
@@ -244,7 +129,10 @@ OVER_MARGINS = [
     ("sigmoid", {}), ("hinge", {}), ("robust", dict(labelSmoothing=0.1)), ("exo_pair", dict(labelSmoothing=1e-3)), ("discopop", {}),
     ("ipo", {}), ("sigmoid_norm", {}),
 ]  # fmt: skip
-DIVERGENCES = [dict(divergence="forward_kl"), dict(divergence="js"), dict(divergence="alpha", divergenceAlpha=0.5), dict(divergence="alpha", divergenceAlpha=0.2)]
+DIVERGENCES = [
+    dict(divergence="forward_kl"), dict(divergence="js"),
+    dict(divergence="alpha", divergenceAlpha=0.5), dict(divergence="alpha", divergenceAlpha=0.2),
+]  # fmt: skip
 
 
 def pairs():
@@ -350,17 +238,9 @@ def kto():
 
         def loss(i):
             """Of one row; the KL is the whole batch's."""
-            model = Model(policy[i : i + 1, None])
-            self = trainer(
-                model=model, beta=beta, loss_type="kto", desirable_weight=desirable_weight, undesirable_weight=undesirable_weight,
-                calculate_KL=True, precompute_ref_logps=True, _compute_kl_logps=lambda model, batch: mismatched,
-            )  # fmt: skip
-            ids = torch.tensor([[0, 1]])
-            given = dict(
-                input_ids=ids, attention_mask=ids, completion_mask=ids, label=desirable[i : i + 1], ref_logps=reference[i : i + 1].detach(),
-                ref_KL_logps=ref_mismatched,
-            )  # fmt: skip
-            return KTOTrainer._compute_loss(self, model, given, False), self._metrics["eval"]["kl"][0]
+            of = lambda x: x[i : i + 1]
+            weights = dict(beta=beta, desirable_weight=desirable_weight, undesirable_weight=undesirable_weight)
+            return trl_kto(of(policy), of(reference).detach(), of(desirable), mismatched, ref_mismatched, **weights)
 
         losses, kls = zip(*(loss(i) for i in range(B)))
         yield dict(
