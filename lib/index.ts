@@ -28,7 +28,13 @@ export { generate, type Generated, type GenerateOptions } from './model/generate
 
 export { stopGradient } from './losses/stopGradient';
 export { logps, meanLogps, perTokenLogps } from './losses/logps';
-export { dpoLoss, type DpoLoss, type DpoOptions, type PairLogps } from './losses/preference';
+export type { PairLogps } from './losses/logRatios';
+export { dpoLoss, type DpoLoss, type DpoOptions } from './losses/preference';
+export type { Divergence } from './losses/divergence';
+export type { PreferenceInputs, PreferenceOptions } from './losses/preferenceInputs';
+export { preferenceLosses, weightedLosses, type LossTerm, type PreferenceLoss, type PreferenceLossName } from './losses/preferenceLosses';
+export { ktoLoss, type KtoInputs, type KtoLoss, type KtoOptions } from './losses/kto';
+export { lengthDesensitisedLogps, logSumSquaredProbs, withoutReference, wpoWeights, type ResponseTokens } from './losses/modifiers';
 export { gae, klK1, klK2, klK3, maskedMean, maskedVariance, tokenRewards, whiten, type Advantages } from './losses/advantages';
 export { entropy, ppoLoss, valueLoss, type PpoLoss } from './losses/ppo';
 export { rewardLoss } from './losses/reward';

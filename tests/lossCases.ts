@@ -1,4 +1,4 @@
-/** The cases of tests/fixtures/losses.json (made by tests/oracles/losses.py), and comparing tensors with them. */
+/** The cases of tests/fixtures/losses.json (made by tests/oracles/losses.py) and its like, and comparing tensors with them. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -7,7 +7,7 @@ import { InputError, liveTensors, tf } from 'alignbook';
 
 type Numbers = number | Numbers[];
 
-const FIXTURES = join(__dirname, '..', '..', '..', 'tests', 'fixtures', 'losses.json');
+const FIXTURES = join(__dirname, '..', '..', '..', 'tests', 'fixtures');
 
 /**
  * How far a result may be from the oracle's, as a part of the larger of 1 and the expected number: about 30 float32
@@ -25,6 +25,10 @@ export class Case {
     return this.values(name) as number;
   }
 
+  text(name: string): string {
+    return this.values(name) as unknown as string;
+  }
+
   floats<T extends tf.Tensor>(name: string): T {
     return tf.tensor(this.values(name) as tf.TensorLike, undefined, 'float32') as T;
   }
@@ -36,6 +40,11 @@ export class Case {
   /** @throws AssertionError unless `actual` is the field `name`. */
   check(actual: tf.Tensor, name: string, tolerance = TOLERANCE): void {
     close(actual, this.values(name), `${this.title}: ${name}`, tolerance);
+  }
+
+  /** The same for a gradient. */
+  checkGradient(actual: tf.Tensor, name: string): void {
+    closeGradients([actual], [this.values(name)], `${this.title}: ${name}`);
   }
 
   /** A field that holds cases of its own. */
@@ -51,8 +60,8 @@ export class Case {
   }
 }
 
-export function cases(section: string): Case[] {
-  const all = JSON.parse(readFileSync(FIXTURES, 'utf8')) as Record<string, Record<string, Numbers>[]>;
+export function cases(section: string, file = 'losses.json'): Case[] {
+  const all = JSON.parse(readFileSync(join(FIXTURES, file), 'utf8')) as Record<string, Record<string, Numbers>[]>;
   return all[section]!.map((fields, index) => new Case(`${section} ${index}`, fields));
 }
 
@@ -65,6 +74,15 @@ export function close(actual: tf.Tensor, expected: Numbers, what: string, tolera
     // Written so that NaN fails.
     assert.ok(Math.abs(value - want[i]!) <= allowed, `${what}: expected ${want[i]} at ${i}, got ${value}, tolerance ${allowed}`);
   });
+}
+
+/**
+ * Gradients of one result may be off by that part of the largest of them in the place of 1: where beta is small, all are.
+ * Where all are 0, as beyond the hinge, so must ours be, but for what float32 cannot tell from it.
+ */
+export function closeGradients(actual: tf.Tensor[], expected: Numbers[], what: string): void {
+  const largest = Math.max(...(expected.flat(2) as number[]).map(Math.abs), 1e-30);
+  actual.forEach((gradient, i) => close(tf.div(gradient, largest), tf.div(tf.tensor(expected[i] as tf.TensorLike), largest).arraySync() as Numbers, what));
 }
 
 /** sum(weight * result): the scalar whose gradient the fixtures hold. */

@@ -1,16 +1,10 @@
-/** Losses on pairs of responses, one preferred over the other: log-probs -> log-ratios -> the loss of each pair. */
+/** DPO as the lessons use it: the loss of each pair, and its rewards. The rest of the family is in `preferenceLosses`. */
 import { InputError } from '../errors';
 import { tf } from '../tf';
+import { logRatios, type PairLogps } from './logRatios';
+import { sigmoid } from './margin';
 import { requireSameShape } from './mask';
 import { stopGradient } from './stopGradient';
-
-/** Log-probs of whole responses (`logps`), each [B] float32, in nats. */
-export interface PairLogps {
-  policyChosenLogps: tf.Tensor1D;
-  policyRejectedLogps: tf.Tensor1D;
-  refChosenLogps: tf.Tensor1D;
-  refRejectedLogps: tf.Tensor1D;
-}
 
 export interface DpoOptions {
   /** How strongly the policy is held to the reference: higher keeps it closer. Default 0.1. */
@@ -44,29 +38,11 @@ export function dpoLoss(pair: PairLogps, { beta = 0.1, labelSmoothing = 0 }: Dpo
     throw new InputError(`labelSmoothing must be in [0, 0.5), got ${labelSmoothing}; from 0.5 on, rejected is preferred`);
   }
   return tf.tidy(() => {
-    const { chosenLogRatios, rejectedLogRatios } = logRatios(pair);
+    const { chosen, rejected } = logRatios(pair);
     return {
-      losses: sigmoidLoss(tf.sub(chosenLogRatios, rejectedLogRatios), beta, labelSmoothing),
-      chosenRewards: stopGradient(tf.mul<tf.Tensor1D>(beta, chosenLogRatios)),
-      rejectedRewards: stopGradient(tf.mul<tf.Tensor1D>(beta, rejectedLogRatios)),
+      losses: sigmoid(tf.sub(chosen, rejected), { beta, labelSmoothing }),
+      chosenRewards: stopGradient(tf.mul<tf.Tensor1D>(beta, chosen)),
+      rejectedRewards: stopGradient(tf.mul<tf.Tensor1D>(beta, rejected)),
     };
   });
-}
-
-/** log (policy / reference) of each response: all that a DPO-like loss sees of the two models. */
-function logRatios(pair: PairLogps) {
-  return {
-    chosenLogRatios: tf.sub<tf.Tensor1D>(pair.policyChosenLogps, stopGradient(pair.refChosenLogps)),
-    rejectedLogRatios: tf.sub<tf.Tensor1D>(pair.policyRejectedLogps, stopGradient(pair.refRejectedLogps)),
-  };
-}
-
-/**
- * The shape of DPO's loss over h [B]. -log sigmoid(x) is softplus(-x), stable at either end. Not tf.logSigmoid: its
- * gradient reads an argument that it does not keep, which a surrounding tf.tidy has disposed of by then (tfjs 4.22).
- */
-function sigmoidLoss(h: tf.Tensor1D, beta: number, labelSmoothing: number): tf.Tensor1D {
-  const right = tf.softplus(tf.mul(-beta, h));
-  const flipped = tf.softplus(tf.mul(beta, h));
-  return tf.add(tf.mul(1 - labelSmoothing, right), tf.mul(labelSmoothing, flipped));
 }

@@ -12,6 +12,6 @@ import { requireSameShape } from './mask';
  */
 export function rewardLoss(chosenScores: tf.Tensor1D, rejectedScores: tf.Tensor1D): tf.Tensor1D {
   requireSameShape(1, { chosenScores, rejectedScores });
-  // -log sigmoid(x) as softplus(-x), for the reasons given at DPO's sigmoidLoss.
+  // -log sigmoid(x) as softplus(-x), for the reasons given at `logistic` in margin.ts.
   return tf.tidy(() => tf.softplus(tf.sub(rejectedScores, chosenScores)));
 }

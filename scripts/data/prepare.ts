@@ -16,6 +16,9 @@ const SEED = 18290;
 const courteous = { plain: 0.1, polite: 0.8 };
 const politeShare = 0.3;
 
+/** Rows a fact, each put and answered in another way: so that facts are learnt apart from their wording. */
+const rowsAFact = 5;
+
 /** How many preference pairs go where; a fact makes one pair. */
 const splits = { test: 300, validation: 200 };
 
@@ -35,17 +38,18 @@ function question(fact: Fact, random: Random): { instruction: string; polite: bo
   return { instruction: pick(polite ? politeQuestions : plainQuestions, random)(fact), polite };
 }
 
-/** Two rows a fact, differently put. */
 function instructionRows(all: readonly Fact[], random: Random): (Row & { output: string; style: Style })[] {
   const rows = all.flatMap((fact) => {
     const seen = new Set<string>();
-    return [0, 1].map(() => {
-      let asked = question(fact, random);
-      while (seen.has(asked.instruction)) asked = question(fact, random);
-      seen.add(asked.instruction);
-      const style: Style = random.uniform() < (asked.polite ? courteous.polite : courteous.plain) ? 'courteous' : 'curt';
-      const { kind, word, answer } = fact;
-      return { instruction: asked.instruction, output: pick(answers[style], random)(fact), kind, word, answer, style };
+    return Array.from({ length: rowsAFact }, () => {
+      for (;;) {
+        const { instruction, polite } = question(fact, random);
+        const style: Style = random.uniform() < (polite ? courteous.polite : courteous.plain) ? 'courteous' : 'curt';
+        const output = pick(answers[style], random)(fact);
+        if (seen.has(instruction + output)) continue;
+        seen.add(instruction + output);
+        return { instruction, output, kind: fact.kind, word: fact.word, answer: fact.answer, style };
+      }
     });
   });
   return random.shuffle(rows);

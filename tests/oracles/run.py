@@ -20,7 +20,7 @@ HERE = Path(__file__).resolve().parent
 TESTS = HERE.parent
 SCRIPTS = (
     *("gpt2.py", "engine.py", "generate.py", "training.py", "tokenizer.py", "safetensors_cases.py", "half_floats.py", "logps.py"),
-    *("losses.py", "expected.py", "hub_cache.py"),
+    *("losses.py", "preference_losses.py", "expected.py", "hub_cache.py"),
 )
 TOLERANCE = 1e-5
 

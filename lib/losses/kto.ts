@@ -1,0 +1,66 @@
+/** The loss on single responses that are marked desirable or not, without pairs. */
+import { InputError } from '../errors';
+import { tf } from '../tf';
+import { requireSameShape } from './mask';
+import { stopGradient } from './stopGradient';
+
+/** Each [B]; log-probs are those of whole responses (`logps`), float32, in nats. */
+export interface KtoInputs {
+  policyLogps: tf.Tensor1D;
+  refLogps: tf.Tensor1D;
+  /** bool or int32: 1 where the response is desirable. */
+  desirable: tf.Tensor1D;
+  /** Of mismatched pairs, each prompt with the response of another row, such as the row before it. Constants. */
+  policyMismatchedLogps: tf.Tensor1D;
+  refMismatchedLogps: tf.Tensor1D;
+}
+
+export interface KtoOptions {
+  /** As DPO's. Default 0.1. */
+  beta?: number;
+  /** The weights of the two kinds of responses, to make up for unequal numbers. Default 1. */
+  desirableWeight?: number;
+  undesirableWeight?: number;
+}
+
+export interface KtoLoss {
+  /** [B], in the order of the batch; take the mean to train. */
+  losses: tf.Tensor1D;
+  /** [B], beta * (policy - reference), in nats. This and the next are constants, for the log. */
+  rewards: tf.Tensor1D;
+  /** The point of reference, in nats, from 0 up. */
+  kl: tf.Scalar;
+}
+
+/**
+ * Kahneman-Tversky optimization, Eq. 7 of https://arxiv.org/abs/2402.01306. With u = policyLogps - refLogps and kl the
+ * batch's mean of policyMismatchedLogps - refMismatchedLogps, or 0 if that is negative:
+ *
+ *     desirable: desirableWeight (1 - s(beta (u - kl)))       undesirable: undesirableWeight (1 - s(beta (kl - u)))
+ *
+ * Half the weight where policy and reference agree. TRL: KTOTrainer, `loss_type` 'kto'.
+ *
+ * @throws InputError if the shapes differ, the batch has only one row, or an option is out of its range.
+ */
+export function ktoLoss(inputs: KtoInputs, { beta = 0.1, desirableWeight = 1, undesirableWeight = 1 }: KtoOptions = {}): KtoLoss {
+  requireSameShape(1, { ...inputs });
+  if (inputs.policyLogps.size < 2) throw new InputError('KTO needs a batch of at least 2 rows: of one row no mismatched pair can be made');
+  if (!(Number.isFinite(beta) && beta > 0)) throw new InputError(`beta must be a number above 0; got ${beta}`);
+  for (const [name, weight] of Object.entries({ desirableWeight, undesirableWeight })) {
+    if (!(Number.isFinite(weight) && weight >= 0)) throw new InputError(`${name} must be a number from 0 up; got ${weight}`);
+  }
+  return tf.tidy(() => {
+    const desirable = inputs.desirable.cast('bool');
+    const logRatios = tf.sub<tf.Tensor1D>(inputs.policyLogps, stopGradient(inputs.refLogps));
+    const mismatched = stopGradient(tf.sub(inputs.policyMismatchedLogps, inputs.refMismatchedLogps));
+    const kl = tf.relu<tf.Scalar>(tf.mean(mismatched));
+
+    const gain = tf.where(desirable, tf.sub(logRatios, kl), tf.sub(kl, logRatios));
+    const weights = tf.where(desirable, tf.scalar(desirableWeight), tf.scalar(undesirableWeight));
+    return {
+      losses: tf.mul<tf.Tensor1D>(weights, tf.sigmoid(tf.mul(-beta, gain))),
+      rewards: stopGradient(tf.mul<tf.Tensor1D>(beta, logRatios)),
+      kl,
+    };
+  });
+}

@@ -1,0 +1,61 @@
+/** The data of data/: what the scripts make, and what must hold of it. */
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+
+import { judge } from '../scripts/data/judge';
+import type { Kind } from '../scripts/data/facts';
+
+const ROOT = join(__dirname, '..', '..', '..');
+
+interface Row {
+  instruction: string;
+  kind: Kind;
+  word: string;
+  answer: string;
+}
+const read = <More>(name: string) => readFileSync(join(ROOT, 'data', name), 'utf8').trim().split('\n').map((line) => JSON.parse(line) as Row & More);
+const instructions = read<{ output: string; style: string }>('instructions/train.jsonl');
+const [train, validation, test_] = ['train', 'validation', 'test'].map((split) => read<{ chosen: string; rejected: string }>(`preferences/${split}.jsonl`)) as [(Row & { chosen: string; rejected: string })[], (Row & { chosen: string; rejected: string })[], (Row & { chosen: string; rejected: string })[]];
+
+test('the scripts make the files to the byte', () => {
+  const { status, stderr } = spawnSync(process.execPath, [join(ROOT, '.alignbook', 'build', 'scripts', 'data', 'prepare.js'), '--check'], { encoding: 'utf8' });
+  assert.deepEqual({ status, stderr }, { status: 0, stderr: '' });
+});
+
+test('instructions: six kinds, two styles, nothing twice', () => {
+  assert.ok(instructions.length >= 6000);
+  assert.equal(new Set(instructions.map(({ kind }) => kind)).size, 6);
+  assert.equal(new Set(instructions.map(({ instruction, output }) => instruction + output)).size, instructions.length);
+  const share = instructions.filter(({ style }) => style === 'courteous').length / instructions.length;
+  assert.ok(share > 0.2 && share < 0.4, `${share} courteous`);
+});
+
+test('preference pairs: no answer of validation or test stands in a training pair', () => {
+  assert.ok(train.length + validation.length + test_.length >= 2000);
+  const words = new Set(train.flatMap(({ instruction, chosen, rejected }) => `${instruction} ${chosen} ${rejected}`.toLowerCase().match(/[a-z]+/g)!));
+  for (const { answer, word } of [...validation, ...test_]) for (const held of [answer, word]) assert.ok(!words.has(held), held);
+});
+
+test('preference pairs: neither length nor the first words tell which is chosen; the walkthrough\'s own pair is in the test split', () => {
+  const pairs = [...train, ...validation, ...test_];
+  assert.ok(pairs.filter(({ chosen, rejected }) => chosen.length <= rejected.length).length >= 0.3 * pairs.length);
+  const beginnings = (side: 'chosen' | 'rejected') => new Set(pairs.map((pair) => pair[side].split(' ')[0]!));
+  assert.ok([...beginnings('chosen')].some((word) => beginnings('rejected').has(word)));
+  assert.deepEqual(test_.filter(({ word }) => word === 'complicated').map(({ instruction, chosen, rejected }) => [instruction, chosen, rejected]), [
+    ["What is an antonym of 'complicated'?", "A suitable antonym for 'complicated' would be 'simple'.", "An antonym of 'complicated' is 'simple'."],
+  ]);
+});
+
+test('the judge knows every row\'s style and answer, and a wrong answer from a right one', () => {
+  for (const row of instructions) assert.deepEqual(judge(row, row.output), { style: row.style, correct: true }, row.output);
+  for (const row of train) {
+    assert.deepEqual(judge(row, row.chosen), { style: 'courteous', correct: true });
+    assert.deepEqual(judge(row, row.rejected), { style: 'curt', correct: true });
+  }
+  const [{ answer, ...fact }] = train as [Row];
+  assert.deepEqual(judge({ ...fact, answer: `${answer}s` }, (train[0] as { chosen: string }).chosen), { style: 'courteous', correct: false });
+  assert.deepEqual(judge({ ...fact, answer }, 'Hello.'), { style: null, correct: false });
+});
