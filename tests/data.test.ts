@@ -18,7 +18,8 @@ interface Row {
 }
 const read = <More>(name: string) => readFileSync(join(ROOT, 'data', name), 'utf8').trim().split('\n').map((line) => JSON.parse(line) as Row & More);
 const instructions = read<{ output: string; style: string }>('instructions/train.jsonl');
-const [train, validation, test_] = ['train', 'validation', 'test'].map((split) => read<{ chosen: string; rejected: string }>(`preferences/${split}.jsonl`)) as [(Row & { chosen: string; rejected: string })[], (Row & { chosen: string; rejected: string })[], (Row & { chosen: string; rejected: string })[]];
+const pairsOf = (split: string) => read<{ chosen: string; rejected: string }>(`preferences/${split}.jsonl`);
+const [train, validation, held] = [pairsOf('train'), pairsOf('validation'), pairsOf('test')];
 
 test('the scripts make the files to the byte', () => {
   const { status, stderr } = spawnSync(process.execPath, [join(ROOT, '.alignbook', 'build', 'scripts', 'data', 'prepare.js'), '--check'], { encoding: 'utf8' });
@@ -34,17 +35,17 @@ test('instructions: six kinds, two styles, nothing twice', () => {
 });
 
 test('preference pairs: no answer of validation or test stands in a training pair', () => {
-  assert.ok(train.length + validation.length + test_.length >= 2000);
+  assert.ok(train.length + validation.length + held.length >= 2000);
   const words = new Set(train.flatMap(({ instruction, chosen, rejected }) => `${instruction} ${chosen} ${rejected}`.toLowerCase().match(/[a-z]+/g)!));
-  for (const { answer, word } of [...validation, ...test_]) for (const held of [answer, word]) assert.ok(!words.has(held), held);
+  for (const { answer, word } of [...validation, ...held]) for (const unseen of [answer, word]) assert.ok(!words.has(unseen), unseen);
 });
 
 test('preference pairs: neither length nor the first words tell which is chosen; the walkthrough\'s own pair is in the test split', () => {
-  const pairs = [...train, ...validation, ...test_];
+  const pairs = [...train, ...validation, ...held];
   assert.ok(pairs.filter(({ chosen, rejected }) => chosen.length <= rejected.length).length >= 0.3 * pairs.length);
   const beginnings = (side: 'chosen' | 'rejected') => new Set(pairs.map((pair) => pair[side].split(' ')[0]!));
   assert.ok([...beginnings('chosen')].some((word) => beginnings('rejected').has(word)));
-  assert.deepEqual(test_.filter(({ word }) => word === 'complicated').map(({ instruction, chosen, rejected }) => [instruction, chosen, rejected]), [
+  assert.deepEqual(held.filter(({ word }) => word === 'complicated').map(({ instruction, chosen, rejected }) => [instruction, chosen, rejected]), [
     ["What is an antonym of 'complicated'?", "A suitable antonym for 'complicated' would be 'simple'.", "An antonym of 'complicated' is 'simple'."],
   ]);
 });
@@ -55,7 +56,7 @@ test('the judge knows every row\'s style and answer, and a wrong answer from a r
     assert.deepEqual(judge(row, row.chosen), { style: 'courteous', correct: true });
     assert.deepEqual(judge(row, row.rejected), { style: 'curt', correct: true });
   }
-  const [{ answer, ...fact }] = train as [Row];
-  assert.deepEqual(judge({ ...fact, answer: `${answer}s` }, (train[0] as { chosen: string }).chosen), { style: 'courteous', correct: false });
-  assert.deepEqual(judge({ ...fact, answer }, 'Hello.'), { style: null, correct: false });
+  const row = train[0]!;
+  assert.deepEqual(judge({ ...row, answer: `${row.answer}s` }, row.chosen), { style: 'courteous', correct: false });
+  assert.deepEqual(judge(row, 'Hello.'), { style: null, correct: false });
 });

@@ -82,7 +82,7 @@ function* definitions(common: readonly Sense[]): Iterable<Omit<Fact, 'kind'>> {
   for (const { word, number, synset } of common) {
     const answer = synset.gloss.replace(/\([^)]*\)/g, '').split(/[;:"]/)[0]!.replace(/\s+/g, ' ').trim();
     const length = answer.split(' ').length;
-    if (number === 1 && /^[a-z ,'-]+$/.test(answer) && length >= 2 && length <= 6 && !answer.includes(word)) yield { word, answer };
+    if (number === 1 && /^[a-z ,-]+$/.test(answer) && length >= 2 && length <= 6 && !answer.includes(word)) yield { word, answer };
   }
 }
 
