@@ -3,12 +3,14 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 
 import { InputError } from '../errors';
 import { Random } from '../random';
+import { bfloat16By } from '../tf';
 import { attentionBias, blocks } from './blocks';
 import type { GPT2 } from './gpt2';
-import { layerNorm, type KeysAndValues } from './layers';
-import { release, scope } from './handle';
-import { gather, ints, matmul } from './ops';
+import { layerNorm, type KeysAndValues, type Read } from './layers';
+import { release, scope, type Handle } from './handle';
+import { gather, ints, matmul, roundedMatrix } from './ops';
 import { checkSampling, nextToken, type Sampling } from './sampling';
+import type { Weights } from './weights';
 
 export interface GenerateOptions extends Sampling {
   /** Default 64. A prompt that comes to the end of the model's window stops there. */
@@ -57,11 +59,12 @@ export async function generate(model: GPT2, prompts: readonly (readonly number[]
   const longest = Math.max(0, ...prompts.map((prompt) => prompt.length));
   let active = rows;
   let cache: Cache | undefined;
+  const factors = bfloat16By === 'rounding' ? roundedFactors(model.weights) : undefined;
   try {
     while (active.length > 0) {
       await nextTurn(); // lets an interrupt through
       signal?.throwIfAborted();
-      const made = step(model, active, longest, cache);
+      const made = step(model, active, longest, cache, factors);
       release(cache);
       cache = made.cache;
 
@@ -78,15 +81,27 @@ export async function generate(model: GPT2, prompts: readonly (readonly number[]
       active = going;
     }
   } finally {
-    release(cache);
+    release(cache, factors);
   }
   return rows.map(({ ids, finish }) => ({ ids, finish }));
 }
 
 type Cache = readonly KeysAndValues[];
 
+/** The head, as a factor; the same tensor, as an embedding, is not rounded. */
+const HEAD = 'lm_head.weight';
+
+/** The matrices that every step multiplies by, in bfloat16: rounding them anew for each token would cost more than the products. */
+function roundedFactors(weights: Weights): ReadonlyMap<string, Handle> {
+  return scope(() => {
+    const read = weights.reader();
+    const names = weights.names.filter((name) => name.startsWith('h.') && weights.shape(name).length === 2);
+    return new Map([...names.map((name) => [name, name] as const), [HEAD, 'wte.weight'] as const].map(([key, name]) => [key, roundedMatrix(read(name))]));
+  });
+}
+
 /** One forward pass over the prompts, or over each row's last token: logits [B * V] of the next one. */
-function step(model: GPT2, rows: readonly Row[], longest: number, cache: Cache | undefined): { logits: Float32Array; cache: Cache } {
+function step(model: GPT2, rows: readonly Row[], longest: number, cache: Cache | undefined, factors: ReadonlyMap<string, Handle> | undefined): { logits: Float32Array; cache: Cache } {
   const B = rows.length;
   const S = longest + rows[0]!.ids.length; // positions so far, padding included
   const T = cache ? 1 : S;
@@ -104,12 +119,13 @@ function step(model: GPT2, rows: readonly Row[], longest: number, cache: Cache |
     }
   });
   return scope(() => {
-    const read = model.weights.reader();
+    const exact = model.weights.reader();
+    const read: Read = (name) => factors?.get(name) ?? exact(name);
     const bias = attentionBias(visible, [B, T, S]);
     const { y: x, cache: kept } = blocks(ints(ids, [B * T]), ints(positions, [B * T]), bias, read, model.config, { keep: 'cache', ...(cache && { past: cache }) });
     const last = gather(x, ints(Int32Array.from(rows, (_, b) => b * T + T - 1), [B]));
     const { y } = layerNorm(last, read, 'ln_f', model.config.layerNormEpsilon);
-    const logits = matmul(y, read('wte.weight'), { transposeY: true });
+    const logits = matmul(y, factors?.get(HEAD) ?? read('wte.weight'), { transposeY: true });
     return { logits: logits.values() as Float32Array, cache: kept };
   });
 }

@@ -141,13 +141,20 @@ const matmulOf = (dtype: number, x: Handle, y: Handle, { transposeX = false, tra
 const batchMatmulOf = (dtype: number, x: Handle, y: Handle, { transposeX = false, transposeY = false }: Transposed): Handle =>
   op('BatchMatMulV2', [type('T', dtype), bool('adj_x', transposeX), bool('adj_y', transposeY)], x, y);
 
-/** A product of float32 matrices rounded to bfloat16, and its result made float32 again. */
+/** A product of matrices rounded to bfloat16, and its result made float32; y may have been rounded before. */
 function rounded(product: typeof matmulOf, x: Handle, y: Handle, options: Transposed): Handle {
-  using shortX = cast(x, TF_FLOAT, TF_BFLOAT16);
-  using shortY = cast(y, TF_FLOAT, TF_BFLOAT16);
-  using shortResult = product(TF_BFLOAT16, shortX, shortY, options);
+  using shortX = roundedMatrix(x);
+  using shortResult = y.dtype === TF_BFLOAT16 ? product(TF_BFLOAT16, shortX, y, options) : roundedY(product, shortX, y, options);
   return cast(shortResult, TF_BFLOAT16, TF_FLOAT);
 }
+
+function roundedY(product: typeof matmulOf, shortX: Handle, y: Handle, options: Transposed): Handle {
+  using shortY = roundedMatrix(y);
+  return product(TF_BFLOAT16, shortX, shortY, options);
+}
+
+/** A float32 matrix in bfloat16, for many products under the `bf16` policy where `bfloat16By` is rounding. */
+export const roundedMatrix = (x: Handle): Handle => cast(x, TF_FLOAT, TF_BFLOAT16);
 
 const cast = (x: Handle, from: number, to: number): Handle =>
   op('Cast', [type('SrcT', from), type('DstT', to), bool('Truncate', false)], x);
