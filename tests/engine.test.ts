@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 
-import { AdamW, InputError, liveTensors, responseBatch, tf, type Layout, type PromptResponses } from 'alignbook';
+import { AdamW, InputError, liveTensors, responseBatch, tf, type Layout, type PromptResponses, type ResponseBatch } from 'alignbook';
 
 import { engineModels, loadEngineModel } from './engineFixtures';
 
@@ -31,6 +31,20 @@ function near(actual: ArrayLike<number>, expected: ArrayLike<number>, tolerance:
 
 assert.equal(engineModels.length, 10);
 
+/** A padded batch with each row's padding moved to its left; the positions go along. */
+function padLeft(batch: ResponseBatch): ResponseBatch {
+  const [B, T] = batch.shape;
+  const lengths = Array.from({ length: B }, (_, b) => 1 + Math.max(...Array.from({ length: T }, (_, t) => (batch.positions[b * T + t]! > 0 ? t : 0))));
+  const moved = (index: number) => Math.floor(index / T) * T + (((index % T) + T - lengths[Math.floor(index / T)]!) % T);
+  const left = { ...batch, ids: new Int32Array(B * T), positions: new Int32Array(B * T), visible: new Uint8Array(B * T * T) };
+  for (let index = 0; index < B * T; index += 1) {
+    left.ids[moved(index)] = batch.ids[index]!;
+    left.positions[moved(index)] = batch.positions[index]!;
+    for (let s = 0; s < T; s += 1) left.visible[moved(index) * T + (moved(index - (index % T) + s) % T)] = batch.visible[index * T + s]!;
+  }
+  return { ...left, scored: { ...batch.scored, from: batch.scored.from.map(moved) } };
+}
+
 for (const name of engineModels) {
   describe(name, () => {
     let loaded: Awaited<ReturnType<typeof loadEngineModel>>;
@@ -45,10 +59,11 @@ for (const name of engineModels) {
       sequences.forEach((ids, n) => near(model.hidden(tf.tensor2d([ids], undefined, 'int32')).dataSync(), expected.hidden[n]!.flat(), VALUES, `sequence ${n}`));
     });
 
-    for (const layout of LAYOUTS) {
+    for (const layout of [...LAYOUTS, 'padded on the left'] as const) {
       test(`${layout}: log-probs and the gradient of every weight are transformers'`, () => {
         const { model, expected, stored } = loaded;
-        const batch = responseBatch(expected.rows, { layout, maxLength: model.config.blockSize });
+        const made = (of: Layout) => responseBatch(expected.rows, { layout: of, maxLength: model.config.blockSize });
+        const batch = layout === 'padded on the left' ? padLeft(made('padded')) : made(layout);
         using recording = model.record(batch);
         const wanted = ragged(expected.logps, 0).dataSync();
         near(recording.perTokenLogps.dataSync(), wanted, VALUES, 'perTokenLogps');
@@ -85,6 +100,10 @@ test('the batch in each layout: ids, positions, who sees whom, what is scored', 
   assert.deepEqual([...padded.ids], [7, 8, 1, 0, 7, 8, 2, 3]);
   assert.deepEqual(sees(padded, 0), ['1000', '1100', '1110', '0001']);
   assert.deepEqual([...padded.scored.from], [1, 5, 6]);
+  const left = padLeft(padded);
+  assert.deepEqual([...left.ids], [0, 7, 8, 1, 7, 8, 2, 3]);
+  assert.deepEqual(sees(left, 0), ['1000', '0100', '0110', '0111']);
+  assert.deepEqual([...left.scored.from], [2, 5, 6]);
 
   const packed = responseBatch([...rows, { promptIds: [9], responses: [[4]] }], { layout: 'packed' });
   assert.deepEqual(packed.shape, [1, 7]);
