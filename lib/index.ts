@@ -44,6 +44,6 @@ export { learningRate, type ScheduleOptions } from './training/schedule';
 export { batchOrder } from './training/order';
 export { checkpointFolder, checkpoints, pruneCheckpoints, TrainingState } from './training/state';
 export { trainSft, type SftStep, type TrainOptions } from './training/trainSft';
-export { evaluateDpo, referenceLogps, trainDpo, type DpoMetrics, type DpoStep, type DpoTrainOptions, type RefLogps } from './training/trainDpo';
+export { evaluateDpo, referenceLogps, trainDpo, type DpoLossOptions, type DpoMetrics, type DpoStep, type DpoTrainOptions, type RefLogps } from './training/trainDpo';
 
 export { show, type Figure } from './notebook/show';

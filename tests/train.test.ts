@@ -94,5 +94,5 @@ test('wrong calls and settings are told by name', () => {
   assert.match(unknown.stderr, /bad\.json: has an unknown field "stepz"; there are model, data, /);
   const negative = run(...command('negative', '--beta=-1'));
   assert.equal(negative.status, 1);
-  assert.match(negative.stderr, /^alignbook: beta must be a number from 0 up, got -1$/m);
+  assert.match(negative.stderr, /^alignbook: beta must be a number above 0; got -1$/m);
 });

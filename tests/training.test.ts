@@ -6,8 +6,8 @@ import { test } from 'node:test';
 
 import {
   batchOrder, checkpointFolder, checkpoints, evaluateDpo, FileError, InputError, learningRate, liveTensors, pruneCheckpoints, referenceLogps, tf,
-  trainDpo, TrainingState, trainSft,
-  type DpoTrainOptions, type PairIds, type PromptResponses, type ScheduleOptions, type TrainOptions,
+  preferenceLosses, trainDpo, TrainingState, trainSft,
+  type DpoTrainOptions, type PairIds, type PreferenceLossName, type PromptResponses, type ScheduleOptions, type TrainOptions,
 } from 'alignbook'; // prettier-ignore
 
 import { loadEngineModel } from './engineFixtures';
@@ -112,6 +112,29 @@ for (const accumulation of [1, 4]) {
     model.dispose();
   });
 }
+
+for (const loss of Object.keys(preferenceLosses) as PreferenceLossName[]) {
+  test(`trained by name, six steps lower it: ${loss}`, async () => {
+    const { model } = await loadEngineModel('one-head');
+    const pairs = fixtures.dpo.pairs.slice(0, 8);
+    const reference = referenceLogps(model, pairs);
+    const before = evaluateDpo(model, pairs, reference, { loss, batchSize: 8 }).loss;
+    const [first] = await collect(trainDpo(model, pairs, { steps: 6, batchSize: 8, lr: 2e-3, schedule: 'constant', epsilon: 1e-4, loss }, { reference }));
+    near(first!.loss, before, 1e-5 * Math.max(1, Math.abs(before)), 'the first step sees the loss before'); // the same pairs in another order
+    assert.ok(evaluateDpo(model, pairs, reference, { loss, batchSize: 8 }).loss < before - 1e-4);
+    model.dispose();
+  });
+}
+
+test('a loss that there is not, and an option that it does not take', async () => {
+  const { model } = await loadEngineModel('one-head');
+  const pairs = fixtures.dpo.pairs.slice(0, 2);
+  const refused = async (message: RegExp, options: Partial<DpoTrainOptions>) =>
+    assert.rejects(collect(trainDpo(model, pairs, { ...dpoOptions, batchSize: 2, ...options })), (error) => error instanceof InputError && message.test(error.message));
+  await refused(/^there is no loss "dpo"; the losses are sigmoid, /, { loss: 'dpo' as 'sigmoid' });
+  await refused(/nllCoef/, { nllCoef: 1 });
+  model.dispose();
+});
 
 test('an evaluation is the loss over all pairs, whatever the size of its batches', async () => {
   const { model } = await loadEngineModel('one-head');

@@ -15,11 +15,16 @@ import { progress } from './usage';
 export const usage = `  train-dpo --config FILE
                       direct preference optimization; fields as of train-sft, rows {"prompt", "chosen", "rejected"} or
                       {"instruction", "input", "chosen", "rejected"}, and
-      beta 0.1        how strongly the model is held to what it was
-      labelSmoothing 0     the share of pairs that are taken to be the wrong way round`;
+      loss sigmoid    sigmoid (DPO), ipo, hinge, robust, cdpo, simpo, orpo, … : one of preferenceLosses, with its options
+                      beta, labelSmoothing, divergence, divergenceAlpha, discopopTau, gamma, nllCoef`;
+
+const lossFields = {
+  loss: 'text', divergence: 'text', beta: 'number', labelSmoothing: 'number', divergenceAlpha: 'number', discopopTau: 'number', gamma: 'number',
+  nllCoef: 'number',
+} as const; // prettier-ignore
 
 export async function run(args: readonly string[]): Promise<void> {
-  const config = readConfig(args, { ...trainFields, beta: 'number', labelSmoothing: 'number' });
+  const config = readConfig(args, { ...trainFields, ...lossFields });
   const [source, data, output] = ['model', 'data', 'output'].map((name) => required<string>(config, name)) as [string, string, string];
   const options = { ...config, lr: required<number>(config, 'lr'), steps: required<number>(config, 'steps') } as DpoTrainOptions;
 

@@ -5,7 +5,10 @@
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 
-import { dpoLoss, type DpoOptions } from '../losses/preference';
+import { InputError } from '../errors';
+import { dpoLoss } from '../losses/preference';
+import type { PreferenceOptions } from '../losses/preferenceInputs';
+import { preferenceLosses, type PreferenceLossName } from '../losses/preferenceLosses';
 import type { GPT2 } from '../model/gpt2';
 import type { PairIds } from '../text/batch';
 import { responseBatch, type ResponseBatch } from '../text/responseBatch';
@@ -16,7 +19,12 @@ import { learningRate } from './schedule';
 import { TrainingState } from './state';
 import type { TrainOptions } from './trainSft';
 
-export interface DpoTrainOptions extends TrainOptions, DpoOptions {}
+export interface DpoLossOptions extends PreferenceOptions {
+  /** One of `preferenceLosses`, whose options stand beside it. Default sigmoid, the paper's. */
+  loss?: PreferenceLossName;
+}
+
+export interface DpoTrainOptions extends TrainOptions, DpoLossOptions {}
 
 /** Log-probs of a pair's responses under the reference, in nats. */
 export interface RefLogps {
@@ -98,7 +106,7 @@ export async function* trainDpo(model: GPT2, pairs: readonly PairIds[], options:
 }
 
 /** The metrics of pairs that `model` is not trained on. */
-export function evaluateDpo(model: GPT2, pairs: readonly PairIds[], reference: readonly RefLogps[], options: DpoOptions & { batchSize?: number } = {}): DpoMetrics {
+export function evaluateDpo(model: GPT2, pairs: readonly PairIds[], reference: readonly RefLogps[], options: DpoLossOptions & { batchSize?: number } = {}): DpoMetrics {
   const { batchSize = 16 } = options;
   const parts: DpoMetrics[] = [];
   const weights: number[] = [];
@@ -110,17 +118,37 @@ export function evaluateDpo(model: GPT2, pairs: readonly PairIds[], reference: r
   return mean(parts, weights);
 }
 
+function lossNamed({ loss = 'sigmoid' }: DpoLossOptions) {
+  if (Object.hasOwn(preferenceLosses, loss)) return preferenceLosses[loss];
+  throw new InputError(`there is no loss "${loss}"; the losses are ${Object.keys(preferenceLosses).join(', ')}`);
+}
+
+/** The options that are the loss's; it refuses those that it does not take. */
+function lossOptions({ beta, labelSmoothing, divergence, divergenceAlpha, discopopTau, gamma, nllCoef }: DpoLossOptions): PreferenceOptions {
+  const all = { beta, labelSmoothing, divergence, divergenceAlpha, discopopTau, gamma, nllCoef };
+  return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined));
+}
+
 function batchOf(model: GPT2, pairs: readonly PairIds[]): ResponseBatch {
   const rows = pairs.map(({ promptIds, chosenIds, rejectedIds }) => ({ promptIds, responses: [chosenIds, rejectedIds] }));
   return responseBatch(rows, { layout: 'shared', maxLength: model.config.blockSize });
 }
 
 /** The loss of some pairs, as their share of the mean over `batchSize`; differentiable with respect to perTokenLogps [2P, L]. */
-function lossOf(perTokenLogps: tf.Tensor2D, pairs: readonly Pair[], batchSize: number, options: DpoOptions) {
+function lossOf(perTokenLogps: tf.Tensor2D, pairs: readonly Pair[], batchSize: number, options: DpoLossOptions) {
   const [policyChosenLogps, policyRejectedLogps] = tf.unstack(perTokenLogps.sum(1).reshape([pairs.length, 2]), 1) as [tf.Tensor1D, tf.Tensor1D];
-  const refChosenLogps = tf.tensor1d(pairs.map((pair) => pair.refChosenLogps));
-  const refRejectedLogps = tf.tensor1d(pairs.map((pair) => pair.refRejectedLogps));
-  const { losses, chosenRewards, rejectedRewards } = dpoLoss({ policyChosenLogps, policyRejectedLogps, refChosenLogps, refRejectedLogps }, options);
+  const logps = {
+    policyChosenLogps,
+    policyRejectedLogps,
+    refChosenLogps: tf.tensor1d(pairs.map((pair) => pair.refChosenLogps)),
+    refRejectedLogps: tf.tensor1d(pairs.map((pair) => pair.refRejectedLogps)),
+  };
+  const lengths = {
+    chosenLengths: tf.tensor1d(pairs.map(({ chosenIds }) => chosenIds.length)),
+    rejectedLengths: tf.tensor1d(pairs.map(({ rejectedIds }) => rejectedIds.length)),
+  };
+  const losses = lossNamed(options)({ ...logps, ...lengths }, lossOptions(options));
+  const { chosenRewards, rejectedRewards } = dpoLoss(logps, { beta: options.beta ?? 0.1 }); // the rewards are DPO's, whatever the loss
   const average = (values: tf.Tensor) => values.mean().dataSync()[0]!;
   return {
     loss: losses.sum().div<tf.Scalar>(batchSize),
@@ -137,7 +165,7 @@ function lossOf(perTokenLogps: tf.Tensor2D, pairs: readonly Pair[], batchSize: n
   };
 }
 
-function backward(model: GPT2, pairs: readonly Pair[], batchSize: number, options: DpoOptions): Part & { metrics: DpoMetrics } {
+function backward(model: GPT2, pairs: readonly Pair[], batchSize: number, options: DpoLossOptions): Part & { metrics: DpoMetrics } {
   using recording = model.record(batchOf(model, pairs));
   const { perTokenLogps, responseMask } = recording;
   let metrics: DpoMetrics;
