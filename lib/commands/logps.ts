@@ -11,7 +11,7 @@ import { options, progress, TEXT, UsageError } from './usage';
 
 export const usage = `  logps --model M --data FILE
                       log-probs of the tokens of preference pairs, one JSON line a row; FILE holds rows
-                      {"prompt", "chosen", "rejected"}, - is the standard input
+                      {"prompt", "chosen", "rejected"} or {"instruction", "input", "chosen", "rejected"}, - is the standard input
       --batch-size N  rows computed together (default 8)
       --output FILE   write there instead of the standard output, all or nothing`;
 

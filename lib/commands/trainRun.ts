@@ -6,7 +6,7 @@ import { join, resolve } from 'node:path';
 import { InputError } from '../errors';
 import { exportModel } from '../model/export';
 import type { GPT2 } from '../model/gpt2';
-import type { FloatDType } from '../model/safetensorsWriter';
+import { FLOAT_DTYPES, type FloatDType } from '../model/safetensorsWriter';
 import type { AdamWOptions } from '../training/optimizer';
 import { checkpointFolder, checkpoints, pruneCheckpoints, TrainingState } from '../training/state';
 import { progress } from './usage';
@@ -41,7 +41,11 @@ interface Step {
  * @param line what the console shows of a step, after its number and loss.
  */
 export async function trainRun<S extends Step>(run: Run, train: (state: TrainingState) => AsyncIterable<S>, line: (step: S) => string): Promise<void> {
-  const { model, steps, saveEvery, keep } = run;
+  const { model, steps, saveEvery, keep, dtype } = run;
+  if (!FLOAT_DTYPES.includes(dtype)) throw new InputError(`dtype must be one of ${FLOAT_DTYPES.join(', ')}, got "${dtype}"`); // not after hours
+  for (const [name, value] of Object.entries({ saveEvery, keep })) {
+    if (!Number.isInteger(value) || value < 1) throw new InputError(`${name} must be a whole number from 1 up, got ${value}`);
+  }
   const output = resolve(run.output);
   const trained = join(output, 'model');
   if (existsSync(trained)) throw new InputError(`${trained} is there already: this run is complete; give another output folder, or remove it`);
@@ -80,7 +84,7 @@ export async function trainRun<S extends Step>(run: Run, train: (state: Training
       process.exitCode = 130;
       return;
     }
-    await exportModel(model, trained, { source: run.source, dtype: run.dtype });
+    await exportModel(model, trained, { source: run.source, dtype });
     console.log(`${steps} steps in ${duration(performance.now() - start)}; the model is in ${trained}`);
   } finally {
     process.off('SIGINT', interrupt).off('SIGTERM', interrupt);
