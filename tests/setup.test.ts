@@ -205,6 +205,15 @@ test('a moved project is noticed: its paths are in the kernelspec', () => {
   assert.ok(kernel.includes(join(moved, 'node_modules', 'tslab')));
 });
 
+test('the size of what is downloaded is told even while pip removes its folders', () => {
+  setup(['--help']);
+  mkdirSync(join(folder, 'downloads', 'deep'), { recursive: true });
+  writeFileSync(join(folder, 'downloads', 'deep', 'a'), 'xyz');
+  writeFileSync(join(folder, 'downloads', 'b'), 'x');
+  const { stdout } = inProject(`const { size } = await load('tensorflow'); console.log(size(${JSON.stringify(join(folder, 'downloads'))}), size(${JSON.stringify(join(folder, 'gone'))}));`);
+  assert.equal(stdout, '4 0\n');
+});
+
 /** Runs code that uses the modules of the project in `folder`. */
 function inProject(code: string) {
   const prelude = `

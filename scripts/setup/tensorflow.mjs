@@ -96,9 +96,16 @@ async function download({ name, megabytes, sha256 }, folder, progress) {
   return join(folder, wheel);
 }
 
-/** @param {string} folder @returns {number} bytes of all files below */
-function size(folder) {
-  return readdirSync(folder, { withFileTypes: true }).reduce((sum, entry) => {
+/** @param {string} folder @returns {number} bytes of all files below; pip may remove some, and folders, while we look */
+export function size(folder) {
+  /** @type {import('node:fs').Dirent[]} */
+  let entries;
+  try {
+    entries = readdirSync(folder, { withFileTypes: true });
+  } catch {
+    return 0;
+  }
+  return entries.reduce((sum, entry) => {
     const path = join(folder, entry.name);
     if (entry.isDirectory()) return sum + size(path);
     return sum + (statSync(path, { throwIfNoEntry: false })?.size ?? 0);
