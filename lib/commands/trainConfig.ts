@@ -3,7 +3,7 @@ import { parseArgs } from 'node:util';
 
 import { FileError } from '../errors';
 import { readJsonObject } from '../jsonFile';
-import { UsageError } from './usage';
+import { number, UsageError } from './usage';
 
 type Kind = 'text' | 'number';
 export type Fields = Readonly<Record<string, Kind>>;
@@ -30,8 +30,7 @@ export function readConfig<const F extends Fields>(args: readonly string[], fiel
   for (const name of names) {
     const text = given[kebab(name)];
     if (text === undefined) continue;
-    if (fields[name] === 'number' && !/^-?\d+(\.\d+)?(e-?\d+)?$/i.test(text)) throw new UsageError(`--${kebab(name)} must be a number, got "${text}"`);
-    values[name] = fields[name] === 'number' ? Number(text) : text;
+    values[name] = fields[name] === 'number' ? number(kebab(name), text) : text;
   }
   return values as Values<F>;
 }

@@ -20,11 +20,9 @@ export function options<const K extends Known>(args: readonly string[], known: K
   }
 }
 
-/** The number that an option holds, `otherwise` if it is not given. */
-export function number(name: string, text: string | undefined, otherwise: number): number;
-export function number(name: string, text: string | undefined, otherwise?: number): number | undefined;
-export function number(name: string, text: string | undefined, otherwise?: number): number | undefined {
-  if (text === undefined) return otherwise;
+/** The number that an option holds, undefined if it is not given. */
+export function number(name: string, text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
   if (!/^-?\d+(\.\d+)?(e-?\d+)?$/i.test(text)) throw new UsageError(`--${name} must be a number, got "${text}"`);
   return Number(text);
 }
