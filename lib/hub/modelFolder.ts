@@ -11,9 +11,9 @@ import { hubSettings } from './settings';
 /** The embedded model, in this repository's data/models. */
 const EMBEDDED = resolve(__dirname, '..', '..', '..', 'data', 'models', 'tiny');
 
-/** @throws SetupError if set-up has not made it. */
+/** @throws SetupError if set-up has not made its tokenizer. */
 export function embeddedModel(): string {
-  if (!existsSync(join(EMBEDDED, 'config.json'))) throw new SetupError(`${EMBEDDED} is not made yet; run "npm run setup"`);
+  if (!existsSync(join(EMBEDDED, 'tokenizer.json'))) throw new SetupError(`${EMBEDDED} has no tokenizer yet; run "npm run setup"`);
   return EMBEDDED;
 }
 

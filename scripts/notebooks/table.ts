@@ -2,7 +2,7 @@
 export function table(head: readonly string[], rows: readonly (readonly string[])[], total: readonly string[]): string {
   const all = [head, ...rows, total];
   const widths = head.map((_, column) => Math.max(...all.map((row) => row[column]!.length)));
-  const isNumber = head.map((_, column) => rows.every((row) => /^[\d.]+( of \d+)?$/.test(row[column]!)));
+  const isNumber = head.map((_, column) => rows.every((row) => /^[\d.]+( of \d+| %)?$/.test(row[column]!)));
   const line = (row: readonly string[]) => row.map((text, i) => (isNumber[i] ? text.padStart(widths[i]!) : text.padEnd(widths[i]!))).join('  ').trimEnd();
   const rule = widths.map((width) => '-'.repeat(width)).join('  ');
   return [line(head), rule, ...rows.map(line), rule, line(total)].join('\n');

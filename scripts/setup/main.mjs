@@ -6,7 +6,6 @@ import { addon } from './addon.mjs';
 import { build } from './build.mjs';
 import { check } from './check.mjs';
 import { kernelspec } from './kernelspec.mjs';
-import { model } from './model.mjs';
 import { npm } from './npm.mjs';
 import { paths } from './paths.mjs';
 import { oracles, python } from './python.mjs';
@@ -15,7 +14,7 @@ import { runSteps } from './steps.mjs';
 import { askFor, tensorflow } from './tensorflow.mjs';
 import { tokenizer } from './tokenizer.mjs';
 
-const steps = [npm, python, tensorflow, addon, build, tokenizer, model, kernelspec];
+const steps = [npm, python, tensorflow, addon, build, tokenizer, kernelspec];
 
 const usage = `Usage: npm run setup -- [--check] [--cpu | --cuda] [--oracles] [--quiet]
 

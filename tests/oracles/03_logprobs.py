@@ -1,8 +1,8 @@
 """The Python twin of notebooks/03-logprobs.ipynb."""
 
 # %% [in-12]
-model_policy = GPT2LMHeadModel.from_pretrained(MODEL)
-model_reference = GPT2LMHeadModel.from_pretrained(MODEL)
+model_policy = GPT2LMHeadModel.from_pretrained(MODEL, dtype=torch.float32)
+model_reference = GPT2LMHeadModel.from_pretrained(MODEL, dtype=torch.float32)
 
 
 # %% [in-22]

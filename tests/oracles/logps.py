@@ -87,7 +87,7 @@ def main():
     tokenizer = AutoTokenizer.from_pretrained(TINY)
     if options.folder is not None:
         return save_models(options.seed, options.folder, tokenizer)
-    model = GPT2LMHeadModel.from_pretrained(TINY).double().eval()
+    model = GPT2LMHeadModel.from_pretrained(TINY, dtype=torch.float64).eval()
     lines = [expected(model, tokenizer, row) for row in ROWS]
     (OUT / "fixtures" / "logps.json").write_text(json.dumps({"rows": ROWS, "lines": lines}, indent=1) + "\n")
 
