@@ -19,7 +19,7 @@ export { writeSafetensors, type FloatDType, type NamedTensor } from './model/saf
 export { Weights, weightShapes } from './model/weights';
 export { initialWeights } from './model/initialize';
 export { Gradients } from './model/gradients';
-export { Recording } from './model/recording';
+export { Recording, type TokenStatistics } from './model/recording';
 export { GPT2, type ForwardOptions } from './model/gpt2';
 export { exportModel, type ExportOptions } from './model/export';
 export { scorePairs, type PairScore, type ResponseScore } from './model/scorePairs';
@@ -41,9 +41,14 @@ export { rewardLoss } from './losses/reward';
 
 export { AdamW, type AdamWOptions } from './training/optimizer';
 export { learningRate, type ScheduleOptions } from './training/schedule';
-export { batchOrder } from './training/order';
-export { checkpointFolder, checkpoints, pruneCheckpoints, TrainingState } from './training/state';
-export { trainSft, type SftStep, type TrainOptions } from './training/trainSft';
-export { evaluateDpo, referenceLogps, trainDpo, type DpoLossOptions, type DpoMetrics, type DpoStep, type DpoTrainOptions, type RefLogps } from './training/trainDpo';
+export { batchOrder, type Duration, type OrderOptions } from './training/order';
+export { checkpointFolder, checkpoints, loadWeights, pruneCheckpoints, saveWeights, TrainingState } from './training/state';
+export { Best, type BestOptions } from './training/best';
+export { type TokenMetrics } from './training/metrics';
+export { type TrainOptions } from './training/options';
+export { evaluateSft, trainSft, type SftMetrics, type SftStep } from './training/trainSft';
+export { keptReferenceLogps, referenceLogps, type ReferenceOptions, type RefLogps } from './training/reference';
+export { type DpoLossOptions, type DpoMetrics } from './training/dpoMetrics';
+export { evaluateDpo, trainDpo, type DpoInputs, type DpoStep, type DpoTrainOptions } from './training/trainDpo';
 
 export { show, type Figure } from './notebook/show';

@@ -41,7 +41,7 @@ test('a whole run: metrics of every step, a model that the other commands open, 
   assert.match(stdout, /^10 steps in .*; the model is in .*whole\/model$/m);
   assert.deepEqual(lines('whole').map(({ step }) => step), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
   assert.ok(lines('whole').at(-1)!.loss < 0.69, 'it learned something');
-  assert.deepEqual(readdirSync(join(folder, 'whole')).sort(), ['checkpoint-00000006', 'checkpoint-00000009', 'metrics.jsonl', 'model']);
+  assert.deepEqual(readdirSync(join(folder, 'whole')).sort().map((name) => name.replace(/-[0-9a-f]{16}/, '-…')), ['checkpoint-00000006', 'checkpoint-00000009', 'metrics.jsonl', 'model', 'reference-….safetensors']);
   assert.match(run(join(ROOT, 'lib', 'bin', 'alignbook.js'), 'weights', join(folder, 'whole', 'model')).stdout, /tensors, .* parameters$/m);
 
   const again = run(...command('whole'));
@@ -73,6 +73,23 @@ test('interrupted, it saves the step it is at and exits with 130; other settings
   assert.match(rest.stdout, new RegExp(`^going on after step ${step} of 10$`, 'm'));
   assert.equal(rest.status, 0);
   assert.equal(sha256('interrupted'), sha256('whole'));
+});
+
+test('with validation, the best step is kept, and the run ends where none is better', () => {
+  const rows = readFileSync(join(ROOT, 'data', 'preferences', 'test.jsonl'), 'utf8').split('\n').slice(0, 8);
+  writeFileSync(join(folder, 'held.jsonl'), rows.join('\n'));
+  const more = ['--validation', join(folder, 'held.jsonl'), '--validate-every', '1', '--patience', '2', '--frozen', 'wte,wpe', '--steps', '60', '--lr', '2e-3', '--schedule', 'constant', '--group-by-length', '--token-metrics'];
+  const { status, stdout, stderr } = run(...command('best', ...more));
+  assert.deepEqual({ status, stderr }, { status: 0, stderr: '' });
+  const [, steps, best] = /^(\d+) steps in .*; the model of step (\d+), the best, is in .*best\/model$/m.exec(stdout)!.map(Number) as [number, number, number];
+  assert.ok(steps < 60 && steps === best + 2, stdout);
+  assert.match(stdout, new RegExp(`^validation after step ${best} {2}loss .* the best so far$`, 'm'));
+  const losses = lines('best').map((line) => (line as unknown as { validation: { loss: number } }).validation.loss);
+  assert.equal(losses.indexOf(Math.min(...losses)), best - 1);
+  assert.ok('entropy' in lines('best')[0]!);
+  assert.ok(!existsSync(join(folder, 'best', 'best')));
+  assert.equal(run(...command('to-best', ...more.filter((word, n) => word !== '--patience' && more[n - 1] !== '--patience'), '--steps', `${best}`)).status, 0);
+  assert.equal(sha256('best'), sha256('to-best'), 'the weights are those of the best step');
 });
 
 test('train-sft begins with weights of its own where it is asked to', () => {

@@ -5,8 +5,8 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 
 import {
-  batchOrder, checkpointFolder, checkpoints, evaluateDpo, FileError, InputError, learningRate, liveTensors, pruneCheckpoints, referenceLogps, tf,
-  preferenceLosses, trainDpo, TrainingState, trainSft,
+  batchOrder, Random, checkpointFolder, checkpoints, evaluateDpo, evaluateSft, FileError, InputError, learningRate, liveTensors, pruneCheckpoints, referenceLogps, tf,
+  preferenceLosses, SafetensorsFile, trainDpo, TrainingState, trainSft,
   type DpoTrainOptions, type PairIds, type PreferenceLossName, type PromptResponses, type ScheduleOptions, type TrainOptions,
 } from 'alignbook'; // prettier-ignore
 
@@ -14,8 +14,15 @@ import { loadEngineModel } from './engineFixtures';
 
 interface Fixtures {
   schedules: { options: ScheduleOptions; rates: number[] }[];
-  sft: { rows: PromptResponses[]; order: number[][]; steps: { loss: number; gradNorm: number; lr: number; tokens: number }[]; last: number[] };
-  dpo: { pairs: PairIds[]; steps: Record<'loss' | 'gradNorm' | 'lr' | 'chosen' | 'rejected' | 'margins' | 'accuracies' | 'logpsChosen' | 'logpsRejected', number>[] };
+  sft: SftFixture;
+  frozen: SftFixture;
+  dpo: { pairs: PairIds[]; steps: Record<'loss' | 'gradNorm' | 'lr' | 'chosen' | 'rejected' | 'margins' | 'accuracies' | 'logpsChosen' | 'logpsRejected' | 'entropy' | 'meanTokenAccuracy', number>[] };
+}
+interface SftFixture {
+  rows: PromptResponses[];
+  order: number[][];
+  steps: { loss: number; gradNorm: number; lr: number; tokens: number }[];
+  last: number[];
 }
 const fixtures = JSON.parse(readFileSync(join(__dirname, '..', '..', '..', 'tests', 'fixtures', 'training.json'), 'utf8')) as Fixtures;
 
@@ -63,14 +70,38 @@ test('the order: every row once an epoch, another order each epoch, the same for
   assert.notDeepEqual(batchOrder(10, { batchSize: 4, seed: 4 })(0), order(0));
 });
 
+test('grouped by length: every row once an epoch, little padding, the longest first, another order in each epoch', () => {
+  const random = new Random(5);
+  const lengths = Array.from({ length: 1003 }, () => 10 + random.integer(200));
+  const order = batchOrder(1003, { batchSize: 8, seed: 1, lengths });
+  const epoch = (n: number) => Array.from({ length: 1003 }, (_, place) => order(Math.floor((n * 1003 + place) / 8))[(n * 1003 + place) % 8]!);
+  const first = epoch(0);
+  assert.deepEqual([...first].sort((a, b) => a - b), lengths.map((_, row) => row));
+  const padding = (rows: readonly number[]) => {
+    let sum = 0;
+    for (let start = 0; start + 8 <= rows.length; start += 8) {
+      const some = rows.slice(start, start + 8).map((row) => lengths[row]!);
+      sum += some.reduce((total, length) => total + Math.max(...some) - length, 0);
+    }
+    return sum;
+  };
+  const plain = batchOrder(1003, { batchSize: 8, seed: 1 });
+  const shuffled = Array.from({ length: 1003 }, (_, place) => plain(Math.floor(place / 8))[place % 8]!);
+  assert.ok(padding(first) < padding(shuffled) / 10, `${padding(first)} against ${padding(shuffled)}`);
+  assert.equal(Math.max(...lengths), lengths[first[0]!]);
+  assert.notDeepEqual(epoch(1), first);
+  assert.deepEqual(batchOrder(3, { batchSize: 8, seed: 1, lengths: [1, 2, 3] })(0).length, 8);
+});
+
 const sftOptions: TrainOptions = { steps: 5, batchSize: 4, lr: 0.01, warmupSteps: 2, schedule: 'cosine', beta2: 0.98, epsilon: 1e-4, weightDecay: 0.1, maxGradNorm: 1 };
 
-for (const accumulation of [1, 2]) {
-  test(`SFT walks as PyTorch does, accumulation ${accumulation}`, async () => {
-    const { rows, order, steps, last } = fixtures.sft;
+const FROZEN = ['wte', 'wpe', 'h.0', 'h.1.mlp'];
+for (const [what, fixture, more] of [['', fixtures.sft, {}], [', in two parts', fixtures.sft, { accumulation: 2 }], [', most weights frozen', fixtures.frozen, { frozen: FROZEN }]] as const) {
+  test(`SFT walks as PyTorch does${what}`, async () => {
+    const { rows, order, steps, last } = fixture;
     const { model } = await loadEngineModel('a-group');
     const laid = ordered(rows, order.flat(), 4);
-    const made = await collect(trainSft(model, laid, { ...sftOptions, accumulation }));
+    const made = await collect(trainSft(model, laid, { ...sftOptions, ...more }));
     assert.equal(made.length, steps.length);
     made.forEach(({ step, loss, gradNorm, lr, tokens }, n) => {
       assert.equal(step, n + 1);
@@ -94,8 +125,8 @@ for (const accumulation of [1, 4]) {
     const { pairs, steps } = fixtures.dpo;
     const { model } = await loadEngineModel('one-head');
     const laid = ordered(pairs, pairs.map((_, n) => n), 8);
-    const made = await collect(trainDpo(model, laid, { ...dpoOptions, accumulation }));
-    made.forEach(({ step, loss, gradNorm, lr, rewards, logps }, n) => {
+    const made = await collect(trainDpo(model, laid, { ...dpoOptions, accumulation, tokenMetrics: true }));
+    made.forEach(({ step, loss, gradNorm, lr, rewards, logps, entropy, meanTokenAccuracy }, n) => {
       const expected = steps[n]!;
       // Two float32 implementations drift apart. Greatest differences seen in 50 steps: 4e-7 for losses, 1e-6 for rewards, 8e-6 for
       // log-probs of size 15, 1.5e-5 of the norm; another processor may drift otherwise: allow some times that.
@@ -107,6 +138,9 @@ for (const accumulation of [1, 4]) {
       if (Math.abs(expected.margins) > 1e-6) near(rewards.accuracies, expected.accuracies, 1e-6, `rewards.accuracies of step ${step}`);
       near(logps.chosen, expected.logpsChosen, 1e-4, `logps.chosen of step ${step}`);
       near(logps.rejected, expected.logpsRejected, 1e-4, `logps.rejected of step ${step}`);
+      if (accumulation > 1) return; // parts count alike here, whatever their numbers of tokens
+      near(entropy!, expected.entropy, 1e-5, `entropy of step ${step}`);
+      near(meanTokenAccuracy!, expected.meanTokenAccuracy, 1e-6, `meanTokenAccuracy of step ${step}`);
     });
     assert.equal(made.length, 50);
     model.dispose();
@@ -178,7 +212,14 @@ test('options that do not fit, and a loss that is lost', async () => {
   await refused(/^batchSize must be a whole number from 1 up, got 0$/, { batchSize: 0 });
   await refused(/^a batch of 4 rows cannot be cut into 3 equal parts; change batchSize or accumulation$/, { accumulation: 3 });
   await refused(/^schedule must be constant, linear or cosine, got polynomial$/, { schedule: 'polynomial' as 'linear' });
-  await refused(/^the loss is NaN; a lower lr or a longer warm-up may help$/, { lr: 1e30, warmupSteps: 0 });
+  await refused(/^give either steps or epochs$/, { epochs: 2 });
+  await refused(/^epochs must be a number above 0, got 0$/, { steps: undefined, epochs: 0 } as object);
+  await refused(/^frozen: no weight is or begins with "h\.2"; the model has wte\.weight, wpe\.weight, .*, ln_f\.bias$/, { frozen: ['h.2'] });
+  await refused(/^frozen: no weight is or begins with "h\.0\.ln"/, { frozen: ['h.0.ln'] });
+  await refused(/^frozen names every weight/, { frozen: ['wte', 'wpe', 'h', 'ln_f'] });
+  const live = liveTensors();
+  await refused(/^step 2: loss is NaN, on the rows (\d, ){3}\d \(counted from 1\); look at them/, { lr: 1e30, warmupSteps: 0 });
+  assert.equal(liveTensors(), live);
   model.dispose();
 });
 
@@ -218,6 +259,52 @@ test('going on from a checkpoint gives the same bits as never having stopped', a
   refused(/training\.json: cannot be read as JSON/);
   for (const { model } of [whole, first, second, other]) model.dispose();
   rmSync(run, { recursive: true });
+});
+
+test('frozen weights stay as they are, and have no moments', async () => {
+  const { model } = await loadEngineModel('a-group');
+  const before = new Map(model.weights.names.map((name) => [name, model.weights.values(name)]));
+  const state = TrainingState.begin(model, { frozen: FROZEN });
+  await collect(trainSft(model, fixtures.sft.rows, { ...sftOptions, frozen: FROZEN }, { state }));
+  const isFrozen = (name: string) => FROZEN.some((beginning) => name.startsWith(`${beginning}.`));
+  for (const [name, values] of before) assert.equal(Buffer.from(values.buffer).equals(Buffer.from(model.weights.values(name).buffer)), isFrozen(name), name);
+  const folder = mkdtempSync(join(tmpdir(), 'frozen-'));
+  state.save(join(folder, 'state'));
+  const { tensors } = new SafetensorsFile(join(folder, 'state', 'optimizer.safetensors'));
+  assert.deepEqual([...tensors.keys()].sort(), model.weights.names.filter((name) => !isFrozen(name)).flatMap((name) => [`m.${name}`, `v.${name}`]).sort());
+  TrainingState.resume(join(folder, 'state'), model, { frozen: FROZEN }).dispose();
+  state.dispose();
+  model.dispose();
+  rmSync(folder, { recursive: true });
+});
+
+test('epochs say how often each row comes', async () => {
+  const { model } = await loadEngineModel('a-group');
+  const { rows } = fixtures.sft; // six
+  const count = async (epochs: number) => (await collect(trainSft(model, rows, { lr: 0, batchSize: 4, epochs }))).length;
+  assert.deepEqual([await count(1), await count(2), await count(0.5)], [2, 3, 1]);
+  model.dispose();
+});
+
+test('validation rows are looked at every few steps and after the last, and change nothing', async () => {
+  const { model: watched } = await loadEngineModel('one-head');
+  const { model: unwatched } = await loadEngineModel('one-head');
+  const { pairs } = fixtures.dpo;
+  const [train, held] = [pairs.slice(0, 100), pairs.slice(100, 130)];
+  const reference = referenceLogps(watched, held);
+  const made = await collect(trainDpo(watched, train, { ...dpoOptions, steps: 7, validateEvery: 3 }, { validation: { pairs: held } }));
+  assert.deepEqual(made.filter(({ validation }) => validation).map(({ step }) => step), [3, 6, 7]);
+  assert.deepEqual(made.at(-1)!.validation, evaluateDpo(watched, held, reference, { batchSize: 8 }));
+  const plain = await collect(trainDpo(unwatched, train, { ...dpoOptions, steps: 7 }));
+  assert.deepEqual(made.map(({ loss }) => loss), plain.map(({ loss }) => loss));
+
+  const responses = held.map(({ promptIds, chosenIds }) => ({ promptIds, responses: [chosenIds] }));
+  const [, last] = await collect(trainSft(watched, responses, { steps: 2, lr: 1e-3, validateEvery: 5 }, { validation: responses }));
+  const whole = evaluateSft(watched, responses, { batchSize: responses.length });
+  near(last!.validation!.loss, whole.loss, 1e-6, 'loss, in batches'); // rounding
+  near(last!.validation!.entropy!, whole.entropy!, 1e-5, 'entropy, in batches');
+  near(last!.validation!.meanTokenAccuracy!, whole.meanTokenAccuracy!, 1e-9, 'accuracy, in batches');
+  for (const model of [watched, unwatched]) model.dispose();
 });
 
 test('the newest checkpoints are kept; what a killed save left does not count', () => {

@@ -3,41 +3,60 @@ import { join } from 'node:path';
 import { modelFolder } from '../hub/modelFolder';
 import { readConfig as readModelConfig } from '../model/config';
 import { GPT2 } from '../model/gpt2';
-import type { FloatDType } from '../model/safetensorsWriter';
+import type { PairIds } from '../text/batch';
 import { readPairs } from '../text/dataset';
 import { Tokenizer } from '../text/tokenizer';
-import { referenceLogps, trainDpo, type DpoTrainOptions } from '../training/trainDpo';
+import { stepCount } from '../training/order';
+import { keptReferenceLogps } from '../training/reference';
+import { trainDpo, type DpoInputs, type DpoStep, type DpoTrainOptions } from '../training/trainDpo';
 import { readConfig, required } from './trainConfig';
 import { trainRun } from './trainRun';
-import { trainFields } from './trainSft';
+import { runOptions, trainFields, trainOptions } from './trainSft';
 import { progress } from './usage';
 
 export const usage = `  train-dpo --config FILE
                       direct preference optimization; fields as of train-sft, rows {"prompt", "chosen", "rejected"} or
                       {"instruction", "input", "chosen", "rejected"}, and
       loss sigmoid    sigmoid (DPO), ipo, hinge, robust, cdpo, simpo, orpo, … : one of preferenceLosses, with its options
-                      beta, labelSmoothing, divergence, divergenceAlpha, discopopTau, gamma, nllCoef`;
+                      beta, labelSmoothing, divergence, divergenceAlpha, discopopTau, gamma, nllCoef
+      reference       the model that it is held to (default: model, as it is before training); its log-probs of all pairs are
+                      computed first and kept in referenceCache (default: output), where other runs on the same find them
+      liveReference   ask the reference for each batch instead, as long data and few steps would have it
+      bestBy          also rewards/accuracies, rewards/margins`;
 
-const lossFields = {
+const dpoFields = {
   loss: 'text', divergence: 'text', beta: 'number', labelSmoothing: 'number', divergenceAlpha: 'number', discopopTau: 'number', gamma: 'number',
-  nllCoef: 'number',
+  nllCoef: 'number', reference: 'text', liveReference: 'flag', referenceCache: 'text',
 } as const; // prettier-ignore
 
 export async function run(args: readonly string[]): Promise<void> {
-  const config = readConfig(args, { ...trainFields, ...lossFields });
+  const config = readConfig(args, { ...trainFields, ...dpoFields });
   const [source, data, output] = ['model', 'data', 'output'].map((name) => required<string>(config, name)) as [string, string, string];
-  const options = { ...config, lr: required<number>(config, 'lr'), steps: required<number>(config, 'steps') } as DpoTrainOptions;
+  const { reference: referenceName = source, liveReference = false, referenceCache = output } = config;
+  const options = trainOptions(config) as DpoTrainOptions;
 
   const { blockSize } = readModelConfig(join(await modelFolder(source), 'config.json'));
-  const pairs = await readPairs(data, await Tokenizer.fromPretrained(source), { maxLength: blockSize });
-  const model = await GPT2.fromPretrained(source);
+  const tokenizer = await Tokenizer.fromPretrained(source);
+  const read = (path: string) => readPairs(path, tokenizer, { maxLength: blockSize });
+  const pairs = await read(data);
+  const validation = config.validation === undefined ? undefined : await read(config.validation);
+  const steps = stepCount(options, pairs.length, options.batchSize ?? 16);
   // Of the model as it comes, before a checkpoint replaces its weights.
-  const reference = referenceLogps(model, pairs, { onProgress: (done) => progress(`log-probs of the reference: ${done} of ${pairs.length} pairs`) });
-  progress('');
-  const { saveEvery = 100, keep = 2, dtype = 'F32' } = config;
-  await trainRun(
-    { output, model, source, steps: options.steps, saveEvery, keep, dtype: dtype as FloatDType, options, inputs: { ...config, output: undefined, pairs } },
-    (state) => trainDpo(model, pairs, options, { reference, state }),
+  const model = await GPT2.fromPretrained(source);
+  const reference = referenceName === source && !liveReference ? model : await GPT2.fromPretrained(referenceName);
+  const logps = (of: readonly PairIds[]) => {
+    const kept = keptReferenceLogps(referenceCache, reference, of, { onProgress: (done) => progress(`log-probs of the reference: ${done} of ${of.length} pairs`) });
+    progress('');
+    return kept;
+  };
+  const inputs: DpoInputs = {
+    reference: liveReference ? reference : logps(pairs),
+    validation: validation && { pairs: validation, reference: logps(validation) },
+  };
+  if (reference !== model && !liveReference) reference.dispose();
+  await trainRun<DpoStep>(
+    { output, model, source, steps, ...runOptions(config), options, inputs: { ...config, output: undefined, referenceCache: undefined, pairs, validation } },
+    (state) => trainDpo(model, pairs, options, { ...inputs, state }),
     ({ rewards }) => `margin ${rewards.margins.toFixed(3)}  accuracy ${rewards.accuracies.toFixed(2)}`,
   );
 }

@@ -1,26 +1,27 @@
 /** What a training command does around its loop: the output folder, checkpoints, metrics, an interrupt, the trained model. */
 import { createHash } from 'node:crypto';
-import { appendFileSync, existsSync, mkdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
+import { appendFileSync, existsSync, mkdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 
 import { InputError } from '../errors';
 import { exportModel } from '../model/export';
 import type { GPT2 } from '../model/gpt2';
 import { FLOAT_DTYPES, type FloatDType } from '../model/safetensorsWriter';
+import { Best, type BestOptions } from '../training/best';
 import type { AdamWOptions } from '../training/optimizer';
-import { checkpointFolder, checkpoints, pruneCheckpoints, TrainingState } from '../training/state';
+import { checkpointFolder, checkpoints, loadWeights, pruneCheckpoints, saveWeights, TrainingState } from '../training/state';
 import { progress } from './usage';
 
-export interface Run {
+export interface Run extends BestOptions {
   /** Made if it is not there; a run that was begun in it goes on. */
   readonly output: string;
   readonly model: GPT2;
   /** The model that it began as: its tokenizer goes along with the trained one. */
   readonly source: string;
   readonly steps: number;
-  readonly saveEvery: number;
-  readonly keep: number;
-  readonly dtype: FloatDType;
+  readonly saveEvery?: number | undefined;
+  readonly keep?: number | undefined;
+  readonly dtype?: FloatDType | undefined;
   readonly options: AdamWOptions;
   /** All that the result depends on: settings, and the rows as ids. A checkpoint of another run is refused. */
   readonly inputs: unknown;
@@ -32,16 +33,18 @@ interface Step {
   readonly gradNorm: number;
   readonly lr: number;
   readonly seconds: number;
+  readonly validation?: { readonly loss: number };
 }
 
 /**
  * Goes through the steps that `train` yields. OUTPUT/metrics.jsonl receives one line a step, OUTPUT/checkpoint-… every
- * `saveEvery` steps, OUTPUT/model the trained model. SIGINT and SIGTERM save a checkpoint after the running step and exit with 130.
+ * `saveEvery` steps, OUTPUT/model the trained model: that of the last step, or of the best one if `bestBy` or `patience` is
+ * given. SIGINT and SIGTERM save a checkpoint after the running step and exit with 130.
  *
- * @param line what the console shows of a step, after its number and loss.
+ * @param line what the console shows of a step, after its number and loss, or of a validation.
  */
-export async function trainRun<S extends Step>(run: Run, train: (state: TrainingState) => AsyncIterable<S>, line: (step: S) => string): Promise<void> {
-  const { model, steps, saveEvery, keep, dtype } = run;
+export async function trainRun<S extends Step>(run: Run, train: (state: TrainingState) => AsyncIterable<S>, line: (step: S | NonNullable<S['validation']>) => string): Promise<void> {
+  const { model, steps, saveEvery = 100, keep = 2, dtype = 'F32' } = run;
   if (!FLOAT_DTYPES.includes(dtype)) throw new InputError(`dtype must be one of ${FLOAT_DTYPES.join(', ')}, got "${dtype}"`); // not after hours
   for (const [name, value] of Object.entries({ saveEvery, keep })) {
     if (!Number.isInteger(value) || value < 1) throw new InputError(`${name} must be a whole number from 1 up, got ${value}`);
@@ -52,10 +55,12 @@ export async function trainRun<S extends Step>(run: Run, train: (state: Training
   mkdirSync(output, { recursive: true });
   const fingerprint = createHash('sha256').update(JSON.stringify(run.inputs)).digest('hex');
 
+  const best = run.bestBy !== undefined || run.patience !== undefined ? new Best(run) : undefined;
+  const bestFolder = join(output, 'best');
   const [newest] = checkpoints(output);
   const state = newest === undefined ? TrainingState.begin(model, run.options) : TrainingState.resume(newest, model, run.options, fingerprint);
   const metrics = join(output, 'metrics.jsonl');
-  keepMetrics(metrics, state.step);
+  for (const step of keptSteps(metrics, state.step)) best?.see(step);
   if (newest !== undefined) console.log(`going on after step ${state.step} of ${steps}`);
 
   let interrupted = false;
@@ -68,36 +73,46 @@ export async function trainRun<S extends Step>(run: Run, train: (state: Training
   const start = performance.now();
   const first = state.step;
   try {
-    for await (const step of train(state)) {
-      appendFileSync(metrics, `${JSON.stringify(step)}\n`);
-      const left = ((performance.now() - start) / (step.step - first)) * (steps - step.step);
-      const text = `step ${step.step} of ${steps}  loss ${step.loss.toFixed(4)}  ${line(step)}  ${duration(left)} left`;
-      if (process.stderr.isTTY) progress(text);
-      else if (step.step === first + 1 || step.step % Math.max(1, Math.round(steps / 20)) === 0) console.log(text);
-      if (interrupted) break;
-      if (step.step % saveEvery === 0 && step.step < steps) save();
+    if (!best?.exhausted) {
+      for await (const step of train(state)) {
+        if (best?.see(step)) saveWeights(bestFolder, model);
+        appendFileSync(metrics, `${JSON.stringify(step)}\n`);
+        const left = ((performance.now() - start) / (step.step - first)) * (steps - step.step);
+        const text = `step ${step.step} of ${steps}  loss ${step.loss.toFixed(4)}  ${line(step)}  ${duration(left)} left`;
+        if (process.stderr.isTTY) progress(text);
+        else if (step.step === first + 1 || step.step % Math.max(1, Math.round(steps / 20)) === 0) console.log(text);
+        if (step.validation) {
+          progress('');
+          console.log(`validation after step ${step.step}  loss ${step.validation.loss.toFixed(4)}  ${line(step.validation)}${best?.step === step.step ? '  the best so far' : ''}`);
+        }
+        if (interrupted || best?.exhausted) break;
+        if (step.step % saveEvery === 0 && step.step < steps) save();
+      }
     }
     progress('');
-    if (interrupted && state.step < steps) {
+    if (interrupted && state.step < steps && !best?.exhausted) {
       save();
       console.log(`interrupted; step ${state.step} is saved in ${output}, and the same command goes on from there`);
       process.exitCode = 130;
       return;
     }
+    const took = `${state.step} steps in ${duration(performance.now() - start)}`;
+    if (best?.step !== undefined) loadWeights(bestFolder, model);
     await exportModel(model, trained, { source: run.source, dtype });
-    console.log(`${steps} steps in ${duration(performance.now() - start)}; the model is in ${trained}`);
+    rmSync(bestFolder, { recursive: true, force: true });
+    console.log(`${took}; the model${best?.step === undefined ? '' : ` of step ${best.step}, the best,`} is in ${trained}`);
   } finally {
     process.off('SIGINT', interrupt).off('SIGTERM', interrupt);
     state.dispose();
   }
 }
 
-/** Steps after the checkpoint will come again: their lines go, and so does one that was cut off. */
-function keepMetrics(path: string, steps: number): void {
-  if (!existsSync(path)) return writeFileSync(path, '');
-  let length = 0;
-  for (const line of readFileSync(path, 'utf8').split('\n').slice(0, steps)) length += Buffer.byteLength(line) + 1;
-  truncateSync(path, length);
+/** The steps up to the checkpoint. What comes after will come again: its lines go, and so does one that was cut off. */
+function keptSteps(path: string, steps: number): { step: number }[] {
+  if (!existsSync(path)) writeFileSync(path, '');
+  const lines = readFileSync(path, 'utf8').split('\n').filter((line) => line !== '').slice(0, steps);
+  truncateSync(path, lines.reduce((length, line) => length + Buffer.byteLength(line) + 1, 0));
+  return lines.map((line) => JSON.parse(line) as { step: number });
 }
 
 function duration(milliseconds: number): string {

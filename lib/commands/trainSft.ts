@@ -9,39 +9,64 @@ import { Weights } from '../model/weights';
 import { Random } from '../random';
 import { readResponses } from '../text/dataset';
 import { Tokenizer } from '../text/tokenizer';
-import { trainSft, type TrainOptions } from '../training/trainSft';
-import { readConfig, required } from './trainConfig';
+import type { TrainOptions } from '../training/options';
+import { stepCount } from '../training/order';
+import { trainSft, type SftStep } from '../training/trainSft';
+import { readConfig, required, type Values } from './trainConfig';
 import { trainRun } from './trainRun';
+import { UsageError } from './usage';
 
 export const usage = `  train-sft --config FILE
                       supervised fine-tuning; each field of the JSON file is an option, too (--batch-size for batchSize):
       model, data     to train; rows {"prompt", "response"} or {"instruction", "input", "output"}, a JSON object a line
       output          a folder for metrics.jsonl, checkpoints and at the end model/; the same command goes on from there
       initialSeed     begin with random weights drawn from it, in the model's sizes, instead of its own
-      steps, batchSize 16, accumulation 1, lr, warmupSteps 0, schedule linear|cosine|constant, finalShare 0, seed 0,
-      beta1 0.9, beta2 0.999, epsilon 1e-8, weightDecay 0.01, maxGradNorm 1, saveEvery 100, keep 2, dtype F32|F16|BF16`;
+      steps or epochs, batchSize 16, accumulation 1, groupByLength, seed 0,
+      lr, warmupSteps 0, schedule linear|cosine|constant, finalShare 0,
+      beta1 0.9, beta2 0.999, epsilon 1e-8, weightDecay 0.01, maxGradNorm 1,
+      frozen          weights that stay as they are, such as wte,wpe,h.0
+      validation      rows that are not trained on, looked at every validateEvery 50 steps and after the last
+      bestBy, patience
+                      keep the weights that were best in the validation, by loss (the default), entropy, …;
+                      stop after so many validations that were no better
+      tokenMetrics    also log entropy and token accuracy of each step
+      saveEvery 100, keep 2, dtype F32|F16|BF16`;
 
 /** The settings of every training command. */
 export const trainFields = {
-  model: 'text', data: 'text', output: 'text', steps: 'number', batchSize: 'number', accumulation: 'number',
-  lr: 'number', warmupSteps: 'number', schedule: 'text', finalShare: 'number', seed: 'number', beta1: 'number',
-  beta2: 'number', epsilon: 'number', weightDecay: 'number', maxGradNorm: 'number', saveEvery: 'number', keep: 'number',
-  dtype: 'text',
+  model: 'text', data: 'text', output: 'text', steps: 'number', epochs: 'number', batchSize: 'number', accumulation: 'number',
+  groupByLength: 'flag', lr: 'number', warmupSteps: 'number', schedule: 'text', finalShare: 'number', seed: 'number', beta1: 'number',
+  beta2: 'number', epsilon: 'number', weightDecay: 'number', maxGradNorm: 'number', frozen: 'text', validation: 'text',
+  validateEvery: 'number', bestBy: 'text', patience: 'number', tokenMetrics: 'flag', saveEvery: 'number', keep: 'number', dtype: 'text',
 } as const; // prettier-ignore
+
+/** What of the settings every trainer takes. */
+export function trainOptions(config: Values<typeof trainFields>): TrainOptions {
+  const { frozen, ...others } = config;
+  if ((config.bestBy ?? config.patience) !== undefined && config.validation === undefined) throw new UsageError('bestBy and patience go by the validation: give a file of rows as "validation"');
+  return { ...(others as Omit<TrainOptions, 'frozen'>), lr: required<number>(config, 'lr'), ...(frozen !== undefined && { frozen: frozen.split(',').map((name) => name.trim()) }) };
+}
+
+/** What of them `trainRun` takes. */
+export function runOptions({ saveEvery, keep, dtype, bestBy, patience }: Values<typeof trainFields>) {
+  return { saveEvery, keep, dtype: dtype as FloatDType | undefined, ...(bestBy !== undefined && { bestBy }), ...(patience !== undefined && { patience }) };
+}
 
 export async function run(args: readonly string[]): Promise<void> {
   const config = readConfig(args, { ...trainFields, initialSeed: 'number' });
   const [source, data, output] = ['model', 'data', 'output'].map((name) => required<string>(config, name)) as [string, string, string];
-  const options = { ...config, lr: required<number>(config, 'lr'), steps: required<number>(config, 'steps') } as TrainOptions;
+  const options = trainOptions(config);
 
   const sizes = readModelConfig(join(await modelFolder(source), 'config.json'));
   const tokenizer = await Tokenizer.fromPretrained(source);
-  const rows = await readResponses(data, tokenizer, { maxLength: sizes.blockSize });
+  const read = (path: string) => readResponses(path, tokenizer, { maxLength: sizes.blockSize });
+  const rows = await read(data);
+  const validation = config.validation === undefined ? undefined : await read(config.validation);
   const model = config.initialSeed === undefined ? await GPT2.fromPretrained(source) : new GPT2(sizes, Weights.from(initialWeights(sizes, new Random(config.initialSeed)), sizes));
-  const { saveEvery = 100, keep = 2, dtype = 'F32' } = config;
-  await trainRun(
-    { output, model, source, steps: options.steps, saveEvery, keep, dtype: dtype as FloatDType, options, inputs: { ...config, output: undefined, rows } },
-    (state) => trainSft(model, rows, options, state),
-    ({ tokens, seconds }) => `${(tokens / seconds).toFixed(0)} tokens/s`,
+  const steps = stepCount(options, rows.length, options.batchSize ?? 16);
+  await trainRun<SftStep>(
+    { output, model, source, steps, ...runOptions(config), options, inputs: { ...config, output: undefined, rows, validation } },
+    (state) => trainSft(model, rows, options, { validation, state }),
+    (metrics) => ('seconds' in metrics ? `${(metrics.tokens / metrics.seconds).toFixed(0)} tokens/s` : `token accuracy ${metrics.meanTokenAccuracy!.toFixed(3)}`),
   );
 }

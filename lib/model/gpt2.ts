@@ -11,7 +11,7 @@ import { readConfig, type GPT2Config } from './config';
 import { layerNorm, type Read } from './layers';
 import { release, scope, type Handle } from './handle';
 import { ints, matmul, reshape } from './ops';
-import { byResponse, Recording, scoreTokens } from './recording';
+import { byResponse, Recording, scoreTokens, type TokenStatistics } from './recording';
 import { Weights } from './weights';
 
 export interface ForwardOptions {
@@ -95,14 +95,21 @@ export class GPT2 {
     return byResponse(logps, batch);
   }
 
-  /** The same, keeping what a backward pass needs. */
-  record(batch: ResponseBatch): Recording {
-    const { logps, saved } = this.#scored(batch, { keep: 'activations' });
-    const responseMask = tf.tensor2d(batch.responseMask, [...batch.responses], 'int32');
-    return new Recording(byResponse(logps, batch), responseMask, batch, this.config, this.weights, saved);
+  /** The same, with what the model thought at each token. */
+  measure(batch: ResponseBatch): { perTokenLogps: tf.Tensor2D; statistics: TokenStatistics } {
+    const { logps, statistics, saved } = this.#scored(batch, { keep: 'nothing', statistics: true });
+    release(saved);
+    return { perTokenLogps: byResponse(logps, batch), statistics: statistics! };
   }
 
-  #scored({ shape: [B, T], ids, positions, visible, scored }: ResponseBatch, { keep }: { keep: 'nothing' | 'activations' }) {
+  /** The log-probs of `score`, keeping what a backward pass needs; on request with the statistics of `measure`. */
+  record(batch: ResponseBatch, { statistics = false } = {}): Recording {
+    const { logps, saved, statistics: found } = this.#scored(batch, { keep: 'activations', statistics });
+    const responseMask = tf.tensor2d(batch.responseMask, [...batch.responses], 'int32');
+    return new Recording(byResponse(logps, batch), responseMask, batch, this.config, this.weights, saved, found);
+  }
+
+  #scored({ shape: [B, T], ids, positions, visible, scored }: ResponseBatch, { keep, statistics: wanted = false }: { keep: 'nothing' | 'activations'; statistics?: boolean }) {
     within('ids', ids, this.config.vocabSize);
     within('positions', positions, this.config.blockSize);
     return scope(() => {
@@ -112,8 +119,8 @@ export class GPT2 {
       using labels = ints(scored.ids, [scored.ids.length]);
       const { y, saved } = blocks(places.ids, places.positions, bias, read, this.config, { keep });
       using x = y;
-      const { logps, saved: head } = scoreTokens(x, places.from, labels, read, this.config.layerNormEpsilon);
-      return { logps, saved: { ...places, blocks: saved, head } };
+      const { logps, statistics, saved: head } = scoreTokens(x, places.from, labels, read, this.config.layerNormEpsilon, { statistics: wanted });
+      return { logps, statistics, saved: { ...places, blocks: saved, head } };
     });
   }
 

@@ -35,8 +35,10 @@ import {
 /** A weight by the name that GPT-2's checkpoints give it. */
 export type Read = (name: string) => Handle;
 
-/** The gradient of the loss with respect to each weight, by the same names. */
-export type WeightGradients = Map<string, Handle>;
+/** Takes the gradient of the loss with respect to each weight, by the same names; calls `make` only for those that it wants. */
+export interface WeightGradients {
+  put(name: string, make: () => Handle): void;
+}
 
 /** Layer normalization of each row (arXiv 1607.06450): (x - mean) / sqrt(variance + epsilon) * weight + bias. */
 export function layerNorm(x: Handle, read: Read, name: string, epsilon: number) {
@@ -55,9 +57,11 @@ export function layerNorm(x: Handle, read: Read, name: string, epsilon: number) 
 /** dx = (dn - mean(dn) - normalized mean(dn normalized)) / std, where dn = dy weight. */
 export function layerNormBackward(dy: Handle, saved: LayerNormSaved, read: Read, name: string, gradients: WeightGradients): Handle {
   const { normalized, inverseStd } = saved;
-  using weighted = mul(dy, normalized);
-  gradients.set(`${name}.weight`, sumRows(weighted));
-  gradients.set(`${name}.bias`, sumRows(dy));
+  gradients.put(`${name}.weight`, () => {
+    using weighted = mul(dy, normalized);
+    return sumRows(weighted);
+  });
+  gradients.put(`${name}.bias`, () => sumRows(dy));
 
   using dn = mul(dy, read(`${name}.weight`));
   using dnMean = meanLast(dn);
@@ -76,8 +80,8 @@ export function linear(x: Handle, read: Read, name: string): Handle {
 }
 
 export function linearBackward(dy: Handle, x: Handle, read: Read, name: string, gradients: WeightGradients): Handle {
-  gradients.set(`${name}.weight`, matmul(x, dy, { transposeX: true }));
-  gradients.set(`${name}.bias`, sumRows(dy));
+  gradients.put(`${name}.weight`, () => matmul(x, dy, { transposeX: true }));
+  gradients.put(`${name}.bias`, () => sumRows(dy));
   return matmul(dy, read(`${name}.weight`), { transposeY: true });
 }
 

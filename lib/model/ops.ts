@@ -88,6 +88,9 @@ export const sumLast = (x: Handle): Handle => op('Sum', REDUCE_KEEP, x, axis(-1)
 /** Over the rows of a matrix: [N, C] -> [C]. */
 export const sumRows = (x: Handle): Handle => op('Sum', REDUCE, x, axis(0));
 
+/** The place of the largest (the first of them) along the last axis of a matrix: [N, C] -> int32 [N]. */
+export const argMaxLast = (x: Handle): Handle => op('ArgMax', [type('T'), type('Tidx', TF_INT32), type('output_type', TF_INT32)], x, axis(-1));
+
 /** Half the sum of all squares: []. */
 export const l2 = (x: Handle): Handle => op('L2Loss', T, x);
 

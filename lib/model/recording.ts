@@ -4,9 +4,9 @@ import type { ResponseBatch } from '../text/responseBatch';
 import { tf } from '../tf';
 import type { GPT2Config } from './config';
 import { Gradients } from './gradients';
-import { blockBackward, layerNorm, layerNormBackward, type BlockSaved, type LayerNormSaved, type Read } from './layers';
+import { blockBackward, layerNorm, layerNormBackward, type BlockSaved, type LayerNormSaved, type Read, type WeightGradients } from './layers';
 import { release, scope, type Handle } from './handle';
-import { add, crossEntropy, floats, gather, matmul, mul, segmentSum } from './ops';
+import { add, argMaxLast, crossEntropy, floats, gather, matmul, mul, segmentSum, sumLast } from './ops';
 import type { Weights } from './weights';
 
 /** What the forward pass leaves for the backward pass. */
@@ -24,18 +24,37 @@ type HeadSaved = {
   readonly dLogits: Handle;
 };
 
+/** What the model thought at each of the M scored tokens, response after response. */
+export interface TokenStatistics {
+  /** [M], in nats: the entropy of the next token's distribution, 0 where the model is certain. */
+  readonly entropy: Float32Array;
+  /** [M]: the token that it held likeliest. */
+  readonly likeliest: Int32Array;
+}
+
 /**
  * The head where it is needed: the rows of x [N, C] that predict a scored token, their logits [M, V], and the log-probs of
  * the tokens that came, [M] in nats. Log-probs of the whole vocabulary are never held.
+ *
+ * @param options.statistics whether to look at the whole distributions, too, which takes another [M, V] for a moment.
  */
-export function scoreTokens(x: Handle, from: Handle, labels: Handle, read: Read, epsilon: number): { logps: Float32Array; saved: HeadSaved } {
+export function scoreTokens(x: Handle, from: Handle, labels: Handle, read: Read, epsilon: number, { statistics = false } = {}): { logps: Float32Array; statistics?: TokenStatistics; saved: HeadSaved } {
   using hidden = gather(x, from);
   const norm = layerNorm(hidden, read, 'ln_f', epsilon);
   using logits = matmul(norm.y, read('wte.weight'), { transposeY: true });
   const [losses, dLogits] = crossEntropy(logits, labels);
   const logps = (losses.values() as Float32Array).map((loss) => -loss);
   release(losses);
-  return { logps, saved: { norm, dLogits } };
+  return { logps, ...(statistics && { statistics: statisticsOf(logits, dLogits, logps) }), saved: { norm, dLogits } };
+}
+
+/** With dLogits = p - onehot, the entropy logsumexp(logits) - sum(p logits) is -log p(token) - sum(dLogits logits). */
+function statisticsOf(logits: Handle, dLogits: Handle, logps: Float32Array): TokenStatistics {
+  using likeliest = argMaxLast(logits);
+  using products = mul(dLogits, logits);
+  using sums = sumLast(products);
+  const rest = sums.values();
+  return { entropy: logps.map((logp, n) => -logp - rest[n]!), likeliest: likeliest.values() as Int32Array };
 }
 
 /** Log-probs [M] in the order of the scored tokens -> [R, L], 0 where a response has ended. */
@@ -58,6 +77,8 @@ export class Recording implements Disposable {
     private readonly config: GPT2Config,
     private readonly weights: Weights,
     saved: Saved,
+    /** Where the recording was asked for them. */
+    readonly statistics?: TokenStatistics,
   ) {
     this.#saved = saved;
   }
@@ -67,9 +88,10 @@ export class Recording implements Disposable {
    * still be those of the forward pass. Frees the activations as it goes.
    *
    * @param gradient [R, L] float32. What it says where `responseMask` is 0 is not looked at.
+   * @param wanted says of a weight whether its gradient is; it goes no deeper than the lowest block that has one. Default: all.
    * @throws InputError if the shape does not fit or this recording was used before.
    */
-  backward(gradient: tf.Tensor2D): Gradients {
+  backward(gradient: tf.Tensor2D, wanted: (name: string) => boolean = () => true): Gradients {
     const { responses, scored } = this.batch;
     if (gradient.shape.join() !== responses.join()) throw new InputError(`gradient must have shape [${responses}], got [${gradient.shape}]`);
     const saved = this.#saved;
@@ -78,37 +100,43 @@ export class Recording implements Disposable {
     const dLogps = gradient.dataSync<'float32'>();
     const dLosses = Float32Array.from(scored.to, (element) => -dLogps[element]!); // a loss is -log p
     try {
-      return new Gradients(scope(() => this.#backward(saved, floats(dLosses, [dLosses.length, 1]))));
+      return new Gradients(scope(() => this.#backward(saved, floats(dLosses, [dLosses.length, 1]), wanted)));
     } finally {
       release(saved);
     }
   }
 
-  #backward({ ids, positions, from, blocks, head }: Saved, dLosses: Handle): Map<string, Handle> {
+  #backward({ ids, positions, from, blocks, head }: Saved, dLosses: Handle, wanted: (name: string) => boolean): Map<string, Handle> {
     const { vocabSize, blockSize } = this.config;
     const [B, T] = this.batch.shape;
     const read = this.weights.reader();
-    const gradients = new Map<string, Handle>();
+    const made = new Map<string, Handle>();
+    const gradients: WeightGradients = { put: (name, make) => void (wanted(name) && made.set(name, make())) };
+    const embeddings = wanted('wte.weight') || wanted('wpe.weight');
+    const depth = embeddings ? 0 : blocks.findIndex((_, layer) => this.weights.names.some((name) => name.startsWith(`h.${layer}.`) && wanted(name)));
 
     // The gradient of the logits is dLogits * dLosses; the factor of each row goes to the smaller side of both products.
     using weighted = mul(head.norm.y, dLosses);
-    using dHead = matmul(head.dLogits, weighted, { transposeX: true });
+    using dHead = wanted('wte.weight') ? matmul(head.dLogits, weighted, { transposeX: true }) : undefined;
     using unweighted = matmul(head.dLogits, read('wte.weight'));
     release(head.dLogits);
     using dNorm = mul(unweighted, dLosses);
     using dHidden = layerNormBackward(dNorm, head.norm.saved, read, 'ln_f', gradients);
+    if (depth < 0) return made;
     let dx = segmentSum(dHidden, from, B * T);
 
-    for (let layer = blocks.length - 1; layer >= 0; layer -= 1) {
+    for (let layer = blocks.length - 1; layer >= depth; layer -= 1) {
       const before = blockBackward(dx, blocks[layer]!, read, `h.${layer}`, gradients);
       release(dx, blocks[layer]!);
       dx = before;
     }
-    gradients.set('wpe.weight', segmentSum(dx, positions, blockSize));
-    using dTokens = segmentSum(dx, ids, vocabSize);
-    gradients.set('wte.weight', add(dHead, dTokens)); // the head is tied to the embedding
+    gradients.put('wpe.weight', () => segmentSum(dx, positions, blockSize));
+    gradients.put('wte.weight', () => {
+      using dTokens = segmentSum(dx, ids, vocabSize);
+      return add(dHead!, dTokens); // the head is tied to the embedding
+    });
     release(dx);
-    return gradients;
+    return made;
   }
 
   /** Frees the activations; `perTokenLogps` and `responseMask` stay yours. */

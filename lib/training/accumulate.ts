@@ -10,8 +10,8 @@ export interface Part {
 
 /**
  * @param backward gives the share of some rows of the batch.
- * @returns the parts' results in order, and the sum of their gradients, which the caller owns.
- * @throws InputError if the loss is no longer a number; nothing is then left to dispose of.
+ * @returns the parts' results in order, the batch's loss, and the sum of their gradients, which the caller owns.
+ * @throws InputError if the batch cannot be cut into equal parts.
  */
 export function accumulate<Row, Result extends Part>(rows: readonly Row[], parts: number, backward: (rows: readonly Row[]) => Result): { parts: Result[]; loss: number; gradients: Gradients } {
   const size = rows.length / parts;
@@ -23,8 +23,18 @@ export function accumulate<Row, Result extends Part>(rows: readonly Row[], parts
     results.push(result);
   }
   const loss = results.reduce((sum, result) => sum + result.loss, 0);
-  const { gradients } = results[0]!;
-  if (Number.isFinite(loss)) return { parts: results, loss, gradients };
+  return { parts: results, loss, gradients: results[0]!.gradients };
+}
+
+/**
+ * Before the weights are changed: one NaN would make all of them NaN.
+ *
+ * @param rows of this step's batch, counted from 0.
+ * @throws InputError, naming step and rows, if one of the values is NaN or infinite; the gradients are then disposed of.
+ */
+export function requireFinite(values: Readonly<Record<string, number>>, gradients: Gradients, { step, rows }: { step: number; rows: readonly number[] }): void {
+  const wrong = Object.entries(values).find(([, value]) => !Number.isFinite(value));
+  if (wrong === undefined) return;
   gradients[Symbol.dispose]();
-  throw new InputError(`the loss is ${loss}; a lower lr or a longer warm-up may help`);
+  throw new InputError(`step ${step}: ${wrong[0]} is ${wrong[1]}, on the rows ${rows.map((row) => row + 1).join(', ')} (counted from 1); look at them, or try a lower lr, a longer warm-up`);
 }

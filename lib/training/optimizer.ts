@@ -14,19 +14,22 @@ export interface AdamWOptions {
   epsilon?: number;
   /** Of matrices only, as GPT-2 was trained: biases and layer norms are left alone. Default 0.01. */
   weightDecay?: number;
+  /** Weights that stay as they are, by name or by its beginning up to a dot: `wte`, `h.0`, `h.1.attn`. Default: none. */
+  frozen?: readonly string[];
 }
 
 /**
  * The same steps as torch.optim.AdamW: w -= lr weightDecay w, then Adam with bias correction, whose epsilon is added after it.
  */
 export class AdamW {
-  readonly #options: Required<AdamWOptions>;
+  readonly #options: Required<Omit<AdamWOptions, 'frozen'>>;
+  readonly #frozen: ReadonlySet<string>;
   readonly #moments = new Map<string, { m: Handle; v: Handle }>();
   #steps = 0;
 
   constructor(
     private readonly weights: Weights,
-    { beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, weightDecay = 0.01 }: AdamWOptions = {},
+    { beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, weightDecay = 0.01, frozen = [] }: AdamWOptions = {},
   ) {
     for (const [name, beta] of Object.entries({ beta1, beta2 })) {
       if (!(beta >= 0 && beta < 1)) throw new InputError(`${name} must be in [0, 1), got ${beta}`);
@@ -35,6 +38,17 @@ export class AdamW {
       if (!(value >= 0 && value < Infinity)) throw new InputError(`${name} must be a number from 0 up, got ${value}`);
     }
     this.#options = { beta1, beta2, epsilon, weightDecay };
+    this.#frozen = frozenNames(weights.names, frozen);
+  }
+
+  /** Whether it changes a weight. */
+  trains(name: string): boolean {
+    return !this.#frozen.has(name);
+  }
+
+  /** The weights that it changes, in the order of the forward pass. */
+  get names(): string[] {
+    return this.weights.names.filter((name) => this.trains(name));
   }
 
   /** Steps taken so far. */
@@ -43,7 +57,7 @@ export class AdamW {
   }
 
   /**
-   * Changes the weights in place and disposes of the gradients.
+   * Changes the weights in place and disposes of the gradients; those of frozen weights are passed over.
    *
    * @param lr the learning rate of this step.
    * @throws InputError if lr is not a number from 0 up. The weights are then as they were.
@@ -62,7 +76,7 @@ export class AdamW {
       epsilon: scalar(epsilon * Math.sqrt(1 - beta2 ** this.#steps)),
     };
     using kept = scalar(1 - lr * weightDecay);
-    for (const name of gradients.names) {
+    for (const name of gradients.names.filter((candidate) => this.trains(candidate))) {
       const weight = this.weights.variable(name);
       const gradient = gradients.get(name);
       if (weightDecay > 0 && gradient.shape.length > 1) decay(weight, kept);
@@ -82,7 +96,7 @@ export class AdamW {
   /** Goes on from a checkpoint: after so many steps, with the moments that `values` gives. */
   restore(steps: number, values: (kind: 'm' | 'v', name: string) => Float32Array): void {
     this.#steps = steps;
-    for (const name of this.weights.names) {
+    for (const name of this.names) {
       const moments = this.#momentsOf(name);
       for (const kind of ['m', 'v'] as const) assign(moments[kind], floats(values(kind, name), this.weights.shape(name)));
     }
@@ -101,6 +115,15 @@ export class AdamW {
     for (const moments of this.#moments.values()) release(moments);
     this.#moments.clear();
   }
+}
+
+function frozenNames(names: readonly string[], frozen: readonly string[]): Set<string> {
+  const found = frozen.map((beginning) => names.filter((name) => name === beginning || name.startsWith(`${beginning}.`)));
+  const unknown = frozen.find((_, n) => found[n]!.length === 0);
+  if (unknown !== undefined) throw new InputError(`frozen: no weight is or begins with "${unknown}"; the model has ${names[0]}, ${names[1]}, ${names[2]}, …, ${names.at(-1)}`);
+  const all = new Set(found.flat());
+  if (all.size === names.length) throw new InputError('frozen names every weight, so that nothing is left to train');
+  return all;
 }
 
 function decay(weight: Handle, kept: Handle): void {

@@ -9,7 +9,6 @@ import type { GPT2 } from '../model/gpt2';
 import { replaceFolder } from '../model/replaceFolder';
 import { SafetensorsFile } from '../model/safetensors';
 import { writeSafetensors, type NamedTensor } from '../model/safetensorsWriter';
-import { weightShapes } from '../model/weights';
 import { AdamW, type AdamWOptions } from './optimizer';
 
 const MODEL = 'model.safetensors';
@@ -46,17 +45,12 @@ export class TrainingState {
     if (state.fingerprint !== fingerprint) {
       throw new FileError(join(folder, STATE), 'is of a run with other data or options; give another output folder, or remove its checkpoints to begin anew');
     }
-    const shapes = weightShapes(model.config);
     using weights = new SafetensorsFile(join(folder, MODEL));
     using moments = new SafetensorsFile(join(folder, OPTIMIZER));
-    for (const [name, shape] of shapes) {
-      for (const [file, key] of [[weights, name], [moments, `m.${name}`], [moments, `v.${name}`]] as const) {
-        const found = file.tensors.get(key)?.shape.join();
-        if (found !== shape.join()) throw new FileError(file.path, `has no "${key}" of shape [${shape.join(', ')}], which this model needs`);
-      }
-    }
-    for (const name of shapes.keys()) model.weights.assign(name, weights.float32(name));
     const optimizer = new AdamW(model.weights, options);
+    requireTensors(weights, model, model.weights.names);
+    requireTensors(moments, model, optimizer.names, ['m.', 'v.']);
+    for (const name of model.weights.names) model.weights.assign(name, weights.float32(name));
     optimizer.restore(step as number, (kind, name) => moments.float32(`${kind}.${name}`));
     return new TrainingState(model, optimizer, step as number);
   }
@@ -64,11 +58,9 @@ export class TrainingState {
   /** Writes a checkpoint, whole or not at all. */
   save(folder: string, fingerprint = ''): void {
     const { model, optimizer, step } = this;
-    const shapes = [...weightShapes(model.config)];
     replaceFolder(folder, { force: true }, (out) => {
-      writeFileSync(join(out, 'config.json'), configJson(model.config));
-      writeSafetensors(join(out, MODEL), shapes.map(([name, shape]) => lazily(name, shape, () => model.weights.values(name))));
-      const moments = (kind: 'm' | 'v') => shapes.map(([name, shape]) => lazily(`${kind}.${name}`, shape, () => optimizer.moment(kind, name)));
+      writeModel(out, model);
+      const moments = (kind: 'm' | 'v') => optimizer.names.map((name) => lazily(`${kind}.${name}`, model.weights.shape(name), () => optimizer.moment(kind, name)));
       writeSafetensors(join(out, OPTIMIZER), [...moments('m'), ...moments('v')]);
       writeFileSync(join(out, STATE), `${JSON.stringify({ step, fingerprint }, null, 2)}\n`);
     });
@@ -76,6 +68,31 @@ export class TrainingState {
 
   dispose(): void {
     this.optimizer.dispose();
+  }
+}
+
+/** A model's weights alone, written whole or not at all: those of a run's best step, say. */
+export function saveWeights(folder: string, model: GPT2): void {
+  replaceFolder(folder, { force: true }, (out) => writeModel(out, model));
+}
+
+/** @throws FileError if the folder does not hold weights of this model's shapes. */
+export function loadWeights(folder: string, model: GPT2): void {
+  using weights = new SafetensorsFile(join(folder, MODEL));
+  requireTensors(weights, model, model.weights.names);
+  for (const name of model.weights.names) model.weights.assign(name, weights.float32(name));
+}
+
+function writeModel(folder: string, { config, weights }: GPT2): void {
+  writeFileSync(join(folder, 'config.json'), configJson(config));
+  writeSafetensors(join(folder, MODEL), weights.names.map((name) => lazily(name, weights.shape(name), () => weights.values(name))));
+}
+
+function requireTensors(file: SafetensorsFile, { weights }: GPT2, names: readonly string[], prefixes = ['']): void {
+  for (const name of names) {
+    const shape = weights.shape(name);
+    const missing = prefixes.find((prefix) => file.tensors.get(prefix + name)?.shape.join() !== shape.join());
+    if (missing !== undefined) throw new FileError(file.path, `has no "${missing}${name}" of shape [${shape.join(', ')}], which this model needs`);
   }
 }
 

@@ -2,83 +2,109 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 
 import type { GPT2 } from '../model/gpt2';
-import { responseBatch, type PromptResponses } from '../text/responseBatch';
+import { responseBatch, type PromptResponses, type ResponseBatch } from '../text/responseBatch';
 import { tf } from '../tf';
-import { accumulate, type Part } from './accumulate';
-import type { AdamWOptions } from './optimizer';
-import { batchOrder } from './order';
-import { learningRate, type ScheduleOptions } from './schedule';
+import { accumulate, requireFinite, type Part } from './accumulate';
+import { mean, tokenMetrics, type TokenMetrics } from './metrics';
+import type { TrainOptions } from './options';
+import { batchOrder, stepCount } from './order';
+import { learningRate } from './schedule';
 import { TrainingState } from './state';
 
-/** What every trainer takes. */
-export interface TrainOptions extends ScheduleOptions, AdamWOptions {
-  /** Rows a step. Default 16. */
-  batchSize?: number;
-  /** The parts into which a batch is cut, to hold less at a time; the step is the same. Default 1. */
-  accumulation?: number;
-  /** Gradients are scaled down to this norm. Default 1. */
-  maxGradNorm?: number;
-  /** Of the rows' order. Default 0. */
-  seed?: number;
-  /** Ends the training between two steps, with the signal's reason as the error. */
-  signal?: AbortSignal;
-}
-
-export interface SftStep {
-  /** From 1 up. */
-  readonly step: number;
+export type SftMetrics = TokenMetrics & {
   /** The mean negative log-prob of a response token, in nats. */
   readonly loss: number;
+};
+
+export interface SftStep extends SftMetrics {
+  /** From 1 up. */
+  readonly step: number;
   /** Before clipping. */
   readonly gradNorm: number;
   readonly lr: number;
   /** Response tokens in this step's batch. */
   readonly tokens: number;
+  /** Without the validation's. */
   readonly seconds: number;
+  /** Of the validation rows after this step, where they were looked at. */
+  readonly validation?: SftMetrics;
 }
 
 /**
  * Trains `model` in place, and yields after each step.
  *
  * @param rows a prompt with one response each, as ids, the response with its end-of-sequence token.
- * @param state where to begin; moved on with each step, and the caller's to save and dispose of. Default: a new one.
+ * @param more.validation rows that are not trained on.
+ * @param more.state where to begin; moved on with each step, and the caller's to save and dispose of. Default: a new one.
  * @throws InputError if an option or a row does not fit, or the loss is no longer a number.
  */
-export async function* trainSft(model: GPT2, rows: readonly PromptResponses[], options: TrainOptions, state?: TrainingState): AsyncGenerator<SftStep, void> {
-  const { batchSize = 16, accumulation = 1, maxGradNorm = 1, seed = 0, signal } = options;
-  const lrOf = learningRate(options);
-  const rowsOf = batchOrder(rows.length, { batchSize, seed });
+export async function* trainSft(
+  model: GPT2,
+  rows: readonly PromptResponses[],
+  options: TrainOptions,
+  { validation, state }: { validation?: readonly PromptResponses[] | undefined; state?: TrainingState } = {},
+): AsyncGenerator<SftStep, void> {
+  const { batchSize = 16, accumulation = 1, maxGradNorm = 1, seed = 0, validateEvery = 50, signal } = options;
+  const steps = stepCount(options, rows.length, batchSize);
+  const lrOf = learningRate({ ...options, steps });
+  const rowsOf = batchOrder(rows.length, { batchSize, seed, ...(options.groupByLength && { lengths: rows.map(length) }) });
   const training = state ?? TrainingState.begin(model, options);
   try {
-    while (training.step < options.steps) {
-      const { step } = training;
+    while (training.step < steps) {
+      const step = training.step + 1;
       await nextTurn(); // lets an interrupt through
       signal?.throwIfAborted();
       const start = performance.now();
 
-      const batch = rowsOf(step).map((row) => rows[row]!);
-      const tokens = batch.reduce((sum, { responses }) => sum + responses[0]!.length, 0);
-      const { loss, gradients } = accumulate(batch, accumulation, (part) => backward(model, part, tokens));
+      const numbers = rowsOf(step - 1);
+      const batch = numbers.map((row) => rows[row]!);
+      const tokens = responseTokens(batch);
+      const { parts, loss, gradients } = accumulate(batch, accumulation, (part) => backward(training, part, tokens, options));
 
       const gradNorm = gradients.clip(maxGradNorm);
-      const lr = lrOf(step);
+      requireFinite({ loss, gradNorm }, gradients, { step, rows: numbers });
+      const lr = lrOf(step - 1);
       training.optimizer.step(gradients, lr);
-      training.step += 1;
+      training.step = step;
+      const seconds = (performance.now() - start) / 1000;
 
-      yield { step: step + 1, loss, gradNorm, lr, tokens, seconds: (performance.now() - start) / 1000 };
+      const look = validation !== undefined && (step % validateEvery === 0 || step === steps);
+      const shares = parts.map((part) => part.tokens / tokens);
+      yield { step, loss, ...mean(parts.map(({ metrics }) => metrics), shares), gradNorm, lr, tokens, seconds, ...(look && { validation: evaluateSft(model, validation, { batchSize }) }) };
     }
   } finally {
     if (!state) training.dispose();
   }
 }
 
+/** The metrics of rows that `model` is not trained on. */
+export function evaluateSft(model: GPT2, rows: readonly PromptResponses[], { batchSize = 16 } = {}): SftMetrics {
+  const parts: SftMetrics[] = [];
+  const shares: number[] = [];
+  for (let start = 0; start < rows.length; start += batchSize) {
+    const some = rows.slice(start, start + batchSize);
+    const batch = batchOf(model, some);
+    const { perTokenLogps, statistics } = model.measure(batch);
+    const loss = tf.tidy(() => perTokenLogps.sum().div(-responseTokens(some)).dataSync()[0]!);
+    perTokenLogps.dispose();
+    parts.push({ loss, ...tokenMetrics(batch, statistics, () => true) });
+    shares.push(responseTokens(some) / responseTokens(rows));
+  }
+  return mean(parts, shares);
+}
+
+const length = ({ promptIds, responses }: PromptResponses): number => promptIds.length + responses[0]!.length;
+const responseTokens = (rows: readonly PromptResponses[]): number => rows.reduce((sum, { responses }) => sum + responses[0]!.length, 0);
+const batchOf = (model: GPT2, rows: readonly PromptResponses[]): ResponseBatch => responseBatch(rows, { layout: 'padded', maxLength: model.config.blockSize });
+
 /** Some rows' share of the mean over the `tokens` of the whole batch. */
-function backward(model: GPT2, rows: readonly PromptResponses[], tokens: number): Part {
-  using recording = model.record(responseBatch(rows, { layout: 'padded', maxLength: model.config.blockSize }));
-  const { perTokenLogps, responseMask } = recording;
+function backward({ model, optimizer }: TrainingState, rows: readonly PromptResponses[], tokens: number, options: TrainOptions): Part & { metrics: TokenMetrics; tokens: number } {
+  const batch = batchOf(model, rows);
+  using recording = model.record(batch, { statistics: options.tokenMetrics ?? false });
+  const { perTokenLogps, responseMask, statistics } = recording;
   const loss = tf.tidy(() => perTokenLogps.sum().div(-tokens).dataSync()[0]!);
   const gradient = tf.tidy(() => responseMask.toFloat().div<tf.Tensor2D>(-tokens)); // of that with respect to each log-prob
-  const gradients = recording.backward(gradient);
+  const gradients = recording.backward(gradient, (name) => optimizer.trains(name));
   tf.dispose([perTokenLogps, responseMask, gradient]);
-  return { loss, gradients };
+  return { loss, gradients, metrics: tokenMetrics(batch, statistics, () => true), tokens: responseTokens(rows) };
 }

@@ -33,8 +33,11 @@ def model_of(name):
 
 
 def groups(model, decay):
-    matrices = [weight for weight in model.parameters() if weight.dim() > 1]
-    return [{"params": matrices, "weight_decay": decay}, {"params": [weight for weight in model.parameters() if weight.dim() == 1], "weight_decay": 0.0}]
+    trained = [weight for weight in model.parameters() if weight.requires_grad]
+    return [
+        {"params": [weight for weight in trained if weight.dim() > 1], "weight_decay": decay},
+        {"params": [weight for weight in trained if weight.dim() == 1], "weight_decay": 0.0},
+    ]
 
 
 def ids(generator, vocabulary, length):
@@ -46,8 +49,10 @@ def token_logps(model, prompt, response):
     return torch.log_softmax(model(sequence).logits[0, :-1], -1).gather(1, sequence[0, 1:, None])[len(prompt) - 1 :, 0]
 
 
-def sft():
+def sft(frozen=()):
     model = model_of("a-group").double()
+    for name, weight in model.transformer.named_parameters():
+        weight.requires_grad = not name.startswith(frozen)
     generator = torch.Generator().manual_seed(21)
     rows = [{"promptIds": ids(generator, 37, 3 + n % 4), "responses": [ids(generator, 37, 2 + n % 5)]} for n in range(6)]
     order = [[0, 1, 2, 3], [4, 5, 0, 1], [2, 3, 4, 5], [5, 3, 1, 0], [2, 4, 0, 5]]
@@ -91,7 +96,7 @@ def dpo():
         trainer = DPOTrainer(model=model, ref_model=model_of("one-head"), args=arguments, train_dataset=data, processing_class=fast)
         trainer.train()
     history = [entry for entry in trainer.state.log_history if "loss" in entry]
-    names = {"loss": "loss", "gradNorm": "grad_norm", "lr": "learning_rate", "chosen": "rewards/chosen", "rejected": "rewards/rejected", "margins": "rewards/margins", "accuracies": "rewards/accuracies", "logpsChosen": "logps/chosen", "logpsRejected": "logps/rejected"}
+    names = {"loss": "loss", "gradNorm": "grad_norm", "lr": "learning_rate", "chosen": "rewards/chosen", "rejected": "rewards/rejected", "margins": "rewards/margins", "accuracies": "rewards/accuracies", "logpsChosen": "logps/chosen", "logpsRejected": "logps/rejected", "entropy": "entropy", "meanTokenAccuracy": "mean_token_accuracy"}
     return {"pairs": pairs, "steps": [{ours: entry[theirs] for ours, theirs in names.items()} for entry in history]}
 
 
@@ -111,5 +116,5 @@ def schedules():
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    fixtures = {"schedules": schedules(), "sft": sft(), "dpo": dpo()}
+    fixtures = {"schedules": schedules(), "sft": sft(), "frozen": sft(("wte", "wpe", "h.0.", "h.1.mlp")), "dpo": dpo()}
     (OUT / "fixtures" / "training.json").write_text(json.dumps(fixtures) + "\n")

@@ -1,0 +1,23 @@
+/** What every trainer takes. */
+import type { AdamWOptions } from './optimizer';
+import type { Duration } from './order';
+import type { ScheduleOptions } from './schedule';
+
+export interface TrainOptions extends Duration, Omit<ScheduleOptions, 'steps'>, AdamWOptions {
+  /** Rows a step. Default 16. */
+  batchSize?: number;
+  /** The parts into which a batch is cut, to hold less at a time; the step is the same. Default 1. */
+  accumulation?: number;
+  /** Gradients are scaled down to this norm. Default 1. */
+  maxGradNorm?: number;
+  /** Of the rows' order. Default 0. */
+  seed?: number;
+  /** Puts rows of much the same length into one batch, which then holds little padding. Default false. */
+  groupByLength?: boolean;
+  /** Steps between two looks at the validation rows, if there are any; the last step is always followed by one. Default 50. */
+  validateEvery?: number;
+  /** Also measures entropy and token accuracy in each step, as validation does; it costs a few percent. Default false. */
+  tokenMetrics?: boolean;
+  /** Ends the training between two steps, with the signal's reason as the error. */
+  signal?: AbortSignal;
+}
