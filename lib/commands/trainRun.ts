@@ -1,9 +1,9 @@
 /** What a training command does around its loop: the output folder, checkpoints, metrics, an interrupt, the trained model. */
 import { createHash } from 'node:crypto';
 import { appendFileSync, existsSync, mkdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { basename, join, resolve } from 'node:path';
 
-import { InputError } from '../errors';
+import { FileError, InputError } from '../errors';
 import { exportModel } from '../model/export';
 import type { GPT2 } from '../model/gpt2';
 import { FLOAT_DTYPES, type FloatDType } from '../model/safetensorsWriter';
@@ -67,7 +67,13 @@ export async function trainRun<S extends Step>(run: Run, train: (state: Training
   const interrupt = () => (interrupted = true);
   process.once('SIGINT', interrupt).once('SIGTERM', interrupt);
   const save = () => {
-    state.save(checkpointFolder(output, state.step), fingerprint);
+    const folder = checkpointFolder(output, state.step);
+    try {
+      state.save(folder, fingerprint);
+    } catch (cause) {
+      const [last] = checkpoints(output);
+      throw new FileError(folder, `cannot be saved (${(cause as Error).message}); free some space, and the same command goes on ${last === undefined ? 'from the beginning' : `from ${basename(last)}`}`, { cause });
+    }
     pruneCheckpoints(output, keep);
   };
   const start = performance.now();
