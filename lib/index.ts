@@ -45,5 +45,9 @@ export { batchOrder } from './training/order';
 export { checkpointFolder, checkpoints, pruneCheckpoints, TrainingState } from './training/state';
 export { trainSft, type SftStep, type TrainOptions } from './training/trainSft';
 export { evaluateDpo, referenceLogps, trainDpo, type DpoLossOptions, type DpoMetrics, type DpoStep, type DpoTrainOptions, type RefLogps } from './training/trainDpo';
+export { tensorBoard } from './training/tensorBoard';
 
-export { show, type Figure } from './notebook/show';
+export { show, type Figure, type Html } from './notebook/show';
+export { curves, type Curve, type CurvesOptions, type Panels } from './notebook/figures';
+export { tokenTable, type TokenRow, type TokenTableOptions } from './notebook/tokenTable';
+export { watch, type WatchOptions } from './notebook/watch';
