@@ -48,6 +48,7 @@ export { evaluateDpo, referenceLogps, trainDpo, type DpoLossOptions, type DpoMet
 export { tensorBoard } from './training/tensorBoard';
 
 export { show, type Figure, type Html } from './notebook/show';
-export { curves, type Curve, type CurvesOptions, type Panels } from './notebook/figures';
+export type { Curve, Panels } from './notebook/panels';
+export { curves, type CurvesOptions } from './notebook/figures';
 export { tokenTable, type TokenRow, type TokenTableOptions } from './notebook/tokenTable';
 export { watch, type WatchOptions } from './notebook/watch';

@@ -5,15 +5,17 @@ import { liveOutput } from './show';
 /** Milliseconds between two lines: one in place of the other in a notebook, one below the other elsewhere. */
 const EVERY = { notebook: 200, console: 10_000 };
 
+/** Characters that a cell's output certainly has room for; values that would pass it go on a line of their own. */
+const WIDTH = 100;
+
 export interface ProgressLine {
-  /** @param values by name, shown in this order. */
-  step(step: number, values: Readonly<Record<string, number>>): void;
+  step(step: number, values: readonly (readonly [name: string, value: number])[]): void;
   /** The last line: neither times nor rates, as it stays in the notebook. */
   end(text: string): void;
 }
 
 /**
- *     step 17 of 50 [######              ]  loss 0.6512  accuracy 0.7500  2.1 steps/s  0:16 left
+ *     step 17 of 50 [######              ]  2.1 steps/s  0:16 left  loss 0.6512  accuracy 0.7500
  *
  * The rate is the mean since the first step ended: what precedes it, a reference's log-probs say, comes once.
  *
@@ -33,12 +35,10 @@ export function progressLine(steps: number, now: () => number = () => performanc
       if (time - written < every) return;
       written = time;
       const speed = step > first.step ? ((step - first.step) / (time - first.time)) * 1000 : 0;
-      const parts = [
-        `step ${step} of ${steps} [${bar(Math.min(1, step / steps))}]`,
-        ...Object.entries(values).map(([name, value]) => `${name} ${digits(value)}`),
-        ...(speed > 0 ? [speed < 1 ? `${(1 / speed).toFixed(1)} s/step` : `${speed.toFixed(1)} steps/s`, `${minutes(Math.max(0, steps - step) / speed)} left`] : []),
-      ];
-      write(parts.join('  '));
+      const rate = speed === 0 ? '' : `  ${speed < 1 ? `${(1 / speed).toFixed(1)} s/step` : `${speed.toFixed(1)} steps/s`}  ${minutes(Math.max(0, steps - step) / speed)} left`;
+      const head = `step ${step} of ${steps} [${bar(Math.min(1, step / steps))}]${rate}`;
+      const tail = values.map(([name, value]) => `${name} ${digits(value)}`).join('  ');
+      write(`${head}${head.length + tail.length > WIDTH ? '\n' : '  '}${tail}`);
     },
     end: write,
   };

@@ -32,12 +32,16 @@ export function show(page: Html): void;
 export function show(shown: Figure | Html, text = ''): void {
   const write = kernelOutput();
   if (!write) throw new SetupError('show draws in a notebook, under the tslab kernel');
-  const data = 'html' in shown ? { 'text/html': shown.html, 'text/plain': shown.text } : figureContent(shown, text);
+  const data = 'html' in shown ? htmlContent(shown) : figureContent(shown, text);
   write({ data, metadata: {}, transient: {} }, false);
 }
 
 export function figureContent(figure: Figure, text: string): Content {
   return { 'application/vnd.plotly.v1+json': figure, 'text/plain': text };
+}
+
+export function htmlContent({ html, text }: Html): Content {
+  return { 'text/html': html, 'text/plain': text };
 }
 
 /**

@@ -68,7 +68,7 @@ function scale([from, to]: readonly [number, number], deepest: number, written: 
   const steps = [0, 0.25, 0.5, 0.75, 1].map((share) => from + share * (to - from));
   const fields = steps.map((value, n) => {
     const end = n === 0 || n === steps.length - 1 || value === 0;
-    return `<span style="${CELL}; ${VALUE}; margin: 1px 0; border-radius: 0; background-color: ${colour(value, deepest)}">${end ? written(value) : '&nbsp;&nbsp;&nbsp;'}</span>`;
+    return `<span style="${CELL}; ${VALUE}; width: 36px; margin: 1px 0; border-radius: 0; background-color: ${colour(value, deepest)}">${end ? written(value) : '&nbsp;'}</span>`;
   });
   return from === to ? '' : fields.join('');
 }

@@ -1,12 +1,14 @@
 /** Runs a training before the reader's eyes. */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 
-import { curves, describeCurves, type CurvesOptions, type Panels } from './figures';
+import { curvesFigure } from './figures';
 import { onInterrupt } from './interrupt';
+import { describePanels, panelsOf, valuesOf, type Panels } from './panels';
+import { curvesPicture } from './picture';
 import { progressLine } from './progressLine';
-import { figureContent, liveOutput } from './show';
+import { figureContent, htmlContent, liveOutput } from './show';
 
-export interface WatchOptions<Step> extends CurvesOptions {
+export interface WatchOptions<Step> {
   /** Steps in all, those of an earlier part of the run included. */
   steps: number;
   /** What is drawn, as `curves` takes it, and shown in the progress line. Default: the loss. */
@@ -31,11 +33,10 @@ const DRAWN_EVERY = 2000;
  * @returns all events, in order.
  * @throws what `training` throws.
  */
-export async function watch<Step extends { readonly step: number; readonly loss?: number }>(training: AsyncIterable<Step>, options: WatchOptions<Step>): Promise<Step[]> {
-  const { steps, curves: panels = { loss: ({ loss }: Step) => loss } } = options;
+export async function watch<Step extends { readonly step: number; readonly loss?: number }>(training: AsyncIterable<Step>, { steps, curves: panels = { loss: ({ loss }) => loss } }: WatchOptions<Step>): Promise<Step[]> {
   const history: Step[] = [];
   const progress = progressLine(steps);
-  const draw = figure(history, panels, options);
+  const draw = drawing(history, panels);
   const last = () => history.at(-1)?.step ?? 0;
 
   const interrupt = await onInterrupt();
@@ -43,7 +44,7 @@ export async function watch<Step extends { readonly step: number; readonly loss?
   try {
     for await (const step of training) {
       history.push(step);
-      progress.step(step.step, latest(step, panels));
+      progress.step(step.step, valuesOf(step, panels));
       draw();
       await nextTurn(); // in which an interrupt arrives, and the kernel answers
       if (interrupt.wished) break;
@@ -57,20 +58,16 @@ export async function watch<Step extends { readonly step: number; readonly loss?
   return history;
 }
 
-/** Draws the history as it is: now and then, and whenever it is whole. */
-function figure<Step extends { readonly step: number }>(history: readonly Step[], panels: Panels<Step>, options: CurvesOptions): (state?: { whole: boolean }) => void {
+/** Draws the history as it is: a picture now and then, a figure once it is whole. */
+function drawing<Step extends { readonly step: number }>(history: readonly Step[], panels: Panels<Step>): (state?: { whole: boolean }) => void {
   const output = liveOutput();
   let drawn = -Infinity;
   return ({ whole } = { whole: false }) => {
     if (!output || history.length === 0 || (!whole && performance.now() - drawn < DRAWN_EVERY)) return;
-    output(figureContent(curves(history, panels, options), describeCurves(history, panels)));
+    const lines = panelsOf(history, panels);
+    const text = describePanels(history, panels);
+    const picture = htmlContent({ html: curvesPicture(lines), text });
+    output(whole ? { ...picture, ...figureContent(curvesFigure(lines), text) } : picture);
     drawn = performance.now();
   };
-}
-
-/** A step's values, by the names of their panels and curves. */
-function latest<Step>(step: Step, panels: Panels<Step>): Record<string, number> {
-  const values = Object.entries(panels).flatMap(([panel, inside]) =>
-    typeof inside === 'function' ? [[panel, inside(step)] as const] : Object.entries(inside).map(([name, curve]) => [`${panel} ${name}`, curve(step)] as const));
-  return Object.fromEntries(values.filter((entry): entry is [string, number] => entry[1] !== undefined));
 }
