@@ -50,5 +50,10 @@ export { evaluateSft, trainSft, type SftMetrics, type SftStep } from './training
 export { keptReferenceLogps, referenceLogps, type ReferenceOptions, type RefLogps } from './training/reference';
 export { type DpoLossOptions, type DpoMetrics } from './training/dpoMetrics';
 export { evaluateDpo, trainDpo, type DpoInputs, type DpoStep, type DpoTrainOptions } from './training/trainDpo';
+export { tensorBoard } from './training/tensorBoard';
 
-export { show, type Figure } from './notebook/show';
+export { show, type Figure, type Html } from './notebook/show';
+export type { Curve, Panels } from './notebook/panels';
+export { curves, type CurvesOptions } from './notebook/figures';
+export { tokenTable, type TokenRow, type TokenTableOptions } from './notebook/tokenTable';
+export { watch, type WatchOptions } from './notebook/watch';

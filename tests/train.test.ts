@@ -78,7 +78,7 @@ test('interrupted, it saves the step it is at and exits with 130; other settings
 test('with validation, the best step is kept, and the run ends where none is better', () => {
   const rows = readFileSync(join(ROOT, 'data', 'preferences', 'test.jsonl'), 'utf8').split('\n').slice(0, 8);
   writeFileSync(join(folder, 'held.jsonl'), rows.join('\n'));
-  const more = ['--validation', join(folder, 'held.jsonl'), '--validate-every', '1', '--patience', '2', '--frozen', 'wte,wpe', '--steps', '60', '--lr', '2e-3', '--schedule', 'constant', '--group-by-length', '--token-metrics'];
+  const more = ['--validation', join(folder, 'held.jsonl'), '--validate-every', '1', '--patience', '2', '--frozen', 'wte,wpe', '--steps', '60', '--lr', '2e-3', '--schedule', 'constant', '--group-by-length', '--token-metrics', '--tensor-board'];
   const { status, stdout, stderr } = run(...command('best', ...more));
   assert.deepEqual({ status, stderr }, { status: 0, stderr: '' });
   const [, steps, best] = /^(\d+) steps in .*; the model of step (\d+), the best, is in .*best\/model$/m.exec(stdout)!.map(Number) as [number, number, number];
@@ -88,6 +88,7 @@ test('with validation, the best step is kept, and the run ends where none is bet
   assert.equal(losses.indexOf(Math.min(...losses)), best - 1);
   assert.ok('entropy' in lines('best')[0]!);
   assert.ok(!existsSync(join(folder, 'best', 'best')));
+  assert.equal(readdirSync(join(folder, 'best', 'tensorboard')).length, 1);
   assert.equal(run(...command('to-best', ...more.filter((word, n) => word !== '--patience' && more[n - 1] !== '--patience'), '--steps', `${best}`)).status, 0);
   assert.equal(sha256('best'), sha256('to-best'), 'the weights are those of the best step');
 });

@@ -10,6 +10,7 @@ import { FLOAT_DTYPES, type FloatDType } from '../model/safetensorsWriter';
 import { Best, type BestOptions } from '../training/best';
 import type { AdamWOptions } from '../training/optimizer';
 import { checkpointFolder, checkpoints, loadWeights, pruneCheckpoints, saveWeights, TrainingState } from '../training/state';
+import { tensorBoard } from '../training/tensorBoard';
 import { progress } from './usage';
 
 export interface Run extends BestOptions {
@@ -21,6 +22,8 @@ export interface Run extends BestOptions {
   readonly steps: number;
   readonly saveEvery?: number | undefined;
   readonly keep?: number | undefined;
+  /** Whether OUTPUT/tensorboard receives the metrics, too. */
+  readonly tensorBoard?: boolean | undefined;
   readonly dtype?: FloatDType | undefined;
   readonly options: AdamWOptions;
   /** All that the result depends on: settings, and the rows as ids. A checkpoint of another run is refused. */
@@ -63,6 +66,8 @@ export async function trainRun<S extends Step>(run: Run, train: (state: Training
   for (const step of keptSteps(metrics, state.step)) best?.see(step);
   if (newest !== undefined) console.log(`going on after step ${state.step} of ${steps}`);
 
+  const board = run.tensorBoard ? tensorBoard(join(output, 'tensorboard')) : undefined;
+
   let interrupted = false;
   const interrupt = () => (interrupted = true);
   process.once('SIGINT', interrupt).once('SIGTERM', interrupt);
@@ -82,6 +87,7 @@ export async function trainRun<S extends Step>(run: Run, train: (state: Training
     if (!best?.exhausted) {
       for await (const step of train(state)) {
         if (best?.see(step)) saveWeights(bestFolder, model);
+        board?.(step);
         appendFileSync(metrics, `${JSON.stringify(step)}\n`);
         const left = ((performance.now() - start) / (step.step - first)) * (steps - step.step);
         const text = `step ${step.step} of ${steps}  loss ${step.loss.toFixed(4)}  ${line(step)}  ${duration(left)} left`;

@@ -30,14 +30,14 @@ export const usage = `  train-sft --config FILE
                       keep the weights that were best in the validation, by loss (the default), entropy, …;
                       stop after so many validations that were no better
       tokenMetrics    also log entropy and token accuracy of each step
-      saveEvery 100, keep 2, dtype F32|F16|BF16`;
+      saveEvery 100, keep 2, dtype F32|F16|BF16, tensorBoard (also metrics in OUTPUT/tensorboard)`;
 
 /** The settings of every training command. */
 export const trainFields = {
   model: 'text', data: 'text', output: 'text', steps: 'number', epochs: 'number', batchSize: 'number', accumulation: 'number',
   groupByLength: 'flag', lr: 'number', warmupSteps: 'number', schedule: 'text', finalShare: 'number', seed: 'number', beta1: 'number',
   beta2: 'number', epsilon: 'number', weightDecay: 'number', maxGradNorm: 'number', frozen: 'text', validation: 'text',
-  validateEvery: 'number', bestBy: 'text', patience: 'number', tokenMetrics: 'flag', saveEvery: 'number', keep: 'number', dtype: 'text',
+  validateEvery: 'number', bestBy: 'text', patience: 'number', tokenMetrics: 'flag', tensorBoard: 'flag', saveEvery: 'number', keep: 'number', dtype: 'text',
 } as const; // prettier-ignore
 
 /** What of the settings every trainer takes. */
@@ -48,8 +48,8 @@ export function trainOptions(config: Values<typeof trainFields>): TrainOptions {
 }
 
 /** What of them `trainRun` takes. */
-export function runOptions({ saveEvery, keep, dtype, bestBy, patience }: Values<typeof trainFields>) {
-  return { saveEvery, keep, dtype: dtype as FloatDType | undefined, ...(bestBy !== undefined && { bestBy }), ...(patience !== undefined && { patience }) };
+export function runOptions({ saveEvery, keep, dtype, tensorBoard, bestBy, patience }: Values<typeof trainFields>) {
+  return { saveEvery, keep, tensorBoard, dtype: dtype as FloatDType | undefined, ...(bestBy !== undefined && { bestBy }), ...(patience !== undefined && { patience }) };
 }
 
 export async function run(args: readonly string[]): Promise<void> {

@@ -72,14 +72,19 @@ function progressLine(file: string, received: number, total: number | null, spee
   const megabytes = (bytes: number) => (bytes / 1e6).toFixed(0);
   const rate = `${(speed / 1e6).toFixed(1)} MB/s`;
   if (total === null) return `${file}  ${megabytes(received)} MB  ${rate}`;
-  const filled = Math.floor((received / total) * BAR);
-  const bar = `${'#'.repeat(filled)}${' '.repeat(BAR - filled)}`;
   const percent = `${Math.floor((100 * received) / total)}%`.padStart(4);
   const left = done || speed === 0 ? '' : `  ${minutes((total - received) / speed)} left`;
-  return `${file} ${percent} [${bar}] ${megabytes(received)} / ${megabytes(total)} MB  ${rate}${left}`;
+  return `${file} ${percent} [${bar(received / total)}] ${megabytes(received)} / ${megabytes(total)} MB  ${rate}${left}`;
 }
 
-function minutes(seconds: number): string {
+/** A share from 0 to 1, as a bar's inside. */
+export function bar(share: number): string {
+  const filled = Math.floor(share * BAR);
+  return `${'#'.repeat(filled)}${' '.repeat(BAR - filled)}`;
+}
+
+/** Such as 0:16 and 75:02. */
+export function minutes(seconds: number): string {
   const whole = Math.ceil(seconds);
   return `${Math.floor(whole / 60)}:${`${whole % 60}`.padStart(2, '0')}`;
 }

@@ -1,4 +1,6 @@
-/** Shows a figure in the notebook whose cell is running. */
+/** Shows figures and tables in the notebook whose cell is running. */
+import { randomUUID } from 'node:crypto';
+
 import { SetupError } from '../errors';
 
 /** A plotly figure: plain data, as plotly.js takes it (https://plotly.com/javascript/reference/). */
@@ -7,7 +9,16 @@ export interface Figure {
   readonly layout?: object;
 }
 
-type WriteDisplayData = (output: { data: object; metadata: object; transient: object }, update: boolean) => void;
+/** A piece of HTML, and the text that stands in for it wherever there is no HTML. */
+export interface Html {
+  readonly html: string;
+  readonly text: string;
+}
+
+/** One output's content, in several forms by mime type; the front end draws the richest that it can. */
+type Content = Readonly<Record<string, unknown>>;
+
+type WriteDisplayData = (output: { data: Content; metadata: object; transient: object }, update: boolean) => void;
 
 /**
  * Shows `figure` as one output that carries plotly's mime type (drawn live by JupyterLab with the plotly extension) and
@@ -15,15 +26,43 @@ type WriteDisplayData = (output: { data: object; metadata: object; transient: ob
  *
  * @throws SetupError outside a notebook.
  */
-export function show(figure: Figure, text: string): void {
-  const data = { 'application/vnd.plotly.v1+json': figure, 'text/plain': text };
-  kernelOutput()({ data, metadata: {}, transient: {} }, false);
+export function show(figure: Figure, text: string): void;
+/** Shows HTML, such as a `tokenTable`, with its text. */
+export function show(page: Html): void;
+export function show(shown: Figure | Html, text = ''): void {
+  const write = kernelOutput();
+  if (!write) throw new SetupError('show draws in a notebook, under the tslab kernel');
+  const data = 'html' in shown ? htmlContent(shown) : figureContent(shown, text);
+  write({ data, metadata: {}, transient: {} }, false);
+}
+
+export function figureContent(figure: Figure, text: string): Content {
+  return { 'application/vnd.plotly.v1+json': figure, 'text/plain': text };
+}
+
+export function htmlContent({ html, text }: Html): Content {
+  return { 'text/html': html, 'text/plain': text };
+}
+
+/**
+ * An output of the running cell whose content can be replaced, by the same function again.
+ *
+ * @returns undefined outside a notebook.
+ */
+export function liveOutput(): ((content: Content) => void) | undefined {
+  const write = kernelOutput(); // of this cell: the output stays its own while other cells run
+  if (!write) return undefined;
+  const transient = { display_id: randomUUID() };
+  let shown = false;
+  return (data) => {
+    write({ data, metadata: {}, transient }, shown);
+    shown = true;
+  };
 }
 
 /** tslab's own `display` writes one mime type an output; the function behind it, in its running instance, takes several. */
-function kernelOutput(): WriteDisplayData {
+function kernelOutput(): WriteDisplayData | undefined {
   const jupyter = Object.values(require.cache).find((module) => /[\\/]tslab[\\/]dist[\\/]jupyter\.js$/.test(module?.filename ?? ''));
   const { lastWriteDisplayData } = (jupyter?.exports ?? {}) as { lastWriteDisplayData?: WriteDisplayData | null };
-  if (!lastWriteDisplayData) throw new SetupError('show draws in a notebook, under the tslab kernel');
-  return lastWriteDisplayData;
+  return lastWriteDisplayData ?? undefined;
 }

@@ -1,0 +1,61 @@
+/** Curves of a training as plotly figures: plain data, for `show`. */
+import { GRID, INK, panelsOf, SIZE, type Line, type Panel, type Panels } from './panels';
+import type { Figure } from './show';
+
+export interface CurvesOptions {
+  /** Above all panels. Default: none. */
+  title?: string;
+}
+
+const NONE = 'rgba(0, 0, 0, 0)';
+
+/**
+ * One panel above the other, with the step as their common x axis.
+ *
+ *     curves(history, { loss: (s) => s.loss, rewards: { chosen: (s) => s.rewards.chosen, rejected: (s) => s.rewards.rejected } })
+ *
+ * Values are kept to six digits; of more than 2000 points of a curve, every second, third, … is drawn, and the last.
+ *
+ * @param history events as the trainers yield them: each has its step, from 1 up.
+ */
+export function curves<Step extends { readonly step: number }>(history: readonly Step[], panels: Panels<Step>, options?: CurvesOptions): Figure {
+  return curvesFigure(panelsOf(history, panels), options);
+}
+
+export function curvesFigure(panels: readonly Panel[], { title }: CurvesOptions = {}): Figure {
+  const top = SIZE.top + (title === undefined ? 0 : SIZE.title);
+  const plot = panels.length * SIZE.panel + (panels.length - 1) * SIZE.gap;
+  const ends = panels.map((_, n) => 1 - (n * (SIZE.panel + SIZE.gap)) / plot); // the panels' upper ends, as shares of the plot
+  const suffix = (n: number) => (n === 0 ? '' : `${n + 1}`);
+  const axis = { gridcolor: GRID, zerolinecolor: GRID, exponentformat: 'power' };
+  const yAxes = ends.map((end, n) => [`yaxis${suffix(n)}`, { ...axis, domain: [Math.max(0, end - SIZE.panel / plot), end], automargin: true }]);
+  const legends = ends.map((end, n) => [`legend${suffix(n)}`, { orientation: 'h', x: 1, xanchor: 'right', y: end, yanchor: 'bottom', bgcolor: NONE }]);
+  const steps = panels.flatMap(({ lines }) => lines.flatMap(({ x }) => x));
+  return {
+    data: panels.flatMap(({ name, lines }, n) => lines.map((line) => ({ ...trace(line), name: line.name || name, showlegend: line.name !== '', yaxis: `y${suffix(n)}`, legend: `legend${suffix(n)}` }))),
+    layout: {
+      ...(title !== undefined && { title: { text: title, font: { size: 16 }, x: 0, xref: 'paper', y: 1, yref: 'container', yanchor: 'top', pad: { t: 10 } } }),
+      height: top + plot + SIZE.bottom,
+      margin: { t: top, b: SIZE.bottom, l: SIZE.left, r: SIZE.right },
+      autosize: true,
+      paper_bgcolor: NONE,
+      plot_bgcolor: NONE,
+      font: { color: INK, size: SIZE.font },
+      hovermode: 'x unified',
+      hoverlabel: { bgcolor: '#ffffff', font: { color: '#333333' } },
+      xaxis: {
+        ...axis,
+        title: { text: 'step', font: { size: SIZE.font } },
+        anchor: `y${suffix(panels.length - 1)}`,
+        zeroline: false,
+        ...(Math.max(...steps) - Math.min(...steps) < 10 && { dtick: 1 }), // no half steps
+      },
+      ...Object.fromEntries([...yAxes, ...legends]),
+      annotations: panels.map(({ name }, n) => ({ text: name, font: { size: SIZE.font }, showarrow: false, xref: 'paper', x: 0, xanchor: 'left', yref: 'paper', y: ends[n], yanchor: 'bottom' })),
+    },
+  };
+}
+
+function trace({ color, dots, x, y }: Line): object {
+  return { type: 'scatter', mode: dots ? 'lines+markers' : 'lines', line: { color, width: 2 }, marker: { color, size: 5 }, x, y };
+}

@@ -1,0 +1,71 @@
+/** What curves of a training show, before it is drawn: panels of lines. */
+
+/** A value of each step; steps for which it is undefined have no point (a validation every hundred steps, say). */
+export type Curve<Step> = (step: Step) => number | undefined;
+
+/** A panel for each entry, with one curve or with several by name. An entry's name stands above its panel: put the unit into it. */
+export type Panels<Step> = Readonly<Record<string, Curve<Step> | Readonly<Record<string, Curve<Step>>>>>;
+
+export interface Line {
+  /** Empty for a panel's only curve, which is what the panel is called. */
+  readonly name: string;
+  readonly color: string;
+  /** Whether its points are to be seen as such. */
+  readonly dots: boolean;
+  readonly x: readonly number[];
+  readonly y: readonly number[];
+}
+
+export interface Panel {
+  readonly name: string;
+  readonly lines: readonly Line[];
+}
+
+/** Okabe and Ito's colours that all see apart (https://jfly.uni-koeln.de/color/), those first that stand out on white and on black. */
+const PALETTE = ['#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9'] as const;
+/** Of text and lines, on no background of their own: read equally well in JupyterLab's light and dark themes. */
+export const INK = '#7f7f7f';
+export const GRID = 'rgba(128, 128, 128, 0.25)';
+
+/** Pixels. */
+export const SIZE = { top: 30, title: 30, panel: 200, gap: 50, bottom: 50, left: 60, right: 20, font: 13 } as const;
+
+/** Points of one curve, at most: more cannot be told apart, and each is text in the notebook's file. */
+const POINTS = 2000;
+/** Curves with fewer points than this show them as dots. */
+const DOTS = 50;
+
+export function panelsOf<Step extends { readonly step: number }>(history: readonly Step[], panels: Panels<Step>): Panel[] {
+  return Object.entries(panels).map(([name, inside]) => ({
+    name,
+    lines: curvesIn(inside).map(([curve, valueOf], n) => ({ name: curve, color: PALETTE[n % PALETTE.length]!, ...points(history, valueOf) })),
+  }));
+}
+
+/** What the panels are, in words that are the same for every run of these steps. */
+export function describePanels<Step extends { readonly step: number }>(history: readonly Step[], panels: Panels<Step>): string {
+  const names = Object.entries(panels).map(([name, inside]) => (typeof inside === 'function' ? name : `${name} (${Object.keys(inside).join(', ')})`));
+  return `Curves of steps ${history[0]?.step ?? 0} to ${history.at(-1)?.step ?? 0}: ${names.join('; ')}.`;
+}
+
+/** A step's values, by the names of panels and curves. */
+export function valuesOf<Step>(step: Step, panels: Panels<Step>): [name: string, value: number][] {
+  return Object.entries(panels).flatMap(([name, inside]) => curvesIn(inside).flatMap(([curve, valueOf]): [string, number][] => {
+    const value = valueOf(step);
+    return value === undefined ? [] : [[`${name} ${curve}`.trimEnd(), value]];
+  }));
+}
+
+function curvesIn<Step>(inside: Panels<Step>[string]): [name: string, valueOf: Curve<Step>][] {
+  return typeof inside === 'function' ? [['', inside]] : Object.entries(inside);
+}
+
+function points<Step extends { readonly step: number }>(history: readonly Step[], valueOf: Curve<Step>): Pick<Line, 'dots' | 'x' | 'y'> {
+  const all = history.flatMap((step) => {
+    const value = valueOf(step);
+    return value === undefined || !Number.isFinite(value) ? [] : [{ x: step.step, y: Number(value.toPrecision(6)) }];
+  });
+  const stride = Math.ceil(all.length / POINTS);
+  const drawn = all.filter((_, n) => n % stride === 0 || n === all.length - 1);
+  return { dots: all.length < DOTS, x: drawn.map(({ x }) => x), y: drawn.map(({ y }) => y) };
+}

@@ -1,0 +1,94 @@
+/** Tokens coloured by a number each: a mask, log-probs, what a training has changed of them. */
+import { InputError } from '../errors';
+import type { Html } from './show';
+
+export interface TokenRow {
+  readonly label: string;
+  /** Texts of the ids. */
+  readonly tokens: readonly string[];
+  /** One for each token. */
+  readonly values: readonly number[];
+}
+
+export interface TokenTableOptions {
+  /** What the values are, with their unit; stands beside the scale. Default: nothing. */
+  title?: string;
+  /** The absolute value with the deepest colour; those above have it, too. Default: the largest in the table. */
+  max?: number;
+}
+
+/** Okabe and Ito's blue above 0 and orange below, red, green, blue: told apart by all, in print as well. */
+const COLOURS = { above: '0, 114, 178', below: '230, 159, 0' };
+/** The deepest colour is still so thin that text in the page's own colour stands out, in light and dark themes. */
+const DEEPEST = 0.6;
+
+const CELL = 'display: inline-block; text-align: center; padding: 1px 3px; margin: 1px; vertical-align: top; border-radius: 3px';
+const ROW = 'margin: 2px 0 6px 0; line-height: 1.25';
+const LABEL = 'font-weight: bold';
+const TOKEN = 'font-family: monospace; font-size: 13px; white-space: pre';
+const VALUE = 'font-size: 10px';
+
+/**
+ * Rows of tokens, each on its colour with its value below, in two decimals or as the whole numbers that all of them are; for
+ * `show`. Blue is above 0, orange below. A leading space is shown as `·`, a line break as `↵`, a tab as `→`.
+ *
+ *     show(tokenTable([{ label: 'chosen', tokens, values: change }], { title: 'change of log-prob (nats)' }));
+ *
+ * The HTML has inline styles only, which JupyterLab keeps where it does not trust a notebook. The text carries the same
+ * numbers, with a line for each row.
+ *
+ * @throws InputError if a row has not one value for each token.
+ */
+export function tokenTable(rows: readonly TokenRow[], { title = '', max }: TokenTableOptions = {}): Html {
+  for (const { label, tokens, values } of rows) {
+    if (tokens.length !== values.length) throw new InputError(`row "${label}" has ${tokens.length} tokens, but ${values.length} values`);
+  }
+  const values = rows.flatMap((row) => row.values);
+  const finite = values.filter(Number.isFinite);
+  const deepest = max ?? Math.max(0, ...finite.map(Math.abs));
+  const written = values.every(Number.isInteger) ? String : decimals;
+  const ends = [finite.some((value) => value < 0) ? -deepest : 0, finite.some((value) => value > 0) ? deepest : 0] as const;
+  return {
+    html: [`<div>${title === '' ? '' : `<span style="${LABEL}">${escaped(title)}</span> `}${scale(ends, deepest, written)}</div>`, ...rows.map((row) => rowHtml(row, deepest, written))].join('\n'),
+    text: [...(title === '' ? [] : [title]), ...rows.map(({ label, tokens, values }) => `${label}: ${tokens.map((token, n) => `${visible(token)} ${written(values[n]!)}`).join(' | ')}`)].join('\n'),
+  };
+}
+
+function rowHtml({ label, tokens, values }: TokenRow, deepest: number, written: (value: number) => string): string {
+  const cells = tokens.map((token, n) => {
+    const value = values[n]!;
+    const tip = `${n}: ${escaped(JSON.stringify(token))}, ${value}`;
+    return `<span style="${CELL}; background-color: ${colour(value, deepest)}" title="${tip}"><span style="${TOKEN}">${escaped(visible(token))}</span><br><span style="${VALUE}">${written(value)}</span></span>`;
+  });
+  return `<div style="${ROW}"><span style="${LABEL}">${escaped(label)}</span><br>${cells.join('')}</div>`;
+}
+
+/** Five steps from one end of the values to the other. */
+function scale([from, to]: readonly [number, number], deepest: number, written: (value: number) => string): string {
+  const steps = [0, 0.25, 0.5, 0.75, 1].map((share) => from + share * (to - from));
+  const fields = steps.map((value, n) => {
+    const end = n === 0 || n === steps.length - 1 || value === 0;
+    return `<span style="${CELL}; ${VALUE}; width: 36px; margin: 1px 0; border-radius: 0; background-color: ${colour(value, deepest)}">${end ? written(value) : '&nbsp;'}</span>`;
+  });
+  return from === to ? '' : fields.join('');
+}
+
+function colour(value: number, deepest: number): string {
+  const share = deepest > 0 && Number.isFinite(value) ? Math.min(1, Math.abs(value) / deepest) : 0;
+  return `rgba(${value < 0 ? COLOURS.below : COLOURS.above}, ${(share * DEEPEST).toFixed(3)})`;
+}
+
+function decimals(value: number): string {
+  return value.toFixed(2).replace(/^-(0\.00)$/, '$1');
+}
+
+/** A token's text with its white space to be seen. */
+function visible(token: string): string {
+  const signs: Readonly<Record<string, string>> = { '\n': '↵', '\t': '→', '\r': '␍' };
+  return token.replace(/^ +| +$/g, (spaces) => '·'.repeat(spaces.length)).replace(/[\n\t\r]/g, (sign) => signs[sign]!);
+}
+
+function escaped(text: string): string {
+  const entities: Readonly<Record<string, string>> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' };
+  return text.replace(/[&<>"]/g, (sign) => entities[sign]!);
+}

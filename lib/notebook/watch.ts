@@ -1,0 +1,73 @@
+/** Runs a training before the reader's eyes. */
+import { setImmediate as nextTurn } from 'node:timers/promises';
+
+import { curvesFigure } from './figures';
+import { onInterrupt } from './interrupt';
+import { describePanels, panelsOf, valuesOf, type Panels } from './panels';
+import { curvesPicture } from './picture';
+import { progressLine } from './progressLine';
+import { figureContent, htmlContent, liveOutput } from './show';
+
+export interface WatchOptions<Step> {
+  /** Steps in all, those of an earlier part of the run included. */
+  steps: number;
+  /** What is drawn, as `curves` takes it, and shown in the progress line. Default: the loss. */
+  curves?: Panels<Step>;
+}
+
+/** Milliseconds between two drawings of the curves. */
+const DRAWN_EVERY = 2000;
+
+/**
+ * Takes the steps of a training as they come, to their end, and shows them below the cell: a progress line and the curves so far.
+ *
+ *     const history = await watch(trainDpo(policy, pairs, options), {
+ *       steps: 50,
+ *       curves: { loss: (s) => s.loss, 'reward accuracy': (s) => s.rewards.accuracies },
+ *     });
+ *
+ * An interrupt (JupyterLab's stop button, Ctrl-C) ends the training after the running step; the cell goes on, with the steps so
+ * far. What stands below the cell in the end says the same after every run. Outside a notebook, a line now and then goes to the console.
+ *
+ * @param training an iterable of events, such as `trainSft` and `trainDpo` give; its `finally` has run when this returns or throws.
+ * @returns all events, in order.
+ * @throws what `training` throws.
+ */
+export async function watch<Step extends { readonly step: number; readonly loss?: number }>(training: AsyncIterable<Step>, { steps, curves: panels = { loss: ({ loss }) => loss } }: WatchOptions<Step>): Promise<Step[]> {
+  const history: Step[] = [];
+  const progress = progressLine(steps);
+  const draw = drawing(history, panels);
+  const last = () => history.at(-1)?.step ?? 0;
+
+  const interrupt = await onInterrupt();
+  let ended = 'failed';
+  try {
+    for await (const step of training) {
+      history.push(step);
+      progress.step(step.step, valuesOf(step, panels));
+      draw();
+      await nextTurn(); // in which an interrupt arrives, and the kernel answers
+      if (interrupt.wished) break;
+    }
+    ended = interrupt.wished && last() < steps ? 'interrupted' : '';
+  } finally {
+    interrupt.release();
+    progress.end(ended === '' ? `${last()} of ${steps} steps` : `${ended} after step ${last()} of ${steps}`);
+    draw({ whole: true });
+  }
+  return history;
+}
+
+/** Draws the history as it is: a picture now and then, a figure once it is whole. */
+function drawing<Step extends { readonly step: number }>(history: readonly Step[], panels: Panels<Step>): (state?: { whole: boolean }) => void {
+  const output = liveOutput();
+  let drawn = -Infinity;
+  return ({ whole } = { whole: false }) => {
+    if (!output || history.length === 0 || (!whole && performance.now() - drawn < DRAWN_EVERY)) return;
+    const lines = panelsOf(history, panels);
+    const text = describePanels(history, panels);
+    const picture = htmlContent({ html: curvesPicture(lines), text });
+    output(whole ? { ...picture, ...figureContent(curvesFigure(lines), text) } : picture);
+    drawn = performance.now();
+  };
+}
