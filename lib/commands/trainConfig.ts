@@ -1,21 +1,23 @@
-/** A training run's settings: from a JSON file, and from options of the same names in kebab-case, which win. */
+/** A training run's settings: from a JSON file, and from options of the same names in kebab-case, which win. A flag can only be set by its option, not taken back. */
 import { parseArgs } from 'node:util';
 
 import { FileError } from '../errors';
 import { readJsonObject } from '../jsonFile';
-import { number, UsageError } from './usage';
+import { FLAG, number, TEXT, UsageError } from './usage';
 
-type Kind = 'text' | 'number';
+/** Each kind's type in JSON, and what a message calls it. */
+const KINDS = { text: ['string', 'a text'], number: ['number', 'a number'], flag: ['boolean', 'true or false'] } as const;
+type Kind = keyof typeof KINDS;
 export type Fields = Readonly<Record<string, Kind>>;
-export type Values<F extends Fields> = { [Name in keyof F]?: F[Name] extends 'text' ? string : number };
+export type Values<F extends Fields> = { [Name in keyof F]?: { text: string; number: number; flag: boolean }[F[Name]] };
 
 const kebab = (name: string): string => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 
 /** @throws FileError for a file that holds something else, UsageError for such an option. */
 export function readConfig<const F extends Fields>(args: readonly string[], fields: F): Values<F> {
   const names = Object.keys(fields);
-  const known = Object.fromEntries(['config', ...names].map((name) => [kebab(name), { type: 'string' as const }]));
-  let given: Record<string, string | undefined>;
+  const known = Object.fromEntries(['config', ...names].map((name) => [kebab(name), fields[name] === 'flag' ? FLAG : TEXT]));
+  let given: Record<string, string | boolean | undefined> & { config?: string };
   try {
     given = parseArgs({ args: [...args], options: known }).values as typeof given;
   } catch (cause) {
@@ -25,12 +27,13 @@ export function readConfig<const F extends Fields>(args: readonly string[], fiel
   for (const [name, value] of Object.entries(values)) {
     const kind = Object.hasOwn(fields, name) ? fields[name] : undefined;
     if (kind === undefined) throw new FileError(given.config!, `has an unknown field "${name}"; there are ${names.join(', ')}`);
-    if (typeof value !== (kind === 'text' ? 'string' : 'number')) throw new FileError(given.config!, `"${name}" is not a ${kind}`);
+    const [type, called] = KINDS[kind];
+    if (typeof value !== type) throw new FileError(given.config!, `"${name}" is not ${called}`);
   }
   for (const name of names) {
-    const text = given[kebab(name)];
-    if (text === undefined) continue;
-    values[name] = fields[name] === 'number' ? number(kebab(name), text) : text;
+    const value = given[kebab(name)];
+    if (value === undefined) continue;
+    values[name] = fields[name] === 'number' ? number(kebab(name), value as string) : value;
   }
   return values as Values<F>;
 }

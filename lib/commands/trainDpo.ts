@@ -7,14 +7,15 @@ import type { FloatDType } from '../model/safetensorsWriter';
 import { readPairs } from '../text/dataset';
 import { Tokenizer } from '../text/tokenizer';
 import { referenceLogps, trainDpo, type DpoTrainOptions } from '../training/trainDpo';
+import { readData } from './readData';
 import { readConfig, required } from './trainConfig';
 import { trainRun } from './trainRun';
 import { trainFields } from './trainSft';
 import { progress } from './usage';
 
 export const usage = `  train-dpo --config FILE
-                      direct preference optimization; fields as of train-sft, rows {"prompt", "chosen", "rejected"} or
-                      {"instruction", "input", "chosen", "rejected"}, and
+                      direct preference optimization; fields as of train-sft, rows {"prompt", "chosen", "rejected"}, texts or lists of messages
+                      (without "prompt": what chosen and rejected share), or {"instruction", "input", "chosen", "rejected"}, and
       loss sigmoid    sigmoid (DPO), ipo, hinge, robust, cdpo, simpo, orpo, … : one of preferenceLosses, with its options
                       beta, labelSmoothing, divergence, divergenceAlpha, discopopTau, gamma, nllCoef`;
 
@@ -29,7 +30,8 @@ export async function run(args: readonly string[]): Promise<void> {
   const options = { ...config, lr: required<number>(config, 'lr'), steps: required<number>(config, 'steps') } as DpoTrainOptions;
 
   const { blockSize } = readModelConfig(join(await modelFolder(source), 'config.json'));
-  const pairs = await readPairs(data, await Tokenizer.fromPretrained(source), { maxLength: blockSize });
+  const tokenizer = await Tokenizer.fromPretrained(source);
+  const pairs = await readData(config, blockSize, (rowOptions) => readPairs(data, tokenizer, rowOptions));
   const model = await GPT2.fromPretrained(source);
   // Of the model as it comes, before a checkpoint replaces its weights.
   const reference = referenceLogps(model, pairs, { onProgress: (done) => progress(`log-probs of the reference: ${done} of ${pairs.length} pairs`) });

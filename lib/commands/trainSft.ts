@@ -10,13 +10,18 @@ import { Random } from '../random';
 import { readResponses } from '../text/dataset';
 import { Tokenizer } from '../text/tokenizer';
 import { trainSft, type TrainOptions } from '../training/trainSft';
+import { readData } from './readData';
 import { readConfig, required } from './trainConfig';
 import { trainRun } from './trainRun';
 
 export const usage = `  train-sft --config FILE
                       supervised fine-tuning; each field of the JSON file is an option, too (--batch-size for batchSize):
-      model, data     to train; rows {"prompt", "response"} or {"instruction", "input", "output"}, a JSON object a line
+      model, data     to train; rows {"prompt", "response"}, {"instruction", "input", "output"} or {"messages"}, as JSON lines or Parquet;
+                      a prompt may be a list of {"role", "content"} messages
       output          a folder for metrics.jsonl, checkpoints and at the end model/; the same command goes on from there
+      maxLength       the most tokens of a row, default and at most the model's window; what happens to a longer one:
+      truncation      refuse (default), prompt-start (the prompt loses tokens there), response-end (and then lacks its end-of-sequence token)
+      skipBad         leave out rows that are wrong, each told on the standard error, instead of refusing the file (--skip-bad, or true)
       initialSeed     begin with random weights drawn from it, in the model's sizes, instead of its own
       steps, batchSize 16, accumulation 1, lr, warmupSteps 0, schedule linear|cosine|constant, finalShare 0, seed 0,
       beta1 0.9, beta2 0.999, epsilon 1e-8, weightDecay 0.01, maxGradNorm 1, saveEvery 100, keep 2, dtype F32|F16|BF16`;
@@ -26,7 +31,7 @@ export const trainFields = {
   model: 'text', data: 'text', output: 'text', steps: 'number', batchSize: 'number', accumulation: 'number',
   lr: 'number', warmupSteps: 'number', schedule: 'text', finalShare: 'number', seed: 'number', beta1: 'number',
   beta2: 'number', epsilon: 'number', weightDecay: 'number', maxGradNorm: 'number', saveEvery: 'number', keep: 'number',
-  dtype: 'text',
+  dtype: 'text', maxLength: 'number', truncation: 'text', skipBad: 'flag',
 } as const; // prettier-ignore
 
 export async function run(args: readonly string[]): Promise<void> {
@@ -36,7 +41,7 @@ export async function run(args: readonly string[]): Promise<void> {
 
   const sizes = readModelConfig(join(await modelFolder(source), 'config.json'));
   const tokenizer = await Tokenizer.fromPretrained(source);
-  const rows = await readResponses(data, tokenizer, { maxLength: sizes.blockSize });
+  const rows = await readData(config, sizes.blockSize, (rowOptions) => readResponses(data, tokenizer, rowOptions));
   const model = config.initialSeed === undefined ? await GPT2.fromPretrained(source) : new GPT2(sizes, Weights.from(initialWeights(sizes, new Random(config.initialSeed)), sizes));
   const { saveEvery = 100, keep = 2, dtype = 'F32' } = config;
   await trainRun(
