@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 
 import { FileError, readPairs, readResponses, Tokenizer } from 'alignbook';
+import { parquetRows } from 'alignbook/dist/text/parquet';
 
 const ROOT = join(__dirname, '..', '..', '..');
 const FIXTURES = join(ROOT, 'tests', 'fixtures');
@@ -79,9 +80,17 @@ test('damage that shows is one FileError, wherever it is', async () => {
   for (const at of [4, 30, whole.length - whole.readUInt32LE(whole.length - 8) - 4, whole.length - 7]) {
     await refused(Buffer.concat([whole.subarray(0, at), Buffer.alloc(4, 0xff), whole.subarray(at + 4)]), /cannot be read as Parquet/);
   }
-  // A column that the schema does not name: hyparquet alone would leave an error to nobody, and the process would end.
-  const name = Buffer.from('rejected');
+  // A column in a row group that the schema does not name.
   const renamed = Buffer.from(whole);
-  renamed.write('x', whole.lastIndexOf(name));
-  await refused(renamed, /cannot be read as Parquet \(its columns are not those of its schema\)$/);
+  renamed.write('x', whole.lastIndexOf('rejected'));
+  await refused(renamed, /cannot be read as Parquet \(parquet struct missing child data\)$/);
+});
+
+test('a wrong count that would keep hyparquet busy for hours ends when patience does', async () => {
+  const bytes = readFileSync(parquet('none'));
+  const levels = bytes.indexOf(Buffer.of(2, 0, 0, 0, 4, 1)); // "two values that are there": 2 bytes, a run of 2, level 1
+  bytes.set([0xfe, 0xff, 0xff, 0xff, 0x07], levels + 4); // a run of 2^30
+  writeFileSync(path('endless.parquet'), bytes);
+  const rows = parquetRows(path('endless.parquet'), ['id', 'prompt', 'chosen', 'rejected'], 2000);
+  await assert.rejects(rows.next(), (error) => error instanceof FileError && /endless\.parquet: cannot be read as Parquet \(not decoded in 2 s\)$/.test(error.message));
 });

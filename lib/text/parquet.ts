@@ -1,5 +1,8 @@
 /** Rows of a Parquet file. */
+import { once } from 'node:events';
 import { closeSync, openSync, readSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { Worker } from 'node:worker_threads';
 
 import { FileError } from '../errors';
 
@@ -11,65 +14,56 @@ export function isParquet(path: string): boolean {
   if (statSync(path, { throwIfNoEntry: false })?.isFile() !== true) return false;
   if (path.endsWith('.parquet')) return true;
   const first = Buffer.alloc(PARQUET_MAGIC.length);
-  const file = openSync(path, 'r');
+  let file: number;
   try {
-    readSync(file, first, 0, first.length, 0);
-  } finally {
-    closeSync(file);
+    file = openSync(path, 'r');
+  } catch {
+    return false; // whoever reads it as lines says why
   }
+  readSync(file, first, 0, first.length, 0);
+  closeSync(file);
   return first.toString('latin1') === PARQUET_MAGIC;
 }
+
+/** What a worker is given. */
+export interface Task {
+  readonly path: string;
+  readonly columns: readonly string[];
+}
+
+type Rows = readonly Record<string, unknown>[];
 
 /**
  * The rows in order, each with those of the columns that the file has. One row group is held at a time, and of it these columns only.
  * A text is a string, one that is not UTF-8 its bytes; a list of structs is an array of objects; a missing value is null or undefined.
  *
- * @throws FileError if the file is no Parquet, is damaged where that can be seen, or cannot be read. Parquet has checksums, but few
- *   writers make them, so a changed byte within a text may pass.
+ * hyparquet trusts what it reads. In a damaged file it may leave errors to nobody, which ends a process, or follow a wrong count for hours.
+ * So it works in a thread of its own, which has `patience` for each row group.
+ *
+ * @param patience in milliseconds; decoding takes a hundredth of the default.
+ * @throws FileError if the file is no Parquet, is damaged where that shows, or cannot be read. Parquet has checksums, but few writers make
+ *   them and hyparquet looks at none: a changed byte within a text may pass.
  */
-export async function* parquetRows(path: string, columns: readonly string[]): AsyncGenerator<Record<string, unknown>> {
-  const { asyncBufferFromFile, parquetMetadataAsync, parquetReadObjects, parquetSchema } = await import('hyparquet');
-  const { compressors } = await import('hyparquet-compressors');
+export async function* parquetRows(path: string, columns: readonly string[], patience = 60_000 + Math.ceil(statSync(path).size / 1000)): AsyncGenerator<Record<string, unknown>> {
+  const worker = new Worker(join(__dirname, 'parquetWorker.js'), { workerData: { path, columns } satisfies Task });
+  const failure = new Promise<never>((_, reject) => worker.on('error', reject));
+  failure.catch(() => undefined); // it may come when nobody waits, after the last row
   try {
-    const file = await asyncBufferFromFile(path);
-    const metadata = await parquetMetadataAsync(file);
-    const schema = parquetSchema(metadata);
-    const paths = leaves(schema);
-    const there = schema.children.map(({ element }) => element.name);
-    const options = { file, metadata, compressors, parsers: { stringFromBytes }, columns: columns.filter((name) => there.includes(name)) };
-    let rowStart = 0;
-    for (const group of metadata.row_groups) {
-      // hyparquet begins to read before it sees this, and would leave that work's errors to nobody.
-      if (group.columns.map(({ meta_data }) => meta_data?.path_in_schema.join('.')).join('\n') !== paths) throw new Error('its columns are not those of its schema');
-      const rowEnd = rowStart + Number(group.num_rows);
-      const rows = await parquetReadObjects({ ...options, rowStart, rowEnd });
-      if (rows.length !== Number(group.num_rows)) throw new Error(`${rows.length} rows where ${group.num_rows} are announced`);
+    for (;;) {
+      const rows = await Promise.race([answer(worker, patience), failure]);
+      if (rows === null) return;
       yield* rows;
-      rowStart = rowEnd;
+      worker.postMessage('next');
     }
   } catch (cause) {
-    const { message } = cause as Error;
-    throw new FileError(path, `cannot be read as Parquet (${message})`, { cause });
+    const late = (cause as Error).name === 'AbortError';
+    throw new FileError(path, `cannot be read as Parquet (${late ? `not decoded in ${Math.round(patience / 1000)} s` : (cause as Error).message})`, { cause });
+  } finally {
+    await worker.terminate();
   }
 }
 
-interface Schema {
-  readonly path: readonly string[];
-  readonly children: readonly Schema[];
-}
-
-/** The columns that hold values, one a line. */
-function leaves({ path, children }: Schema): string {
-  return children.length === 0 ? path.join('.') : children.map(leaves).join('\n');
-}
-
-const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
-
-/** One text that is not UTF-8 shall not lose the others: its bytes go on, for whoever asks for the field to refuse. */
-function stringFromBytes(bytes: Uint8Array | undefined): unknown {
-  try {
-    return bytes && decoder.decode(bytes);
-  } catch {
-    return bytes;
-  }
+async function answer(worker: Worker, patience: number): Promise<Rows | null> {
+  const [rows] = (await once(worker, 'message', { signal: AbortSignal.timeout(patience) })) as [Rows | null];
+  return rows;
 }
