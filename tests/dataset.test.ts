@@ -19,6 +19,8 @@ test('rows in order, whatever ends a line, other fields passed over', async () =
   assert.deepEqual(pairs[0], { promptIds: [64], chosenIds: [65, 50256], rejectedIds: [66, 50256] });
   assert.equal(tokenizer.decode(pairs[1]!.promptIds), long);
   assert.equal(pairs.length, 2);
+  writeFileSync(path, `\ufeff${JSON.stringify({ chosen: 'b', prompt: long, rejected: 'c' })}`);
+  assert.deepEqual(await readPairs(path, tokenizer, { maxLength: Infinity }), [pairs[1]]);
 });
 
 test('a row that is wrong is refused by line', async () => {
@@ -46,14 +48,14 @@ test('a row that is wrong is refused by line', async () => {
 test('told of bad rows, it reads the others, each line for itself', async () => {
   const tokenizer = await Tokenizer.fromPretrained('tiny');
   const bad = ['{"prompt":', Uint8Array.of(0x22, 0xff, 0x22), '{"prompt":"a","chosen":"b"}', Uint8Array.of(0xe2, 0x82), Uint8Array.of(0xac), '{"prompt":"a","chosen":"b","rejected":"b"}'];
-  writeFileSync(path, Buffer.concat([GOOD, ...bad, GOOD, 'null'].flatMap((line) => [Buffer.from(line as string), Buffer.from('\n')])));
+  writeFileSync(path, Buffer.concat([GOOD, ...bad, GOOD, 'null', `\ufeff${GOOD}`].flatMap((line) => [Buffer.from(line as string), Buffer.from('\n')])));
   const told: string[] = [];
   const onBadRow = (error: FileError) => told.push(error.message.replace(`${path}: `, '').replace(/ \(.*| so .*/, ''));
   const pairs = await readPairs(path, tokenizer, { maxLength: 256, onBadRow });
   assert.deepEqual(pairs, Array(2).fill({ promptIds: [64], chosenIds: [65, 50256], rejectedIds: [66, 50256] }));
   assert.deepEqual(told, [
     'line 2: is not JSON', 'line 3: is not UTF-8', 'line 4: has no "rejected"', 'line 5: is not UTF-8', 'line 6: is not UTF-8',
-    'line 7: chosen and rejected are the same,', 'line 9: is not a JSON object',
+    'line 7: chosen and rejected are the same,', 'line 9: is not a JSON object', 'line 10: is not JSON',
   ]); // prettier-ignore
 
   writeFileSync(path, 'no\nnone\n');
