@@ -8,9 +8,10 @@ export { type DownloadOptions } from './hub/download';
 export { downloadModel } from './hub/modelFolder';
 
 export { Tokenizer } from './text/tokenizer';
-export { alpacaPrompt } from './text/templates';
+export { alpacaPrompt, chatPrompt, type ChatMessage } from './text/templates';
 export { appendEos, encodePair, preferenceBatch, responseStart, type PaddedRows, type PairIds } from './text/batch';
-export { readPairs, readResponses } from './text/dataset';
+export { type Truncation } from './text/truncation';
+export { readPairs, readResponses, type ReadOptions } from './text/dataset';
 export { responseBatch, type Layout, type PromptResponses, type ResponseBatch } from './text/responseBatch';
 
 export { configJson, readConfig, type GPT2Config } from './model/config';

@@ -19,6 +19,8 @@ test('rows in order, whatever ends a line, other fields passed over', async () =
   assert.deepEqual(pairs[0], { promptIds: [64], chosenIds: [65, 50256], rejectedIds: [66, 50256] });
   assert.equal(tokenizer.decode(pairs[1]!.promptIds), long);
   assert.equal(pairs.length, 2);
+  writeFileSync(path, `\ufeff${JSON.stringify({ chosen: 'b', prompt: long, rejected: 'c' })}`);
+  assert.deepEqual(await readPairs(path, tokenizer, { maxLength: Infinity }), [pairs[1]]);
 });
 
 test('a row that is wrong is refused by line', async () => {
@@ -30,15 +32,35 @@ test('a row that is wrong is refused by line', async () => {
   await refused('{"prompt":', /: line 3: is not JSON \(.+\)$/);
   await refused('["a"]', /: line 3: is not a JSON object$/);
   await refused('{"prompt":"a","chosen":"b"}', /: line 3: has no "rejected"$/);
-  await refused('{"prompt":1,"chosen":"b","rejected":"c"}', /: line 3: "prompt" is not a text$/);
+  await refused('{"prompt":1,"chosen":"b","rejected":"c"}', /: line 3: "prompt" is not a text or a list of messages$/);
   await refused('{"prompt":"a","chosen":"","rejected":"c"}', /: line 3: chosen is empty$/);
   await refused('{"prompt":"a","chosen":"b","rejected":"b<|endoftext|>"}', /: line 3: chosen and rejected are the same, .*; leave it out$/);
   await refused(`{"prompt":"a","chosen":"b","rejected":"${' a'.repeat(255)}"}`, /: line 3: 257 tokens, the limit is 256; shorten its texts or leave it out$/);
-  await refused(Uint8Array.of(0x22, 0xff, 0x22), /rows\.jsonl: is not UTF-8$/);
+  await refused('{"prompt":"a","chosen":null,"rejected":"c"}', /: line 3: "chosen" is null$/);
+  await refused('{"prompt":"a","chosen":"b","rejected":"\\ud83d"}', /: line 3: the text holds half of a surrogate pair/);
+  await refused(Uint8Array.of(0x22, 0xff, 0x22), /: line 3: is not UTF-8$/);
   writeFileSync(path, '\n');
   await assert.rejects(readPairs(path, tokenizer, { maxLength: 256 }), /rows\.jsonl: has no rows$/);
   await assert.rejects(readPairs(folder, tokenizer, { maxLength: 256 }), /: cannot be read \(EISDIR.*\)$/);
   await assert.rejects(readPairs(join(folder, 'absent'), tokenizer, { maxLength: 256 }), /absent: cannot be read \(ENOENT.*\)$/);
+});
+
+test('told of bad rows, it reads the others, each line for itself', async () => {
+  const tokenizer = await Tokenizer.fromPretrained('tiny');
+  const bad = ['{"prompt":', Uint8Array.of(0x22, 0xff, 0x22), '{"prompt":"a","chosen":"b"}', Uint8Array.of(0xe2, 0x82), Uint8Array.of(0xac), '{"prompt":"a","chosen":"b","rejected":"b"}'];
+  writeFileSync(path, Buffer.concat([GOOD, ...bad, GOOD, 'null', `\ufeff${GOOD}`].flatMap((line) => [Buffer.from(line as string), Buffer.from('\n')])));
+  const told: string[] = [];
+  const onBadRow = (error: FileError) => told.push(error.message.replace(`${path}: `, '').replace(/ \(.*| so .*/, ''));
+  const pairs = await readPairs(path, tokenizer, { maxLength: 256, onBadRow });
+  assert.deepEqual(pairs, Array(2).fill({ promptIds: [64], chosenIds: [65, 50256], rejectedIds: [66, 50256] }));
+  assert.deepEqual(told, [
+    'line 2: is not JSON', 'line 3: is not UTF-8', 'line 4: has no "rejected"', 'line 5: is not UTF-8', 'line 6: is not UTF-8',
+    'line 7: chosen and rejected are the same,', 'line 9: is not a JSON object', 'line 10: is not JSON',
+  ]); // prettier-ignore
+
+  writeFileSync(path, 'no\nnone\n');
+  await assert.rejects(readPairs(path, tokenizer, { maxLength: 256, onBadRow }), /rows\.jsonl: has no row that can be kept: 2 of 2 left out$/);
+  await assert.rejects(readPairs(join(folder, 'absent'), tokenizer, { maxLength: 256, onBadRow }), /absent: cannot be read \(ENOENT.*\)$/);
 });
 
 test('the Alpaca form: instruction and input become its prompt, for pairs and for responses', async () => {

@@ -100,6 +100,31 @@ test('train-sft begins with weights of its own where it is asked to', () => {
   assert.match(stdout, /^step 1 of 2 {2}loss 10\.\d+/m); // ln 50257 is 10.8
 });
 
+test('skipBad, truncation and maxLength say which rows are trained on', () => {
+  const data = join(folder, 'some-bad.jsonl');
+  writeFileSync(data, '{"prompt":"a","response":"b"}\n{"prompt":"a"}\n{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"}]}\n');
+  const sft = (output: string, settings: object, ...more: string[]) => {
+    writeFileSync(join(folder, 'sft.json'), JSON.stringify({ model: 'tiny', data, output: join(folder, output), steps: 1, lr: 1e-3, ...settings }));
+    const { status, stderr } = run(join(ROOT, 'lib', 'bin', 'alignbook.js'), 'train-sft', '--config', join(folder, 'sft.json'), ...more);
+    return { status, stderr };
+  };
+  const told = `left out: ${data}: line 2: has no "response"\n`;
+  assert.deepEqual(sft('skipped', { skipBad: true }), { status: 0, stderr: `${told}1 of 3 rows left out\n` });
+  assert.deepEqual(sft('refused', { skipBad: false }), { status: 1, stderr: `alignbook: ${data}: line 2: has no "response"\n` });
+  const long = `left out: ${data}: line 3: 34 tokens, the limit is 4; shorten its texts or leave it out\n`;
+  assert.deepEqual(sft('long', { maxLength: 4 }, '--skip-bad'), { status: 0, stderr: `${told}${long}2 of 3 rows left out\n` });
+  assert.deepEqual(sft('cut', { maxLength: 4, truncation: 'prompt-start' }, '--skip-bad'), { status: 0, stderr: `${told}1 of 3 rows left out\n` });
+
+  assert.match(sft('x', { skipBad: 'yes' }).stderr, /sft\.json: "skipBad" is not true or false$/m);
+  assert.match(sft('x', { truncation: 'keep_end' }).stderr, /^alignbook: truncation must be one of refuse, prompt-start, response-end, got "keep_end"$/m);
+  for (const maxLength of [1, 257, 2.5]) assert.equal(sft('x', { maxLength }).stderr, `alignbook: maxLength must be a whole number from 2 to 256, the model's window, got ${maxLength}\n`);
+
+  writeFileSync(join(folder, 'messages.jsonl'), '{"chosen":[{"role":"user","content":"a"},{"role":"assistant","content":"b"}],"rejected":[{"role":"user","content":"a"},{"role":"assistant","content":"c d e"}]}\nnone');
+  const dpo = run(...command('dpo-cut', '--data', join(folder, 'messages.jsonl'), '--steps', '1', '--max-length', '8', '--truncation', 'prompt-start', '--skip-bad'));
+  assert.equal(dpo.status, 0);
+  assert.match(dpo.stderr, /^left out: .*messages\.jsonl: line 2: is not JSON .*\n1 of 2 rows left out\n$/);
+});
+
 test('wrong calls and settings are told by name', () => {
   const alignbook = (...args: string[]) => run(join(ROOT, 'lib', 'bin', 'alignbook.js'), ...args);
   const missing = alignbook('train-dpo', '--model', 'tiny', '--data', 'x');

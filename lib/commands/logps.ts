@@ -7,21 +7,25 @@ import { scorePairs } from '../model/scorePairs';
 import { replaceFile } from '../replaceFile';
 import { readPairs } from '../text/dataset';
 import { Tokenizer } from '../text/tokenizer';
-import { options, progress, TEXT, UsageError } from './usage';
+import { readData } from './readData';
+import { FLAG, options, progress, TEXT, UsageError } from './usage';
 
 export const usage = `  logps --model M --data FILE
-                      log-probs of the tokens of preference pairs, one JSON line a row; FILE holds rows
-                      {"prompt", "chosen", "rejected"} or {"instruction", "input", "chosen", "rejected"}, - is the standard input
+                      log-probs of the tokens of preference pairs, one JSON line a row; FILE holds rows {"prompt", "chosen", "rejected"},
+                      texts or lists of {"role", "content"} messages, or {"instruction", "input", "chosen", "rejected"}, as JSON lines
+                      or Parquet; - is JSON lines on the standard input
+      --skip-bad      leave out rows that are wrong, each told on the standard error, instead of refusing the file
       --batch-size N  rows computed together (default 8)
       --output FILE   write there instead of the standard output, all or nothing`;
 
 export async function run(args: readonly string[]): Promise<void> {
-  const { model: name, data, 'batch-size': size = '8', output } = options(args, { model: TEXT, data: TEXT, 'batch-size': TEXT, output: TEXT });
+  const known = { model: TEXT, data: TEXT, 'skip-bad': FLAG, 'batch-size': TEXT, output: TEXT } as const;
+  const { model: name, data, 'skip-bad': skipBad = false, 'batch-size': size = '8', output } = options(args, known);
   if (name === undefined || data === undefined) throw new UsageError('logps needs --model and --data');
   if (!/^[1-9]\d{0,5}$/.test(size)) throw new UsageError(`--batch-size must be a number from 1 up, got "${size}"`);
   const tokenizer = await Tokenizer.fromPretrained(name);
   const { blockSize } = readConfig(join(await modelFolder(name), 'config.json'));
-  const pairs = await readPairs(data, tokenizer, { maxLength: blockSize });
+  const pairs = await readData({ skipBad }, blockSize, (rowOptions) => readPairs(data, tokenizer, rowOptions));
   const model = await GPT2.fromPretrained(name);
   const write = (append: (line: string) => void): void => {
     let done = 0;

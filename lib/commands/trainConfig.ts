@@ -1,34 +1,34 @@
-/** A training run's settings: from a JSON file, and from options of the same names in kebab-case, which win. */
+/** A training run's settings: from a JSON file, and from options of the same names in kebab-case, which win. A flag can only be set by its option, not taken back. */
 import { parseArgs } from 'node:util';
 
 import { FileError } from '../errors';
 import { readJsonObject } from '../jsonFile';
-import { number, UsageError } from './usage';
+import { FLAG, number, TEXT, UsageError } from './usage';
 
-type Kind = 'text' | 'number' | 'flag';
+/** Each kind's type in JSON, and what a message calls it. */
+const KINDS = { text: ['string', 'a text'], number: ['number', 'a number'], flag: ['boolean', 'true or false'] } as const;
+type Kind = keyof typeof KINDS;
 export type Fields = Readonly<Record<string, Kind>>;
-export type Values<F extends Fields> = { [Name in keyof F]?: F[Name] extends 'text' ? string : F[Name] extends 'number' ? number : boolean };
-
-const TYPES: Readonly<Record<Kind, string>> = { text: 'string', number: 'number', flag: 'boolean' };
+export type Values<F extends Fields> = { [Name in keyof F]?: { text: string; number: number; flag: boolean }[F[Name]] };
 
 const kebab = (name: string): string => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 
 /** @throws FileError for a file that holds something else, UsageError for such an option. */
 export function readConfig<const F extends Fields>(args: readonly string[], fields: F): Values<F> {
   const names = Object.keys(fields);
-  const known = Object.fromEntries(['config', ...names].map((name) => [kebab(name), { type: fields[name] === 'flag' ? ('boolean' as const) : ('string' as const) }]));
-  let given: Record<string, string | boolean | undefined>;
+  const known = Object.fromEntries(['config', ...names].map((name) => [kebab(name), fields[name] === 'flag' ? FLAG : TEXT]));
+  let given: Record<string, string | boolean | undefined> & { config?: string };
   try {
     given = parseArgs({ args: [...args], options: known }).values as typeof given;
   } catch (cause) {
     throw new UsageError((cause as Error).message, { cause });
   }
-  const file = given.config as string | undefined;
-  const values: Record<string, unknown> = file === undefined ? {} : { ...readJsonObject(file) };
+  const values: Record<string, unknown> = given.config === undefined ? {} : { ...readJsonObject(given.config) };
   for (const [name, value] of Object.entries(values)) {
     const kind = Object.hasOwn(fields, name) ? fields[name] : undefined;
-    if (kind === undefined) throw new FileError(file!, `has an unknown field "${name}"; there are ${names.join(', ')}`);
-    if (typeof value !== TYPES[kind]) throw new FileError(file!, `"${name}" is not ${kind === 'flag' ? 'true or false' : `a ${kind}`}`);
+    if (kind === undefined) throw new FileError(given.config!, `has an unknown field "${name}"; there are ${names.join(', ')}`);
+    const [type, called] = KINDS[kind];
+    if (typeof value !== type) throw new FileError(given.config!, `"${name}" is not ${called}`);
   }
   for (const name of names) {
     const value = given[kebab(name)];

@@ -9,14 +9,15 @@ import { Tokenizer } from '../text/tokenizer';
 import { stepCount } from '../training/order';
 import { keptReferenceLogps } from '../training/reference';
 import { trainDpo, type DpoInputs, type DpoStep, type DpoTrainOptions } from '../training/trainDpo';
+import { readData } from './readData';
 import { readConfig, required } from './trainConfig';
 import { trainRun } from './trainRun';
 import { runOptions, trainFields, trainOptions } from './trainSft';
 import { progress } from './usage';
 
 export const usage = `  train-dpo --config FILE
-                      direct preference optimization; fields as of train-sft, rows {"prompt", "chosen", "rejected"} or
-                      {"instruction", "input", "chosen", "rejected"}, and
+                      direct preference optimization; fields as of train-sft, rows {"prompt", "chosen", "rejected"}, texts or lists of messages
+                      (without "prompt": what chosen and rejected share), or {"instruction", "input", "chosen", "rejected"}, and
       loss sigmoid    sigmoid (DPO), ipo, hinge, robust, cdpo, simpo, orpo, … : one of preferenceLosses, with its options
                       beta, labelSmoothing, divergence, divergenceAlpha, discopopTau, gamma, nllCoef
       reference       the model that it is held to (default: model, as it is before training); its log-probs of all pairs are
@@ -37,7 +38,7 @@ export async function run(args: readonly string[]): Promise<void> {
 
   const { blockSize } = readModelConfig(join(await modelFolder(source), 'config.json'));
   const tokenizer = await Tokenizer.fromPretrained(source);
-  const read = (path: string) => readPairs(path, tokenizer, { maxLength: blockSize });
+  const read = (path: string) => readData(config, blockSize, (rowOptions) => readPairs(path, tokenizer, rowOptions));
   const pairs = await read(data);
   const validation = config.validation === undefined ? undefined : await read(config.validation);
   const steps = stepCount(options, pairs.length, options.batchSize ?? 16);

@@ -12,14 +12,19 @@ import { Tokenizer } from '../text/tokenizer';
 import type { TrainOptions } from '../training/options';
 import { stepCount } from '../training/order';
 import { trainSft, type SftStep } from '../training/trainSft';
+import { readData } from './readData';
 import { readConfig, required, type Values } from './trainConfig';
 import { trainRun } from './trainRun';
 import { UsageError } from './usage';
 
 export const usage = `  train-sft --config FILE
                       supervised fine-tuning; each field of the JSON file is an option, too (--batch-size for batchSize):
-      model, data     to train; rows {"prompt", "response"} or {"instruction", "input", "output"}, a JSON object a line
+      model, data     to train; rows {"prompt", "response"}, {"instruction", "input", "output"} or {"messages"}, as JSON lines or Parquet;
+                      a prompt may be a list of {"role", "content"} messages
       output          a folder for metrics.jsonl, checkpoints and at the end model/; the same command goes on from there
+      maxLength       the most tokens of a row, default and at most the model's window; what happens to a longer one:
+      truncation      refuse (default), prompt-start (the prompt loses tokens there), response-end (and then lacks its end-of-sequence token)
+      skipBad         leave out rows that are wrong, each told on the standard error, instead of refusing the file (--skip-bad, or true)
       initialSeed     begin with random weights drawn from it, in the model's sizes, instead of its own
       steps or epochs, batchSize 16, accumulation 1, groupByLength, seed 0,
       lr, warmupSteps 0, schedule linear|cosine|constant, finalShare 0,
@@ -38,6 +43,7 @@ export const trainFields = {
   groupByLength: 'flag', lr: 'number', warmupSteps: 'number', schedule: 'text', finalShare: 'number', seed: 'number', beta1: 'number',
   beta2: 'number', epsilon: 'number', weightDecay: 'number', maxGradNorm: 'number', frozen: 'text', validation: 'text',
   validateEvery: 'number', bestBy: 'text', patience: 'number', tokenMetrics: 'flag', tensorBoard: 'flag', saveEvery: 'number', keep: 'number', dtype: 'text',
+  maxLength: 'number', truncation: 'text', skipBad: 'flag',
 } as const; // prettier-ignore
 
 /** What of the settings every trainer takes. */
@@ -59,7 +65,7 @@ export async function run(args: readonly string[]): Promise<void> {
 
   const sizes = readModelConfig(join(await modelFolder(source), 'config.json'));
   const tokenizer = await Tokenizer.fromPretrained(source);
-  const read = (path: string) => readResponses(path, tokenizer, { maxLength: sizes.blockSize });
+  const read = (path: string) => readData(config, sizes.blockSize, (rowOptions) => readResponses(path, tokenizer, rowOptions));
   const rows = await read(data);
   const validation = config.validation === undefined ? undefined : await read(config.validation);
   const model = config.initialSeed === undefined ? await GPT2.fromPretrained(source) : new GPT2(sizes, Weights.from(initialWeights(sizes, new Random(config.initialSeed)), sizes));

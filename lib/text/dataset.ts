@@ -1,119 +1,79 @@
-/** Rows from a file of JSON lines, as token ids. Fields that are not asked for are passed over. */
-import { createReadStream } from 'node:fs';
-
+/** Training rows from a file, as token ids. */
 import { FileError, InputError } from '../errors';
 import { appendEos, encodePair, type PairIds } from './batch';
+import { Fields } from './fields';
 import type { PromptResponses } from './responseBatch';
-import { alpacaPrompt } from './templates';
+import { fileName, readRows } from './rows';
+import { PAIR_FIELDS, pairTexts, RESPONSE_FIELDS, responseTexts } from './rowTexts';
 import type { Tokenizer } from './tokenizer';
+import { truncate, TRUNCATIONS, type Truncation } from './truncation';
+
+export interface ReadOptions {
+  /** The most tokens of a prompt and one response, such as the model's `blockSize`. */
+  readonly maxLength: number;
+  /** What happens to a longer row. Default `refuse`. */
+  readonly truncation?: Truncation;
+  /** Called with each row that is wrong, which is then left out. Without it, the first one refuses the file. */
+  readonly onBadRow?: (error: FileError) => void;
+}
 
 /**
- * Preference pairs: {"prompt", "chosen", "rejected"}, or the Alpaca form {"instruction", "input" (may be missing), "chosen",
- * "rejected"}. Reads and encodes every row, so that a wrong one is found before anything is computed. Empty lines are passed over.
+ * Preference pairs from JSON lines or Parquet (a name that ends in .parquet, or a file that begins as such), in these forms:
+ * - {"prompt", "chosen", "rejected"} as texts;
+ * - {"instruction", "input" (may be missing), "chosen", "rejected"}, Alpaca's: the prompt is `alpacaPrompt`'s;
+ * - the prompt a list of {"role", "content"} messages, each response a text or a list of one message: the prompt is `chatPrompt`'s;
+ * - {"chosen", "rejected"} as lists of messages that begin alike: what they share is the prompt.
  *
- * @param path a file, or `-` for the standard input.
- * @param options.maxLength the most tokens of a prompt and one response, such as the model's `blockSize`.
- * @throws FileError, naming the line, if it is not JSON, lacks a field, has an empty text or two equal responses, or is too long.
+ * Reads and encodes every row, so that a wrong one is found before anything is computed. Empty lines, and fields that are not asked for,
+ * are passed over.
+ *
+ * @param path a file, or `-` for JSON lines on the standard input.
+ * @throws FileError, naming the line (of Parquet the row; the first is 1), if it is not UTF-8 or not JSON, lacks a field, has an empty text,
+ *   messages out of turn or two responses that are the same, also after a cut, or is too long; or if the file cannot be read or keeps no row.
  */
-export function readPairs(path: string, tokenizer: Tokenizer, options: { maxLength: number }): Promise<PairIds[]> {
-  return readRows(path, (fields) => pair(fields, tokenizer, options.maxLength));
+export function readPairs(path: string, tokenizer: Tokenizer, options: ReadOptions): Promise<PairIds[]> {
+  return encodeRows(path, PAIR_FIELDS, (fields) => pair(fields, tokenizer, options), options);
 }
 
 /**
- * A response to each prompt, for SFT: {"prompt", "response"}, or the Alpaca form {"instruction", "input" (may be missing), "output"}.
- * Otherwise as `readPairs`.
+ * A response to each prompt, for SFT: {"prompt", "response"}, the prompt a text or a list of messages; the Alpaca form {"instruction",
+ * "input" (may be missing), "output"}; or {"messages"}, of which the last is the response. Otherwise as `readPairs`.
  */
-export function readResponses(path: string, tokenizer: Tokenizer, options: { maxLength: number }): Promise<PromptResponses[]> {
-  return readRows(path, (fields) => response(fields, tokenizer, options.maxLength));
+export function readResponses(path: string, tokenizer: Tokenizer, options: ReadOptions): Promise<PromptResponses[]> {
+  return encodeRows(path, RESPONSE_FIELDS, (fields) => response(fields, tokenizer, options), options);
 }
 
-async function readRows<Row>(path: string, encode: (fields: Fields) => Row): Promise<Row[]> {
-  const name = path === '-' ? 'standard input' : path;
+async function encodeRows<Row>(path: string, names: readonly string[], encode: (fields: Fields) => Row, { truncation = 'refuse', onBadRow }: ReadOptions): Promise<Row[]> {
+  if (!TRUNCATIONS.includes(truncation)) throw new InputError(`truncation must be one of ${TRUNCATIONS.join(', ')}, got "${truncation}"`);
   const rows: Row[] = [];
-  let number = 0;
-  for await (const line of lines(path, name)) {
-    number += 1;
-    if (line.trim() === '') continue;
+  let leftOut = 0;
+  for await (const { place, parse } of readRows(path, names)) {
     try {
-      rows.push(encode(new Fields(line)));
+      rows.push(encode(new Fields(parse())));
     } catch (cause) {
-      if (cause instanceof InputError) throw new FileError(name, `line ${number}: ${cause.message}`, { cause });
-      throw cause;
+      if (!(cause instanceof InputError)) throw cause;
+      const error = new FileError(fileName(path), `${place}: ${cause.message}`, { cause });
+      if (onBadRow === undefined) throw error;
+      onBadRow(error);
+      leftOut += 1;
     }
   }
-  if (rows.length === 0) throw new FileError(name, 'has no rows');
+  if (rows.length === 0) throw new FileError(fileName(path), leftOut === 0 ? 'has no rows' : `has no row that can be kept: ${leftOut} of ${leftOut} left out`);
   return rows;
 }
 
-async function* lines(path: string, name: string): AsyncGenerator<string> {
-  const decoder = new TextDecoder('utf-8', { fatal: true }); // takes a byte order mark away
-  let rest = '';
-  try {
-    for await (const chunk of path === '-' ? process.stdin : createReadStream(path)) {
-      const parts = (rest + decoder.decode(chunk as Uint8Array, { stream: true })).split('\n');
-      rest = parts.pop()!;
-      yield* parts;
-    }
-    yield rest + decoder.decode();
-  } catch (cause) {
-    const { code, message } = cause as NodeJS.ErrnoException;
-    if (code === 'ERR_ENCODING_INVALID_ENCODED_DATA') throw new FileError(name, 'is not UTF-8', { cause });
-    if (code === 'ENOENT' || code === 'EISDIR' || code === 'EACCES') throw new FileError(name, `cannot be read (${message})`, { cause });
-    throw cause;
-  }
-}
-
-function pair(fields: Fields, tokenizer: Tokenizer, maxLength: number): PairIds {
-  const ids = encodePair(tokenizer, { prompt: fields.prompt(), chosen: fields.text('chosen'), rejected: fields.text('rejected') });
-  const { promptIds, chosenIds, rejectedIds } = ids;
+function pair(fields: Fields, tokenizer: Tokenizer, options: ReadOptions): PairIds {
+  const { promptIds, chosenIds, rejectedIds } = encodePair(tokenizer, pairTexts(fields));
   if (chosenIds.join() === rejectedIds.join()) throw new InputError('chosen and rejected are the same, so the pair prefers nothing; leave it out');
-  checkLength(promptIds.length + Math.max(chosenIds.length, rejectedIds.length), maxLength);
-  return ids;
+  const kept = truncate({ promptIds, responses: [chosenIds, rejectedIds] }, options);
+  const [chosen, rejected] = kept.responses as [readonly number[], readonly number[]];
+  if (chosen.join() === rejected.join()) throw new InputError('chosen and rejected are the same after the cut, so the pair prefers nothing; leave it out');
+  return { promptIds: kept.promptIds, chosenIds: chosen, rejectedIds: rejected };
 }
 
-function response(fields: Fields, tokenizer: Tokenizer, maxLength: number): PromptResponses {
-  const prompt = fields.prompt();
-  const text = fields.text(fields.has('instruction') ? 'output' : 'response');
-  for (const [name, value] of Object.entries({ prompt, response: text })) if (value === '') throw new InputError(`${name} is empty`);
-  const promptIds = tokenizer.encode(prompt);
-  const ids = appendEos(tokenizer.encode(text), tokenizer.eosTokenId);
-  checkLength(promptIds.length + ids.length, maxLength);
-  return { promptIds, responses: [ids] };
-}
-
-function checkLength(length: number, maxLength: number): void {
-  if (length > maxLength) throw new InputError(`${length} tokens, the limit is ${maxLength}; shorten its texts or leave it out`);
-}
-
-/** One line's fields. */
-class Fields {
-  readonly #row: Readonly<Record<string, unknown>>;
-
-  constructor(line: string) {
-    let row: unknown;
-    try {
-      row = JSON.parse(line);
-    } catch (cause) {
-      throw new InputError(`is not JSON (${(cause as Error).message.replace(/\s+/g, ' ')})`, { cause });
-    }
-    if (typeof row !== 'object' || row === null || Array.isArray(row)) throw new InputError('is not a JSON object');
-    this.#row = row as Record<string, unknown>;
-  }
-
-  has(name: string): boolean {
-    return this.#row[name] !== undefined;
-  }
-
-  text(name: string): string {
-    const value = this.#row[name];
-    if (value === undefined) throw new InputError(`has no "${name}"`);
-    if (typeof value !== 'string') throw new InputError(`"${name}" is not a text`);
-    return value;
-  }
-
-  /** The field "prompt", or the Alpaca prompt of "instruction" and "input". */
-  prompt(): string {
-    if (this.has('prompt') || !this.has('instruction')) return this.text('prompt');
-    return alpacaPrompt({ instruction: this.text('instruction'), ...(this.has('input') && { input: this.text('input') }) });
-  }
+function response(fields: Fields, tokenizer: Tokenizer, options: ReadOptions): PromptResponses {
+  const texts = responseTexts(fields);
+  for (const [name, text] of Object.entries(texts)) if (text === '') throw new InputError(`${name} is empty`);
+  const ids = appendEos(tokenizer.encode(texts.response), tokenizer.eosTokenId);
+  return truncate({ promptIds: tokenizer.encode(texts.prompt), responses: [ids] }, options);
 }

@@ -1,0 +1,36 @@
+/** Reading a command's rows: what the options about them mean, and what is said of rows that are left out. */
+import { InputError } from '../errors';
+import type { ReadOptions } from '../text/dataset';
+import type { Truncation } from '../text/truncation';
+
+/** So many bad rows are told one by one. */
+const SHOWN = 20;
+
+export interface DataSettings {
+  readonly skipBad?: boolean;
+  readonly maxLength?: number;
+  readonly truncation?: string;
+}
+
+/**
+ * @param blockSize the model's window: `maxLength` unless that is given, and the most that it may be.
+ * @throws InputError for a wrong setting, and what `read` throws.
+ */
+export async function readData<Row>(settings: DataSettings, blockSize: number, read: (options: ReadOptions) => Promise<Row[]>): Promise<Row[]> {
+  const { skipBad = false, maxLength = blockSize, truncation = 'refuse' } = settings;
+  if (!Number.isInteger(maxLength) || maxLength < 2 || maxLength > blockSize) {
+    throw new InputError(`maxLength must be a whole number from 2 to ${blockSize}, the model's window, got ${maxLength}`);
+  }
+  const options = { maxLength, truncation: truncation as Truncation };
+  if (!skipBad) return read(options);
+  let leftOut = 0;
+  const onBadRow = ({ message }: Error): void => {
+    leftOut += 1;
+    if (leftOut <= SHOWN) console.error(`left out: ${message}`);
+  };
+  const rows = await read({ ...options, onBadRow }).finally(() => {
+    if (leftOut > SHOWN) console.error(`… and ${leftOut - SHOWN} more`);
+  });
+  if (leftOut > 0) console.error(`${leftOut} of ${leftOut + rows.length} rows left out`);
+  return rows;
+}

@@ -1,0 +1,37 @@
+/** Decodes a Parquet file in a thread of its own, for parquet.ts: posts the rows of a row group, and the next ones when it is told to; null at the end. */
+import { once } from 'node:events';
+import { parentPort, workerData } from 'node:worker_threads';
+
+import type { Task } from './parquet';
+
+async function decode({ path, columns }: Task): Promise<void> {
+  const { asyncBufferFromFile, parquetMetadataAsync, parquetReadObjects, parquetSchema } = await import('hyparquet');
+  const { compressors } = await import('hyparquet-compressors');
+  const file = await asyncBufferFromFile(path);
+  const metadata = await parquetMetadataAsync(file);
+  const there = parquetSchema(metadata).children.map(({ element }) => element.name);
+  const options = { file, metadata, compressors, parsers: { stringFromBytes }, columns: columns.filter((name) => there.includes(name)) };
+  let rowStart = 0;
+  for (const group of metadata.row_groups) {
+    const rowEnd = rowStart + Number(group.num_rows);
+    const rows = await parquetReadObjects({ ...options, rowStart, rowEnd });
+    if (rows.length !== Number(group.num_rows)) throw new Error(`${rows.length} rows where ${group.num_rows} are announced`);
+    parentPort!.postMessage(rows);
+    await once(parentPort!, 'message');
+    rowStart = rowEnd;
+  }
+  parentPort!.postMessage(null);
+}
+
+const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+
+/** One text that is not UTF-8 shall not lose the others: its bytes go on, for whoever asks for the field to refuse. */
+function stringFromBytes(bytes: Uint8Array | undefined): unknown {
+  try {
+    return bytes && decoder.decode(bytes);
+  } catch {
+    return bytes;
+  }
+}
+
+void decode(workerData as Task); // what it throws becomes the worker's error event
