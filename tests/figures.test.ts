@@ -1,0 +1,86 @@
+/** Curves as plotly figures, and as the pictures that stand in for them. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { curves, type Figure, type Panels } from 'alignbook';
+import { describePanels, panelsOf } from 'alignbook/dist/notebook/panels';
+import { curvesPicture } from 'alignbook/dist/notebook/picture';
+
+interface Trace { name: string; showlegend: boolean; yaxis: string; legend: string; mode: string; x: number[]; y: number[]; line: { color: string } } // prettier-ignore
+const traces = ({ data }: Figure) => data as Trace[];
+const layoutOf = ({ layout }: Figure) => layout as unknown;
+
+interface Step { step: number; loss: number; rewards: { chosen: number; rejected: number }; validation?: number } // prettier-ignore
+const history: Step[] = Array.from({ length: 120 }, (_, n) => ({
+  step: n + 1, loss: 1 / (n + 3), rewards: { chosen: n / 10, rejected: -n / 10 }, ...((n + 1) % 40 === 0 && { validation: 0.5 - n / 1000 }),
+})); // prettier-ignore
+const panels: Panels<Step> = { 'loss (nats)': { training: (s) => s.loss, validation: (s) => s.validation }, rewards: { chosen: (s) => s.rewards.chosen, rejected: (s) => s.rewards.rejected }, lr: () => 1e-5 };
+
+test('each curve is in its panel, in colours of its own; a panel\'s only curve needs no legend', () => {
+  const figure = curves(history, panels, { title: 'A run' });
+  assert.deepEqual(traces(figure).map(({ name, yaxis, legend, showlegend }) => [name, yaxis, legend, showlegend]), [
+    ['training', 'y', 'legend', true], ['validation', 'y', 'legend', true],
+    ['chosen', 'y2', 'legend2', true], ['rejected', 'y2', 'legend2', true],
+    ['lr', 'y3', 'legend3', false],
+  ]); // prettier-ignore
+  assert.equal(new Set(traces(figure).slice(0, 2).map(({ line }) => line.color)).size, 2);
+  const layout = layoutOf(figure) as Record<string, { domain: [number, number]; anchor: string; text: string }> & { annotations: { text: string }[] };
+  assert.deepEqual(layout.annotations.map(({ text }) => text), ['loss (nats)', 'rewards', 'lr']);
+  assert.equal(layout['xaxis']!.anchor, 'y3');
+  assert.equal(layout['title']!.text, 'A run');
+  const domains = ['yaxis', 'yaxis2', 'yaxis3'].map((name) => layout[name]!.domain);
+  assert.equal(domains[0]![1], 1);
+  assert.ok(domains[0]![0] > domains[1]![1] && domains[1]![0] > domains[2]![1] && domains[2]![0] >= 0 && domains[2]![0] < 1e-9);
+});
+
+test('points may be missing; values have six digits', () => {
+  const [training, validation] = traces(curves(history, panels)) as [Trace, Trace];
+  assert.deepEqual([validation.x, validation.y, validation.mode], [[40, 80, 120], [0.461, 0.421, 0.381], 'lines+markers']);
+  assert.deepEqual([training.x.length, training.y[0], training.mode], [120, 0.333333, 'lines']);
+  const [broken] = traces(curves([{ step: 1, loss: NaN }, { step: 2, loss: 3 }], { loss: (s) => s.loss })) as [Trace];
+  assert.deepEqual([broken.x, broken.y], [[2], [3]]);
+});
+
+test('a long run is thinned out evenly, to its last step', () => {
+  const long = Array.from({ length: 9001 }, (_, n) => ({ step: n + 1 }));
+  const [line] = traces(curves(long, { step: ({ step }) => step })) as [Trace];
+  assert.deepEqual([line.x.length, line.x.slice(0, 2), line.x.at(-1)], [1801, [1, 6], 9001]);
+});
+
+test('nothing paints over the page: readable on white and on black', () => {
+  const { paper_bgcolor, plot_bgcolor, font } = layoutOf(curves(history, panels)) as { paper_bgcolor: string; plot_bgcolor: string; font: { color: string } };
+  assert.deepEqual([paper_bgcolor, plot_bgcolor], ['rgba(0, 0, 0, 0)', 'rgba(0, 0, 0, 0)']);
+  for (const page of ['#ffffff', '#111111']) {
+    assert.ok(contrast(font.color, page) >= 3.9, `text on ${page}`);
+    for (const { line } of traces(curves(history, panels))) assert.ok(contrast(line.color, page) >= 3, `${line.color} on ${page}`);
+  }
+});
+
+/** WCAG's contrast ratio, https://www.w3.org/TR/WCAG22/#dfn-contrast-ratio. */
+function contrast(one: string, other: string): number {
+  const luminance = (colour: string) => {
+    const [r, g, b] = [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16) / 255).map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)) as [number, number, number];
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const [dark, light] = [luminance(one), luminance(other)].sort((a, b) => a - b) as [number, number];
+  return (light + 0.05) / (dark + 0.05);
+}
+
+test('words for the curves name steps, panels and curves', () => {
+  assert.equal(describePanels(history, panels), 'Curves of steps 1 to 120: loss (nats) (training, validation); rewards (chosen, rejected); lr.');
+});
+
+test('the picture has every panel, curve and point, inside its frame', () => {
+  const drawn = (some: readonly Step[], what = panels) => Buffer.from(/base64,([^"]+)"/.exec(curvesPicture(panelsOf(some, what)))![1]!, 'base64').toString();
+  const svg = drawn(history);
+  for (const name of ['loss (nats)', 'training', 'validation', 'rewards', 'chosen', 'rejected', 'lr', 'step']) assert.ok(svg.includes(`>${name}</text>`), name);
+  const [width, height] = /width="(\d+)" height="(\d+)"/.exec(svg)!.slice(1).map(Number) as [number, number];
+  const lines = [...svg.matchAll(/<polyline points="([^"]*)"/g)].map(([, points]) => points!.split(' ').map((point) => point.split(',').map(Number) as [number, number]));
+  assert.deepEqual(lines.map((line) => line.length), [120, 3, 120, 120, 120]);
+  for (const [x, y] of lines.flat()) assert.ok(x >= 60 && x <= width - 20 && y > 0 && y < height, `${x}, ${y}`);
+  const falling = lines[0]!.map(([, y]) => y);
+  assert.ok(falling[0]! < falling.at(-1)!, 'a falling loss goes down the page');
+  assert.match(drawn(history.slice(0, 5)), />1<.*>2<.*>3<.*>4<.*>5</); // whole steps
+  for (const few of [history.slice(0, 1), [] as Step[]]) assert.doesNotMatch(drawn(few), /NaN|Infinity/);
+  assert.match(drawn(history, { '<b> & co': ({ loss }) => loss }), />&lt;b> &amp; co</);
+});

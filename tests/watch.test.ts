@@ -1,0 +1,123 @@
+/** What a reader sees of a training: in a plain program here, in a notebook through the real kernel. */
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { setImmediate as turn } from 'node:timers/promises';
+
+import { show, SetupError, watch } from 'alignbook';
+
+const ROOT = join(__dirname, '..', '..', '..');
+
+const printed: string[] = [];
+const { log } = console;
+before(() => (console.log = (text: string) => printed.push(text)));
+after(() => (console.log = log));
+const sincePrinted = () => printed.splice(0);
+
+/** Steps whose end is told in `ended`. */
+async function* training(steps: number, each: (step: number) => void = () => undefined, ended = { times: 0 }): AsyncGenerator<{ step: number; loss: number }> {
+  try {
+    for (let step = 1; step <= steps; step += 1) {
+      await turn();
+      each(step);
+      yield { step, loss: 1 / step };
+    }
+  } finally {
+    ended.times += 1;
+  }
+}
+
+test('in a plain program: every step comes back, and the console has a line now and then', async () => {
+  const history = await watch(training(30), { steps: 30, curves: { loss: ({ loss }) => loss, even: ({ step }) => (step % 2 ? undefined : step) } });
+  assert.deepEqual(history.map(({ step }) => step), Array.from({ length: 30 }, (_, n) => n + 1));
+  assert.deepEqual(sincePrinted(), ['step 1 of 30 [                    ]  loss 1.0000', '30 of 30 steps']);
+  assert.throws(() => show({ data: [] }, 'nothing'), SetupError);
+});
+
+test('an error passes through, after the last line; SIGINT is as it was', async () => {
+  const listeners = process.rawListeners('SIGINT');
+  const failing = (step: number) => {
+    if (step === 3) throw new RangeError('the loss is NaN');
+  };
+  await assert.rejects(watch(training(5, failing), { steps: 5 }), (error) => error instanceof RangeError && error.message === 'the loss is NaN');
+  assert.equal(sincePrinted().at(-1), 'failed after step 2 of 5');
+  assert.deepEqual(process.rawListeners('SIGINT'), listeners);
+});
+
+test('SIGINT ends it after the running step; the training\'s finally has run, and SIGINT is as it was', async () => {
+  const others: string[] = [];
+  const other = () => others.push('SIGINT');
+  process.on('SIGINT', other);
+  const listeners = process.rawListeners('SIGINT');
+  const ended = { times: 0 };
+  const interrupting = (step: number) => void (step === 4 && process.kill(process.pid, 'SIGINT'));
+  const history = await watch(training(1000, interrupting, ended), { steps: 1000 });
+  assert.equal(history.length, 4);
+  assert.equal(ended.times, 1);
+  assert.equal(sincePrinted().at(-1), 'interrupted after step 4 of 1000');
+  assert.deepEqual(process.rawListeners('SIGINT'), listeners);
+  assert.deepEqual(others, []);
+  process.off('SIGINT', other);
+});
+
+test('an interrupt during the last step changes nothing; nor do no steps at all', async () => {
+  await watch(training(3, (step) => void (step === 3 && process.kill(process.pid, 'SIGINT'))), { steps: 3 });
+  assert.equal(sincePrinted().at(-1), '3 of 3 steps');
+  assert.deepEqual(await watch(training(0), { steps: 0 }), []);
+  assert.deepEqual(sincePrinted(), ['0 of 0 steps']);
+});
+
+interface Seen {
+  status: string;
+  stdout: string;
+  stderr: string;
+  displays: Record<string, string>[];
+  updates: number;
+}
+
+test('in a notebook: the outputs change in place; an interrupt leaves kernel, variables and the steps so far', () => {
+  const cells = [
+    {
+      code: `import { watch } from 'alignbook';
+import { setImmediate as turn } from 'node:timers/promises';
+let ended = 0;
+async function* training(steps: number) {
+  try {
+    for (let step = 1; step <= steps; step += 1) {
+      await turn();
+      for (const end = Date.now() + 60; Date.now() < end; );
+      yield { step: step, loss: 1 / step, rewards: { chosen: step, rejected: -step } };
+    }
+  } finally {
+    ended += 1;
+  }
+}`,
+    },
+    { code: `const whole = await watch(training(20), { steps: 20, curves: { loss: (s) => s.loss, rewards: { chosen: (s) => s.rewards.chosen, rejected: (s) => s.rewards.rejected } } });` },
+    { code: `const history = await watch(training(1000), { steps: 1000 });`, interrupt: 'step [5-9] of' },
+    { code: `console.log(history.length, ended);` },
+    { code: `const again = await watch(training(1000), { steps: 1000 });`, interrupt: 'step [5-9] of', times: 2 },
+    { code: `console.log(again.length, ended, whole.length);` },
+    { code: `console.log('waits'); await new Promise((resolve) => setTimeout(resolve, 20000).unref());`, interrupt: 'waits' },
+    { code: `console.log('alive');` },
+  ];
+  const { stdout, stderr, status } = spawnSync(join(ROOT, '.alignbook', 'python', 'bin', 'python'), [join(ROOT, 'tests', 'kernel.py'), JSON.stringify(cells)], { encoding: 'utf8' });
+  assert.equal(status, 0, stderr);
+  const { cells: seen, alive } = JSON.parse(stdout) as { cells: Seen[]; alive: boolean };
+  const [definitions, whole, first, firstKept, second, secondKept, own, last] = seen as [Seen, Seen, Seen, Seen, Seen, Seen, Seen, Seen];
+  for (const cell of [definitions, whole, first, firstKept, second, secondKept, last]) assert.deepEqual([cell.status, cell.stderr], ['ok', '']);
+
+  assert.deepEqual(whole.displays.map((data) => data['text/plain']), ['20 of 20 steps', 'Curves of steps 1 to 20: loss; rewards (chosen, rejected).']);
+  assert.deepEqual(whole.displays.map((data) => Object.keys(data).sort()), [['text/plain'], ['application/vnd.plotly.v1+json', 'text/html', 'text/plain']]);
+  assert.ok(whole.updates >= 4, `${whole.updates} updates`);
+  assert.equal((whole.displays[1]!['application/vnd.plotly.v1+json'] as unknown as { data: { x: number[] }[] }).data[0]!.x.length, 20);
+
+  const stopped = (cell: Seen) => Number(/^interrupted after step (\d+) of 1000$/.exec(cell.displays[0]!['text/plain']!)![1]);
+  assert.ok(stopped(first) >= 5 && stopped(first) <= 12, `it went on to step ${stopped(first)}`);
+  assert.equal(firstKept.stdout, `${stopped(first)} 2\n`);
+  assert.equal(secondKept.stdout, `${stopped(second)} 3 20\n`);
+
+  assert.equal(own.status, 'error', 'tslab has its interrupt again');
+  assert.deepEqual([last.stdout, alive], ['alive\n', true]);
+});
