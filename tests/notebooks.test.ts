@@ -104,6 +104,15 @@ test('long cells, excusing tags and unsafe constructs are found', () => {
   assert.match(rules.safeCells(books[0]!).join('\n'), /tag "raises-exception".*\n.*line 1: renames or opens "lr"/);
 });
 
+test('too many names of the library are found, in the walkthrough only', () => {
+  const books = copy();
+  const source = `import { ${Array.from({ length: 16 }, (_, i) => `name${i}`).join(', ')} } from 'alignbook';`;
+  books.find(({ name }) => name.startsWith('07-'))!.cells.find(({ cell_type }) => cell_type === 'code')!.source = source;
+  assert.deepEqual(rules.fewNames(books), []);
+  books[4]!.cells.find(({ cell_type }) => cell_type === 'code')!.source = source;
+  assert.match(rules.fewNames(books).join('\n'), /notebooks 01 to 05 import \d+ names/);
+});
+
 test('execution counts, machine paths, stderr and big outputs are found', () => {
   const books = copy();
   const { outputs } = cell(books, 'in-5');
