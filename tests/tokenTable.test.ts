@@ -40,6 +40,7 @@ test('the scale goes from the smallest to the largest', () => {
   assert.deepEqual(scale([-1.5, 3]), ['-3.00', '0.00', '3.00']);
   assert.deepEqual(scale([-1.5, -0.5]), ['-1.50', '0.00']);
   assert.deepEqual(scale([0, 1]), ['0', '1']);
+  assert.deepEqual(scale([-1, 1]), ['-1', '0', '1']);
   assert.deepEqual(scale([0, 0]), []);
 });
 

@@ -63,9 +63,10 @@ function rowHtml({ label, tokens, values }: TokenRow, deepest: number, written: 
   return `<div style="${ROW}"><span style="${LABEL}">${escaped(label)}</span><br>${cells.join('')}</div>`;
 }
 
-/** Five steps from one end of the values to the other. */
+/** From one end of the values to the other in five steps, or where all are whole numbers (a mask's) just the ends and 0. */
 function scale([from, to]: readonly [number, number], deepest: number, written: (value: number) => string): string {
-  const steps = [0, 0.25, 0.5, 0.75, 1].map((share) => from + share * (to - from));
+  const shares = written === decimals ? [0, 0.25, 0.5, 0.75, 1] : [0, ...(from < 0 && to > 0 ? [0.5] : []), 1];
+  const steps = shares.map((share) => from + share * (to - from));
   const fields = steps.map((value, n) => {
     const end = n === 0 || n === steps.length - 1 || value === 0;
     return `<span style="${CELL}; ${VALUE}; width: 36px; margin: 1px 0; border-radius: 0; background-color: ${colour(value, deepest)}">${end ? written(value) : '&nbsp;'}</span>`;

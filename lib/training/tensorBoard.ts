@@ -8,8 +8,8 @@ import { flat } from './metrics';
 /**
  * Writes the numbers of each step as scalars, named by their place: `loss`, `rewards/chosen`.
  *
- * A process writes one file of events into `folder`; one that goes on with a run adds a file, and where both have a step,
- * TensorBoard shows the later file's. What is written is on its way to the disk when the function returns: a killed run keeps it.
+ * A process writes one file of events into `folder`; one that goes on with a run adds a file, in which steps after the
+ * checkpoint come again. What is written is on its way to the disk when the function returns: a killed run keeps it.
  *
  * @param folder made if it is not there.
  */
