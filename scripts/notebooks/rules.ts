@@ -4,6 +4,7 @@ import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 import { compareText } from './compare';
+import type { Expected } from './expected';
 import { importedNames, lintCell } from './lint';
 import { cellName, committedForm, printed, type Cell, type Notebook, type Output } from './notebook';
 
@@ -158,8 +159,8 @@ export function committed(notebook: Notebook, text: string, root: string): strin
   return findings;
 }
 
-/** The committed outputs say what a fresh run says. */
-export function sameOutputs(committedNotebook: Notebook, fresh: Notebook): string[] {
+/** The committed outputs say what a fresh run says, up to another processor's rounding: of trained values, within their cell's tolerance. */
+export function sameOutputs(committedNotebook: Notebook, fresh: Notebook, expected?: Expected): string[] {
   const kinds = (cell: Cell) => JSON.stringify(cell.outputs.map(({ output_type, data }) => [output_type, Object.keys(data ?? {}).sort()]));
   const plain = ({ data }: Output) => String(data?.['text/plain'] ?? '');
   const text = (cell: Cell) => [printed(cell), ...cell.outputs.map(plain)].join('\n');
@@ -169,7 +170,7 @@ export function sameOutputs(committedNotebook: Notebook, fresh: Notebook): strin
     const remedy = 'run "npm run notebooks:refresh" and look at the difference';
     if (kinds(cell) !== kinds(again)) return [`${where}: the committed outputs are of other kinds than a fresh run's; ${remedy}`];
     if (cell.metadata.alignbook?.unchecked !== undefined) return [];
-    const { difference } = compareText(text(cell), text(again), { absolute: 1e-6, relative: 1e-5 });
+    const { difference } = compareText(text(cell), text(again), expected?.cells[cell.id]?.tolerance ?? { absolute: 1e-6, relative: 1e-5 });
     return difference ? [`${where}: the committed output is not a fresh run's; ${remedy}\n  committed  ${difference.expected}\n  fresh      ${difference.got}`] : [];
   });
 }

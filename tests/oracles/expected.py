@@ -2,8 +2,9 @@
 
 Each notebook has a Python twin in this folder, with a `# %% [id]` cell for each of the notebook's cells of that id. The
 twins run here in order, on the model in data/models/tiny: those of the walkthrough, 01 to 05, in one namespace, each later
-one in its own. What a cell prints is what its TypeScript counterpart must print. What the walkthrough itself printed is in walkthrough.json: where it does not depend on the
-weights, the twin must print the same.
+one in its own. What a cell prints is what its TypeScript counterpart must print, within the tolerance that the cell states as
+`# Tolerance X: why`, else within TOLERANCE. What the walkthrough itself printed is in walkthrough.json: where it does not
+depend on the weights, the twin must print the same.
 
     python tests/oracles/expected.py
 """
@@ -51,6 +52,9 @@ def run():
                 continue
             depends = source.lstrip("\n").startswith(DEPENDS)
             texts[name] = {"tiny" if depends else "any": text}
+            own = re.search(r"^# Tolerance ([\d.]+): ", source, re.MULTILINE)
+            if own:
+                texts[name]["tolerance"] = {"absolute": float(own[1]), "relative": 0}
             if name not in published:
                 continue
             if depends:
