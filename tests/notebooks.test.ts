@@ -122,6 +122,19 @@ test('execution counts, machine paths, stderr and big outputs are found', () => 
   for (const finding of [/not in the committed form/, /30\d KB of output/, /holds a path of this machine/, /holds stderr/]) assert.match(findings, finding);
 });
 
+test("trained values may differ from a fresh run's within their cell's tolerance, and no more", () => {
+  const n = notebooks.findIndex(({ name }) => name === '06-train-dpo.ipynb');
+  const expected = readExpected(join(root, 'tests', 'expected', '06-train-dpo.json'));
+  const changed = (by: number) => {
+    const books = copy();
+    const output = cell(books, 'losses').outputs[0]!;
+    output.text = output.text!.replace(/0\.5\d+/, (loss) => (Number(loss) + by).toFixed(4));
+    return rules.sameOutputs(books[n]!, notebooks[n]!, expected);
+  };
+  none(changed(0.009));
+  assert.match(changed(0.011).join('\n'), /cell losses: the committed output is not a fresh run's/);
+});
+
 test('an output that no fresh run gives is found', () => {
   const books = copy();
   cell(books, 'in-5').outputs[0]!.text = 'id: 1\n';
