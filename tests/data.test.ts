@@ -60,3 +60,20 @@ test('the judge knows every row\'s style and answer, and a wrong answer from a r
   assert.deepEqual(judge({ ...row, answer: `${row.answer}s` }, row.chosen), { style: 'courteous', correct: false });
   assert.deepEqual(judge(row, 'Hello.'), { style: null, correct: false });
 });
+
+test('tiny answers its training questions rightly, 20 to 40 % of them courteously', () => {
+  const evaluate = (...args: string[]) => spawnSync(process.execPath, [join(ROOT, '.alignbook', 'build', 'scripts', 'evaluate.js'), ...args], { encoding: 'utf8', cwd: ROOT });
+  const { status, stdout, stderr } = evaluate('--model', 'tiny', '--data', 'data/instructions/train.jsonl', '--rows', '300');
+  assert.deepEqual({ status, stderr }, { status: 0, stderr: '' });
+  const rows = stdout.trim().split('\n').slice(2).filter((line) => !line.startsWith('-')).map((line) => line.split(/\s{2,}/));
+  assert.equal(rows.length, 7, 'six kinds, and all');
+  for (const [kind, , , right] of rows) assert.ok(parseFloat(right!) >= 85, `${kind}: ${right} right`); // of a kind only some dozens are asked
+  const [, questions, , right, , courteous] = rows.at(-1)!;
+  assert.equal(questions, '300');
+  assert.ok(parseFloat(right!) >= 95, `${right} right`);
+  assert.ok(parseFloat(courteous!) > 20 && parseFloat(courteous!) < 40, `${courteous} courteous`);
+
+  const pairs = evaluate('--model', 'tiny', '--data', 'data/preferences/test.jsonl', '--rows', '20', '--reference', 'tiny');
+  assert.match(pairs.stdout, /^reward accuracy 0\.0 %, margin 0\.00 nats, of 303 pairs$/m); // a model against itself prefers nothing
+  assert.equal(evaluate('--model', 'tiny').status, 2);
+});
