@@ -2,7 +2,7 @@
  * `npm run test:tensorflow`: tfjs-core's own specs on the addon, as tfjs-node's run_tests.js selects them.
  *
  * Both come compiled in the npm packages, but the specs as ES modules without file endings: a hook turns them into CommonJS on
- * their way in, and lets every package share the one tfjs-core that they test. Exit status: 0 where exactly the known specs fail.
+ * their way in, and lets every package share the one tfjs-core that they test. Exit status: 0 where the known specs fail, and no others.
  */
 import { readFileSync, mkdtempSync, rmSync } from 'node:fs';
 import Module from 'node:module';
@@ -14,6 +14,9 @@ import ts from '@tslab/typescript-for-tslab';
 
 /** Specs that fail with TensorFlow 2.21, and why. */
 const known = new Map([['round test-tensorflow {} int32', 'TensorFlow gives zeros for Round of int32; the library rounds no integers']]);
+
+/** Specs that fail on some processors only, and why. */
+const knownOnSome = new Map([['depthwiseConv2d gradients test-tensorflow {} throws error on dilations > 1', "without AVX512 TensorFlow leaves oneDNN off, and its other kernel refuses in other words; GPT-2 has no convolution"]]);
 
 interface Spec {
   readonly fullName: string;
@@ -50,10 +53,11 @@ function summary(): number {
   const failed = names('failed');
   const excluded = names('excluded').length;
   console.log(`\n${specs.length} specs, ${specs.length - excluded} selected: ${names('passed').length} passed, ${failed.length} failed, ${names('pending').length} pending`);
-  for (const name of failed) console.log(`failed: ${name} (${known.get(name) ? `known: ${known.get(name)}` : 'not known'})`);
+  const reason = (name: string) => known.get(name) ?? knownOnSome.get(name);
+  for (const name of failed) console.log(`failed: ${name} (${reason(name) ? `known: ${reason(name)}` : 'not known'})`);
   const mended = [...known.keys()].filter((name) => !failed.includes(name));
   for (const name of mended) console.log(`known to fail, but did not: ${name}`);
-  return specs.length > excluded && mended.length === 0 && failed.every((name) => known.has(name)) ? 0 : 1;
+  return specs.length > excluded && mended.length === 0 && failed.every(reason) ? 0 : 1;
 }
 
 process.env['TF_CPP_MIN_LOG_LEVEL'] ??= '3'; // specs provoke TensorFlow's errors on purpose
