@@ -213,6 +213,7 @@ test('options that do not fit, and a loss that is lost', async () => {
   await refused(/^a batch of 4 rows cannot be cut into 3 equal parts; change batchSize or accumulation$/, { accumulation: 3 });
   await refused(/^schedule must be constant, linear or cosine, got polynomial$/, { schedule: 'polynomial' as 'linear' });
   await refused(/^give either steps or epochs$/, { epochs: 2 });
+  await refused(/^validateEvery must be a whole number from 1 up, got 0$/, { validateEvery: 0 });
   await refused(/^epochs must be a number above 0, got 0$/, { steps: undefined, epochs: 0 } as object);
   await refused(/^frozen: no weight is or begins with "h\.2"; the model has wte\.weight, wpe\.weight, .*, ln_f\.bias$/, { frozen: ['h.2'] });
   await refused(/^frozen: no weight is or begins with "h\.0\.ln"/, { frozen: ['h.0.ln'] });

@@ -32,7 +32,7 @@ export const usage = `  train-sft --config FILE
       frozen          weights that stay as they are, such as wte,wpe,h.0
       validation      rows that are not trained on, looked at every validateEvery 50 steps and after the last
       bestBy, patience
-                      keep the weights that were best in the validation, by loss (the default), entropy, …;
+                      keep the weights that were best in the validation, by loss (the default) or meanTokenAccuracy;
                       stop after so many validations that were no better
       tokenMetrics    also log entropy and token accuracy of each step
       saveEvery 100, keep 2, dtype F32|F16|BF16, tensorBoard (also metrics in OUTPUT/tensorboard)`;

@@ -1,4 +1,5 @@
 /** What every trainer takes. */
+import { InputError } from '../errors';
 import type { AdamWOptions } from './optimizer';
 import type { Duration } from './order';
 import type { ScheduleOptions } from './schedule';
@@ -20,4 +21,10 @@ export interface TrainOptions extends Duration, Omit<ScheduleOptions, 'steps'>, 
   tokenMetrics?: boolean;
   /** Ends the training between two steps, with the signal's reason as the error. */
   signal?: AbortSignal;
+}
+
+/** How often to look at the validation rows. @throws InputError if it is no number of steps. */
+export function validationInterval({ validateEvery = 50 }: TrainOptions): number {
+  if (Number.isInteger(validateEvery) && validateEvery >= 1) return validateEvery;
+  throw new InputError(`validateEvery must be a whole number from 1 up, got ${validateEvery}`);
 }

@@ -11,7 +11,7 @@ import { tf } from '../tf';
 import { accumulate, requireFinite, type Part } from './accumulate';
 import { pairLoss, type DpoLossOptions, type DpoMetrics } from './dpoMetrics';
 import { mean, tokenMetrics } from './metrics';
-import type { TrainOptions } from './options';
+import { validationInterval, type TrainOptions } from './options';
 import { batchOrder, stepCount } from './order';
 import { pairBatch, referenceLogps, withReference, type ReferencedPair, type RefLogps } from './reference';
 import { learningRate } from './schedule';
@@ -49,8 +49,9 @@ export interface DpoInputs {
  * @throws InputError if an option or a pair does not fit, or the loss is no longer a number.
  */
 export async function* trainDpo(model: GPT2, pairs: readonly PairIds[], options: DpoTrainOptions, { reference, validation, state }: DpoInputs = {}): AsyncGenerator<DpoStep, void> {
-  const { batchSize = 16, accumulation = 1, maxGradNorm = 1, seed = 0, validateEvery = 50, signal } = options;
+  const { batchSize = 16, accumulation = 1, maxGradNorm = 1, seed = 0, signal } = options;
   const steps = stepCount(options, pairs.length, batchSize);
+  const validateEvery = validationInterval(options);
   const lrOf = learningRate({ ...options, steps });
   const rowsOf = batchOrder(pairs.length, { batchSize, seed, ...(options.groupByLength && { lengths: pairs.map(length) }) });
   const live = reference instanceof GPT2 ? reference : undefined;

@@ -6,7 +6,7 @@ import { responseBatch, type PromptResponses, type ResponseBatch } from '../text
 import { tf } from '../tf';
 import { accumulate, requireFinite, type Part } from './accumulate';
 import { mean, tokenMetrics, type TokenMetrics } from './metrics';
-import type { TrainOptions } from './options';
+import { validationInterval, type TrainOptions } from './options';
 import { batchOrder, stepCount } from './order';
 import { learningRate } from './schedule';
 import { TrainingState } from './state';
@@ -44,8 +44,9 @@ export async function* trainSft(
   options: TrainOptions,
   { validation, state }: { validation?: readonly PromptResponses[] | undefined; state?: TrainingState } = {},
 ): AsyncGenerator<SftStep, void> {
-  const { batchSize = 16, accumulation = 1, maxGradNorm = 1, seed = 0, validateEvery = 50, signal } = options;
+  const { batchSize = 16, accumulation = 1, maxGradNorm = 1, seed = 0, signal } = options;
   const steps = stepCount(options, rows.length, batchSize);
+  const validateEvery = validationInterval(options);
   const lrOf = learningRate({ ...options, steps });
   const rowsOf = batchOrder(rows.length, { batchSize, seed, ...(options.groupByLength && { lengths: rows.map(length) }) });
   const training = state ?? TrainingState.begin(model, options);
