@@ -72,7 +72,8 @@ for (const accumulation of [1, 2]) {
 test('A begins uniform within 1 / sqrt(in), B at 0, and the model as its base, bit for bit', async () => {
   const { model: base } = await loadEngineModel('a-group');
   const model = lora(base, everywhere, new Random(7));
-  const { trained, shape } = { trained: model.weights.trained, shape: (name: string) => base.weights.shape(name.replace(/lora_.$/, 'weight')) };
+  const { trained } = model.weights;
+  const shape = (name: string) => base.weights.shape(name.replace(/lora_.$/, 'weight'));
   for (const name of trained.names) {
     const [from, to] = shape(name) as [number, number];
     const values = trained.values(name);
@@ -82,6 +83,7 @@ test('A begins uniform within 1 / sqrt(in), B at 0, and the model as its base, b
       const largest = Math.max(...values.map(Math.abs)) * Math.sqrt(from);
       assert.ok(largest <= 1 && largest > 0.8, `${name}: ${largest}`);
       near(values.reduce((sum, value) => sum + value ** 2, 0) / values.length, 1 / (3 * from), 0.4 / (3 * from), `variance of ${name}`);
+      near((values.reduce((sum, value) => sum + value, 0) / values.length) * Math.sqrt(from), 0, 0.35, `mean of ${name}`);
     }
   }
   const rows = fixtures.lora.rows;
@@ -89,6 +91,8 @@ test('A begins uniform within 1 / sqrt(in), B at 0, and the model as its base, b
   assert.deepEqual(logps(model), logps(base));
   const again = lora(base, everywhere, new Random(7)).weights.trained;
   for (const name of trained.names) assert.deepEqual(again.values(name), trained.values(name));
+  const others = lora(base, everywhere, new Random(8)).weights.trained;
+  for (const name of trained.names.filter((each) => each.endsWith('A'))) assert.notDeepEqual(others.values(name), trained.values(name));
   assert.deepEqual(lora(base, { rank: 1 }, new Random(7)).weights.trained.names, ['h.0', 'h.1'].flatMap((h) => [`${h}.attn.c_attn.lora_A`, `${h}.attn.c_attn.lora_B`]));
 });
 
@@ -191,6 +195,21 @@ test('training adapters leaves no tensor behind, and disposing of them frees the
   assert.equal(liveTensors(), live);
   assert.deepEqual(referenceLogps(base, pairs), reference);
   base.dispose();
+});
+
+test('a backward pass gives the gradients of the adapters that are wanted', async () => {
+  const { model: base } = await loadEngineModel('a-group');
+  const model = lora(base, { rank: 2 }, new Random(0));
+  const gradients = (wanted?: (name: string) => boolean) => {
+    using recording = model.record(responseBatch(fixtures.lora.rows, { layout: 'padded', maxLength: 12 }));
+    using found = recording.backward(recording.responseMask.toFloat(), wanted);
+    return found.names.sort();
+  };
+  assert.deepEqual(gradients(), [...model.weights.trained.names].sort());
+  assert.deepEqual(gradients((name) => name === 'h.1.attn.c_attn.lora_B'), ['h.1.attn.c_attn.lora_B']);
+  assert.deepEqual(gradients((name) => name === 'h.0.attn.c_attn.lora_A'), ['h.0.attn.c_attn.lora_A']);
+  assert.deepEqual(gradients((name) => name === 'h.0.attn.c_attn.weight'), []);
+  for (const each of [model, base]) each.dispose();
 });
 
 test('frozen names adapters, where there are any; options that do not fit', async () => {

@@ -93,7 +93,7 @@ test('with validation, the best step is kept, and the run ends where none is bet
   assert.equal(sha256('best'), sha256('to-best'), 'the weights are those of the best step');
 });
 
-test('with loraRank adapters are trained and saved, and merged at the end; a live reference is the model itself', () => {
+test('with loraRank adapters are trained and saved, and merged at the end; the base goes on as the reference', () => {
   const more = ['--lora-rank', '4', '--lora-alpha', '16', '--lora-targets', 'attn.c_attn,mlp.c_fc', '--lr', '2e-3', '--steps', '6'];
   const { status, stdout, stderr } = run(...command('lora', ...more));
   assert.deepEqual({ status, stderr }, { status: 0, stderr: '' });

@@ -65,7 +65,7 @@ function adapters(weights: Weights, adapted: readonly string[], rank: number, ra
   return new Variables(variables, shapes);
 }
 
-/** GPT-2's weights with the adapters added, by GPT-2's own names. */
+/** GPT-2's weights with the adapters added, by GPT-2's own names; `variable` and `assign` are the base's. */
 class AdaptedWeights extends Weights {
   constructor(
     base: Weights,
@@ -84,40 +84,38 @@ class AdaptedWeights extends Weights {
     return handle.values() as Float32Array;
   }
 
-  /** For one reader, a forward or a backward pass say, W + scale A B is held. */
+  /** W + scale A B, which is made for each reader, of a forward or a backward pass, say. */
   protected override read(name: string): Handle {
     if (!this.#isAdapted(name)) return super.read(name);
     using w = super.read(name);
-    using a = readVariable(this.adapters.variable(nameA(name)));
+    using a = this.#scaled(nameA(name));
     using b = readVariable(this.adapters.variable(nameB(name)));
-    using scale = scalar(this.scale);
-    using scaled = mul(a, scale);
-    using difference = matmul(scaled, b);
+    using difference = matmul(a, b);
     return add(w, difference);
   }
 
-  /** With dW [in, out] the gradient of the sum: dA = scale dW B' [in, rank] and dB = scale A' dW [rank, out]. dW itself is not kept. */
+  /** From dW [in, out], the gradient of the sum: dA = scale dW B' [in, rank] and dB = scale A' dW [rank, out]. dW itself is not kept. */
   override gradients(made: Map<string, Handle>, wanted: (name: string) => boolean): WeightGradients {
     const wants = (name: string) => this.#isAdapted(name) && (wanted(nameA(name)) || wanted(nameB(name)));
     const put = (name: string, make: () => Handle) => {
       if (!wants(name)) return;
       using dW = make();
-      using scale = scalar(this.scale);
-      const [a, b] = [nameA(name), nameB(name)];
-      if (wanted(a)) made.set(a, this.#scaledProduct(scale, dW, b, (dSum, values) => matmul(dSum, values, { transposeY: true })));
-      if (wanted(b)) made.set(b, this.#scaledProduct(scale, dW, a, (dSum, values) => matmul(values, dSum, { transposeX: true })));
+      using a = this.#scaled(nameA(name));
+      using b = this.#scaled(nameB(name));
+      if (wanted(nameA(name))) made.set(nameA(name), matmul(dW, b, { transposeY: true }));
+      if (wanted(nameB(name))) made.set(nameB(name), matmul(a, dW, { transposeX: true }));
     };
     return { wants, put };
   }
 
-  #scaledProduct(scale: Handle, dW: Handle, name: string, product: (dW: Handle, values: Handle) => Handle): Handle {
-    using values = readVariable(this.adapters.variable(name));
-    using unscaled = product(dW, values);
-    return mul(unscaled, scale);
-  }
-
   #isAdapted(name: string): boolean {
     return this.adapters.names.includes(nameA(name));
+  }
+
+  #scaled(name: string): Handle {
+    using values = readVariable(this.adapters.variable(name));
+    using scale = scalar(this.scale);
+    return mul(values, scale);
   }
 
   override dispose(): void {

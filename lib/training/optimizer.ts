@@ -14,7 +14,7 @@ export interface AdamWOptions {
   epsilon?: number;
   /** Of matrices only, as GPT-2 was trained: biases and layer norms are left alone. Default 0.01. */
   weightDecay?: number;
-  /** Weights that stay as they are, by name or by its beginning up to a dot: `wte`, `h.0`, `h.1.attn`. Default: none. */
+  /** Weights that stay as they are, by name or by its beginning up to a dot: `wte`, `h.0`, `h.1.attn`; of a model with adapters, those. Default: none. */
   frozen?: readonly string[];
 }
 

@@ -3,7 +3,7 @@
     .alignbook/oracles/bin/python tests/oracles/training.py
 
 SFT is written out (mean negative log-prob over the batch's response tokens, AdamW with decay on matrices, clipping, schedules from
-transformers). DPO is TRL's own DPOTrainer: 50 steps on fixed data in a fixed order, everything in float32 on one thread.
+transformers), of all weights, of some, and of LoRA's adapters. DPO is TRL's own DPOTrainer: 50 steps on fixed data in a fixed order, everything in float32 on one thread.
 """
 import json
 import os
