@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 
 import {
-  batchOrder, checkpointFolder, configJson, exportModel, FileError, generate, GPT2, InputError, liveTensors, lora, merged, Random, referenceLogps, responseBatch, SafetensorsFile, tf,
+  batchOrder, checkpointFolder, configJson, exportModel, FileError, generate, GPT2, InputError, liveTensors, loadWeights, lora, merged, Random, referenceLogps, responseBatch, saveWeights, SafetensorsFile, tf,
   trainDpo, TrainingState, trainSft,
   type DpoTrainOptions, type LoraOptions, type PairIds, type PromptResponses, type TrainOptions,
 } from 'alignbook'; // prettier-ignore
@@ -172,6 +172,11 @@ test('a checkpoint holds the adapters, their moments and the step; going on from
   const rest = (await collect(trainDpo(second, pairs, dpoOptions, { reference, state: resumed }))).map(({ loss }) => loss);
   assert.deepEqual(rest, losses.slice(4));
   assert.deepEqual(copies(second), copies(whole));
+
+  const kept = lora(base, { rank: 2 }, new Random(99)); // as those of a run's best step are kept
+  saveWeights(join(folder, 'best'), whole);
+  loadWeights(join(folder, 'best'), kept);
+  assert.deepEqual(copies(kept), copies(whole));
 
   assert.throws(() => TrainingState.resume(checkpoint, base), (error) => error instanceof FileError && /has no "wte\.weight" of shape/.test(error.message));
   assert.throws(() => TrainingState.resume(checkpoint, lora(base, { rank: 3 }, new Random(4))), (error) => error instanceof FileError && /has no "h\.0\.attn\.c_attn\.lora_A" of shape \[\d+, 3\]/.test(error.message));
