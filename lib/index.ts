@@ -17,11 +17,13 @@ export { responseBatch, type Layout, type PromptResponses, type ResponseBatch } 
 export { configJson, readConfig, type GPT2Config } from './model/config';
 export { SafetensorsFile, type DType, type TensorEntry } from './model/safetensors';
 export { writeSafetensors, type FloatDType, type NamedTensor } from './model/safetensorsWriter';
+export { type Variables } from './model/variables';
 export { Weights, weightShapes } from './model/weights';
 export { initialWeights } from './model/initialize';
 export { Gradients } from './model/gradients';
 export { Recording, type TokenStatistics } from './model/recording';
 export { GPT2, type ForwardOptions } from './model/gpt2';
+export { lora, merged, type LoraOptions, type LoraTarget } from './model/lora';
 export { exportModel, type ExportOptions } from './model/export';
 export { scorePairs, type PairScore, type ResponseScore } from './model/scorePairs';
 export { distribution, nextToken, type Sampling } from './model/sampling';

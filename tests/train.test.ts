@@ -93,6 +93,32 @@ test('with validation, the best step is kept, and the run ends where none is bet
   assert.equal(sha256('best'), sha256('to-best'), 'the weights are those of the best step');
 });
 
+test('with loraRank adapters are trained and saved, and merged at the end; the base goes on as the reference', () => {
+  const more = ['--lora-rank', '4', '--lora-alpha', '16', '--lora-targets', 'attn.c_attn,mlp.c_fc', '--lr', '2e-3', '--steps', '6'];
+  const { status, stdout, stderr } = run(...command('lora', ...more));
+  assert.deepEqual({ status, stderr }, { status: 0, stderr: '' });
+  assert.match(stdout, /^step 1 of 6 {2}loss 0\.6931 /m);
+  assert.ok(lines('lora').at(-1)!.loss < 0.69, 'it learned something');
+  const weights = (...path: string[]) => run(join(ROOT, 'lib', 'bin', 'alignbook.js'), 'weights', join(folder, 'lora', ...path)).stdout;
+  assert.match(weights('checkpoint-00000003', 'model.safetensors'), /h\.0\.mlp\.c_fc\.lora_B/);
+  assert.doesNotMatch(weights('checkpoint-00000003', 'model.safetensors'), /weight/);
+  assert.equal(weights('model'), run(join(ROOT, 'lib', 'bin', 'alignbook.js'), 'weights', join(folder, 'whole', 'model')).stdout.replaceAll('whole', 'lora'), 'a plain model of the same tensors');
+
+  rmSync(join(folder, 'lora', 'model'), { recursive: true }); // goes on after step 3
+  const bits = () => lines('lora').map(({ loss }) => loss);
+  const before = bits();
+  assert.match(run(...command('lora', ...more)).stdout, /^going on after step 3 of 6$/m);
+  assert.deepEqual(bits(), before);
+  assert.equal(run(...command('lora-live', ...more, '--live-reference')).status, 0);
+  assert.ok(!readdirSync(join(folder, 'lora-live')).some((name) => name.startsWith('reference')));
+  lines('lora-live').forEach(({ loss }, n) => assert.ok(Math.abs(loss - lines('lora')[n]!.loss) < 1e-4));
+
+  const refused = (...options: string[]) => run(...command('lora-refused', ...options)).stderr;
+  assert.match(refused('--lora-rank', '4', '--frozen', 'wte'), /^alignbook: loraRank: with adapters all weights stay as they are; leave out frozen$/m);
+  assert.match(refused('--lora-alpha', '4'), /loraAlpha and loraTargets are of adapters: give their loraRank, too/);
+  assert.match(refused('--lora-rank', '4', '--lora-targets', 'c_attn'), /^alignbook: targets: there is no "c_attn" to adapt/m);
+});
+
 test('train-sft begins with weights of its own where it is asked to', () => {
   writeFileSync(join(folder, 'rows.jsonl'), '{"instruction":"Say hello.","output":"Hello."}\n{"prompt":"a","response":"b"}\n');
   const { status, stdout } = run(join(ROOT, 'lib', 'bin', 'alignbook.js'), 'train-sft', '--model', 'tiny', '--data', join(folder, 'rows.jsonl'), '--output', join(folder, 'sft'), '--steps', '2', '--lr', '1e-3', '--batch-size', '2', '--initial-seed', '7', '--dtype', 'F16');

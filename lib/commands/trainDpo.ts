@@ -12,7 +12,7 @@ import { trainDpo, type DpoInputs, type DpoStep, type DpoTrainOptions } from '..
 import { readData } from './readData';
 import { readConfig, required } from './trainConfig';
 import { trainRun } from './trainRun';
-import { runOptions, trainFields, trainOptions } from './trainSft';
+import { runOptions, trainedModel, trainFields, trainOptions } from './trainSft';
 import { progress } from './usage';
 
 export const usage = `  train-dpo --config FILE
@@ -42,9 +42,10 @@ export async function run(args: readonly string[]): Promise<void> {
   const pairs = await read(data);
   const validation = config.validation === undefined ? undefined : await read(config.validation);
   const steps = stepCount(options, pairs.length, options.batchSize ?? 16);
-  // Of the model as it comes, before a checkpoint replaces its weights.
-  const model = await GPT2.fromPretrained(source);
-  const reference = referenceName === source && !liveReference ? model : await GPT2.fromPretrained(referenceName);
+  // Of the model as it comes, before a checkpoint replaces its weights; with adapters it remains so.
+  const base = await GPT2.fromPretrained(source);
+  const model = trainedModel(base, config);
+  const reference = referenceName === source && (model !== base || !liveReference) ? base : await GPT2.fromPretrained(referenceName);
   const logps = (of: readonly PairIds[]) => {
     const kept = keptReferenceLogps(referenceCache, reference, of, { onProgress: (done) => progress(`log-probs of the reference: ${done} of ${of.length} pairs`) });
     progress('');
@@ -54,7 +55,7 @@ export async function run(args: readonly string[]): Promise<void> {
     reference: liveReference ? reference : logps(pairs),
     validation: validation && { pairs: validation, reference: logps(validation) },
   };
-  if (reference !== model && !liveReference) reference.dispose();
+  if (reference !== base && !liveReference) reference.dispose();
   await trainRun<DpoStep>(
     { output, model, source, steps, ...runOptions(config), options, inputs: { ...config, output: undefined, referenceCache: undefined, pairs, validation } },
     (state) => trainDpo(model, pairs, options, { ...inputs, state }),

@@ -1,9 +1,11 @@
 import { join } from 'node:path';
 
+import { InputError } from '../errors';
 import { modelFolder } from '../hub/modelFolder';
 import { readConfig as readModelConfig } from '../model/config';
 import { GPT2 } from '../model/gpt2';
 import { initialWeights } from '../model/initialize';
+import { lora, type LoraTarget } from '../model/lora';
 import type { FloatDType } from '../model/safetensorsWriter';
 import { Weights } from '../model/weights';
 import { Random } from '../random';
@@ -30,6 +32,8 @@ export const usage = `  train-sft --config FILE
       lr, warmupSteps 0, schedule linear|cosine|constant, finalShare 0,
       beta1 0.9, beta2 0.999, epsilon 1e-8, weightDecay 0.01, maxGradNorm 1,
       frozen          weights that stay as they are, such as wte,wpe,h.0
+      loraRank        train adapters of this rank (LoRA) instead of the weights, which stay as they are; model/ has them merged. With
+      loraAlpha 2 x loraRank, loraTargets attn.c_attn (or some of attn.c_attn,attn.c_proj,mlp.c_fc,mlp.c_proj)
       validation      rows that are not trained on, looked at every validateEvery 50 steps and after the last
       bestBy, patience
                       keep the weights that were best in the validation, by loss (the default) or meanTokenAccuracy;
@@ -41,7 +45,7 @@ export const usage = `  train-sft --config FILE
 export const trainFields = {
   model: 'text', data: 'text', output: 'text', steps: 'number', epochs: 'number', batchSize: 'number', accumulation: 'number',
   groupByLength: 'flag', lr: 'number', warmupSteps: 'number', schedule: 'text', finalShare: 'number', seed: 'number', beta1: 'number',
-  beta2: 'number', epsilon: 'number', weightDecay: 'number', maxGradNorm: 'number', frozen: 'text', validation: 'text',
+  beta2: 'number', epsilon: 'number', weightDecay: 'number', maxGradNorm: 'number', frozen: 'text', loraRank: 'number', loraAlpha: 'number', loraTargets: 'text', validation: 'text',
   validateEvery: 'number', bestBy: 'text', patience: 'number', tokenMetrics: 'flag', tensorBoard: 'flag', saveEvery: 'number', keep: 'number', dtype: 'text',
   maxLength: 'number', truncation: 'text', skipBad: 'flag',
 } as const; // prettier-ignore
@@ -50,8 +54,21 @@ export const trainFields = {
 export function trainOptions(config: Values<typeof trainFields>): TrainOptions {
   const { frozen, ...others } = config;
   if ((config.bestBy ?? config.patience) !== undefined && config.validation === undefined) throw new UsageError('bestBy and patience go by the validation: give a file of rows as "validation"');
-  return { ...(others as Omit<TrainOptions, 'frozen'>), lr: required<number>(config, 'lr'), ...(frozen !== undefined && { frozen: frozen.split(',').map((name) => name.trim()) }) };
+  return { ...(others as Omit<TrainOptions, 'frozen'>), lr: required<number>(config, 'lr'), ...(frozen !== undefined && { frozen: list(frozen) }) };
 }
+
+/** The model that is trained: `base` itself, or a view of it with adapters. */
+export function trainedModel(base: GPT2, { loraRank: rank, loraAlpha: alpha, loraTargets, frozen, seed = 0 }: Values<typeof trainFields>): GPT2 {
+  if (rank === undefined) {
+    if ((alpha ?? loraTargets) !== undefined) throw new UsageError('loraAlpha and loraTargets are of adapters: give their loraRank, too');
+    return base;
+  }
+  if (frozen !== undefined) throw new InputError('loraRank: with adapters all weights stay as they are; leave out frozen');
+  const targets = loraTargets === undefined ? undefined : (list(loraTargets) as LoraTarget[]);
+  return lora(base, { rank, ...(alpha !== undefined && { alpha }), ...(targets && { targets }) }, new Random(seed));
+}
+
+const list = (names: string): string[] => names.split(',').map((name) => name.trim());
 
 /** What of them `trainRun` takes. */
 export function runOptions({ saveEvery, keep, dtype, tensorBoard, bestBy, patience }: Values<typeof trainFields>) {
@@ -68,7 +85,8 @@ export async function run(args: readonly string[]): Promise<void> {
   const read = (path: string) => readData(config, sizes.blockSize, (rowOptions) => readResponses(path, tokenizer, rowOptions));
   const rows = await read(data);
   const validation = config.validation === undefined ? undefined : await read(config.validation);
-  const model = config.initialSeed === undefined ? await GPT2.fromPretrained(source) : new GPT2(sizes, Weights.from(initialWeights(sizes, new Random(config.initialSeed)), sizes));
+  const base = config.initialSeed === undefined ? await GPT2.fromPretrained(source) : new GPT2(sizes, Weights.from(initialWeights(sizes, new Random(config.initialSeed)), sizes));
+  const model = trainedModel(base, config);
   const steps = stepCount(options, rows.length, options.batchSize ?? 16);
   await trainRun<SftStep>(
     { output, model, source, steps, ...runOptions(config), options, inputs: { ...config, output: undefined, rows, validation } },

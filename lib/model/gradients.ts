@@ -1,8 +1,8 @@
-/** The gradient of a loss with respect to each weight. */
+/** The gradient of a loss with respect to each weight that is trained. */
 import { release, type Handle } from './handle';
 import { add, l2, mul, scalar } from './ops';
 
-/** By GPT-2's names, in the shapes of the weights. Owns its tensors: dispose of it, or give it to an optimizer. */
+/** By the names of `Weights.trained`, in their shapes. Owns its tensors: dispose of it, or give it to an optimizer. */
 export class Gradients implements Disposable {
   readonly #byName: Map<string, Handle>;
 

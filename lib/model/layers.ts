@@ -37,6 +37,7 @@ export type Read = (name: string) => Handle;
 
 /** Takes the gradient of the loss with respect to each weight, by the same names; calls `make` only for those that it wants. */
 export interface WeightGradients {
+  wants(name: string): boolean;
   put(name: string, make: () => Handle): void;
 }
 

@@ -4,7 +4,7 @@ import type { ResponseBatch } from '../text/responseBatch';
 import { tf } from '../tf';
 import type { GPT2Config } from './config';
 import { Gradients } from './gradients';
-import { blockBackward, layerNorm, layerNormBackward, type BlockSaved, type LayerNormSaved, type Read, type WeightGradients } from './layers';
+import { blockBackward, layerNorm, layerNormBackward, type BlockSaved, type LayerNormSaved, type Read } from './layers';
 import { release, scope, type Handle } from './handle';
 import { add, argMaxLast, crossEntropy, floats, gather, matmul, mul, segmentSum, sumLast } from './ops';
 import type { Weights } from './weights';
@@ -84,11 +84,11 @@ export class Recording implements Disposable {
   }
 
   /**
-   * From the gradient of a loss with respect to `perTokenLogps` to that with respect to every weight. The weights must
+   * From the gradient of a loss with respect to `perTokenLogps` to that with respect to each of `weights.trained`. They must
    * still be those of the forward pass. Frees the activations as it goes.
    *
    * @param gradient [R, L] float32. What it says where `responseMask` is 0 is not looked at.
-   * @param wanted says of a weight whether its gradient is; it goes no deeper than the lowest block that has one. Default: all.
+   * @param wanted says of each whether its gradient is; it goes no deeper than the lowest block that has one. Default: all.
    * @throws InputError if the shape does not fit or this recording was used before.
    */
   backward(gradient: tf.Tensor2D, wanted: (name: string) => boolean = () => true): Gradients {
@@ -111,13 +111,13 @@ export class Recording implements Disposable {
     const [B, T] = this.batch.shape;
     const read = this.weights.reader();
     const made = new Map<string, Handle>();
-    const gradients: WeightGradients = { put: (name, make) => void (wanted(name) && made.set(name, make())) };
-    const embeddings = wanted('wte.weight') || wanted('wpe.weight');
-    const depth = embeddings ? 0 : blocks.findIndex((_, layer) => this.weights.names.some((name) => name.startsWith(`h.${layer}.`) && wanted(name)));
+    const gradients = this.weights.gradients(made, wanted);
+    const embeddings = gradients.wants('wte.weight') || gradients.wants('wpe.weight');
+    const depth = embeddings ? 0 : blocks.findIndex((_, layer) => this.weights.names.some((name) => name.startsWith(`h.${layer}.`) && gradients.wants(name)));
 
     // The gradient of the logits is dLogits * dLosses; the factor of each row goes to the smaller side of both products.
     using weighted = mul(head.norm.y, dLosses);
-    using dHead = wanted('wte.weight') ? matmul(head.dLogits, weighted, { transposeX: true }) : undefined;
+    using dHead = gradients.wants('wte.weight') ? matmul(head.dLogits, weighted, { transposeX: true }) : undefined;
     using unweighted = matmul(head.dLogits, read('wte.weight'));
     release(head.dLogits);
     using dNorm = mul(unweighted, dLosses);

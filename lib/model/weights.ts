@@ -2,9 +2,10 @@
 import { FileError, quoted } from '../errors';
 import { Checkpoint } from './checkpoint';
 import type { GPT2Config } from './config';
-import type { Read } from './layers';
+import type { Read, WeightGradients } from './layers';
 import { release, type Handle } from './handle';
-import { assign, floats, readVariable, variable } from './ops';
+import { floats, readVariable, variable } from './ops';
+import { Variables } from './variables';
 
 /** The name and shape of every weight, in the order of the forward pass. Matrices are [in, out]. */
 export function weightShapes({ nLayer, nEmbd: C, blockSize, vocabSize }: GPT2Config): Map<string, readonly number[]> {
@@ -29,15 +30,7 @@ export function weightShapes({ nLayer, nEmbd: C, blockSize, vocabSize }: GPT2Con
 /** Buffers of the causal mask, kept in old checkpoints, and the head, which is tied to wte. */
 const IGNORED = /^(h\.\d+\.attn\.(masked_)?bias|lm_head\.weight)$/;
 
-export class Weights {
-  readonly #variables: ReadonlyMap<string, Handle>;
-  readonly #shapes: ReadonlyMap<string, readonly number[]>;
-
-  private constructor(variables: ReadonlyMap<string, Handle>, shapes: ReadonlyMap<string, readonly number[]>) {
-    this.#variables = variables;
-    this.#shapes = shapes;
-  }
-
+export class Weights extends Variables {
   /**
    * Reads a model folder's model.safetensors or its shards: F32, F16 or BF16, keys with or without the prefix `transformer.`.
    *
@@ -81,43 +74,28 @@ export class Weights {
     return new Weights(new Map([...shapes].map(([name, shape]) => [name, variable(floats(values.get(name)!, shape))])), shapes);
   }
 
-  /** In the order of the forward pass. */
-  get names(): string[] {
-    return [...this.#variables.keys()];
-  }
-
-  shape(name: string): readonly number[] {
-    return this.#shapes.get(name)!;
-  }
-
-  /** The variable itself, for an optimizer; the weights go on owning it. */
-  variable(name: string): Handle {
-    return this.#variables.get(name)!;
-  }
-
-  /** Puts other values into one weight, which takes them over. */
-  assign(name: string, values: Float32Array): void {
-    assign(this.variable(name), floats(values, this.shape(name)));
-  }
-
-  /** A copy of one weight's values, in row-major order. */
-  values(name: string): Float32Array {
-    using handle = readVariable(this.variable(name));
-    return handle.values() as Float32Array;
+  /** What a trainer changes and a checkpoint keeps: the weights themselves. */
+  get trained(): Variables {
+    return this;
   }
 
   /** Reads weights by name, each once; what it returns belongs to the open `scope`. */
   reader(): Read {
     const handles = new Map<string, Handle>();
     return (name) => {
-      const handle = handles.get(name) ?? readVariable(this.#variables.get(name)!);
+      const handle = handles.get(name) ?? this.read(name);
       handles.set(name, handle);
       return handle;
     };
   }
 
-  dispose(): void {
-    release(...this.#variables.values());
+  protected read(name: string): Handle {
+    return readVariable(this.variable(name));
+  }
+
+  /** Takes gradients of the weights, and puts those of what is `trained` into `made`, as far as they are wanted. */
+  gradients(made: Map<string, Handle>, wanted: (name: string) => boolean): WeightGradients {
+    return { wants: wanted, put: (name, make) => void (wanted(name) && made.set(name, make())) };
   }
 }
 

@@ -3,7 +3,7 @@ import { InputError } from '../errors';
 import type { Gradients } from '../model/gradients';
 import { release, type Handle } from '../model/handle';
 import { applyAdam, assign, fill, floats, mul, readVariable, scalar, variable } from '../model/ops';
-import type { Weights } from '../model/weights';
+import type { Variables } from '../model/variables';
 
 export interface AdamWOptions {
   /** Default 0.9. */
@@ -14,7 +14,7 @@ export interface AdamWOptions {
   epsilon?: number;
   /** Of matrices only, as GPT-2 was trained: biases and layer norms are left alone. Default 0.01. */
   weightDecay?: number;
-  /** Weights that stay as they are, by name or by its beginning up to a dot: `wte`, `h.0`, `h.1.attn`. Default: none. */
+  /** Weights that stay as they are, by name or by its beginning up to a dot: `wte`, `h.0`, `h.1.attn`; of a model with adapters, those. Default: none. */
   frozen?: readonly string[];
 }
 
@@ -28,7 +28,7 @@ export class AdamW {
   #steps = 0;
 
   constructor(
-    private readonly weights: Weights,
+    private readonly weights: Variables,
     { beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, weightDecay = 0.01, frozen = [] }: AdamWOptions = {},
   ) {
     for (const [name, beta] of Object.entries({ beta1, beta2 })) {
@@ -120,7 +120,7 @@ export class AdamW {
 function frozenNames(names: readonly string[], frozen: readonly string[]): Set<string> {
   const found = frozen.map((beginning) => names.filter((name) => name === beginning || name.startsWith(`${beginning}.`)));
   const unknown = frozen.find((_, n) => found[n]!.length === 0);
-  if (unknown !== undefined) throw new InputError(`frozen: no weight is or begins with "${unknown}"; the model has ${names[0]}, ${names[1]}, ${names[2]}, …, ${names.at(-1)}`);
+  if (unknown !== undefined) throw new InputError(`frozen: no weight is or begins with "${unknown}"; the model has ${names.slice(0, 3).join(', ')}, …, ${names.at(-1)}`);
   const all = new Set(found.flat());
   if (all.size === names.length) throw new InputError('frozen names every weight, so that nothing is left to train');
   return all;

@@ -9,6 +9,7 @@ import type { GPT2 } from '../model/gpt2';
 import { replaceFolder } from '../model/replaceFolder';
 import { SafetensorsFile } from '../model/safetensors';
 import { writeSafetensors, type NamedTensor } from '../model/safetensorsWriter';
+import type { Variables } from '../model/variables';
 import { AdamW, type AdamWOptions } from './optimizer';
 
 const MODEL = 'model.safetensors';
@@ -17,8 +18,8 @@ const STATE = 'training.json';
 
 /**
  * A trainer's loop takes one and moves it on, so that it can be saved between two steps. The order of the rows is a function of
- * the step alone (`batchOrder`), so weights, moments and the step are all there is: going on from a checkpoint gives the same
- * bits, on the CPU, as never having stopped.
+ * the step alone (`batchOrder`), so what is trained (the weights, or a model's adapters alone), moments and the step are all there
+ * is: going on from a checkpoint gives the same bits, on the CPU, as never having stopped.
  */
 export class TrainingState {
   private constructor(
@@ -29,11 +30,11 @@ export class TrainingState {
   ) {}
 
   static begin(model: GPT2, options: AdamWOptions = {}): TrainingState {
-    return new TrainingState(model, new AdamW(model.weights, options), 0);
+    return new TrainingState(model, new AdamW(model.weights.trained, options), 0);
   }
 
   /**
-   * Puts a checkpoint's weights into `model` and goes on from there.
+   * Puts what a checkpoint has of it into `model` and goes on from there. One of adapters does not hold the base, nor alpha.
    *
    * @param fingerprint must be the one it was saved with: of the data and the options, say.
    * @throws FileError if the folder is no checkpoint of this model, or of another run.
@@ -47,10 +48,11 @@ export class TrainingState {
     }
     using weights = new SafetensorsFile(join(folder, MODEL));
     using moments = new SafetensorsFile(join(folder, OPTIMIZER));
-    const optimizer = new AdamW(model.weights, options);
-    requireTensors(weights, model, model.weights.names);
-    requireTensors(moments, model, optimizer.names, ['m.', 'v.']);
-    for (const name of model.weights.names) model.weights.assign(name, weights.float32(name));
+    const optimizer = new AdamW(model.weights.trained, options);
+    const { trained } = model.weights;
+    requireTensors(weights, trained, trained.names);
+    requireTensors(moments, trained, optimizer.names, ['m.', 'v.']);
+    for (const name of trained.names) trained.assign(name, weights.float32(name));
     optimizer.restore(step as number, (kind, name) => moments.float32(`${kind}.${name}`));
     return new TrainingState(model, optimizer, step as number);
   }
@@ -60,7 +62,7 @@ export class TrainingState {
     const { model, optimizer, step } = this;
     replaceFolder(folder, { force: true }, (out) => {
       writeModel(out, model);
-      const moments = (kind: 'm' | 'v') => optimizer.names.map((name) => lazily(`${kind}.${name}`, model.weights.shape(name), () => optimizer.moment(kind, name)));
+      const moments = (kind: 'm' | 'v') => optimizer.names.map((name) => lazily(`${kind}.${name}`, model.weights.trained.shape(name), () => optimizer.moment(kind, name)));
       writeSafetensors(join(out, OPTIMIZER), [...moments('m'), ...moments('v')]);
       writeFileSync(join(out, STATE), `${JSON.stringify({ step, fingerprint }, null, 2)}\n`);
     });
@@ -71,26 +73,27 @@ export class TrainingState {
   }
 }
 
-/** A model's weights alone, written whole or not at all: those of a run's best step, say. */
+/** What is trained of a model, alone, written whole or not at all: those of a run's best step, say. */
 export function saveWeights(folder: string, model: GPT2): void {
   replaceFolder(folder, { force: true }, (out) => writeModel(out, model));
 }
 
-/** @throws FileError if the folder does not hold weights of this model's shapes. */
+/** @throws FileError if the folder does not hold what is trained of this model, in its shapes. */
 export function loadWeights(folder: string, model: GPT2): void {
   using weights = new SafetensorsFile(join(folder, MODEL));
-  requireTensors(weights, model, model.weights.names);
-  for (const name of model.weights.names) model.weights.assign(name, weights.float32(name));
+  const { trained } = model.weights;
+  requireTensors(weights, trained, trained.names);
+  for (const name of trained.names) trained.assign(name, weights.float32(name));
 }
 
-function writeModel(folder: string, { config, weights }: GPT2): void {
+function writeModel(folder: string, { config, weights: { trained } }: GPT2): void {
   writeFileSync(join(folder, 'config.json'), configJson(config));
-  writeSafetensors(join(folder, MODEL), weights.names.map((name) => lazily(name, weights.shape(name), () => weights.values(name))));
+  writeSafetensors(join(folder, MODEL), trained.names.map((name) => lazily(name, trained.shape(name), () => trained.values(name))));
 }
 
-function requireTensors(file: SafetensorsFile, { weights }: GPT2, names: readonly string[], prefixes = ['']): void {
+function requireTensors(file: SafetensorsFile, trained: Variables, names: readonly string[], prefixes = ['']): void {
   for (const name of names) {
-    const shape = weights.shape(name);
+    const shape = trained.shape(name);
     const missing = prefixes.find((prefix) => file.tensors.get(prefix + name)?.shape.join() !== shape.join());
     if (missing !== undefined) throw new FileError(file.path, `has no "${missing}${name}" of shape [${shape.join(', ')}], which this model needs`);
   }

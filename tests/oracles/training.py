@@ -3,7 +3,7 @@
     .alignbook/oracles/bin/python tests/oracles/training.py
 
 SFT is written out (mean negative log-prob over the batch's response tokens, AdamW with decay on matrices, clipping, schedules from
-transformers). DPO is TRL's own DPOTrainer: 50 steps on fixed data in a fixed order, everything in float32 on one thread.
+transformers), of all weights, of some, and of LoRA's adapters. DPO is TRL's own DPOTrainer: 50 steps on fixed data in a fixed order, everything in float32 on one thread.
 """
 import json
 import os
@@ -53,6 +53,10 @@ def sft(frozen=()):
     model = model_of("a-group").double()
     for name, weight in model.transformer.named_parameters():
         weight.requires_grad = not name.startswith(frozen)
+    return walk(model)
+
+
+def walk(model):
     generator = torch.Generator().manual_seed(21)
     rows = [{"promptIds": ids(generator, 37, 3 + n % 4), "responses": [ids(generator, 37, 2 + n % 5)]} for n in range(6)]
     order = [[0, 1, 2, 3], [4, 5, 0, 1], [2, 3, 4, 5], [5, 3, 1, 0], [2, 4, 0, 5]]
@@ -70,6 +74,36 @@ def sft(frozen=()):
         schedule.step()
         steps.append({"loss": loss.item(), "gradNorm": norm.item(), "lr": lr, "tokens": sum(map(len, logps))})
     return {"rows": rows, "order": order, "steps": steps, "last": logits_after(model, rows[0]["promptIds"])}
+
+
+LORA = {"rank": 3, "alpha": 5.0, "targets": ["attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"]}
+
+
+class Adapted(torch.nn.Module):
+    """x (W + s A B) + b, arXiv 2106.09685."""
+
+    def __init__(self, linear, generator):
+        super().__init__()
+        self.linear, (rows, columns) = linear, linear.weight.shape
+        self.A = torch.nn.Parameter((0.3 * torch.randn(rows, LORA["rank"], generator=generator)).double())
+        self.B = torch.nn.Parameter((0.3 * torch.randn(LORA["rank"], columns, generator=generator)).double())
+
+    def forward(self, x):
+        return x @ (self.linear.weight + LORA["alpha"] / LORA["rank"] * self.A @ self.B) + self.linear.bias
+
+
+def lora():
+    """As `sft`, but that only adapters are trained, which begin with random A and B."""
+    model = model_of("a-group").double().requires_grad_(False)
+    generator = torch.Generator().manual_seed(23)
+    adapters = {}
+    for layer, block in enumerate(model.transformer.h):
+        for target in LORA["targets"]:
+            part, name = target.split(".")
+            adapters[f"h.{layer}.{target}"] = Adapted(getattr(getattr(block, part), name), generator)
+            setattr(getattr(block, part), name, adapters[f"h.{layer}.{target}"])
+    begin = {f"{name}.lora_{side}": getattr(adapter, side).flatten().tolist() for name, adapter in adapters.items() for side in "AB"}
+    return {**walk(model), **LORA, "begin": begin}
 
 
 def logits_after(model, prompt):
@@ -116,5 +150,5 @@ def schedules():
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    fixtures = {"schedules": schedules(), "sft": sft(), "frozen": sft(("wte", "wpe", "h.0.", "h.1.mlp")), "dpo": dpo()}
+    fixtures = {"schedules": schedules(), "sft": sft(), "frozen": sft(("wte", "wpe", "h.0.", "h.1.mlp")), "lora": lora(), "dpo": dpo()}
     (OUT / "fixtures" / "training.json").write_text(json.dumps(fixtures) + "\n")

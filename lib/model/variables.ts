@@ -1,0 +1,43 @@
+/** Numbers that training changes, by name, as TensorFlow's variables. */
+import { release, type Handle } from './handle';
+import { assign, floats, readVariable } from './ops';
+
+/** Owns its variables: dispose of it. */
+export class Variables {
+  readonly #variables: ReadonlyMap<string, Handle>;
+  readonly #shapes: ReadonlyMap<string, readonly number[]>;
+
+  constructor(variables: ReadonlyMap<string, Handle>, shapes: ReadonlyMap<string, readonly number[]>) {
+    this.#variables = variables;
+    this.#shapes = shapes;
+  }
+
+  /** In the order of the forward pass. */
+  get names(): string[] {
+    return [...this.#variables.keys()];
+  }
+
+  shape(name: string): readonly number[] {
+    return this.#shapes.get(name)!;
+  }
+
+  /** The variable itself, for an optimizer; this object goes on owning it. */
+  variable(name: string): Handle {
+    return this.#variables.get(name)!;
+  }
+
+  /** Puts other values into one variable, which takes them over. */
+  assign(name: string, values: Float32Array): void {
+    assign(this.variable(name), floats(values, this.shape(name)));
+  }
+
+  /** A copy of one variable's values, in row-major order. */
+  values(name: string): Float32Array {
+    using handle = readVariable(this.variable(name));
+    return handle.values() as Float32Array;
+  }
+
+  dispose(): void {
+    release(...this.#variables.values());
+  }
+}
