@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -311,12 +311,13 @@ test('validation rows are looked at every few steps and after the last, and chan
 test('the newest checkpoints are kept; what a killed save left does not count', () => {
   const run = mkdtempSync(join(tmpdir(), 'run-'));
   for (const step of [100, 200, 300]) mkdirSync(checkpointFolder(run, step));
-  mkdirSync(`${checkpointFolder(run, 400)}.1234.tmp`);
+  for (const left of [`${checkpointFolder(run, 400)}.1234.tmp`, join(run, 'best.1234.old'), join(run, 'model.1234.tmp')]) mkdirSync(left);
   mkdirSync(join(run, 'mine'));
   assert.deepEqual(checkpoints(run), [300, 200, 100].map((step) => checkpointFolder(run, step)));
   pruneCheckpoints(run, 2);
   assert.deepEqual(checkpoints(run), [300, 200].map((step) => checkpointFolder(run, step)));
   pruneCheckpoints(run, 2);
+  assert.deepEqual(readdirSync(run).sort(), ['checkpoint-00000200', 'checkpoint-00000300', 'mine']);
   assert.deepEqual(checkpoints(join(run, 'nothing')), []);
   rmSync(run, { recursive: true });
 });

@@ -56,6 +56,7 @@ export async function trainRun<S extends Step>(run: Run, train: (state: Training
   const trained = join(output, 'model');
   if (existsSync(trained)) throw new InputError(`${trained} is there already: this run is complete; give another output folder, or remove it`);
   mkdirSync(output, { recursive: true });
+  pruneCheckpoints(output, keep);
   const fingerprint = createHash('sha256').update(JSON.stringify(run.inputs)).digest('hex');
 
   const best = run.bestBy !== undefined || run.patience !== undefined ? new Best(run) : undefined;

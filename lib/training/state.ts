@@ -120,5 +120,5 @@ export function checkpoints(run: string): string[] {
 /** Removes all but the newest `keep`, and what killed saves left. */
 export function pruneCheckpoints(run: string, keep: number): void {
   for (const folder of checkpoints(run).slice(keep)) rmSync(folder, { recursive: true });
-  for (const name of readdirSync(run)) if (/^checkpoint-\d{8}\.\d+\.(tmp|old)$/.test(name)) rmSync(join(run, name), { recursive: true });
+  for (const name of readdirSync(run)) if (/^(checkpoint-\d{8}|best|model)\.\d+\.(tmp|old)$/.test(name)) rmSync(join(run, name), { recursive: true });
 }
