@@ -1,8 +1,8 @@
 """Runs cells in one tslab kernel as JupyterLab does, interrupts some of them, and prints what a reader sees of each.
 
-The argument is JSON: [{"code": …, "interrupt"?: pattern, "times"?: n}, …]. A cell with a pattern receives its interrupts,
-`times` of them together, once an output of its own matches. The reply, as JSON, has for each cell its status, what it printed,
-its displays as they are in the end, and how often they changed.
+The argument is JSON: [{"code": …, "interrupt"?: pattern}, …]. A cell with a pattern receives an interrupt once an output of its
+own matches. (One: a second one may be delivered so late, on a busy machine, that it is the next cell's.) The reply, as JSON, has
+for each cell its status, what it printed, its displays as they are in the end, and how often they changed.
 """
 
 import json
@@ -22,7 +22,7 @@ from jupyter_client.kernelspec import KernelSpecManager
 SECONDS = 60
 
 
-def run(manager, client, code, interrupt=None, times=1):
+def run(manager, client, code, interrupt=None):
     request = client.execute(code)
     streams, displays, updates = {"stdout": "", "stderr": ""}, {}, 0
     while True:
@@ -42,8 +42,7 @@ def run(manager, client, code, interrupt=None, times=1):
             displays[key] = content["data"]
         seen = streams["stdout"] + "".join(data["text/plain"] for data in displays.values())
         if interrupt and re.search(interrupt, seen):
-            for _ in range(times):
-                manager.interrupt_kernel()
+            manager.interrupt_kernel()
             interrupt = None
     while (reply := client.get_shell_msg(timeout=SECONDS))["parent_header"].get("msg_id") != request:
         pass
