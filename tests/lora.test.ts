@@ -6,12 +6,13 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 
 import {
-  batchOrder, checkpointFolder, configJson, exportModel, FileError, generate, GPT2, InputError, liveTensors, loadWeights, lora, merged, Random, referenceLogps, responseBatch, saveWeights, SafetensorsFile, tf,
+  checkpointFolder, configJson, exportModel, FileError, generate, GPT2, InputError, liveTensors, loadWeights, lora, merged, Random, referenceLogps, responseBatch, saveWeights, SafetensorsFile, tf,
   trainDpo, TrainingState, trainSft,
   type DpoTrainOptions, type LoraOptions, type PairIds, type PromptResponses, type TrainOptions,
 } from 'alignbook'; // prettier-ignore
 
 import { loadEngineModel } from './engineFixtures';
+import { collect, near, ordered } from './trainingSteps';
 
 interface LoraFixture extends Required<LoraOptions> {
   rows: PromptResponses[];
@@ -25,16 +26,6 @@ const fixtures = JSON.parse(readFileSync(join(ROOT, 'tests', 'fixtures', 'traini
 const pairs = fixtures.dpo.pairs.slice(0, 40);
 const folder = mkdtempSync(join(tmpdir(), 'lora-'));
 after(() => rmSync(folder, { recursive: true }));
-
-async function collect<Item>(items: AsyncIterable<Item>): Promise<Item[]> {
-  const all: Item[] = [];
-  for await (const item of items) all.push(item);
-  return all;
-}
-
-function near(actual: number, expected: number, tolerance: number, what: string): void {
-  assert.ok(Math.abs(actual - expected) <= tolerance, `${what}: ${actual} instead of ${expected}`);
-}
 
 const copies = ({ weights }: GPT2) => new Map(weights.names.map((name) => [name, weights.values(name)]));
 const everywhere: LoraOptions = { rank: 2, targets: ['attn.c_attn', 'attn.c_proj', 'mlp.c_fc', 'mlp.c_proj'] };
@@ -50,10 +41,7 @@ for (const accumulation of [1, 2]) {
     const { trained } = model.weights;
     assert.deepEqual(trained.names, Object.keys(begin));
     for (const name of trained.names) trained.assign(name, Float32Array.from(begin[name]!));
-    const place = batchOrder(20, { batchSize: 4, seed: 0 });
-    const laid: PromptResponses[] = [];
-    order.flat().forEach((row, n) => (laid[place(Math.floor(n / 4))[n % 4]!] = rows[row]!));
-    const made = await collect(trainSft(model, laid, { ...sftOptions, accumulation }));
+    const made = await collect(trainSft(model, ordered(rows, order.flat(), 4), { ...sftOptions, accumulation }));
     assert.equal(made.length, steps.length);
     made.forEach(({ step, loss, gradNorm, lr, tokens }, n) => {
       near(loss, steps[n]!.loss, 1e-5, `loss of step ${step}`); // PyTorch in float64

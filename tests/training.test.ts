@@ -11,6 +11,7 @@ import {
 } from 'alignbook'; // prettier-ignore
 
 import { loadEngineModel } from './engineFixtures';
+import { collect, near, ordered } from './trainingSteps';
 
 interface Fixtures {
   schedules: { options: ScheduleOptions; rates: number[] }[];
@@ -25,24 +26,6 @@ interface SftFixture {
   last: number[];
 }
 const fixtures = JSON.parse(readFileSync(join(__dirname, '..', '..', '..', 'tests', 'fixtures', 'training.json'), 'utf8')) as Fixtures;
-
-async function collect<Item>(items: AsyncIterable<Item>): Promise<Item[]> {
-  const all: Item[] = [];
-  for await (const item of items) all.push(item);
-  return all;
-}
-
-function near(actual: number, expected: number, tolerance: number, what: string): void {
-  assert.ok(Math.abs(actual - expected) <= tolerance, `${what}: ${actual} instead of ${expected}`);
-}
-
-/** Rows laid out so that the trainer's own order gives the wanted one. */
-function ordered<Row>(rows: readonly Row[], order: readonly number[], batchSize: number, seed = 0): Row[] {
-  const place = batchOrder(order.length, { batchSize, seed });
-  const laid: Row[] = [];
-  for (let n = 0; n < order.length; n += 1) laid[place(Math.floor(n / batchSize))[n % batchSize]!] = rows[order[n]!]!;
-  return laid;
-}
 
 for (const { options, rates } of fixtures.schedules) {
   test(`the learning rate is transformers': ${options.schedule}, ${options.warmupSteps} of ${options.steps} steps warm up`, () => {
