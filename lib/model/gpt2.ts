@@ -11,7 +11,8 @@ import { readConfig, type GPT2Config } from './config';
 import { layerNorm, type Read } from './layers';
 import { release, scope, type Handle } from './handle';
 import { ints, matmul, reshape } from './ops';
-import { byResponse, Recording, scoreTokens, type TokenStatistics } from './recording';
+import { byResponse, Recording, scoreTokens, type HeadOptions, type Saved, type Scored, type TokenStatistics } from './recording';
+import { trunk, within } from './trunk';
 import { Weights } from './weights';
 
 export interface ForwardOptions {
@@ -19,6 +20,14 @@ export interface ForwardOptions {
   attentionMask?: tf.Tensor2D;
   /** [B, T]: default 0, 1, 2, …; with padding on the left, let them begin at the first real token. */
   positionIds?: tf.Tensor2D;
+}
+
+export interface Measured {
+  /** [R, L] float32, in nats. */
+  perTokenLogps: tf.Tensor2D;
+  /** [R, L] float32, of a model with a value head. */
+  values?: tf.Tensor2D;
+  statistics: TokenStatistics;
 }
 
 export class GPT2 {
@@ -89,38 +98,34 @@ export class GPT2 {
    * @returns [R, L] float32, 0 where a response has ended.
    * @throws InputError if an id or a position does not fit the model.
    */
-  score(batch: ResponseBatch): tf.Tensor2D {
-    const { logps, saved } = this.#scored(batch, { keep: 'nothing' });
+  score(batch: ResponseBatch, { temperature = 1 }: Pick<HeadOptions, 'temperature'> = {}): tf.Tensor2D {
+    const { logps, saved } = this.#scored(batch, 'nothing', { temperature });
     release(saved);
     return byResponse(logps, batch);
   }
 
-  /** The same, with what the model thought at each token. */
-  measure(batch: ResponseBatch): { perTokenLogps: tf.Tensor2D; statistics: TokenStatistics } {
-    const { logps, statistics, saved } = this.#scored(batch, { keep: 'nothing', statistics: true });
+  /** The same with what the model thought at each token, and its values where it has a value head. */
+  measure(batch: ResponseBatch, { temperature = 1 }: Pick<HeadOptions, 'temperature'> = {}): Measured {
+    const { logps, values, statistics, saved } = this.#scored(batch, 'nothing', { temperature, statistics: true });
     release(saved);
-    return { perTokenLogps: byResponse(logps, batch), statistics: statistics! };
+    return { perTokenLogps: byResponse(logps, batch), ...(values && { values: byResponse(values, batch) }), statistics: statistics! };
   }
 
-  /** The log-probs of `score`, keeping what a backward pass needs; on request with the statistics of `measure`. */
-  record(batch: ResponseBatch, { statistics = false } = {}): Recording {
-    const { logps, saved, statistics: found } = this.#scored(batch, { keep: 'activations', statistics });
-    const responseMask = tf.tensor2d(batch.responseMask, [...batch.responses], 'int32');
-    return new Recording(byResponse(logps, batch), responseMask, batch, this.config, this.weights, saved, found);
+  /** The log-probs of `score` (and the values), keeping what a backward pass needs; on request with the statistics of `measure`. */
+  record(batch: ResponseBatch, options: HeadOptions = {}): Recording {
+    return new Recording(batch, this.config, this.weights, this.#scored(batch, 'activations', options), options.temperature ?? 1);
   }
 
-  #scored({ shape: [B, T], ids, positions, visible, scored }: ResponseBatch, { keep, statistics: wanted = false }: { keep: 'nothing' | 'activations'; statistics?: boolean }) {
-    within('ids', ids, this.config.vocabSize);
-    within('positions', positions, this.config.blockSize);
+  #scored(batch: ResponseBatch, keep: 'nothing' | 'activations', options: HeadOptions): Scored & { saved: Saved } {
+    const { temperature = 1 } = options;
+    if (!(temperature > 0 && temperature < Infinity)) throw new InputError(`temperature must be a number above 0, got ${temperature}`);
     return scope(() => {
       const read = this.weights.reader();
-      const places = { ids: ints(ids, [B * T]), positions: ints(positions, [B * T]), from: ints(scored.from, [scored.from.length]) };
-      using bias = attentionBias(visible, [B, T, T]);
-      using labels = ints(scored.ids, [scored.ids.length]);
-      const { y, saved } = blocks(places.ids, places.positions, bias, read, this.config, { keep });
-      using x = y;
-      const { logps, statistics, saved: head } = scoreTokens(x, places.from, labels, read, this.config.layerNormEpsilon, { statistics: wanted });
-      return { logps, statistics, saved: { ...places, blocks: saved, head } };
+      const below = trunk(batch, batch.scored.from, read, this.config, keep);
+      using hidden = below.hidden;
+      using labels = ints(batch.scored.ids, [batch.scored.ids.length]);
+      const { saved: head, ...scored } = scoreTokens(hidden, labels, read, this.weights, this.config.layerNormEpsilon, options);
+      return { ...scored, saved: { ...below.saved, head } };
     });
   }
 
@@ -136,11 +141,6 @@ function integers(name: string, tensor: tf.Tensor2D, shape: readonly number[], l
   const values = tensor.dataSync<'int32'>() as Int32Array;
   within(name, values, limit);
   return values.slice(); // the tensor's own memory may be changed or freed by its owner
-}
-
-function within(name: string, values: Int32Array, limit: number): void {
-  const wrong = values.find((value) => value < 0 || value >= limit);
-  if (wrong !== undefined) throw new InputError(`${name} must lie from 0 to ${limit - 1}, got ${wrong}`);
 }
 
 /** Positions 0 to T - 1 in each of B rows. */

@@ -1,22 +1,17 @@
-/** GPT-2 over a batch of responses: the log-prob of each of their tokens, and the way back to the weights. */
+/** GPT-2's heads over a batch of responses: the log-prob of each of their tokens (and its value), and the way back to the weights. */
 import { InputError } from '../errors';
 import type { ResponseBatch } from '../text/responseBatch';
 import { tf } from '../tf';
 import type { GPT2Config } from './config';
 import { Gradients } from './gradients';
-import { blockBackward, layerNorm, layerNormBackward, type BlockSaved, type LayerNormSaved, type Read } from './layers';
 import { release, scope, type Handle } from './handle';
-import { add, argMaxLast, crossEntropy, floats, gather, matmul, mul, segmentSum, sumLast } from './ops';
+import { layerNorm, layerNormBackward, type LayerNormSaved, type Read } from './layers';
+import { add, argMaxLast, biasAdd, crossEntropy, floats, matmul, mul, scalar, sumLast, sumRows } from './ops';
+import { trunkBackward, type TrunkSaved } from './trunk';
 import type { Weights } from './weights';
 
 /** What the forward pass leaves for the backward pass. */
-export type Saved = {
-  readonly ids: Handle;
-  readonly positions: Handle;
-  readonly from: Handle;
-  readonly blocks: BlockSaved[];
-  readonly head: HeadSaved;
-};
+export type Saved = TrunkSaved & { readonly head: HeadSaved };
 
 type HeadSaved = {
   readonly norm: { readonly y: Handle; readonly saved: LayerNormSaved };
@@ -32,20 +27,49 @@ export interface TokenStatistics {
   readonly likeliest: Int32Array;
 }
 
+export interface HeadOptions {
+  /** Whether to look at the whole distributions, too, which takes another [M, V] for a moment. Default false. */
+  statistics?: boolean;
+  /** Divides the logits, as in sampling: log-probs are then those of what was drawn from. Default 1. */
+  temperature?: number;
+}
+
+/** Of the M scored tokens. */
+export interface Scored {
+  /** [M], in nats. */
+  readonly logps: Float32Array;
+  /** [M], where the model has a value head. */
+  readonly values?: Float32Array;
+  readonly statistics?: TokenStatistics;
+}
+
 /**
- * The head where it is needed: the rows of x [N, C] that predict a scored token, their logits [M, V], and the log-probs of
- * the tokens that came, [M] in nats. Log-probs of the whole vocabulary are never held.
+ * The heads where they are needed: from the hidden states [M, C] that predict a scored token, their logits [M, V], and the log-probs
+ * of the tokens that came. Log-probs of the whole vocabulary are never held. A token's value is that of the state before it.
  *
- * @param options.statistics whether to look at the whole distributions, too, which takes another [M, V] for a moment.
+ * @param weights says whether there is a value head.
  */
-export function scoreTokens(x: Handle, from: Handle, labels: Handle, read: Read, epsilon: number, { statistics = false } = {}): { logps: Float32Array; statistics?: TokenStatistics; saved: HeadSaved } {
-  using hidden = gather(x, from);
+export function scoreTokens(hidden: Handle, labels: Handle, read: Read, weights: Weights, epsilon: number, { statistics = false, temperature = 1 }: HeadOptions): Scored & { saved: HeadSaved } {
   const norm = layerNorm(hidden, read, 'ln_f', epsilon);
-  using logits = matmul(norm.y, read('wte.weight'), { transposeY: true });
+  const values = weights.hasValueHead ? valuesOf(norm.y, read) : undefined;
+  using logits = temperature === 1 ? matmul(norm.y, read('wte.weight'), { transposeY: true }) : temperedLogits(norm.y, read, temperature);
   const [losses, dLogits] = crossEntropy(logits, labels);
   const logps = (losses.values() as Float32Array).map((loss) => -loss);
   release(losses);
-  return { logps, ...(statistics && { statistics: statisticsOf(logits, dLogits, logps) }), saved: { norm, dLogits } };
+  return { logps, ...(values && { values }), ...(statistics && { statistics: statisticsOf(logits, dLogits, logps) }), saved: { norm, dLogits } };
+}
+
+/** The smaller factor of the product is divided, not the product. */
+function temperedLogits(y: Handle, read: Read, temperature: number): Handle {
+  using factor = scalar(1 / temperature);
+  using cooled = mul(y, factor);
+  return matmul(cooled, read('wte.weight'), { transposeY: true });
+}
+
+function valuesOf(y: Handle, read: Read): Float32Array {
+  using product = matmul(y, read('v_head.weight'));
+  using values = biasAdd(product, read('v_head.bias'));
+  return values.values() as Float32Array;
 }
 
 /** With dLogits = p - onehot, the entropy logsumexp(logits) - sum(p logits) is -log p(token) - sum(dLogits logits). */
@@ -57,89 +81,96 @@ function statisticsOf(logits: Handle, dLogits: Handle, logps: Float32Array): Tok
   return { entropy: logps.map((logp, n) => -logp - rest[n]!), likeliest: likeliest.values() as Int32Array };
 }
 
-/** Log-probs [M] in the order of the scored tokens -> [R, L], 0 where a response has ended. */
-export function byResponse(logps: Float32Array, { scored, responses }: ResponseBatch): tf.Tensor2D {
+/** A number for each scored token, [M] -> [R, L], 0 where a response has ended. */
+export function byResponse(ofTokens: Float32Array, { scored, responses }: ResponseBatch): tf.Tensor2D {
   const values = new Float32Array(responses[0] * responses[1]);
-  scored.to.forEach((element, n) => (values[element] = logps[n]!));
+  scored.to.forEach((element, n) => (values[element] = ofTokens[n]!));
   return tf.tensor2d(values, [...responses]);
 }
 
 /** A forward pass that can be followed back once. It holds the activations: dispose of it where no backward follows. */
 export class Recording implements Disposable {
+  /** [R, L] float32, in nats: log p(token | what came before), 0 where a response has ended. */
+  readonly perTokenLogps: tf.Tensor2D;
+  /** [R, L] float32, of a model with a value head: what it expects from the state before each token, 0 where a response has ended. */
+  readonly values?: tf.Tensor2D;
+  /** [R, L] int32: 1 on the responses' tokens. */
+  readonly responseMask: tf.Tensor2D;
+  /** Where the recording was asked for them. */
+  readonly statistics?: TokenStatistics;
   #saved: Saved | undefined;
 
   constructor(
-    /** [R, L] float32, in nats: log p(token | what came before), 0 where a response has ended. */
-    readonly perTokenLogps: tf.Tensor2D,
-    /** [R, L] int32: 1 on the responses' tokens. */
-    readonly responseMask: tf.Tensor2D,
     private readonly batch: ResponseBatch,
     private readonly config: GPT2Config,
     private readonly weights: Weights,
-    saved: Saved,
-    /** Where the recording was asked for them. */
-    readonly statistics?: TokenStatistics,
+    { logps, values, statistics, saved }: Scored & { saved: Saved },
+    private readonly temperature: number,
   ) {
+    this.perTokenLogps = byResponse(logps, batch);
+    this.responseMask = tf.tensor2d(batch.responseMask, [...batch.responses], 'int32');
+    if (values) this.values = byResponse(values, batch);
+    if (statistics) this.statistics = statistics;
     this.#saved = saved;
   }
 
   /**
-   * From the gradient of a loss with respect to `perTokenLogps` to that with respect to each of `weights.trained`. They must
-   * still be those of the forward pass. Frees the activations as it goes.
+   * From the gradient of a loss with respect to `perTokenLogps`, and that with respect to `values` if it has one, to that with
+   * respect to each of `weights.trained`. They must still be those of the forward pass. Frees the activations as it goes.
    *
    * @param gradient [R, L] float32. What it says where `responseMask` is 0 is not looked at.
    * @param wanted says of each whether its gradient is; it goes no deeper than the lowest block that has one. Default: all.
-   * @throws InputError if the shape does not fit or this recording was used before.
+   * @param valueGradient [R, L] float32, of a model with a value head.
+   * @throws InputError if a shape does not fit, there are no values, or this recording was used before.
    */
-  backward(gradient: tf.Tensor2D, wanted: (name: string) => boolean = () => true): Gradients {
-    const { responses, scored } = this.batch;
-    if (gradient.shape.join() !== responses.join()) throw new InputError(`gradient must have shape [${responses}], got [${gradient.shape}]`);
+  backward(gradient: tf.Tensor2D, wanted: (name: string) => boolean = () => true, valueGradient?: tf.Tensor2D): Gradients {
+    const dLogps = this.#ofTokens('gradient', gradient);
+    const dValues = valueGradient && this.#ofTokens('valueGradient', valueGradient);
+    if (dValues && !this.values) throw new InputError('this model has no value head, so there is no gradient of values');
     const saved = this.#saved;
     if (saved === undefined) throw new InputError('this recording was followed back or disposed of before; record the batch again');
     this.#saved = undefined;
-    const dLogps = gradient.dataSync<'float32'>();
-    const dLosses = Float32Array.from(scored.to, (element) => -dLogps[element]!); // a loss is -log p
+    const dLosses = dLogps.map((dLogp) => -dLogp / this.temperature); // a loss is -log p, and logits were divided
     try {
-      return new Gradients(scope(() => this.#backward(saved, floats(dLosses, [dLosses.length, 1]), wanted)));
+      return new Gradients(scope(() => this.#backward(saved, floats(dLosses, [dLosses.length, 1]), wanted, dValues && floats(dValues, [dValues.length, 1]))));
     } finally {
       release(saved);
     }
   }
 
-  #backward({ ids, positions, from, blocks, head }: Saved, dLosses: Handle, wanted: (name: string) => boolean): Map<string, Handle> {
-    const { vocabSize, blockSize } = this.config;
-    const [B, T] = this.batch.shape;
+  /** [R, L] -> [M]. */
+  #ofTokens(name: string, gradient: tf.Tensor2D): Float32Array {
+    const { responses, scored } = this.batch;
+    if (gradient.shape.join() !== responses.join()) throw new InputError(`${name} must have shape [${responses}], got [${gradient.shape}]`);
+    const values = gradient.dataSync<'float32'>();
+    return Float32Array.from(scored.to, (element) => values[element]!);
+  }
+
+  #backward({ head, ...trunk }: Saved, dLosses: Handle, wanted: (name: string) => boolean, dValues?: Handle): Map<string, Handle> {
     const read = this.weights.reader();
     const made = new Map<string, Handle>();
     const gradients = this.weights.gradients(made, wanted);
-    const embeddings = gradients.wants('wte.weight') || gradients.wants('wpe.weight');
-    const depth = embeddings ? 0 : blocks.findIndex((_, layer) => this.weights.names.some((name) => name.startsWith(`h.${layer}.`) && gradients.wants(name)));
 
     // The gradient of the logits is dLogits * dLosses; the factor of each row goes to the smaller side of both products.
     using weighted = mul(head.norm.y, dLosses);
     using dHead = gradients.wants('wte.weight') ? matmul(head.dLogits, weighted, { transposeX: true }) : undefined;
     using unweighted = matmul(head.dLogits, read('wte.weight'));
     release(head.dLogits);
-    using dNorm = mul(unweighted, dLosses);
-    using dHidden = layerNormBackward(dNorm, head.norm.saved, read, 'ln_f', gradients);
-    if (depth < 0) return made;
-    let dx = segmentSum(dHidden, from, B * T);
-
-    for (let layer = blocks.length - 1; layer >= depth; layer -= 1) {
-      const before = blockBackward(dx, blocks[layer]!, read, `h.${layer}`, gradients);
-      release(dx, blocks[layer]!);
-      dx = before;
+    let dNorm = mul(unweighted, dLosses);
+    if (dValues) {
+      gradients.put('v_head.weight', () => matmul(head.norm.y, dValues, { transposeX: true }));
+      gradients.put('v_head.bias', () => sumRows(dValues));
+      using throughLogits = dNorm;
+      using throughValues = matmul(dValues, read('v_head.weight'), { transposeY: true });
+      dNorm = add(throughLogits, throughValues);
     }
-    gradients.put('wpe.weight', () => segmentSum(dx, positions, blockSize));
-    gradients.put('wte.weight', () => {
-      using dTokens = segmentSum(dx, ids, vocabSize);
-      return add(dHead!, dTokens); // the head is tied to the embedding
-    });
-    release(dx);
+    using dHidden = layerNormBackward(dNorm, head.norm.saved, read, 'ln_f', gradients);
+    release(dNorm);
+    trunkBackward(dHidden, trunk, read, this.config, this.weights.names, gradients, dHead);
     return made;
   }
 
-  /** Frees the activations; `perTokenLogps` and `responseMask` stay yours. */
+  /** Frees the activations; `perTokenLogps`, `values` and `responseMask` stay yours. */
   [Symbol.dispose](): void {
     release(this.#saved);
     this.#saved = undefined;

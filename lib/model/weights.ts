@@ -7,8 +7,11 @@ import { release, type Handle } from './handle';
 import { floats, readVariable, variable } from './ops';
 import { Variables } from './variables';
 
-/** The name and shape of every weight, in the order of the forward pass. Matrices are [in, out]. */
-export function weightShapes({ nLayer, nEmbd: C, blockSize, vocabSize }: GPT2Config): Map<string, readonly number[]> {
+/** A reward model's scalar head, as transformers' GPT2ForSequenceClassification names it. */
+export const SCORE_HEAD = 'score.weight';
+
+/** The name and shape of every weight, in the order of the forward pass. Matrices are [in, out], but for `scoreHead`'s. */
+export function weightShapes({ nLayer, nEmbd: C, blockSize, vocabSize }: GPT2Config, { scoreHead = false } = {}): Map<string, readonly number[]> {
   const norm = (name: string) => [[`${name}.weight`, [C]], [`${name}.bias`, [C]]] as const;
   const linear = (name: string, from: number, to: number) => [[`${name}.weight`, [from, to]], [`${name}.bias`, [to]]] as const;
   const blocks = Array.from({ length: nLayer }, (_, layer) => `h.${layer}`).flatMap((h) => [
@@ -24,6 +27,7 @@ export function weightShapes({ nLayer, nEmbd: C, blockSize, vocabSize }: GPT2Con
     ['wpe.weight', [blockSize, C]],
     ...blocks,
     ...norm('ln_f'),
+    ...(scoreHead ? [[SCORE_HEAD, [1, C]] as const] : []),
   ]);
 }
 
@@ -36,11 +40,11 @@ export class Weights extends Variables {
    *
    * @throws FileError if a file is malformed, or a tensor is missing, unknown, or of another shape than the config's.
    */
-  static load(folder: string, config: GPT2Config): Weights {
+  static load(folder: string, config: GPT2Config, heads: { scoreHead?: boolean } = {}): Weights {
     using checkpoint = Checkpoint.open(folder);
     const { path, tensors } = checkpoint;
     const stored = new Map<string, string>(); // GPT-2's name -> the checkpoint's
-    const shapes = weightShapes(config);
+    const shapes = weightShapes(config, heads);
     for (const key of tensors.keys()) {
       const name = key.replace(/^transformer\./, '');
       if (!shapes.has(name) && !IGNORED.test(name)) throw new FileError(path, `has a tensor ${quoted(key)} that is not GPT-2's`);
@@ -69,9 +73,13 @@ export class Weights extends Variables {
   }
 
   /** Takes values as they are; each must have its weight's size. They must not be changed afterwards. */
-  static from(values: ReadonlyMap<string, Float32Array>, config: GPT2Config): Weights {
-    const shapes = weightShapes(config);
+  static from(values: ReadonlyMap<string, Float32Array>, config: GPT2Config, heads: { scoreHead?: boolean } = {}): Weights {
+    const shapes = weightShapes(config, heads);
     return new Weights(new Map([...shapes].map(([name, shape]) => [name, variable(floats(values.get(name)!, shape))])), shapes);
+  }
+
+  get hasValueHead(): boolean {
+    return this.names.includes('v_head.weight');
   }
 
   /** What a trainer changes and a checkpoint keeps: the weights themselves. */

@@ -34,6 +34,8 @@ export interface ResponseBatch {
     /** The element of [R, L] that its log-prob goes to. */
     readonly to: Int32Array;
   };
+  /** [R]: the index of each response's last token. */
+  readonly ends: Int32Array;
   /** [R, L]: the responses in the order given, and the longest one's length. */
   readonly responses: readonly [R: number, L: number];
   /** [R, L]: 1 on a response's tokens. */
@@ -61,6 +63,7 @@ export function responseBatch(rows: readonly PromptResponses[], { layout = 'shar
     positions: new Int32Array(B * T),
     visible: new Uint8Array(B * T * T),
     scored: { from: new Int32Array(tokens), ids: new Int32Array(tokens), to: new Int32Array(tokens) },
+    ends: new Int32Array(R),
     responses: [R, L] as const,
     responseMask: new Int32Array(R * L),
   };
@@ -83,6 +86,7 @@ export function responseBatch(rows: readonly PromptResponses[], { layout = 'shar
       });
       batch.responseMask.fill(1, response * L, response * L + ids.length);
       at += ids.length;
+      batch.ends[response] = at - 1;
       response += 1;
     }
     start = at;

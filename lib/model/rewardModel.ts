@@ -1,0 +1,158 @@
+/** A reward model: GPT-2 with a scalar head, read at a response's last token. */
+import { join } from 'node:path';
+
+import { FileError, InputError } from '../errors';
+import type { DownloadOptions } from '../hub/download';
+import { modelFolder } from '../hub/modelFolder';
+import type { Random } from '../random';
+import type { ResponseBatch } from '../text/responseBatch';
+import { tf } from '../tf';
+import { Checkpoint } from './checkpoint';
+import { readConfig, type GPT2Config } from './config';
+import type { GPT2 } from './gpt2';
+import { Gradients } from './gradients';
+import { release, scope, type Handle } from './handle';
+import { layerNorm, layerNormBackward, type LayerNormSaved } from './layers';
+import { floats, matmul } from './ops';
+import { trunk, trunkBackward, type TrunkSaved } from './trunk';
+import { SCORE_HEAD, Weights } from './weights';
+
+/** As transformers' GPT2ForSequenceClassification with one label: score = hidden W', without a bias. Owns its weights. */
+export class RewardModel {
+  constructor(
+    readonly config: GPT2Config,
+    /** GPT-2's, and `score.weight` [1, C]. */
+    readonly weights: Weights,
+  ) {}
+
+  /**
+   * @param model a folder or a hub name, as `GPT2.fromPretrained` takes it, of a model with a scalar head.
+   * @throws InputError, HubError or FileError as there; FileError, too, if it has no such head.
+   */
+  static async fromPretrained(model: string, options?: DownloadOptions): Promise<RewardModel> {
+    const folder = await modelFolder(model, ['weights'], options);
+    const config = readConfig(join(folder, 'config.json'));
+    if (!hasScoreHead(folder)) throw new FileError(folder, `has no "${SCORE_HEAD}", so it is no reward model; train one with train-reward`);
+    return new RewardModel(config, Weights.load(folder, config, { scoreHead: true }));
+  }
+
+  /**
+   * A copy of a language model with a new head, drawn with the standard deviation 1 / sqrt(C + 1), as in OpenAI's
+   * lm-human-preferences (https://arxiv.org/abs/1909.08593): scores then begin with a variance of about 1.
+   */
+  static begin({ config, weights }: GPT2, random: Random): RewardModel {
+    const values = new Map(weights.names.map((name) => [name, weights.values(name)]));
+    const deviation = 1 / Math.sqrt(config.nEmbd + 1);
+    values.set(SCORE_HEAD, Float32Array.from({ length: config.nEmbd }, () => deviation * random.normal()));
+    return new RewardModel(config, Weights.from(values, config, { scoreHead: true }));
+  }
+
+  /**
+   * One score for each response, after its prompt.
+   *
+   * @returns [R] float32, the more the better.
+   * @throws InputError if an id or a position does not fit the model.
+   */
+  scores(batch: ResponseBatch): tf.Tensor1D {
+    const { scores, saved } = this.#scored(batch, 'nothing');
+    release(saved);
+    return tf.tensor1d(scores);
+  }
+
+  /** The same, keeping what a backward pass needs. */
+  record(batch: ResponseBatch): ScoreRecording {
+    const { scores, saved } = this.#scored(batch, 'activations');
+    return new ScoreRecording(tf.tensor1d(scores), this, saved);
+  }
+
+  #scored(batch: ResponseBatch, keep: 'nothing' | 'activations'): { scores: Float32Array; saved: ScoreSaved } {
+    return scope(() => {
+      const read = this.weights.reader();
+      const below = trunk(batch, batch.ends, read, this.config, keep);
+      using hidden = below.hidden;
+      const norm = layerNorm(hidden, read, 'ln_f', this.config.layerNormEpsilon);
+      using scores = matmul(norm.y, read(SCORE_HEAD), { transposeY: true });
+      return { scores: scores.values() as Float32Array, saved: { trunk: below.saved, norm } };
+    });
+  }
+
+  /**
+   * Changes the weights so that scores come to (score - mean) / deviation: a published run normalizes a reward model to mean 0 and
+   * standard deviation 1 over samples of the reference, so that a KL coefficient means the same with any model
+   * (https://arxiv.org/abs/1909.08593, section 2.1). The head takes the deviation, the final layer norm's bias the mean: the model
+   * remains one that transformers opens, without a gain and a bias of its own.
+   *
+   * @throws InputError if the deviation is not above 0: all samples scored the same, say.
+   */
+  normalize({ mean, deviation }: { mean: number; deviation: number }): void {
+    if (!(deviation > 0 && deviation < Infinity && Number.isFinite(mean))) throw new InputError(`scores with mean ${mean} and deviation ${deviation} cannot be normalized; give samples whose scores differ`);
+    const head = this.weights.values(SCORE_HEAD);
+    const bias = this.weights.values('ln_f.bias');
+    const square = head.reduce((sum, w) => sum + w * w, 0);
+    this.weights.assign('ln_f.bias', bias.map((b, c) => b - (mean * head[c]!) / square));
+    this.weights.assign(SCORE_HEAD, head.map((w) => w / deviation));
+  }
+
+  dispose(): void {
+    this.weights.dispose();
+  }
+}
+
+type ScoreSaved = { readonly trunk: TrunkSaved; readonly norm: { readonly y: Handle; readonly saved: LayerNormSaved } };
+
+/** Whether a model folder's weights have a scalar head. */
+export function hasScoreHead(folder: string): boolean {
+  using checkpoint = Checkpoint.open(folder);
+  return checkpoint.tensors.has(SCORE_HEAD);
+}
+
+/** A forward pass that can be followed back once. It holds the activations: dispose of it where no backward follows. */
+export class ScoreRecording implements Disposable {
+  #saved: ScoreSaved | undefined;
+
+  constructor(
+    /** [R] float32. */
+    readonly scores: tf.Tensor1D,
+    private readonly model: RewardModel,
+    saved: ScoreSaved,
+  ) {
+    this.#saved = saved;
+  }
+
+  /**
+   * From the gradient of a loss with respect to `scores` to that with respect to each weight, which must still be those of the
+   * forward pass. Frees the activations as it goes.
+   *
+   * @param gradient [R] float32.
+   * @param wanted as of `Recording.backward`.
+   * @throws InputError if the shape does not fit or this recording was used before.
+   */
+  backward(gradient: tf.Tensor1D, wanted: (name: string) => boolean = () => true): Gradients {
+    if (gradient.shape.join() !== this.scores.shape.join()) throw new InputError(`gradient must have shape [${this.scores.shape}], got [${gradient.shape}]`);
+    const saved = this.#saved;
+    if (saved === undefined) throw new InputError('this recording was followed back or disposed of before; record the batch again');
+    this.#saved = undefined;
+    const { config, weights } = this.model;
+    try {
+      return new Gradients(scope(() => {
+        const read = weights.reader();
+        const made = new Map<string, Handle>();
+        const gradients = weights.gradients(made, wanted);
+        using dScores = floats(gradient.dataSync<'float32'>().slice() as Float32Array, [gradient.size, 1]);
+        gradients.put(SCORE_HEAD, () => matmul(dScores, saved.norm.y, { transposeX: true }));
+        using dNorm = matmul(dScores, read(SCORE_HEAD));
+        using dHidden = layerNormBackward(dNorm, saved.norm.saved, read, 'ln_f', gradients);
+        trunkBackward(dHidden, saved.trunk, read, config, weights.names, gradients);
+        return made;
+      }));
+    } finally {
+      release(saved);
+    }
+  }
+
+  /** Frees the activations; `scores` stays yours. */
+  [Symbol.dispose](): void {
+    release(this.#saved);
+    this.#saved = undefined;
+  }
+}
