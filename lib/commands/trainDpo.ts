@@ -56,7 +56,7 @@ export async function run(args: readonly string[]): Promise<void> {
     validation: validation && { pairs: validation, reference: logps(validation) },
   };
   if (reference !== base && !liveReference) reference.dispose();
-  await trainRun<DpoStep>(
+  await trainRun<DpoStep, GPT2>(
     { output, model, source, steps, ...runOptions(config), options, inputs: { ...config, output: undefined, referenceCache: undefined, pairs, validation } },
     (state) => trainDpo(model, pairs, options, { ...inputs, state }),
     ({ rewards }) => `margin ${rewards.margins.toFixed(3)}  accuracy ${rewards.accuracies.toFixed(2)}`,

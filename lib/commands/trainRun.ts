@@ -5,18 +5,18 @@ import { basename, join, resolve } from 'node:path';
 
 import { FileError, InputError } from '../errors';
 import { exportModel } from '../model/export';
-import type { GPT2 } from '../model/gpt2';
 import { FLOAT_DTYPES, type FloatDType } from '../model/safetensorsWriter';
+import type { Trainable } from '../model/weights';
 import { Best, type BestOptions } from '../training/best';
 import type { AdamWOptions } from '../training/optimizer';
 import { checkpointFolder, checkpoints, loadWeights, pruneCheckpoints, saveWeights, TrainingState } from '../training/state';
 import { tensorBoard } from '../training/tensorBoard';
 import { progress } from './usage';
 
-export interface Run extends BestOptions {
+export interface Run<Model extends Trainable> extends BestOptions {
   /** Made if it is not there; a run that was begun in it goes on. */
   readonly output: string;
-  readonly model: GPT2;
+  readonly model: Model;
   /** The model that it began as: its tokenizer goes along with the trained one. */
   readonly source: string;
   readonly steps: number;
@@ -46,7 +46,7 @@ interface Step {
  *
  * @param line what the console shows of a step, after its number and loss, or of a validation.
  */
-export async function trainRun<S extends Step>(run: Run, train: (state: TrainingState) => AsyncIterable<S>, line: (step: S | NonNullable<S['validation']>) => string): Promise<void> {
+export async function trainRun<S extends Step, Model extends Trainable>(run: Run<Model>, train: (state: TrainingState<Model>) => AsyncIterable<S>, line: (step: S | NonNullable<S['validation']>) => string): Promise<void> {
   const { model, steps, saveEvery = 100, keep = 2, dtype = 'F32' } = run;
   if (!FLOAT_DTYPES.includes(dtype)) throw new InputError(`dtype must be one of ${FLOAT_DTYPES.join(', ')}, got "${dtype}"`); // not after hours
   for (const [name, value] of Object.entries({ saveEvery, keep })) {

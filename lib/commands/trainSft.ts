@@ -88,7 +88,7 @@ export async function run(args: readonly string[]): Promise<void> {
   const base = config.initialSeed === undefined ? await GPT2.fromPretrained(source) : new GPT2(sizes, Weights.from(initialWeights(sizes, new Random(config.initialSeed)), sizes));
   const model = trainedModel(base, config);
   const steps = stepCount(options, rows.length, options.batchSize ?? 16);
-  await trainRun<SftStep>(
+  await trainRun<SftStep, GPT2>(
     { output, model, source, steps, ...runOptions(config), options, inputs: { ...config, output: undefined, rows, validation } },
     (state) => trainSft(model, rows, options, { validation, state }),
     (metrics) => ('seconds' in metrics ? `${(metrics.tokens / metrics.seconds).toFixed(0)} tokens/s` : `token accuracy ${metrics.meanTokenAccuracy!.toFixed(3)}`),

@@ -36,11 +36,12 @@ export function origin(model: string, folder: string): Origin {
 }
 
 /** @param title the model's name, for the heading. */
-export function modelCard(title: string, { license, baseModel }: Origin, config: GPT2Config, dtype: string): string {
+export function modelCard(title: string, { license, baseModel }: Origin, config: GPT2Config, dtype: string, scoreHead = false): string {
   const { nLayer, nHead, nEmbd, blockSize, vocabSize } = config;
+  const auto = scoreHead ? 'AutoModelForSequenceClassification' : 'AutoModelForCausalLM';
   return `---
 ${license === null ? '' : `license: ${license}\n`}${baseModel === null ? '' : `base_model: ${baseModel}\n`}library_name: transformers
-pipeline_tag: text-generation
+pipeline_tag: ${scoreHead ? 'text-classification' : 'text-generation'}
 tags:
 - gpt2
 - alignbook
@@ -48,13 +49,13 @@ tags:
 
 # ${title}
 
-A GPT-2 with ${nLayer} layers, ${nHead} heads, width ${nEmbd}, ${blockSize} positions and ${vocabSize.toLocaleString('en')} tokens, stored as ${dtype}${baseModel === null ? '' : `, made from ${baseModel}`}. Written by alignbook.
+A ${scoreHead ? 'reward model, a GPT-2 with a scalar head,' : 'GPT-2'} with ${nLayer} layers, ${nHead} heads, width ${nEmbd}, ${blockSize} positions and ${vocabSize.toLocaleString('en')} tokens, stored as ${dtype}${baseModel === null ? '' : `, made from ${baseModel}`}. Written by alignbook.
 
 \`\`\`python
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import ${auto}, AutoTokenizer
 
 tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
-model = AutoModelForCausalLM.from_pretrained("path/to/this/folder")
+model = ${auto}.from_pretrained("path/to/this/folder")
 \`\`\`
-`;
+${scoreHead ? '\nThe score of a prompt and its response is the logit of its last token. There is no padding token: score one text at a time, or set one that no text holds.\n' : ''}`;
 }

@@ -7,6 +7,12 @@ import { release, type Handle } from './handle';
 import { floats, readVariable, variable } from './ops';
 import { Variables } from './variables';
 
+/** A model whose weights a trainer changes. */
+export interface Trainable {
+  readonly config: GPT2Config;
+  readonly weights: Weights;
+}
+
 /** A reward model's scalar head, as transformers' GPT2ForSequenceClassification names it. */
 export const SCORE_HEAD = 'score.weight';
 

@@ -10,6 +10,7 @@ import { replaceFolder } from '../model/replaceFolder';
 import { SafetensorsFile } from '../model/safetensors';
 import { writeSafetensors, type NamedTensor } from '../model/safetensorsWriter';
 import type { Variables } from '../model/variables';
+import type { Trainable } from '../model/weights';
 import { AdamW, type AdamWOptions } from './optimizer';
 
 const MODEL = 'model.safetensors';
@@ -18,19 +19,22 @@ const STATE = 'training.json';
 
 /**
  * A trainer's loop takes one and moves it on, so that it can be saved between two steps. The order of the rows is a function of
- * the step alone (`batchOrder`), so what is trained (the weights, or a model's adapters alone), moments and the step are all there
- * is: going on from a checkpoint gives the same bits, on the CPU, as never having stopped.
+ * the step alone (`batchOrder`), and so are the draws of a sampling trainer; so what is trained (the weights, or a model's adapters
+ * alone), moments, the step and what a trainer carries are all there is: going on from a checkpoint gives the same bits, on the
+ * CPU, as never having stopped.
  */
-export class TrainingState {
+export class TrainingState<Model extends Trainable = GPT2> {
   private constructor(
-    readonly model: GPT2,
+    readonly model: Model,
     readonly optimizer: AdamW,
     /** Steps taken. */
     public step: number,
+    /** What else a trainer carries from step to step, such as PPO's KL coefficient where it adapts. */
+    readonly carried: Record<string, number>,
   ) {}
 
-  static begin(model: GPT2, options: AdamWOptions = {}): TrainingState {
-    return new TrainingState(model, new AdamW(model.weights.trained, options), 0);
+  static begin<Model extends Trainable>(model: Model, options: AdamWOptions = {}): TrainingState<Model> {
+    return new TrainingState(model, new AdamW(model.weights.trained, options), 0, {});
   }
 
   /**
@@ -39,10 +43,10 @@ export class TrainingState {
    * @param fingerprint must be the one it was saved with: of the data and the options, say.
    * @throws FileError if the folder is no checkpoint of this model, or of another run.
    */
-  static resume(folder: string, model: GPT2, options: AdamWOptions = {}, fingerprint = ''): TrainingState {
+  static resume<Model extends Trainable>(folder: string, model: Model, options: AdamWOptions = {}, fingerprint = ''): TrainingState<Model> {
     const state = readJsonObject(join(folder, STATE));
-    const { step } = state;
-    if (!Number.isInteger(step)) throw new FileError(join(folder, STATE), 'has no "step"; it is no checkpoint of this library');
+    const { step, updates, carried } = state;
+    if (!Number.isInteger(step) || !Number.isInteger(updates)) throw new FileError(join(folder, STATE), 'has no "step" and "updates"; it is no checkpoint of this library');
     if (state.fingerprint !== fingerprint) {
       throw new FileError(join(folder, STATE), 'is of a run with other data or options; give another output folder, or remove its checkpoints to begin anew');
     }
@@ -53,18 +57,18 @@ export class TrainingState {
     requireTensors(weights, trained, trained.names);
     requireTensors(moments, trained, optimizer.names, ['m.', 'v.']);
     for (const name of trained.names) trained.assign(name, weights.float32(name));
-    optimizer.restore(step as number, (kind, name) => moments.float32(`${kind}.${name}`));
-    return new TrainingState(model, optimizer, step as number);
+    optimizer.restore(updates as number, (kind, name) => moments.float32(`${kind}.${name}`));
+    return new TrainingState(model, optimizer, step as number, { ...(carried as Record<string, number>) });
   }
 
   /** Writes a checkpoint, whole or not at all. */
   save(folder: string, fingerprint = ''): void {
-    const { model, optimizer, step } = this;
+    const { model, optimizer, step, carried } = this;
     replaceFolder(folder, { force: true }, (out) => {
       writeModel(out, model);
       const moments = (kind: 'm' | 'v') => optimizer.names.map((name) => lazily(`${kind}.${name}`, model.weights.trained.shape(name), () => optimizer.moment(kind, name)));
       writeSafetensors(join(out, OPTIMIZER), [...moments('m'), ...moments('v')]);
-      writeFileSync(join(out, STATE), `${JSON.stringify({ step, fingerprint }, null, 2)}\n`);
+      writeFileSync(join(out, STATE), `${JSON.stringify({ step, updates: optimizer.steps, carried, fingerprint }, null, 2)}\n`);
     });
   }
 
@@ -74,19 +78,19 @@ export class TrainingState {
 }
 
 /** What is trained of a model, alone, written whole or not at all: those of a run's best step, say. */
-export function saveWeights(folder: string, model: GPT2): void {
+export function saveWeights(folder: string, model: Trainable): void {
   replaceFolder(folder, { force: true }, (out) => writeModel(out, model));
 }
 
 /** @throws FileError if the folder does not hold what is trained of this model, in its shapes. */
-export function loadWeights(folder: string, model: GPT2): void {
+export function loadWeights(folder: string, model: Trainable): void {
   using weights = new SafetensorsFile(join(folder, MODEL));
   const { trained } = model.weights;
   requireTensors(weights, trained, trained.names);
   for (const name of trained.names) trained.assign(name, weights.float32(name));
 }
 
-function writeModel(folder: string, { config, weights: { trained } }: GPT2): void {
+function writeModel(folder: string, { config, weights: { trained } }: Trainable): void {
   writeFileSync(join(folder, 'config.json'), configJson(config));
   writeSafetensors(join(folder, MODEL), trained.names.map((name) => lazily(name, trained.shape(name), () => trained.values(name))));
 }
