@@ -8,8 +8,8 @@ import { attentionBias, blocks } from './blocks';
 import type { GPT2 } from './gpt2';
 import { layerNorm, type KeysAndValues, type Read } from './layers';
 import { release, scope, type Handle } from './handle';
-import { gather, ints, matmul, roundedMatrix } from './ops';
-import { checkSampling, nextToken, type Sampling } from './sampling';
+import { gather, ints, matmul, mul, roundedMatrix, scalar, softmax } from './ops';
+import { checkSampling, draw, isPlain, nextToken, type Sampling } from './sampling';
 import type { Weights } from './weights';
 
 export interface GenerateOptions extends Sampling {
@@ -19,6 +19,8 @@ export interface GenerateOptions extends Sampling {
   eosTokenId?: number;
   /** Ends a row where it says true of the ids made so far, for instance because their text holds a stop string. */
   stop?: (ids: readonly number[]) => boolean;
+  /** So many continuations of each prompt, one after another in the result; its prompt is computed once. Default 1. */
+  samples?: number;
   /** Default 0. A row's draws depend on it and the row's number, not on the other rows. */
   seed?: number;
   /** Called for each token as it is made. */
@@ -34,7 +36,7 @@ export interface Generated {
   finish: 'eos' | 'stop' | 'length';
 }
 
-/** A prompt on its way. */
+/** A continuation on its way. */
 interface Row extends Generated {
   readonly index: number;
   readonly prompt: readonly number[];
@@ -42,34 +44,42 @@ interface Row extends Generated {
 }
 
 /**
- * Continues prompts, all at once: shorter ones are padded on the left, a finished one leaves the batch.
+ * Continues prompts, all at once: shorter ones are padded on the left, a finished row leaves the batch.
  *
  * @param prompts token ids, at least one a prompt.
+ * @returns `samples` rows for each prompt.
  * @throws InputError if a prompt or an option does not fit.
  */
 export async function generate(model: GPT2, prompts: readonly (readonly number[])[], options: GenerateOptions = {}): Promise<Generated[]> {
-  const { maxNewTokens = 64, eosTokenId, stop, seed = 0, onToken, signal } = options;
+  const { maxNewTokens = 64, eosTokenId, stop, samples = 1, seed = 0, onToken, signal } = options;
   const { blockSize, vocabSize } = model.config;
   checkSampling(options);
   if (!Number.isInteger(maxNewTokens) || maxNewTokens < 1) throw new InputError(`maxNewTokens must be a whole number from 1 up, got ${maxNewTokens}`);
+  if (!Number.isInteger(samples) || samples < 1) throw new InputError(`samples must be a whole number from 1 up, got ${samples}`);
   prompts.forEach((prompt, index) => checkPrompt(prompt, index, blockSize, vocabSize));
 
   const seeds = new Random(seed);
-  const rows = prompts.map((prompt, index): Row => ({ index, prompt, random: new Random(seeds.uint32()), ids: [], finish: 'length' }));
+  const begin = (prompt: readonly number[], index: number): Row => ({ index, prompt, random: new Random(seeds.uint32()), ids: [], finish: 'length' });
+  const rows = prompts.flatMap((prompt) => Array<readonly number[]>(samples).fill(prompt)).map(begin);
   const longest = Math.max(0, ...prompts.map((prompt) => prompt.length));
   let active = rows;
   let cache: Cache | undefined;
+  const plain = isPlain(options);
   const factors = bfloat16By === 'rounding' ? roundedFactors(model.weights) : undefined;
   try {
     while (active.length > 0) {
       await nextTurn(); // lets an interrupt through
       signal?.throwIfAborted();
-      const made = step(model, active, longest, cache, factors);
+      const together = cache === undefined && samples > 1; // a prompt's samples begin alike
+      const placeOf = ({ index }: Row) => Math.floor(index / samples);
+      const made = step(model, together ? rows.filter(({ index }) => index % samples === 0) : active, longest, cache, factors, plain ? options.temperature : undefined);
       release(cache);
-      cache = made.cache;
+      cache = together ? keepRows(made.cache, active.map(placeOf)) : made.cache;
 
       const going = active.filter((row, n) => {
-        const id = nextToken(made.logits.subarray(n * vocabSize, (n + 1) * vocabSize), options, row.random, [...row.prompt, ...row.ids]);
+        const place = together ? placeOf(row) : n;
+        const scores = made.scores.subarray(place * vocabSize, (place + 1) * vocabSize);
+        const id = plain ? draw(scores, row.random) : nextToken(together ? scores.slice() : scores, options, row.random, [...row.prompt, ...row.ids]);
         row.ids.push(id);
         onToken?.(id, row.index);
         if (id === eosTokenId) row.finish = 'eos';
@@ -100,8 +110,8 @@ function roundedFactors(weights: Weights): ReadonlyMap<string, Handle> {
   });
 }
 
-/** One forward pass over the prompts, or over each row's last token: logits [B * V] of the next one. */
-function step(model: GPT2, rows: readonly Row[], longest: number, cache: Cache | undefined, factors: ReadonlyMap<string, Handle> | undefined): { logits: Float32Array; cache: Cache } {
+/** One forward pass over the prompts, or over each row's last token: [B * V] of the next one, logits, or probabilities at a temperature. */
+function step(model: GPT2, rows: readonly Row[], longest: number, cache: Cache | undefined, factors: ReadonlyMap<string, Handle> | undefined, temperature: number | undefined): { scores: Float32Array; cache: Cache } {
   const B = rows.length;
   const S = longest + rows[0]!.ids.length; // positions so far, padding included
   const T = cache ? 1 : S;
@@ -125,8 +135,10 @@ function step(model: GPT2, rows: readonly Row[], longest: number, cache: Cache |
     const { y: x, cache: kept } = blocks(ints(ids, [B * T]), ints(positions, [B * T]), bias, read, model.config, { keep: 'cache', ...(cache && { past: cache }) });
     const last = gather(x, ints(Int32Array.from(rows, (_, b) => b * T + T - 1), [B]));
     const { y } = layerNorm(last, read, 'ln_f', model.config.layerNormEpsilon);
-    const logits = matmul(y, factors?.get(HEAD) ?? read('wte.weight'), { transposeY: true });
-    return { logits: logits.values() as Float32Array, cache: kept };
+    const head = factors?.get(HEAD) ?? read('wte.weight');
+    if (temperature === undefined) return { scores: matmul(y, head, { transposeY: true }).values() as Float32Array, cache: kept };
+    const logits = matmul(mul(y, scalar(1 / temperature)), head, { transposeY: true });
+    return { scores: softmax(logits).values() as Float32Array, cache: kept };
   });
 }
 

@@ -33,13 +33,22 @@ export function nextToken(logits: Float32Array, options: Sampling, random: Rando
     for (const id of new Set(present)) logits[id] = logits[id]! > 0 ? logits[id]! / repetitionPenalty : logits[id]! * repetitionPenalty;
   }
   if (temperature === 0) return argmax(logits);
-  const probabilities = distribution(logits, options);
+  return draw(distribution(logits, options), random);
+}
+
+/** One draw from probabilities [V] that add up to 1. */
+export function draw(probabilities: Float32Array | Float64Array, random: Random): number {
   let left = random.uniform();
   for (let id = 0; id < probabilities.length; id += 1) {
     left -= probabilities[id]!;
     if (left < 0) return id;
   }
   return argmax(probabilities); // rounding left a little over
+}
+
+/** Whether the temperature alone makes the distribution. */
+export function isPlain({ temperature = 0, topK = Infinity, topP = 1, repetitionPenalty = 1 }: Sampling): boolean {
+  return temperature > 0 && topK === Infinity && topP === 1 && repetitionPenalty === 1;
 }
 
 /** What is drawn from, by temperature, top-k and top-p: [V], adding up to 1. */

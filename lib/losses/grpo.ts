@@ -1,0 +1,107 @@
+/**
+ * Group Relative Policy Optimization (arXiv 2402.03300) and its kin: several samples of a prompt are each other's baseline, so that
+ * no value function is needed.
+ */
+import { InputError } from '../errors';
+import { tf } from '../tf';
+import { klK3, maskedMean } from './advantages';
+import { masked, requireSameShape } from './mask';
+import { stopGradient } from './stopGradient';
+
+export interface GroupAdvantageOptions {
+  /**
+   * What a score is held against: `group`, the mean of its group (GRPO), or `leaveOneOut`, that of the others (RLOO,
+   * arXiv 2402.14740, Eq. 8). Default group.
+   */
+  baseline?: 'group' | 'leaveOneOut';
+  /** Whether GRPO's are divided by the group's standard deviation (with Bessel's correction, plus 1e-4, as TRL does it). Default true; RLOO's never are. */
+  scaleRewards?: boolean;
+}
+
+/**
+ * @param scores of groups of `groupSize`, one group after another.
+ * @returns one advantage for each; all 0 in a group whose scores are equal.
+ * @throws InputError if the scores are no whole groups of at least two.
+ */
+export function groupAdvantages(scores: readonly number[], groupSize: number, { baseline = 'group', scaleRewards = true }: GroupAdvantageOptions = {}): number[] {
+  if (!Number.isInteger(groupSize) || groupSize < 2) throw new InputError(`groupSize must be a whole number from 2 up, got ${groupSize}`);
+  if (scores.length % groupSize !== 0) throw new InputError(`${scores.length} scores are no groups of ${groupSize}`);
+  return scores.map((score, n) => {
+    const start = n - (n % groupSize);
+    const group = scores.slice(start, start + groupSize);
+    const average = group.reduce((sum, each) => sum + each, 0) / groupSize;
+    if (baseline === 'leaveOneOut') return ((score - average) * groupSize) / (groupSize - 1); // score - mean of the others
+    const variance = group.reduce((sum, each) => sum + (each - average) ** 2, 0) / (groupSize - 1);
+    return (score - average) / (scaleRewards ? Math.sqrt(variance) + 1e-4 : 1);
+  });
+}
+
+/** How tokens are averaged; TRL's names. */
+export type GrpoLossType = 'grpo' | 'dapo' | 'dr_grpo';
+
+export interface GrpoOptions {
+  /** Default 0.2. */
+  clipRange?: number;
+  /** The weight of the KL to the reference. Default 0.04, the paper's. */
+  beta?: number;
+  /**
+   * `grpo`: the mean over a response's tokens, then over responses (the paper, Eq. 3); `dapo`: the mean over all tokens
+   * (arXiv 2503.14476, Eq. 8); `dr_grpo`: the sum over tokens by responses times `maxNewTokens`, so that a response's length does
+   * not count (arXiv 2503.20783). Default grpo.
+   */
+  lossType?: GrpoLossType;
+  /** Of dr_grpo. */
+  maxNewTokens?: number;
+}
+
+export interface GrpoLoss {
+  loss: tf.Scalar;
+  /** The share of tokens on which the clipped term is the one that counts. This and the next are constants, for the log. */
+  clipFraction: tf.Scalar;
+  /** Mean of k3 over tokens, in nats. */
+  kl: tf.Scalar;
+}
+
+/**
+ * PPO's clipped surrogate with one advantage a response, and the KL to the reference (k3) as a term of the loss:
+ *
+ *     per token: -min(ratio A, clip(ratio, 1 - clipRange, 1 + clipRange) A) + beta (exp(refLogp - logp) - (refLogp - logp) - 1)
+ *
+ * @param logps [R, T'] float32, in nats. Differentiable.
+ * @param oldLogps, refLogps [R, T'], of the policy that sampled and of the reference.
+ * @param advantages [R].
+ * @param options.tokens, options.responses of the whole batch, where these rows are a part of it; the loss is then their share.
+ * @throws InputError if the shapes differ, the mask is empty, or dr_grpo is not told `maxNewTokens`.
+ */
+export function grpoLoss(
+  { logps, oldLogps, refLogps, advantages, responseMask }: Record<'logps' | 'oldLogps' | 'refLogps' | 'responseMask', tf.Tensor2D> & { advantages: tf.Tensor1D },
+  { clipRange = 0.2, beta = 0.04, lossType = 'grpo', maxNewTokens, tokens, responses }: GrpoOptions & { tokens?: number; responses?: number } = {},
+): GrpoLoss {
+  requireSameShape(2, { logps, oldLogps, refLogps, responseMask });
+  const [R] = logps.shape;
+  if (!tf.util.arraysEqual(advantages.shape, [R])) throw new InputError(`advantages must be [${R}], one a response, got [${advantages.shape}]`);
+  if (!['grpo', 'dapo', 'dr_grpo'].includes(lossType)) throw new InputError(`lossType must be grpo, dapo or dr_grpo, got "${lossType}"`);
+  if (lossType === 'dr_grpo' && maxNewTokens === undefined) throw new InputError('lossType dr_grpo divides by maxNewTokens: give it');
+  return tf.tidy(() => {
+    const inside = (x: tf.Tensor2D) => masked(x, responseMask); // before use: 0 times an overflow outside the mask would be NaN
+    const [current, old, ref] = [inside(logps), inside(stopGradient(oldLogps)), inside(stopGradient(refLogps))];
+    const gain = stopGradient(advantages).expandDims<tf.Tensor2D>(1);
+    const ratio = tf.exp(tf.clipByValue(tf.sub(current, old), -60, 60)); // as ppoLoss bounds it
+    const unclipped = tf.neg(tf.mul(gain, ratio));
+    const clipped = tf.neg(tf.mul(gain, tf.clipByValue(ratio, 1 - clipRange, 1 + clipRange)));
+    const kl = klK3(current, ref);
+    const perToken = inside(tf.add<tf.Tensor2D>(tf.maximum(unclipped, clipped), kl.mul(beta)));
+    const mask = responseMask.cast('float32');
+    const all = responses ?? R;
+    const summed = {
+      grpo: () => perToken.sum(1).div(mask.sum(1)).sum().div<tf.Scalar>(all),
+      dapo: () => perToken.sum().div<tf.Scalar>(tokens ?? mask.sum()),
+      dr_grpo: () => perToken.sum().div<tf.Scalar>(all * maxNewTokens!),
+    };
+    return {
+      loss: summed[lossType](),
+      clipFraction: stopGradient(maskedMean(tf.greater(clipped, unclipped).cast('float32'), responseMask)),
+      kl: stopGradient(maskedMean(kl, responseMask)),
+    };
+  });
+}

@@ -1,0 +1,162 @@
+/** Prompts -> sampled responses, their scores, and what policy and reference hold of them: what PPO and GRPO learn from. */
+import { InputError } from '../errors';
+import { generate } from '../model/generate';
+import type { GPT2 } from '../model/gpt2';
+import type { RewardModel } from '../model/rewardModel';
+import type { PromptResponses } from '../text/responseBatch';
+import { responseBatch, type ResponseBatch } from '../text/responseBatch';
+import type { Tokenizer } from '../text/tokenizer';
+
+/** A sampled response. */
+export interface Sample {
+  /** The number of its prompt, from 0, among all that were given. */
+  readonly prompt: number;
+  readonly promptIds: readonly number[];
+  /** The response, with the end-of-text token if it came to that. Everything after it is not there, so nothing needs a mask. */
+  readonly ids: readonly number[];
+  /** The response's text, without the end-of-text token. */
+  readonly text: string;
+  /** Whether the response ended by itself, within `maxNewTokens`. */
+  readonly ended: boolean;
+}
+
+/** How good samples are: a score each, the more the better. Any function of their texts, a reward model (`rewardOf`), or a sum. */
+export type Reward = (samples: readonly Sample[]) => readonly number[] | Promise<readonly number[]>;
+
+export interface SampleOptions {
+  /** Default 64. */
+  maxNewTokens?: number;
+  /** Above 0. Samples and log-probs are both of the policy at this temperature; top-k and top-p would part them, so there are none. Default 1. */
+  temperature?: number;
+  /** Samples a prompt. Default 1. */
+  samples?: number;
+  /** Of the draws. Default 0. */
+  seed?: number;
+  signal?: AbortSignal;
+}
+
+/**
+ * @param prompts token ids.
+ * @param numbers of the prompts to sample for. Default: all, in order.
+ * @returns `samples` for each prompt, one prompt's after another's.
+ * @throws InputError if a prompt or an option does not fit.
+ */
+export async function sampleResponses(model: GPT2, tokenizer: Tokenizer, prompts: readonly (readonly number[])[], options: SampleOptions = {}, numbers: readonly number[] = prompts.map((_, n) => n)): Promise<Sample[]> {
+  const { temperature = 1, samples = 1 } = options;
+  if (!(temperature > 0)) throw new InputError(`temperature must be a number above 0, got ${temperature}: greedy answers are no samples`);
+  const { eosTokenId } = tokenizer;
+  const made = await generate(model, numbers.map((number) => prompts[number]!), { ...options, temperature, samples, eosTokenId });
+  return made.map(({ ids, finish }, n) => {
+    const prompt = numbers[Math.floor(n / samples)]!;
+    const ended = finish === 'eos';
+    return { prompt, promptIds: prompts[prompt]!, ids, text: tokenizer.decode(ended ? ids.slice(0, -1) : ids), ended };
+  });
+}
+
+export interface Penalties {
+  /** Taken off the score of a response that did not end by itself. TRL's examples take 1. Default 0. */
+  missingEosPenalty?: number;
+  /** Taken off for each token of a response. Default 0. */
+  lengthPenalty?: number;
+}
+
+/**
+ * The scores of samples by `reward`, less the penalties.
+ *
+ * @throws InputError, naming the sample, if a score is missing or no number.
+ */
+export async function scoreSamples(samples: readonly Sample[], reward: Reward, { missingEosPenalty = 0, lengthPenalty = 0 }: Penalties = {}): Promise<number[]> {
+  const scores = await reward(samples);
+  if (scores.length !== samples.length) throw new InputError(`reward gave ${scores.length} scores for ${samples.length} samples; it must give one for each`);
+  return samples.map(({ ids, ended, text }, n) => {
+    const score = scores[n]!;
+    if (typeof score !== 'number' || !Number.isFinite(score)) throw new InputError(`reward gave ${score} for sample ${n}, ${JSON.stringify(text)}; it must give a finite number`);
+    return score - (ended ? 0 : missingEosPenalty) - lengthPenalty * ids.length;
+  });
+}
+
+/** A reward model's score of each sample. */
+export function rewardOf(model: RewardModel, { batchSize = 64 } = {}): Reward {
+  return (samples) => inParts(samples, batchSize).flatMap((some) => {
+    const scores = model.scores(sampleBatch(some, model.config.blockSize));
+    const values = [...scores.dataSync()];
+    scores.dispose();
+    return values;
+  });
+}
+
+/** A sum of rewards, each with its weight. */
+export function weightedRewards(terms: readonly { readonly reward: Reward; readonly weight: number }[]): Reward {
+  return async (samples) => {
+    const all = await Promise.all(terms.map(({ reward }) => reward(samples)));
+    return samples.map((_, n) => terms.reduce((sum, { weight }, term) => sum + weight * all[term]![n]!, 0));
+  };
+}
+
+/** One batch of samples; those of one prompt that follow each other share it, and it is computed once. */
+export function sampleBatch(samples: readonly Sample[], maxLength: number): ResponseBatch {
+  const rows: (PromptResponses & { responses: (readonly number[])[]; prompt: number })[] = [];
+  for (const { prompt, promptIds, ids } of samples) {
+    const last = rows.at(-1);
+    if (last?.prompt === prompt) last.responses.push(ids);
+    else rows.push({ prompt, promptIds, responses: [ids] });
+  }
+  return responseBatch(rows, { layout: 'shared', maxLength });
+}
+
+/** Numbers of the tokens of each sample. */
+export type OfTokens = readonly Float32Array[];
+
+export interface MeasureOptions {
+  /** Of the sampling. Default 1. */
+  temperature?: number;
+  /** Samples at a time. Default 64. */
+  batchSize?: number;
+}
+
+/** Log-probs of the samples' tokens under `model`, in nats. */
+export function sampleLogps(model: GPT2, samples: readonly Sample[], { temperature = 1, batchSize = 64 }: MeasureOptions = {}): OfTokens {
+  return inParts(samples, batchSize).flatMap((some) => {
+    const batch = sampleBatch(some, model.config.blockSize);
+    const scored = model.score(batch, { temperature });
+    const logps = ofTokens(scored.dataSync<'float32'>(), some, batch);
+    scored.dispose();
+    return logps;
+  });
+}
+
+/** The same, with the model's values, if it has a value head, and the entropy of its distributions, in nats. */
+export function measureSamples(model: GPT2, samples: readonly Sample[], { temperature = 1, batchSize = 64 }: MeasureOptions = {}): { logps: OfTokens; values?: OfTokens; entropy: OfTokens } {
+  const parts = inParts(samples, batchSize).map((some) => {
+    const batch = sampleBatch(some, model.config.blockSize);
+    const { perTokenLogps, values, statistics } = model.measure(batch, { temperature });
+    let start = 0;
+    const entropy = some.map(({ ids }) => statistics.entropy.slice(start, (start += ids.length)));
+    const found = { logps: ofTokens(perTokenLogps.dataSync<'float32'>(), some, batch), ...(values && { values: ofTokens(values.dataSync<'float32'>(), some, batch) }), entropy };
+    perTokenLogps.dispose();
+    values?.dispose();
+    return found;
+  });
+  return {
+    logps: parts.flatMap((part) => part.logps),
+    ...(model.weights.hasValueHead && { values: parts.flatMap((part) => part.values!) }),
+    entropy: parts.flatMap((part) => part.entropy),
+  };
+}
+
+/** [R, L] -> each sample's. */
+function ofTokens(values: Float32Array, samples: readonly Sample[], { responses: [, L] }: ResponseBatch): Float32Array[] {
+  return samples.map(({ ids }, n) => values.slice(n * L, n * L + ids.length));
+}
+
+/**
+ * An estimate of the KL between policy and reference over whole responses, for each sample of the policy: the sum of
+ * logp - refLogp over its tokens, in nats (k1). Its mean over many samples is unbiased; single ones may be negative.
+ */
+export function sequenceKl(logps: OfTokens, refLogps: OfTokens): number[] {
+  return logps.map((ofSample, n) => ofSample.reduce((sum, logp, t) => sum + logp - refLogps[n]![t]!, 0));
+}
+
+function inParts<Item>(items: readonly Item[], size: number): Item[][] {
+  return Array.from({ length: Math.ceil(items.length / size) }, (_, n) => items.slice(n * size, (n + 1) * size));
+}

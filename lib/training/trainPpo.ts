@@ -1,0 +1,178 @@
+/**
+ * Proximal Policy Optimization for language models, as OpenAI's lm-human-preferences did it (arXiv 1909.08593; details in
+ * https://iclr-blogposts.github.io/2024/blog/the-n-implementation-details-of-rlhf-with-ppo), with its published defaults.
+ * Departures: AdamW's weight decay is 0 by default, as Adam's; a missing end of text takes `missingEosPenalty` off the score,
+ * where OpenAI looked for a certain token and gave a fixed score.
+ */
+import { setImmediate as nextTurn } from 'node:timers/promises';
+
+import { InputError } from '../errors';
+import type { GPT2 } from '../model/gpt2';
+import { merged } from '../model/lora';
+import { withValueHead } from '../model/valueHead';
+import { Random } from '../random';
+import type { Tokenizer } from '../text/tokenizer';
+import { mean } from './metrics';
+import type { TrainOptions } from './options';
+import { batchOrder, stepCount } from './order';
+import { minibatchOrder, ppoUpdates, rolloutAdvantages, type AdvantageOptions, type PpoUpdate, type PpoUpdateOptions, type Rollout, type RolloutAdvantages } from './ppoUpdate';
+import { measureSamples, sampleLogps, sampleResponses, scoreSamples, sequenceKl, type OfTokens, type Penalties, type Reward, type SampleOptions } from './rollout';
+import { learningRate } from './schedule';
+import { TrainingState } from './state';
+
+/** Of TrainOptions, `batchSize` is the prompts of an iteration (default 64), `epochs` passes over the prompts, `lr` that of an iteration's updates. */
+export interface PpoTrainOptions extends Omit<TrainOptions, 'groupByLength' | 'validateEvery' | 'tokenMetrics'>, Omit<SampleOptions, 'samples'>, Penalties, AdvantageOptions, PpoUpdateOptions {
+  /** Default 0.7, in sampling and in log-probs alike. */
+  temperature?: number;
+  /** Adam's. Default 1e-5. */
+  epsilon?: number;
+  /** Default 0. */
+  weightDecay?: number;
+  /** What a nat of KL to the reference costs, spread over the tokens. Default 0.05, or 0.15 to begin with where it adapts. */
+  klCoef?: number;
+  /** Lets klCoef adapt so that the sequence KL comes to so many nats (OpenAI's was 6). Default: klCoef is fixed. */
+  klTarget?: number;
+  /** The samples over which klCoef adapts. Default 10,000. */
+  klHorizon?: number;
+}
+
+/** Of an iteration; what is of its updates is their mean. */
+export interface PpoStep {
+  /** From 1 up. */
+  readonly step: number;
+  readonly loss: number;
+  /** Means over the samples. */
+  readonly objective: {
+    /** Of the sequence, in nats: the sum of logp - refLogp. */
+    readonly kl: number;
+    /** Of the sequence, in nats: minus the sum of logp. */
+    readonly entropy: number;
+    /** -klCoef kl. */
+    readonly nonScoreReward: number;
+    /** scores + nonScoreReward: what is made as large as can be. */
+    readonly rlhfReward: number;
+    /** Penalties taken off. */
+    readonly scores: number;
+  };
+  readonly policy: PpoUpdate['policy'];
+  /** explainedVariance is 1 - var(returns - values) / var(returns), of the values at rollout: 1 is perfect, 0 no better than a constant. */
+  readonly value: PpoUpdate['value'] & { readonly explainedVariance: number };
+  readonly ratio: PpoUpdate['ratio'];
+  /** Samples that ended by themselves. */
+  readonly eosCount: number;
+  /** Of this iteration's rewards. */
+  readonly klCoef: number;
+  readonly gradNorm: number;
+  readonly lr: number;
+  /** Sampled. */
+  readonly tokens: number;
+  readonly seconds: number;
+  /** Each of them, in order. */
+  readonly updates: readonly PpoUpdate[];
+}
+
+export interface PpoInputs {
+  readonly tokenizer: Tokenizer;
+  readonly reward: Reward;
+  /** What KL is measured against. Default: a copy of the policy as it is now. */
+  readonly reference?: GPT2;
+  /** Where to begin, of a model `withValueHead`; moved on with each step, and the caller's to save and dispose of. Default: a new one. */
+  readonly state?: TrainingState;
+  /** Shown each iteration's samples, and what was made of them. */
+  readonly onRollout?: (rollout: Rollout, advantages: RolloutAdvantages) => void;
+}
+
+/**
+ * Trains `policy` in place, and yields after each iteration: sampling, and `ppoEpochs` passes over what was sampled.
+ *
+ * @param policy the plain model, which receives a value head for this training; or one `withValueHead`, which keeps it.
+ * @param prompts token ids.
+ * @throws InputError if an option or a prompt does not fit, or the loss is no longer a number.
+ */
+export async function* trainPpo(policy: GPT2, prompts: readonly (readonly number[])[], options: PpoTrainOptions, { tokenizer, reward, reference, state, onRollout }: PpoInputs): AsyncGenerator<PpoStep, void> {
+  const { batchSize = 64, maxNewTokens, temperature = 0.7, seed = 0, signal, klTarget, klHorizon = 10_000, klCoef = klTarget === undefined ? 0.05 : 0.15 } = options;
+  const steps = stepCount(options, prompts.length, batchSize);
+  const lrOf = learningRate({ ...options, steps });
+  const rowsOf = batchOrder(prompts.length, { batchSize, seed });
+  if (klTarget !== undefined && !(klTarget > 0)) throw new InputError(`klTarget must be a number of nats above 0, got ${klTarget}`);
+  if (state && state.step > 0 && !reference) throw new InputError('a training that goes on needs its reference: the policy is no longer what it began as');
+
+  const model = state?.model ?? (policy.weights.hasValueHead ? policy : withValueHead(policy));
+  const held = reference ?? merged(policy);
+  const training = state ?? TrainingState.begin(model, ppoAdam(options));
+  try {
+    while (training.step < steps) {
+      const step = training.step + 1;
+      await nextTurn(); // lets an interrupt through
+      signal?.throwIfAborted();
+      const start = performance.now();
+      const seeds = seedsOf(seed, step);
+
+      const samples = await sampleResponses(model, tokenizer, prompts, { temperature, seed: seeds.uint32(), ...(maxNewTokens !== undefined && { maxNewTokens }), ...(signal && { signal }) }, rowsOf(step - 1));
+      const scores = await scoreSamples(samples, reward, options);
+      const { logps: oldLogps, values: oldValues } = measureSamples(model, samples, { temperature });
+      const refLogps = sampleLogps(held, samples, { temperature });
+      const rollout = { samples, scores, oldLogps, refLogps, oldValues: oldValues! };
+      const coef = training.carried.klCoef ?? klCoef;
+      const advantages = rolloutAdvantages(rollout, { ...options, klCoef: coef });
+      onRollout?.(rollout, advantages);
+
+      const lr = lrOf(step - 1);
+      const order = minibatchOrder(samples.length, options, seeds.uint32());
+      const updates = [...ppoUpdates(training, rollout, advantages, order, lr, { ...options, temperature })];
+
+      const objective = objectiveOf(rollout, coef);
+      if (klTarget !== undefined) training.carried.klCoef = adaptedKlCoef(coef, { kl: objective.kl, klTarget, klHorizon, samples: samples.length });
+      training.step = step;
+      const { loss, policy: ofPolicy, value, ratio, gradNorm } = mean(updates);
+      yield {
+        step, loss, objective, policy: ofPolicy, value: { ...value, explainedVariance: explainedVariance(rollout.oldValues, advantages.returns) }, ratio,
+        eosCount: samples.filter(({ ended }) => ended).length, klCoef: coef, gradNorm, lr,
+        tokens: samples.reduce((sum, { ids }) => sum + ids.length, 0), seconds: (performance.now() - start) / 1000, updates,
+      }; // prettier-ignore
+    }
+  } finally {
+    if (!state) training.dispose();
+    if (model !== policy && !state) model.dispose(); // the head alone
+    if (!reference) held.dispose();
+  }
+}
+
+/** PPO's defaults of the optimizer. */
+export function ppoAdam({ epsilon = 1e-5, weightDecay = 0, ...others }: PpoTrainOptions): PpoTrainOptions {
+  return { epsilon, weightDecay, ...others };
+}
+
+/** The draws of a step: a function of the seed and the step alone, so that a resumed run needs no state for them. */
+export function seedsOf(seed: number, step: number): Random {
+  const seeds = new Random(seed);
+  for (let skipped = 0; skipped < step; skipped += 1) seeds.uint32();
+  return new Random(seeds.uint32());
+}
+
+/**
+ * OpenAI's controller in log space (arXiv 1909.08593, section 2.2): klCoef grows where KL is above the target and shrinks where it
+ * is below, the relative error clipped at 0.2.
+ */
+export function adaptedKlCoef(klCoef: number, { kl, klTarget, klHorizon, samples }: { kl: number; klTarget: number; klHorizon: number; samples: number }): number {
+  const error = Math.min(Math.max(kl / klTarget - 1, -0.2), 0.2);
+  return klCoef * (1 + (error * samples) / klHorizon);
+}
+
+function objectiveOf({ samples, scores, oldLogps, refLogps }: Rollout, klCoef: number): PpoStep['objective'] {
+  const over = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / samples.length;
+  const kl = over(sequenceKl(oldLogps, refLogps));
+  const entropy = over(oldLogps.map((logps) => -logps.reduce((sum, logp) => sum + logp, 0)));
+  return { kl, entropy, nonScoreReward: -klCoef * kl, rlhfReward: over(scores) - klCoef * kl, scores: over(scores) };
+}
+
+function explainedVariance(values: OfTokens, returns: OfTokens): number {
+  const targets = returns.flatMap((ofSample) => [...ofSample]);
+  const errors = values.flatMap((ofSample, n) => [...ofSample].map((value, t) => returns[n]![t]! - value));
+  return 1 - variance(errors) / variance(targets);
+}
+
+function variance(values: readonly number[]): number {
+  const average = values.reduce((sum, value) => sum + value, 0) / values.length;
+  return values.reduce((sum, value) => sum + (value - average) ** 2, 0) / values.length;
+}
