@@ -37,7 +37,7 @@ from pathlib import Path
 os.environ["TQDM_DISABLE"] = "1"
 
 import torch
-from ppo_step import EOS, floats, optimizer_of, plain
+from ppo_step import EOS, floats, moved, optimizer_of, plain
 from training import model_of
 from trl_rollouts import batch_inputs, scripted_trainer
 
@@ -64,7 +64,7 @@ def scripted():
     for prompt, lengths, ended, rewards in zip(PROMPTS, RESPONSES, ENDED, REWARDS):
         prompt_ids = ids(prompt)
         rows += [{"promptIds": prompt_ids, "responseIds": ids(length - end) + [EOS] * end, "reward": reward} for length, end, reward in zip(lengths, ended, rewards)]
-    return rows, [(0.4 * torch.randn(len(row["responseIds"]), generator=generator)).round(decimals=4) for row in rows]
+    return rows, [(0.4 * torch.randn(len(row["responseIds"]), generator=generator)).round(decimals=4).tolist() for row in rows]
 
 
 def token_logps(model, row, temperature):
@@ -202,7 +202,7 @@ def main():
     rows, offsets = scripted()
     with torch.no_grad():
         old = [token_logps(model_of("a-group").double(), row, OPTIONS["temperature"])[0] for row in rows]
-    ref = [(logp + offset).clamp(max=-0.01).round(decimals=4) for logp, offset in zip(old, offsets)]
+    ref = moved(old, offsets)
     rewards = torch.tensor([row["reward"] for row in rows], dtype=torch.float64)
     less_kl = rewards - OPTIONS["beta"] * torch.stack([(logp - ref_logp).sum() for logp, ref_logp in zip(old, ref)])
     made = {

@@ -108,11 +108,12 @@ def gae(rewards, values, gamma, lam):
     return advantages
 
 
-def rollout(policy, rows, ref_offsets, options):
+def rollout(policy, rows, ref_logps_of, options):
+    """All that is computed before the first update; `ref_logps_of` is asked with old log-probs."""
     with torch.no_grad():
         outputs = [policy(row, options["temperature"]) for row in rows]
     old_logps, old_values, entropies = zip(*outputs)
-    ref_logps = [(logp + torch.tensor(offset)).clamp(max=-0.01).round(decimals=4) for logp, offset in zip(old_logps, ref_offsets)]
+    ref_logps = ref_logps_of(old_logps)
     rewards = token_rewards(rows, old_logps, ref_logps, options["klCoef"])
     whitened = whiten_rows(rewards, shift_mean=False)
     raw = gae(whitened, old_values, options["gamma"], options["gaeLambda"])
@@ -180,6 +181,10 @@ def floats(tensors):
     return {name: [float(f"{x:.9g}") for x in tensor.detach().float().flatten().tolist()] for name, tensor in tensors.items()}
 
 
+def moved(logps, offsets):
+    return [(logp + torch.tensor(offset)).clamp(max=-0.01).round(decimals=4) for logp, offset in zip(logps, offsets)]
+
+
 def check_pieces(policy, rows, made, temperature):
     """Log-probs and entropies by TRL's functions, on all rows in one batch padded on the right."""
     sequences = [row["promptIds"] + row["responseIds"] for row in rows]
@@ -198,7 +203,7 @@ def check_pieces(policy, rows, made, temperature):
 def main():
     rows, head, ref_offsets = scripted()
     policy = Policy(model_of("a-group"), head["weight"], head["bias"]).double()
-    made = rollout(policy, rows, ref_offsets, OPTIONS)
+    made = rollout(policy, rows, lambda logps: moved(logps, ref_offsets), OPTIONS)
     check_pieces(policy, rows, made, OPTIONS["temperature"])
     optimizer = optimizer_of(policy, OPTIONS)
     updates, gradients = zip(*[update(policy, optimizer, rows, made, batch, OPTIONS) for batch in ORDER])
