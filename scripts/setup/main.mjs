@@ -8,7 +8,7 @@ import { check } from './check.mjs';
 import { kernelspec } from './kernelspec.mjs';
 import { npm } from './npm.mjs';
 import { paths } from './paths.mjs';
-import { oracles, python } from './python.mjs';
+import { oracles, python, trlPpo } from './python.mjs';
 import { SetupError } from './run.mjs';
 import { runSteps } from './steps.mjs';
 import { askFor, tensorflow } from './tensorflow.mjs';
@@ -51,7 +51,7 @@ export async function main(args) {
     console.log(usage);
     return 0;
   }
-  if (options.check) return check(steps, [oracles]);
+  if (options.check) return check(steps, [oracles, trlPpo]);
 
   // Leaving by process.exit ends the running program and drops the lock.
   process.once('SIGINT', () => process.exit(130));
@@ -59,7 +59,7 @@ export async function main(args) {
   process.once('SIGHUP', () => process.exit(129));
   try {
     if (options.cpu || options.cuda) askFor(options.cpu ? 'cpu' : 'cuda');
-    await runSteps(options.oracles ? [...steps, oracles] : steps, { folder: paths.made, quiet: options.quiet });
+    await runSteps(options.oracles ? [...steps, oracles, trlPpo] : steps, { folder: paths.made, quiet: options.quiet });
     return 0;
   } catch (error) {
     if (!(error instanceof SetupError)) throw error;

@@ -15,6 +15,8 @@ export const paths = {
   /** Virtual environments. */
   python,
   oracles: join(made, 'oracles'),
+  /** TRL 1.12, the last with a PPO trainer: a folder for the oracles' PYTHONPATH. */
+  trlPpo: join(made, 'trl-ppo'),
   /** Like a site-packages folder: tensorflow/ and, for CUDA, nvidia/ beside it, where the library looks for it. */
   tensorflow: join(made, 'tensorflow'),
   /** tfjs-node's C++ sources, and where it loads the addon from. */

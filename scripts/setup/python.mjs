@@ -1,7 +1,7 @@
 // @ts-check
 /** The virtual environments: JupyterLab with what executes notebooks, and the oracles. */
 import { spawnSync } from 'node:child_process';
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { digest } from './digest.mjs';
@@ -42,16 +42,17 @@ async function makeEnvironment(environment, minor, progress) {
   await run(findPython(minor), ['-m', 'venv', '--clear', environment], { env: pythonEnv() });
 }
 
-/** The version of an installed package. @param {string} environment @param {string} name */
-function packageVersion(environment, name) {
+/** A virtual environment's folder of packages. @param {string} environment */
+function sitePackages(environment) {
   const [library] = readdirSync(join(environment, 'lib'));
-  const info = readdirSync(join(environment, 'lib', library ?? '', 'site-packages')).find((entry) => new RegExp(`^${name}-[^-]*\\.dist-info$`).test(entry));
-  return info?.slice(name.length + 1, -'.dist-info'.length) ?? '?';
+  return join(environment, 'lib', library ?? '', 'site-packages');
 }
 
-/** @param {string} environment @param {string[]} names */
-function versions(environment, names) {
-  return names.map((name) => `${name} ${packageVersion(environment, name)}`).join(', ');
+/** Packages and their versions. @param {string} folder @param {string[]} names */
+function versions(folder, names) {
+  const entries = readdirSync(folder);
+  const version = (/** @type {string} */ name) => entries.find((entry) => new RegExp(`^${name}-[^-]*\\.dist-info$`).test(entry))?.slice(name.length + 1, -'.dist-info'.length) ?? '?';
+  return names.map((name) => `${name} ${version(name)}`).join(', ');
 }
 
 /** @param {string} environment @param {string[]} locks */
@@ -65,7 +66,7 @@ export const python = {
   megabytes: 500,
   inputs: () => inputs(paths.python, ['notebooks.txt']),
   present: () => existsSync(pythonOf(paths.python)),
-  version: () => versions(paths.python, ['jupyterlab', 'nbclient', 'nbconvert', 'plotly']),
+  version: () => versions(sitePackages(paths.python), ['jupyterlab', 'nbclient', 'nbconvert', 'plotly']),
   check: () => findPython(10),
   async run(progress) {
     await makeEnvironment(paths.python, 10, progress);
@@ -79,7 +80,7 @@ export const oracles = {
   megabytes: 8000,
   inputs: () => inputs(paths.oracles, ['torch-cpu.txt', 'torch.txt', 'torch-cuda.txt', 'oracles.txt']),
   present: () => existsSync(pythonOf(paths.oracles)),
-  version: () => versions(paths.oracles, ['torch', 'transformers', 'trl']),
+  version: () => versions(sitePackages(paths.oracles), ['torch', 'transformers', 'trl']),
   check: () => findPython(11), // transformers 5.23
   async run(progress) {
     await makeEnvironment(paths.oracles, 11, progress);
@@ -90,5 +91,20 @@ export const oracles = {
       await install(paths.oracles, 'torch-cuda.txt', progress);
     }
     await install(paths.oracles, 'oracles.txt', progress);
+  },
+};
+
+/** Beside the oracles and on demand like them: one package, which their Python finds before its own of that name. @type {import('./steps.mjs').Step} */
+export const trlPpo = {
+  name: 'trl-ppo',
+  megabytes: 20,
+  inputs: () => inputs(paths.trlPpo, ['trl-ppo.txt']),
+  present: () => existsSync(join(paths.trlPpo, 'trl')),
+  version: () => versions(paths.trlPpo, ['trl']),
+  async run(progress) {
+    const temporary = `${paths.trlPpo}.tmp`;
+    for (const folder of [temporary, paths.trlPpo]) rmSync(folder, { recursive: true, force: true });
+    await install(paths.oracles, 'trl-ppo.txt', progress, '--no-deps', '--target', temporary);
+    renameSync(temporary, paths.trlPpo);
   },
 };

@@ -22,8 +22,10 @@ HERE = Path(__file__).resolve().parent
 TESTS = HERE.parent
 SCRIPTS = (
     *("gpt2.py", "engine.py", "generate.py", "training.py", "tokenizer.py", "safetensors_cases.py", "half_floats.py", "logps.py"),
+    *("ppo_step.py", "ppo_trl.py", "grpo_step.py", "grpo_trl.py"),  # after engine.py, whose models they train
     *("losses.py", "preference_losses.py", "expected.py", "hub_cache.py", "dataset.py"),
 )
+TRL_PPO = TESTS.parent / ".alignbook" / "trl-ppo"  # TRL 1.12, which ppo_trl.py finds before the environment's own
 TOLERANCE = 1e-5
 
 
@@ -31,7 +33,8 @@ def make(out):
     for script in SCRIPTS:
         print(f"{script} …", flush=True)
         (out / "fixtures").mkdir(exist_ok=True)
-        subprocess.run([sys.executable, HERE / script], check=True, env={**os.environ, "ORACLES_OUT": str(out)})
+        path = {"PYTHONPATH": str(TRL_PPO)} if script == "ppo_trl.py" else {}
+        subprocess.run([sys.executable, HERE / script], check=True, env={**os.environ, **path, "ORACLES_OUT": str(out)})
 
 
 def near(kept, made, tolerance):

@@ -111,15 +111,21 @@ def logits_after(model, prompt):
         return model(torch.tensor([prompt])).logits[0, -1].tolist()
 
 
-def dpo():
+def text(numbers):
+    return " ".join(f"t{n}" for n in numbers)
+
+
+def word_tokenizer(vocabulary):
     """Ids go through TRL as words "t1 t2 …" of a tokenizer whose vocabulary is just the ids."""
-    model, vocabulary = model_of("one-head"), 23
     tokenizer = Tokenizer(models.WordLevel({f"t{n}": n for n in range(vocabulary)}, unk_token="t0"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="t0", pad_token="t0", unk_token="t0")
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="t0", pad_token="t0", unk_token="t0")
+
+
+def dpo():
+    model, vocabulary = model_of("one-head"), 23
     generator = torch.Generator().manual_seed(22)
     pairs = [{"promptIds": ids(generator, vocabulary, 2 + n % 4), "chosenIds": ids(generator, vocabulary, 1 + n % 5) + [0], "rejectedIds": ids(generator, vocabulary, 1 + n % 3) + [0]} for n in range(400)]
-    text = lambda numbers: " ".join(f"t{n}" for n in numbers)
     data = Dataset.from_list([{"prompt": text(pair["promptIds"]), "chosen": " " + text(pair["chosenIds"][:-1]), "rejected": " " + text(pair["rejectedIds"][:-1])} for pair in pairs])
     with tempfile.TemporaryDirectory() as folder:
         arguments = DPOConfig(
@@ -127,7 +133,7 @@ def dpo():
             weight_decay=0.01, adam_epsilon=1e-4, max_grad_norm=1.0, logging_steps=1, use_cpu=True, report_to=[], save_strategy="no", bf16=False, fp16=False,
             gradient_checkpointing=False, max_length=16, disable_dropout=True, train_sampling_strategy="sequential",
         )
-        trainer = DPOTrainer(model=model, ref_model=model_of("one-head"), args=arguments, train_dataset=data, processing_class=fast)
+        trainer = DPOTrainer(model=model, ref_model=model_of("one-head"), args=arguments, train_dataset=data, processing_class=word_tokenizer(vocabulary))
         trainer.train()
     history = [entry for entry in trainer.state.log_history if "loss" in entry]
     names = {"loss": "loss", "gradNorm": "grad_norm", "lr": "learning_rate", "chosen": "rewards/chosen", "rejected": "rewards/rejected", "margins": "rewards/margins", "accuracies": "rewards/accuracies", "logpsChosen": "logps/chosen", "logpsRejected": "logps/rejected", "entropy": "entropy", "meanTokenAccuracy": "mean_token_accuracy"}
