@@ -5,6 +5,8 @@ import * as exportTo from './commands/export';
 import * as generate from './commands/generate';
 import * as logps from './commands/logps';
 import * as trainDpo from './commands/trainDpo';
+import * as trainGrpo from './commands/trainGrpo';
+import * as trainPpo from './commands/trainPpo';
 import * as trainSft from './commands/trainSft';
 import { UsageError } from './commands/usage';
 import * as weights from './commands/weights';
@@ -16,7 +18,7 @@ interface Command {
   run(args: readonly string[]): void | Promise<void>;
 }
 
-const commands: Readonly<Record<string, Command>> = { doctor, download, weights, logps, generate, 'train-sft': trainSft, 'train-dpo': trainDpo, export: exportTo };
+const commands: Readonly<Record<string, Command>> = { doctor, download, weights, logps, generate, 'train-sft': trainSft, 'train-dpo': trainDpo, 'train-ppo': trainPpo, 'train-grpo': trainGrpo, export: exportTo };
 
 const USAGE = `Usage: npx alignbook COMMAND
 

@@ -11,7 +11,7 @@ export { Tokenizer } from './text/tokenizer';
 export { alpacaPrompt, chatPrompt, type ChatMessage } from './text/templates';
 export { appendEos, encodePair, preferenceBatch, responseStart, type PaddedRows, type PairIds } from './text/batch';
 export { type Truncation } from './text/truncation';
-export { readPairs, readResponses, type ReadOptions } from './text/dataset';
+export { readPairs, readPrompts, readResponses, type ReadOptions } from './text/dataset';
 export { responseBatch, type Layout, type PromptResponses, type ResponseBatch } from './text/responseBatch';
 
 export { configJson, readConfig, type GPT2Config } from './model/config';

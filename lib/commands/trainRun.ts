@@ -39,6 +39,8 @@ interface Step {
   readonly validation?: { readonly loss: number };
 }
 
+type ValidationOf<S> = 'validation' extends keyof S ? NonNullable<S[keyof S & 'validation']> : never;
+
 /**
  * Goes through the steps that `train` yields. OUTPUT/metrics.jsonl receives one line a step, OUTPUT/checkpoint-… every
  * `saveEvery` steps, OUTPUT/model the trained model: that of the last step, or of the best one if `bestBy` or `patience` is
@@ -46,7 +48,7 @@ interface Step {
  *
  * @param line what the console shows of a step, after its number and loss, or of a validation.
  */
-export async function trainRun<S extends Step, Model extends Trainable>(run: Run<Model>, train: (state: TrainingState<Model>) => AsyncIterable<S>, line: (step: S | NonNullable<S['validation']>) => string): Promise<void> {
+export async function trainRun<S extends Step, Model extends Trainable>(run: Run<Model>, train: (state: TrainingState<Model>) => AsyncIterable<S>, line: (metrics: S | ValidationOf<S>) => string): Promise<void> {
   const { model, steps, saveEvery = 100, keep = 2, dtype = 'F32' } = run;
   if (!FLOAT_DTYPES.includes(dtype)) throw new InputError(`dtype must be one of ${FLOAT_DTYPES.join(', ')}, got "${dtype}"`); // not after hours
   for (const [name, value] of Object.entries({ saveEvery, keep })) {
@@ -96,7 +98,7 @@ export async function trainRun<S extends Step, Model extends Trainable>(run: Run
         else if (step.step === first + 1 || step.step % Math.max(1, Math.round(steps / 20)) === 0) console.log(text);
         if (step.validation) {
           progress('');
-          console.log(`validation after step ${step.step}  loss ${step.validation.loss.toFixed(4)}  ${line(step.validation)}${best?.step === step.step ? '  the best so far' : ''}`);
+          console.log(`validation after step ${step.step}  loss ${step.validation.loss.toFixed(4)}  ${line(step.validation as ValidationOf<S>)}${best?.step === step.step ? '  the best so far' : ''}`);
         }
         if (interrupted || best?.exhausted) break;
         if (step.step % saveEvery === 0 && step.step < steps) save();

@@ -4,7 +4,7 @@ import { appendEos, encodePair, type PairIds } from './batch';
 import { Fields } from './fields';
 import type { PromptResponses } from './responseBatch';
 import { fileName, readRows } from './rows';
-import { PAIR_FIELDS, pairTexts, RESPONSE_FIELDS, responseTexts } from './rowTexts';
+import { onlyPrompt, PAIR_FIELDS, pairTexts, PROMPT_FIELDS, RESPONSE_FIELDS, responseTexts } from './rowTexts';
 import type { Tokenizer } from './tokenizer';
 import { truncate, TRUNCATIONS, type Truncation } from './truncation';
 
@@ -43,6 +43,17 @@ export function readResponses(path: string, tokenizer: Tokenizer, options: ReadO
   return encodeRows(path, RESPONSE_FIELDS, (fields) => response(fields, tokenizer, options), options);
 }
 
+/**
+ * Prompts to be answered, for PPO and GRPO: {"prompt"}, a text or a list of messages, or {"instruction", "input" (may be missing)};
+ * rows of pairs will do. Otherwise as `readPairs`.
+ *
+ * @param options.maxNewTokens the room to be left for a response: a prompt is at most `maxLength` less that. A longer one is refused,
+ *   or by `prompt-start` cut.
+ */
+export function readPrompts(path: string, tokenizer: Tokenizer, options: ReadOptions & { readonly maxNewTokens: number }): Promise<(readonly number[])[]> {
+  return encodeRows(path, PROMPT_FIELDS, (fields) => promptOnly(fields, tokenizer, options), options);
+}
+
 async function encodeRows<Row>(path: string, names: readonly string[], encode: (fields: Fields) => Row, { truncation = 'refuse', onBadRow }: ReadOptions): Promise<Row[]> {
   if (!TRUNCATIONS.includes(truncation)) throw new InputError(`truncation must be one of ${TRUNCATIONS.join(', ')}, got "${truncation}"`);
   const rows: Row[] = [];
@@ -76,4 +87,14 @@ function response(fields: Fields, tokenizer: Tokenizer, options: ReadOptions): P
   for (const [name, text] of Object.entries(texts)) if (text === '') throw new InputError(`${name} is empty`);
   const ids = appendEos(tokenizer.encode(texts.response), tokenizer.eosTokenId);
   return truncate({ promptIds: tokenizer.encode(texts.prompt), responses: [ids] }, options);
+}
+
+function promptOnly(fields: Fields, tokenizer: Tokenizer, { maxLength, maxNewTokens, truncation }: ReadOptions & { readonly maxNewTokens: number }): readonly number[] {
+  const text = onlyPrompt(fields);
+  if (text === '') throw new InputError('prompt is empty');
+  const ids = tokenizer.encode(text);
+  const most = maxLength - maxNewTokens;
+  if (ids.length <= most) return ids;
+  if (truncation === 'prompt-start' && most > 0) return ids.slice(ids.length - most);
+  throw new InputError(`a prompt of ${ids.length} tokens leaves no place for ${maxNewTokens} new ones, the limit is ${maxLength}; shorten it, lower maxNewTokens, or leave the row out`);
 }

@@ -3,8 +3,9 @@ import { InputError } from '../errors';
 import type { Fields } from './fields';
 import { alpacaPrompt, chatPrompt, type ChatMessage } from './templates';
 
-/** The fields that a pair, and a response for SFT, may have. */
+/** The fields that a pair, a prompt alone, and a response for SFT, may have. */
 export const PAIR_FIELDS = ['prompt', 'instruction', 'input', 'chosen', 'rejected'] as const;
+export const PROMPT_FIELDS = ['prompt', 'instruction', 'input'] as const;
 export const RESPONSE_FIELDS = ['prompt', 'instruction', 'input', 'output', 'response', 'messages'] as const;
 
 /**
@@ -21,6 +22,11 @@ export function pairTexts(fields: Fields): { prompt: string; chosen: string; rej
     return conversations(chosen, rejected, prompt);
   }
   return { prompt: promptText(fields, prompt), chosen: responseText('chosen', chosen, prompt), rejected: responseText('rejected', rejected, prompt) };
+}
+
+/** A prompt to be answered. @throws InputError naming the field. */
+export function onlyPrompt(fields: Fields): string {
+  return promptText(fields, promptOf(fields));
 }
 
 /**

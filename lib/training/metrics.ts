@@ -34,10 +34,10 @@ export function mean<Metrics extends object>(parts: readonly Metrics[], weights 
   return Object.fromEntries(averaged) as Metrics;
 }
 
-/** The numbers of a step by name, those in groups as `rewards/chosen`. */
+/** The numbers of a step by name, those in groups as `rewards/chosen`; lists, such as a step's updates, are left out. */
 export function flat(metrics: object, prefix = ''): Map<string, number> {
   return new Map(Object.entries(metrics).flatMap(([name, value]) => {
     if (typeof value === 'number') return [[prefix + name, value] as const];
-    return typeof value === 'object' && value !== null ? [...flat(value as object, `${prefix}${name}/`)] : [];
+    return typeof value === 'object' && value !== null && !Array.isArray(value) ? [...flat(value as object, `${prefix}${name}/`)] : [];
   }));
 }

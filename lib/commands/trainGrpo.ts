@@ -1,0 +1,30 @@
+import type { GPT2 } from '../model/gpt2';
+import { stepCount } from '../training/order';
+import { trainGrpo, type GrpoStep, type GrpoTrainOptions } from '../training/trainGrpo';
+import { samplingFields, samplingRun, samplingUsage } from './sampling';
+import { readConfig } from './trainConfig';
+import { trainRun } from './trainRun';
+import { runOptions, trainOptions } from './trainSft';
+
+export const usage = `  train-grpo --config FILE
+                      group relative policy optimization, or RLOO; fields as of train-sft but for those of a validation, and
+${samplingUsage}
+      batchSize 16 (prompts a step), groupSize 8 (samples a prompt), temperature 1, iterations 1 (updates a step), clipRange 0.2
+      algorithm grpo  or rloo
+      beta 0.04       what a nat of KL costs; lossType grpo|dapo|dr_grpo
+      keepRewards     do not divide advantages by their group's standard deviation`;
+
+const grpoFields = {
+  ...samplingFields, groupSize: 'number', iterations: 'number', clipRange: 'number', algorithm: 'text', beta: 'number', lossType: 'text', keepRewards: 'flag',
+} as const; // prettier-ignore
+
+export async function run(args: readonly string[]): Promise<void> {
+  const { keepRewards = false, ...config } = readConfig(args, grpoFields);
+  const options = { ...trainOptions(config), scaleRewards: !keepRewards } as GrpoTrainOptions;
+  const { policy, prompts, tokenizer, reward, reference, source, output, inputs } = await samplingRun(config);
+  await trainRun<GrpoStep, GPT2>(
+    { output, model: policy, source, steps: stepCount(options, prompts.length, options.batchSize ?? 16), ...runOptions(config), options, inputs: { inputs, keepRewards } },
+    (state) => trainGrpo(policy, prompts, options, { tokenizer, reward, reference, state }),
+    ({ scores, sequenceKl, eosCount }) => `score ${scores.mean.toFixed(3)}  KL ${sequenceKl.toFixed(2)}  ended ${eosCount}`,
+  );
+}
