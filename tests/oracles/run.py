@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 HERE = Path(__file__).resolve().parent
 TESTS = HERE.parent
 SCRIPTS = (
-    *("gpt2.py", "engine.py", "generate.py", "training.py", "tokenizer.py", "safetensors_cases.py", "half_floats.py", "logps.py"),
+    *("gpt2.py", "engine.py", "generate.py", "training.py", "reward.py", "tokenizer.py", "safetensors_cases.py", "half_floats.py", "logps.py"),
     *("losses.py", "preference_losses.py", "expected.py", "hub_cache.py", "dataset.py"),
 )
 TOLERANCE = 1e-5
