@@ -4,7 +4,9 @@ import * as download from './commands/download';
 import * as exportTo from './commands/export';
 import * as generate from './commands/generate';
 import * as logps from './commands/logps';
+import * as score from './commands/score';
 import * as trainDpo from './commands/trainDpo';
+import * as trainReward from './commands/trainReward';
 import * as trainSft from './commands/trainSft';
 import { UsageError } from './commands/usage';
 import * as weights from './commands/weights';
@@ -16,7 +18,7 @@ interface Command {
   run(args: readonly string[]): void | Promise<void>;
 }
 
-const commands: Readonly<Record<string, Command>> = { doctor, download, weights, logps, generate, 'train-sft': trainSft, 'train-dpo': trainDpo, export: exportTo };
+const commands: Readonly<Record<string, Command>> = { doctor, download, weights, logps, score, generate, 'train-sft': trainSft, 'train-dpo': trainDpo, 'train-reward': trainReward, export: exportTo };
 
 const USAGE = `Usage: npx alignbook COMMAND
 
