@@ -54,6 +54,7 @@ export { keptReferenceLogps, referenceLogps, type ReferenceOptions, type RefLogp
 export { type DpoLossOptions, type DpoMetrics } from './training/dpoMetrics';
 export { evaluateDpo, trainDpo, type DpoInputs, type DpoStep, type DpoTrainOptions } from './training/trainDpo';
 export { tensorBoard } from './training/tensorBoard';
+export { bestOfN, bestOfNKl } from './training/bestOfN';
 
 export { show, type Figure, type Html } from './notebook/show';
 export type { Curve, Panels } from './notebook/panels';
