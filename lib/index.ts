@@ -64,6 +64,7 @@ export { minibatchOrder, ppoUpdates, rolloutAdvantages, type AdvantageOptions, t
 export { adaptedKlCoef, trainPpo, type PpoInputs, type PpoStep, type PpoTrainOptions } from './training/trainPpo';
 export { grpoUpdate, trainGrpo, type GroupRollout, type GrpoInputs, type GrpoStep, type GrpoTrainOptions, type GrpoUpdate } from './training/trainGrpo';
 export { tensorBoard } from './training/tensorBoard';
+export { bestOfN, bestOfNKl } from './training/bestOfN';
 
 export { show, type Figure, type Html } from './notebook/show';
 export type { Curve, Panels } from './notebook/panels';
