@@ -75,8 +75,8 @@ const generate = (batch: number): Case => ({
 });
 /** Whole iterations, from prompts to the optimizer's last step. */
 const trainings: readonly Case[] = [
-  { name: 'grpo', theirs: 'theirs_grpo.py', rival: 'TRL 1.16', policies: ['fp32'], batch: 4, promptLength: 32, work: { newTokens: 32, group: 4, rowsAtOnce: 8 } },
-  { name: 'ppo', theirs: 'theirs_ppo.py', rival: 'TRL 1.12', packages: 'trl-ppo', policies: ['fp32'], batch: 8, promptLength: 32, work: { newTokens: 32, rowsAtOnce: 8, epochs: 4 } },
+  { name: 'grpo', theirs: 'theirs_grpo.py', rival: 'TRL 1.16', policies: ['fp32'], batch: 4, promptLength: 32, work: { newTokens: 24, group: 4, rowsAtOnce: 8 } },
+  { name: 'ppo', theirs: 'theirs_ppo.py', rival: 'TRL 1.12', packages: 'trl-ppo', policies: ['fp32'], batch: 4, promptLength: 32, work: { newTokens: 32, rowsAtOnce: 4, epochs: 4 } },
 ];
 const cases: readonly Case[] = [generate(1), generate(8), ...trainings];
 
