@@ -23,6 +23,9 @@ export interface Sample {
 /** How good samples are: a score each, the more the better. Any function of their texts, a reward model (`rewardOf`), or a sum. */
 export type Reward = (samples: readonly Sample[]) => readonly number[] | Promise<readonly number[]>;
 
+/** What sampling asks of a tokenizer. */
+export type Decoder = Pick<Tokenizer, 'decode' | 'eosTokenId'>;
+
 export interface SampleOptions {
   /** Default 64. */
   maxNewTokens?: number;
@@ -41,7 +44,7 @@ export interface SampleOptions {
  * @returns `samples` for each prompt, one prompt's after another's.
  * @throws InputError if a prompt or an option does not fit.
  */
-export async function sampleResponses(model: GPT2, tokenizer: Tokenizer, prompts: readonly (readonly number[])[], options: SampleOptions = {}, numbers: readonly number[] = prompts.map((_, n) => n)): Promise<Sample[]> {
+export async function sampleResponses(model: GPT2, tokenizer: Decoder, prompts: readonly (readonly number[])[], options: SampleOptions = {}, numbers: readonly number[] = prompts.map((_, n) => n)): Promise<Sample[]> {
   const { temperature = 1, samples = 1 } = options;
   if (!(temperature > 0)) throw new InputError(`temperature must be a number above 0, got ${temperature}: greedy answers are no samples`);
   const { eosTokenId } = tokenizer;

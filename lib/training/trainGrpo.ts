@@ -9,14 +9,13 @@ import { InputError } from '../errors';
 import { groupAdvantages, grpoLoss, type GrpoOptions } from '../losses/grpo';
 import type { GPT2 } from '../model/gpt2';
 import { merged } from '../model/lora';
-import type { Tokenizer } from '../text/tokenizer';
 import { tf } from '../tf';
 import { accumulate, requireFinite, type Part } from './accumulate';
 import { mean } from './metrics';
 import type { TrainOptions } from './options';
 import { batchOrder, stepCount } from './order';
 import { padded } from './ppoUpdate';
-import { sampleBatch, sampleLogps, sampleResponses, scoreSamples, sequenceKl, type OfTokens, type Penalties, type Reward, type Sample, type SampleOptions } from './rollout';
+import { sampleBatch, sampleLogps, sampleResponses, scoreSamples, sequenceKl, type Decoder, type OfTokens, type Penalties, type Reward, type Sample, type SampleOptions } from './rollout';
 import { learningRate } from './schedule';
 import { TrainingState } from './state';
 import { seedsOf } from './trainPpo';
@@ -73,7 +72,7 @@ export interface GrpoStep {
 }
 
 export interface GrpoInputs {
-  readonly tokenizer: Tokenizer;
+  readonly tokenizer: Decoder;
   readonly reward: Reward;
   /** Default: a copy of the policy as it is now. */
   readonly reference?: GPT2;

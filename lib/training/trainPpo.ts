@@ -11,12 +11,11 @@ import type { GPT2 } from '../model/gpt2';
 import { merged } from '../model/lora';
 import { withValueHead } from '../model/valueHead';
 import { Random } from '../random';
-import type { Tokenizer } from '../text/tokenizer';
 import { mean } from './metrics';
 import type { TrainOptions } from './options';
 import { batchOrder, stepCount } from './order';
 import { minibatchOrder, ppoUpdates, rolloutAdvantages, type AdvantageOptions, type PpoUpdate, type PpoUpdateOptions, type Rollout, type RolloutAdvantages } from './ppoUpdate';
-import { measureSamples, sampleLogps, sampleResponses, scoreSamples, sequenceKl, type OfTokens, type Penalties, type Reward, type SampleOptions } from './rollout';
+import { measureSamples, sampleLogps, sampleResponses, scoreSamples, sequenceKl, type Decoder, type OfTokens, type Penalties, type Reward, type SampleOptions } from './rollout';
 import { learningRate } from './schedule';
 import { TrainingState } from './state';
 
@@ -72,7 +71,7 @@ export interface PpoStep {
 }
 
 export interface PpoInputs {
-  readonly tokenizer: Tokenizer;
+  readonly tokenizer: Decoder;
   readonly reward: Reward;
   /** What KL is measured against. Default: a copy of the policy as it is now. */
   readonly reference?: GPT2;

@@ -43,8 +43,8 @@ interface Work {
 
 interface Case {
   readonly name: string;
-  /** Scripts of this folder that do it: the library's, where it has one, and Python's. */
-  readonly ours?: string;
+  /** Scripts of this folder that do it: the library's and Python's. */
+  readonly ours: string;
   readonly theirs: string;
   /** What Python's is called. */
   readonly rival: string;
@@ -75,8 +75,8 @@ const generate = (batch: number): Case => ({
 });
 /** Whole iterations, from prompts to the optimizer's last step. */
 const trainings: readonly Case[] = [
-  { name: 'grpo', theirs: 'theirs_grpo.py', rival: 'TRL 1.16', policies: ['fp32'], batch: 4, promptLength: 32, work: { newTokens: 24, group: 4, rowsAtOnce: 8 } },
-  { name: 'ppo', theirs: 'theirs_ppo.py', rival: 'TRL 1.12', packages: 'trl-ppo', policies: ['fp32'], batch: 4, promptLength: 32, work: { newTokens: 32, rowsAtOnce: 4, epochs: 4 } },
+  { name: 'grpo', ours: 'oursGrpo.js', theirs: 'theirs_grpo.py', rival: 'TRL 1.16', policies: ['fp32'], batch: 4, promptLength: 32, work: { newTokens: 24, group: 4, rowsAtOnce: 8 } },
+  { name: 'ppo', ours: 'oursPpo.js', theirs: 'theirs_ppo.py', rival: 'TRL 1.12', packages: 'trl-ppo', policies: ['fp32'], batch: 4, promptLength: 32, work: { newTokens: 32, rowsAtOnce: 4, epochs: 4 } },
 ];
 const cases: readonly Case[] = [generate(1), generate(8), ...trainings];
 
@@ -99,7 +99,7 @@ function contendersOf({ ours, theirs, rival, packages, policies }: Case): Conten
       env: { PYTHONWARNINGS: 'ignore', TRANSFORMERS_VERBOSITY: 'error', ...(packages && { PYTHONPATH: join(root, '.alignbook', packages) }) },
       isOurs: false,
     },
-    ...(ours ? [{ name: `ours ${policy}`, policy, command: [process.execPath, join(__dirname, ours)] as const, env: {}, isOurs: true }] : []),
+    { name: `ours ${policy}`, policy, command: [process.execPath, join(__dirname, ours)], env: {}, isOurs: true },
   ]);
 }
 
