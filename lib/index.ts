@@ -42,7 +42,7 @@ export { ktoLoss, type KtoInputs, type KtoLoss, type KtoOptions } from './losses
 export { lengthDesensitisedLogps, logSumSquaredProbs, withoutReference, wpoWeights, type ResponseTokens } from './losses/modifiers';
 export { gae, klK1, klK2, klK3, maskedMean, maskedVariance, tokenRewards, whiten, type Advantages } from './losses/advantages';
 export { entropy, ppoLoss, valueLoss, type PpoLoss } from './losses/ppo';
-export { groupAdvantages, grpoLoss, type GroupAdvantageOptions, type GrpoLoss, type GrpoLossType, type GrpoOptions } from './losses/grpo';
+export { groupAdvantages, grpoLoss, rlooLoss, type GroupAdvantageOptions, type GrpoLoss, type GrpoLossType, type GrpoOptions, type GrpoTensors } from './losses/grpo';
 export { rewardLoss } from './losses/reward';
 
 export { AdamW, type AdamWOptions } from './training/optimizer';
