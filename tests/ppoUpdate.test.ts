@@ -63,7 +63,7 @@ test('rewards, whitened advantages and returns are those of PyTorch', async () =
   nearRows(rollout.oldLogps, step.oldLogps, 1e-5, 'oldLogps'); // as in valueHead.test.ts
   nearRows(rollout.oldValues, step.oldValues, 2e-6, 'oldValues');
   const { rewards, advantages, returns } = rolloutAdvantages(rollout, step.options);
-  // What comes of log-probs off by 2e-6, times klCoef; whitening divides by 0.27, a sum over eight tokens follows.
+  // What comes of the log-probs, times klCoef, whitened and summed up. Greatest differences seen: 1.1e-7, 3.6e-7, 3.6e-7.
   nearRows(rewards, step.rewards, 1e-6, 'rewards');
   nearRows(advantages, step.advantages, 5e-6, 'advantages');
   nearRows(returns, step.returns, 5e-6, 'returns');
@@ -77,10 +77,10 @@ for (const accumulation of [1, 3]) {
     const rollout = rolloutOf(state);
     const advantages = rolloutAdvantages(rollout, options);
     const gradients: Map<string, Float32Array>[] = [];
-    let before = new Map([...copyOf(state.model)].map(([name, values]) => [name, new Float32Array(values.length)]));
+    let before: Map<string, Float32Array> = new Map([...copyOf(state.model)].map(([name, values]) => [name, new Float32Array(values.length)]));
     let n = 0;
     for (const update of ppoUpdates(state, rollout, advantages, order, options.lr, { ...options, accumulation })) {
-      nearUpdate(update, step.updates[n]!, 2e-5, `update ${n}`);
+      nearUpdate(update, step.updates[n]!, 3e-5, `update ${n}`); // greatest difference seen: 8e-6, the ratio's variance of the last
       gradients.push(lastGradients(state.optimizer, before, options.beta1));
       before = firstMoments(state.optimizer);
       n += 1;
@@ -89,17 +89,17 @@ for (const accumulation of [1, 3]) {
     for (const [which, number] of [['first', 0], ['last', order.length - 1]] as const) {
       const { gradNorm } = step.updates[number]!;
       const factor = Math.min(1, options.maxGradNorm! / (gradNorm + 1e-6)); // the fixture has them before clipping
-      // Twice the tolerance of engine.test.ts for the way through the running means, and for float32's drift over six updates.
-      nearGradients((name) => gradients[number]!.get(name)!.map((value) => value / factor), step.gradients[which], 5e-5, which);
+      // Greatest difference seen: 8e-7 of the first and 1e-6 of the last one's largest element of a parameter; allow several times that.
+      nearGradients((name) => gradients[number]!.get(name)!.map((value) => value / factor), step.gradients[which], 1.2e-5, which);
     }
-    nearWeights(state.model, step.weights, 1e-5);
+    nearWeights(state.model, step.weights, 3e-5); // greatest difference seen: 8e-6; Adam divides small gradients by their own size
     assert.equal(state.optimizer.steps, 6);
     dispose();
   });
 }
 
 test('three iterations follow TRL\'s PPOTrainer', async () => {
-  const { base, state, dispose } = await begin(trl);
+  const { state, dispose } = await begin(trl);
   const { options, iterations } = trl;
   for (const [iteration, { rows, order, updates, metrics }] of iterations.entries()) {
     const samples = scripted(rows);
@@ -109,16 +109,15 @@ test('three iterations follow TRL\'s PPOTrainer', async () => {
     reference.dispose();
     const made = [...ppoUpdates(state, rollout, rolloutAdvantages(rollout, options), order, options.lr, { ...options, maxGradNorm: Infinity })];
     assert.equal(made.length, order.length);
-    made.forEach((update, n) => nearUpdate(update, updates[n]!, 5e-5, `update ${n} of iteration ${iteration}`)); // float64 there
+    made.forEach((update, n) => nearUpdate(update, updates[n]!, 3e-5, `update ${n} of iteration ${iteration}`)); // float64 there; greatest difference seen: 6e-6
     const mean = (of: (update: PpoUpdate) => number) => made.reduce((sum, update) => sum + of(update), 0) / made.length;
     const ours = {
       approxKl: mean(({ policy }) => policy.approxKl), clipFraction: mean(({ policy }) => policy.clipFraction), policyLoss: mean(({ policy }) => policy.loss), entropy: mean(({ policy }) => policy.entropy),
       valueLoss: mean(({ value }) => value.loss), valueClipFraction: mean(({ value }) => value.clipFraction), ratioMean: mean(({ ratio }) => ratio.mean),
     }; // prettier-ignore
-    for (const [name, value] of Object.entries(ours)) near(value, metrics[name as keyof typeof ours], 1e-4, `TRL's ${name}, iteration ${iteration}`); // float32 there
+    for (const [name, value] of Object.entries(ours)) near(value, metrics[name as keyof typeof ours], 1e-4, `TRL's ${name}, iteration ${iteration}`); // float32 there; the maker of the fixture allows as much
   }
-  nearWeights(state.model, trl.weights, 5e-5);
-  assert.notEqual(base.weights.values('wte.weight'), undefined);
+  nearWeights(state.model, trl.weights, 6e-5); // greatest difference seen: 1.9e-5, after twelve updates
   dispose();
 });
 
