@@ -59,7 +59,7 @@ export { evaluateDpo, trainDpo, type DpoInputs, type DpoStep, type DpoTrainOptio
 export { measureSamples, rewardOf, sampleLogps, sampleResponses, scoreSamples, sequenceKl, weightedRewards, type OfTokens, type Penalties, type Reward, type Sample, type SampleOptions } from './training/rollout';
 export { minibatchOrder, ppoUpdates, rolloutAdvantages, type AdvantageOptions, type PpoUpdate, type PpoUpdateOptions, type Rollout, type RolloutAdvantages } from './training/ppoUpdate';
 export { adaptedKlCoef, trainPpo, type PpoInputs, type PpoStep, type PpoTrainOptions } from './training/trainPpo';
-export { grpoUpdate, trainGrpo, type GroupRollout, type GrpoInputs, type GrpoStep, type GrpoTrainOptions, type GrpoUpdate } from './training/trainGrpo';
+export { grpoUpdate, rlooAdvantages, trainGrpo, type GroupRollout, type GrpoInputs, type GrpoStep, type GrpoTrainOptions, type GrpoUpdate } from './training/trainGrpo';
 export { tensorBoard } from './training/tensorBoard';
 
 export { show, type Figure, type Html } from './notebook/show';

@@ -89,7 +89,7 @@ for (const accumulation of [1, 3]) {
     for (const [which, number] of [['first', 0], ['last', order.length - 1]] as const) {
       const { gradNorm } = step.updates[number]!;
       const factor = Math.min(1, options.maxGradNorm! / (gradNorm + 1e-6)); // the fixture has them before clipping
-      // Greatest difference seen: 8e-7 of the first and 1e-6 of the last one's largest element of a parameter; allow several times that.
+      // Greatest difference seen: 3e-6 of the largest element of a parameter; allow four times that.
       nearGradients((name) => gradients[number]!.get(name)!.map((value) => value / factor), step.gradients[which], 1.2e-5, which);
     }
     nearWeights(state.model, step.weights, 3e-5); // greatest difference seen: 8e-6; Adam divides small gradients by their own size
@@ -100,13 +100,12 @@ for (const accumulation of [1, 3]) {
 
 test('three iterations follow TRL\'s PPOTrainer', async () => {
   const { state, dispose } = await begin(trl);
+  const { model: reference } = await loadEngineModel('a-group');
   const { options, iterations } = trl;
   for (const [iteration, { rows, order, updates, metrics }] of iterations.entries()) {
     const samples = scripted(rows);
     const { logps: oldLogps, values: oldValues } = measureSamples(state.model, samples, options);
-    const { model: reference } = await loadEngineModel('a-group');
     const rollout: Rollout = { samples, scores: rows.map(({ score }) => score), oldLogps, refLogps: sampleLogps(reference, samples, options), oldValues: oldValues! };
-    reference.dispose();
     const made = [...ppoUpdates(state, rollout, rolloutAdvantages(rollout, options), order, options.lr, { ...options, maxGradNorm: Infinity })];
     assert.equal(made.length, order.length);
     made.forEach((update, n) => nearUpdate(update, updates[n]!, 3e-5, `update ${n} of iteration ${iteration}`)); // float64 there; greatest difference seen: 6e-6
@@ -118,6 +117,7 @@ test('three iterations follow TRL\'s PPOTrainer', async () => {
     for (const [name, value] of Object.entries(ours)) near(value, metrics[name as keyof typeof ours], 1e-4, `TRL's ${name}, iteration ${iteration}`); // float32 there; the maker of the fixture allows as much
   }
   nearWeights(state.model, trl.weights, 6e-5); // greatest difference seen: 1.9e-5, after twelve updates
+  reference.dispose();
   dispose();
 });
 
