@@ -4,14 +4,16 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-import { Tokenizer, type AdamW, type GPT2, type OfTokens, type Sample } from 'alignbook';
+import { Tokenizer, writeSafetensors, type AdamW, type GPT2, type OfTokens, type Sample } from 'alignbook';
 
+import { loadEngineModel } from './engineFixtures';
 import { near } from './trainingSteps';
 
 export function fixture<Contents>(name: string): Contents {
   return JSON.parse(readFileSync(join(__dirname, '..', '..', '..', 'tests', 'fixtures', name), 'utf8')) as Contents;
 }
 
+const END = '<|endoftext|>';
 const LETTERS = 'abcdefghijklmnopqrstuvwxyz0123456789';
 
 /** 0 is the end of text, 1 is `a`, 2 is `b`, and so on to the model's last id. */
@@ -26,11 +28,25 @@ export async function letterTokenizer(vocabSize: number): Promise<Tokenizer> {
   }
 }
 
-export function writeLetterTokenizer(folder: string, vocabSize: number): void {
-  mkdirSync(folder, { recursive: true });
-  const vocab = Object.fromEntries(['<|endoftext|>', ...LETTERS].slice(0, vocabSize).map((token, id) => [token, id]));
-  writeFileSync(join(folder, 'vocab.json'), JSON.stringify(vocab));
-  writeFileSync(join(folder, 'merges.txt'), '#version: 0.2\n');
+function writeLetterTokenizer(folder: string, vocabSize: number): void {
+  const vocab = Object.fromEntries([END, ...LETTERS].slice(0, vocabSize).map((token, id) => [token, id]));
+  const byteLevel = { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: true };
+  const json = {
+    version: '1.0', added_tokens: [{ id: 0, content: END, single_word: false, lstrip: false, rstrip: false, normalized: false, special: true }],
+    normalizer: null, pre_tokenizer: byteLevel, post_processor: byteLevel, decoder: byteLevel, model: { type: 'BPE', unk_token: null, vocab, merges: [] },
+  }; // prettier-ignore
+  writeFileSync(join(folder, 'tokenizer.json'), JSON.stringify(json));
+  writeFileSync(join(folder, 'tokenizer_config.json'), JSON.stringify({ eos_token: END, tokenizer_class: 'GPT2Tokenizer' }));
+}
+
+/** a-group with its letters, as a model folder that the commands open. */
+export async function writeLetterModel(folder: string): Promise<void> {
+  mkdirSync(folder);
+  const { model, expected } = await loadEngineModel('a-group');
+  writeFileSync(join(folder, 'config.json'), JSON.stringify({ ...expected.config, bos_token_id: 0, eos_token_id: 0 }));
+  writeSafetensors(join(folder, 'model.safetensors'), model.weights.names.map((name) => ({ name, shape: model.weights.shape(name), values: model.weights.values(name) })));
+  writeLetterTokenizer(folder, model.config.vocabSize);
+  model.dispose();
 }
 
 export interface ScriptedRow {
