@@ -43,7 +43,7 @@ export { ktoLoss, type KtoInputs, type KtoLoss, type KtoOptions } from './losses
 export { lengthDesensitisedLogps, logSumSquaredProbs, withoutReference, wpoWeights, type ResponseTokens } from './losses/modifiers';
 export { gae, klK1, klK2, klK3, maskedMean, maskedVariance, tokenRewards, whiten, type Advantages } from './losses/advantages';
 export { entropy, ppoLoss, valueLoss, type PpoLoss } from './losses/ppo';
-export { groupAdvantages, grpoLoss, type GroupAdvantageOptions, type GrpoLoss, type GrpoLossType, type GrpoOptions } from './losses/grpo';
+export { groupAdvantages, grpoLoss, rlooLoss, type GroupAdvantageOptions, type GrpoLoss, type GrpoLossType, type GrpoOptions, type GrpoTensors } from './losses/grpo';
 export { rewardLoss, type RewardLossOptions } from './losses/reward';
 
 export { AdamW, type AdamWOptions } from './training/optimizer';
@@ -62,7 +62,7 @@ export { evaluateReward, trainReward, type RewardEvaluation, type RewardMetrics,
 export { measureSamples, rewardOf, sampleLogps, sampleResponses, scoreSamples, sequenceKl, weightedRewards, type OfTokens, type Penalties, type Reward, type Sample, type SampleOptions } from './training/rollout';
 export { minibatchOrder, ppoUpdates, rolloutAdvantages, type AdvantageOptions, type PpoUpdate, type PpoUpdateOptions, type Rollout, type RolloutAdvantages } from './training/ppoUpdate';
 export { adaptedKlCoef, trainPpo, type PpoInputs, type PpoStep, type PpoTrainOptions } from './training/trainPpo';
-export { grpoUpdate, trainGrpo, type GroupRollout, type GrpoInputs, type GrpoStep, type GrpoTrainOptions, type GrpoUpdate } from './training/trainGrpo';
+export { grpoUpdate, rlooAdvantages, trainGrpo, type GroupRollout, type GrpoInputs, type GrpoStep, type GrpoTrainOptions, type GrpoUpdate } from './training/trainGrpo';
 export { tensorBoard } from './training/tensorBoard';
 export { bestOfN, bestOfNKl } from './training/bestOfN';
 

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 
-import { alpacaPrompt, FileError, readPairs, readResponses, Tokenizer } from 'alignbook';
+import { alpacaPrompt, chatPrompt, FileError, InputError, readPairs, readPrompts, readResponses, Tokenizer } from 'alignbook';
 
 const folder = mkdtempSync(join(tmpdir(), 'pairs-'));
 after(() => rmSync(folder, { recursive: true }));
@@ -89,4 +89,37 @@ test('the Alpaca form: instruction and input become its prompt, for pairs and fo
     writeFileSync(path, line);
     await assert.rejects(readResponses(path, tokenizer, options), message);
   }
+});
+
+test('prompts alone, of every form; what else a row has is not looked at', async () => {
+  const tokenizer = await Tokenizer.fromPretrained('tiny');
+  const options = { maxLength: 256, maxNewTokens: 64 };
+  const messages = [{ role: 'system', content: 'Be brief.' }, { role: 'user', content: 'Hello' }] as const;
+  writeFileSync(path, [GOOD, { prompt: messages }, { instruction: 'Translate.', input: 'Hallo', output: 7 }, { instruction: 'Wait.' }].map((row) => (typeof row === 'string' ? row : JSON.stringify(row))).join('\n'));
+  const prompts = ['a', chatPrompt(messages), alpacaPrompt({ instruction: 'Translate.', input: 'Hallo' }), alpacaPrompt({ instruction: 'Wait.' })];
+  assert.deepEqual(await readPrompts(path, tokenizer, options), prompts.map((prompt) => tokenizer.encode(prompt)));
+  for (const [line, message] of [
+    ['{"chosen":"a"}', /: line 1: has no "prompt"$/],
+    ['{"prompt":""}', /: line 1: prompt is empty$/],
+    ['{"prompt":3}', /: line 1: "prompt" is not a text or a list of messages$/],
+  ] as const) {
+    writeFileSync(path, line);
+    await assert.rejects(readPrompts(path, tokenizer, options), (error) => error instanceof FileError && message.test(error.message), `${message}`);
+  }
+});
+
+test('a prompt leaves room for a response, or loses its beginning, or is refused', async () => {
+  const tokenizer = await Tokenizer.fromPretrained('tiny');
+  const ids = tokenizer.encode('a b c d e');
+  writeFileSync(path, '{"prompt":"a b c d e"}\n{"prompt":"a"}');
+  const read = (maxNewTokens: number, more: object = {}) => readPrompts(path, tokenizer, { maxLength: 8, maxNewTokens, ...more });
+  assert.deepEqual((await read(3))[0], ids);
+  await assert.rejects(read(4), /: line 1: a prompt of 5 tokens leaves no place for 4 new ones, the limit is 8; shorten it, lower maxNewTokens, or leave the row out$/);
+  await assert.rejects(read(4, { truncation: 'response-end' }), /leaves no place for 4 new ones/);
+  assert.deepEqual(await read(4, { truncation: 'prompt-start' }), [ids.slice(1), [64]]);
+  await assert.rejects(read(8, { truncation: 'prompt-start' }), /leaves no place for 8 new ones/);
+  await assert.rejects(read(3, { truncation: 'keep' }), (error) => error instanceof InputError && /^truncation must be one of /.test(error.message));
+  const told: string[] = [];
+  assert.deepEqual(await read(4, { onBadRow: (error: FileError) => told.push(error.message) }), [[64]]);
+  assert.equal(told.length, 1);
 });

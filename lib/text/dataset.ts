@@ -48,7 +48,7 @@ export function readResponses(path: string, tokenizer: Tokenizer, options: ReadO
 
 /**
  * Prompts to be answered, for PPO and GRPO: {"prompt"}, a text or a list of messages, or {"instruction", "input" (may be missing)};
- * rows of pairs will do. Otherwise as `readPairs`.
+ * rows of pairs that have one of them will do. Otherwise as `readPairs`.
  *
  * @param options.maxNewTokens the room to be left for a response: a prompt is at most `maxLength` less that. A longer one is refused,
  *   or by `prompt-start` cut.
