@@ -16,6 +16,9 @@ import { sftModel, sftSettings } from './sft';
 
 const root = resolve(__dirname, '..', '..', '..', '..');
 
+/** Every policy is asked with the same draws. */
+const EVALUATION_SEED = 7;
+
 const usage = `Usage: npm run frontier [-- --model M] [--methods A,B] [--seeds 0,1,2] [--quick]
 
 Trains a model on the reviews of data/reviews, makes its reviews more positive in several ways, and measures how much, and how
@@ -139,9 +142,6 @@ async function main({ model, names, seeds, quick }: Options): Promise<void> {
   }
   reference.dispose();
 }
-
-/** Every policy is asked with the same draws. */
-const EVALUATION_SEED = 7;
 
 let options: Options | null;
 try {
