@@ -63,5 +63,6 @@ export { tensorBoard } from './training/tensorBoard';
 export { show, type Figure, type Html } from './notebook/show';
 export type { Curve, Panels } from './notebook/panels';
 export { curves, type CurvesOptions } from './notebook/figures';
+export { reliability } from './notebook/reliability';
 export { tokenTable, type TokenRow, type TokenTableOptions } from './notebook/tokenTable';
 export { watch, type WatchOptions } from './notebook/watch';
