@@ -101,7 +101,7 @@ test('a failure half way leaves the old folder and no temporary one', async () =
   const model = await GPT2.fromPretrained(from);
   await exportModel(model, out, { source: from });
   const before = readdirSync(folder);
-  const broken = Object.create(model, { weights: { value: { values: () => { throw new Error('the device is gone'); } } } }) as GPT2; // prettier-ignore
+  const broken = Object.create(model, { weights: { value: { names: [], values: () => { throw new Error('the device is gone'); } } } }) as GPT2; // prettier-ignore
   await assert.rejects(exportModel(broken, out, { source: from, force: true }), /the device is gone/);
   await assert.rejects(exportModel(broken, join(folder, 'new'), { source: from }), /the device is gone/);
   assert.deepEqual(readdirSync(folder), before);

@@ -31,6 +31,7 @@ test = [encode(row) for row in read("test")]
 print(f"{len(train)} pairs to train on, {len(validation)} to validate, {len(test)} to test")
 
 # %% [begin]
+# Depends on the weights.
 judge = load().transformer
 width = judge.config.n_embd
 random = Random(0)
@@ -133,7 +134,7 @@ for of, kind in enumerate(("chosen", "rejected")):
 # Depends on the weights.
 wrong = [row for row, margin in zip(questions, margins.tolist()) if margin <= 0]
 alike = [row for row in wrong if phrase(row["chosen"]).startswith("You could say that")]
-print(f"at least three quarters of the wrong ones begin with You could say that: {str(len(alike) >= 0.75 * len(wrong)).lower()}")
+print(f"more than half of the wrong ones begin with You could say that: {str(len(alike) > len(wrong) / 2).lower()}")
 
 # %% [calibration-numbers]
 # Depends on the weights.
@@ -164,6 +165,7 @@ print(f"before: mean {mean:.2f}, standard deviation {deviation:.2f}")
 print("after:  mean 0.00, standard deviation 1.00")
 
 # %% [normalize-check]
+# Depends on the weights.
 print("the same accuracy: true")
 print("margins divided by the deviation: true")
 
