@@ -69,5 +69,6 @@ export { bestOfN, bestOfNKl } from './training/bestOfN';
 export { show, type Figure, type Html } from './notebook/show';
 export type { Curve, Panels } from './notebook/panels';
 export { curves, type CurvesOptions } from './notebook/figures';
+export { reliability } from './notebook/reliability';
 export { tokenTable, type TokenRow, type TokenTableOptions } from './notebook/tokenTable';
 export { watch, type WatchOptions } from './notebook/watch';

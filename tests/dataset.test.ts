@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 
-import { alpacaPrompt, chatPrompt, FileError, InputError, readPairs, readPrompts, readResponses, Tokenizer } from 'alignbook';
+import { alpacaPrompt, chatPrompt, FileError, InputError, readCandidates, readPairs, readPrompts, readResponses, Tokenizer } from 'alignbook';
+import { Fields } from 'alignbook/dist/text/fields';
 
 const folder = mkdtempSync(join(tmpdir(), 'pairs-'));
 after(() => rmSync(folder, { recursive: true }));
@@ -122,4 +123,29 @@ test('a prompt leaves room for a response, or loses its beginning, or is refused
   const told: string[] = [];
   assert.deepEqual(await read(4, { onBadRow: (error: FileError) => told.push(error.message) }), [[64]]);
   assert.equal(told.length, 1);
+});
+
+test('margins are read where they are asked for, and must then be numbers', async () => {
+  const tokenizer = await Tokenizer.fromPretrained('tiny');
+  const row = (margin: string) => `{"prompt":"a","chosen":"b","rejected":"c","margin":${margin}}`;
+  writeFileSync(path, [row('0.5'), row('null'), GOOD].join('\n'));
+  const read = (margins: boolean) => readPairs(path, tokenizer, { maxLength: 256, margins });
+  assert.deepEqual((await read(true)).map(({ margin }) => margin), [0.5, undefined, undefined]);
+  assert.ok((await read(false)).every((pair) => !('margin' in pair)));
+  writeFileSync(path, row('"much"'));
+  await assert.rejects(read(true), /: line 1: "margin" is not a number$/);
+  assert.equal((await read(false)).length, 1);
+  const fields = new Fields({ integer: 3n, infinite: Infinity });
+  assert.equal(fields.number('integer'), 3); // of Parquet
+  for (const name of ['infinite', 'missing']) assert.throws(() => fields.number(name), InputError);
+});
+
+test('candidates are one response or a pair\'s two, row by row', async () => {
+  const tokenizer = await Tokenizer.fromPretrained('tiny');
+  writeFileSync(path, [GOOD, '{"prompt":"a","response":"b"}', '{"instruction":"a","output":"b"}'].join('\n'));
+  const rows = await readCandidates(path, tokenizer, { maxLength: 256 });
+  assert.deepEqual(rows.map(({ responses }) => responses), [[[65, 50256], [66, 50256]], [[65, 50256]], [[65, 50256]]]);
+  assert.deepEqual(rows[2]!.promptIds, tokenizer.encode(alpacaPrompt({ instruction: 'a' })));
+  writeFileSync(path, '{"prompt":"a"}');
+  await assert.rejects(readCandidates(path, tokenizer, { maxLength: 256 }), /: line 1: has no "response"$/);
 });

@@ -36,7 +36,7 @@ async function stopped(output: string, steps: number, signal: NodeJS.Signals): P
   return { status: (await ended)[0], stdout };
 }
 
-test('a whole run: metrics of every step, and a reward model that can be scored with and trained on', () => {
+test('a whole run: metrics of every step, and a reward model that can be scored with, trained on and exported', async () => {
   const { status, stdout, stderr } = run(command('whole'));
   assert.deepEqual({ status, stderr }, { status: 0, stderr: '' });
   assert.match(stdout, /^step 1 of 10 {2}loss \d\.\d+ {2}margin -?\d\.\d+ {2}accuracy [01]\.\d0/m);
@@ -54,6 +54,8 @@ test('a whole run: metrics of every step, and a reward model that can be scored 
 
   const more = run(command('more', '--model', at('whole', 'model'), '--steps', '1', '--warmup-steps', '0'));
   assert.equal(more.status, 0, more.stderr);
+  assert.equal(run(alignbook('export', '--model', at('whole', 'model'), '--out', at('half'), '--dtype', 'F16')).status, 0);
+  await RewardModel.fromPretrained(at('half'));
   const refused = run(alignbook('generate', '--model', at('whole', 'model'), '--prompt', 'a'));
   assert.equal(refused.status, 1);
   assert.match(refused.stderr, /^alignbook: .*model\.safetensors: has a "score\.weight", so it is a reward model, which writes no text;/);

@@ -21,11 +21,12 @@ export const usage = `  train-reward --config FILE
       normalizeOn     rows as of score; the trained model is changed so that their scores have mean 0 and standard deviation 1
       bestBy          loss, calibrationError, brier (the least is best), accuracy, margin (the greatest)`;
 
-const { loraRank: _rank, loraAlpha: _alpha, loraTargets: _targets, tokenMetrics: _metrics, ...fields } = trainFields;
+const { tokenMetrics: _, ...fields } = trainFields;
+/** Known, so that a message can say what becomes of them. */
 const LORA = ['loraRank', 'loraAlpha', 'loraTargets'] as const;
 
 export async function run(args: readonly string[]): Promise<void> {
-  const config = readConfig(args, { ...fields, loraRank: 'number', loraAlpha: 'number', loraTargets: 'text', centring: 'number', normalizeOn: 'text' });
+  const config = readConfig(args, { ...fields, centring: 'number', normalizeOn: 'text' });
   const adapters = LORA.find((name) => config[name] !== undefined);
   if (adapters !== undefined) throw new InputError(`${adapters}: a reward model is trained without adapters; leave it out, or keep weights as they are with frozen`);
   const [source, data, output] = ['model', 'data', 'output'].map((name) => required<string>(config, name)) as [string, string, string];
