@@ -24,6 +24,10 @@ class Random:
         s[3] = turn(s[3], 11)
         return result
 
+    def uniform(self):
+        high, low = self.uint32() >> 5, self.uint32() >> 6
+        return (high * 2**26 + low) / 2**53
+
     def integer(self, n):
         while True:
             bits = self.uint32()
