@@ -4,9 +4,11 @@ import * as download from './commands/download';
 import * as exportTo from './commands/export';
 import * as generate from './commands/generate';
 import * as logps from './commands/logps';
+import * as score from './commands/score';
 import * as trainDpo from './commands/trainDpo';
 import * as trainGrpo from './commands/trainGrpo';
 import * as trainPpo from './commands/trainPpo';
+import * as trainReward from './commands/trainReward';
 import * as trainSft from './commands/trainSft';
 import { UsageError } from './commands/usage';
 import * as weights from './commands/weights';
@@ -18,7 +20,9 @@ interface Command {
   run(args: readonly string[]): void | Promise<void>;
 }
 
-const commands: Readonly<Record<string, Command>> = { doctor, download, weights, logps, generate, 'train-sft': trainSft, 'train-dpo': trainDpo, 'train-ppo': trainPpo, 'train-grpo': trainGrpo, export: exportTo };
+const commands: Readonly<Record<string, Command>> = {
+  doctor, download, weights, logps, score, generate, 'train-sft': trainSft, 'train-dpo': trainDpo, 'train-reward': trainReward, 'train-ppo': trainPpo, 'train-grpo': trainGrpo, export: exportTo,
+}; // prettier-ignore
 
 const USAGE = `Usage: npx alignbook COMMAND
 

@@ -11,7 +11,7 @@ export { Tokenizer } from './text/tokenizer';
 export { alpacaPrompt, chatPrompt, type ChatMessage } from './text/templates';
 export { appendEos, encodePair, preferenceBatch, responseStart, type PaddedRows, type PairIds } from './text/batch';
 export { type Truncation } from './text/truncation';
-export { readPairs, readPrompts, readResponses, type ReadOptions } from './text/dataset';
+export { readCandidates, readPairs, readPrompts, readResponses, type ReadOptions } from './text/dataset';
 export { responseBatch, type Layout, type PromptResponses, type ResponseBatch } from './text/responseBatch';
 
 export { configJson, readConfig, type GPT2Config } from './model/config';
@@ -25,6 +25,7 @@ export { Recording, type HeadOptions, type TokenStatistics } from './model/recor
 export { GPT2, type ForwardOptions, type Measured } from './model/gpt2';
 export { withValueHead } from './model/valueHead';
 export { RewardModel, ScoreRecording } from './model/rewardModel';
+export { scoreNormalization, scoreResponses, type ScoringOptions } from './model/scoreResponses';
 export { lora, merged, type LoraOptions, type LoraTarget } from './model/lora';
 export { exportModel, type ExportOptions } from './model/export';
 export { scorePairs, type PairScore, type ResponseScore } from './model/scorePairs';
@@ -42,8 +43,8 @@ export { ktoLoss, type KtoInputs, type KtoLoss, type KtoOptions } from './losses
 export { lengthDesensitisedLogps, logSumSquaredProbs, withoutReference, wpoWeights, type ResponseTokens } from './losses/modifiers';
 export { gae, klK1, klK2, klK3, maskedMean, maskedVariance, tokenRewards, whiten, type Advantages } from './losses/advantages';
 export { entropy, ppoLoss, valueLoss, type PpoLoss } from './losses/ppo';
-export { groupAdvantages, grpoLoss, type GroupAdvantageOptions, type GrpoLoss, type GrpoLossType, type GrpoOptions } from './losses/grpo';
-export { rewardLoss } from './losses/reward';
+export { groupAdvantages, grpoLoss, rlooLoss, type GroupAdvantageOptions, type GrpoLoss, type GrpoLossType, type GrpoOptions, type GrpoTensors } from './losses/grpo';
+export { rewardLoss, type RewardLossOptions } from './losses/reward';
 
 export { AdamW, type AdamWOptions } from './training/optimizer';
 export { learningRate, type ScheduleOptions } from './training/schedule';
@@ -56,14 +57,18 @@ export { evaluateSft, trainSft, type SftMetrics, type SftStep } from './training
 export { keptReferenceLogps, referenceLogps, type ReferenceOptions, type RefLogps } from './training/reference';
 export { type DpoLossOptions, type DpoMetrics } from './training/dpoMetrics';
 export { evaluateDpo, trainDpo, type DpoInputs, type DpoStep, type DpoTrainOptions } from './training/trainDpo';
+export { calibration, type Calibration, type ReliabilityBin } from './training/calibration';
+export { evaluateReward, trainReward, type RewardEvaluation, type RewardMetrics, type RewardStep, type RewardTrainOptions } from './training/trainReward';
 export { measureSamples, rewardOf, sampleLogps, sampleResponses, scoreSamples, sequenceKl, weightedRewards, type OfTokens, type Penalties, type Reward, type Sample, type SampleOptions } from './training/rollout';
 export { minibatchOrder, ppoUpdates, rolloutAdvantages, type AdvantageOptions, type PpoUpdate, type PpoUpdateOptions, type Rollout, type RolloutAdvantages } from './training/ppoUpdate';
 export { adaptedKlCoef, trainPpo, type PpoInputs, type PpoStep, type PpoTrainOptions } from './training/trainPpo';
-export { grpoUpdate, trainGrpo, type GroupRollout, type GrpoInputs, type GrpoStep, type GrpoTrainOptions, type GrpoUpdate } from './training/trainGrpo';
+export { grpoUpdate, rlooAdvantages, trainGrpo, type GroupRollout, type GrpoInputs, type GrpoStep, type GrpoTrainOptions, type GrpoUpdate } from './training/trainGrpo';
 export { tensorBoard } from './training/tensorBoard';
+export { bestOfN, bestOfNKl } from './training/bestOfN';
 
 export { show, type Figure, type Html } from './notebook/show';
 export type { Curve, Panels } from './notebook/panels';
 export { curves, type CurvesOptions } from './notebook/figures';
+export { reliability } from './notebook/reliability';
 export { tokenTable, type TokenRow, type TokenTableOptions } from './notebook/tokenTable';
 export { watch, type WatchOptions } from './notebook/watch';

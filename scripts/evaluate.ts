@@ -3,22 +3,26 @@ import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 
-import { alpacaPrompt, evaluateDpo, generate, GPT2, Random, readPairs, referenceLogps, Tokenizer } from 'alignbook';
+import { alpacaPrompt, evaluateDpo, generate, GPT2, Random, readPairs, referenceLogps, RewardModel, rewardOf, sampleLogps, sampleResponses, sequenceKl, Tokenizer, type Sample } from 'alignbook';
 
 import type { Fact } from './data/facts';
 import { judge } from './data/judge';
 import { table } from './notebooks/table';
 
-const usage = `Usage: npm run evaluate -- --model M --data FILE [--rows N] [--seed S] [--reference R]
+const usage = `Usage: npm run evaluate -- --model M --data FILE [--rows N] [--temperature T] [--seed S] [--reference R] [--reward-model W]
 
-Asks the model the questions of a file of data/, and judges its greedy answers: which are right, which courteous.
+Asks the model the questions of a file of data/, and judges its answers: which are right, which courteous.
 
   --model M       tiny, or a folder such as runs/dpo/model
   --data FILE     data/instructions/train.jsonl or one of data/preferences
   --rows N        so many rows, drawn at random (default: all)
-  --seed S        of that draw (default 0)
+  --temperature T sampled answers at this temperature (default 0: the likeliest token each time)
+  --seed S        of these draws (default 0)
   --reference R   the model that M was trained from: also the share of the file's pairs whose chosen answer M has
-                  raised above the rejected one, against R (the reward accuracy), and the mean margin in nats
+                  raised above the rejected one, against R (the reward accuracy), and the mean margin in nats; of
+                  sampled answers the KL between M and R at that temperature, a whole answer's, in nats
+  --reward-model W
+                  also its mean score of the answers
 
 Exit status: 0 done, 1 the input is wrong, 2 usage.`;
 
@@ -29,40 +33,43 @@ interface Options {
   readonly data: string;
   readonly rows: number;
   readonly seed: number;
+  readonly temperature: number;
   readonly reference: string | undefined;
+  readonly rewardModel: string | undefined;
 }
 
 const BATCH = 50;
 
 function parse(): Options | null {
   const text = { type: 'string' } as const;
-  const { values } = parseArgs({ options: { model: text, data: text, rows: text, seed: text, reference: text, help: { type: 'boolean', short: 'h' } } });
+  const { values } = parseArgs({ options: { model: text, data: text, rows: text, temperature: text, seed: text, reference: text, 'reward-model': text, help: { type: 'boolean', short: 'h' } } });
   if (values.help) return null;
-  const { model, data, rows = 'Infinity', seed = '0', reference } = values;
+  const { model, data, rows = 'Infinity', temperature = '0', seed = '0', reference, 'reward-model': rewardModel } = values;
   if (model === undefined || data === undefined) throw new Error('evaluate needs --model and --data');
   if (!(Number(rows) >= 1)) throw new Error(`--rows must be a number from 1 up, got "${rows}"`);
-  return { model, data: resolve(process.env['INIT_CWD'] ?? '.', data), rows: Number(rows), seed: Number(seed), reference };
+  if (!(Number(temperature) >= 0)) throw new Error(`--temperature must be a number from 0 up, got "${temperature}"`);
+  return { model, data: resolve(process.env['INIT_CWD'] ?? '.', data), rows: Number(rows), temperature: Number(temperature), seed: Number(seed), reference, rewardModel };
 }
 
-async function main({ model: name, data, rows: count, seed, reference }: Options): Promise<void> {
+async function main({ model: name, data, rows: count, temperature, seed, reference, rewardModel }: Options): Promise<void> {
   const all = readFileSync(data, 'utf8').trim().split('\n').map((line) => JSON.parse(line) as Row);
   const rows = count < all.length ? new Random(seed).shuffle(all).slice(0, count) : all;
   const tokenizer = await Tokenizer.fromPretrained(name);
   const model = await GPT2.fromPretrained(name);
+  const prompts = rows.map(({ instruction }) => tokenizer.encode(alpacaPrompt({ instruction })));
 
-  const verdicts: { kind: string; correct: boolean; courteous: boolean }[] = [];
+  const answers: Sample[] = [];
   for (let start = 0; start < rows.length; start += BATCH) {
-    const some = rows.slice(start, start + BATCH);
-    const prompts = some.map(({ instruction }) => tokenizer.encode(alpacaPrompt({ instruction })));
-    const answers = await generate(model, prompts, { eosTokenId: tokenizer.eosTokenId });
-    answers.forEach(({ ids, finish }, n) => {
-      const row = some[n]!;
-      const { style, correct } = judge(row, tokenizer.decode(finish === 'eos' ? ids.slice(0, -1) : ids));
-      verdicts.push({ kind: row.kind, correct, courteous: style === 'courteous' });
-    });
-    if (process.stderr.isTTY) process.stderr.write(`\r${verdicts.length} of ${rows.length} questions\x1b[K`);
+    const some = Array.from({ length: Math.min(BATCH, rows.length - start) }, (_, n) => start + n);
+    const options = { maxNewTokens: 64, temperature, seed: seed + start };
+    answers.push(...(temperature > 0 ? await sampleResponses(model, tokenizer, prompts, options, some) : await greedy(model, tokenizer, prompts, some)));
+    if (process.stderr.isTTY) process.stderr.write(`\r${answers.length} of ${rows.length} questions\x1b[K`);
   }
   if (process.stderr.isTTY) process.stderr.write('\r\x1b[K');
+  const verdicts = answers.map(({ prompt, text }) => {
+    const { style, correct } = judge(rows[prompt]!, text);
+    return { kind: rows[prompt]!.kind, correct, courteous: style === 'courteous' };
+  });
 
   const line = (kind: string, of: readonly (typeof verdicts)[number][]) => {
     const share = (holds: (verdict: (typeof verdicts)[number]) => boolean) => {
@@ -74,10 +81,34 @@ async function main({ model: name, data, rows: count, seed, reference }: Options
   const kinds = [...new Set(verdicts.map(({ kind }) => kind))].sort();
   console.log(table(['kind', 'questions', 'right', '', 'courteous', ''], kinds.map((kind) => line(kind, verdicts.filter((verdict) => verdict.kind === kind))), line('all', verdicts)));
 
+  if (rewardModel !== undefined) {
+    const { average, error } = moments(await rewardOf(await RewardModel.fromPretrained(rewardModel))(answers));
+    console.log(`\nscore of the reward model ${average.toFixed(3)} ± ${error.toFixed(3)}`);
+  }
   if (reference === undefined) return;
+  const before = await GPT2.fromPretrained(reference);
+  if (temperature > 0) {
+    const { average, error } = moments(sequenceKl(sampleLogps(model, answers, { temperature }), sampleLogps(before, answers, { temperature })));
+    console.log(`\nKL ${average.toFixed(2)} ± ${error.toFixed(2)} nats an answer`);
+  }
   const pairs = await readPairs(data, tokenizer, { maxLength: model.config.blockSize });
-  const { rewards } = evaluateDpo(model, pairs, referenceLogps(await GPT2.fromPretrained(reference), pairs));
+  const { rewards } = evaluateDpo(model, pairs, referenceLogps(before, pairs));
   console.log(`\nreward accuracy ${(100 * rewards.accuracies).toFixed(1)} %, margin ${(rewards.margins / 0.1).toFixed(2)} nats, of ${pairs.length} pairs`);
+}
+
+async function greedy(model: GPT2, tokenizer: Tokenizer, prompts: readonly (readonly number[])[], some: readonly number[]): Promise<Sample[]> {
+  const made = await generate(model, some.map((n) => prompts[n]!), { eosTokenId: tokenizer.eosTokenId });
+  return made.map(({ ids, finish }, n) => {
+    const ended = finish === 'eos';
+    return { prompt: some[n]!, promptIds: prompts[some[n]!]!, ids, text: tokenizer.decode(ended ? ids.slice(0, -1) : ids), ended };
+  });
+}
+
+/** A mean and its standard error. */
+function moments(values: readonly number[]): { average: number; error: number } {
+  const average = values.reduce((sum, value) => sum + value, 0) / values.length;
+  const variance = values.reduce((sum, value) => sum + (value - average) ** 2, 0) / (values.length - 1);
+  return { average, error: Math.sqrt(variance / values.length) };
 }
 
 let options: Options | null;

@@ -27,3 +27,10 @@ test('a metric that there is not, and a patience of none', () => {
   assert.throws(() => new Best({ bestBy: 'rewards' }).see(step(1, 1)), isInput(/^bestBy: the validation has no "rewards"; it has loss, rewards\/accuracies$/));
   assert.throws(() => new Best({ patience: 0 }), isInput(/^patience must be a whole number from 1 up, got 0$/));
 });
+
+test("of a reward model's calibration less is better, as of the loss", () => {
+  for (const bestBy of ['brier', 'calibrationError']) {
+    const best = new Best({ bestBy });
+    assert.deepEqual([0.2, 0.3, 0.1].map((value, n) => best.see({ step: n + 1, validation: { loss: 1, [bestBy]: value } })), [true, false, true]);
+  }
+});

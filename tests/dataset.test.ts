@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 
-import { alpacaPrompt, FileError, readPairs, readResponses, Tokenizer } from 'alignbook';
+import { alpacaPrompt, chatPrompt, FileError, InputError, readCandidates, readPairs, readPrompts, readResponses, Tokenizer } from 'alignbook';
+import { Fields } from 'alignbook/dist/text/fields';
 
 const folder = mkdtempSync(join(tmpdir(), 'pairs-'));
 after(() => rmSync(folder, { recursive: true }));
@@ -89,4 +90,62 @@ test('the Alpaca form: instruction and input become its prompt, for pairs and fo
     writeFileSync(path, line);
     await assert.rejects(readResponses(path, tokenizer, options), message);
   }
+});
+
+test('prompts alone, of every form; what else a row has is not looked at', async () => {
+  const tokenizer = await Tokenizer.fromPretrained('tiny');
+  const options = { maxLength: 256, maxNewTokens: 64 };
+  const messages = [{ role: 'system', content: 'Be brief.' }, { role: 'user', content: 'Hello' }] as const;
+  writeFileSync(path, [GOOD, { prompt: messages }, { instruction: 'Translate.', input: 'Hallo', output: 7 }, { instruction: 'Wait.' }].map((row) => (typeof row === 'string' ? row : JSON.stringify(row))).join('\n'));
+  const prompts = ['a', chatPrompt(messages), alpacaPrompt({ instruction: 'Translate.', input: 'Hallo' }), alpacaPrompt({ instruction: 'Wait.' })];
+  assert.deepEqual(await readPrompts(path, tokenizer, options), prompts.map((prompt) => tokenizer.encode(prompt)));
+  for (const [line, message] of [
+    ['{"chosen":"a"}', /: line 1: has no "prompt"$/],
+    ['{"prompt":""}', /: line 1: prompt is empty$/],
+    ['{"prompt":3}', /: line 1: "prompt" is not a text or a list of messages$/],
+  ] as const) {
+    writeFileSync(path, line);
+    await assert.rejects(readPrompts(path, tokenizer, options), (error) => error instanceof FileError && message.test(error.message), `${message}`);
+  }
+});
+
+test('a prompt leaves room for a response, or loses its beginning, or is refused', async () => {
+  const tokenizer = await Tokenizer.fromPretrained('tiny');
+  const ids = tokenizer.encode('a b c d e');
+  writeFileSync(path, '{"prompt":"a b c d e"}\n{"prompt":"a"}');
+  const read = (maxNewTokens: number, more: object = {}) => readPrompts(path, tokenizer, { maxLength: 8, maxNewTokens, ...more });
+  assert.deepEqual((await read(3))[0], ids);
+  await assert.rejects(read(4), /: line 1: a prompt of 5 tokens leaves no place for 4 new ones, the limit is 8; shorten it, lower maxNewTokens, or leave the row out$/);
+  await assert.rejects(read(4, { truncation: 'response-end' }), /leaves no place for 4 new ones/);
+  assert.deepEqual(await read(4, { truncation: 'prompt-start' }), [ids.slice(1), [64]]);
+  await assert.rejects(read(8, { truncation: 'prompt-start' }), /leaves no place for 8 new ones/);
+  await assert.rejects(read(3, { truncation: 'keep' }), (error) => error instanceof InputError && /^truncation must be one of /.test(error.message));
+  const told: string[] = [];
+  assert.deepEqual(await read(4, { onBadRow: (error: FileError) => told.push(error.message) }), [[64]]);
+  assert.equal(told.length, 1);
+});
+
+test('margins are read where they are asked for, and must then be numbers', async () => {
+  const tokenizer = await Tokenizer.fromPretrained('tiny');
+  const row = (margin: string) => `{"prompt":"a","chosen":"b","rejected":"c","margin":${margin}}`;
+  writeFileSync(path, [row('0.5'), row('null'), GOOD].join('\n'));
+  const read = (margins: boolean) => readPairs(path, tokenizer, { maxLength: 256, margins });
+  assert.deepEqual((await read(true)).map(({ margin }) => margin), [0.5, undefined, undefined]);
+  assert.ok((await read(false)).every((pair) => !('margin' in pair)));
+  writeFileSync(path, row('"much"'));
+  await assert.rejects(read(true), /: line 1: "margin" is not a number$/);
+  assert.equal((await read(false)).length, 1);
+  const fields = new Fields({ integer: 3n, infinite: Infinity });
+  assert.equal(fields.number('integer'), 3); // of Parquet
+  for (const name of ['infinite', 'missing']) assert.throws(() => fields.number(name), InputError);
+});
+
+test('candidates are one response or a pair\'s two, row by row', async () => {
+  const tokenizer = await Tokenizer.fromPretrained('tiny');
+  writeFileSync(path, [GOOD, '{"prompt":"a","response":"b"}', '{"instruction":"a","output":"b"}'].join('\n'));
+  const rows = await readCandidates(path, tokenizer, { maxLength: 256 });
+  assert.deepEqual(rows.map(({ responses }) => responses), [[[65, 50256], [66, 50256]], [[65, 50256]], [[65, 50256]]]);
+  assert.deepEqual(rows[2]!.promptIds, tokenizer.encode(alpacaPrompt({ instruction: 'a' })));
+  writeFileSync(path, '{"prompt":"a"}');
+  await assert.rejects(readCandidates(path, tokenizer, { maxLength: 256 }), /: line 1: has no "response"$/);
 });

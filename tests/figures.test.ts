@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { curves, type Figure, type Panels } from 'alignbook';
+import { calibration, curves, reliability, type Figure, type Panels } from 'alignbook';
 import { describePanels, panelsOf } from 'alignbook/dist/notebook/panels';
 import { curvesPicture } from 'alignbook/dist/notebook/picture';
 
@@ -83,4 +83,14 @@ test('the picture has every panel, curve and point, inside its frame', () => {
   assert.match(drawn(history.slice(0, 5)), />1<.*>2<.*>3<.*>4<.*>5</); // whole steps
   for (const few of [history.slice(0, 1), [] as Step[]]) assert.doesNotMatch(drawn(few), /NaN|Infinity/);
   assert.match(drawn(history, { '<b> & co': ({ loss }) => loss }), />&lt;b> &amp; co</);
+});
+
+test('a reliability figure has the diagonal, and a dot for each bin with its number of pairs', () => {
+  const made = calibration([Math.log(3), Math.log(3), Math.log(3), -Math.log(3), 5]);
+  const figure = reliability(made);
+  const [line, dots] = figure.data as unknown as (Trace & { text: string[] })[];
+  assert.deepEqual([line!.x, line!.y], [[0.5, 1], [0.5, 1]]);
+  assert.deepEqual([dots!.x, dots!.y, dots!.text], [[0.75, 0.993307], [0.75, 1], ['4', '1']]);
+  assert.ok(contrast((dots as unknown as { marker: { color: string } }).marker.color, '#ffffff') >= 3);
+  assert.doesNotThrow(() => JSON.stringify(figure));
 });

@@ -21,6 +21,10 @@ export class Case {
     private readonly fields: Record<string, Numbers>,
   ) {}
 
+  has(name: string): boolean {
+    return name in this.fields;
+  }
+
   number(name: string): number {
     return this.values(name) as number;
   }

@@ -1,11 +1,13 @@
+import { modelFolder } from '../hub/modelFolder';
 import { exportModel } from '../model/export';
 import { GPT2 } from '../model/gpt2';
 import { mayReplace } from '../model/replaceFolder';
+import { hasScoreHead, RewardModel } from '../model/rewardModel';
 import { FLOAT_DTYPES } from '../model/safetensorsWriter';
 import { FLAG, options, TEXT, UsageError } from './usage';
 
 export const usage = `  export --model M --out DIR
-                      a Hugging Face folder that transformers opens
+                      a Hugging Face folder that transformers opens, of a language or a reward model
       --dtype D       F32 (default), F16 or BF16
       --force         replace the model folder that is there`;
 
@@ -15,6 +17,7 @@ export async function run(args: readonly string[]): Promise<void> {
   const dtype = FLOAT_DTYPES.find((known) => known === asked);
   if (dtype === undefined) throw new UsageError(`--dtype must be one of ${FLOAT_DTYPES.join(', ')}, got "${asked}"`);
   mayReplace(out, { force });
-  await exportModel(await GPT2.fromPretrained(name), out, { source: name, dtype, force });
+  const kind = hasScoreHead(await modelFolder(name)) ? RewardModel : GPT2;
+  await exportModel(await kind.fromPretrained(name), out, { source: name, dtype, force });
   console.log(`${name} is in ${out}, as ${dtype}`);
 }

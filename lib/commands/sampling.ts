@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
 
 import { FileError } from '../errors';
 import { modelFolder } from '../hub/modelFolder';
@@ -25,8 +26,8 @@ export const samplingFields = {
 
 export const samplingUsage = `      data            rows {"prompt"} or {"instruction", "input"}; what else they have is not looked at, so pairs will do
       rewardModel     as train-reward makes it; or
-      rewardFunction  a JavaScript module whose export (or default export) takes samples { prompt, text, ids, ended }, prompt being the
-                      row's number from 0, and gives a number each, or a promise of them; or both, whose scores are added
+      rewardFunction  a JavaScript module whose module.exports (or default export) takes samples { prompt, text, ids, ended }, prompt being the
+                      row's number from 0, and gives a list of a number each, or a promise of it; or both, whose scores are added
       reference       the model that KL is measured against (default: model, as it is before training)
       maxNewTokens 64, missingEosPenalty 0 (off the score of a response that did not end), lengthPenalty 0 (off the score, each token)`;
 
@@ -70,8 +71,10 @@ function readModule(path: string): Buffer {
 }
 
 async function rewardFunction(path: string): Promise<Reward> {
-  const module = (await import(resolve(path))) as { default?: unknown };
-  const exported = typeof module === 'function' ? module : (module.default as { default?: unknown } | undefined)?.default ?? module.default;
+  const { default: exports } = (await import(pathToFileURL(resolve(path)).href).catch((cause: Error) => {
+    throw new FileError(path, `cannot be loaded as a module (${cause.message})`, { cause });
+  })) as { default?: { default?: unknown } };
+  const exported = exports?.default ?? exports; // a default export compiled to CommonJS lies one deeper
   if (typeof exported !== 'function') throw new FileError(path, 'exports no function; write module.exports = (samples) => samples.map(({ text }) => …)');
   return exported as Reward;
 }

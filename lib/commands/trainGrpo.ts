@@ -11,11 +11,11 @@ export const usage = `  train-grpo --config FILE
 ${samplingUsage}
       batchSize 16 (prompts a step), groupSize 8 (samples a prompt), temperature 1, iterations 1 (updates a step), clipRange 0.2
       algorithm grpo  or rloo
-      beta 0.04       what a nat of KL costs; lossType grpo|dapo|dr_grpo
+      beta 0.04       what a nat of KL costs; klRatio (KL's term times the ratio); lossType grpo|dapo|dr_grpo
       keepRewards     do not divide advantages by their group's standard deviation`;
 
 const grpoFields = {
-  ...samplingFields, groupSize: 'number', iterations: 'number', clipRange: 'number', algorithm: 'text', beta: 'number', lossType: 'text', keepRewards: 'flag',
+  ...samplingFields, groupSize: 'number', iterations: 'number', clipRange: 'number', algorithm: 'text', beta: 'number', klRatio: 'flag', lossType: 'text', keepRewards: 'flag',
 } as const; // prettier-ignore
 
 export async function run(args: readonly string[]): Promise<void> {

@@ -28,6 +28,8 @@ export interface Run<Model extends Trainable> extends BestOptions {
   readonly options: AdamWOptions;
   /** All that the result depends on: settings, and the rows as ids. A checkpoint of another run is refused. */
   readonly inputs: unknown;
+  /** A last change of the trained model, after its last step and before it is written. */
+  readonly finish?: (() => void) | undefined;
 }
 
 interface Step {
@@ -113,6 +115,7 @@ export async function trainRun<S extends Step, Model extends Trainable>(run: Run
     }
     const took = `${state.step} steps in ${duration(performance.now() - start)}`;
     if (best?.step !== undefined) loadWeights(bestFolder, model);
+    run.finish?.();
     await exportModel(model, trained, { source: run.source, dtype });
     rmSync(bestFolder, { recursive: true, force: true });
     console.log(`${took}; the model${best?.step === undefined ? '' : ` of step ${best.step}, the best,`} is in ${trained}`);

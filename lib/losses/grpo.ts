@@ -5,7 +5,8 @@
 import { InputError } from '../errors';
 import { tf } from '../tf';
 import { klK3, maskedMean } from './advantages';
-import { masked, requireSameShape } from './mask';
+import { masked, requireResponse, requireSameShape } from './mask';
+import { ppoLoss } from './ppo';
 import { stopGradient } from './stopGradient';
 
 export interface GroupAdvantageOptions {
@@ -45,6 +46,11 @@ export interface GrpoOptions {
   /** The weight of the KL to the reference. Default 0.04, the paper's. */
   beta?: number;
   /**
+   * Whether the KL's k3 is multiplied by the ratio, through which its gradient then flows, too: that of the KL itself comes of it, without
+   * a bias (DeepSeek-V3.2, arXiv 2512.02556, section 3.1; TRL's `use_bias_correction_kl`). Default false, as in the paper of GRPO.
+   */
+  klRatio?: boolean;
+  /**
    * `grpo`: the mean over a response's tokens, then over responses (the paper, Eq. 3); `dapo`: the mean over all tokens
    * (arXiv 2503.14476, Eq. 8); `dr_grpo`: the sum over tokens by responses times `maxNewTokens`, so that a response's length does
    * not count (arXiv 2503.20783). Default grpo.
@@ -54,11 +60,13 @@ export interface GrpoOptions {
   maxNewTokens?: number;
 }
 
+export type GrpoTensors = Record<'logps' | 'oldLogps' | 'refLogps' | 'responseMask', tf.Tensor2D> & { advantages: tf.Tensor1D };
+
 export interface GrpoLoss {
   loss: tf.Scalar;
-  /** The share of tokens on which the clipped term is the one that counts. This and the next are constants, for the log. */
+  /** The share of tokens (of responses for RLOO) on which the clipped term is the one that counts. This and the next are constants, for the log. */
   clipFraction: tf.Scalar;
-  /** Mean of k3 over tokens, in nats. */
+  /** Mean of k3 over tokens, in nats; times the ratio where `klRatio`. */
   kl: tf.Scalar;
 }
 
@@ -71,15 +79,13 @@ export interface GrpoLoss {
  * @param oldLogps, refLogps [R, T'], of the policy that sampled and of the reference.
  * @param advantages [R].
  * @param options.tokens, options.responses of the whole batch, where these rows are a part of it; the loss is then their share.
- * @throws InputError if the shapes differ, the mask is empty, or dr_grpo is not told `maxNewTokens`.
+ * @throws InputError if the shapes differ, a row has no response token, or dr_grpo is not told `maxNewTokens`.
  */
 export function grpoLoss(
-  { logps, oldLogps, refLogps, advantages, responseMask }: Record<'logps' | 'oldLogps' | 'refLogps' | 'responseMask', tf.Tensor2D> & { advantages: tf.Tensor1D },
-  { clipRange = 0.2, beta = 0.04, lossType = 'grpo', maxNewTokens, tokens, responses }: GrpoOptions & { tokens?: number; responses?: number } = {},
+  { logps, oldLogps, refLogps, advantages, responseMask }: GrpoTensors,
+  { clipRange = 0.2, beta = 0.04, klRatio = false, lossType = 'grpo', maxNewTokens, tokens, responses }: GrpoOptions & { tokens?: number; responses?: number } = {},
 ): GrpoLoss {
-  requireSameShape(2, { logps, oldLogps, refLogps, responseMask });
-  const [R] = logps.shape;
-  if (!tf.util.arraysEqual(advantages.shape, [R])) throw new InputError(`advantages must be [${R}], one a response, got [${advantages.shape}]`);
+  const R = requireResponses({ logps, oldLogps, refLogps, advantages, responseMask });
   if (!['grpo', 'dapo', 'dr_grpo'].includes(lossType)) throw new InputError(`lossType must be grpo, dapo or dr_grpo, got "${lossType}"`);
   if (lossType === 'dr_grpo' && maxNewTokens === undefined) throw new InputError('lossType dr_grpo divides by maxNewTokens: give it');
   return tf.tidy(() => {
@@ -89,7 +95,7 @@ export function grpoLoss(
     const ratio = tf.exp(tf.clipByValue(tf.sub(current, old), -60, 60)); // as ppoLoss bounds it
     const unclipped = tf.neg(tf.mul(gain, ratio));
     const clipped = tf.neg(tf.mul(gain, tf.clipByValue(ratio, 1 - clipRange, 1 + clipRange)));
-    const kl = klK3(current, ref);
+    const kl = klRatio ? klK3(current, ref).mul<tf.Tensor2D>(ratio) : klK3(current, ref);
     const perToken = inside(tf.add<tf.Tensor2D>(tf.maximum(unclipped, clipped), kl.mul(beta)));
     const mask = responseMask.cast('float32');
     const all = responses ?? R;
@@ -104,4 +110,29 @@ export function grpoLoss(
       kl: stopGradient(maskedMean(kl, responseMask)),
     };
   });
+}
+
+/**
+ * RLOO's (arXiv 2402.14740): the clipped surrogate with a whole response as the action, so that the ratio is of sequences,
+ * exp(sum(logps) - sum(oldLogps)). KL is no term of it: it is taken off the scores before.
+ *
+ * @param inputs, options.responses as of `grpoLoss`; refLogps are for the log.
+ * @throws InputError if the shapes differ or a row has no response token.
+ */
+export function rlooLoss({ logps, oldLogps, refLogps, advantages, responseMask }: GrpoTensors, { clipRange = 0.2, responses }: { clipRange?: number; responses?: number } = {}): GrpoLoss {
+  const R = requireResponses({ logps, oldLogps, refLogps, advantages, responseMask });
+  return tf.tidy(() => {
+    const summed = (x: tf.Tensor2D) => masked(x, responseMask).sum<tf.Tensor2D>(1, true);
+    const { loss, clipFraction } = ppoLoss({ logps: summed(logps), oldLogps: summed(oldLogps), advantages: advantages.expandDims(1), responseMask: tf.ones([R, 1], 'int32') }, { clipRange });
+    return { loss: loss.mul<tf.Scalar>(R / (responses ?? R)), clipFraction, kl: stopGradient(maskedMean(klK3(logps, refLogps), responseMask)) };
+  });
+}
+
+/** How many there are. */
+function requireResponses({ advantages, ...ofTokens }: GrpoTensors): number {
+  requireSameShape(2, ofTokens);
+  const [R] = ofTokens.logps.shape;
+  if (!tf.util.arraysEqual(advantages.shape, [R])) throw new InputError(`advantages must be [${R}], one a response, got [${advantages.shape}]`);
+  requireResponse(ofTokens.responseMask);
+  return R;
 }

@@ -32,12 +32,12 @@ export class RewardModel {
   static async fromPretrained(model: string, options?: DownloadOptions): Promise<RewardModel> {
     const folder = await modelFolder(model, ['weights'], options);
     const config = readConfig(join(folder, 'config.json'));
-    if (!hasScoreHead(folder)) throw new FileError(folder, `has no "${SCORE_HEAD}", so it is no reward model; train one with train-reward`);
+    if (!hasScoreHead(folder)) throw new FileError(folder, `has no "${SCORE_HEAD}", so it is no reward model; train-reward makes one of it`);
     return new RewardModel(config, Weights.load(folder, config, { scoreHead: true }));
   }
 
   /**
-   * A copy of a language model with a new head, drawn with the standard deviation 1 / sqrt(C + 1), as in OpenAI's
+   * A copy of a language model (of one with adapters, merged) with a new head, drawn with the standard deviation 1 / sqrt(C + 1), as in OpenAI's
    * lm-human-preferences (https://arxiv.org/abs/1909.08593): scores then begin with a variance of about 1.
    */
   static begin({ config, weights }: GPT2, random: Random): RewardModel {

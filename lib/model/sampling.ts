@@ -51,11 +51,15 @@ export function isPlain({ temperature = 0, topK = Infinity, topP = 1, repetition
   return temperature > 0 && topK === Infinity && topP === 1 && repetitionPenalty === 1;
 }
 
-/** What is drawn from, by temperature, top-k and top-p: [V], adding up to 1. */
+/**
+ * What is drawn from, by temperature, top-k and top-p: [V], adding up to 1. Plain loops: with `Float64Array.from` and `reduce` it takes
+ * eight times as long, on `tiny` most of the time of a sampled token.
+ */
 export function distribution(logits: Float32Array, { temperature = 1, topK = Infinity, topP = 1 }: Sampling): Float64Array {
   const highest = logits[argmax(logits)]!;
   const least = topK < logits.length ? sortedDown(logits)[topK - 1]! : -Infinity;
-  const weights = Float64Array.from(logits, (logit) => (logit < least ? 0 : Math.exp((logit - highest) / temperature)));
+  const weights = new Float64Array(logits.length);
+  for (let id = 0; id < weights.length; id += 1) if (!(logits[id]! < least)) weights[id] = Math.exp((logits[id]! - highest) / temperature);
   normalize(weights);
   if (topP < 1) keepNucleus(weights, topP);
   return weights;
@@ -76,8 +80,9 @@ function keepNucleus(probabilities: Float64Array, topP: number): void {
 }
 
 function normalize(weights: Float64Array): void {
-  const sum = weights.reduce((total, weight) => total + weight, 0);
-  weights.forEach((weight, id) => (weights[id] = weight / sum));
+  let sum = 0;
+  for (let id = 0; id < weights.length; id += 1) sum += weights[id]!;
+  for (let id = 0; id < weights.length; id += 1) weights[id]! /= sum;
 }
 
 /** A typed array's own sort is many times as fast as one with a comparison. */

@@ -53,6 +53,7 @@ export class Weights extends Variables {
     const shapes = weightShapes(config, heads);
     for (const key of tensors.keys()) {
       const name = key.replace(/^transformer\./, '');
+      if (name === SCORE_HEAD && !heads.scoreHead) throw new FileError(path, `has a "${SCORE_HEAD}", so it is a reward model, which writes no text; RewardModel.fromPretrained opens it, and "alignbook score" scores with it`);
       if (!shapes.has(name) && !IGNORED.test(name)) throw new FileError(path, `has a tensor ${quoted(key)} that is not GPT-2's`);
       if (stored.has(name)) throw new FileError(path, `has the tensor "${name}" both with the prefix "transformer." and without`);
       stored.set(name, key);
@@ -60,6 +61,7 @@ export class Weights extends Variables {
     for (const [name, shape] of shapes) {
       const entry = tensors.get(stored.get(name) ?? '');
       if (entry === undefined) throw new FileError(path, `lacks the tensor "${name}" of the model in its config.json`);
+      if (name === SCORE_HEAD && entry.shape[0] !== 1) throw new FileError(path, `its "${SCORE_HEAD}" has ${entry.shape[0]} labels; a reward model has one (num_labels=1)`);
       if (entry.shape.join() !== shape.join()) {
         throw new FileError(path, `tensor "${name}" is [${entry.shape.join(', ')}]; its config.json asks for [${shape.join(', ')}]`);
       }

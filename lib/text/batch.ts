@@ -7,6 +7,8 @@ export interface PairIds {
   promptIds: readonly number[];
   chosenIds: readonly number[];
   rejectedIds: readonly number[];
+  /** By how much a reward model should score chosen above rejected, where the data say so; no other training looks at it. */
+  margin?: number;
 }
 
 /** Rows of ids, padded on the right. All three [B, T] int32. */

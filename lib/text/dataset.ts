@@ -15,6 +15,8 @@ export interface ReadOptions {
   readonly truncation?: Truncation;
   /** Called with each row that is wrong, which is then left out. Without it, the first one refuses the file. */
   readonly onBadRow?: (error: FileError) => void;
+  /** Of pairs, also read "margin", a number, in rows that have one: for training a reward model. Default false. */
+  readonly margins?: boolean;
 }
 
 /**
@@ -32,7 +34,8 @@ export interface ReadOptions {
  *   messages out of turn or two responses that are the same, also after a cut, or is too long; or if the file cannot be read or keeps no row.
  */
 export function readPairs(path: string, tokenizer: Tokenizer, options: ReadOptions): Promise<PairIds[]> {
-  return encodeRows(path, PAIR_FIELDS, (fields) => pair(fields, tokenizer, options), options);
+  const names = options.margins ? [...PAIR_FIELDS, 'margin'] : PAIR_FIELDS;
+  return encodeRows(path, names, (fields) => pair(fields, tokenizer, options), options);
 }
 
 /**
@@ -45,13 +48,23 @@ export function readResponses(path: string, tokenizer: Tokenizer, options: ReadO
 
 /**
  * Prompts to be answered, for PPO and GRPO: {"prompt"}, a text or a list of messages, or {"instruction", "input" (may be missing)};
- * rows of pairs will do. Otherwise as `readPairs`.
+ * rows of pairs that have one of them will do. Otherwise as `readPairs`.
  *
  * @param options.maxNewTokens the room to be left for a response: a prompt is at most `maxLength` less that. A longer one is refused,
  *   or by `prompt-start` cut.
  */
 export function readPrompts(path: string, tokenizer: Tokenizer, options: ReadOptions & { readonly maxNewTokens: number }): Promise<(readonly number[])[]> {
   return encodeRows(path, PROMPT_FIELDS, (fields) => promptOnly(fields, tokenizer, options), options);
+}
+
+/** Responses to be scored after their prompt: a row as of `readPairs` has two, chosen and rejected; any other, as of `readResponses`, has one. */
+export function readCandidates(path: string, tokenizer: Tokenizer, options: ReadOptions): Promise<PromptResponses[]> {
+  const encode = (fields: Fields): PromptResponses => {
+    if (!fields.has('chosen')) return response(fields, tokenizer, options);
+    const { promptIds, chosenIds, rejectedIds } = pair(fields, tokenizer, options);
+    return { promptIds, responses: [chosenIds, rejectedIds] };
+  };
+  return encodeRows(path, [...new Set([...PAIR_FIELDS, ...RESPONSE_FIELDS])], encode, options);
 }
 
 async function encodeRows<Row>(path: string, names: readonly string[], encode: (fields: Fields) => Row, { truncation = 'refuse', onBadRow }: ReadOptions): Promise<Row[]> {
@@ -79,7 +92,8 @@ function pair(fields: Fields, tokenizer: Tokenizer, options: ReadOptions): PairI
   const kept = truncate({ promptIds, responses: [chosenIds, rejectedIds] }, options);
   const [chosen, rejected] = kept.responses as [readonly number[], readonly number[]];
   if (chosen.join() === rejected.join()) throw new InputError('chosen and rejected are the same after the cut, so the pair prefers nothing; leave it out');
-  return { promptIds: kept.promptIds, chosenIds: chosen, rejectedIds: rejected };
+  const margin = options.margins && fields.has('margin') ? { margin: fields.number('margin') } : {};
+  return { promptIds: kept.promptIds, chosenIds: chosen, rejectedIds: rejected, ...margin };
 }
 
 function response(fields: Fields, tokenizer: Tokenizer, options: ReadOptions): PromptResponses {

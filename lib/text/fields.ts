@@ -19,6 +19,14 @@ export class Fields {
     return value;
   }
 
+  /** @throws InputError naming the field. Parquet's 64-bit integers come as bigint. */
+  number(name: string): number {
+    const value = this.#value(name);
+    const number = typeof value === 'bigint' ? Number(value) : value;
+    if (typeof number !== 'number' || !Number.isFinite(number)) throw new InputError(`"${name}" is not a number`);
+    return number;
+  }
+
   /** @throws InputError naming the field and, in a list, the message; the first is message 1. */
   textOrMessages(name: string): string | ChatMessage[] {
     const value = this.#value(name);

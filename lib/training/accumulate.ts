@@ -11,9 +11,10 @@ export interface Part {
 /**
  * @param backward gives the share of some rows of the batch.
  * @returns the parts' results in order, the batch's loss, and the sum of their gradients, which the caller owns.
- * @throws InputError if the batch cannot be cut into equal parts.
+ * @throws InputError if `parts` is no whole number from 1 up, or the batch cannot be cut into equal parts.
  */
 export function accumulate<Row, Result extends Part>(rows: readonly Row[], parts: number, backward: (rows: readonly Row[]) => Result): { parts: Result[]; loss: number; gradients: Gradients } {
+  if (!Number.isInteger(parts) || parts < 1) throw new InputError(`accumulation must be a whole number from 1 up, got ${parts}`);
   const size = rows.length / parts;
   if (!Number.isInteger(size)) throw new InputError(`a batch of ${rows.length} rows cannot be cut into ${parts} equal parts; change batchSize or accumulation`);
   const results: Result[] = [];

@@ -3,11 +3,13 @@ import { InputError } from '../errors';
 import { flat } from './metrics';
 
 export interface BestOptions {
-  /** What counts: `loss`, of which less is better, or another metric of the validation, of which more is, such as `rewards/accuracies`. Default loss. */
+  /** What counts: `loss`, of which less is better, as of `calibrationError` and `brier`, or another metric of the validation, of which more is, such as `rewards/accuracies`. Default loss. */
   bestBy?: string;
   /** So many validations in a row that are no better end the run. Default: none do. */
   patience?: number;
 }
+
+const LESS_IS_BETTER: readonly string[] = ['loss', 'calibrationError', 'brier'];
 
 export class Best {
   readonly #bestBy: string;
@@ -34,7 +36,7 @@ export class Best {
     const metrics = flat(validation);
     const found = metrics.get(this.#bestBy);
     if (found === undefined) throw new InputError(`bestBy: the validation has no "${this.#bestBy}"; it has ${[...metrics.keys()].join(', ')}`);
-    const value = this.#bestBy === 'loss' ? -found : found;
+    const value = LESS_IS_BETTER.includes(this.#bestBy) ? -found : found;
     const better = value > this.#value;
     this.#since = better ? 0 : this.#since + 1;
     if (better) [this.#value, this.#step] = [value, step];

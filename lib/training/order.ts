@@ -39,9 +39,7 @@ export function batchOrder(rows: number, { batchSize, seed, lengths }: OrderOpti
     const known = epochs.get(epoch);
     if (known) return known;
     for (const old of epochs.keys()) if (old < epoch - 1) epochs.delete(old);
-    const seeds = new Random(seed);
-    for (let skipped = 0; skipped < epoch; skipped += 1) seeds.uint32();
-    const random = new Random(seeds.uint32());
+    const random = randomOf(seed, epoch);
     const shuffled = random.shuffle(Array.from({ length: rows }, (_, row) => row));
     const made = lengths ? grouped(shuffled, lengths, batchSize, random) : shuffled;
     epochs.set(epoch, made);
@@ -51,6 +49,13 @@ export function batchOrder(rows: number, { batchSize, seed, lengths }: OrderOpti
     const place = batch * batchSize + n;
     return orderOf(Math.floor(place / rows))[place % rows]!;
   });
+}
+
+/** The draws of the n-th epoch, or step: a function of the seed and n alone, so that a resumed run needs no state for them. */
+export function randomOf(seed: number, n: number): Random {
+  const seeds = new Random(seed);
+  for (let skipped = 0; skipped < n; skipped += 1) seeds.uint32();
+  return new Random(seeds.uint32());
 }
 
 /** Batches of rows of much the same length, themselves in a random order; the longest rows come first, so that what memory cannot hold fails at once. */

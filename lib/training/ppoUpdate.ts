@@ -5,8 +5,8 @@ import { ppoLoss, valueLoss } from '../losses/ppo';
 import { Random } from '../random';
 import { tf } from '../tf';
 import { accumulate, requireFinite, type Part } from './accumulate';
-import { mean } from './metrics';
-import { sampleBatch, type OfTokens, type Sample } from './rollout';
+import { average, mean } from './metrics';
+import { padded, sampleBatch, type OfTokens, type Sample } from './rollout';
 import type { TrainingState } from './state';
 
 /** What sampling left: constants for all epochs. */
@@ -56,14 +56,6 @@ export function rolloutAdvantages({ samples, scores, oldLogps, refLogps, oldValu
   return { rewards: unpadded(found.rewards), advantages: unpadded(found.advantages), returns: unpadded(found.returns) };
 }
 
-/** [R, L], 0 where a response has ended; L is the longest's length. */
-export function padded(rows: OfTokens): tf.Tensor2D {
-  const L = Math.max(...rows.map((row) => row.length));
-  const values = new Float32Array(rows.length * L);
-  rows.forEach((row, n) => values.set(row, n * L));
-  return tf.tensor2d(values, [rows.length, L]);
-}
-
 export interface PpoUpdateOptions {
   /** Passes over the rollout. Default 4. */
   ppoEpochs?: number;
@@ -79,6 +71,7 @@ export interface PpoUpdateOptions {
   accumulation?: number;
   /** Default 1. */
   maxGradNorm?: number;
+  /** Of the sampling. Default 1. */
   temperature?: number;
 }
 
@@ -96,7 +89,7 @@ export interface PpoUpdate {
     readonly entropy: number;
   };
   readonly value: { readonly loss: number; readonly clipFraction: number };
-  /** Of the tokens' exp(logp - oldLogp). */
+  /** Of the tokens' exp(logp - oldLogp); the variance has Bessel's correction, as torch.var. */
   readonly ratio: { readonly mean: number; readonly variance: number };
   /** Before clipping. */
   readonly gradNorm: number;
@@ -105,10 +98,12 @@ export interface PpoUpdate {
 /**
  * The samples of each update, by their numbers.
  *
- * @throws InputError if the minibatches are not equal parts.
+ * @throws InputError if ppoEpochs or minibatches is no whole number from 1 up, or the minibatches are not equal parts.
  */
 export function minibatchOrder(samples: number, { ppoEpochs = 4, minibatches = 1 }: PpoUpdateOptions, seed: number): number[][] {
-  if (!Number.isInteger(ppoEpochs) || ppoEpochs < 1) throw new InputError(`ppoEpochs must be a whole number from 1 up, got ${ppoEpochs}`);
+  for (const [name, value] of Object.entries({ ppoEpochs, minibatches })) {
+    if (!Number.isInteger(value) || value < 1) throw new InputError(`${name} must be a whole number from 1 up, got ${value}`);
+  }
   const size = samples / minibatches;
   if (!Number.isInteger(size)) throw new InputError(`a rollout of ${samples} samples cannot be cut into ${minibatches} equal minibatches; change batchSize or minibatches`);
   const random = new Random(seed);
@@ -128,14 +123,17 @@ export function* ppoUpdates(training: TrainingState, rollout: Rollout, advantage
     const tokens = numbers.reduce((sum, n) => sum + rollout.samples[n]!.ids.length, 0);
     const { parts, gradients } = accumulate(numbers, accumulation, (part) => backward(training, rollout, advantages, part, tokens, options));
     const gradNorm = gradients.clip(maxGradNorm);
-    const metrics = mean(parts.map((part) => part.metrics), parts.map((part) => part.share));
+    const metrics = { ...mean(parts.map((part) => part.metrics), parts.map((part) => part.share)), ratio: moments(parts.flatMap((part) => part.ratios)) };
     requireFinite({ loss: metrics.loss, gradNorm }, gradients, { step: training.step + 1, rows: numbers.map((n) => rollout.samples[n]!.prompt) });
     training.optimizer.step(gradients, lr);
     yield { ...metrics, gradNorm };
   }
 }
 
-function backward({ model, optimizer }: TrainingState, { samples, oldLogps, oldValues }: Rollout, { advantages, returns }: RolloutAdvantages, numbers: readonly number[], tokens: number, options: PpoUpdateOptions): Part & { metrics: Omit<PpoUpdate, 'gradNorm'>; share: number } {
+type PartMetrics = Omit<PpoUpdate, 'ratio' | 'gradNorm'>;
+
+/** @returns the part's share of the update's tokens, means over its own, and each token's ratio. */
+function backward({ model, optimizer }: TrainingState, { samples, oldLogps, oldValues }: Rollout, { advantages, returns }: RolloutAdvantages, numbers: readonly number[], tokens: number, options: PpoUpdateOptions): Part & { share: number; metrics: PartMetrics; ratios: number[] } {
   const { clipRange = 0.2, valueClipRange = 0.2, valueCoef = 0.1, temperature = 1 } = options;
   const some = numbers.map((n) => samples[n]!);
   const share = some.reduce((sum, { ids }) => sum + ids.length, 0) / tokens;
@@ -143,31 +141,35 @@ function backward({ model, optimizer }: TrainingState, { samples, oldLogps, oldV
   const batch = sampleBatch(some, model.config.blockSize);
   using recording = model.record(batch, { temperature, statistics: true });
   const { perTokenLogps, values, responseMask, statistics } = recording;
-  if (values === undefined) throw new InputError('the model has no value head; give trainPpo the plain policy, or withValueHead(policy)');
+  if (values === undefined) {
+    tf.dispose([perTokenLogps, responseMask]);
+    throw new InputError('the model has no value head; give withValueHead(policy)');
+  }
 
   const constants = { oldLogps: of(oldLogps), oldValues: of(oldValues), advantages: of(advantages), returns: of(returns) };
-  const taken: { metrics?: Omit<PpoUpdate, 'gradNorm'> } = {};
+  const taken: { metrics?: PartMetrics; ratios?: number[] } = {};
   const { value: loss, grads } = tf.valueAndGrads((logps: tf.Tensor, ofStates: tf.Tensor) => {
     const policy = ppoLoss({ logps: logps as tf.Tensor2D, responseMask, ...constants }, { clipRange });
     const value = valueLoss({ values: ofStates as tf.Tensor2D, responseMask, ...constants }, { valueClipRange });
     const total = policy.loss.add(value.loss.mul(valueCoef));
     const number = (tensor: tf.Tensor) => tensor.dataSync()[0]!;
+    const entropy = average(statistics!.entropy);
     taken.metrics = {
       loss: number(total),
-      policy: { loss: number(policy.loss), approxKl: number(policy.approxKl), clipFraction: number(policy.clipFraction), entropy: statistics!.entropy.reduce((sum, each) => sum + each, 0) / statistics!.entropy.length },
+      policy: { loss: number(policy.loss), approxKl: number(policy.approxKl), clipFraction: number(policy.clipFraction), entropy },
       value: { loss: number(value.loss), clipFraction: number(value.clipFraction) },
-      ratio: moments(policy.ratio.dataSync<'float32'>().filter((_, n) => batch.responseMask[n] === 1)),
     };
+    taken.ratios = [...policy.ratio.dataSync<'float32'>()].filter((_, n) => batch.responseMask[n] === 1);
     return total.mul<tf.Scalar>(share);
   })([perTokenLogps, values]);
   const gradients = recording.backward(grads[0] as tf.Tensor2D, (name) => optimizer.trains(name), grads[1] as tf.Tensor2D);
   const value = loss.dataSync()[0]!;
   tf.dispose([perTokenLogps, values, responseMask, loss, grads, constants]);
-  return { loss: value, gradients, metrics: taken.metrics!, share };
+  return { loss: value, gradients, share, metrics: taken.metrics!, ratios: taken.ratios! };
 }
 
-/** The variance without Bessel's correction, as of all tokens that there are. */
-function moments(values: Float32Array): { mean: number; variance: number } {
-  const average = values.reduce((sum, value) => sum + value, 0) / values.length;
-  return { mean: average, variance: values.reduce((sum, value) => sum + (value - average) ** 2, 0) / values.length };
+/** The variance of a single value is 0. */
+function moments(values: readonly number[]): PpoUpdate['ratio'] {
+  const center = average(values);
+  return { mean: center, variance: values.reduce((sum, value) => sum + (value - center) ** 2, 0) / Math.max(1, values.length - 1) };
 }

@@ -7,6 +7,7 @@ import { FileError, InputError } from '../errors';
 import type { GPT2 } from '../model/gpt2';
 import { SafetensorsFile } from '../model/safetensors';
 import { writeSafetensors } from '../model/safetensorsWriter';
+import type { Trainable } from '../model/weights';
 import type { PairIds } from '../text/batch';
 import { responseBatch, type ResponseBatch } from '../text/responseBatch';
 import { computePolicy, device, tf } from '../tf';
@@ -27,7 +28,7 @@ export interface ReferenceOptions {
 }
 
 /** Chosen and rejected of each pair in one row, after their prompt, which is so computed once. */
-export function pairBatch(model: GPT2, pairs: readonly PairIds[]): ResponseBatch {
+export function pairBatch(model: Trainable, pairs: readonly PairIds[]): ResponseBatch {
   const rows = pairs.map(({ promptIds, chosenIds, rejectedIds }) => ({ promptIds, responses: [chosenIds, rejectedIds] }));
   return responseBatch(rows, { layout: 'shared', maxLength: model.config.blockSize });
 }

@@ -3,9 +3,9 @@ import { InputError } from '../errors';
 import { generate } from '../model/generate';
 import type { GPT2 } from '../model/gpt2';
 import type { RewardModel } from '../model/rewardModel';
-import type { PromptResponses } from '../text/responseBatch';
 import { responseBatch, type ResponseBatch } from '../text/responseBatch';
 import type { Tokenizer } from '../text/tokenizer';
+import { tf } from '../tf';
 
 /** A sampled response. */
 export interface Sample {
@@ -22,6 +22,9 @@ export interface Sample {
 
 /** How good samples are: a score each, the more the better. Any function of their texts, a reward model (`rewardOf`), or a sum. */
 export type Reward = (samples: readonly Sample[]) => readonly number[] | Promise<readonly number[]>;
+
+/** What sampling asks of a tokenizer. */
+export type Decoder = Pick<Tokenizer, 'decode' | 'eosTokenId'>;
 
 export interface SampleOptions {
   /** Default 64. */
@@ -41,7 +44,7 @@ export interface SampleOptions {
  * @returns `samples` for each prompt, one prompt's after another's.
  * @throws InputError if a prompt or an option does not fit.
  */
-export async function sampleResponses(model: GPT2, tokenizer: Tokenizer, prompts: readonly (readonly number[])[], options: SampleOptions = {}, numbers: readonly number[] = prompts.map((_, n) => n)): Promise<Sample[]> {
+export async function sampleResponses(model: GPT2, tokenizer: Decoder, prompts: readonly (readonly number[])[], options: SampleOptions = {}, numbers: readonly number[] = prompts.map((_, n) => n)): Promise<Sample[]> {
   const { temperature = 1, samples = 1 } = options;
   if (!(temperature > 0)) throw new InputError(`temperature must be a number above 0, got ${temperature}: greedy answers are no samples`);
   const { eosTokenId } = tokenizer;
@@ -66,13 +69,16 @@ export interface Penalties {
  * @throws InputError, naming the sample, if a score is missing or no number.
  */
 export async function scoreSamples(samples: readonly Sample[], reward: Reward, { missingEosPenalty = 0, lengthPenalty = 0 }: Penalties = {}): Promise<number[]> {
+  const scores = await checkedScores(reward, samples);
+  return samples.map(({ ids, ended }, n) => scores[n]! - (ended ? 0 : missingEosPenalty) - lengthPenalty * ids.length);
+}
+
+async function checkedScores(reward: Reward, samples: readonly Sample[]): Promise<readonly number[]> {
   const scores = await reward(samples);
   if (scores.length !== samples.length) throw new InputError(`reward gave ${scores.length} scores for ${samples.length} samples; it must give one for each`);
-  return samples.map(({ ids, ended, text }, n) => {
-    const score = scores[n]!;
-    if (typeof score !== 'number' || !Number.isFinite(score)) throw new InputError(`reward gave ${score} for sample ${n}, ${JSON.stringify(text)}; it must give a finite number`);
-    return score - (ended ? 0 : missingEosPenalty) - lengthPenalty * ids.length;
-  });
+  const wrong = samples.findIndex((_, n) => !Number.isFinite(scores[n]));
+  if (wrong >= 0) throw new InputError(`reward gave ${scores[wrong]} for sample ${wrong}, ${JSON.stringify(samples[wrong]!.text)}; it must give a finite number`);
+  return scores;
 }
 
 /** A reward model's score of each sample. */
@@ -85,17 +91,17 @@ export function rewardOf(model: RewardModel, { batchSize = 64 } = {}): Reward {
   });
 }
 
-/** A sum of rewards, each with its weight. */
+/** A sum of rewards, each with its weight. As of `scoreSamples`, a missing score or one that is no number is refused, of whichever it is. */
 export function weightedRewards(terms: readonly { readonly reward: Reward; readonly weight: number }[]): Reward {
   return async (samples) => {
-    const all = await Promise.all(terms.map(({ reward }) => reward(samples)));
+    const all = await Promise.all(terms.map(({ reward }) => checkedScores(reward, samples)));
     return samples.map((_, n) => terms.reduce((sum, { weight }, term) => sum + weight * all[term]![n]!, 0));
   };
 }
 
 /** One batch of samples; those of one prompt that follow each other share it, and it is computed once. */
 export function sampleBatch(samples: readonly Sample[], maxLength: number): ResponseBatch {
-  const rows: (PromptResponses & { responses: (readonly number[])[]; prompt: number })[] = [];
+  const rows: { prompt: number; promptIds: readonly number[]; responses: (readonly number[])[] }[] = [];
   for (const { prompt, promptIds, ids } of samples) {
     const last = rows.at(-1);
     if (last?.prompt === prompt) last.responses.push(ids);
@@ -147,6 +153,14 @@ export function measureSamples(model: GPT2, samples: readonly Sample[], { temper
 /** [R, L] -> each sample's. */
 function ofTokens(values: Float32Array, samples: readonly Sample[], { responses: [, L] }: ResponseBatch): Float32Array[] {
   return samples.map(({ ids }, n) => values.slice(n * L, n * L + ids.length));
+}
+
+/** [R, L] of numbers of tokens, 0 where a response has ended; L is the longest's length. */
+export function padded(rows: OfTokens): tf.Tensor2D {
+  const L = Math.max(...rows.map((row) => row.length));
+  const values = new Float32Array(rows.length * L);
+  rows.forEach((row, n) => values.set(row, n * L));
+  return tf.tensor2d(values, [rows.length, L]);
 }
 
 /**

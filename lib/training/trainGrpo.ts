@@ -1,31 +1,28 @@
 /**
- * Group Relative Policy Optimization (arXiv 2402.03300, Algorithm 1, with one iteration of its outer loop), and RLOO
+ * Group Relative Policy Optimization (arXiv 2402.03300, Algorithm 1), and RLOO
  * (arXiv 2402.14740): PPO's sampling and clipping without a value function.
- * Departures: RLOO's clipping, which counts from the second pass over a rollout on, is by token where TRL's is by sequence.
+ * Departures: the reference stays as it is (the paper renews it in its outer loop).
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 
 import { InputError } from '../errors';
-import { groupAdvantages, grpoLoss, type GrpoOptions } from '../losses/grpo';
+import { groupAdvantages, grpoLoss, rlooLoss, type GrpoOptions } from '../losses/grpo';
 import type { GPT2 } from '../model/gpt2';
 import { merged } from '../model/lora';
-import type { Tokenizer } from '../text/tokenizer';
 import { tf } from '../tf';
 import { accumulate, requireFinite, type Part } from './accumulate';
-import { mean } from './metrics';
+import { average, mean } from './metrics';
 import type { TrainOptions } from './options';
-import { batchOrder, stepCount } from './order';
-import { padded } from './ppoUpdate';
-import { sampleBatch, sampleLogps, sampleResponses, scoreSamples, sequenceKl, type OfTokens, type Penalties, type Reward, type Sample, type SampleOptions } from './rollout';
+import { batchOrder, randomOf, stepCount } from './order';
+import { padded, sampleBatch, sampleLogps, sampleResponses, scoreSamples, sequenceKl, type Decoder, type OfTokens, type Penalties, type Reward, type Sample, type SampleOptions } from './rollout';
 import { learningRate } from './schedule';
 import { TrainingState } from './state';
-import { seedsOf } from './trainPpo';
 
-/** Of TrainOptions, `batchSize` is the prompts of a step (default 16), `accumulation` cuts a step's prompts into parts. */
+/** Of TrainOptions, `batchSize` is the prompts of a step (default 16), `accumulation` cuts a step's samples into parts. */
 export interface GrpoTrainOptions extends Omit<TrainOptions, 'groupByLength' | 'validateEvery' | 'tokenMetrics'>, Omit<SampleOptions, 'samples'>, Penalties, GrpoOptions {
   /**
    * `grpo`, or `rloo`: each sample's baseline is the mean of the others, KL is taken off the scores (beta a nat of the sequence's)
-   * instead of being a term of the loss, and a response counts as a whole, the sum over its tokens. Default grpo.
+   * instead of being a term of the loss, and a response counts as a whole (`rlooLoss`; lossType and klRatio are GRPO's). Default grpo.
    */
   algorithm?: 'grpo' | 'rloo';
   /** Samples a prompt. Default 8. */
@@ -43,7 +40,7 @@ export interface GroupRollout {
   readonly scores: readonly number[];
   readonly advantages: readonly number[];
   readonly refLogps: OfTokens;
-  /** Of the policy that sampled; not needed for a single update. */
+  /** Of the policy that sampled; not needed for a single update of GRPO. */
   readonly oldLogps?: OfTokens;
 }
 
@@ -59,7 +56,7 @@ export interface GrpoStep {
     /** The share of groups whose scores are all equal, so that they teach nothing. */
     readonly equalGroups: number;
   };
-  /** k3, a token's mean, in nats, over the updates. */
+  /** As of `grpoLoss`. This, loss, clipFraction and gradNorm are means over the updates. */
   readonly kl: number;
   /** The sum of logp - refLogp, a sample's mean, in nats, of the policy that sampled. */
   readonly sequenceKl: number;
@@ -73,7 +70,7 @@ export interface GrpoStep {
 }
 
 export interface GrpoInputs {
-  readonly tokenizer: Tokenizer;
+  readonly tokenizer: Decoder;
   readonly reward: Reward;
   /** Default: a copy of the policy as it is now. */
   readonly reference?: GPT2;
@@ -89,11 +86,12 @@ export interface GrpoInputs {
  * @throws InputError if an option or a prompt does not fit, or the loss is no longer a number.
  */
 export async function* trainGrpo(policy: GPT2, prompts: readonly (readonly number[])[], options: GrpoTrainOptions, { tokenizer, reward, reference, state, onRollout }: GrpoInputs): AsyncGenerator<GrpoStep, void> {
-  const { batchSize = 16, groupSize = 8, maxNewTokens = 64, temperature = 1, seed = 0, iterations = 1, signal } = options;
+  const { algorithm = 'grpo', batchSize = 16, groupSize = 8, maxNewTokens = 64, temperature = 1, seed = 0, iterations = 1, signal } = options;
   const steps = stepCount(options, prompts.length, batchSize);
   const lrOf = learningRate({ ...options, steps });
   const rowsOf = batchOrder(prompts.length, { batchSize, seed });
   if (!Number.isInteger(iterations) || iterations < 1) throw new InputError(`iterations must be a whole number from 1 up, got ${iterations}`);
+  if (!['grpo', 'rloo'].includes(algorithm)) throw new InputError(`algorithm must be grpo or rloo, got "${algorithm}"`);
   if (state && state.step > 0 && !reference) throw new InputError('a training that goes on needs its reference: the policy is no longer what it began as');
 
   const held = reference ?? merged(policy);
@@ -105,21 +103,19 @@ export async function* trainGrpo(policy: GPT2, prompts: readonly (readonly numbe
       signal?.throwIfAborted();
       const start = performance.now();
 
-      const samples = await sampleResponses(policy, tokenizer, prompts, { maxNewTokens, temperature, samples: groupSize, seed: seedsOf(seed, step).uint32(), ...(signal && { signal }) }, rowsOf(step - 1));
+      const samples = await sampleResponses(policy, tokenizer, prompts, { maxNewTokens, temperature, samples: groupSize, seed: randomOf(seed, step).uint32(), signal }, rowsOf(step - 1));
       const scores = await scoreSamples(samples, reward, options);
       const refLogps = sampleLogps(held, samples, { temperature });
-      const oldLogps = iterations > 1 ? sampleLogps(policy, samples, { temperature }) : undefined;
-      const kept = { samples, scores, refLogps, ...(oldLogps && { oldLogps }) };
+      const oldLogps = algorithm === 'rloo' || iterations > 1 ? sampleLogps(policy, samples, { temperature }) : undefined;
+      const advantages = algorithm === 'rloo' ? rlooAdvantages(scores, { oldLogps: oldLogps!, refLogps }, options) : groupAdvantages(scores, groupSize, options);
+      const rollout = { samples, scores, advantages, refLogps, oldLogps };
+      onRollout?.(rollout);
 
       const lr = lrOf(step - 1);
-      const updates: GrpoUpdate[] = [];
-      const rollout = { ...kept, advantages: advantagesOf(kept, policy, options) };
-      onRollout?.(rollout);
-      for (let iteration = 0; iteration < iterations; iteration += 1) updates.push(grpoUpdate(training, rollout, lr, { ...options, maxNewTokens, temperature }));
+      const updates = Array.from({ length: iterations }, () => grpoUpdate(training, rollout, lr, { ...options, maxNewTokens, temperature }));
       training.step = step;
-      const { sequenceKl: ofFirst } = updates[0]!;
       yield {
-        step, ...mean(updates), sequenceKl: ofFirst, scores: spread(scores, groupSize), eosCount: samples.filter(({ ended }) => ended).length, lr,
+        step, ...mean(updates), sequenceKl: updates[0]!.sequenceKl, scores: spread(scores, groupSize), eosCount: samples.filter(({ ended }) => ended).length, lr,
         tokens: samples.reduce((sum, { ids }) => sum + ids.length, 0), seconds: (performance.now() - start) / 1000,
       }; // prettier-ignore
     }
@@ -129,11 +125,9 @@ export async function* trainGrpo(policy: GPT2, prompts: readonly (readonly numbe
   }
 }
 
-/** RLOO takes KL off the scores; where the log-probs of the policy that sampled are not at hand, they are asked for. */
-function advantagesOf({ samples, scores, refLogps, oldLogps }: Omit<GroupRollout, 'advantages'>, policy: GPT2, { algorithm = 'grpo', groupSize = 8, scaleRewards = true, beta = 0.04, temperature = 1 }: GrpoTrainOptions): number[] {
-  if (algorithm === 'grpo') return groupAdvantages(scores, groupSize, { scaleRewards });
-  if (algorithm !== 'rloo') throw new InputError(`algorithm must be grpo or rloo, got "${algorithm as string}"`);
-  const kl = sequenceKl(oldLogps ?? sampleLogps(policy, samples, { temperature }), refLogps);
+/** Each sample's baseline is the mean of the others, after the KL to the reference, beta a nat, is taken off the scores. */
+export function rlooAdvantages(scores: readonly number[], { oldLogps, refLogps }: { oldLogps: OfTokens; refLogps: OfTokens }, { groupSize = 8, beta = 0.04 }: { groupSize?: number; beta?: number } = {}): number[] {
+  const kl = sequenceKl(oldLogps, refLogps);
   return groupAdvantages(scores.map((score, n) => score - beta * kl[n]!), groupSize, { baseline: 'leaveOneOut' });
 }
 
@@ -151,46 +145,50 @@ export interface GrpoUpdate {
 export function grpoUpdate(training: TrainingState, rollout: GroupRollout, lr: number, options: Omit<GrpoTrainOptions, 'lr'> = {}): GrpoUpdate {
   const { accumulation = 1, maxGradNorm = 1 } = options;
   const { samples } = rollout;
-  const numbers = samples.map((_, n) => n);
-  const { parts, loss, gradients } = accumulate(numbers, accumulation, (part) => backward(training, rollout, part, options));
+  const { parts, loss, gradients } = accumulate(samples.map((_, n) => n), accumulation, (part) => backward(training, rollout, part, options));
   const gradNorm = gradients.clip(maxGradNorm);
   requireFinite({ loss, gradNorm }, gradients, { step: training.step + 1, rows: [...new Set(samples.map(({ prompt }) => prompt))] });
   training.optimizer.step(gradients, lr);
-  const { kl, clipFraction } = mean(parts.map(({ metrics }) => metrics), parts.map(({ tokens }) => tokens / countTokens(samples)));
-  return { loss, kl, sequenceKl: parts.reduce((sum, part) => sum + part.summedKl, 0) / samples.length, clipFraction, gradNorm };
+  const sum = (of: (part: GrpoPart) => number) => parts.reduce((total, part) => total + of(part), 0);
+  return { loss, kl: sum(({ kl }) => kl), sequenceKl: sum((part) => part.sequenceKl), clipFraction: sum(({ clipFraction }) => clipFraction), gradNorm };
 }
+
+/** A part's shares of the whole rollout's means. */
+interface GrpoPart extends Part, Pick<GrpoUpdate, 'kl' | 'sequenceKl' | 'clipFraction'> {}
 
 const countTokens = (samples: readonly Sample[]): number => samples.reduce((sum, { ids }) => sum + ids.length, 0);
 
-function backward({ model, optimizer }: TrainingState, { samples, advantages, refLogps, oldLogps }: GroupRollout, numbers: readonly number[], options: Omit<GrpoTrainOptions, 'lr'>): Part & { metrics: { kl: number; clipFraction: number }; tokens: number; summedKl: number } {
+function backward({ model, optimizer }: TrainingState, { samples, advantages, refLogps, oldLogps }: GroupRollout, numbers: readonly number[], options: Omit<GrpoTrainOptions, 'lr'>): GrpoPart {
   const { algorithm = 'grpo', temperature = 1 } = options;
+  const lossOf = algorithm === 'rloo' ? rlooLoss : grpoLoss;
   const whole = { tokens: countTokens(samples), responses: samples.length };
-  const lossOptions: GrpoOptions = algorithm === 'rloo' ? { ...options, beta: 0, lossType: 'dr_grpo', maxNewTokens: 1 } : options; // the sum over a response's tokens
   const some = numbers.map((n) => samples[n]!);
+  const share = { tokens: countTokens(some) / whole.tokens, responses: some.length / whole.responses };
   const batch = sampleBatch(some, model.config.blockSize);
   using recording = model.record(batch, { temperature });
-  const { perTokenLogps, responseMask } = recording;
+  const { perTokenLogps, values, responseMask } = recording;
   const constants = {
     oldLogps: oldLogps ? padded(numbers.map((n) => oldLogps[n]!)) : perTokenLogps.clone(),
     refLogps: padded(numbers.map((n) => refLogps[n]!)),
     advantages: tf.tensor1d(numbers.map((n) => advantages[n]!)),
   };
-  const taken: { metrics?: { kl: number; clipFraction: number } } = {};
+  const taken = { kl: 0, clipFraction: 0 };
   const { value, grad } = tf.valueAndGrad((logps: tf.Tensor) => {
-    const { loss, kl, clipFraction } = grpoLoss({ logps: logps as tf.Tensor2D, responseMask, ...constants }, { ...lossOptions, ...whole });
-    taken.metrics = { kl: kl.dataSync()[0]!, clipFraction: clipFraction.dataSync()[0]! };
+    const { loss, kl, clipFraction } = lossOf({ logps: logps as tf.Tensor2D, responseMask, ...constants }, { ...options, ...whole });
+    taken.kl = kl.dataSync()[0]! * share.tokens;
+    taken.clipFraction = clipFraction.dataSync()[0]! * (algorithm === 'rloo' ? share.responses : share.tokens);
     return loss;
   })(perTokenLogps);
-  const summedKl = tf.tidy(() => perTokenLogps.sub(constants.refLogps).sum().dataSync()[0]!); // both are 0 where a response has ended
+  const klOfResponses = tf.tidy(() => perTokenLogps.sub(constants.refLogps).sum().dataSync()[0]!); // both are 0 where a response has ended
   const gradients = recording.backward(grad as tf.Tensor2D, (name) => optimizer.trains(name));
   const loss = value.dataSync()[0]!;
   tf.dispose([perTokenLogps, responseMask, value, grad, constants]);
-  return { loss, gradients, metrics: taken.metrics!, tokens: countTokens(some), summedKl };
+  values?.dispose();
+  return { loss, gradients, ...taken, sequenceKl: klOfResponses / whole.responses };
 }
 
 function spread(scores: readonly number[], groupSize: number): GrpoStep['scores'] {
   const groups = Array.from({ length: scores.length / groupSize }, (_, n) => scores.slice(n * groupSize, (n + 1) * groupSize));
-  const average = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
   const deviations = groups.map((group) => Math.sqrt(group.reduce((sum, score) => sum + (score - average(group)) ** 2, 0) / (groupSize - 1)));
   return { mean: average(scores), groupDeviation: average(deviations), equalGroups: average(groups.map((group) => (group.every((score) => score === group[0]) ? 1 : 0))) };
 }

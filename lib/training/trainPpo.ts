@@ -10,13 +10,11 @@ import { InputError } from '../errors';
 import type { GPT2 } from '../model/gpt2';
 import { merged } from '../model/lora';
 import { withValueHead } from '../model/valueHead';
-import { Random } from '../random';
-import type { Tokenizer } from '../text/tokenizer';
-import { mean } from './metrics';
+import { average, mean } from './metrics';
 import type { TrainOptions } from './options';
-import { batchOrder, stepCount } from './order';
+import { batchOrder, randomOf, stepCount } from './order';
 import { minibatchOrder, ppoUpdates, rolloutAdvantages, type AdvantageOptions, type PpoUpdate, type PpoUpdateOptions, type Rollout, type RolloutAdvantages } from './ppoUpdate';
-import { measureSamples, sampleLogps, sampleResponses, scoreSamples, sequenceKl, type OfTokens, type Penalties, type Reward, type SampleOptions } from './rollout';
+import { measureSamples, sampleLogps, sampleResponses, scoreSamples, sequenceKl, type Decoder, type OfTokens, type Penalties, type Reward, type SampleOptions } from './rollout';
 import { learningRate } from './schedule';
 import { TrainingState } from './state';
 
@@ -72,7 +70,7 @@ export interface PpoStep {
 }
 
 export interface PpoInputs {
-  readonly tokenizer: Tokenizer;
+  readonly tokenizer: Decoder;
   readonly reward: Reward;
   /** What KL is measured against. Default: a copy of the policy as it is now. */
   readonly reference?: GPT2;
@@ -96,6 +94,7 @@ export async function* trainPpo(policy: GPT2, prompts: readonly (readonly number
   const rowsOf = batchOrder(prompts.length, { batchSize, seed });
   if (klTarget !== undefined && !(klTarget > 0)) throw new InputError(`klTarget must be a number of nats above 0, got ${klTarget}`);
   if (state && state.step > 0 && !reference) throw new InputError('a training that goes on needs its reference: the policy is no longer what it began as');
+  if (state && !state.model.weights.hasValueHead) throw new InputError('the state is of a model without a value head; begin it with withValueHead(policy)');
 
   const model = state?.model ?? (policy.weights.hasValueHead ? policy : withValueHead(policy));
   const held = reference ?? merged(policy);
@@ -106,9 +105,9 @@ export async function* trainPpo(policy: GPT2, prompts: readonly (readonly number
       await nextTurn(); // lets an interrupt through
       signal?.throwIfAborted();
       const start = performance.now();
-      const seeds = seedsOf(seed, step);
+      const random = randomOf(seed, step);
 
-      const samples = await sampleResponses(model, tokenizer, prompts, { temperature, seed: seeds.uint32(), ...(maxNewTokens !== undefined && { maxNewTokens }), ...(signal && { signal }) }, rowsOf(step - 1));
+      const samples = await sampleResponses(model, tokenizer, prompts, { maxNewTokens, temperature, seed: random.uint32(), signal }, rowsOf(step - 1));
       const scores = await scoreSamples(samples, reward, options);
       const { logps: oldLogps, values: oldValues } = measureSamples(model, samples, { temperature });
       const refLogps = sampleLogps(held, samples, { temperature });
@@ -118,7 +117,7 @@ export async function* trainPpo(policy: GPT2, prompts: readonly (readonly number
       onRollout?.(rollout, advantages);
 
       const lr = lrOf(step - 1);
-      const order = minibatchOrder(samples.length, options, seeds.uint32());
+      const order = minibatchOrder(samples.length, options, random.uint32());
       const updates = [...ppoUpdates(training, rollout, advantages, order, lr, { ...options, temperature })];
 
       const objective = objectiveOf(rollout, coef);
@@ -143,13 +142,6 @@ export function ppoAdam({ epsilon = 1e-5, weightDecay = 0, ...others }: PpoTrain
   return { epsilon, weightDecay, ...others };
 }
 
-/** The draws of a step: a function of the seed and the step alone, so that a resumed run needs no state for them. */
-export function seedsOf(seed: number, step: number): Random {
-  const seeds = new Random(seed);
-  for (let skipped = 0; skipped < step; skipped += 1) seeds.uint32();
-  return new Random(seeds.uint32());
-}
-
 /**
  * OpenAI's controller in log space (arXiv 1909.08593, section 2.2): klCoef grows where KL is above the target and shrinks where it
  * is below, the relative error clipped at 0.2.
@@ -159,11 +151,10 @@ export function adaptedKlCoef(klCoef: number, { kl, klTarget, klHorizon, samples
   return klCoef * (1 + (error * samples) / klHorizon);
 }
 
-function objectiveOf({ samples, scores, oldLogps, refLogps }: Rollout, klCoef: number): PpoStep['objective'] {
-  const over = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / samples.length;
-  const kl = over(sequenceKl(oldLogps, refLogps));
-  const entropy = over(oldLogps.map((logps) => -logps.reduce((sum, logp) => sum + logp, 0)));
-  return { kl, entropy, nonScoreReward: -klCoef * kl, rlhfReward: over(scores) - klCoef * kl, scores: over(scores) };
+function objectiveOf({ scores, oldLogps, refLogps }: Rollout, klCoef: number): PpoStep['objective'] {
+  const kl = average(sequenceKl(oldLogps, refLogps));
+  const entropy = average(oldLogps.map((logps) => -logps.reduce((sum, logp) => sum + logp, 0)));
+  return { kl, entropy, nonScoreReward: -klCoef * kl, rlhfReward: average(scores) - klCoef * kl, scores: average(scores) };
 }
 
 function explainedVariance(values: OfTokens, returns: OfTokens): number {
@@ -173,6 +164,6 @@ function explainedVariance(values: OfTokens, returns: OfTokens): number {
 }
 
 function variance(values: readonly number[]): number {
-  const average = values.reduce((sum, value) => sum + value, 0) / values.length;
-  return values.reduce((sum, value) => sum + (value - average) ** 2, 0) / values.length;
+  const center = average(values);
+  return average(values.map((value) => (value - center) ** 2));
 }

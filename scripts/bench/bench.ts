@@ -1,5 +1,5 @@
 /**
- * `npm run bench`: this library beside transformers on the same work, in one run. Needs the oracles.
+ * `npm run bench`: this library beside transformers and TRL on the same work, in one run. Needs the oracles.
  *
  * Each contender is a process of its own that waits for a line before each repetition, so that they take turns and share
  * whatever the machine does meanwhile. What they compute is compared, too: a fast wrong answer wins nothing.
@@ -15,7 +15,7 @@ import { Random } from 'alignbook';
 
 const usage = `Usage: npm run bench -- [CASE…] [--quick] [--repetitions N]
 
-Times this library and transformers in turns and prints minimum, median, throughput, peak memory and the ratio of the minima.
+Times this library and Python's in turns and prints minimum, median, throughput, peak memory and the ratio of the minima.
 
   CASE              a name, or the beginning of one, such as generate (default: all)
   --repetitions N   of each contender (default: 7)
@@ -28,31 +28,80 @@ Exit status: 0 done, 1 contenders computed different things or failed, 2 usage.`
 const root = resolve(__dirname, '..', '..', '..', '..');
 const folder = join(root, '.alignbook', 'bench');
 
+type Policy = 'fp32' | 'bf16';
+
+/** The work beside the prompts, as a worker is told of it. */
+interface Work {
+  readonly newTokens: number;
+  /** Responses to each prompt. Default: 1. */
+  readonly group?: number;
+  /** In trainings: rows of a forward and backward pass; their gradients are added up. */
+  readonly rowsAtOnce?: number;
+  /** In PPO: updates on a rollout, all of its rows each. */
+  readonly epochs?: number;
+}
+
 interface Case {
   readonly name: string;
+  /** Scripts of this folder that do it: the library's and Python's. */
+  readonly ours: string;
+  readonly theirs: string;
+  /** What Python's is called. */
+  readonly rival: string;
+  /** A folder of .alignbook with packages that Python is to find before those of the oracles. */
+  readonly packages?: string;
+  readonly policies: readonly Policy[];
   readonly batch: number;
   readonly promptLength: number;
-  readonly newTokens: number;
+  readonly work: Work;
 }
 
 /** What a worker is told. */
-export interface Task {
+export interface Task extends Work {
   readonly model: string;
-  readonly policy: 'fp32' | 'bf16';
+  readonly policy: Policy;
   readonly prompts: readonly (readonly number[])[];
-  readonly newTokens: number;
 }
 
-const generate = (batch: number): Case => ({ name: `generate, batch ${batch}`, batch, promptLength: 32, newTokens: 48 });
-const cases: readonly Case[] = [generate(1), generate(8)];
+const generate = (batch: number): Case => ({
+  name: `generate, batch ${batch}`,
+  ours: 'ours.js',
+  theirs: 'theirs.py',
+  rival: 'transformers',
+  policies: ['fp32', 'bf16'],
+  batch,
+  promptLength: 32,
+  work: { newTokens: 48 },
+});
+/** Whole iterations, from prompts to the optimizer's last step. */
+const trainings: readonly Case[] = [
+  { name: 'grpo', ours: 'oursGrpo.js', theirs: 'theirs_grpo.py', rival: 'TRL 1.16', policies: ['fp32'], batch: 4, promptLength: 32, work: { newTokens: 24, group: 4, rowsAtOnce: 8 } },
+  { name: 'ppo', ours: 'oursPpo.js', theirs: 'theirs_ppo.py', rival: 'TRL 1.12', packages: 'trl-ppo', policies: ['fp32'], batch: 4, promptLength: 32, work: { newTokens: 32, rowsAtOnce: 4, epochs: 4 } },
+];
+const cases: readonly Case[] = [generate(1), generate(8), ...trainings];
 
-const contenders = [
-  { name: 'transformers fp32', program: 'python', policy: 'fp32' },
-  { name: 'ours fp32', program: 'node', policy: 'fp32' },
-  { name: 'transformers bf16', program: 'python', policy: 'bf16' },
-  { name: 'ours bf16', program: 'node', policy: 'bf16' },
-] as const;
-type Contender = (typeof contenders)[number];
+interface Contender {
+  readonly name: string;
+  readonly policy: Policy;
+  /** The program and its script. */
+  readonly command: readonly [string, string];
+  readonly env: NodeJS.ProcessEnv;
+  readonly isOurs: boolean;
+}
+
+function contendersOf({ ours, theirs, rival, packages, policies }: Case): Contender[] {
+  const python = join(root, '.alignbook', 'oracles', 'bin', 'python');
+  return policies.flatMap((policy): Contender[] => [
+    {
+      name: `${rival} ${policy}`,
+      policy,
+      command: [python, join(root, 'scripts', 'bench', theirs)],
+      env: { PYTHONWARNINGS: 'ignore', TRANSFORMERS_VERBOSITY: 'error', ...(packages && { PYTHONPATH: join(root, '.alignbook', packages) }) },
+      isOurs: false,
+    },
+    { name: `ours ${policy}`, policy, command: [process.execPath, join(__dirname, ours)], env: {}, isOurs: true },
+  ]);
+}
 
 /** What a worker answers, one JSON line: to its start with `ready`, to a line "go" with the rest. */
 interface Answer {
@@ -65,11 +114,9 @@ class Worker {
   readonly #lines: AsyncIterator<string>;
 
   constructor(contender: Contender, task: Task) {
-    const [program, script] = contender.program === 'node'
-      ? [process.execPath, join(__dirname, 'ours.js')]
-      : [join(root, '.alignbook', 'oracles', 'bin', 'python'), join(root, 'scripts', 'bench', 'theirs.py')];
+    const [program, script] = contender.command;
     const args = [script, JSON.stringify(task)];
-    const env = { ...process.env, ALIGNBOOK_COMPUTE: contender.policy, OMP_NUM_THREADS: `${availableParallelism()}`, HF_HUB_OFFLINE: '1' };
+    const env = { ...process.env, ...contender.env, ALIGNBOOK_COMPUTE: contender.policy, OMP_NUM_THREADS: `${availableParallelism()}`, HF_HUB_OFFLINE: '1' };
     this.#child = spawn(program, args, { stdio: ['pipe', 'pipe', 'inherit'], env });
     this.#lines = createInterface({ input: this.#child.stdout! })[Symbol.asyncIterator]();
   }
@@ -99,6 +146,8 @@ class Worker {
 interface Row {
   readonly case: string;
   readonly contender: string;
+  readonly isOurs: boolean;
+  readonly policy: Policy;
   readonly seconds: readonly number[];
   readonly tokensPerSecond: number;
   readonly peakMegabytes: number;
@@ -110,11 +159,12 @@ const median = (values: readonly number[]): number => {
   return Number.isInteger(middle) ? (sorted[middle - 1]! + sorted[middle]!) / 2 : sorted[Math.floor(middle)]!;
 };
 
-async function measure(task: Case, model: string, repetitions: number): Promise<{ rows: Row[]; agree: boolean }> {
+async function measure(chosen: Case, model: string, repetitions: number): Promise<{ rows: Row[]; agree: boolean }> {
   const { vocab_size: vocabSize } = JSON.parse(readFileSync(join(model, 'config.json'), 'utf8')) as { vocab_size: number };
   const random = new Random(1);
-  const prompts = Array.from({ length: task.batch }, () => Array.from({ length: task.promptLength }, () => random.integer(vocabSize)));
-  const workers = contenders.map((contender) => new Worker(contender, { model, policy: contender.policy, prompts, newTokens: task.newTokens }));
+  const prompts = Array.from({ length: chosen.batch }, () => Array.from({ length: chosen.promptLength }, () => random.integer(vocabSize)));
+  const contenders = contendersOf(chosen);
+  const workers = contenders.map((contender) => new Worker(contender, { model, policy: contender.policy, prompts, ...chosen.work }));
   try {
     for (const worker of workers) await worker.answer(); // ready, and warm
     const seconds: number[][] = contenders.map(() => []);
@@ -126,11 +176,14 @@ async function measure(task: Case, model: string, repetitions: number): Promise<
         results[n] = answer.result;
       }
     }
-    const rows = contenders.map(({ name }, n): Row => ({
-      case: task.name,
+    const tokens = chosen.batch * (chosen.work.group ?? 1) * chosen.work.newTokens;
+    const rows = contenders.map(({ name, isOurs, policy }, n): Row => ({
+      case: chosen.name,
       contender: name,
+      isOurs,
+      policy,
       seconds: seconds[n]!,
-      tokensPerSecond: (task.batch * task.newTokens) / Math.min(...seconds[n]!),
+      tokensPerSecond: tokens / Math.min(...seconds[n]!),
       peakMegabytes: workers[n]!.peak(),
     }));
     const exact = contenders.flatMap(({ policy }, n) => (policy === 'fp32' ? [JSON.stringify(results[n])] : [])); // bf16 rounds differently
@@ -141,9 +194,9 @@ async function measure(task: Case, model: string, repetitions: number): Promise<
 }
 
 function print(rows: readonly Row[]): void {
-  for (const { contender, seconds, tokensPerSecond, peakMegabytes, case: name } of rows) {
-    const rival = rows.find((row) => row.contender === contender.replace('ours', 'transformers'))!;
-    const ratio = contender.startsWith('ours') ? `${(Math.min(...rival.seconds) / Math.min(...seconds)).toFixed(2)}x` : '';
+  for (const { contender, isOurs, policy, seconds, tokensPerSecond, peakMegabytes, case: name } of rows) {
+    const rival = rows.find((row) => !row.isOurs && row.policy === policy)!;
+    const ratio = isOurs ? `${(Math.min(...rival.seconds) / Math.min(...seconds)).toFixed(2)}x` : '';
     const columns = [Math.min(...seconds).toFixed(3), median(seconds).toFixed(3), tokensPerSecond.toFixed(1), peakMegabytes.toFixed(0), ratio];
     console.log([name.padEnd(20), contender.padEnd(18), ...columns.map((column) => column.padStart(9))].join(' '));
   }
@@ -167,10 +220,10 @@ async function main(names: readonly string[], { quick, repetitions }: { quick: b
   console.log(`${''.padEnd(39)} ${['min s', 'median s', 'tokens/s', 'peak MB', 'ratio'].map((head) => head.padStart(9)).join(' ')}`);
   const all: Row[] = [];
   let agree = true;
-  for (const task of chosen) {
-    const measured = await measure(quick ? { ...task, promptLength: 5, newTokens: 4 } : task, model, repetitions);
+  for (const one of chosen) {
+    const measured = await measure(quick ? { ...one, promptLength: 5, work: { ...one.work, newTokens: 4 } } : one, model, repetitions);
     print(measured.rows);
-    if (!measured.agree) console.log(`${task.name}: the contenders in fp32 computed different things`);
+    if (!measured.agree) console.log(`${one.name}: the contenders in fp32 computed different things`);
     agree &&= measured.agree;
     all.push(...measured.rows);
   }

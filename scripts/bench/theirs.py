@@ -2,11 +2,11 @@
 import json
 import os
 import sys
-import time
 
 os.environ["TQDM_DISABLE"] = "1"
 
 import torch
+from protocol import serve
 from transformers import GPT2Config, GPT2LMHeadModel
 
 
@@ -28,12 +28,7 @@ def main():
             output = model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=task["newTokens"], pad_token_id=0)
         return output[:, ids.shape[1] :].tolist()
 
-    repeat()
-    print(json.dumps({"ready": True}), flush=True)
-    for _ in sys.stdin:
-        start = time.perf_counter()
-        result = repeat()
-        print(json.dumps({"seconds": time.perf_counter() - start, "result": result}), flush=True)
+    serve(repeat)
 
 
 if __name__ == "__main__":

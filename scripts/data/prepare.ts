@@ -1,11 +1,13 @@
 /**
- * `npm run data [-- --check]`: makes data/instructions and data/preferences from WordNet, the same bytes on every machine.
+ * `npm run data [-- --check]`: makes data/instructions and data/preferences from WordNet, and data/reviews from a grammar, the same
+ * bytes on every machine.
  */
 import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 
-import { Random } from 'alignbook';
+import { Random, Tokenizer } from 'alignbook';
 
+import { reviews } from '../reviews/reviews';
 import { facts, type Fact } from './facts';
 import { answers, plainQuestions, politeQuestions, type Style } from './phrasings';
 
@@ -95,14 +97,16 @@ function preferencePairs(all: readonly Fact[], random: Random): Record<'train' |
 
 const lines = (rows: readonly object[]): string => rows.map((row) => `${JSON.stringify(row)}\n`).join('');
 
-function main(check: boolean): number {
+async function main(check: boolean): Promise<number> {
   const random = new Random(SEED);
   const all = facts(random);
   const instructions = instructionRows(all, random);
   const pairs = preferencePairs(all, random);
+  const reviewed = reviews(await Tokenizer.fromPretrained('tiny'));
   const files = {
     'data/instructions/train.jsonl': lines(instructions),
     ...Object.fromEntries(Object.entries(pairs).map(([split, rows]) => [`data/preferences/${split}.jsonl`, lines(rows)])),
+    ...Object.fromEntries(Object.entries(reviewed).map(([part, rows]) => [`data/reviews/${part}.jsonl`, lines(rows)])),
   };
   const wrong: string[] = [];
   for (const [name, text] of Object.entries(files)) {
@@ -120,8 +124,15 @@ function main(check: boolean): number {
     console.log(`${instructions.length} instructions, ${instructions.filter(({ style }) => style === 'courteous').length} courteous; pairs: ${Object.entries(pairs).map(([split, rows]) => `${rows.length} ${split}`).join(', ')}`);
     const everything = Object.values(pairs).flat();
     console.log(`chosen is not the longer one in ${everything.filter(({ chosen, rejected }) => chosen.length <= rejected.length).length} of ${everything.length} pairs`);
+    console.log(`reviews: ${Object.entries(reviewed).map(([part, rows]) => `${rows.length} ${part}`).join(', ')}`);
   }
   return wrong.length > 0 ? 1 : 0;
 }
 
-process.exitCode = main(process.argv.includes('--check'));
+main(process.argv.includes('--check')).then(
+  (status) => (process.exitCode = status),
+  (error: Error) => {
+    console.error(error.message);
+    process.exitCode = 1;
+  },
+);

@@ -1,14 +1,16 @@
-/** An exported folder opened by transformers: weights, logits, token ids, and the file that it saves again. */
-import { mkdtempSync, rmSync } from 'node:fs';
+/** An exported folder opened by transformers: weights, logits or scores, token ids, and the file that it saves again. */
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 
-import { exportModel, GPT2, type FloatDType } from 'alignbook';
+import { exportModel, GPT2, Random, readPairs, RewardModel, scoreResponses, Tokenizer, type FloatDType } from 'alignbook';
 
 import { oracle } from './oracle';
 
-const TINY = join(__dirname, '..', '..', '..', '..', 'data', 'models', 'tiny');
+const DATA = join(__dirname, '..', '..', '..', '..', 'data');
+const TINY = join(DATA, 'models', 'tiny');
 const folder = mkdtempSync(join(tmpdir(), 'export-'));
 after(() => rmSync(folder, { recursive: true }));
 
@@ -18,5 +20,19 @@ for (const dtype of ['F32', 'F16', 'BF16'] satisfies FloatDType[]) {
     await exportModel(model, join(folder, dtype), { source: 'tiny', dtype });
     model.dispose();
     oracle('check_export.py', TINY, join(folder, dtype)); // asserts
+  });
+}
+
+for (const dtype of ['F32', 'BF16'] satisfies FloatDType[]) {
+  test(`${dtype}: transformers opens a reward model and gives the same scores, and what it saves opens here`, async () => {
+    const [out, rows, resaved] = ['reward', 'rows.json', 'resaved'].map((name) => join(folder, `${dtype}-${name}`)) as [string, string, string];
+    await exportModel(RewardModel.begin(await GPT2.fromPretrained('tiny'), new Random(1)), out, { source: 'tiny', dtype });
+    const model = await RewardModel.fromPretrained(out);
+    const pairs = (await readPairs(join(DATA, 'preferences', 'validation.jsonl'), await Tokenizer.fromPretrained('tiny'), { maxLength: 256 })).slice(0, 40);
+    const candidates = pairs.map(({ promptIds, chosenIds, rejectedIds }) => ({ promptIds, responses: [chosenIds, rejectedIds] }));
+    const scores = scoreResponses(model, candidates);
+    writeFileSync(rows, JSON.stringify(candidates.flatMap(({ promptIds, responses }, n) => responses.map((ids, i) => ({ ids: [...promptIds, ...ids], score: scores[n]![i] })))));
+    oracle('check_reward_export.py', out, rows, resaved); // asserts
+    assert.deepEqual(scoreResponses(await RewardModel.fromPretrained(resaved), candidates), scores);
   });
 }

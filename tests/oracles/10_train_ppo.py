@@ -146,7 +146,7 @@ def update(policy, optimizer, made, value_coef, temperature):
     norm = torch.nn.utils.clip_grad_norm_(policy.parameters(), 1.0)
     optimizer.step()
     return {
-        "mean": ratio.mean().item(), "deviation": ratio.std(correction=0).item(), "clipped": (clipped > plain).float().mean().item(),
+        "mean": ratio.mean().item(), "deviation": ratio.std().item(), "clipped": (clipped > plain).float().mean().item(),
         "policy": policy_loss.item(), "value": value_loss.item(), "norm": norm.item(),
     }  # fmt: skip
 

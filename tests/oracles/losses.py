@@ -3,7 +3,7 @@
     .alignbook/oracles/bin/python tests/oracles/losses.py
 
 Arguments are float32 numbers, everything after them is float64, by PyTorch's autograd and, where it has the function,
-TRL: selective_log_softmax, entropy_from_logits, and CPO's loss, which on log-ratios is conservative DPO. The masked
+TRL: selective_log_softmax, entropy_from_logits, CPO's loss, which on log-ratios is conservative DPO, and the reward trainer's. The masked
 statistics and PPO's losses follow TRL 1.12, the last to have a PPO trainer. Running it again gives the same bytes.
 
 A gradient `grad.x` is that of sum(weight * result) with respect to x, `weight` being random unless the result is a scalar.
@@ -12,6 +12,7 @@ A gradient `grad.x` is that of sum(weight * result) with respect to x, `weight` 
 import json
 import os
 import random
+from collections import defaultdict
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,6 +20,7 @@ os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"
 
 import torch
 import torch.nn.functional as F
+from trl import RewardTrainer
 from trl.experimental.cpo import CPOTrainer
 from trl.trainer.utils import entropy_from_logits, selective_log_softmax
 
@@ -235,7 +237,28 @@ def plain(value):
     return value
 
 
-LOSSES = [per_token_logps, response_logps, dpo, reward, token_rewards, gae, masked_statistics, kl, ppo, value, entropy]
+def trl_reward_loss(chosen, rejected, margin, centring):
+    """TRL's trainer on one pair, given the scores: its compute_loss is a mean over pairs, and logs on the way."""
+    accelerator = SimpleNamespace(gather=lambda x: x, gather_for_metrics=lambda x: x)
+    trainer = SimpleNamespace(
+        args=SimpleNamespace(center_rewards_coefficient=centring), accelerator=accelerator, model=SimpleNamespace(training=False),
+        _total_train_tokens=0, _metrics={"eval": defaultdict(list)},
+    )  # fmt: skip
+    model = lambda **_: SimpleNamespace(logits=torch.stack([chosen, rejected])[:, None])
+    return RewardTrainer.compute_loss(trainer, model, {} if margin is None else {"margin": margin[None]})
+
+
+def reward_options():
+    for B, scale, margins, centring in [(3, 1, True, None), (4, 3, False, 0.01), (5, 2, True, 0.3), (3, 1e3, True, 0.01)]:
+        chosen, rejected, weight = normal(B, scale=scale), normal(B, scale=scale), normal(B)
+        margin = normal(B, mean=1).detach() if margins else None
+        losses = torch.stack([trl_reward_loss(chosen[n], rejected[n], None if margin is None else margin[n], centring) for n in range(B)])
+        inputs = dict(chosenScores=chosen, rejectedScores=rejected)
+        options = dict(centring=centring or 0.0, **({} if margin is None else dict(margins=margin)))
+        yield dict(**inputs, **options, weight=weight, losses=losses, **gradients(losses, inputs, weight))
+
+
+LOSSES = [per_token_logps, response_logps, dpo, reward, token_rewards, gae, masked_statistics, kl, ppo, value, entropy, reward_options]
 
 if __name__ == "__main__":
     sections = []

@@ -1,4 +1,6 @@
 """The library's seeded order of rows, written anew: xoshiro128** (https://prng.di.unimi.it/) seeded by splitmix32, Fisher and Yates' shuffle."""
+import math
+
 MASK = 2**32 - 1
 
 
@@ -27,6 +29,14 @@ class Random:
     def uniform(self):
         high, low = self.uint32() >> 5, self.uint32() >> 6
         return (high * 2**26 + low) / 2**53
+
+    def normal(self):
+        """Marsaglia's polar method; the second number of each pair is thrown away."""
+        while True:
+            x, y = 2 * self.uniform() - 1, 2 * self.uniform() - 1
+            square = x * x + y * y
+            if 0 < square < 1:
+                return x * math.sqrt(-2 * math.log(square) / square)
 
     def integer(self, n):
         while True:

@@ -1,0 +1,61 @@
+import { InputError } from '../errors';
+import { modelFolder } from '../hub/modelFolder';
+import { GPT2 } from '../model/gpt2';
+import { hasScoreHead, RewardModel } from '../model/rewardModel';
+import { scoreNormalization } from '../model/scoreResponses';
+import { Random } from '../random';
+import { readCandidates, readPairs } from '../text/dataset';
+import { Tokenizer } from '../text/tokenizer';
+import { stepCount } from '../training/order';
+import { trainReward, type RewardStep, type RewardTrainOptions } from '../training/trainReward';
+import { readData } from './readData';
+import { readConfig, required } from './trainConfig';
+import { trainRun } from './trainRun';
+import { runOptions, trainFields, trainOptions } from './trainSft';
+
+export const usage = `  train-reward --config FILE
+                      a reward model on preference pairs, rows as of train-dpo, which may also have a "margin", a number: by how much
+                      the score of chosen should exceed that of rejected. Fields as of train-sft, without LoRA and tokenMetrics, and
+      model           a language model, which gets a scalar head drawn from seed, or a reward model, whose training goes on
+      centring 0      weight of (chosen + rejected)^2, which holds the scores about 0
+      normalizeOn     rows as of score; the trained model is changed so that their scores have mean 0 and standard deviation 1
+      bestBy          loss, calibrationError, brier (the least is best), accuracy, margin (the greatest)`;
+
+const { tokenMetrics: _, ...fields } = trainFields;
+/** Known, so that a message can say what becomes of them. */
+const LORA = ['loraRank', 'loraAlpha', 'loraTargets'] as const;
+
+export async function run(args: readonly string[]): Promise<void> {
+  const config = readConfig(args, { ...fields, centring: 'number', normalizeOn: 'text' });
+  const adapters = LORA.find((name) => config[name] !== undefined);
+  if (adapters !== undefined) throw new InputError(`${adapters}: a reward model is trained without adapters; leave it out, or keep weights as they are with frozen`);
+  const [source, data, output] = ['model', 'data', 'output'].map((name) => required<string>(config, name)) as [string, string, string];
+  const options = trainOptions(config) as RewardTrainOptions;
+
+  const tokenizer = await Tokenizer.fromPretrained(source);
+  const model = await beginning(source, options.seed ?? 0);
+  const { blockSize } = model.config;
+  const read = (path: string) => readData(config, blockSize, (rowOptions) => readPairs(path, tokenizer, { ...rowOptions, margins: true }));
+  const pairs = await read(data);
+  const validation = config.validation === undefined ? undefined : await read(config.validation);
+  const samples = config.normalizeOn === undefined ? undefined : await readData(config, blockSize, (rowOptions) => readCandidates(config.normalizeOn!, tokenizer, rowOptions));
+  const steps = stepCount(options, pairs.length, options.batchSize ?? 16);
+  const finish = samples && (() => {
+    const found = scoreNormalization(model, samples);
+    model.normalize(found);
+    console.log(`normalized: the scores of ${config.normalizeOn} had mean ${found.mean.toFixed(3)} and standard deviation ${found.deviation.toFixed(3)}`);
+  });
+  await trainRun<RewardStep, RewardModel>(
+    { output, model, source, steps, ...runOptions(config), options, finish, inputs: { ...config, output: undefined, pairs, validation, samples } },
+    (state) => trainReward(model, pairs, options, { validation, state }),
+    ({ margin, accuracy }) => `margin ${margin.toFixed(3)}  accuracy ${accuracy.toFixed(2)}`,
+  );
+}
+
+async function beginning(source: string, seed: number): Promise<RewardModel> {
+  if (hasScoreHead(await modelFolder(source))) return RewardModel.fromPretrained(source);
+  const base = await GPT2.fromPretrained(source);
+  const model = RewardModel.begin(base, new Random(seed));
+  base.dispose();
+  return model;
+}

@@ -1,0 +1,40 @@
+/** What a reward model gives to responses. */
+import { responseBatch, type PromptResponses } from '../text/responseBatch';
+import type { RewardModel } from './rewardModel';
+
+export interface ScoringOptions {
+  /** Rows at a time. Default 16. */
+  batchSize?: number;
+}
+
+/**
+ * Scores rows in batches, each prompt computed once for its responses.
+ *
+ * @returns for each row its responses' scores, in order.
+ * @throws InputError if a row is too long for the model or an id is not in its vocabulary.
+ */
+export function scoreResponses(model: RewardModel, rows: readonly PromptResponses[], { batchSize = 16 }: ScoringOptions = {}): number[][] {
+  const all: number[][] = [];
+  for (let start = 0; start < rows.length; start += batchSize) {
+    const some = rows.slice(start, start + batchSize);
+    const scores = model.scores(responseBatch(some, { maxLength: model.config.blockSize }));
+    const values = [...scores.dataSync()];
+    scores.dispose();
+    all.push(...some.map(({ responses }) => values.splice(0, responses.length)));
+  }
+  return all;
+}
+
+/**
+ * Mean and standard deviation (of these scores, not an estimate of others': divided by their number) over samples, for
+ * `RewardModel.normalize`: afterwards their scores have mean 0 and deviation 1.
+ *
+ * @param samples as the policy that will be trained writes them before its training, in a published run
+ *   (https://arxiv.org/abs/1909.08593, section 2.1).
+ */
+export function scoreNormalization(model: RewardModel, samples: readonly PromptResponses[], options?: ScoringOptions): { mean: number; deviation: number } {
+  const scores = scoreResponses(model, samples, options).flat();
+  const mean = scores.reduce((sum, score) => sum + score, 0) / scores.length;
+  const variance = scores.reduce((sum, score) => sum + (score - mean) ** 2, 0) / scores.length;
+  return { mean, deviation: Math.sqrt(variance) };
+}

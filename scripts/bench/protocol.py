@@ -1,0 +1,47 @@
+"""How Python's contenders speak with bench.ts: a line when ready, then a line for each line that they read."""
+import json
+import os
+import sys
+import time
+
+from transformers import TrainerCallback
+
+LINES = os.fdopen(os.dup(1), "w")
+sys.stdout = open(os.devnull, "w")  # what trainers print
+
+
+def answer(**value):
+    print(json.dumps(value), file=LINES, flush=True)
+
+
+def serve(repeat):
+    """`repeat` does the work once and returns its result; the first time is not measured."""
+    repeat()
+    answer(ready=True)
+    for _ in sys.stdin:
+        start = time.perf_counter()
+        result = repeat()
+        answer(seconds=time.perf_counter() - start, result=result)
+
+
+class InTurns(TrainerCallback):
+    """The same for a trainer's iterations, within one training: what it made for the first, such as AdamW's moments, is there for the next."""
+
+    def __init__(self):
+        self.tokens, self.updates, self.start = 0, 0, None
+
+    def sampled(self, tokens):
+        """To be told by the reward of how many there are: the result says what was done, not what was asked for."""
+        self.tokens += tokens
+
+    def on_step_end(self, args, state, control, optimizer, **_):
+        updates = int(next(iter(optimizer.state.values()))["step"])
+        result = {"tokens": self.tokens, "updates": updates - self.updates}
+        self.tokens, self.updates = 0, updates
+        if self.start is None:
+            answer(ready=True)
+        else:
+            answer(seconds=time.perf_counter() - self.start, result=result)
+        if not sys.stdin.readline():
+            sys.exit()
+        self.start = time.perf_counter()

@@ -1,0 +1,159 @@
+/** `npm run frontier`: reward against KL, as in the DPO paper's Figure 2, left (arXiv 2305.18290, section 6.1). */
+import { createHash } from 'node:crypto';
+import { mkdirSync, readFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { parseArgs } from 'node:util';
+
+import { GPT2, Tokenizer } from 'alignbook';
+
+import { evaluation } from '../reviews/evaluation';
+import { sentiment } from '../reviews/sentiment';
+import type { Method, Point, Setting, Task } from './method';
+import { methods } from './methods';
+import { addResult, readResults, sameRun, type Result } from './results';
+import { scaleOf, type Scale } from './scale';
+import { sftModel, sftSettings } from './sft';
+
+const root = resolve(__dirname, '..', '..', '..', '..');
+
+/** Every policy is asked with the same draws. */
+const EVALUATION_SEED = 7;
+
+const usage = `Usage: npm run frontier [-- --model M] [--methods A,B] [--seeds 0,1,2] [--quick]
+
+Trains a model on the reviews of data/reviews, makes its reviews more positive in several ways, and measures how much, and how
+far each goes from where it began: the true reward against the KL, in nats, on prompts that no training has seen.
+
+  --model M        tiny (default), a name on the hub such as gpt2, or a folder such as ./my-gpt2
+  --methods A,B    some of ${methods('small').map(({ name }) => name).join(', ')} (default: all)
+  --seeds 0,1,2    one run of every setting with each (default 0,1,2)
+  --quick          few rows and steps, to see that everything works; written to runs/frontier/quick instead
+
+Each finished run is a line of data/frontier/M.jsonl; those that are there are not made again, unless their settings have changed.
+The model trained on the reviews is kept in runs/frontier/M/sft.
+
+Exit status: 0 done, 1 the input is wrong, 2 usage, 130 interrupted.`;
+
+interface Options {
+  readonly model: string;
+  readonly names: readonly string[];
+  readonly seeds: readonly number[];
+  readonly quick: boolean;
+}
+
+function parse(): Options | null {
+  const text = { type: 'string' } as const;
+  const flag = { type: 'boolean' } as const;
+  const { values } = parseArgs({ options: { model: text, methods: text, seeds: text, quick: flag, help: { ...flag, short: 'h' } } });
+  if (values.help) return null;
+  const known = methods('small').map(({ name }) => name);
+  const names = values.methods?.split(',') ?? known;
+  const unknown = names.find((name) => !known.includes(name));
+  if (unknown !== undefined) throw new Error(`there is no method "${unknown}"; there are ${known.join(', ')}`);
+  const seeds = (values.seeds ?? '0,1,2').split(',');
+  const wrong = seeds.find((seed) => !/^\d+$/.test(seed));
+  if (wrong !== undefined) throw new Error(`--seeds takes whole numbers, such as 0,1,2, got "${wrong}"`);
+  const model = values.model ?? 'tiny';
+  const folder = /^[./~]/.test(model) ? resolve(process.env['INIT_CWD'] ?? '.', model) : model;
+  return { model: folder, names, seeds: seeds.map(Number), quick: values.quick ?? false };
+}
+
+/** What of a model's name, or folder, files can be called after. */
+const fileName = (model: string): string => model.replace(/^.*\/(?=[^/])/, '').replace(/[^\w.-]+/g, '-');
+
+const promptsOf = (part: string): string[] =>
+  readFileSync(join(root, 'data', 'reviews', `${part}.jsonl`), 'utf8').trim().split('\n').map((line) => (JSON.parse(line) as { prompt: string }).prompt);
+
+const label = (method: string, setting: Setting, seed: number): string => [method, ...Object.entries(setting).map(([name, value]) => `${name} ${value}`), `seed ${seed}`].join(', ');
+
+const described = ({ step, reward, kl }: Point): string => `step ${step}: reward ${reward.toFixed(3)}, KL ${kl.toFixed(2)}`;
+
+function duration(seconds: number): string {
+  return seconds < 100 ? `${Math.round(seconds)} s` : `${Math.round(seconds / 60)} min`;
+}
+
+interface Run {
+  readonly method: Method;
+  readonly setting: Setting;
+  readonly seed: number;
+  readonly fingerprint: string;
+}
+
+/** In seconds, by the results of the same method; of one that was never run by those of all. */
+function timeLeft(runs: readonly Run[], results: readonly Result[]): string {
+  const mean = (some: readonly Result[]) => some.reduce((sum, { seconds }) => sum + seconds, 0) / some.length;
+  const seconds = runs.reduce((sum, { method: { name } }) => {
+    const same = results.filter(({ method }) => method === name);
+    return sum + mean(same.length > 0 ? same : results);
+  }, 0);
+  return Number.isFinite(seconds) ? `, about ${duration(seconds)} left` : '';
+}
+
+/** One line of progress on a terminal, nothing elsewhere. */
+function progress(text: string): void {
+  if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${text}`);
+}
+
+async function main({ model, names, seeds, quick }: Options): Promise<void> {
+  const base = await GPT2.fromPretrained(model);
+  const scale: Scale = scaleOf(base.config, quick);
+  base.dispose();
+  const folder = join(root, 'runs', 'frontier', ...(quick ? ['quick'] : []), fileName(model));
+  const path = quick ? join(folder, 'results.jsonl') : join(root, 'data', 'frontier', `${fileName(model)}.jsonl`);
+
+  const settings = sftSettings(root, model, scale);
+  const rows = ['train', 'test'].map((part) => readFileSync(join(root, 'data', 'reviews', `${part}.jsonl`), 'utf8'));
+  const heldOut = quick ? promptsOf('test').slice(0, 16) : promptsOf('test');
+  const fingerprint = (method: Method) => createHash('sha256').update(JSON.stringify([settings, rows, heldOut.length, method.constants])).digest('hex').slice(0, 16);
+  const wanted = methods(scale).filter(({ name }) => names.includes(name));
+  const all = seeds.flatMap((seed) => wanted.flatMap((method) => method.settings.map((setting): Run => ({ method, setting, seed, fingerprint: fingerprint(method) }))));
+  const there = ({ method, setting, seed, fingerprint: print }: Run) => readResults(path).some((result) => sameRun(result, { method: method.name, setting, seed }) && result.fingerprint === print);
+  const runs = all.filter((run) => !there(run));
+  console.log(`${all.length} runs, of which ${all.length - runs.length} are in ${path}`);
+  if (runs.length === 0) return;
+
+  const sft = await sftModel(root, join(folder, 'sft'), settings);
+  const tokenizer = await Tokenizer.fromPretrained(sft);
+  const reference = await GPT2.fromPretrained(sft);
+  const cache = join(folder, 'sft', 'cache');
+  mkdirSync(cache, { recursive: true });
+
+  for (const [n, { method, setting, seed, fingerprint: print }] of runs.entries()) {
+    const name = label(method.name, setting, seed);
+    const head = `run ${n + 1} of ${runs.length}: ${name}`;
+    progress(head);
+    const start = performance.now();
+    const policy = await GPT2.fromPretrained(sft);
+    const task: Task = {
+      policy, reference, tokenizer, cache, heldOut, prompts: promptsOf('train'), reward: sentiment,
+      onProgress: (share) => progress(`${head}, ${Math.round(100 * share)} %`),
+      measure: async (step) => ({ step, ...(await evaluation(policy, reference, tokenizer, heldOut, { reward: sentiment, seed: EVALUATION_SEED })) }),
+    }; // prettier-ignore
+    const points: Point[] = [];
+    try {
+      for await (const point of method.run(task, setting, seed)) points.push(point);
+    } finally {
+      policy.dispose();
+    }
+    const seconds = Math.round((performance.now() - start) / 1000);
+    addResult(path, { method: method.name, setting, seed, fingerprint: print, seconds, points });
+    progress('');
+    console.log(`${name}: ${described(points.at(-1)!)}; ${duration(seconds)}. ${n + 1} of ${runs.length} runs${n + 1 < runs.length ? timeLeft(runs.slice(n + 1), readResults(path)) : ''}`);
+  }
+  reference.dispose();
+}
+
+let options: Options | null;
+try {
+  options = parse();
+} catch (error) {
+  console.error(`${(error as Error).message}\n\n${usage}`);
+  process.exit(2);
+}
+if (options === null) console.log(usage);
+else {
+  main(options).catch((error: Error) => {
+    console.error(error.message);
+    process.exitCode ||= 1;
+  });
+}

@@ -1,0 +1,36 @@
+/** GRPO on the true reward, at several weights of the KL to the reference (arXiv 2402.03300). */
+import { trainGrpo } from 'alignbook';
+
+import { MAX_NEW_TOKENS } from '../reviews/samples';
+import type { Method } from './method';
+import { rewardOfSamples } from './sampled';
+import type { Scale } from './scale';
+
+const small = { batchSize: 8, groupSize: 8, lr: 2e-4, looks: [10, 20, 40, 80] };
+
+/** The rate of `large` is customary, and was not tried. */
+const constantsOf: Readonly<Record<Scale, typeof small>> = { quick: { ...small, batchSize: 2, groupSize: 4, looks: [1, 2] }, small, large: { ...small, lr: 1e-5 } };
+
+export function grpo(scale: Scale): Method {
+  const constants = constantsOf[scale];
+  return {
+    name: 'grpo',
+    settings: [{ beta: 0.01 }, { beta: 0.04 }, { beta: 0.2 }],
+    constants,
+    async *run(task, { beta }, seed) {
+      const { looks, ...options } = constants;
+      const steps = looks.at(-1)!;
+      const prompts = task.prompts.map((prompt) => task.tokenizer.encode(prompt));
+      yield task.measure(0);
+      const training = trainGrpo(
+        task.policy, prompts,
+        { ...options, beta: beta!, steps, seed, temperature: 1, maxNewTokens: MAX_NEW_TOKENS, schedule: 'constant' },
+        { tokenizer: task.tokenizer, reward: rewardOfSamples(task), reference: task.reference },
+      ); // prettier-ignore
+      for await (const { step } of training) {
+        task.onProgress(step / steps);
+        if (looks.includes(step)) yield task.measure(step);
+      }
+    },
+  };
+}

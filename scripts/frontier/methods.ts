@@ -1,0 +1,9 @@
+import { bestOf } from './bestOfN';
+import { dpo } from './dpo';
+import { grpo } from './grpo';
+import type { Method } from './method';
+import { ppo } from './ppo';
+import type { Scale } from './scale';
+
+/** Everything that the frontier compares. */
+export const methods = (scale: Scale): readonly Method[] => [bestOf(scale), dpo(scale), ppo(scale), grpo(scale)];

@@ -1,0 +1,36 @@
+/** PPO on the true reward, held to several distances from the reference by a KL coefficient that adapts (arXiv 1909.08593, section 2.2). */
+import { trainPpo } from 'alignbook';
+
+import { MAX_NEW_TOKENS } from '../reviews/samples';
+import type { Method } from './method';
+import { rewardOfSamples } from './sampled';
+import type { Scale } from './scale';
+
+const small = { batchSize: 64, ppoEpochs: 4, minibatches: 1, lr: 2e-4, klCoef: 0.05, klHorizon: 500, looks: [5, 10, 20, 40] };
+
+/** The rate of `large` is customary, and was not tried. */
+const constantsOf: Readonly<Record<Scale, typeof small>> = { quick: { ...small, batchSize: 8, looks: [1, 2] }, small, large: { ...small, lr: 1e-5 } };
+
+export function ppo(scale: Scale): Method {
+  const constants = constantsOf[scale];
+  return {
+    name: 'ppo',
+    settings: [{ klTarget: 2 }, { klTarget: 5 }, { klTarget: 10 }],
+    constants,
+    async *run(task, { klTarget }, seed) {
+      const { looks, ...options } = constants;
+      const steps = looks.at(-1)!;
+      const prompts = task.prompts.map((prompt) => task.tokenizer.encode(prompt));
+      yield task.measure(0);
+      const training = trainPpo(
+        task.policy, prompts,
+        { ...options, klTarget: klTarget!, steps, seed, temperature: 1, maxNewTokens: MAX_NEW_TOKENS, whitenRewards: false, schedule: 'constant' },
+        { tokenizer: task.tokenizer, reward: rewardOfSamples(task), reference: task.reference },
+      ); // prettier-ignore
+      for await (const { step } of training) {
+        task.onProgress(step / steps);
+        if (looks.includes(step)) yield task.measure(step);
+      }
+    },
+  };
+}

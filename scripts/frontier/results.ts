@@ -1,0 +1,48 @@
+/** A results file: one JSON line for each finished run. */
+import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { dirname } from 'node:path';
+
+import { FileError } from 'alignbook';
+
+import type { Point, Setting } from './method';
+
+export interface Result {
+  readonly method: string;
+  readonly setting: Setting;
+  readonly seed: number;
+  /** Of everything that the result depends on. */
+  readonly fingerprint: string;
+  readonly seconds: number;
+  readonly points: readonly Point[];
+}
+
+/** @throws FileError naming the line that is no JSON. */
+export function readResults(path: string): Result[] {
+  if (!existsSync(path)) return [];
+  return readFileSync(path, 'utf8').split('\n').filter((line) => line !== '').map((line, n) => {
+    try {
+      return JSON.parse(line) as Result;
+    } catch (cause) {
+      throw new FileError(path, `line ${n + 1} is not JSON; remove it, and its run is made anew`, { cause });
+    }
+  });
+}
+
+type Run = Pick<Result, 'method' | 'setting' | 'seed'>;
+
+/** The same curve and seed, made with whatever constants. */
+export const sameRun = (one: Run, other: Run): boolean => one.method === other.method && one.seed === other.seed && JSON.stringify(one.setting) === JSON.stringify(other.setting);
+
+/** Takes the place of an older result of the same run. */
+export function addResult(path: string, result: Result): void {
+  const others = readResults(path).filter((other) => !sameRun(other, result));
+  writeWhole(path, [...others, result].map((line) => `${JSON.stringify(line)}\n`).join(''));
+}
+
+/** Under a temporary name first: killed at any moment, there is the old file or the new one. */
+export function writeWhole(path: string, text: string): void {
+  mkdirSync(dirname(path), { recursive: true });
+  const temporary = `${path}.${process.pid}.tmp`;
+  writeFileSync(temporary, text, { flush: true });
+  renameSync(temporary, path);
+}

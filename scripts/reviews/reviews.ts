@@ -1,0 +1,30 @@
+/** The reviews of data/reviews, in three parts. */
+import { Random, type Tokenizer } from 'alignbook';
+
+import { prompts, response } from './grammar';
+
+export interface Review {
+  readonly prompt: string;
+  readonly response: string;
+}
+
+const SEED = 50216;
+const parts = { train: 4000, validation: 200, test: 256 };
+
+/** GPT-2 tokens of a response, its end-of-text token included. */
+export const MAX_RESPONSE = 20;
+
+/** A review to each of so many prompts; no prompt comes twice, also not in another part. */
+export function reviews(tokenizer: Tokenizer): Record<keyof typeof parts, Review[]> {
+  const random = new Random(SEED);
+  const order = random.shuffle(prompts);
+  const review = (): Review => {
+    const { text, thing } = order.pop()!;
+    for (;;) {
+      const drawn = response(thing, random);
+      if (tokenizer.encode(drawn).length < MAX_RESPONSE) return { prompt: text, response: drawn };
+    }
+  };
+  const made = (count: number) => Array.from({ length: count }, review);
+  return { train: made(parts.train), validation: made(parts.validation), test: made(parts.test) };
+}

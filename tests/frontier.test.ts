@@ -1,0 +1,69 @@
+/** `npm run frontier`: its results file, and the whole of it in small. */
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+
+import { bestOfNKl } from 'alignbook';
+
+import { addResult, readResults, type Result } from '../scripts/frontier/results';
+
+const ROOT = join(__dirname, '..', '..', '..');
+const QUICK = join(ROOT, 'runs', 'frontier', 'quick', 'tiny');
+
+const frontier = (...args: string[]) => {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [join(ROOT, '.alignbook', 'build', 'scripts', 'frontier', 'frontier.js'), ...args], { encoding: 'utf8', cwd: ROOT });
+  return { status, stdout, stderr };
+};
+
+test('results: a line a run, an older one of the same run replaced, nothing else left in the folder', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'frontier-'));
+  const path = join(folder, 'new', 'tiny.jsonl');
+  const result = (beta: number, seed: number, fingerprint: string): Result => ({ method: 'dpo', setting: { beta }, seed, fingerprint, seconds: 1, points: [] });
+  assert.deepEqual(readResults(path), []);
+  for (const one of [result(0.1, 0, 'a'), result(0.1, 1, 'a'), result(0.3, 0, 'a'), result(0.1, 0, 'b')]) addResult(path, one);
+  assert.deepEqual(readResults(path), [result(0.1, 1, 'a'), result(0.3, 0, 'a'), result(0.1, 0, 'b')]);
+  assert.deepEqual(readdirSync(join(folder, 'new')), ['tiny.jsonl']);
+
+  writeFileSync(path, '{"method": "dpo"}\n{"method"');
+  assert.throws(() => readResults(path), { name: 'FileError', message: `${path}: line 2 is not JSON; remove it, and its run is made anew` });
+  rmSync(folder, { recursive: true });
+});
+
+test('the command: usage', () => {
+  assert.match(frontier('--help').stdout, /^Usage: npm run frontier/);
+  for (const args of [['--methods', 'dop'], ['--seeds', '0,x'], ['--steps', '3']]) assert.equal(frontier(...args).status, 2, args.join(' '));
+  assert.match(frontier('--model', './nowhere').stderr, /nowhere is not a model folder/);
+});
+
+test('the command in small: every run once, points of every look, and what is there is not made again', () => {
+  rmSync(QUICK, { recursive: true, force: true });
+  const first = frontier('--quick', '--methods', 'best-of-n,dpo', '--seeds', '0');
+  assert.deepEqual({ status: first.status, stderr: first.stderr }, { status: 0, stderr: '' });
+  const results = readResults(join(QUICK, 'results.jsonl'));
+  assert.deepEqual(results.map(({ method, setting, seed }) => [method, setting, seed]), [
+    ['best-of-n', {}, 0], ['dpo', { beta: 0.03 }, 0], ['dpo', { beta: 0.1 }, 0], ['dpo', { beta: 0.3 }, 0], ['dpo', { beta: 1 }, 0],
+  ]); // prettier-ignore
+  const [best, ...dpo] = results as [Result, ...Result[]];
+  assert.deepEqual(best.points.map(({ step, kl }) => [step, kl]), [1, 2, 4].map((n) => [n, bestOfNKl(n)]));
+  assert.ok(best.points[0]!.reward <= best.points[1]!.reward && best.points[1]!.reward <= best.points[2]!.reward);
+  for (const { points } of dpo) {
+    assert.deepEqual(points.map(({ step }) => step), [0, 2, 4]);
+    assert.deepEqual(points[0], dpo[0]!.points[0]);
+    assert.equal(points[0]!.kl, 0);
+    assert.ok(points[2]!.kl !== 0);
+    for (const point of points) for (const value of Object.values(point)) assert.ok(Number.isFinite(value));
+  }
+  assert.ok(!existsSync(join(QUICK, 'sft', 'checkpoint-00000010')));
+
+  const text = readFileSync(join(QUICK, 'results.jsonl'), 'utf8');
+  const kept = text.split('\n').filter((line) => !line.includes('"beta":0.3'));
+  writeFileSync(join(QUICK, 'results.jsonl'), kept.join('\n'));
+  const second = frontier('--quick', '--methods', 'best-of-n,dpo', '--seeds', '0');
+  assert.match(second.stdout, /^5 runs, of which 4 are in /);
+  const unchanged = ({ seconds: _, ...rest }: Result) => rest;
+  const again = readResults(join(QUICK, 'results.jsonl'));
+  assert.deepEqual(again.map(unchanged), [...results.filter(({ setting }) => setting['beta'] !== 0.3), ...results.filter(({ setting }) => setting['beta'] === 0.3)].map(unchanged)); // the same bits, made anew
+});

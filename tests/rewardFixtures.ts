@@ -1,0 +1,41 @@
+/** tests/fixtures/reward: what PyTorch and TRL make of reward models on the engine's models. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+import { RewardModel, SafetensorsFile, Weights, type PairIds } from 'alignbook';
+
+import { loadEngineModel, type Expected } from './engineFixtures';
+
+export const FOLDER = join(__dirname, '..', '..', '..', 'tests', 'fixtures', 'reward');
+
+interface Step {
+  loss: number;
+  gradNorm: number;
+  lr: number;
+  accuracy: number;
+  margin: number;
+  meanScore: number;
+}
+
+export const fixtures = JSON.parse(readFileSync(join(FOLDER, 'reward.json'), 'utf8')) as {
+  models: Record<string, { scores: number[]; weights: number[] }>;
+  pairs: Required<PairIds>[];
+  trainings: Record<'plain' | 'margins', { margins: boolean; centring: number; steps: Step[] }>;
+  calibration: { margins: number[]; calibrationError: number; brier: number };
+  begin: { seed: number; normals: number[] };
+};
+
+/** A tensor of gradients.safetensors or trained.safetensors. */
+export function stored(file: 'gradients' | 'trained', name: string): Float32Array {
+  using tensors = new SafetensorsFile(join(FOLDER, `${file}.safetensors`));
+  return tensors.float32(name);
+}
+
+/** An engine's model with a head. */
+export async function rewardModel(name: string, head: Float32Array): Promise<{ model: RewardModel; rows: Expected['rows'] }> {
+  const { model: base, expected } = await loadEngineModel(name);
+  const values = new Map(base.weights.names.map((weight) => [weight, base.weights.values(weight)]));
+  const model = new RewardModel(base.config, Weights.from(values.set('score.weight', head), base.config, { scoreHead: true }));
+  base.dispose();
+  return { model, rows: expected.rows };
+}

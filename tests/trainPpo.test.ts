@@ -1,0 +1,250 @@
+/** PPO, GRPO and RLOO as whole trainings: the same bits again, resumed or not; what they refuse; a reward that they learn. */
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+
+import {
+  adaptedKlCoef, checkpointFolder, InputError, liveTensors, lora, merged, Random, tf, trainGrpo, TrainingState, trainPpo, withValueHead,
+  type GPT2, type GroupRollout, type GrpoStep, type GrpoTrainOptions, type PpoStep, type PpoTrainOptions, type Reward, type Rollout,
+} from 'alignbook'; // prettier-ignore
+
+import { loadEngineModel } from './engineFixtures';
+import { copyOf, letterTokenizer, nearAll } from './rollouts';
+import { collect, near } from './trainingSteps';
+
+const folder = mkdtempSync(join(tmpdir(), 'ppo-'));
+after(() => rmSync(folder, { recursive: true }));
+const tokenizer = letterTokenizer(37); // a-group's ids
+const random = new Random(2);
+const prompts = Array.from({ length: 7 }, () => Array.from({ length: 1 + random.integer(5) }, () => 1 + random.integer(36)));
+
+/** The share of some tokens among those of a response. */
+const shareOf = (some: (id: number) => boolean): Reward => (samples) => samples.map(({ ids }) => ids.filter(some).length / ids.length);
+const reward = shareOf((id) => id < 12);
+
+const ppoOptions: PpoTrainOptions = { steps: 5, batchSize: 6, lr: 3e-3, schedule: 'constant', maxNewTokens: 8, seed: 4, ppoEpochs: 2, minibatches: 3, klTarget: 0.5, klHorizon: 40, missingEosPenalty: 0.1 };
+const grpoOptions: GrpoTrainOptions = { steps: 5, batchSize: 3, groupSize: 4, lr: 3e-3, schedule: 'constant', maxNewTokens: 8, seed: 4, iterations: 2, epsilon: 1e-5 };
+
+interface Trained {
+  steps: (PpoStep | GrpoStep)[];
+  weights: Map<string, Float32Array>;
+}
+type Train = (model: GPT2, state?: TrainingState, reference?: GPT2, more?: object, given?: Reward) => AsyncGenerator<PpoStep | GrpoStep, void>;
+const trainers: Readonly<Record<string, { head: boolean; train: Train }>> = {
+  ppo: { head: true, train: (model, state, reference, more, given) => ppo(model, { ...ppoOptions, ...more }, state, reference, given) },
+  grpo: { head: false, train: (model, state, reference, more, given) => grpo(model, { ...grpoOptions, ...more }, state, reference, given) },
+  rloo: { head: false, train: (model, state, reference, more, given) => grpo(model, { ...grpoOptions, algorithm: 'rloo', ...more }, state, reference, given) },
+};
+async function* ppo(model: GPT2, options: PpoTrainOptions, state?: TrainingState, reference?: GPT2, given: Reward = reward): AsyncGenerator<PpoStep, void> {
+  yield* trainPpo(model, prompts, options, { tokenizer: await tokenizer, reward: given, state, reference });
+}
+async function* grpo(model: GPT2, options: GrpoTrainOptions, state?: TrainingState, reference?: GPT2, given: Reward = reward): AsyncGenerator<GrpoStep, void> {
+  yield* trainGrpo(model, prompts, options, { tokenizer: await tokenizer, reward: given, state, reference });
+}
+/** The trainers' own: a state's optimizer is the caller's to make. */
+const adam = (head: boolean) => ({ epsilon: 1e-5, weightDecay: head ? 0 : 0.01 });
+/** Without what the clock says. */
+const timeless = <Step extends { seconds: number }>(steps: readonly Step[]) => steps.map(({ seconds, ...others }) => others);
+
+for (const [name, { head, train }] of Object.entries(trainers)) {
+  test(`${name}: a seed gives the same bits again, another one others; adapters and accumulation go along`, async () => {
+    const run = async (more: object = {}): Promise<Trained> => {
+      const { model } = await loadEngineModel('a-group');
+      const steps = await collect(train(model, undefined, undefined, { steps: 3, ...more }));
+      const weights = copyOf(model);
+      model.dispose();
+      return { steps, weights };
+    };
+    const first = await run();
+    const again = await run();
+    assert.deepEqual(timeless(again.steps), timeless(first.steps));
+    assert.deepEqual(again.weights, first.weights);
+    assert.notDeepEqual((await run({ seed: 9 })).weights, first.weights);
+    const [whole, inParts] = [await run({ steps: 1 }), await run({ steps: 1, accumulation: 2 })];
+    near(inParts.steps[0]!.loss, whole.steps[0]!.loss, 1e-5, 'loss'); // other orders of float32 sums
+    nearAll(inParts.weights.get('ln_f.bias')!, whole.weights.get('ln_f.bias')!, 1e-4, 'ln_f.bias, which moved by 3e-3 an update');
+
+    const { model: base } = await loadEngineModel('a-group');
+    const before = copyOf(base);
+    const adapted = lora(base, { rank: 2 }, new Random(0));
+    await collect(train(adapted, undefined, base, { steps: 2 }));
+    assert.deepEqual(copyOf(base), before);
+    assert.ok(adapted.weights.trained.values('h.0.attn.c_attn.lora_B').some((value) => value !== 0));
+    for (const each of [adapted, base]) each.dispose();
+  });
+
+  test(`${name}: going on from a checkpoint gives the same bits as never having stopped`, async () => {
+    const load = async () => {
+      const { model: base } = await loadEngineModel('a-group');
+      return { base, model: head ? withValueHead(base) : base };
+    };
+    const { model: reference } = await loadEngineModel('a-group');
+    const whole = await load();
+    const steps = timeless(await collect(train(whole.model, undefined, reference)));
+
+    const first = await load();
+    const state = TrainingState.begin(first.model, adam(head));
+    const checkpoint = checkpointFolder(join(folder, name), 3);
+    for await (const { step } of train(first.model, state, reference)) {
+      if (step === 3) state.save(checkpoint);
+      if (step === 4) break; // killed: what came after the checkpoint is lost
+    }
+    const second = await load();
+    const resumed = TrainingState.resume(checkpoint, second.model, adam(head));
+    if (head) assert.equal(resumed.carried.klCoef, (steps[3] as unknown as PpoStep).klCoef);
+    assert.deepEqual(timeless(await collect(train(second.model, resumed, reference))), steps.slice(3));
+    assert.deepEqual(copyOf(second.model), copyOf(whole.model));
+
+    const alone = collect(train(second.model, TrainingState.resume(checkpoint, second.model)));
+    await assert.rejects(alone, (error) => error instanceof InputError && /^a training that goes on needs its reference: the policy is no longer what it began as$/.test(error.message));
+    for (const each of [state, resumed, reference, ...[whole, first, second].flatMap(({ base, model }) => (head ? [model, base] : [base]))]) each.dispose();
+  });
+
+  test(`${name}: a training leaves no tensor behind, ended early, aborted, refused or not`, async () => {
+    const { model } = await loadEngineModel('a-group');
+    const still = { lr: 0, steps: 4 }; // the same rollouts each time: every new shape makes a constant, once
+    await collect(train(model, undefined, undefined, still));
+    const [live, numTensors] = [liveTensors(), tf.memory().numTensors];
+    const flat = (what: string) => assert.deepEqual([liveTensors(), tf.memory().numTensors], [live, numTensors], what);
+    const counts: number[] = [];
+    for await (const _ of train(model, undefined, undefined, still)) counts.push(liveTensors());
+    flat('whole');
+    assert.deepEqual(counts, Array(4).fill(counts[0]), 'the same after each step');
+    for await (const { step } of train(model, undefined, undefined, still)) if (step === 2) break;
+    flat('ended early');
+    const abort = new AbortController();
+    let scored = 0;
+    const late: Reward = (samples) => { scored += samples.length; setImmediate(() => abort.abort(new Error('enough'))); return reward(samples); }; // prettier-ignore
+    await assert.rejects(collect(train(model, undefined, undefined, { ...still, signal: abort.signal }, late)), /^Error: enough$/);
+    assert.equal(scored, head ? 6 : 12, 'the signal came in the first step, and ended the second one\'s sampling');
+    flat('aborted');
+    model.dispose();
+  });
+
+  test(`${name}: a loss that is no number is told by its step and prompts, and leaves no tensor behind`, async () => {
+    const counts: number[] = [];
+    for (let round = 0; round < 3; round += 1) {
+      const { model } = await loadEngineModel('a-group');
+      const lost = collect(train(model, undefined, undefined, { lr: 1e30 }));
+      await assert.rejects(lost, (error) => error instanceof InputError && /^step [12]: loss is NaN, on the rows \d(, \d)+ \(counted from 1\); look at them, or try a lower lr/.test(error.message));
+      model.dispose();
+      counts.push(liveTensors());
+    }
+    assert.equal(counts[2], counts[1]); // the first makes constants
+  });
+
+  test(`${name}: it learns a reward, the share of a token`, async () => {
+    const { model } = await loadEngineModel('a-group');
+    const more = head ? { klTarget: undefined, klCoef: 0.01, missingEosPenalty: 0 } : { beta: 0.01 };
+    const steps = await collect(train(model, undefined, undefined, { steps: 16, batchSize: head ? 12 : 6, ...more }, shareOf((id) => id === 5)));
+    const scores = steps.map((step) => ('objective' in step ? step.objective.scores : step.scores.mean));
+    const mean = (some: readonly number[]) => some.reduce((sum, score) => sum + score, 0) / some.length;
+    // One of 37 tokens begins as 1% to 8% of the texts here, and comes to 75% to 90%.
+    assert.ok(mean(scores.slice(0, 3)) < 0.15 && mean(scores.slice(-3)) > 0.5, `${scores.map((score) => score.toFixed(2))}`);
+    model.dispose();
+  });
+}
+
+test('klCoef adapts as by hand: the relative error of KL, clipped at 0.2, over the horizon', () => {
+  const of = (kl: number) => adaptedKlCoef(0.15, { kl, klTarget: 6, klHorizon: 10_000, samples: 64 });
+  near(of(6), 0.15, 1e-15, 'on target');
+  near(of(6.6), 0.15 * (1 + 0.1 * 0.0064), 1e-15, 'a tenth above');
+  near(of(60), 0.15 * (1 + 0.2 * 0.0064), 1e-15, 'far above');
+  near(of(-3), 0.15 * (1 - 0.2 * 0.0064), 1e-15, 'far below');
+});
+
+test('a PPO step says what its rollout and its updates were', async () => {
+  const { model } = await loadEngineModel('a-group');
+  const rollouts: Rollout[] = [];
+  const inputs = { tokenizer: await tokenizer, reward, onRollout: (rollout: Rollout) => rollouts.push(rollout) };
+  const steps = await collect(trainPpo(model, prompts, { ...ppoOptions, steps: 3 }, inputs));
+  const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
+  let klCoef = 0.15; // the default of one that adapts
+  steps.forEach(({ objective, updates, policy, loss, eosCount, tokens, klCoef: used, value }, n) => {
+    const { samples, scores, oldLogps, refLogps, oldValues } = rollouts[n]!;
+    assert.equal(samples.length, 6);
+    assert.equal(updates.length, 2 * 3);
+    assert.equal(tokens, samples.reduce((sum, { ids }) => sum + ids.length, 0));
+    assert.equal(eosCount, samples.filter(({ ended }) => ended).length);
+    near(used, klCoef, 1e-12, 'klCoef');
+    const sums = (rows: readonly Float32Array[]) => rows.map((row) => row.reduce((sum, logp) => sum + logp, 0));
+    near(objective.scores, mean(scores), 1e-9, 'scores');
+    near(objective.entropy, -mean(sums(oldLogps)), 1e-5, 'entropy'); // float64 sums of float32, in other orders
+    near(objective.kl, mean(sums(oldLogps)) - mean(sums(refLogps)), 1e-5, 'kl');
+    near(objective.rlhfReward, objective.scores - used * objective.kl, 1e-9, 'rlhfReward');
+    near(objective.nonScoreReward, -used * objective.kl, 1e-9, 'nonScoreReward');
+    near(loss, mean(updates.map((update) => update.loss)), 1e-9, 'loss');
+    near(policy.approxKl, mean(updates.map((update) => update.policy.approxKl)), 1e-9, 'approxKl');
+    near(updates[0]!.ratio.mean, 1, 1e-5, 'the first update sees the policy that sampled');
+    assert.ok(Math.abs(updates.at(-1)!.ratio.mean - 1) > 1e-4, 'the last one sees another');
+    if (n === 0) {
+      near(objective.kl, 0, 1e-5, 'the policy begins as the reference');
+      assert.ok(oldValues.every((row) => row.every((expected) => expected === 0)), 'the head begins at 0');
+      near(value.explainedVariance, 0, 1e-6, 'values that are all the same explain nothing');
+    }
+    klCoef = adaptedKlCoef(klCoef, { kl: objective.kl, klTarget: 0.5, klHorizon: 40, samples: 6 });
+  });
+  assert.notEqual(klCoef, 0.15);
+  model.dispose();
+});
+
+test('a GRPO step says what its rollout was; samples stand group by group', async () => {
+  const { model } = await loadEngineModel('a-group');
+  const rollouts: GroupRollout[] = [];
+  const constant: Reward = (samples) => samples.map(({ prompt }, n) => (prompt === samples[0]!.prompt ? 1 : n % 4));
+  const inputs = { tokenizer: await tokenizer, reward: constant, onRollout: (rollout: GroupRollout) => rollouts.push(rollout) };
+  const [step] = await collect(trainGrpo(model, prompts, { ...grpoOptions, steps: 1 }, inputs));
+  const [{ samples, scores, advantages, oldLogps }] = rollouts as [GroupRollout];
+  assert.deepEqual(samples.map(({ prompt }) => prompt), samples.map((_, n) => samples[n - (n % 4)]!.prompt));
+  assert.equal(new Set(samples.map(({ prompt }) => prompt)).size, 3);
+  assert.deepEqual(advantages.slice(0, 4), [0, 0, 0, 0]);
+  assert.equal(oldLogps!.length, 12);
+  near(step!.scores.mean, scores.reduce((sum, score) => sum + score, 0) / 12, 1e-12, 'mean');
+  near(step!.scores.groupDeviation, (2 * Math.sqrt(5 / 3)) / 3, 1e-12, 'of 0, 1, 2, 3 in two groups of three');
+  near(step!.scores.equalGroups, 1 / 3, 1e-12, 'equalGroups');
+  near(step!.sequenceKl, 0, 1e-5, 'the policy begins as the reference');
+  assert.equal(step!.tokens, samples.reduce((sum, { ids }) => sum + ids.length, 0));
+  model.dispose();
+});
+
+test('the reference of a training without one is a copy of the policy as it begins', async () => {
+  const trained = async (given: boolean) => {
+    const { model } = await loadEngineModel('a-group');
+    const reference = given ? merged(model) : undefined;
+    const steps = await collect(ppo(model, { ...ppoOptions, steps: 3 }, undefined, reference));
+    reference?.dispose();
+    model.dispose();
+    return timeless(steps);
+  };
+  assert.deepEqual(await trained(false), await trained(true));
+});
+
+test('a policy with a head of its own keeps it; a plain one is given a head for the training alone', async () => {
+  const { model: base } = await loadEngineModel('a-group');
+  const model = withValueHead(base);
+  await collect(ppo(model, { ...ppoOptions, steps: 1 }));
+  assert.ok(model.weights.values('v_head.weight').some((value) => value !== 0));
+  await collect(ppo(base, { ...ppoOptions, steps: 1 }));
+  assert.equal(base.weights.hasValueHead, false);
+  for (const each of [model, base]) each.dispose();
+});
+
+test('options that do not fit, a reward that is NaN, and a state without a head are refused', async () => {
+  const { model } = await loadEngineModel('a-group');
+  const refused = (message: RegExp, run: AsyncIterable<unknown>) => assert.rejects(collect(run), (error) => error instanceof InputError && message.test(error.message), `${message}`);
+  await refused(/^klTarget must be a number of nats above 0, got 0$/, ppo(model, { ...ppoOptions, klTarget: 0 }));
+  await refused(/^a rollout of 6 samples cannot be cut into 4 equal minibatches/, ppo(model, { ...ppoOptions, minibatches: 4 }));
+  await refused(/^temperature must be a number above 0, got 0: /, ppo(model, { ...ppoOptions, temperature: 0 }));
+  await refused(/^give either steps or epochs$/, grpo(model, { ...grpoOptions, epochs: 1 }));
+  await refused(/^iterations must be a whole number from 1 up, got 0$/, grpo(model, { ...grpoOptions, iterations: 0 }));
+  await refused(/^algorithm must be grpo or rloo, got "reinforce"$/, grpo(model, { ...grpoOptions, algorithm: 'reinforce' as 'rloo' }));
+  await refused(/^groupSize must be a whole number from 2 up, got 1$/, grpo(model, { ...grpoOptions, groupSize: 1 }));
+  const state = TrainingState.begin(model);
+  await refused(/^the state is of a model without a value head; begin it with withValueHead\(policy\)$/, ppo(model, ppoOptions, state));
+  const inputs = { tokenizer: await tokenizer, reward: (() => [NaN]) as Reward };
+  await refused(/^reward gave 1 scores for 6 samples/, trainPpo(model, prompts, ppoOptions, inputs));
+  await refused(/^reward gave NaN for sample 0, /, trainGrpo(model, prompts, grpoOptions, { ...inputs, reward: (samples) => samples.map(() => NaN) }));
+  for (const each of [state, model]) each.dispose();
+});

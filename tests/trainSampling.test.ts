@@ -1,0 +1,186 @@
+/** train-ppo and train-grpo, as processes: whole runs, interrupted ones, every kind of reward, and wrong calls. */
+import assert from 'node:assert/strict';
+import { spawn, spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+
+import { exportModel, GPT2, Random, RewardModel, type GrpoStep, type PpoStep } from 'alignbook';
+
+import { writeLetterModel } from './rollouts';
+
+const ROOT = join(__dirname, '..', '..', '..');
+const folder = mkdtempSync(join(tmpdir(), 'sampling-'));
+const [model, scorer, data] = [join(folder, 'letters'), join(folder, 'scorer'), join(folder, 'prompts.jsonl')];
+after(() => rmSync(folder, { recursive: true }));
+before(async () => {
+  await writeLetterModel(model);
+  const base = await GPT2.fromPretrained(model);
+  const reward = RewardModel.begin(base, new Random(1));
+  await exportModel(reward, scorer, { source: model });
+  for (const each of [reward, base]) each.dispose();
+});
+writeFileSync(data, ['abc', 'd', 'xyz0', 'hello', 'p', 'qr'].map((prompt) => JSON.stringify({ prompt, chosen: 'not looked at' })).join('\n'));
+
+/** A module in the folder, by its name. */
+function module(name: string, text: string): string {
+  writeFileSync(join(folder, name), text);
+  return join(folder, name);
+}
+const lengths = module('lengths.js', 'module.exports = (samples) => samples.map(({ ids }) => ids.length);');
+/** Slow, so that a signal comes in time. */
+const slow = module('slow.mjs', `
+  import { setTimeout } from 'node:timers/promises';
+  export default async (samples) => {
+    await setTimeout(60);
+    return samples.map(({ text, ended, prompt }) => [...text].filter((letter) => letter < 'm').length / 4 + (ended ? 0.5 : 0) - prompt / 10);
+  };`);
+
+const settings = { model, data, lr: 1e-3, maxNewTokens: 8, batchSize: 4, steps: 8, saveEvery: 100 };
+const COMMANDS = { 'train-ppo': { ppoEpochs: 2, minibatches: 2, klTarget: 1, klHorizon: 50 }, 'train-grpo': { groupSize: 3, iterations: 2 } } as const;
+type Command = keyof typeof COMMANDS;
+
+function command(name: Command, output: string, more: object, ...words: string[]): string[] {
+  const config = module(`${output}.json`, JSON.stringify({ ...settings, ...COMMANDS[name], output: join(folder, output), ...more }));
+  return [join(ROOT, 'lib', 'bin', 'alignbook.js'), name, '--config', config, ...words];
+}
+const run = (args: readonly string[]) => spawnSync(process.execPath, args, { encoding: 'utf8' });
+const lines = <Step>(output: string) => readFileSync(join(folder, output, 'metrics.jsonl'), 'utf8').trim().split('\n').map((line) => JSON.parse(line) as Step);
+const timeless = (output: string) => lines<{ seconds: number }>(output).map(({ seconds, ...others }) => others);
+const sha256 = (output: string) => createHash('sha256').update(readFileSync(join(folder, output, 'model', 'model.safetensors'))).digest('hex');
+
+/** Runs it until it has taken so many steps, and interrupts it. */
+async function interrupted(args: readonly string[], output: string, steps: number): Promise<{ status: number | null; stdout: string }> {
+  const child = spawn(process.execPath, args);
+  let stdout = '';
+  child.stdout.on('data', (chunk) => (stdout += chunk));
+  const ended = once(child, 'close') as Promise<[number | null]>;
+  const metrics = join(folder, output, 'metrics.jsonl');
+  const written = () => (existsSync(metrics) ? readFileSync(metrics, 'utf8').split('\n').length - 1 : 0);
+  while (child.exitCode === null && written() < steps) await new Promise((resolve) => setTimeout(resolve, 5));
+  child.kill('SIGINT');
+  return { status: (await ended)[0], stdout };
+}
+
+const SHOWN: Readonly<Record<Command, RegExp>> = {
+  'train-ppo': /^step 1 of 8 {2}loss -?\d\.\d{4} {2}score -?\d\.\d{3} {2}KL -?0\.00 {2}klCoef 0\.150 {2}clipped \d\.\d{3} {2}/m,
+  'train-grpo': /^step 1 of 8 {2}loss -?\d\.\d{4} {2}score -?\d\.\d{3} {2}KL -?0\.00 {2}ended \d+ {2}/m,
+};
+
+for (const name of Object.keys(COMMANDS) as Command[]) {
+  test(`${name}: a whole run, and one that is interrupted and goes on to the same metrics and bits`, async () => {
+    const whole = `${name}-whole`;
+    const { status, stdout, stderr } = run(command(name, whole, { rewardFunction: slow }));
+    assert.deepEqual({ status, stderr }, { status: 0, stderr: '' });
+    assert.match(stdout, SHOWN[name]);
+    assert.match(stdout, /^8 steps in .*; the model is in .*whole\/model$/m);
+    assert.deepEqual(lines<{ step: number }>(whole).map(({ step }) => step), [1, 2, 3, 4, 5, 6, 7, 8]);
+    assert.deepEqual(readdirSync(join(folder, whole)).sort(), ['metrics.jsonl', 'model']);
+    assert.equal((await GPT2.fromPretrained(join(folder, whole, 'model'))).weights.hasValueHead, false);
+
+    const cut = `${name}-cut`;
+    const first = await interrupted(command(name, cut, { rewardFunction: slow }), cut, 2);
+    assert.equal(first.status, 130);
+    const step = Number(/^interrupted; step (\d+) is saved in .*, and the same command goes on from there$/m.exec(first.stdout)![1]);
+    assert.ok(step >= 2 && step < 8);
+
+    const other = run(command(name, cut, { rewardFunction: lengths }));
+    assert.equal(other.status, 1);
+    assert.match(other.stderr, /training\.json: is of a run with other data or options/);
+    const rest = run(command(name, cut, { rewardFunction: slow }));
+    assert.deepEqual({ status: rest.status, stderr: rest.stderr }, { status: 0, stderr: '' });
+    assert.match(rest.stdout, new RegExp(`^going on after step ${step} of 8$`, 'm'));
+    assert.deepEqual(timeless(cut), timeless(whole));
+    assert.equal(sha256(cut), sha256(whole));
+  });
+}
+
+test('a reward function of another text is another run, of whatever kind its module is', async () => {
+  const changing = module('changing.cjs', 'module.exports = () => { throw new Error("not this one"); };');
+  const failed = run(command('train-grpo', 'changed', { rewardFunction: changing, steps: 2 }));
+  assert.notEqual(failed.status, 0);
+  assert.match(failed.stderr, /not this one[^]*changing\.cjs:1/); // with the place in it
+  module('changing.cjs', 'Object.defineProperty(exports, "__esModule", { value: true });\nexports.default = (samples) => samples.map(({ ids }) => ids.length);');
+  const args = command('train-grpo', 'changed', { rewardFunction: changing, steps: 2, saveEvery: 1 });
+  assert.equal(run(args).status, 0);
+  rmSync(join(folder, 'changed', 'model'), { recursive: true }); // a checkpoint of step 1 is there
+  module('changing.cjs', 'module.exports = (samples) => samples.map(({ ids }) => -ids.length);');
+  assert.match(run(args).stderr, /training\.json: is of a run with other data or options/);
+});
+
+test('a reward model, a function, and both, whose scores are added', () => {
+  const scores = (output: string, more: object) => {
+    const { status, stderr } = run(command('train-ppo', output, { steps: 1, lr: 0, ...more }));
+    assert.deepEqual({ status, stderr }, { status: 0, stderr: '' });
+    return lines<PpoStep>(output)[0]!.objective.scores;
+  };
+  const ofModel = scores('of-model', { rewardModel: scorer });
+  const ofFunction = scores('of-function', { rewardFunction: lengths });
+  assert.notEqual(ofModel, ofFunction);
+  assert.ok(Math.abs(scores('of-both', { rewardModel: scorer, rewardFunction: lengths }) - ofModel - ofFunction) < 1e-9);
+  const [{ tokens }] = lines<PpoStep>('of-function') as [PpoStep];
+  assert.equal(ofFunction, tokens / 4, 'the mean length of four samples');
+
+  // Penalties, by hand: each sample's length once more, and one for each that did not end.
+  const [{ eosCount }] = lines<PpoStep>('of-function') as [PpoStep];
+  const penalized = scores('penalized', { rewardFunction: lengths, lengthPenalty: 1, missingEosPenalty: 1 });
+  assert.ok(Math.abs(penalized + (4 - eosCount) / 4) < 1e-9, `${penalized}`);
+});
+
+test('adapters, RLOO, another reference, frozen weights and each option of its own', () => {
+  const adapted = run(command('train-grpo', 'adapted', { rewardFunction: lengths, steps: 2, algorithm: 'rloo', loraRank: 2, saveEvery: 1 }));
+  assert.deepEqual({ status: adapted.status, stderr: adapted.stderr }, { status: 0, stderr: '' });
+  assert.match(run([join(ROOT, 'lib', 'bin', 'alignbook.js'), 'weights', join(folder, 'adapted', 'checkpoint-00000001', 'model.safetensors')]).stdout, /lora_A/);
+  const values = run(command('train-ppo', 'values', { rewardFunction: lengths, steps: 2, loraRank: 2, saveEvery: 1, reference: join(folder, 'adapted', 'model') }));
+  assert.deepEqual({ status: values.status, stderr: values.stderr }, { status: 0, stderr: '' });
+  assert.match(run([join(ROOT, 'lib', 'bin', 'alignbook.js'), 'weights', join(folder, 'values', 'checkpoint-00000001', 'model.safetensors')]).stdout, /v_head\.weight/);
+  assert.ok(Math.abs(lines<PpoStep>('values')[0]!.objective.kl) > 1e-4, 'the reference is another model');
+
+  const words = ['--kl-ratio', '--loss-type', 'dr_grpo', '--keep-rewards', '--temperature', '0.8', '--frozen', 'wte,wpe'];
+  const grpo = run(command('train-grpo', 'words', { rewardFunction: lengths, steps: 1 }, ...words));
+  assert.deepEqual({ status: grpo.status, stderr: grpo.stderr }, { status: 0, stderr: '' });
+  assert.equal(lines<GrpoStep>('words').length, 1);
+  const kept = (more: object, output: string) => {
+    assert.equal(run(command('train-ppo', output, { rewardFunction: lengths, steps: 1, ...more })).status, 0);
+    return lines<PpoStep>(output)[0]!.loss;
+  };
+  assert.notEqual(kept({ keepRewards: true }, 'kept'), kept({}, 'scaled'));
+});
+
+test('the embedded model takes a step of each', () => {
+  for (const name of Object.keys(COMMANDS) as Command[]) {
+    const { status, stderr } = run(command(name, `${name}-tiny`, { model: 'tiny', rewardFunction: lengths, steps: 1, batchSize: 2 }));
+    assert.deepEqual({ status, stderr }, { status: 0, stderr: '' });
+  }
+});
+
+test('wrong calls and settings are told by name', () => {
+  const told = (more: object, name: Command = 'train-ppo', ...words: string[]) => {
+    const { status, stderr } = run(command(name, 'refused', { rewardFunction: lengths, ...more }, ...words));
+    return `${status} ${stderr.split('\n')[0]}`;
+  };
+  for (const name of Object.keys(COMMANDS) as Command[]) assert.equal(told({ rewardFunction: undefined }, name), '2 alignbook: there is no reward: give rewardModel, rewardFunction, or both');
+  assert.match(told({ data: undefined }), /^2 alignbook: "data" is missing: put it into the config file, or give --data$/);
+  assert.match(told({ rewardFunction: module('none.js', 'exports.score = () => [];') }), /^1 alignbook: .*none\.js: exports no function; write module\.exports = \(samples\) => samples\.map\(/);
+  assert.match(told({ rewardFunction: module('broken.js', 'module.exports = (') }), /^1 alignbook: .*broken\.js: cannot be loaded as a module \(Unexpected/);
+  assert.match(told({ rewardFunction: join(folder, 'absent.js') }), /^1 alignbook: .*absent\.js: is not there; give the file of a JavaScript module$/);
+  assert.match(told({ rewardFunction: module('few.js', 'module.exports = () => [1];') }), /^1 alignbook: reward gave 1 scores for 4 samples; it must give one for each$/);
+  assert.match(told({ rewardModel: model }), /^1 alignbook: .*letters: has no "score\.weight", so it is no reward model; train one with train-reward$/);
+  for (const [name, field] of [['train-ppo', 'groupSize'], ['train-grpo', 'validation']] as const) {
+    assert.match(told({ [field]: 1 }, name), new RegExp(`^1 alignbook: .*refused\\.json: has an unknown field "${field}"; there are model, data, `));
+  }
+  assert.match(told({}, 'train-grpo', '--algorithm', 'ppo'), /^1 alignbook: algorithm must be grpo or rloo, got "ppo"$/);
+  assert.match(told({ maxNewTokens: 16 }), /^1 alignbook: .*prompts\.jsonl: line 4: a prompt of 5 tokens leaves no place for 16 new ones, the limit is 20; shorten it, lower maxNewTokens, or leave the row out$/);
+  assert.match(told({ maxNewTokens: 16, skipBad: true }), /^0 left out: .*line 4: a prompt of 5 tokens/);
+  rmSync(join(folder, 'refused'), { recursive: true });
+  assert.match(told({ maxNewTokens: 16, truncation: 'prompt-start', steps: 1 }), /^0 $/);
+});
+
+test('the help tells of both, and of their rewards', () => {
+  const { status, stdout } = run([join(ROOT, 'lib', 'bin', 'alignbook.js'), '--help']);
+  assert.equal(status, 0);
+  for (const said of [/^ {2}train-ppo --config FILE$/m, /^ {2}train-grpo --config FILE$/m, /^ {6}rewardModel +as train-reward makes it/m, /klTarget, a number of nats/, /groupSize 8 \(samples a prompt\)/]) assert.match(stdout, said);
+});
