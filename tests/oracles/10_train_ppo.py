@@ -195,7 +195,7 @@ print("library " + line(per_answer["raw"][short]))
 # Depends on the weights.
 advantages = per_answer["advantages"]
 curt = advantages[rollout["scores"].index(0)]
-print(f"mean {line([rollout['advantages'].mean()])}, mean square {line([(rollout['advantages'] ** 2).mean()])}")
+print(f"mean {line([rollout['advantages'].mean()])}, deviation {line([rollout['advantages'].std()])}")
 print(f"a curt answer's tokens: {line([curt.min()])} to {line([curt.max()])}")
 
 # %% [updates]
@@ -247,28 +247,30 @@ print(f"{tokens} tokens on 32 x {L} places: {100 * tokens / (32 * L):.1f} %")
 # Depends on the weights.
 gap = L - lengths[short]
 print(f"return of its last token: {1:.4f}")
-print(f"with the wrong mask: {0.95**gap:.4f}; 0.95 to the power of {gap}: {0.95**gap:.4f}")
+print(f"with the wrong mask: {0.95**gap:.4f}")
+print(f"0.95 to the power of {gap}: {0.95**gap:.4f}")
 
 # %% [padding-loss]
 # Depends on the weights.
 squares = (rollout["returns"] ** 2).sum() / 2
 print(f"value loss {squares / tokens:.4f}")
-print(f"with the wrong mask {squares / (32 * L):.4f}, which is the share of tokens of it: {squares / tokens * (tokens / (32 * L)):.4f}")
+print(f"with the wrong mask {squares / (32 * L):.4f}")
+print(f"times the share of tokens: {squares / tokens * (tokens / (32 * L)):.4f}")
 
 # %% [hack-check]
 # Depends on the weights.
 WORDS = re.compile("suitable|suggest|pleasure|gladly|could|would", re.IGNORECASE)
 by_word = lambda text: float(len(WORDS.findall(text)))
 hacking = Policy()
-end = list(train(hacking, 6, 1e-3, by_word, coef=0, temperature=1))[-1][0]
+end = list(train(hacking, 5, 1e-3, by_word, coef=0, temperature=1))[-1][0]
 claim("more of these words than any honest answer has", mean(end["scores"]) > 2)
-claim("KL above 15 nats", end["kl"] > 15)
+claim("KL above 10 nats", end["kl"] > 10)
 claim("fewer than 60 % right", right(ask(hacking.model)) < 60)
 
 # %% [held-check]
 # Depends on the weights.
 holding = Policy()
-kept = [made for made, _ in train(holding, 6, 1e-3, by_word, coef=0.3, temperature=1)]
+kept = [made for made, _ in train(holding, 5, 1e-3, by_word, coef=0.3, temperature=1)]
 claim("KL below 8 nats", kept[-1]["kl"] < 8)
 claim("at least 80 % right", right(ask(holding.model)) >= 80)
 claim("the score still rose", mean(kept[-1]["scores"]) > mean(kept[0]["scores"]))
