@@ -168,7 +168,7 @@ test('wrong calls and settings are told by name', () => {
   assert.match(told({ rewardFunction: module('broken.js', 'module.exports = (') }), /^1 alignbook: .*broken\.js: cannot be loaded as a module \(Unexpected/);
   assert.match(told({ rewardFunction: join(folder, 'absent.js') }), /^1 alignbook: .*absent\.js: is not there; give the file of a JavaScript module$/);
   assert.match(told({ rewardFunction: module('few.js', 'module.exports = () => [1];') }), /^1 alignbook: reward gave 1 scores for 4 samples; it must give one for each$/);
-  assert.match(told({ rewardModel: model }), /^1 alignbook: .*letters: has no "score\.weight", so it is no reward model; train one with train-reward$/);
+  assert.match(told({ rewardModel: model }), /^1 alignbook: .*letters: has no "score\.weight", so it is no reward model; train-reward makes one of it$/);
   for (const [name, field] of [['train-ppo', 'groupSize'], ['train-grpo', 'validation']] as const) {
     assert.match(told({ [field]: 1 }, name), new RegExp(`^1 alignbook: .*refused\\.json: has an unknown field "${field}"; there are model, data, `));
   }
