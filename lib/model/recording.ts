@@ -3,8 +3,9 @@ import { InputError } from '../errors';
 import type { ResponseBatch } from '../text/responseBatch';
 import { tf } from '../tf';
 import type { GPT2Config } from './config';
-import { Gradients } from './gradients';
-import { release, scope, type Handle } from './handle';
+import { FollowedOnce } from './followed';
+import type { Gradients } from './gradients';
+import { release, type Handle } from './handle';
 import { layerNorm, layerNormBackward, type LayerNormSaved, type Read } from './layers';
 import { add, argMaxLast, biasAdd, crossEntropy, floats, matmul, mul, scalar, sumLast, sumRows } from './ops';
 import { trunkBackward, type TrunkSaved } from './trunk';
@@ -88,8 +89,8 @@ export function byResponse(ofTokens: Float32Array, { scored, responses }: Respon
   return tf.tensor2d(values, [...responses]);
 }
 
-/** A forward pass that can be followed back once. It holds the activations: dispose of it where no backward follows. */
-export class Recording implements Disposable {
+/** A forward pass over a batch, and the way back. */
+export class Recording extends FollowedOnce<Saved> {
   /** [R, L] float32, in nats: log p(token | what came before), 0 where a response has ended. */
   readonly perTokenLogps: tf.Tensor2D;
   /** [R, L] float32, of a model with a value head: what it expects from the state before each token, 0 where a response has ended. */
@@ -98,7 +99,6 @@ export class Recording implements Disposable {
   readonly responseMask: tf.Tensor2D;
   /** Where the recording was asked for them. */
   readonly statistics?: TokenStatistics;
-  #saved: Saved | undefined;
 
   constructor(
     private readonly batch: ResponseBatch,
@@ -107,11 +107,11 @@ export class Recording implements Disposable {
     { logps, values, statistics, saved }: Scored & { saved: Saved },
     private readonly temperature: number,
   ) {
+    super(saved);
     this.perTokenLogps = byResponse(logps, batch);
     this.responseMask = tf.tensor2d(batch.responseMask, [...batch.responses], 'int32');
     if (values) this.values = byResponse(values, batch);
     if (statistics) this.statistics = statistics;
-    this.#saved = saved;
   }
 
   /**
@@ -127,15 +127,8 @@ export class Recording implements Disposable {
     const dLogps = this.#ofTokens('gradient', gradient);
     const dValues = valueGradient && this.#ofTokens('valueGradient', valueGradient);
     if (dValues && !this.values) throw new InputError('this model has no value head, so there is no gradient of values');
-    const saved = this.#saved;
-    if (saved === undefined) throw new InputError('this recording was followed back or disposed of before; record the batch again');
-    this.#saved = undefined;
     const dLosses = dLogps.map((dLogp) => -dLogp / this.temperature); // a loss is -log p, and logits were divided
-    try {
-      return new Gradients(scope(() => this.#backward(saved, floats(dLosses, [dLosses.length, 1]), wanted, dValues && floats(dValues, [dValues.length, 1]))));
-    } finally {
-      release(saved);
-    }
+    return this.follow((saved) => this.#backward(saved, floats(dLosses, [dLosses.length, 1]), wanted, dValues && floats(dValues, [dValues.length, 1])));
   }
 
   /** [R, L] -> [M]. */
@@ -168,11 +161,5 @@ export class Recording implements Disposable {
     release(dNorm);
     trunkBackward(dHidden, trunk, read, this.config, this.weights.names, gradients, dHead);
     return made;
-  }
-
-  /** Frees the activations; `perTokenLogps`, `values` and `responseMask` stay yours. */
-  [Symbol.dispose](): void {
-    release(this.#saved);
-    this.#saved = undefined;
   }
 }

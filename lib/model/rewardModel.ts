@@ -9,8 +9,9 @@ import type { ResponseBatch } from '../text/responseBatch';
 import { tf } from '../tf';
 import { Checkpoint } from './checkpoint';
 import { readConfig, type GPT2Config } from './config';
+import { FollowedOnce } from './followed';
 import type { GPT2 } from './gpt2';
-import { Gradients } from './gradients';
+import type { Gradients } from './gradients';
 import { release, scope, type Handle } from './handle';
 import { layerNorm, layerNormBackward, type LayerNormSaved } from './layers';
 import { floats, matmul } from './ops';
@@ -106,17 +107,15 @@ export function hasScoreHead(folder: string): boolean {
   return checkpoint.tensors.has(SCORE_HEAD);
 }
 
-/** A forward pass that can be followed back once. It holds the activations: dispose of it where no backward follows. */
-export class ScoreRecording implements Disposable {
-  #saved: ScoreSaved | undefined;
-
+/** A forward pass over a batch, and the way back. */
+export class ScoreRecording extends FollowedOnce<ScoreSaved> {
   constructor(
     /** [R] float32. */
     readonly scores: tf.Tensor1D,
     private readonly model: RewardModel,
     saved: ScoreSaved,
   ) {
-    this.#saved = saved;
+    super(saved);
   }
 
   /**
@@ -129,30 +128,17 @@ export class ScoreRecording implements Disposable {
    */
   backward(gradient: tf.Tensor1D, wanted: (name: string) => boolean = () => true): Gradients {
     if (gradient.shape.join() !== this.scores.shape.join()) throw new InputError(`gradient must have shape [${this.scores.shape}], got [${gradient.shape}]`);
-    const saved = this.#saved;
-    if (saved === undefined) throw new InputError('this recording was followed back or disposed of before; record the batch again');
-    this.#saved = undefined;
     const { config, weights } = this.model;
-    try {
-      return new Gradients(scope(() => {
-        const read = weights.reader();
-        const made = new Map<string, Handle>();
-        const gradients = weights.gradients(made, wanted);
-        using dScores = floats(gradient.dataSync<'float32'>().slice() as Float32Array, [gradient.size, 1]);
-        gradients.put(SCORE_HEAD, () => matmul(dScores, saved.norm.y, { transposeX: true }));
-        using dNorm = matmul(dScores, read(SCORE_HEAD));
-        using dHidden = layerNormBackward(dNorm, saved.norm.saved, read, 'ln_f', gradients);
-        trunkBackward(dHidden, saved.trunk, read, config, weights.names, gradients);
-        return made;
-      }));
-    } finally {
-      release(saved);
-    }
-  }
-
-  /** Frees the activations; `scores` stays yours. */
-  [Symbol.dispose](): void {
-    release(this.#saved);
-    this.#saved = undefined;
+    return this.follow((saved) => {
+      const read = weights.reader();
+      const made = new Map<string, Handle>();
+      const gradients = weights.gradients(made, wanted);
+      using dScores = floats(gradient.dataSync<'float32'>().slice() as Float32Array, [gradient.size, 1]);
+      gradients.put(SCORE_HEAD, () => matmul(dScores, saved.norm.y, { transposeX: true }));
+      using dNorm = matmul(dScores, read(SCORE_HEAD));
+      using dHidden = layerNormBackward(dNorm, saved.norm.saved, read, 'ln_f', gradients);
+      trunkBackward(dHidden, saved.trunk, read, config, weights.names, gradients);
+      return made;
+    });
   }
 }
