@@ -3,6 +3,7 @@
  * no value function is needed.
  */
 import { InputError } from '../errors';
+import { average, variance } from '../moments';
 import { tf } from '../tf';
 import { klK3, maskedMean } from './advantages';
 import { masked, requireResponse, requireSameShape } from './mask';
@@ -30,10 +31,9 @@ export function groupAdvantages(scores: readonly number[], groupSize: number, { 
   return scores.map((score, n) => {
     const start = n - (n % groupSize);
     const group = scores.slice(start, start + groupSize);
-    const average = group.reduce((sum, each) => sum + each, 0) / groupSize;
-    if (baseline === 'leaveOneOut') return ((score - average) * groupSize) / (groupSize - 1); // score - mean of the others
-    const variance = group.reduce((sum, each) => sum + (each - average) ** 2, 0) / (groupSize - 1);
-    return (score - average) / (scaleRewards ? Math.sqrt(variance) + 1e-4 : 1);
+    const above = score - average(group);
+    if (baseline === 'leaveOneOut') return (above * groupSize) / (groupSize - 1); // score - mean of the others
+    return above / (scaleRewards ? Math.sqrt(variance(group, { unbiased: true })) + 1e-4 : 1);
   });
 }
 

@@ -1,4 +1,5 @@
 /** What a reward model gives to responses. */
+import { average, variance } from '../moments';
 import { responseBatch, type PromptResponses } from '../text/responseBatch';
 import type { RewardModel } from './rewardModel';
 
@@ -34,7 +35,5 @@ export function scoreResponses(model: RewardModel, rows: readonly PromptResponse
  */
 export function scoreNormalization(model: RewardModel, samples: readonly PromptResponses[], options?: ScoringOptions): { mean: number; deviation: number } {
   const scores = scoreResponses(model, samples, options).flat();
-  const mean = scores.reduce((sum, score) => sum + score, 0) / scores.length;
-  const variance = scores.reduce((sum, score) => sum + (score - mean) ** 2, 0) / scores.length;
-  return { mean, deviation: Math.sqrt(variance) };
+  return { mean: average(scores), deviation: Math.sqrt(variance(scores)) };
 }

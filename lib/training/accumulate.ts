@@ -1,6 +1,8 @@
-/** One step's batch in several parts: the same gradients, holding the activations of one part at a time. */
+/** One step's gradients, of the batch in several parts, holding the activations of one part at a time; and what is done with them. */
 import { InputError } from '../errors';
 import type { Gradients } from '../model/gradients';
+import type { Trainable } from '../model/weights';
+import type { TrainingState } from './state';
 
 /** What came of one part: its share of the batch's mean, and its gradients. */
 export interface Part {
@@ -28,14 +30,24 @@ export function accumulate<Row, Result extends Part>(rows: readonly Row[], parts
 }
 
 /**
- * Before the weights are changed: one NaN would make all of them NaN.
+ * Clips the gradients and changes the weights by them, unless something is no number: one NaN would make all weights NaN.
  *
- * @param rows of this step's batch, counted from 0.
- * @throws InputError, naming step and rows, if one of the values is NaN or infinite; the gradients are then disposed of.
+ * @param options.maxGradNorm default 1.
+ * @param options.rows of this step's batch, counted from 0.
+ * @returns the gradients' norm before clipping.
+ * @throws InputError, naming step and rows, if loss or norm is NaN or infinite; the weights are then as they were, the gradients disposed of.
  */
-export function requireFinite(values: Readonly<Record<string, number>>, gradients: Gradients, { step, rows }: { step: number; rows: readonly number[] }): void {
-  const wrong = Object.entries(values).find(([, value]) => !Number.isFinite(value));
-  if (wrong === undefined) return;
-  gradients[Symbol.dispose]();
-  throw new InputError(`step ${step}: ${wrong[0]} is ${wrong[1]}, on the rows ${rows.map((row) => row + 1).join(', ')} (counted from 1); look at them, or try a lower lr, a longer warm-up`);
+export function update<Model extends Trainable>(
+  { optimizer, step }: TrainingState<Model>,
+  { loss, gradients }: Part,
+  { lr, maxGradNorm = 1, rows }: { lr: number; maxGradNorm?: number | undefined; rows: readonly number[] },
+): number {
+  const gradNorm = gradients.clip(maxGradNorm);
+  const wrong = Object.entries({ loss, gradNorm }).find(([, value]) => !Number.isFinite(value));
+  if (wrong !== undefined) {
+    gradients[Symbol.dispose]();
+    throw new InputError(`step ${step + 1}: ${wrong[0]} is ${wrong[1]}, on the rows ${rows.map((row) => row + 1).join(', ')} (counted from 1); look at them, or try a lower lr, a longer warm-up`);
+  }
+  optimizer.step(gradients, lr);
+  return gradNorm;
 }

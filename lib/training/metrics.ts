@@ -34,12 +34,6 @@ export function mean<Metrics extends object>(parts: readonly Metrics[], weights 
   return Object.fromEntries(averaged) as Metrics;
 }
 
-export function average(values: Iterable<number>): number {
-  let [sum, count] = [0, 0];
-  for (const value of values) [sum, count] = [sum + value, count + 1];
-  return sum / count;
-}
-
 /** The numbers of a step by name, those in groups as `rewards/chosen`; lists, such as a step's updates, are left out. */
 export function flat(metrics: object, prefix = ''): Map<string, number> {
   return new Map(Object.entries(metrics).flatMap(([name, value]) => {

@@ -2,11 +2,12 @@
 import { InputError } from '../errors';
 import { gae, tokenRewards, whiten } from '../losses/advantages';
 import { ppoLoss, valueLoss } from '../losses/ppo';
+import { average, variance } from '../moments';
 import { Random } from '../random';
 import { tf } from '../tf';
-import { accumulate, requireFinite, type Part } from './accumulate';
-import { average, mean } from './metrics';
-import { padded, sampleBatch, type OfTokens, type Sample } from './rollout';
+import { accumulate, update, type Part } from './accumulate';
+import { mean } from './metrics';
+import { countTokens, padded, sampleBatch, type OfTokens, type Sample } from './rollout';
 import type { TrainingState } from './state';
 
 /** What sampling left: constants for all epochs. */
@@ -118,15 +119,15 @@ export function minibatchOrder(samples: number, { ppoEpochs = 4, minibatches = 1
  * @throws InputError, naming the prompts, if the loss is no longer a number; the weights are then those before this update.
  */
 export function* ppoUpdates(training: TrainingState, rollout: Rollout, advantages: RolloutAdvantages, order: readonly (readonly number[])[], lr: number, options: PpoUpdateOptions = {}): Generator<PpoUpdate, void> {
-  const { accumulation = 1, maxGradNorm = 1 } = options;
+  const { accumulation = 1, maxGradNorm } = options;
   for (const numbers of order) {
-    const tokens = numbers.reduce((sum, n) => sum + rollout.samples[n]!.ids.length, 0);
+    const some = numbers.map((n) => rollout.samples[n]!);
+    const tokens = countTokens(some);
     const { parts, gradients } = accumulate(numbers, accumulation, (part) => backward(training, rollout, advantages, part, tokens, options));
-    const gradNorm = gradients.clip(maxGradNorm);
-    const metrics = { ...mean(parts.map((part) => part.metrics), parts.map((part) => part.share)), ratio: moments(parts.flatMap((part) => part.ratios)) };
-    requireFinite({ loss: metrics.loss, gradNorm }, gradients, { step: training.step + 1, rows: numbers.map((n) => rollout.samples[n]!.prompt) });
-    training.optimizer.step(gradients, lr);
-    yield { ...metrics, gradNorm };
+    const metrics = mean(parts.map((part) => part.metrics), parts.map((part) => part.share));
+    const ratios = parts.flatMap((part) => part.ratios);
+    const gradNorm = update(training, { loss: metrics.loss, gradients }, { lr, maxGradNorm, rows: some.map(({ prompt }) => prompt) });
+    yield { ...metrics, ratio: { mean: average(ratios), variance: variance(ratios, { unbiased: true }) }, gradNorm };
   }
 }
 
@@ -136,7 +137,7 @@ type PartMetrics = Omit<PpoUpdate, 'ratio' | 'gradNorm'>;
 function backward({ model, optimizer }: TrainingState, { samples, oldLogps, oldValues }: Rollout, { advantages, returns }: RolloutAdvantages, numbers: readonly number[], tokens: number, options: PpoUpdateOptions): Part & { share: number; metrics: PartMetrics; ratios: number[] } {
   const { clipRange = 0.2, valueClipRange = 0.2, valueCoef = 0.1, temperature = 1 } = options;
   const some = numbers.map((n) => samples[n]!);
-  const share = some.reduce((sum, { ids }) => sum + ids.length, 0) / tokens;
+  const share = countTokens(some) / tokens;
   const of = (all: OfTokens) => padded(numbers.map((n) => all[n]!));
   const batch = sampleBatch(some, model.config.blockSize);
   using recording = model.record(batch, { temperature, statistics: true });
@@ -166,10 +167,4 @@ function backward({ model, optimizer }: TrainingState, { samples, oldLogps, oldV
   const value = loss.dataSync()[0]!;
   tf.dispose([perTokenLogps, values, responseMask, loss, grads, constants]);
   return { loss: value, gradients, share, metrics: taken.metrics!, ratios: taken.ratios! };
-}
-
-/** The variance of a single value is 0. */
-function moments(values: readonly number[]): PpoUpdate['ratio'] {
-  const center = average(values);
-  return { mean: center, variance: values.reduce((sum, value) => sum + (value - center) ** 2, 0) / Math.max(1, values.length - 1) };
 }

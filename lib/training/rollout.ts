@@ -45,10 +45,15 @@ export interface SampleOptions {
  * @throws InputError if a prompt or an option does not fit.
  */
 export async function sampleResponses(model: GPT2, tokenizer: Decoder, prompts: readonly (readonly number[])[], options: SampleOptions = {}, numbers: readonly number[] = prompts.map((_, n) => n)): Promise<Sample[]> {
-  const { temperature = 1, samples = 1 } = options;
+  const { temperature = 1 } = options;
   if (!(temperature > 0)) throw new InputError(`temperature must be a number above 0, got ${temperature}: greedy answers are no samples`);
-  const { eosTokenId } = tokenizer;
-  const made = await generate(model, numbers.map((number) => prompts[number]!), { ...options, temperature, samples, eosTokenId });
+  return respond(model, tokenizer, prompts, { ...options, temperature }, numbers);
+}
+
+/** The same, greedy at temperature 0. */
+export async function respond(model: GPT2, tokenizer: Decoder, prompts: readonly (readonly number[])[], options: SampleOptions, numbers: readonly number[]): Promise<Sample[]> {
+  const { samples = 1 } = options;
+  const made = await generate(model, numbers.map((number) => prompts[number]!), { ...options, eosTokenId: tokenizer.eosTokenId });
   return made.map(({ ids, finish }, n) => {
     const prompt = numbers[Math.floor(n / samples)]!;
     const ended = finish === 'eos';
@@ -109,6 +114,8 @@ export function sampleBatch(samples: readonly Sample[], maxLength: number): Resp
   }
   return responseBatch(rows, { layout: 'shared', maxLength });
 }
+
+export const countTokens = (samples: readonly Sample[]): number => samples.reduce((sum, { ids }) => sum + ids.length, 0);
 
 /** Numbers of the tokens of each sample. */
 export type OfTokens = readonly Float32Array[];

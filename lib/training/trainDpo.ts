@@ -8,7 +8,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { GPT2 } from '../model/gpt2';
 import type { PairIds } from '../text/batch';
 import { tf } from '../tf';
-import { accumulate, requireFinite, type Part } from './accumulate';
+import { accumulate, update, type Part } from './accumulate';
 import { pairLoss, type DpoLossOptions, type DpoMetrics } from './dpoMetrics';
 import { mean, tokenMetrics } from './metrics';
 import { validationInterval, type TrainOptions } from './options';
@@ -49,7 +49,7 @@ export interface DpoInputs {
  * @throws InputError if an option or a pair does not fit, or the loss is no longer a number.
  */
 export async function* trainDpo(model: GPT2, pairs: readonly PairIds[], options: DpoTrainOptions, { reference, validation, state }: DpoInputs = {}): AsyncGenerator<DpoStep, void> {
-  const { batchSize = 16, accumulation = 1, maxGradNorm = 1, seed = 0, signal } = options;
+  const { batchSize = 16, accumulation = 1, maxGradNorm, seed = 0, signal } = options;
   const steps = stepCount(options, pairs.length, batchSize);
   const validateEvery = validationInterval(options);
   const lrOf = learningRate({ ...options, steps });
@@ -69,10 +69,8 @@ export async function* trainDpo(model: GPT2, pairs: readonly PairIds[], options:
       const batch = known ? rows.map((row) => known[row]!) : asked(live!, rows.map((row) => pairs[row]!));
       const { parts, loss, gradients } = accumulate(batch, accumulation, (part) => backward(training, part, batchSize, options));
 
-      const gradNorm = gradients.clip(maxGradNorm);
-      requireFinite({ loss, gradNorm }, gradients, { step, rows });
       const lr = lrOf(step - 1);
-      training.optimizer.step(gradients, lr);
+      const gradNorm = update(training, { loss, gradients }, { lr, maxGradNorm, rows });
       training.step = step;
       const [tokens, seconds] = [batch.reduce((sum, pair) => sum + responseTokens(pair), 0), (performance.now() - start) / 1000];
 

@@ -9,12 +9,13 @@ import { InputError } from '../errors';
 import { groupAdvantages, grpoLoss, rlooLoss, type GrpoOptions } from '../losses/grpo';
 import type { GPT2 } from '../model/gpt2';
 import { merged } from '../model/lora';
+import { average, variance } from '../moments';
 import { tf } from '../tf';
-import { accumulate, requireFinite, type Part } from './accumulate';
-import { average, mean } from './metrics';
+import { accumulate, update, type Part } from './accumulate';
+import { mean } from './metrics';
 import type { TrainOptions } from './options';
 import { batchOrder, randomOf, stepCount } from './order';
-import { padded, sampleBatch, sampleLogps, sampleResponses, scoreSamples, sequenceKl, type Decoder, type OfTokens, type Penalties, type Reward, type Sample, type SampleOptions } from './rollout';
+import { countTokens, padded, sampleBatch, sampleLogps, sampleResponses, scoreSamples, sequenceKl, type Decoder, type OfTokens, type Penalties, type Reward, type Sample, type SampleOptions } from './rollout';
 import { learningRate } from './schedule';
 import { TrainingState } from './state';
 
@@ -116,7 +117,7 @@ export async function* trainGrpo(policy: GPT2, prompts: readonly (readonly numbe
       training.step = step;
       yield {
         step, ...mean(updates), sequenceKl: updates[0]!.sequenceKl, scores: spread(scores, groupSize), eosCount: samples.filter(({ ended }) => ended).length, lr,
-        tokens: samples.reduce((sum, { ids }) => sum + ids.length, 0), seconds: (performance.now() - start) / 1000,
+        tokens: countTokens(samples), seconds: (performance.now() - start) / 1000,
       }; // prettier-ignore
     }
   } finally {
@@ -143,20 +144,16 @@ export interface GrpoUpdate {
 
 /** Changes the weights once. @throws InputError, naming the prompts, if the loss is no longer a number. */
 export function grpoUpdate(training: TrainingState, rollout: GroupRollout, lr: number, options: Omit<GrpoTrainOptions, 'lr'> = {}): GrpoUpdate {
-  const { accumulation = 1, maxGradNorm = 1 } = options;
+  const { accumulation = 1, maxGradNorm } = options;
   const { samples } = rollout;
   const { parts, loss, gradients } = accumulate(samples.map((_, n) => n), accumulation, (part) => backward(training, rollout, part, options));
-  const gradNorm = gradients.clip(maxGradNorm);
-  requireFinite({ loss, gradNorm }, gradients, { step: training.step + 1, rows: [...new Set(samples.map(({ prompt }) => prompt))] });
-  training.optimizer.step(gradients, lr);
+  const gradNorm = update(training, { loss, gradients }, { lr, maxGradNorm, rows: [...new Set(samples.map(({ prompt }) => prompt))] });
   const sum = (of: (part: GrpoPart) => number) => parts.reduce((total, part) => total + of(part), 0);
   return { loss, kl: sum(({ kl }) => kl), sequenceKl: sum((part) => part.sequenceKl), clipFraction: sum(({ clipFraction }) => clipFraction), gradNorm };
 }
 
 /** A part's shares of the whole rollout's means. */
 interface GrpoPart extends Part, Pick<GrpoUpdate, 'kl' | 'sequenceKl' | 'clipFraction'> {}
-
-const countTokens = (samples: readonly Sample[]): number => samples.reduce((sum, { ids }) => sum + ids.length, 0);
 
 function backward({ model, optimizer }: TrainingState, { samples, advantages, refLogps, oldLogps }: GroupRollout, numbers: readonly number[], options: Omit<GrpoTrainOptions, 'lr'>): GrpoPart {
   const { algorithm = 'grpo', temperature = 1 } = options;
@@ -189,6 +186,6 @@ function backward({ model, optimizer }: TrainingState, { samples, advantages, re
 
 function spread(scores: readonly number[], groupSize: number): GrpoStep['scores'] {
   const groups = Array.from({ length: scores.length / groupSize }, (_, n) => scores.slice(n * groupSize, (n + 1) * groupSize));
-  const deviations = groups.map((group) => Math.sqrt(group.reduce((sum, score) => sum + (score - average(group)) ** 2, 0) / (groupSize - 1)));
+  const deviations = groups.map((group) => Math.sqrt(variance(group, { unbiased: true })));
   return { mean: average(scores), groupDeviation: average(deviations), equalGroups: average(groups.map((group) => (group.every((score) => score === group[0]) ? 1 : 0))) };
 }

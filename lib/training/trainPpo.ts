@@ -10,11 +10,12 @@ import { InputError } from '../errors';
 import type { GPT2 } from '../model/gpt2';
 import { merged } from '../model/lora';
 import { withValueHead } from '../model/valueHead';
-import { average, mean } from './metrics';
+import { average, variance } from '../moments';
+import { mean } from './metrics';
 import type { TrainOptions } from './options';
 import { batchOrder, randomOf, stepCount } from './order';
 import { minibatchOrder, ppoUpdates, rolloutAdvantages, type AdvantageOptions, type PpoUpdate, type PpoUpdateOptions, type Rollout, type RolloutAdvantages } from './ppoUpdate';
-import { measureSamples, sampleLogps, sampleResponses, scoreSamples, sequenceKl, type Decoder, type OfTokens, type Penalties, type Reward, type SampleOptions } from './rollout';
+import { countTokens, measureSamples, sampleLogps, sampleResponses, scoreSamples, sequenceKl, type Decoder, type OfTokens, type Penalties, type Reward, type SampleOptions } from './rollout';
 import { learningRate } from './schedule';
 import { TrainingState } from './state';
 
@@ -127,7 +128,7 @@ export async function* trainPpo(policy: GPT2, prompts: readonly (readonly number
       yield {
         step, loss, objective, policy: ofPolicy, value: { ...value, explainedVariance: explainedVariance(rollout.oldValues, advantages.returns) }, ratio,
         eosCount: samples.filter(({ ended }) => ended).length, klCoef: coef, gradNorm, lr,
-        tokens: samples.reduce((sum, { ids }) => sum + ids.length, 0), seconds: (performance.now() - start) / 1000, updates,
+        tokens: countTokens(samples), seconds: (performance.now() - start) / 1000, updates,
       }; // prettier-ignore
     }
   } finally {
@@ -161,9 +162,4 @@ function explainedVariance(values: OfTokens, returns: OfTokens): number {
   const targets = returns.flatMap((ofSample) => [...ofSample]);
   const errors = values.flatMap((ofSample, n) => [...ofSample].map((value, t) => returns[n]![t]! - value));
   return 1 - variance(errors) / variance(targets);
-}
-
-function variance(values: readonly number[]): number {
-  const center = average(values);
-  return average(values.map((value) => (value - center) ** 2));
 }

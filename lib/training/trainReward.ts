@@ -10,7 +10,7 @@ import type { RewardModel } from '../model/rewardModel';
 import { scoreResponses, type ScoringOptions } from '../model/scoreResponses';
 import type { PairIds } from '../text/batch';
 import { tf } from '../tf';
-import { accumulate, requireFinite, type Part } from './accumulate';
+import { accumulate, update, type Part } from './accumulate';
 import { calibration } from './calibration';
 import { mean } from './metrics';
 import { validationInterval, type TrainOptions } from './options';
@@ -63,7 +63,7 @@ export async function* trainReward(
   options: RewardTrainOptions,
   { validation, state }: { validation?: readonly PairIds[] | undefined; state?: TrainingState<RewardModel> } = {},
 ): AsyncGenerator<RewardStep, void> {
-  const { batchSize = 16, accumulation = 1, maxGradNorm = 1, seed = 0, signal, centring = 0 } = options;
+  const { batchSize = 16, accumulation = 1, maxGradNorm, seed = 0, signal, centring = 0 } = options;
   const steps = stepCount(options, pairs.length, batchSize);
   const validateEvery = validationInterval(options);
   requireCentring(centring);
@@ -81,10 +81,8 @@ export async function* trainReward(
       const batch = rows.map((row) => pairs[row]!);
       const { parts, loss, gradients } = accumulate(batch, accumulation, (part) => backward(training, part, batchSize, centring));
 
-      const gradNorm = gradients.clip(maxGradNorm);
-      requireFinite({ loss, gradNorm }, gradients, { step, rows });
       const lr = lrOf(step - 1);
-      training.optimizer.step(gradients, lr);
+      const gradNorm = update(training, { loss, gradients }, { lr, maxGradNorm, rows });
       training.step = step;
       const [tokens, seconds] = [batch.reduce((sum, pair) => sum + responseTokens(pair), 0), (performance.now() - start) / 1000];
 

@@ -4,7 +4,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { GPT2 } from '../model/gpt2';
 import { responseBatch, type PromptResponses, type ResponseBatch } from '../text/responseBatch';
 import { tf } from '../tf';
-import { accumulate, requireFinite, type Part } from './accumulate';
+import { accumulate, update, type Part } from './accumulate';
 import { mean, tokenMetrics, type TokenMetrics } from './metrics';
 import { validationInterval, type TrainOptions } from './options';
 import { batchOrder, stepCount } from './order';
@@ -44,7 +44,7 @@ export async function* trainSft(
   options: TrainOptions,
   { validation, state }: { validation?: readonly PromptResponses[] | undefined; state?: TrainingState } = {},
 ): AsyncGenerator<SftStep, void> {
-  const { batchSize = 16, accumulation = 1, maxGradNorm = 1, seed = 0, signal } = options;
+  const { batchSize = 16, accumulation = 1, maxGradNorm, seed = 0, signal } = options;
   const steps = stepCount(options, rows.length, batchSize);
   const validateEvery = validationInterval(options);
   const lrOf = learningRate({ ...options, steps });
@@ -62,10 +62,8 @@ export async function* trainSft(
       const tokens = responseTokens(batch);
       const { parts, loss, gradients } = accumulate(batch, accumulation, (part) => backward(training, part, tokens, options));
 
-      const gradNorm = gradients.clip(maxGradNorm);
-      requireFinite({ loss, gradNorm }, gradients, { step, rows: numbers });
       const lr = lrOf(step - 1);
-      training.optimizer.step(gradients, lr);
+      const gradNorm = update(training, { loss, gradients }, { lr, maxGradNorm, rows: numbers });
       training.step = step;
       const seconds = (performance.now() - start) / 1000;
 

@@ -1,0 +1,15 @@
+/** Averages of plain numbers. */
+
+/** @returns NaN if there are none. */
+export function average(values: Iterable<number>): number {
+  let [sum, count] = [0, 0];
+  for (const value of values) [sum, count] = [sum + value, count + 1];
+  return sum / count;
+}
+
+/** @param options.unbiased with Bessel's correction, as torch.var; of a single value 0 all the same. Default false: of all values that there are. */
+export function variance(values: readonly number[], { unbiased = false } = {}): number {
+  const center = average(values);
+  const squares = values.reduce((sum, value) => sum + (value - center) ** 2, 0);
+  return squares / (unbiased ? Math.max(1, values.length - 1) : values.length);
+}
