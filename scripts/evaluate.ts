@@ -3,10 +3,13 @@ import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 
-import { alpacaPrompt, evaluateDpo, generate, GPT2, Random, readPairs, referenceLogps, RewardModel, rewardOf, sampleLogps, sampleResponses, sequenceKl, Tokenizer, type Sample } from 'alignbook';
+import { alpacaPrompt, evaluateDpo, GPT2, Random, readPairs, referenceLogps, RewardModel, rewardOf, sampleLogps, sequenceKl, Tokenizer, type Sample } from 'alignbook';
+import { respond } from 'alignbook/dist/training/rollout';
 
+import { command } from './command';
 import type { Fact } from './data/facts';
 import { judge } from './data/judge';
+import { estimate } from './estimate';
 import { table } from './notebooks/table';
 
 const usage = `Usage: npm run evaluate -- --model M --data FILE [--rows N] [--temperature T] [--seed S] [--reference R] [--reward-model W]
@@ -17,7 +20,7 @@ Asks the model the questions of a file of data/, and judges its answers: which a
   --data FILE     data/instructions/train.jsonl or one of data/preferences
   --rows N        so many rows, drawn at random (default: all)
   --temperature T sampled answers at this temperature (default 0: the likeliest token each time)
-  --seed S        of these draws (default 0)
+  --seed S        of the draws, of rows and of tokens (default 0)
   --reference R   the model that M was trained from: also the share of the file's pairs whose chosen answer M has
                   raised above the rejected one, against R (the reward accuracy), and the mean margin in nats; of
                   sampled answers the KL between M and R at that temperature, a whole answer's, in nats
@@ -61,8 +64,7 @@ async function main({ model: name, data, rows: count, temperature, seed, referen
   const answers: Sample[] = [];
   for (let start = 0; start < rows.length; start += BATCH) {
     const some = Array.from({ length: Math.min(BATCH, rows.length - start) }, (_, n) => start + n);
-    const options = { maxNewTokens: 64, temperature, seed: seed + start };
-    answers.push(...(temperature > 0 ? await sampleResponses(model, tokenizer, prompts, options, some) : await greedy(model, tokenizer, prompts, some)));
+    answers.push(...(await respond(model, tokenizer, prompts, { temperature, seed: seed + start }, some)));
     if (process.stderr.isTTY) process.stderr.write(`\r${answers.length} of ${rows.length} questions\x1b[K`);
   }
   if (process.stderr.isTTY) process.stderr.write('\r\x1b[K');
@@ -82,46 +84,18 @@ async function main({ model: name, data, rows: count, temperature, seed, referen
   console.log(table(['kind', 'questions', 'right', '', 'courteous', ''], kinds.map((kind) => line(kind, verdicts.filter((verdict) => verdict.kind === kind))), line('all', verdicts)));
 
   if (rewardModel !== undefined) {
-    const { average, error } = moments(await rewardOf(await RewardModel.fromPretrained(rewardModel))(answers));
-    console.log(`\nscore of the reward model ${average.toFixed(3)} ± ${error.toFixed(3)}`);
+    const { mean, standardError } = estimate(await rewardOf(await RewardModel.fromPretrained(rewardModel))(answers));
+    console.log(`\nscore of the reward model ${mean.toFixed(3)} ± ${standardError.toFixed(3)}`);
   }
   if (reference === undefined) return;
   const before = await GPT2.fromPretrained(reference);
   if (temperature > 0) {
-    const { average, error } = moments(sequenceKl(sampleLogps(model, answers, { temperature }), sampleLogps(before, answers, { temperature })));
-    console.log(`\nKL ${average.toFixed(2)} ± ${error.toFixed(2)} nats an answer`);
+    const { mean, standardError } = estimate(sequenceKl(sampleLogps(model, answers, { temperature }), sampleLogps(before, answers, { temperature })));
+    console.log(`\nKL ${mean.toFixed(2)} ± ${standardError.toFixed(2)} nats an answer`);
   }
   const pairs = await readPairs(data, tokenizer, { maxLength: model.config.blockSize });
   const { rewards } = evaluateDpo(model, pairs, referenceLogps(before, pairs));
   console.log(`\nreward accuracy ${(100 * rewards.accuracies).toFixed(1)} %, margin ${(rewards.margins / 0.1).toFixed(2)} nats, of ${pairs.length} pairs`);
 }
 
-async function greedy(model: GPT2, tokenizer: Tokenizer, prompts: readonly (readonly number[])[], some: readonly number[]): Promise<Sample[]> {
-  const made = await generate(model, some.map((n) => prompts[n]!), { eosTokenId: tokenizer.eosTokenId });
-  return made.map(({ ids, finish }, n) => {
-    const ended = finish === 'eos';
-    return { prompt: some[n]!, promptIds: prompts[some[n]!]!, ids, text: tokenizer.decode(ended ? ids.slice(0, -1) : ids), ended };
-  });
-}
-
-/** A mean and its standard error. */
-function moments(values: readonly number[]): { average: number; error: number } {
-  const average = values.reduce((sum, value) => sum + value, 0) / values.length;
-  const variance = values.reduce((sum, value) => sum + (value - average) ** 2, 0) / (values.length - 1);
-  return { average, error: Math.sqrt(variance / values.length) };
-}
-
-let options: Options | null;
-try {
-  options = parse();
-} catch (error) {
-  console.error(`${(error as Error).message}\n\n${usage}`);
-  process.exit(2);
-}
-if (options === null) console.log(usage);
-else {
-  main(options).catch((error: Error) => {
-    console.error(error.message);
-    process.exitCode = 1;
-  });
-}
+void command(usage, parse, main);

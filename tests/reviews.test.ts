@@ -6,7 +6,8 @@ import { test } from 'node:test';
 
 import { GPT2, initialWeights, liveTensors, Random, Tokenizer, Weights } from 'alignbook';
 
-import { estimate, evaluation, sampleLogps } from '../scripts/reviews/evaluation';
+import { estimate } from '../scripts/estimate';
+import { evaluation, sampleLogps } from '../scripts/reviews/evaluation';
 import { MAX_RESPONSE, type Review } from '../scripts/reviews/reviews';
 import { rewardPairs } from '../scripts/reviews/rewardPairs';
 import { MAX_NEW_TOKENS, samples } from '../scripts/reviews/samples';

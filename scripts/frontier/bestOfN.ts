@@ -1,7 +1,7 @@
 /** Best-of-n of the SFT model: no training. */
 import { bestOfN, bestOfNKl } from 'alignbook';
 
-import { estimate } from '../reviews/evaluation';
+import { estimate } from '../estimate';
 import { samples } from '../reviews/samples';
 import type { Method } from './method';
 import type { Scale } from './scale';

@@ -8,6 +8,7 @@ import { trainDpo, type PairIds, type RefLogps } from 'alignbook';
 import { sampleLogps } from '../reviews/evaluation';
 import { rewardPairs } from '../reviews/rewardPairs';
 import { samples } from '../reviews/samples';
+import { along } from './looks';
 import type { Method, Task } from './method';
 import { writeWhole } from './results';
 import type { Scale } from './scale';
@@ -43,11 +44,7 @@ export function dpo(scale: Scale): Method {
       const { batchSize, lr, warmupSteps, looks } = constants;
       const { pairs, reference } = await keptPairs(task, constants);
       const steps = looks.at(-1)!;
-      yield task.measure(0);
-      for await (const { step } of trainDpo(task.policy, pairs, { beta: beta!, lr, warmupSteps, schedule: 'constant', steps, batchSize, seed }, { reference })) {
-        task.onProgress(step / steps);
-        if (looks.includes(step)) yield task.measure(step);
-      }
+      yield* along(task, trainDpo(task.policy, pairs, { beta: beta!, lr, warmupSteps, schedule: 'constant', steps, batchSize, seed }, { reference }), looks);
     },
   };
 }

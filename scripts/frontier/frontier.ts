@@ -6,6 +6,7 @@ import { parseArgs } from 'node:util';
 
 import { GPT2, Tokenizer } from 'alignbook';
 
+import { command } from '../command';
 import { evaluation } from '../reviews/evaluation';
 import { sentiment } from '../reviews/sentiment';
 import type { Method, Point, Setting, Task } from './method';
@@ -143,17 +144,4 @@ async function main({ model, names, seeds, quick }: Options): Promise<void> {
   reference.dispose();
 }
 
-let options: Options | null;
-try {
-  options = parse();
-} catch (error) {
-  console.error(`${(error as Error).message}\n\n${usage}`);
-  process.exit(2);
-}
-if (options === null) console.log(usage);
-else {
-  main(options).catch((error: Error) => {
-    console.error(error.message);
-    process.exitCode ||= 1;
-  });
-}
+void command(usage, parse, main);

@@ -2,6 +2,7 @@
 import { trainGrpo } from 'alignbook';
 
 import { MAX_NEW_TOKENS } from '../reviews/samples';
+import { along } from './looks';
 import type { Method } from './method';
 import { rewardOfSamples } from './sampled';
 import type { Scale } from './scale';
@@ -21,16 +22,12 @@ export function grpo(scale: Scale): Method {
       const { looks, ...options } = constants;
       const steps = looks.at(-1)!;
       const prompts = task.prompts.map((prompt) => task.tokenizer.encode(prompt));
-      yield task.measure(0);
       const training = trainGrpo(
         task.policy, prompts,
         { ...options, beta: beta!, steps, seed, temperature: 1, maxNewTokens: MAX_NEW_TOKENS, schedule: 'constant' },
         { tokenizer: task.tokenizer, reward: rewardOfSamples(task), reference: task.reference },
       ); // prettier-ignore
-      for await (const { step } of training) {
-        task.onProgress(step / steps);
-        if (looks.includes(step)) yield task.measure(step);
-      }
+      yield* along(task, training, looks);
     },
   };
 }

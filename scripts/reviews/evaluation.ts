@@ -1,6 +1,7 @@
 /** A policy's place on the frontier: what its reviews are worth, and how far it has gone from the reference for it. */
-import { responseBatch, tf, type GPT2, type Tokenizer } from 'alignbook';
+import { sampleLogps as logpsOfTokens, type GPT2, type Tokenizer } from 'alignbook';
 
+import { estimate } from '../estimate';
 import { samples, type Reward, type Sample } from './samples';
 
 export interface Evaluation {
@@ -25,22 +26,7 @@ export async function evaluation(policy: GPT2, reference: GPT2, tokenizer: Token
   return { kl: kl.mean, klStandardError: kl.standardError, reward: reward.mean, rewardStandardError: reward.standardError };
 }
 
-const BATCH = 64;
-
 /** log p(response | prompt) of each sample under `model`, in nats. */
 export function sampleLogps(model: GPT2, drawn: readonly Sample[]): number[] {
-  const logps: number[] = [];
-  for (let start = 0; start < drawn.length; start += BATCH) {
-    const rows = drawn.slice(start, start + BATCH).map(({ promptIds, ids }) => ({ promptIds, responses: [ids] }));
-    const batch = responseBatch(rows, { layout: 'padded', maxLength: model.config.blockSize });
-    logps.push(...tf.tidy(() => model.score(batch).sum(1).dataSync()));
-  }
-  return logps;
-}
-
-/** The mean of independent values, and its standard error: their deviation (n - 1) over the root of n. */
-export function estimate(values: readonly number[]): { mean: number; standardError: number } {
-  const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
-  const squares = values.reduce((sum, value) => sum + (value - mean) ** 2, 0);
-  return { mean, standardError: Math.sqrt(squares / (values.length - 1) / values.length) };
+  return logpsOfTokens(model, drawn).map((logps) => logps.reduce((sum, logp) => sum + logp, 0));
 }

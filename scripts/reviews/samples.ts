@@ -1,13 +1,11 @@
 /** Prompts -> a model's own reviews, drawn at temperature 1, and what they are worth. */
-import { generate, Random, type GPT2, type Tokenizer } from 'alignbook';
+import { Random, sampleResponses, type GPT2, type Sample as Response, type Tokenizer } from 'alignbook';
 
 /** What a whole review, prompt and response, is worth. */
 export type Reward = (review: string) => number;
 
-export interface Sample {
-  readonly promptIds: readonly number[];
-  /** Of the response, with the end-of-sequence token, unless it came to `MAX_NEW_TOKENS` before. */
-  readonly ids: readonly number[];
+/** One that did not come to its end has `MAX_NEW_TOKENS` and no end-of-sequence token. */
+export interface Sample extends Response {
   /** Prompt and response, without the end-of-sequence token. */
   readonly review: string;
   readonly reward: number;
@@ -30,19 +28,15 @@ const BATCH = 64;
 /** @returns all of the first prompt, then those of the second, and so on. */
 export async function samples(model: GPT2, tokenizer: Tokenizer, prompts: readonly string[], { reward, each = 1, seed, onProgress }: SampleOptions): Promise<Sample[]> {
   const seeds = new Random(seed);
-  const rows = prompts.flatMap((prompt) => {
-    const promptIds = tokenizer.encode(prompt);
-    return Array.from({ length: each }, () => ({ prompt, promptIds }));
-  });
+  const ids = prompts.map((prompt) => tokenizer.encode(prompt));
+  const numbers = prompts.flatMap((_, n) => Array<number>(each).fill(n));
   const made: Sample[] = [];
-  for (let start = 0; start < rows.length; start += BATCH) {
-    const some = rows.slice(start, start + BATCH);
-    const answers = await generate(model, some.map(({ promptIds }) => promptIds), { temperature: 1, maxNewTokens: MAX_NEW_TOKENS, eosTokenId: tokenizer.eosTokenId, seed: seeds.uint32() });
-    answers.forEach(({ ids, finish }, n) => {
-      const { prompt, promptIds } = some[n]!;
-      const review = prompt + tokenizer.decode(finish === 'eos' ? ids.slice(0, -1) : ids);
-      made.push({ promptIds, ids, review, reward: reward(review) });
-    });
+  for (let start = 0; start < numbers.length; start += BATCH) {
+    const responses = await sampleResponses(model, tokenizer, ids, { maxNewTokens: MAX_NEW_TOKENS, seed: seeds.uint32() }, numbers.slice(start, start + BATCH));
+    made.push(...responses.map((response) => {
+      const review = prompts[response.prompt]! + response.text;
+      return { ...response, review, reward: reward(review) };
+    }));
     onProgress?.(made.length);
   }
   return made;
