@@ -109,7 +109,7 @@ test('npm run tutorial: --help, and usage errors end with 2', () => {
   assert.match(run('--help').stdout, /--model M/);
   assert.equal(run('--help').status, 0);
   for (const [args, message] of [
-    [['09'], /no notebook "09"; there are 01-tokenize\.ipynb/],
+    [['99'], /no notebook "99"; there are 01-tokenize\.ipynb/],
     [['--jobs', '0'], /--jobs takes a whole number above 0/],
     [['--nodel', 'x'], /Unknown option '--nodel'/],
   ] as const) {
