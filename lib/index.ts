@@ -69,6 +69,7 @@ export { bestOfN, bestOfNKl } from './training/bestOfN';
 export { show, type Figure, type Html } from './notebook/show';
 export type { Curve, Panels } from './notebook/panels';
 export { curves, type CurvesOptions } from './notebook/figures';
+export { bands, type BandCurve, type BandsOptions } from './notebook/bands';
 export { reliability } from './notebook/reliability';
 export { tokenTable, type TokenRow, type TokenTableOptions } from './notebook/tokenTable';
 export { watch, type WatchOptions } from './notebook/watch';

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { calibration, curves, reliability, type Figure, type Panels } from 'alignbook';
+import { bands, calibration, curves, reliability, type Figure, type Panels } from 'alignbook';
 import { describePanels, panelsOf } from 'alignbook/dist/notebook/panels';
 import { curvesPicture } from 'alignbook/dist/notebook/picture';
 
@@ -93,4 +93,23 @@ test('a reliability figure has the diagonal, and a dot for each bin with its num
   assert.deepEqual([dots!.x, dots!.y, dots!.text], [[0.75, 0.993307], [0.75, 1], ['4', '1']]);
   assert.ok(contrast((dots as unknown as { marker: { color: string } }).marker.color, '#ffffff') >= 3);
   assert.doesNotThrow(() => JSON.stringify(figure));
+});
+
+test('bands: a line through the means of the seeds, around it what they reach, a colour for each group', () => {
+  const at = (...ys: number[]) => ys.map((y, n) => ({ x: n, y }));
+  const figure = bands([
+    { name: 'β 0.1', group: 'DPO', runs: [at(0, 1), at(0, 3), [{ x: 0, y: 0 }, { x: 4, y: 5 }]] },
+    { name: 'β 1', group: 'DPO', runs: [at(0, 1)] },
+    { name: 'best-of-n', runs: [at(0, 2)] },
+  ], { x: 'KL (nats)', y: 'reward' }); // prettier-ignore
+  const [band, mean, , other, , last] = figure.data as (Trace & { line: { dash: string }; legendgroup: string })[];
+  assert.deepEqual([band!.x, band!.y], [[0, 2, 2, 0], [0, 5, 1, 0]]);
+  assert.deepEqual([mean!.x, mean!.y], [[0, 2], [0, 3]]);
+  assert.deepEqual([mean, other, last].map((line) => line!.name), ['DPO, β 0.1', 'DPO, β 1', 'best-of-n']);
+  assert.equal(mean!.line.color, other!.line.color);
+  assert.notEqual(mean!.line.dash, other!.line.dash);
+  assert.notEqual(mean!.line.color, last!.line.color);
+  assert.equal(band!.legendgroup, mean!.legendgroup); // so that a click hides both
+  assert.throws(() => bands([{ name: 'none', runs: [] }], { x: '', y: '' }), /the runs of "none" must have the same points/);
+  assert.throws(() => bands([{ name: 'odd', runs: [at(0, 1), at(0)] }], { x: '', y: '' }), { name: 'InputError' });
 });

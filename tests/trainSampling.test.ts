@@ -139,15 +139,20 @@ test('adapters, RLOO, another reference, frozen weights and each option of its o
   assert.match(run([join(ROOT, 'lib', 'bin', 'alignbook.js'), 'weights', join(folder, 'values', 'checkpoint-00000001', 'model.safetensors')]).stdout, /v_head\.weight/);
   assert.ok(Math.abs(lines<PpoStep>('values')[0]!.objective.kl) > 1e-4, 'the reference is another model');
 
-  const words = ['--kl-ratio', '--loss-type', 'dr_grpo', '--keep-rewards', '--temperature', '0.8', '--frozen', 'wte,wpe'];
+  const words = ['--kl-ratio', '--loss-type', 'dr_grpo', '--no-scale-rewards', '--temperature', '0.8', '--frozen', 'wte,wpe'];
   const grpo = run(command('train-grpo', 'words', { rewardFunction: lengths, steps: 1 }, ...words));
   assert.deepEqual({ status: grpo.status, stderr: grpo.stderr }, { status: 0, stderr: '' });
   assert.equal(lines<GrpoStep>('words').length, 1);
+  const advantages = (output: string, ...more: string[]) => {
+    assert.equal(run(command('train-grpo', output, { rewardFunction: lengths, steps: 1, beta: 0, scaleRewards: true }, ...more)).status, 0);
+    return lines<GrpoStep>(output)[0]!.gradNorm;
+  };
+  assert.notEqual(advantages('divided'), advantages('undivided', '--no-scale-rewards')); // the option wins
   const kept = (more: object, output: string) => {
     assert.equal(run(command('train-ppo', output, { rewardFunction: lengths, steps: 1, ...more })).status, 0);
     return lines<PpoStep>(output)[0]!.loss;
   };
-  assert.notEqual(kept({ keepRewards: true }, 'kept'), kept({}, 'scaled'));
+  assert.notEqual(kept({ whitenRewards: false }, 'kept'), kept({ whitenRewards: true }, 'scaled'));
 });
 
 test('the embedded model takes a step of each', () => {

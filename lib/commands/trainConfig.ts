@@ -1,4 +1,4 @@
-/** A training run's settings: from a JSON file, and from options of the same names in kebab-case, which win. A flag can only be set by its option, not taken back. */
+/** A training run's settings: from a JSON file, and from options of the same names in kebab-case, which win; --no-… takes a flag back. */
 import { parseArgs } from 'node:util';
 
 import { FileError } from '../errors';
@@ -19,7 +19,7 @@ export function readConfig<const F extends Fields>(args: readonly string[], fiel
   const known = Object.fromEntries(['config', ...names].map((name) => [kebab(name), fields[name] === 'flag' ? FLAG : TEXT]));
   let given: Record<string, string | boolean | undefined> & { config?: string };
   try {
-    given = parseArgs({ args: [...args], options: known }).values as typeof given;
+    given = parseArgs({ args: [...args], options: known, allowNegative: true }).values as typeof given;
   } catch (cause) {
     throw new UsageError((cause as Error).message, { cause });
   }

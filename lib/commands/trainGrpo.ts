@@ -12,18 +12,18 @@ ${samplingUsage}
       batchSize 16 (prompts a step), groupSize 8 (samples a prompt), temperature 1, iterations 1 (updates a step), clipRange 0.2
       algorithm grpo  or rloo
       beta 0.04       what a nat of KL costs; klRatio (KL's term times the ratio); lossType grpo|dapo|dr_grpo
-      keepRewards     do not divide advantages by their group's standard deviation`;
+      scaleRewards    divide advantages by their group's standard deviation (default true)`;
 
 const grpoFields = {
-  ...samplingFields, groupSize: 'number', iterations: 'number', clipRange: 'number', algorithm: 'text', beta: 'number', klRatio: 'flag', lossType: 'text', keepRewards: 'flag',
+  ...samplingFields, groupSize: 'number', iterations: 'number', clipRange: 'number', algorithm: 'text', beta: 'number', klRatio: 'flag', lossType: 'text', scaleRewards: 'flag',
 } as const; // prettier-ignore
 
 export async function run(args: readonly string[]): Promise<void> {
-  const { keepRewards = false, ...config } = readConfig(args, grpoFields);
-  const options = { ...trainOptions(config), scaleRewards: !keepRewards } as GrpoTrainOptions;
+  const config = readConfig(args, grpoFields);
+  const options = trainOptions(config) as GrpoTrainOptions;
   const { policy, prompts, tokenizer, reward, reference, source, output, inputs } = await samplingRun(config);
   await trainRun<GrpoStep, GPT2>(
-    { output, model: policy, source, steps: stepCount(options, prompts.length, options.batchSize ?? 16), ...runOptions(config), options, inputs: { inputs, keepRewards } },
+    { output, model: policy, source, steps: stepCount(options, prompts.length, options.batchSize ?? 16), ...runOptions(config), options, inputs },
     (state) => trainGrpo(policy, prompts, options, { tokenizer, reward, reference, state }),
     ({ scores, sequenceKl, eosCount }) => `score ${scores.mean.toFixed(3)}  KL ${sequenceKl.toFixed(2)}  ended ${eosCount}`,
   );

@@ -13,20 +13,20 @@ ${samplingUsage}
       batchSize 64 (prompts a step), temperature 0.7, ppoEpochs 4, minibatches 1, clipRange 0.2, valueClipRange 0.2, valueCoef 0.1,
       gamma 1, gaeLambda 0.95, epsilon 1e-5, weightDecay 0
       klCoef 0.05     fixed; or klTarget, a number of nats, to which klCoef (then 0.15 at first) adapts over klHorizon 10000 samples
-      keepRewards     do not scale rewards to a standard deviation of 1`;
+      whitenRewards   scale rewards to a standard deviation of 1 (default true)`;
 
 const ppoFields = {
   ...samplingFields, ppoEpochs: 'number', minibatches: 'number', clipRange: 'number', valueClipRange: 'number', valueCoef: 'number', gamma: 'number', gaeLambda: 'number',
-  klCoef: 'number', klTarget: 'number', klHorizon: 'number', keepRewards: 'flag',
+  klCoef: 'number', klTarget: 'number', klHorizon: 'number', whitenRewards: 'flag',
 } as const; // prettier-ignore
 
 export async function run(args: readonly string[]): Promise<void> {
-  const { keepRewards = false, ...config } = readConfig(args, ppoFields);
-  const options: PpoTrainOptions = { ...ppoAdam(trainOptions(config)), whitenRewards: !keepRewards };
+  const config = readConfig(args, ppoFields);
+  const options: PpoTrainOptions = ppoAdam(trainOptions(config));
   const { policy, prompts, tokenizer, reward, reference, source, output, inputs } = await samplingRun(config);
   const model = withValueHead(policy);
   await trainRun<PpoStep, GPT2>(
-    { output, model, source, steps: stepCount(options, prompts.length, options.batchSize ?? 64), ...runOptions(config), options, inputs: { inputs, keepRewards } },
+    { output, model, source, steps: stepCount(options, prompts.length, options.batchSize ?? 64), ...runOptions(config), options, inputs },
     (state) => trainPpo(model, prompts, options, { tokenizer, reward, reference, state }),
     ({ objective, klCoef, policy: { clipFraction } }) => `score ${objective.scores.toFixed(3)}  KL ${objective.kl.toFixed(2)}  klCoef ${klCoef.toFixed(3)}  clipped ${clipFraction.toFixed(3)}`,
   );

@@ -22,7 +22,7 @@ export interface Panel {
 }
 
 /** Okabe and Ito's colours that all see apart (https://jfly.uni-koeln.de/color/), those first that stand out on white and on black. */
-const PALETTE = ['#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9'] as const;
+export const PALETTE = ['#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9'] as const;
 /** Of text and lines, on no background of their own: read equally well in JupyterLab's light and dark themes. */
 export const INK = '#7f7f7f';
 export const GRID = 'rgba(128, 128, 128, 0.25)';

@@ -7,7 +7,7 @@ import { parseArgs } from 'node:util';
 import { GPT2, Tokenizer } from 'alignbook';
 
 import { command } from '../command';
-import { evaluation } from '../reviews/evaluation';
+import { evaluation, type Evaluation } from '../reviews/evaluation';
 import { sentiment } from '../reviews/sentiment';
 import type { Method, Point, Setting, Task } from './method';
 import { methods } from './methods';
@@ -31,7 +31,8 @@ far each goes from where it began: the true reward against the KL, in nats, on p
   --quick          few rows and steps, to see that everything works; written to runs/frontier/quick instead
 
 Each finished run is a line of data/frontier/M.jsonl; those that are there are not made again, unless their settings have changed.
-The model trained on the reviews is kept in runs/frontier/M/sft.
+The model trained on the reviews is kept in runs/frontier/M/sft. Once it is there several processes may share the work, with
+other seeds or methods each; on two cores two are faster than one, with TF_NUM_INTRAOP_THREADS=1 and OMP_NUM_THREADS=1.
 
 Exit status: 0 done, 1 the input is wrong, 2 usage, 130 interrupted.`;
 
@@ -118,6 +119,8 @@ async function main({ model, names, seeds, quick }: Options): Promise<void> {
   const reference = await GPT2.fromPretrained(sft);
   const cache = join(folder, 'sft', 'cache');
   mkdirSync(cache, { recursive: true });
+  const measured = (policy: GPT2) => evaluation(policy, reference, tokenizer, heldOut, { reward: sentiment, seed: EVALUATION_SEED });
+  let before: Evaluation | undefined; // every run begins with the same weights
 
   for (const [n, { method, setting, seed, fingerprint: print }] of runs.entries()) {
     const name = label(method.name, setting, seed);
@@ -128,7 +131,7 @@ async function main({ model, names, seeds, quick }: Options): Promise<void> {
     const task: Task = {
       policy, reference, tokenizer, cache, heldOut, prompts: promptsOf('train'), reward: sentiment,
       onProgress: (share) => progress(`${head}, ${Math.round(100 * share)} %`),
-      measure: async (step) => ({ step, ...(await evaluation(policy, reference, tokenizer, heldOut, { reward: sentiment, seed: EVALUATION_SEED })) }),
+      measure: async (step) => ({ step, ...(step === 0 ? (before ??= await measured(policy)) : await measured(policy)) }),
     }; // prettier-ignore
     const points: Point[] = [];
     try {
@@ -137,7 +140,7 @@ async function main({ model, names, seeds, quick }: Options): Promise<void> {
       policy.dispose();
     }
     const seconds = Math.round((performance.now() - start) / 1000);
-    addResult(path, { method: method.name, setting, seed, fingerprint: print, seconds, points });
+    await addResult(path, { method: method.name, setting, seed, fingerprint: print, seconds, points });
     progress('');
     console.log(`${name}: ${described(points.at(-1)!)}; ${duration(seconds)}. ${n + 1} of ${runs.length} runs${n + 1 < runs.length ? timeLeft(runs.slice(n + 1), readResults(path)) : ''}`);
   }

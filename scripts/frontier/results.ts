@@ -3,6 +3,7 @@ import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from '
 import { dirname } from 'node:path';
 
 import { FileError } from 'alignbook';
+import { withLock } from 'alignbook/dist/hub/lock';
 
 import type { Point, Setting } from './method';
 
@@ -33,10 +34,12 @@ type Run = Pick<Result, 'method' | 'setting' | 'seed'>;
 /** The same curve and seed, made with whatever constants. */
 export const sameRun = (one: Run, other: Run): boolean => one.method === other.method && one.seed === other.seed && JSON.stringify(one.setting) === JSON.stringify(other.setting);
 
-/** Takes the place of an older result of the same run. */
-export function addResult(path: string, result: Result): void {
-  const others = readResults(path).filter((other) => !sameRun(other, result));
-  writeWhole(path, [...others, result].map((line) => `${JSON.stringify(line)}\n`).join(''));
+/** Takes the place of an older result of the same run. Other processes may add theirs at the same time. */
+export async function addResult(path: string, result: Result): Promise<void> {
+  await withLock(`${path}.lock`, async () => {
+    const others = readResults(path).filter((other) => !sameRun(other, result));
+    writeWhole(path, [...others, result].map((line) => `${JSON.stringify(line)}\n`).join(''));
+  }, console.error); // prettier-ignore
 }
 
 /** Under a temporary name first: killed at any moment, there is the old file or the new one. */

@@ -1,0 +1,69 @@
+/** The same experiment with several seeds, as a plotly figure: plain data, for `show`. */
+import { InputError } from '../errors';
+import { average } from '../moments';
+import { GRID, INK, PALETTE, SIZE } from './panels';
+import type { Figure } from './show';
+
+export interface BandCurve {
+  readonly name: string;
+  /** Curves of one group share a colour, and differ in their dashes. Default: each is its own. */
+  readonly group?: string;
+  /** One for each seed: the same number of points, of which the n-th of all belong together. */
+  readonly runs: readonly (readonly { readonly x: number; readonly y: number }[])[];
+}
+
+export interface BandsOptions {
+  /** Of the axes: put the units into them. */
+  readonly x: string;
+  readonly y: string;
+}
+
+const NONE = 'rgba(0, 0, 0, 0)';
+const DASHES = ['solid', 'dash', 'dot', 'dashdot'] as const;
+
+/**
+ * A line through the mean points of each curve, and around it a band from the lowest to the highest y of its seeds.
+ *
+ *     show(bands([{ name: 'β 0.1', group: 'DPO', runs: bySeed }], { x: 'KL (nats)', y: 'reward' }), 'Reward rises with KL.');
+ *
+ * @throws InputError if a curve has no runs, or runs of different lengths.
+ */
+export function bands(curves: readonly BandCurve[], { x, y }: BandsOptions): Figure {
+  const groups = [...new Set(curves.map(groupOf))];
+  const axis = (title: string) => ({ title: { text: title, font: { size: SIZE.font } }, gridcolor: GRID, zerolinecolor: GRID });
+  return {
+    data: curves.flatMap((curve) => {
+      const group = groupOf(curve);
+      const among = curves.filter((other) => groupOf(other) === group).indexOf(curve);
+      return traces(curve, { color: PALETTE[groups.indexOf(group) % PALETTE.length]!, dash: DASHES[among % DASHES.length]! });
+    }),
+    layout: {
+      height: 460,
+      margin: { t: SIZE.top, b: SIZE.bottom, l: SIZE.left, r: SIZE.right },
+      autosize: true,
+      paper_bgcolor: NONE,
+      plot_bgcolor: NONE,
+      font: { color: INK, size: SIZE.font },
+      hoverlabel: { bgcolor: '#ffffff', font: { color: '#333333' } },
+      xaxis: axis(x),
+      yaxis: axis(y),
+    },
+  };
+}
+
+const groupOf = ({ group, name }: BandCurve): string => group ?? name;
+
+function traces({ name, group, runs }: BandCurve, { color, dash }: { color: string; dash: string }): object[] {
+  const points = runs[0]?.length ?? 0;
+  if (points === 0 || runs.some((run) => run.length !== points)) throw new InputError(`the runs of "${name}" must have the same points, at least one`);
+  const rounded = (value: number) => Number(value.toPrecision(6));
+  const each = <T>(of: (some: readonly { x: number; y: number }[]) => T) => Array.from({ length: points }, (_, n) => of(runs.map((run) => run[n]!)));
+  const x = each((some) => rounded(average(some.map((point) => point.x))));
+  const lowest = each((some) => rounded(Math.min(...some.map((point) => point.y))));
+  const highest = each((some) => rounded(Math.max(...some.map((point) => point.y))));
+  const label = group === undefined ? name : `${group}, ${name}`;
+  return [
+    { type: 'scatter', mode: 'lines', x: [...x, ...[...x].reverse()], y: [...highest, ...[...lowest].reverse()], fill: 'toself', fillcolor: `${color}33`, line: { width: 0 }, legendgroup: label, showlegend: false, hoverinfo: 'skip' },
+    { type: 'scatter', mode: 'lines+markers', name: label, x, y: each((some) => rounded(average(some.map((point) => point.y)))), line: { color, dash, width: 2 }, marker: { color, size: 6 }, legendgroup: label },
+  ]; // prettier-ignore
+}
