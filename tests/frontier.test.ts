@@ -13,18 +13,19 @@ import { addResult, readResults, type Result } from '../scripts/frontier/results
 const ROOT = join(__dirname, '..', '..', '..');
 const QUICK = join(ROOT, 'runs', 'frontier', 'quick', 'tiny');
 
+const COMMAND = join(ROOT, '.alignbook', 'build', 'scripts', 'frontier', 'frontier.js');
 const frontier = (...args: string[]) => {
-  const { status, stdout, stderr } = spawnSync(process.execPath, [join(ROOT, '.alignbook', 'build', 'scripts', 'frontier', 'frontier.js'), ...args], { encoding: 'utf8', cwd: ROOT });
+  const { status, stdout, stderr } = spawnSync(process.execPath, [COMMAND, ...args], { encoding: 'utf8', cwd: ROOT });
   return { status, stdout, stderr };
 };
 
-test('results: a line a run, an older one of the same run replaced, nothing else left in the folder', async () => {
+test('results: a line a run, in order, an older one of the same run replaced, nothing else left in the folder', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'frontier-'));
   const path = join(folder, 'new', 'tiny.jsonl');
   const result = (beta: number, seed: number, fingerprint: string): Result => ({ method: 'dpo', setting: { beta }, seed, fingerprint, seconds: 1, points: [] });
   assert.deepEqual(readResults(path), []);
   for (const one of [result(0.1, 0, 'a'), result(0.1, 1, 'a'), result(0.3, 0, 'a'), result(0.1, 0, 'b')]) await addResult(path, one);
-  assert.deepEqual(readResults(path), [result(0.1, 1, 'a'), result(0.3, 0, 'a'), result(0.1, 0, 'b')]);
+  assert.deepEqual(readResults(path), [result(0.1, 0, 'b'), result(0.1, 1, 'a'), result(0.3, 0, 'a')]);
   assert.deepEqual(readdirSync(join(folder, 'new')), ['tiny.jsonl']);
   await Promise.all([0, 1, 2].map((seed) => addResult(path, result(1, seed, 'c')))); // as several processes do
   assert.equal(readResults(path).length, 6);
@@ -43,18 +44,20 @@ test('the command: usage', () => {
 
 test('the command in small: every run once, points of every look, and what is there is not made again', () => {
   rmSync(QUICK, { recursive: true, force: true });
-  const first = frontier('--quick', '--methods', 'best-of-n,dpo', '--seeds', '0');
+  const first = frontier('--quick', '--seeds', '0');
   assert.deepEqual({ status: first.status, stderr: first.stderr }, { status: 0, stderr: '' });
   const results = readResults(join(QUICK, 'results.jsonl'));
   assert.deepEqual(results.map(({ method, setting, seed }) => [method, setting, seed]), [
     ['best-of-n', {}, 0], ['dpo', { beta: 0.03 }, 0], ['dpo', { beta: 0.1 }, 0], ['dpo', { beta: 0.3 }, 0], ['dpo', { beta: 1 }, 0],
+    ['grpo', { beta: 0.1 }, 0], ['grpo', { beta: 0.4 }, 0], ['grpo', { beta: 1 }, 0],
+    ['ppo', { klTarget: 1 }, 0], ['ppo', { klTarget: 2 }, 0], ['ppo', { klTarget: 5 }, 0],
   ]); // prettier-ignore
-  const [best, ...dpo] = results as [Result, ...Result[]];
+  const [best, ...trained] = results as [Result, ...Result[]];
   assert.deepEqual(best.points.map(({ step, kl }) => [step, kl]), [1, 2, 4].map((n) => [n, bestOfNKl(n)]));
   assert.ok(best.points[0]!.reward <= best.points[1]!.reward && best.points[1]!.reward <= best.points[2]!.reward);
-  for (const { points } of dpo) {
-    assert.deepEqual(points.map(({ step }) => step), [0, 2, 4]);
-    assert.deepEqual(points[0], dpo[0]!.points[0]);
+  for (const { method, points } of trained) {
+    assert.deepEqual(points.map(({ step }) => step), method === 'dpo' ? [0, 2, 4] : [0, 1, 2]);
+    assert.deepEqual(points[0], trained[0]!.points[0]);
     assert.equal(points[0]!.kl, 0);
     assert.ok(points[2]!.kl !== 0);
     for (const point of points) for (const value of Object.values(point)) assert.ok(Number.isFinite(value));
@@ -62,11 +65,18 @@ test('the command in small: every run once, points of every look, and what is th
   assert.ok(!existsSync(join(QUICK, 'sft', 'checkpoint-00000010')));
 
   const text = readFileSync(join(QUICK, 'results.jsonl'), 'utf8');
-  const kept = text.split('\n').filter((line) => !line.includes('"beta":0.3'));
+  const lost = ({ setting }: Result) => setting['beta'] === 0.3 || setting['klTarget'] === 2;
+  const kept = text.split('\n').filter((line) => line === '' || !lost(JSON.parse(line) as Result));
   writeFileSync(join(QUICK, 'results.jsonl'), kept.join('\n'));
-  const second = frontier('--quick', '--methods', 'best-of-n,dpo', '--seeds', '0');
-  assert.match(second.stdout, /^5 runs, of which 4 are in /);
+  const second = frontier('--quick', '--seeds', '0');
+  assert.match(second.stdout, /^11 runs, of which 9 are in /);
   const unchanged = ({ seconds: _, ...rest }: Result) => rest;
   const again = readResults(join(QUICK, 'results.jsonl'));
-  assert.deepEqual(again.map(unchanged), [...results.filter(({ setting }) => setting['beta'] !== 0.3), ...results.filter(({ setting }) => setting['beta'] === 0.3)].map(unchanged)); // the same bits, made anew
+  assert.deepEqual(again.map(unchanged), results.map(unchanged)); // the same bits, made anew
+});
+
+test('the results that are kept are complete, and of the settings, reviews and constants as they are now', () => {
+  const { stdout } = spawnSync(process.execPath, [COMMAND], { encoding: 'utf8', cwd: ROOT, timeout: 60_000, env: { ...process.env, MODEL: 'tiny' } });
+  assert.match(stdout, /^33 runs, of which 33 are in .*tiny\.jsonl\n$/);
+  for (const { points } of readResults(join(ROOT, 'data', 'frontier', 'tiny.jsonl'))) assert.ok(points.length >= 3);
 });

@@ -177,6 +177,10 @@ test('wrong calls and settings are told by name', () => {
   for (const [name, field] of [['train-ppo', 'groupSize'], ['train-grpo', 'validation']] as const) {
     assert.match(told({ [field]: 1 }, name), new RegExp(`^1 alignbook: .*refused\\.json: has an unknown field "${field}"; there are model, data, `));
   }
+  const never = { rewardFunction: module('never.js', 'module.exports = () => { throw new Error("sampled"); };') }; // told before that
+  assert.equal(told({ ...never, groupSize: 1 }, 'train-grpo'), '1 alignbook: groupSize must be a whole number from 2 up, got 1');
+  assert.equal(told({ ...never, lossType: 'bnpo' }, 'train-grpo'), '1 alignbook: lossType must be grpo, dapo or dr_grpo, got "bnpo"');
+  assert.equal(told({ ...never, minibatches: 3 }), '1 alignbook: a rollout of 4 samples cannot be cut into 3 equal minibatches; change batchSize or minibatches');
   assert.match(told({}, 'train-grpo', '--algorithm', 'ppo'), /^1 alignbook: algorithm must be grpo or rloo, got "ppo"$/);
   assert.match(told({ maxNewTokens: 16 }), /^1 alignbook: .*prompts\.jsonl: line 4: a prompt of 5 tokens leaves no place for 16 new ones, the limit is 20; shorten it, lower maxNewTokens, or leave the row out$/);
   assert.match(told({ maxNewTokens: 16, skipBad: true }), /^0 left out: .*line 4: a prompt of 5 tokens/);

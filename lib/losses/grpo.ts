@@ -40,6 +40,11 @@ export function groupAdvantages(scores: readonly number[], groupSize: number, { 
 /** How tokens are averaged; TRL's names. */
 export type GrpoLossType = 'grpo' | 'dapo' | 'dr_grpo';
 
+/** @throws InputError if there is no such type. */
+export function requireLossType(lossType: string = 'grpo'): void {
+  if (!['grpo', 'dapo', 'dr_grpo'].includes(lossType)) throw new InputError(`lossType must be grpo, dapo or dr_grpo, got "${lossType}"`);
+}
+
 export interface GrpoOptions {
   /** Default 0.2. */
   clipRange?: number;
@@ -86,7 +91,7 @@ export function grpoLoss(
   { clipRange = 0.2, beta = 0.04, klRatio = false, lossType = 'grpo', maxNewTokens, tokens, responses }: GrpoOptions & { tokens?: number; responses?: number } = {},
 ): GrpoLoss {
   const R = requireResponses({ logps, oldLogps, refLogps, advantages, responseMask });
-  if (!['grpo', 'dapo', 'dr_grpo'].includes(lossType)) throw new InputError(`lossType must be grpo, dapo or dr_grpo, got "${lossType}"`);
+  requireLossType(lossType);
   if (lossType === 'dr_grpo' && maxNewTokens === undefined) throw new InputError('lossType dr_grpo divides by maxNewTokens: give it');
   return tf.tidy(() => {
     const inside = (x: tf.Tensor2D) => masked(x, responseMask); // before use: 0 times an overflow outside the mask would be NaN

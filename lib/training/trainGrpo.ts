@@ -6,7 +6,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 
 import { InputError } from '../errors';
-import { groupAdvantages, grpoLoss, rlooLoss, type GrpoOptions } from '../losses/grpo';
+import { groupAdvantages, grpoLoss, requireLossType, rlooLoss, type GrpoOptions } from '../losses/grpo';
 import type { GPT2 } from '../model/gpt2';
 import { merged } from '../model/lora';
 import { average, variance } from '../moments';
@@ -93,6 +93,8 @@ export async function* trainGrpo(policy: GPT2, prompts: readonly (readonly numbe
   const rowsOf = batchOrder(prompts.length, { batchSize, seed });
   if (!Number.isInteger(iterations) || iterations < 1) throw new InputError(`iterations must be a whole number from 1 up, got ${iterations}`);
   if (!['grpo', 'rloo'].includes(algorithm)) throw new InputError(`algorithm must be grpo or rloo, got "${algorithm}"`);
+  groupAdvantages([], groupSize); // refuses a wrong one before anything is sampled, as does the next line
+  requireLossType(options.lossType);
   if (state && state.step > 0 && !reference) throw new InputError('a training that goes on needs its reference: the policy is no longer what it began as');
 
   const held = reference ?? merged(policy);

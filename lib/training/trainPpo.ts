@@ -94,6 +94,7 @@ export async function* trainPpo(policy: GPT2, prompts: readonly (readonly number
   const lrOf = learningRate({ ...options, steps });
   const rowsOf = batchOrder(prompts.length, { batchSize, seed });
   if (klTarget !== undefined && !(klTarget > 0)) throw new InputError(`klTarget must be a number of nats above 0, got ${klTarget}`);
+  minibatchOrder(batchSize, options, seed); // refuses a wrong one before anything is sampled
   if (state && state.step > 0 && !reference) throw new InputError('a training that goes on needs its reference: the policy is no longer what it began as');
   if (state && !state.model.weights.hasValueHead) throw new InputError('the state is of a model without a value head; begin it with withValueHead(policy)');
 

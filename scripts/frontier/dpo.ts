@@ -25,7 +25,7 @@ interface Constants {
   readonly looks: readonly number[];
 }
 
-const small: Constants = { prompts: 1000, each: 4, samplesSeed: 1, batchSize: 32, lr: 3e-4, warmupSteps: 10, looks: [20, 40, 80, 120] };
+const small: Constants = { prompts: 1000, each: 4, samplesSeed: 1, batchSize: 32, lr: 3e-4, warmupSteps: 10, looks: [10, 20, 40] };
 
 /** The rate of `large` is customary, and was not tried. */
 const constantsOf: Readonly<Record<Scale, Constants>> = {

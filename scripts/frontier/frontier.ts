@@ -25,7 +25,7 @@ const usage = `Usage: npm run frontier [-- --model M] [--methods A,B] [--seeds 0
 Trains a model on the reviews of data/reviews, makes its reviews more positive in several ways, and measures how much, and how
 far each goes from where it began: the true reward against the KL, in nats, on prompts that no training has seen.
 
-  --model M        tiny (default), a name on the hub such as gpt2, or a folder such as ./my-gpt2
+  --model M        tiny, a name on the hub such as gpt2, or a folder such as ./my-gpt2 (default: MODEL, else tiny)
   --methods A,B    some of ${methods('small').map(({ name }) => name).join(', ')} (default: all)
   --seeds 0,1,2    one run of every setting with each (default 0,1,2)
   --quick          few rows and steps, to see that everything works; written to runs/frontier/quick instead
@@ -55,7 +55,7 @@ function parse(): Options | null {
   const seeds = (values.seeds ?? '0,1,2').split(',');
   const wrong = seeds.find((seed) => !/^\d+$/.test(seed));
   if (wrong !== undefined) throw new Error(`--seeds takes whole numbers, such as 0,1,2, got "${wrong}"`);
-  const model = values.model ?? 'tiny';
+  const model = values.model ?? process.env['MODEL'] ?? 'tiny';
   const folder = /^[./~]/.test(model) ? resolve(process.env['INIT_CWD'] ?? '.', model) : model;
   return { model: folder, names, seeds: seeds.map(Number), quick: values.quick ?? false };
 }

@@ -7,7 +7,7 @@ import type { Method } from './method';
 import { rewardOfSamples } from './sampled';
 import type { Scale } from './scale';
 
-const small = { batchSize: 8, groupSize: 8, lr: 2e-4, looks: [10, 20, 40, 80] };
+const small = { batchSize: 16, groupSize: 4, lr: 3e-4, looks: [5, 10, 20, 30] };
 
 /** The rate of `large` is customary, and was not tried. */
 const constantsOf: Readonly<Record<Scale, typeof small>> = { quick: { ...small, batchSize: 2, groupSize: 4, looks: [1, 2] }, small, large: { ...small, lr: 1e-5 } };
@@ -16,7 +16,7 @@ export function grpo(scale: Scale): Method {
   const constants = constantsOf[scale];
   return {
     name: 'grpo',
-    settings: [{ beta: 0.01 }, { beta: 0.04 }, { beta: 0.2 }],
+    settings: [{ beta: 0.1 }, { beta: 0.4 }, { beta: 1 }],
     constants,
     async *run(task, { beta }, seed) {
       const { looks, ...options } = constants;

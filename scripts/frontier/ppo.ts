@@ -7,7 +7,7 @@ import type { Method } from './method';
 import { rewardOfSamples } from './sampled';
 import type { Scale } from './scale';
 
-const small = { batchSize: 64, ppoEpochs: 4, minibatches: 1, lr: 2e-4, klCoef: 0.05, klHorizon: 500, looks: [5, 10, 20, 40] };
+const small = { batchSize: 64, ppoEpochs: 4, minibatches: 1, lr: 2e-4, klCoef: 0.2, klHorizon: 64, looks: [4, 8, 16] };
 
 /** The rate of `large` is customary, and was not tried. */
 const constantsOf: Readonly<Record<Scale, typeof small>> = { quick: { ...small, batchSize: 8, looks: [1, 2] }, small, large: { ...small, lr: 1e-5 } };
@@ -16,7 +16,7 @@ export function ppo(scale: Scale): Method {
   const constants = constantsOf[scale];
   return {
     name: 'ppo',
-    settings: [{ klTarget: 2 }, { klTarget: 5 }, { klTarget: 10 }],
+    settings: [{ klTarget: 1 }, { klTarget: 2 }, { klTarget: 5 }],
     constants,
     async *run(task, { klTarget }, seed) {
       const { looks, ...options } = constants;

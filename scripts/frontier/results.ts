@@ -1,4 +1,4 @@
-/** A results file: one JSON line for each finished run. */
+/** A results file: one JSON line for each finished run, by method, setting and seed. */
 import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 
@@ -31,14 +31,17 @@ export function readResults(path: string): Result[] {
 
 type Run = Pick<Result, 'method' | 'setting' | 'seed'>;
 
+const curve = ({ method, setting }: Run): string => `${method} ${JSON.stringify(setting)}`;
+const inOrder = (one: Run, other: Run): number => (curve(one) < curve(other) ? -1 : curve(one) > curve(other) ? 1 : one.seed - other.seed);
+
 /** The same curve and seed, made with whatever constants. */
-export const sameRun = (one: Run, other: Run): boolean => one.method === other.method && one.seed === other.seed && JSON.stringify(one.setting) === JSON.stringify(other.setting);
+export const sameRun = (one: Run, other: Run): boolean => inOrder(one, other) === 0;
 
 /** Takes the place of an older result of the same run. Other processes may add theirs at the same time. */
 export async function addResult(path: string, result: Result): Promise<void> {
   await withLock(`${path}.lock`, async () => {
     const others = readResults(path).filter((other) => !sameRun(other, result));
-    writeWhole(path, [...others, result].map((line) => `${JSON.stringify(line)}\n`).join(''));
+    writeWhole(path, [...others, result].sort(inOrder).map((line) => `${JSON.stringify(line)}\n`).join(''));
   }, console.error); // prettier-ignore
 }
 
