@@ -76,7 +76,17 @@ for key, same in by_curve.items():
     row = [reward_at(points, kl) for kl in (1, 2, 4)] + [points[-1]["reward"], points[-1]["kl"]]
     print(f"{key:18}" + "".join(map(show, row)))
 
-# FINDINGS
+# %% [findings]
+# Depends on the weights.
+curves = {key: mean_points(same) for key, same in by_curve.items()}
+best_curve = curves.pop("best-of-n")
+allowed = lambda kl: 1 if (reward := reward_at(best_curve, kl)) is None else reward
+trained = {key: points for method in ("dpo", "grpo", "ppo") for key, points in curves.items() if key.startswith(method)}
+above = [point for points in trained.values() for point in points if point["reward"] > allowed(point["kl"])]
+print(f"points of trained policies above the curve of best-of-n: {len(above)}")
+print("what a curve gains for a nat:")
+for key, (first, *_, end) in trained.items():
+    print(f"{(end['reward'] - first['reward']) / end['kl']:6.2f}  {key}")
 
 # %% [sft-loss]
 # Depends on the weights.
@@ -85,7 +95,7 @@ prompt_ids = lambda reviews: [tokenizer(review["prompt"])["input_ids"] for revie
 rows = [(prompt, tokenizer(review["response"])["input_ids"] + [EOS]) for prompt, review in zip(prompt_ids(train), train)]
 
 
-def fit(model, count, lr, loss_of, order, beta2=0.999, schedule=get_constant_schedule):
+def fit(model, lr, loss_of, order, beta2=0.999, schedule=get_constant_schedule):
     """AdamW with decay on matrices, clipped to norm 1; yields each step's loss."""
     matrices = [weight for weight in model.parameters() if weight.dim() > 1]
     others = [weight for weight in model.parameters() if weight.dim() == 1]
@@ -103,9 +113,9 @@ def fit(model, count, lr, loss_of, order, beta2=0.999, schedule=get_constant_sch
 
 
 sft = GPT2LMHeadModel.from_pretrained(MODEL, dtype=torch.float32).eval()  # dropout off
-cosine = lambda optimizer: get_cosine_schedule_with_warmup(optimizer, 10, 60)
+cosine = lambda optimizer: get_cosine_schedule_with_warmup(optimizer, 10, 100)
 sft_loss = lambda numbers: -token_numbers(sft, [rows[n] for n in numbers])[0].mean()
-losses = list(fit(sft, 60, 3e-3, sft_loss, batches(len(rows), 32, 60), 0.98, cosine))
+losses = list(fit(sft, 3e-3, sft_loss, batches(len(rows), 32, 100), 0.98, cosine))
 print(f"mean loss of the last ten steps: {mean(losses[-10:]):.2f}")
 
 # %% [best]
@@ -117,7 +127,7 @@ for n in (1, 2, 4, 16):
 
 # %% [best-of-n]
 # Depends on the weights.
-# Tolerance 0.1: an error of the mean of 64 prompts is 0.07; most samples are the same.
+# Tolerance 0.15: the mean of 256 samples has a standard error of 0.04, and some of them are others.
 text_of = lambda ids: tokenizer.decode([id for id in ids if id != EOS], clean_up_tokenization_spaces=False)
 worth = lambda reviews, made: [sentiment(review["prompt"] + text_of(ids)) for review, ids in zip(reviews, made)]
 four_times = lambda some: [one for one in some for _ in range(4)]
@@ -149,7 +159,7 @@ print("of equals " + line([0, 0, 0, 0]))
 
 # %% [measure]
 # Depends on the weights.
-# Tolerance 0.15: SPREAD
+# Tolerance 0.3: of 256 samples, some of them others, a mean reward has a standard error of 0.04, a mean KL of 0.07.
 reference = copy.deepcopy(sft)
 
 
@@ -166,11 +176,11 @@ def dpo_loss(numbers):
     some = [pairs[n] for n in numbers]
     with torch.no_grad():
         known = margins(reference, some)
-    return -F.logsigmoid(0.1 * (margins(via_dpo, some) - known)).mean()
+    return -F.logsigmoid(0.5 * (margins(via_dpo, some) - known)).mean()
 
 
 via_dpo = copy.deepcopy(sft)
-list(fit(via_dpo, 15, 3e-4, dpo_loss, batches(len(pairs), 32, 15)))
+list(fit(via_dpo, 1e-4, dpo_loss, batches(len(pairs), 32, 15)))
 
 prompts, seeds = prompt_ids(train), Random(0)
 seeds.uint32()
@@ -186,21 +196,28 @@ def grpo_loss(numbers):
     logps = token_numbers(via_grpo, made)[0]
     ratio, gap = torch.exp(logps - logps.detach()), refs - logps
     of_answers = zip(gains, split(ratio, made), split(torch.exp(gap) - gap - 1, made))
-    return torch.stack([(-gain * r + 0.04 * kl).mean() for gain, r, kl in of_answers]).mean()
+    return torch.stack([(-gain * r + 0.4 * kl).mean() for gain, r, kl in of_answers]).mean()
 
 
 via_grpo = copy.deepcopy(sft)
-list(fit(via_grpo, 8, 3e-4, grpo_loss, batches(len(prompts), 16, 8)))
+list(fit(via_grpo, 2e-4, grpo_loss, batches(len(prompts), 16, 8)))
 
 
 @torch.no_grad()
 def look(model):
-    unseen = test[:128]
-    made = list(zip(prompt_ids(unseen), sample(model, prompt_ids(unseen), 7, most=24)))
+    made = list(zip(prompt_ids(test), sample(model, prompt_ids(test), 7, most=24)))
     kl = (sums(model, made) - sums(reference, made)).mean().item()
-    return mean(worth(unseen, [answer for _, answer in made])), kl
+    return mean(worth(test, [answer for _, answer in made])), kl
 
 
 points = {"SFT": look(sft), "DPO": look(via_dpo), "GRPO": look(via_grpo), "best of 4": (best[4], math.log(4) - 3 / 4)}
 for name, (reward, kl) in points.items():
     print(f"{name:10} reward {reward:.2f}, KL {kl:.2f}")
+
+# %% [measure-check]
+# Depends on the weights.
+claim = lambda text, holds: print(f"{text}: {str(bool(holds)).lower()}")
+(before, _), (dpo, dpo_kl), (grpo, grpo_kl), (best4, _) = points.values()
+claim("DPO and GRPO have gained", min(dpo, grpo) > before)
+claim("and paid", dpo_kl > 0.1 and grpo_kl > 0.1)
+claim("none beats the best of four", max(dpo, grpo) < best4)
