@@ -5,6 +5,7 @@ import { GRID, INK, PALETTE, SIZE } from './panels';
 import type { Figure } from './show';
 
 export interface BandCurve {
+  /** May be empty for the only curve of a group. */
   readonly name: string;
   /** Curves of one group share a colour, and differ in their dashes. Default: each is its own. */
   readonly group?: string;
@@ -61,7 +62,7 @@ function traces({ name, group, runs }: BandCurve, { color, dash }: { color: stri
   const x = each((some) => rounded(average(some.map((point) => point.x))));
   const lowest = each((some) => rounded(Math.min(...some.map((point) => point.y))));
   const highest = each((some) => rounded(Math.max(...some.map((point) => point.y))));
-  const label = group === undefined ? name : `${group}, ${name}`;
+  const label = [group, name].filter(Boolean).join(', ');
   return [
     { type: 'scatter', mode: 'lines', x: [...x, ...[...x].reverse()], y: [...highest, ...[...lowest].reverse()], fill: 'toself', fillcolor: `${color}33`, line: { width: 0 }, legendgroup: label, showlegend: false, hoverinfo: 'skip' },
     { type: 'scatter', mode: 'lines+markers', name: label, x, y: each((some) => rounded(average(some.map((point) => point.y)))), line: { color, dash, width: 2 }, marker: { color, size: 6 }, legendgroup: label },
