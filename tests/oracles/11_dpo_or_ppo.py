@@ -212,7 +212,7 @@ def look(model):
 
 points = {"SFT": look(sft), "DPO": look(via_dpo), "GRPO": look(via_grpo), "best of 4": (best[4], math.log(4) - 3 / 4)}
 for name, (reward, kl) in points.items():
-    print(f"{name:10} reward {reward:.2f}, KL {kl:.2f}")
+    print(f"{name:10} reward {reward:.2f}  KL {kl:.2f}")
 
 # %% [measure-check]
 # Depends on the weights.
