@@ -1,7 +1,7 @@
 /** The same experiment with several seeds, as a plotly figure: plain data, for `show`. */
 import { InputError } from '../errors';
 import { average } from '../moments';
-import { GRID, INK, PALETTE, SIZE } from './panels';
+import { GRID, page, PALETTE, SIZE } from './panels';
 import type { Figure } from './show';
 
 export interface BandCurve {
@@ -19,7 +19,6 @@ export interface BandsOptions {
   readonly y: string;
 }
 
-const NONE = 'rgba(0, 0, 0, 0)';
 const DASHES = ['solid', 'dash', 'dot', 'dashdot'] as const;
 
 /**
@@ -39,12 +38,7 @@ export function bands(curves: readonly BandCurve[], { x, y }: BandsOptions): Fig
       return traces(curve, { color: PALETTE[groups.indexOf(group) % PALETTE.length]!, dash: DASHES[among % DASHES.length]! });
     }),
     layout: {
-      height: 460,
-      margin: { t: SIZE.top, b: SIZE.bottom, l: SIZE.left, r: SIZE.right },
-      autosize: true,
-      paper_bgcolor: NONE,
-      plot_bgcolor: NONE,
-      font: { color: INK, size: SIZE.font },
+      ...page(460),
       hoverlabel: { bgcolor: '#ffffff', font: { color: '#333333' } },
       xaxis: axis(x),
       yaxis: axis(y),

@@ -1,13 +1,11 @@
 /** Curves of a training as plotly figures: plain data, for `show`. */
-import { GRID, INK, panelsOf, SIZE, type Line, type Panel, type Panels } from './panels';
+import { GRID, NONE, page, panelsOf, SIZE, type Line, type Panel, type Panels } from './panels';
 import type { Figure } from './show';
 
 export interface CurvesOptions {
   /** Above all panels. Default: none. */
   title?: string;
 }
-
-const NONE = 'rgba(0, 0, 0, 0)';
 
 /**
  * One panel above the other, with the step as their common x axis.
@@ -35,12 +33,7 @@ export function curvesFigure(panels: readonly Panel[], { title }: CurvesOptions 
     data: panels.flatMap(({ name, lines }, n) => lines.map((line) => ({ ...trace(line), name: line.name || name, showlegend: line.name !== '', yaxis: `y${suffix(n)}`, legend: `legend${suffix(n)}` }))),
     layout: {
       ...(title !== undefined && { title: { text: title, font: { size: 16 }, x: 0, xref: 'paper', y: 1, yref: 'container', yanchor: 'top', pad: { t: 10 } } }),
-      height: top + plot + SIZE.bottom,
-      margin: { t: top, b: SIZE.bottom, l: SIZE.left, r: SIZE.right },
-      autosize: true,
-      paper_bgcolor: NONE,
-      plot_bgcolor: NONE,
-      font: { color: INK, size: SIZE.font },
+      ...page(top + plot + SIZE.bottom, top),
       hovermode: 'x unified',
       hoverlabel: { bgcolor: '#ffffff', font: { color: '#333333' } },
       xaxis: {

@@ -1,9 +1,7 @@
 /** Whether a reward model's confidence is earned, as a plotly figure: plain data, for `show`. */
 import type { Calibration } from '../training/calibration';
-import { GRID, INK, SIZE } from './panels';
+import { GRID, INK, page, SIZE } from './panels';
 import type { Figure } from './show';
-
-const NONE = 'rgba(0, 0, 0, 0)';
 
 /**
  * A dot for each bin: how sure the model was, and how often it was right, beside the line on which the two are equal. Above the line
@@ -23,12 +21,7 @@ export function reliability({ bins }: Pick<Calibration, 'bins'>): Figure {
       },
     ],
     layout: {
-      height: 340,
-      margin: { t: SIZE.top, b: SIZE.bottom, l: SIZE.left, r: SIZE.right },
-      autosize: true,
-      paper_bgcolor: NONE,
-      plot_bgcolor: NONE,
-      font: { color: INK, size: SIZE.font },
+      ...page(340),
       showlegend: false,
       xaxis: axis('probability that it gives to its own choice'),
       yaxis: axis('share of choices that are right'),

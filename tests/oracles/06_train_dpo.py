@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from fit import fit
 from order import batches
 from transformers import GPT2LMHeadModel, GPT2Tokenizer, get_constant_schedule_with_warmup, get_linear_schedule_with_warmup
 
@@ -99,20 +100,10 @@ print(f"chosen {known[0, 0]:.3f}, rejected {known[0, 1]:.3f}")
 
 
 # %% [train]
-def fit(model, count, lr, linear, loss_of):
-    """AdamW with decay on matrices, clipped to norm 1, five steps of warm-up; yields after each step."""
-    matrices = [weight for weight in model.parameters() if weight.dim() > 1]
-    others = [weight for weight in model.parameters() if weight.dim() == 1]
-    optimizer = torch.optim.AdamW([{"params": matrices, "weight_decay": 0.01}, {"params": others, "weight_decay": 0}], lr=lr)
-    schedule = get_linear_schedule_with_warmup(optimizer, 5, count) if linear else get_constant_schedule_with_warmup(optimizer, 5)
-    for rows in batches(len(train), 16, count):
-        loss = loss_of(rows)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        yield loss.item()
+def learn(model, count, lr, linear, loss_of):
+    """Five steps of warm-up; yields after each step."""
+    schedule = lambda optimizer: get_linear_schedule_with_warmup(optimizer, 5, count) if linear else get_constant_schedule_with_warmup(optimizer, 5)
+    return fit(model.parameters(), batches(len(train), 16, count), lr, schedule, loss_of)
 
 
 def train_dpo(model, count, lr, linear, beta, mean=False):
@@ -122,7 +113,7 @@ def train_dpo(model, count, lr, linear, beta, mean=False):
         h = (pair_logps(model, [train[row] for row in rows], mean) - reference[rows]) @ torch.tensor([1.0, -1.0])
         return -F.logsigmoid(beta * h).mean()
 
-    return fit(model, count, lr, linear, loss_of)
+    return learn(model, count, lr, linear, loss_of)
 
 
 def validate(model, beta):
@@ -220,7 +211,7 @@ def chosen_loss(rows):
     return -logps.sum() / mask.sum()
 
 
-for _ in fit(tuned, 50, 1e-4, True, chosen_loss):
+for _ in learn(tuned, 50, 1e-4, True, chosen_loss):
     pass
 report("SFT on chosen", ask(tuned))
 report("DPO          ", after)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from fit import fit
 from order import Random, batches
 from transformers import GPT2LMHeadModel, GPT2Tokenizer, get_linear_schedule_with_warmup
 
@@ -87,19 +88,9 @@ accuracy, loss = evaluate(validation)
 print(f"untrained: accuracy {accuracy:.3f}, loss {loss:.3f}")
 
 # %% [train]
-weights = [*judge.parameters(), head]
-matrices, others = ([weight for weight in weights if (weight.dim() > 1) is large] for large in (True, False))
-optimizer = torch.optim.AdamW([{"params": matrices, "weight_decay": 0.01}, {"params": others, "weight_decay": 0}], lr=1e-4)
-schedule = get_linear_schedule_with_warmup(optimizer, 5, 50)
-losses = []
-for rows in batches(len(train), 16, 50):
-    loss = -F.logsigmoid(pair_scores([train[row] for row in rows]) @ torch.tensor([1.0, -1.0])).mean()
-    optimizer.zero_grad()
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(weights, 1.0)
-    optimizer.step()
-    schedule.step()
-    losses.append(loss.item())
+loss_of = lambda rows: -F.logsigmoid(pair_scores([train[row] for row in rows]) @ torch.tensor([1.0, -1.0])).mean()
+schedule = lambda optimizer: get_linear_schedule_with_warmup(optimizer, 5, 50)
+losses = list(fit([*judge.parameters(), head], batches(len(train), 16, 50), 1e-4, schedule, loss_of))
 
 # %% [losses]
 # Depends on the weights.

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from fit import fit
 from order import Random, batches
 from rollouts import EOS, sample, split, token_numbers
 from transformers import GPT2LMHeadModel, GPT2Tokenizer, get_constant_schedule, get_cosine_schedule_with_warmup
@@ -93,29 +94,10 @@ for key, (first, *_, end) in trained.items():
 # Tolerance 0.03: the loss falls by 12; another order of the rows changes it by more.
 prompt_ids = lambda reviews: [tokenizer(review["prompt"])["input_ids"] for review in reviews]
 rows = [(prompt, tokenizer(review["response"])["input_ids"] + [EOS]) for prompt, review in zip(prompt_ids(train), train)]
-
-
-def fit(model, lr, loss_of, order, beta2=0.999, schedule=get_constant_schedule):
-    """AdamW with decay on matrices, clipped to norm 1; yields each step's loss."""
-    matrices = [weight for weight in model.parameters() if weight.dim() > 1]
-    others = [weight for weight in model.parameters() if weight.dim() == 1]
-    groups = [{"params": matrices, "weight_decay": 0.01}, {"params": others, "weight_decay": 0}]
-    optimizer = torch.optim.AdamW(groups, lr=lr, betas=(0.9, beta2))
-    lr_of = schedule(optimizer)
-    for numbers in order:
-        loss = loss_of(numbers)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        lr_of.step()
-        yield loss.item()
-
-
 sft = GPT2LMHeadModel.from_pretrained(MODEL, dtype=torch.float32).eval()  # dropout off
 cosine = lambda optimizer: get_cosine_schedule_with_warmup(optimizer, 10, 100)
 sft_loss = lambda numbers: -token_numbers(sft, [rows[n] for n in numbers])[0].mean()
-losses = list(fit(sft, 3e-3, sft_loss, batches(len(rows), 32, 100), 0.98, cosine))
+losses = list(fit(sft.parameters(), batches(len(rows), 32, 100), 3e-3, cosine, sft_loss, beta2=0.98))
 print(f"mean loss of the last ten steps: {mean(losses[-10:]):.2f}")
 
 # %% [best]
@@ -180,7 +162,7 @@ def dpo_loss(numbers):
 
 
 via_dpo = copy.deepcopy(sft)
-list(fit(via_dpo, 1e-4, dpo_loss, batches(len(pairs), 32, 15)))
+list(fit(via_dpo.parameters(), batches(len(pairs), 32, 15), 1e-4, get_constant_schedule, dpo_loss))
 
 prompts, seeds = prompt_ids(train), Random(0)
 seeds.uint32()
@@ -200,7 +182,7 @@ def grpo_loss(numbers):
 
 
 via_grpo = copy.deepcopy(sft)
-list(fit(via_grpo, 2e-4, grpo_loss, batches(len(prompts), 16, 8)))
+list(fit(via_grpo.parameters(), batches(len(prompts), 16, 8), 2e-4, get_constant_schedule, grpo_loss))
 
 
 @torch.no_grad()
