@@ -68,6 +68,9 @@ test('the command in small: every run once, points of every look, and what is th
   const lost = ({ setting }: Result) => setting['beta'] === 0.3 || setting['klTarget'] === 2;
   const kept = text.split('\n').filter((line) => line === '' || !lost(JSON.parse(line) as Result));
   writeFileSync(join(QUICK, 'results.jsonl'), kept.join('\n'));
+  const listed = frontier('--quick', '--seeds', '0', '--list');
+  assert.match(listed.stdout, /^11 runs, of which 9 are in /);
+  assert.deepEqual(listed.stdout.split('\n').filter((line) => line.startsWith('to make')), ['to make  dpo, beta 0.3, seed 0', 'to make  ppo, klTarget 2, seed 0']);
   const second = frontier('--quick', '--seeds', '0');
   assert.match(second.stdout, /^11 runs, of which 9 are in /);
   const unchanged = ({ seconds: _, ...rest }: Result) => rest;
@@ -76,7 +79,9 @@ test('the command in small: every run once, points of every look, and what is th
 });
 
 test('the results that are kept are complete, and of the settings, reviews and constants as they are now', () => {
-  const { stdout } = spawnSync(process.execPath, [COMMAND], { encoding: 'utf8', cwd: ROOT, timeout: 60_000, env: { ...process.env, MODEL: 'tiny' } });
-  assert.match(stdout, /^33 runs, of which 33 are in .*tiny\.jsonl\n$/);
+  const { status, stdout } = spawnSync(process.execPath, [COMMAND, '--list'], { encoding: 'utf8', cwd: ROOT, env: { ...process.env, MODEL: 'tiny' } });
+  assert.equal(status, 0);
+  assert.match(stdout, /^33 runs, of which 33 are in .*tiny\.jsonl\n/);
+  assert.deepEqual(stdout.split('\n').filter((line) => line.startsWith('to make')), []);
   for (const { points } of readResults(join(ROOT, 'data', 'frontier', 'tiny.jsonl'))) assert.ok(points.length >= 3);
 });

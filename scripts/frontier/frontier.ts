@@ -20,7 +20,7 @@ const root = resolve(__dirname, '..', '..', '..', '..');
 /** Every policy is asked with the same draws. */
 const EVALUATION_SEED = 7;
 
-const usage = `Usage: npm run frontier [-- --model M] [--methods A,B] [--seeds 0,1,2] [--quick]
+const usage = `Usage: npm run frontier [-- --model M] [--methods A,B] [--seeds 0,1,2] [--quick] [--list]
 
 Trains a model on the reviews of data/reviews, makes its reviews more positive in several ways, and measures how much, and how
 far each goes from where it began: the true reward against the KL, in nats, on prompts that no training has seen.
@@ -29,6 +29,7 @@ far each goes from where it began: the true reward against the KL, in nats, on p
   --methods A,B    some of ${methods('small').map(({ name }) => name).join(', ')} (default: all)
   --seeds 0,1,2    one run of every setting with each (default 0,1,2)
   --quick          few rows and steps, to see that everything works; written to runs/frontier/quick instead
+  --list           say which runs are there and which are not, and make none
 
 Each finished run is a line of data/frontier/M.jsonl; those that are there are not made again, unless their settings have changed.
 The model trained on the reviews is kept in runs/frontier/M/sft. Once it is there several processes may share the work, with
@@ -41,12 +42,13 @@ interface Options {
   readonly names: readonly string[];
   readonly seeds: readonly number[];
   readonly quick: boolean;
+  readonly list: boolean;
 }
 
 function parse(): Options | null {
   const text = { type: 'string' } as const;
   const flag = { type: 'boolean' } as const;
-  const { values } = parseArgs({ options: { model: text, methods: text, seeds: text, quick: flag, help: { ...flag, short: 'h' } } });
+  const { values } = parseArgs({ options: { model: text, methods: text, seeds: text, quick: flag, list: flag, help: { ...flag, short: 'h' } } });
   if (values.help) return null;
   const known = methods('small').map(({ name }) => name);
   const names = values.methods?.split(',') ?? known;
@@ -57,7 +59,7 @@ function parse(): Options | null {
   if (wrong !== undefined) throw new Error(`--seeds takes whole numbers, such as 0,1,2, got "${wrong}"`);
   const model = values.model ?? process.env['MODEL'] ?? 'tiny';
   const folder = /^[./~]/.test(model) ? resolve(process.env['INIT_CWD'] ?? '.', model) : model;
-  return { model: folder, names, seeds: seeds.map(Number), quick: values.quick ?? false };
+  return { model: folder, names, seeds: seeds.map(Number), quick: values.quick ?? false, list: values.list ?? false };
 }
 
 /** What of a model's name, or folder, files can be called after. */
@@ -96,7 +98,7 @@ function progress(text: string): void {
   if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${text}`);
 }
 
-async function main({ model, names, seeds, quick }: Options): Promise<void> {
+async function main({ model, names, seeds, quick, list }: Options): Promise<void> {
   const base = await GPT2.fromPretrained(model);
   const scale: Scale = scaleOf(base.config, quick);
   base.dispose();
@@ -112,7 +114,8 @@ async function main({ model, names, seeds, quick }: Options): Promise<void> {
   const there = ({ method, setting, seed, fingerprint: print }: Run) => readResults(path).some((result) => sameRun(result, { method: method.name, setting, seed }) && result.fingerprint === print);
   const runs = all.filter((run) => !there(run));
   console.log(`${all.length} runs, of which ${all.length - runs.length} are in ${path}`);
-  if (runs.length === 0) return;
+  if (list) for (const run of all) console.log(`${runs.includes(run) ? 'to make' : '  there'}  ${label(run.method.name, run.setting, run.seed)}`);
+  if (list || runs.length === 0) return;
 
   const sft = await sftModel(root, join(folder, 'sft'), settings);
   const tokenizer = await Tokenizer.fromPretrained(sft);
