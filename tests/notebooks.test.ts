@@ -1,22 +1,16 @@
-/** The notebooks: their rules as files, and one execution of each, whose values must be the expected ones. */
+/** The notebooks: their rules as files, and one execution of each that does not train for minutes; those are tests/long/notebooks.test.ts. */
 import assert from 'node:assert/strict';
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, test } from 'node:test';
+import { test } from 'node:test';
 
-import { executedCopy, executeNotebooks, root } from '../scripts/notebooks/execute';
-import { checkNotebook, readExpected } from '../scripts/notebooks/expected';
+import { root } from '../scripts/notebooks/execute';
+import { readExpected } from '../scripts/notebooks/expected';
 import { readNotebook, type Cell, type Notebook } from '../scripts/notebooks/notebook';
 import * as rules from '../scripts/notebooks/rules';
+import { isLong, none, paths, testExecution } from './execution';
 
-const folder = join(root, 'notebooks');
-const paths = readdirSync(folder).filter((name) => name.endsWith('.ipynb')).sort().map((name) => join(folder, name));
 const notebooks = paths.map(readNotebook);
-const out = mkdtempSync(join(tmpdir(), 'executed-'));
-after(() => rmSync(out, { recursive: true, force: true }));
-
-const none = (findings: readonly string[]) => assert.equal(findings.join('\n'), '');
 
 test('every source cell is mirrored once, in order', () => none(rules.coverage(notebooks)));
 test('mirrored cells link their Python twins', () => none(notebooks.flatMap((notebook) => rules.pythonLinks(notebook, root))));
@@ -26,28 +20,7 @@ test('plain tslab compiles every cell correctly', () => none(notebooks.flatMap(r
 test('few names of the library are needed', () => none(rules.fewNames(notebooks)));
 test('committed notebooks carry nothing of the run or the machine', () => none(paths.flatMap((path, i) => rules.committed(notebooks[i]!, readFileSync(path, 'utf8'), root))));
 
-test('every notebook runs clean from a fresh kernel and prints the expected values', async (t) => {
-  const { reports, log } = await executeNotebooks(paths, { out, jobs: 2, timeout: 300, html: true, model: 'tiny' });
-  for (const [i, { notebook, refused }] of reports.entries()) {
-    await t.test(notebook, () => {
-      assert.equal(refused, null, log);
-      const fresh = executedCopy(out, notebook);
-      const expected = readExpected(join(root, 'tests', 'expected', notebook.replace('.ipynb', '.json')));
-      const { problems, notCompared, cellsCompared } = checkNotebook(fresh, expected, 'tiny');
-      none(problems);
-      assert.deepEqual(notCompared, []);
-      assert.ok(cellsCompared > 0);
-      none(rules.sameOutputs(notebooks[i]!, fresh, expected));
-    });
-  }
-});
-
-test('the pages need no network', () => {
-  for (const name of readdirSync(out).filter((file) => file.endsWith('.html'))) {
-    const page = readFileSync(join(out, name), 'utf8');
-    assert.doesNotMatch(page, /<script\b[^>]*\bsrc=|<link\b[^>]*\bhref="http|<img\b[^>]*\bsrc="(?!data:)/, name);
-  }
-});
+testExecution(paths.filter((path) => !isLong(path)));
 
 // Each rule finds what it is for: the real notebooks, changed in one place.
 

@@ -259,6 +259,8 @@ def main():
     if missing := [path for path in paths if not path.is_file()]:
         parser.error(f"no such notebook: {missing[0]}")
     options.out.mkdir(parents=True, exist_ok=True)
+    if options.jobs > 1:  # kernels that each take every core hold each other up
+        os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(max(1, len(os.sched_getaffinity(0)) // options.jobs)))
     for folder in {path.parent for path in paths}:
         if (folder / "figures").is_dir():  # what the copies' Markdown shows
             shutil.copytree(folder / "figures", options.out / "figures", dirs_exist_ok=True)

@@ -1,10 +1,10 @@
 """Makes tests/expected/*.json, what each cell of the notebooks must print, with PyTorch and transformers.
 
 Each notebook has a Python twin in this folder, with a `# %% [id]` cell for each of the notebook's cells of that id. The
-twins run here in order, on the model in data/models/tiny: those of the walkthrough, 01 to 05, in one namespace, each later
-one in its own. What a cell prints is what its TypeScript counterpart must print, within the tolerance that the cell states as
-`# Tolerance X: why`, else within TOLERANCE. What the walkthrough itself printed is in walkthrough.json: where it does not
-depend on the weights, the twin must print the same.
+twins run here on the model in data/models/tiny, side by side: those of the walkthrough, 01 to 05, one after the other in one
+namespace, each later one in its own. What a cell prints is what its TypeScript counterpart must print, within the tolerance
+that the cell states as `# Tolerance X: why`, else within TOLERANCE. What the walkthrough itself printed is in
+walkthrough.json: where it does not depend on the weights, the twin must print the same.
 
     python tests/oracles/expected.py
 """
@@ -13,7 +13,8 @@ import io
 import json
 import os
 import re
-import sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import torch
@@ -35,13 +36,19 @@ def cells(path):
         yield rest[index], (head if index == 0 else "") + rest[index + 1]
 
 
-def run():
+def lessons():
+    """The twins that share a namespace, in order."""
+    paths = sorted(HERE.glob("[0-9][0-9]_*.py"))
+    return [[path for path in paths if path.name[:2] <= "05"], *([path] for path in paths if path.name[:2] > "05")]
+
+
+def run(lesson):
     """{notebook: {cell id: {"any" or "tiny": text}}}"""
+    torch.manual_seed(0)
     published = json.loads((HERE / "walkthrough.json").read_text())
-    walkthrough = {"MODEL": str(TINY)}
+    namespace = {"MODEL": str(TINY)}
     expected = {}
-    for path in sorted(HERE.glob("[0-9][0-9]_*.py")):
-        namespace = walkthrough if path.name[:2] <= "05" else {"MODEL": str(TINY)}
+    for path in lesson:
         texts = expected[path.stem.replace("_", "-")] = {}
         for name, source in cells(path):
             printed = io.StringIO()
@@ -60,21 +67,25 @@ def run():
             if depends:
                 texts[name]["gpt2"] = published[name]
             elif text.split() != published[name].split():
-                sys.exit(f"{path.name} [{name}] prints\n{text}\nbut the walkthrough printed\n{published[name]}")
+                raise ValueError(f"{path.name} [{name}] prints\n{text}\nbut the walkthrough printed\n{published[name]}")
             else:
                 texts[name]["any"] = published[name]
     return expected
 
 
-def main():
-    torch.manual_seed(0)
+def prepare():
     torch.set_num_threads(1)  # one order of summation, whatever the machine
     transformers.utils.logging.disable_progress_bar()
+
+
+def main():
     folder = OUT / "expected"
     folder.mkdir(parents=True, exist_ok=True)
-    for stem, texts in run().items():
-        made = {"notebook": f"{stem}.ipynb", "tolerance": TOLERANCE, "cells": texts}
-        (folder / f"{stem}.json").write_text(json.dumps(made, indent=1, ensure_ascii=False) + "\n")
+    with ProcessPoolExecutor(mp_context=get_context("spawn"), initializer=prepare) as pool:
+        for expected in pool.map(run, lessons()):
+            for stem, texts in expected.items():
+                made = {"notebook": f"{stem}.ipynb", "tolerance": TOLERANCE, "cells": texts}
+                (folder / f"{stem}.json").write_text(json.dumps(made, indent=1, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":

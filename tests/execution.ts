@@ -1,0 +1,51 @@
+/** One execution of each of some notebooks, whose values must be the expected ones. */
+import assert from 'node:assert/strict';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+
+import { executedCopy, executeNotebooks, root } from '../scripts/notebooks/execute';
+import { checkNotebook, readExpected } from '../scripts/notebooks/expected';
+import { readNotebook } from '../scripts/notebooks/notebook';
+import * as rules from '../scripts/notebooks/rules';
+
+/** Those that train for minutes; the long tests run them. */
+const LONG = /^(06|07|09|10|11)-/;
+
+const folder = join(root, 'notebooks');
+export const paths = readdirSync(folder).filter((name) => name.endsWith('.ipynb')).sort().map((name) => join(folder, name));
+export const isLong = (path: string): boolean => LONG.test(path.slice(folder.length + 1));
+
+export const none = (findings: readonly string[]) => assert.equal(findings.join('\n'), '');
+
+export function testExecution(chosen: readonly string[]): void {
+  const out = mkdtempSync(join(tmpdir(), 'executed-'));
+  after(() => rmSync(out, { recursive: true, force: true }));
+
+  test('each notebook runs clean from a fresh kernel and prints the expected values', async (t) => {
+    assert.ok(chosen.length > 0);
+    const { reports, log } = await executeNotebooks(chosen, { out, jobs: 2, timeout: 300, html: true, model: 'tiny' });
+    for (const [i, { notebook, refused }] of reports.entries()) {
+      await t.test(notebook, () => {
+        assert.equal(refused, null, log);
+        const fresh = executedCopy(out, notebook);
+        const expected = readExpected(join(root, 'tests', 'expected', notebook.replace('.ipynb', '.json')));
+        const { problems, notCompared, cellsCompared } = checkNotebook(fresh, expected, 'tiny');
+        none(problems);
+        assert.deepEqual(notCompared, []);
+        assert.ok(cellsCompared > 0);
+        none(rules.sameOutputs(readNotebook(chosen[i]!), fresh, expected));
+      });
+    }
+  });
+
+  test('the pages need no network', () => {
+    const pages = readdirSync(out).filter((file) => file.endsWith('.html'));
+    assert.equal(pages.length, chosen.length);
+    for (const name of pages) {
+      const page = readFileSync(join(out, name), 'utf8');
+      assert.doesNotMatch(page, /<script\b[^>]*\bsrc=|<link\b[^>]*\bhref="http|<img\b[^>]*\bsrc="(?!data:)/, name);
+    }
+  });
+}
