@@ -1,10 +1,16 @@
-"""Runs cells in one tslab kernel as JupyterLab does, interrupts some of them, and prints what a reader sees of each.
+"""Sends requests to one kernel as JupyterLab does, interrupts some cells, and prints what a reader sees of each.
 
-The argument is JSON: [{"code": …, "interrupt"?: pattern}, …]. A cell with a pattern receives an interrupt once an output of its
-own matches. (One: a second one may be delivered so late, on a busy machine, that it is the next cell's.) The reply, as JSON, has
-for each cell its status, what it printed, its displays as they are in the end, and how often they changed.
+The argument is JSON, a list. Of a cell, {"code": …, "interrupt"?: pattern, and "silent", "stop_on_error" as in the protocol}; a
+list in the list is of cells that are sent together. A cell with a pattern receives an interrupt once an output of its own
+matches. (One: a second one may be delivered so late, on a busy machine, that it is the next cell's.) Of any other request,
+{"request": its type, "content": …}; {"pause": seconds} sends nothing. The reply, as JSON, has for each cell its status, its number, what it printed, its errors,
+its displays as they are in the end, how often they changed, and the kinds of its messages in order; for each other request the
+content of its reply. `late` is what came for a cell after its end.
+
+    python tests/kernel.py REQUESTS [--env NAME=VALUE]
 """
 
+import argparse
 import json
 import os
 import re
@@ -22,45 +28,82 @@ from jupyter_client.kernelspec import KernelSpecManager
 SECONDS = 60
 
 
-def run(manager, client, code, interrupt=None):
-    request = client.execute(code)
-    streams, displays, updates = {"stdout": "", "stderr": ""}, {}, 0
-    while True:
-        message = client.get_iopub_msg(timeout=SECONDS)
+class Cell:
+    def __init__(self, client, code, interrupt=None, **options):
+        self.id = client.execute(code, **options)
+        self.interrupt = interrupt
+        self.streams = {"stdout": "", "stderr": ""}
+        self.displays, self.updates, self.errors, self.kinds, self.late = {}, 0, [], [], []
+        self.ended = False
+
+    def hear(self, message, manager):
         kind, content = message["msg_type"], message["content"]
-        if message["parent_header"].get("msg_id") != request:
-            continue
+        self.kinds.append(content.get("execution_state", kind))
+        if self.ended:
+            self.late.append([kind, content])
         if kind == "status" and content["execution_state"] == "idle":
-            break
+            self.ended = True
         if kind == "stream":
-            streams[content["name"]] += content["text"]
+            self.streams[content["name"]] += content["text"]
+        if kind == "error":
+            self.errors.append(content)
         if kind in ("display_data", "update_display_data"):
-            updates += kind == "update_display_data"
-            key = content["transient"].get("display_id", len(displays))
-            if kind == "update_display_data" and key not in displays:
+            self.updates += kind == "update_display_data"
+            key = content["transient"].get("display_id", len(self.displays))
+            if kind == "update_display_data" and key not in self.displays:
                 raise RuntimeError("an update of nothing")
-            displays[key] = content["data"]
-        seen = streams["stdout"] + "".join(data["text/plain"] for data in displays.values())
-        if interrupt and re.search(interrupt, seen):
+            self.displays[key] = content["data"]
+        seen = self.streams["stdout"] + "".join(data["text/plain"] for data in self.displays.values())
+        if self.interrupt and re.search(self.interrupt, seen):
             manager.interrupt_kernel()
-            interrupt = None
-    while (reply := client.get_shell_msg(timeout=SECONDS))["parent_header"].get("msg_id") != request:
+            self.interrupt = None
+
+    def seen(self, reply):
+        shown = {"displays": list(self.displays.values()), "updates": self.updates, "errors": self.errors, "kinds": self.kinds, "late": self.late}
+        return {"status": reply["status"], "count": reply.get("execution_count"), **self.streams, **shown}
+
+
+def reply_to(client, request):
+    while (message := client.get_shell_msg(timeout=SECONDS))["parent_header"].get("msg_id") != request:
         pass
-    if reply["content"]["status"] == "error":
-        time.sleep(0.5)  # tslab passes over the cells that arrive within 0.2 s
-    return {"status": reply["content"]["status"], **streams, "displays": list(displays.values()), "updates": updates}
+    return message["content"]
+
+
+def run(manager, client, requests):
+    seen, cells = [], {}
+    for group in requests:
+        if "pause" in group:
+            time.sleep(group["pause"])
+            continue
+        if "request" in group:
+            message = client.session.msg(group["request"], group["content"])
+            client.shell_channel.send(message)
+            seen.append(reply_to(client, message["header"]["msg_id"]))
+            continue
+        together = [Cell(client, **options) for options in (group if isinstance(group, list) else [group])]
+        cells.update({cell.id: cell for cell in together})
+        while not all(cell.ended for cell in together):
+            message = client.get_iopub_msg(timeout=SECONDS)
+            if cell := cells.get(message["parent_header"].get("msg_id")):
+                cell.hear(message, manager)
+        seen += [(cell, reply_to(client, cell.id)) for cell in together]
+    return [one[0].seen(one[1]) if isinstance(one, tuple) else one for one in seen]
 
 
 def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("requests", type=json.loads)
+    parser.add_argument("--env", action="append", default=[])
+    options = parser.parse_args()
     specs = KernelSpecManager(kernel_dirs=[str(Path(sys.prefix) / "share" / "jupyter" / "kernels")])
     manager = KernelManager(kernel_name="tslab", kernel_spec_manager=specs)
-    manager.start_kernel(cwd=str(ROOT / "notebooks"), stderr=sys.stderr)
+    env = {**os.environ, **dict(setting.split("=", 1) for setting in options.env)}
+    manager.start_kernel(cwd=str(ROOT / "notebooks"), stderr=sys.stderr, env=env)
     client = manager.client()
     client.start_channels()
     try:
         client.wait_for_ready(timeout=SECONDS)
-        cells = [run(manager, client, **cell) for cell in json.loads(sys.argv[1])]
-        print(json.dumps({"cells": cells, "alive": manager.is_alive()}))
+        print(json.dumps({"cells": run(manager, client, options.requests), "alive": manager.is_alive()}))
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)

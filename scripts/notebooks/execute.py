@@ -1,7 +1,7 @@
 """Executes notebooks under the tslab kernel and refuses every run that is not clean.
 
-tslab never sends the protocol's `error` message: a throwing cell shows in its reply's status alone, and a rejected promise
-or a throwing timer shows on stderr alone. So a run is clean only where
+It relies on nothing that plain tslab does not do: there a throwing cell shows in its reply's status alone, and a rejected
+promise or a throwing timer on stderr alone. So a run is clean only where
 - every code cell ran and its reply says `ok`, within the time allowed, on a kernel that stayed alive;
 - nothing came on stderr: from a cell, between two cells, after the last one, or from native code;
 - nothing was left running: timers and file work end, in silence, within seconds of the last cell.
@@ -44,6 +44,8 @@ INFORMATION = re.compile(
     re.MULTILINE,
 )
 
+COLOUR = re.compile(r"\x1b\[\d*m")
+
 # Runs after the last cell: waits until no timer or file work of the notebook is left, at least one turn of the event loop,
 # in which late rejections are reported. What still runs at the end is an error. The sockets and watchers of tslab itself
 # are not in the list.
@@ -76,8 +78,8 @@ class Run:
         self.code = [cell for cell in self.notebook.cells if cell.cell_type == "code"]
         for cell in self.code:
             cell.outputs, cell.execution_count = [], None
-        self.cells = {cell.id: {"id": cell.id, "status": "not run", "seconds": 0.0, "stderr": ""} for cell in self.code}
-        self.after = {"id": None, "status": "not run", "seconds": 0.0, "stderr": ""}
+        self.cells = {cell.id: {"id": cell.id, "status": "not run", "seconds": 0.0, "stderr": "", "error": ""} for cell in self.code}
+        self.after = {"id": None, "status": "not run", "seconds": 0.0, "stderr": "", "error": ""}
         self.current = self.after
         self.requests = {}  # of which record each execute request is, by message id
         self.refused = None
@@ -135,7 +137,7 @@ class Run:
         try:
             await client.async_execute_cell(cell, index)
         except CellExecutionError:
-            raise Refused(cell.id, "the cell threw or did not compile", record["stderr"]) from None
+            raise Refused(cell.id, "the cell threw or did not compile", record["error"] or record["stderr"]) from None
         except CellTimeoutError:
             record["status"] = "time-out"
             raise Refused(cell.id, f"the cell did not end within {self.timeout} s", record["stderr"]) from None
@@ -158,12 +160,12 @@ class Run:
         try:
             await client.async_execute_cell(cell, len(self.notebook.cells) - 1)
         except (CellExecutionError, CellTimeoutError, DeadKernelError):
-            raise Refused(None, "after the last cell", self.after["stderr"]) from None
+            raise Refused(None, "after the last cell", self.after["error"] or self.after["stderr"]) from None
         finally:
             self.notebook.cells.pop()
         for record in self.cells.values():
-            if record["stderr"]:
-                raise Refused(record["id"], "the cell wrote to stderr", record["stderr"])
+            if record["stderr"] or record["error"]:
+                raise Refused(record["id"], "the cell wrote to stderr", record["stderr"] + record["error"])
         if self.after["stderr"] or cell.outputs:
             late = self.after["stderr"] or "".join(output.get("text", "") for output in cell.outputs)
             raise Refused(None, "something was printed after the last cell had ended", late)
@@ -172,7 +174,7 @@ class Run:
         self.current["status"] = execute_reply["content"]["status"]
 
     def _listen(self, channel):
-        """nbclient drops what comes between two cells; this hears all of stderr."""
+        """nbclient drops what comes between two cells; this hears all of stderr, and every error."""
         receive = channel.get_msg
 
         async def get_msg(*args, **kwargs):
@@ -180,6 +182,8 @@ class Run:
             record = self.requests.setdefault(message["parent_header"].get("msg_id"), self.current)
             if message["msg_type"] == "stream" and message["content"]["name"] == "stderr":
                 record["stderr"] += message["content"]["text"]
+            if message["msg_type"] == "error":
+                record["error"] += COLOUR.sub("", "\n".join(message["content"]["traceback"])) + "\n"
             return message
 
         channel.get_msg = get_msg

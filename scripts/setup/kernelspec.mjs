@@ -13,8 +13,8 @@ const files = {
       process.execPath,
       '--enable-source-maps', // stacks show the library's TypeScript
       '--max-old-space-size=4096', // Node's own limit falls with the machine's memory, down to 2 GB; tensors lie outside of it
-      join(paths.modules, 'tslab', 'bin', 'tslab'),
-      ...['kernel', '--config-path', '{connection_file}'],
+      join(paths.build, 'scripts', 'kernel', 'main.js'), // tslab, mended as it starts
+      ...['--config-path', '{connection_file}'],
     ],
     display_name: 'TypeScript',
     language: 'typescript',

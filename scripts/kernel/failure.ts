@@ -1,0 +1,65 @@
+/** What failed in a cell -> Jupyter's `error`: a name, a message, and a traceback that shows the reader's lines. */
+import { inspect } from 'node:util';
+
+import { excerpt, nameOf, type Cell, type CompiledCell } from './compiled';
+
+export interface Failure {
+  readonly ename: string;
+  readonly evalue: string;
+  readonly traceback: readonly string[];
+}
+
+/** What tslab's compiler says of a cell; lines and columns counted from 0, in the cell as written. */
+export interface Diagnostic {
+  readonly start: { readonly line: number; readonly character: number };
+  readonly end: { readonly line: number; readonly character: number };
+  readonly messageText: string;
+  /** Where it is not the cell's. */
+  readonly fileName?: string;
+}
+
+const RED = '\x1b[31m';
+const PLAIN = '\x1b[39m';
+
+export function compileFailure({ count, written }: Cell, diagnostics: readonly Diagnostic[]): Failure {
+  const traceback = diagnostics.flatMap(({ start, end, messageText, fileName }) => {
+    const place = { line: start.line + 1, column: start.character + 1 };
+    const head = `${RED}${fileName ?? nameOf(count)}:${place.line}:${place.column}${PLAIN} - ${messageText}`;
+    if (fileName !== undefined) return [head];
+    const width = end.line === start.line ? end.character - start.character : Infinity;
+    return [head, ...excerpt(written, place, width)];
+  });
+  return { ename: 'CompileError', evalue: diagnostics[0]!.messageText, traceback };
+}
+
+/** @param compiled of the cells that ran, by number. */
+export function thrownFailure(thrown: unknown, compiled: ReadonlyMap<number, CompiledCell>, root: string): Failure {
+  if (isInterrupt(thrown)) return { ename: 'Interrupted', evalue: 'the cell was interrupted', traceback: [`${RED}Interrupted${PLAIN}`] };
+  let innermost: string[] | undefined; // the reader's lines about the place where it was thrown
+  const lines = inspect(thrown).split('\n').flatMap((line) => {
+    const found = FRAME.exec(line);
+    const cell = found && compiled.get(Number(found[1]));
+    const place = found && cell?.written({ line: Number(found[2]), column: Number(found[3]) });
+    if (found ? !place : OF_KERNEL.test(line)) return line.endsWith(' {') ? ['    {'] : []; // the error's own fields follow
+    if (!found || !cell || !place) return [line.replaceAll(`${root}/`, '')];
+    innermost ??= ['', ...excerpt(cell.cell.written, place), ''];
+    return [line.replace(found[0], `${nameOf(cell.cell.count)}:${place.line}:${place.column}`).replace('at Proxy.', 'at ')];
+  });
+  const frames = lines.findIndex((line) => /^\s+at /.test(line));
+  const [first = '', ...rest] = lines;
+  const traceback = frames < 0 ? [`${RED}${first}${PLAIN}`, ...rest] : [`${RED}${first}${PLAIN}`, ...lines.slice(1, frames), ...(innermost ?? []), ...lines.slice(frames)];
+  return { ...nameAndMessage(thrown), traceback };
+}
+
+const FRAME = /(?<=^\s+at .*)In \[(\d+)\]:(\d+):(\d+)/;
+/** A line of a stack that is the way from the kernel to the cell. */
+const OF_KERNEL = /^\s+at .*(node:vm|node:internal|\/tslab\/dist\/|\/scripts\/kernel\/)/;
+
+function nameAndMessage(thrown: unknown): { ename: string; evalue: string } {
+  if (!(thrown instanceof Error) && !(typeof thrown === 'object' && thrown !== null && 'stack' in thrown)) return { ename: 'Thrown', evalue: inspect(thrown) };
+  const { name, message } = thrown as Error;
+  return { ename: String(name), evalue: String(message) };
+}
+
+const isInterrupt = (thrown: unknown): boolean =>
+  thrown instanceof Error && ((thrown as NodeJS.ErrnoException).code === 'ERR_SCRIPT_EXECUTION_INTERRUPTED' || thrown.message === 'Interrupted asynchronously');

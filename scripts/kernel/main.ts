@@ -1,0 +1,33 @@
+/** The collection's kernel: the pinned tslab, mended as it starts; nothing inside node_modules is changed. */
+import { resolve } from 'node:path';
+import { parseArgs } from 'node:util';
+
+import { version } from 'tslab/package.json';
+
+import { CellRunner } from './compiler';
+import { Server } from './server';
+
+/** What is mended here is this version's: another one may have it right, or wrong otherwise. */
+const TSLAB = '1.0.22';
+
+function main(): void {
+  const { values } = parseArgs({ options: { 'config-path': { type: 'string' } } });
+  const configPath = values['config-path'];
+  if (configPath === undefined) throw new Error('--config-path FILE is missing; Jupyter starts the kernel with it');
+  if (version !== TSLAB) throw new Error(`this kernel mends tslab ${TSLAB}, but ${version} is installed; run "npm run setup", or set the kernelspec to tslab itself`);
+
+  const root = resolve(__dirname, '..', '..', '..', '..');
+  const runner = new CellRunner({ strict: process.env['ALIGNBOOK_STRICT'] === '1', root });
+  const server = new Server(runner, configPath, version);
+  process.on('SIGINT', () => runner.executor.interrupt());
+  process.on('uncaughtException', (error) => server.failed(error));
+  process.on('unhandledRejection', (reason) => server.failed(reason));
+  void server.init();
+}
+
+try {
+  main();
+} catch (error) {
+  console.error((error as Error).message);
+  process.exitCode = 1;
+}

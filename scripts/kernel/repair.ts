@@ -1,0 +1,105 @@
+/**
+ * A cell's source -> source that tslab 1.0.22 compiles right, on the same lines.
+ *
+ * tslab keeps a cell's names on an `exports` object and rewrites, in later cells, each name that an earlier cell declared. It
+ * misses shorthand properties, and rewrites names in patterns that are no variables; it exports every name by itself, and knows
+ * top-level await only where its checker complains of one.
+ */
+import ts from '@tslab/typescript-for-tslab';
+
+/** `removed` characters at `at`, of the cell as written, gave way to `inserted`; neither holds a line break. */
+interface Edit {
+  readonly at: number;
+  readonly removed: number;
+  readonly inserted: string;
+}
+
+export interface Repaired {
+  readonly source: string;
+  /** Whether an await or a `for await` stands outside of any function. */
+  readonly awaits: boolean;
+  /** Where a place in `source` is in the cell as written; lines and columns are counted from 0. */
+  original(line: number, column: number): { line: number; column: number };
+}
+
+/** Makes the cell a module, as tslab does: only then is every `await` a keyword. */
+const PREFIX = 'export {};\n';
+
+export function repair(written: string): Repaired {
+  const file = ts.createSourceFile('cell.ts', PREFIX + written, ts.ScriptTarget.ES2022, true, ts.ScriptKind.TS);
+  const edits: Edit[] = [];
+  const edit = (from: number, to: number, inserted: string) => edits.push({ at: from - PREFIX.length, removed: to - from, inserted });
+  const blank = (from: number, to: number) => {
+    for (const { index, 0: text } of file.text.slice(from, to).matchAll(/[^\r\n]+/g)) edit(from + index, from + index + text.length, ' '.repeat(text.length));
+  };
+  let awaits = false;
+
+  const visit = (node: ts.Node, inFunction: boolean): void => {
+    if (ts.isShorthandPropertyAssignment(node)) edit(node.name.end, node.name.end, `: ${node.name.text}`);
+    const property = propertyOfPattern(node);
+    if (property) edit(property.getStart(file), property.end, JSON.stringify(property.text));
+    if (!inFunction && isAwait(node)) awaits = true;
+    if (ts.isFunctionLike(node)) {
+      const { name } = node; // of a method, it may be computed outside of it
+      ts.forEachChild(node, (child) => visit(child, inFunction || child !== name));
+    } else {
+      ts.forEachChild(node, (child) => visit(child, inFunction));
+    }
+  };
+  for (const statement of file.statements.slice(1)) {
+    const exported = ts.canHaveModifiers(statement) ? ts.getModifiers(statement)?.filter(({ kind }) => kind === ts.SyntaxKind.ExportKeyword || kind === ts.SyntaxKind.DefaultKeyword) : undefined;
+    for (const modifier of exported ?? []) blank(modifier.getStart(file), modifier.end);
+    if (ts.isExportDeclaration(statement)) blank(statement.getStart(file), statement.end);
+    else if (ts.isExportAssignment(statement) && !statement.isExportEquals) blank(statement.getStart(file), statement.expression.getStart(file));
+    if (!ts.isExportDeclaration(statement)) visit(statement, false);
+  }
+
+  edits.sort((one, other) => one.at - other.at);
+  return { source: applied(written, edits), awaits, original: (line, column) => original(written, edits, line, column) };
+}
+
+/** `lr` in `const { lr: rate } = config` and in `({ lr: rate } = config)`. */
+function propertyOfPattern(node: ts.Node): ts.Identifier | undefined {
+  const name = ts.isBindingElement(node) ? node.propertyName : ts.isPropertyAssignment(node) && isAssigned(node.parent) ? node.name : undefined;
+  return name && ts.isIdentifier(name) ? name : undefined;
+}
+
+/** Whether values are assigned to what the literal names, instead of made of it. */
+function isAssigned(literal: ts.Expression): boolean {
+  const { parent } = literal;
+  if (ts.isParenthesizedExpression(parent) || ts.isArrayLiteralExpression(parent)) return isAssigned(parent);
+  if (ts.isSpreadElement(parent)) return isAssigned(parent.parent as ts.Expression);
+  if (ts.isPropertyAssignment(parent)) return isAssigned(parent.parent);
+  if (ts.isForOfStatement(parent) || ts.isForInStatement(parent)) return parent.initializer === literal;
+  if (!ts.isBinaryExpression(parent) || parent.operatorToken.kind !== ts.SyntaxKind.EqualsToken || parent.left !== literal) return false;
+  return true;
+}
+
+function isAwait(node: ts.Node): boolean {
+  return ts.isAwaitExpression(node) || (ts.isForOfStatement(node) && node.awaitModifier !== undefined);
+}
+
+function applied(written: string, edits: readonly Edit[]): string {
+  let [source, from] = ['', 0];
+  for (const { at, removed, inserted } of edits) {
+    source += written.slice(from, at) + inserted;
+    from = at + removed;
+  }
+  return source + written.slice(from);
+}
+
+function original(written: string, edits: readonly Edit[], line: number, column: number): { line: number; column: number } {
+  const start = lineStarts(written)[line] ?? written.length;
+  let shift = 0; // by how much the line's text is longer than as written, before `column`
+  for (const { at, removed, inserted } of edits.filter(({ at }) => at >= start)) {
+    const here = at - start + shift; // where the edit's text begins in the line
+    if (here >= column) break;
+    if (here + inserted.length > column) return { line, column: at - start }; // within what was inserted
+    shift += inserted.length - removed;
+  }
+  return { line, column: column - shift };
+}
+
+function lineStarts(text: string): number[] {
+  return [0, ...[...text.matchAll(/\r\n|[\n\r\u2028\u2029]/g)].map(({ index, 0: end }) => index + end.length)];
+}

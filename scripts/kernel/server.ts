@@ -1,0 +1,167 @@
+/** tslab's server, with Jupyter's protocol to the letter: https://jupyter-client.readthedocs.io/en/stable/messaging.html */
+import { setImmediate as nextTurn, setTimeout as wait } from 'node:timers/promises';
+
+import ts from '@tslab/typescript-for-tslab';
+import * as jupyter from 'tslab/dist/jupyter';
+
+import type { CellRunner } from './compiler';
+import type { Failure } from './failure';
+import { answer, received, type Content, type Request } from './wire';
+
+interface ExecuteRequest {
+  readonly code: string;
+  readonly silent?: boolean;
+  readonly store_history?: boolean;
+  readonly stop_on_error?: boolean;
+}
+
+interface Socket {
+  send(frames: (Buffer | string)[]): Promise<void>;
+}
+
+/** So long a failed cell's reply waits, for the requests that were sent before it: those are aborted. */
+const ARRIVAL_MILLISECONDS = 50;
+
+export class Server extends jupyter.ZmqServer {
+  readonly #runner: CellRunner;
+  readonly #tslab: jupyter.JupyterHandlerImpl;
+  readonly #version: string;
+  #count = 0;
+  #queue: Promise<void> = Promise.resolve();
+  /** Cells that were sent, and how many of them are not to run, as one before them failed. */
+  #arrived = 0;
+  #aborted = 0;
+  /** The request of the cell that runs, or ran last. */
+  #current: Request | undefined;
+  /** Of a promise or a callback that nothing handles: it fails the running cell, or else the next. */
+  #unhandled: Failure | undefined;
+
+  constructor(runner: CellRunner, configPath: string, version: string) {
+    const handler = new jupyter.JupyterHandlerImpl(runner.executor, false);
+    super(handler, configPath);
+    [this.#runner, this.#tslab, this.#version] = [runner, handler, version];
+  }
+
+  /** Of an error that nothing caught. */
+  failed(thrown: unknown): void {
+    this.#unhandled = this.#runner.failure(thrown);
+    if (this.#current) this.#publish(this.#current, 'error', { ...this.#unhandled });
+    else console.error(thrown);
+  }
+
+  override async handleShellMessage(socket: unknown, ...frames: Buffer[]): Promise<void> {
+    let request: Request;
+    try {
+      request = received(this.connInfo.key, frames);
+    } catch (error) {
+      console.error((error as Error).message);
+      return;
+    }
+    if (request.header.msg_type !== 'execute_request') return this.#answered(socket as Socket, request, () => this.#contentFor(request));
+    const number = (this.#arrived += 1);
+    // One after the other; other requests are answered also while a cell runs, if it leaves time.
+    this.#queue = this.#queue.then(() => this.#answered(socket as Socket, request, () => this.#execute(request as unknown as Request<ExecuteRequest>, number)));
+    return this.#queue;
+  }
+
+  async #answered(socket: Socket, request: Request, contentOf: () => Content | undefined | Promise<Content>): Promise<void> {
+    const type = request.header.msg_type;
+    this.#publish(request, 'status', { execution_state: 'busy' });
+    let content: Content | undefined;
+    try {
+      content = await contentOf();
+    } catch (error) {
+      content = { status: 'error', ...this.#runner.failure(error) };
+    }
+    if (content) await socket.send(answer(this.connInfo.key, request, type.replace(/_request$/, '_reply'), content));
+    this.#publish(request, 'status', { execution_state: 'idle' });
+    if (type === 'shutdown_request') this.close();
+  }
+
+  #contentFor(request: Request): Content | undefined {
+    switch (request.header.msg_type) {
+      case 'kernel_info_request':
+        return this.#kernelInfo();
+      case 'is_complete_request':
+        return this.#isComplete((request.content as { code: string }).code);
+      case 'inspect_request':
+        return this.#inspect(request.content as { code: string; cursor_pos: number });
+      case 'complete_request':
+        return this.#complete(request.content as { code: string; cursor_pos: number });
+      case 'comm_info_request':
+        return { status: 'ok', comms: {} };
+      case 'history_request':
+        return { status: 'ok', history: [] };
+      case 'shutdown_request':
+        return { status: 'ok', restart: request.content['restart'] };
+      default:
+        return undefined; // comm_open and its like ask for no reply
+    }
+  }
+
+  async #execute(request: Request<ExecuteRequest>, number: number): Promise<Content> {
+    const { code, silent = false, store_history = !silent, stop_on_error = true } = request.content;
+    if (number <= this.#aborted) return { status: 'aborted' };
+    if (store_history && !silent) this.#count += 1;
+    const publish = silent ? () => undefined : (type: string, content: Content) => this.#publish(request as unknown as Request, type, content);
+    publish('execute_input', { code, execution_count: this.#count });
+    const failure = await this.#run(request, publish);
+    if (!failure) return { status: 'ok', execution_count: this.#count, payload: [], user_expressions: {} };
+    if (stop_on_error) {
+      await wait(ARRIVAL_MILLISECONDS);
+      this.#aborted = this.#arrived;
+    }
+    return { status: 'error', execution_count: this.#count, ...failure };
+  }
+
+  async #run(request: Request<ExecuteRequest>, publish: (type: string, content: Content) => void): Promise<Failure | undefined> {
+    if (this.#unhandled) {
+      const [earlier] = [this.#unhandled, (this.#unhandled = undefined)];
+      const failure = { ...earlier, traceback: ['Not run, because an earlier cell left behind what nothing handled:', ...earlier.traceback] };
+      publish('error', failure);
+      return failure;
+    }
+    this.#current = request as unknown as Request;
+    for (const name of ['stdout', 'stderr'] as const) {
+      process[name].write = this.#tslab.createWriteToIopub(name, (_, text) => publish('stream', { name, text })) as typeof process.stdout.write;
+    }
+    (jupyter as { lastWriteDisplayData: unknown }).lastWriteDisplayData = (data: object, update: boolean) => publish(update ? 'update_display_data' : 'display_data', data as Content);
+    try {
+      const failure = await this.#runner.run({ count: this.#count, written: request.content.code });
+      if (failure) publish('error', { ...failure });
+      await nextTurn(); // in which a promise that was rejected and left alone is told
+      return failure ?? this.#unhandled;
+    } finally {
+      this.#unhandled = undefined;
+    }
+  }
+
+  #kernelInfo(): Content {
+    const info = this.#tslab.handleKernel();
+    return { status: 'ok', ...info, implementation_version: this.#version, language_info: { ...info.language_info, version: ts.version } };
+  }
+
+  #isComplete(code: string): Content {
+    const reply = this.#tslab.handleIsComplete({ code });
+    const file = ts.createSourceFile('cell.ts', `export {};\n${code}`, ts.ScriptTarget.ES2022) as ts.SourceFile & { parseDiagnostics: unknown[] };
+    const invalid = reply.status === 'complete' && file.parseDiagnostics.length > 0;
+    return { ...(invalid ? { status: 'invalid' } : reply) };
+  }
+
+  #inspect({ code, cursor_pos }: { code: string; cursor_pos: number }): Content {
+    return { ...this.#tslab.handleInspect({ code, cursor_pos: unitsBefore(code, cursor_pos), detail_level: 0 }) };
+  }
+
+  #complete({ code, cursor_pos }: { code: string; cursor_pos: number }): Content {
+    const found = this.#tslab.handleComplete({ code, cursor_pos: unitsBefore(code, cursor_pos) });
+    return { ...found, cursor_start: pointsBefore(code, found.cursor_start), cursor_end: pointsBefore(code, found.cursor_end) };
+  }
+
+  #publish(request: Request, type: string, content: Content): void {
+    void this.iopub.send(answer(this.connInfo.key, request, type, content));
+  }
+}
+
+/** Jupyter counts code points, TypeScript UTF-16 units. */
+const unitsBefore = (code: string, points: number): number => [...code].slice(0, points).join('').length;
+const pointsBefore = (code: string, units: number): number => [...code.slice(0, units)].length;

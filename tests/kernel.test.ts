@@ -1,0 +1,209 @@
+/** The collection's kernel, asked through Jupyter's own client; what plain tslab makes of the same cells is in lint.test.ts. */
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { join } from 'node:path';
+import { before, test } from 'node:test';
+
+import { repair } from '../scripts/kernel/repair';
+import { root } from '../scripts/notebooks/execute';
+
+interface Seen {
+  status: string;
+  count: number;
+  stdout: string;
+  stderr: string;
+  errors: { ename: string; evalue: string; traceback: string[] }[];
+  kinds: string[];
+  late: [string, object][];
+}
+type Reply = Record<string, unknown>;
+
+type Requests = readonly (object | readonly object[])[];
+
+function kernel(requests: Requests, ...options: string[]): { cells: (Seen & Reply)[]; alive: boolean } {
+  const python = join(root, '.alignbook', 'python', 'bin', 'python');
+  const { stdout, stderr, status } = spawnSync(python, [join(root, 'tests', 'kernel.py'), JSON.stringify(requests), ...options], { encoding: 'utf8' });
+  assert.equal(status, 0, stderr);
+  return JSON.parse(stdout) as { cells: (Seen & Reply)[]; alive: boolean };
+}
+
+const request = (type: string, content: object) => ({ request: `${type}_request`, content });
+
+const earlier = `
+import { basename } from 'node:path';
+const config = { lr: 3, adam: { beta: 0.9 } };
+const configs = [config];
+let total = 0;
+const one = async () => 1;
+async function* ones() { yield 1; }`;
+
+/** A cell, and what it prints; all of them are miscompiled by plain tslab after `earlier`. */
+const mended: [code: string, prints: string][] = [
+  ['console.log(JSON.stringify({ total }));', '{"total":0}'],
+  ['const f = () => ({ total });\nconsole.log(f().total);', '0'],
+  ['console.log({ basename }.basename("/a/b"));', 'b'],
+  ['({ total } = { total: 5 });\nconsole.log(total);', '5'],
+  ['({ total = 7 } = {} as { total?: number });\nconsole.log(total);', '7'],
+  ['({ lr: total } = config);\nconsole.log(total);', '3'],
+  ['[{ lr: total }] = [{ lr: 8 }];\nconsole.log(total);', '8'],
+  ['for ({ lr: total } of configs) console.log(total);', '3'],
+  ['const { lr: rate } = config;\nconsole.log(rate);', '3'],
+  ['const { adam: { beta } } = config;\nconsole.log(beta);', '0.9'],
+  ['for (const { lr: rate } of configs) console.log(rate);', '3'],
+  ['await (one());\nconsole.log("done");', 'done'],
+  ['await (async () => console.log("done"))();', 'done'],
+  ['for await (const x of ones()) console.log(x + 1);', '2'],
+  ['const [first] = await [1];\nconsole.log(first);', '1'],
+  ['console.log(`${await `a`}`);', 'a'],
+  ['console.log({ [await (Promise.resolve("k"))]() { return 1; } }.k());', '1'],
+  ['export const six = 6;\nconsole.log(six);', '6'],
+  ['export interface Six { six: 6 }\nexport default function seven() { return 7; }\nconsole.log(seven());', '7'],
+  ['const eight = 8;\nexport { eight };\nexport default eight;\nconsole.log(eight);', '8'],
+];
+
+test('cells that plain tslab miscompiles', () => {
+  const { cells: [start, ...cells] } = kernel([{ code: earlier }, ...mended.map(([code]) => ({ code }))]); // prettier-ignore
+  assert.equal(start!.status, 'ok');
+  cells.forEach(({ status, stdout, stderr, errors }, n) => assert.deepEqual({ status, stdout, stderr, errors }, { status: 'ok', stdout: `${mended[n]![1]}\n`, stderr: '', errors: [] }, mended[n]![0]));
+});
+
+test('a repaired cell keeps its lines, and knows where each place was', () => {
+  const written = 'const a = { total, lr: 1 };\nexport const { lr: rate } = a, b = await (one({ rate }));';
+  const { source, awaits, original } = repair(written);
+  assert.equal(source, 'const a = { total: total, lr: 1 };\n       const { "lr": rate } = a, b = await (one({ rate: rate }));');
+  assert.equal(awaits, true);
+  for (const [line, text] of [[0, 'lr'], [0, '1'], [1, 'rate'], [1, '= a'], [1, 'one'], [1, '));']] as const) {
+    const column = (all: string) => all.split('\n')[line]!.indexOf(text);
+    assert.deepEqual(original(line, column(source)), { line, column: column(written) }, text);
+  }
+  assert.equal(repair('const f = async () => await 1;').awaits, false);
+});
+
+let seen: (Seen & Reply)[];
+let alive: boolean;
+const requests = {
+  thrower: { code: 'function thrower(x: any) {\n\n  return x.foo.bar;\n}\nlet { a, b } = { a: 1, b: 2 };' },
+  throws: { code: 'const before = { a, b }; thrower({ before });' },
+  awaited: { code: 'await null;\nawait thrower({ a });' },
+  wrong: { code: 'const s: string = { a, b }.a, t: number = 1,\n  u: boolean = 3;' },
+  syntax: { code: 'let q = ;' },
+  number: { code: 'throw 3' },
+  cause: { code: "throw new RangeError('outer', { cause: new Error('inner') });" },
+  library: { code: "import { GPT2 } from 'alignbook';\nawait GPT2.fromPretrained('./nowhere');" },
+  rejected: { code: "void Promise.reject(new Error('left alone'));\nconsole.log('goes on');" },
+  fine: { code: 'console.log(a);' },
+  during: { code: "setTimeout(() => { throw new Error('timely'); }, 20); await new Promise((done) => setTimeout(done, 200)); console.log('goes on');" },
+  timer: { code: "void setTimeout(() => { throw new Error('late'); }, 100);" },
+  pause: { pause: 0.5 },
+  refused: { code: "console.log('not run');" },
+  after: { code: "console.log('reached');" },
+  together: [{ code: 'a = 10; throw new Error("stop");' }, { code: 'a = 11;' }, { code: 'a = 12;' }],
+  kept: { code: 'console.log(a);' },
+  tolerant: [{ code: 'throw new Error("go on");', stop_on_error: false }, { code: 'console.log("went on");' }],
+  silent: { code: 'console.log("nobody hears this"); a = 20;', silent: true },
+  heard: { code: 'console.log(a);' },
+  sync: { code: "setTimeout(() => undefined, 0); console.log('busy'); for (;;);", interrupt: 'busy' },
+  handler: { code: "process.on('SIGINT', () => console.log('own handler'));" },
+  waits: { code: "setTimeout(() => console.log('waits'), 300); await new Promise((resolve) => setTimeout(resolve, 20000).unref());", interrupt: 'waits' },
+  loop: { code: "console.log('busy'); for (;;);", interrupt: 'busy' },
+  alive: { code: "process.removeAllListeners('SIGINT'); console.log('alive');" },
+  info: request('kernel_info', {}),
+  comm: request('comm_info', { target_name: 'jupyter.widget' }),
+  history: request('history', { output: false, raw: true, hist_access_type: 'tail', n: 5 }),
+  complete: request('complete', { code: "import { trainDpo } from 'alignbook';\nconst smile = '😀'; trainD", cursor_pos: 63 }),
+  inspect: request('inspect', { code: 'thrower(a)', cursor_pos: 3, detail_level: 0 }),
+  ...Object.fromEntries(['1 + 1', 'const f = () => {', 'const = 3;'].map((code, n) => [`complete${n}`, request('is_complete', { code })])),
+};
+
+before(() => {
+  ({ cells: seen, alive } = kernel(Object.values(requests)));
+});
+
+/** A cell that was sent with others has a number. */
+function of(name: keyof typeof requests, among = 0): Seen & Reply {
+  const at = Object.entries(requests).slice(0, Object.keys(requests).indexOf(name)).reduce((sum, [, sent]) => sum + (Array.isArray(sent) ? sent.length : 'pause' in sent ? 0 : 1), 0);
+  return seen[at + among]!;
+}
+/** Without colours. */
+const traceback = (name: keyof typeof requests, among = 0) => of(name, among).errors.map((error) => error.traceback.join('\n').replace(/\x1b\[\d+m/g, '')).join('\n');
+
+test('messages of a cell, in order, and its number', () => {
+  assert.deepEqual(of('thrower').kinds, ['busy', 'execute_input', 'idle']);
+  assert.deepEqual(of('throws').kinds, ['busy', 'execute_input', 'error', 'idle']);
+  assert.deepEqual([of('thrower').count, of('throws').count, of('number').count], [1, 2, 6]);
+});
+
+test('a traceback has the lines as they were written, and none of the kernel', () => {
+  const { ename, evalue } = of('throws').errors[0]!;
+  assert.deepEqual([of('throws').status, ename, evalue], ['error', 'TypeError', "Cannot read properties of undefined (reading 'bar')"]);
+  assert.equal(traceback('throws'), `TypeError: Cannot read properties of undefined (reading 'bar')
+
+  2 | 
+> 3 |   return x.foo.bar;
+    |                ^
+  4 | }
+
+    at thrower (In [1]:3:16)
+    at In [2]:1:26`.replace('  2 | \n', '  2 |\n'));
+  assert.match(traceback('awaited'), /at thrower \(In \[1\]:3:16\)\n    at In \[3\]:2:7$/);
+  assert.match(traceback('cause'), /^RangeError: outer\n[^]*\[cause\]: Error: inner/);
+  assert.doesNotMatch(traceback('cause'), /node:|tslab/);
+  assert.match(traceback('library'), /InputError: .* is not a model folder[^]*> 2 \| await GPT2[^]*at .* \(lib\/model\/gpt2\.ts:\d+:\d+\)\n    at In \[8\]:2:12$/);
+  assert.deepEqual([of('number').errors[0]!.ename, of('number').errors[0]!.evalue], ['Thrown', '3']);
+});
+
+test('what does not compile is told where it was written', () => {
+  const { ename, evalue } = of('wrong').errors[0]!;
+  assert.deepEqual([ename, evalue], ['CompileError', "Type 'number' is not assignable to type 'string'."]);
+  assert.match(traceback('wrong'), /^In \[4\]:1:7 - Type 'number'[^]*\n    \|       \^\n[^]*In \[4\]:2:3 - Type 'number' is not assignable to type 'boolean'/);
+  assert.match(traceback('syntax'), /^In \[5\]:1:9 - Expression expected\./);
+});
+
+test('what nobody handles is shown, and fails its cell or the next one', () => {
+  assert.deepEqual([of('rejected').status, of('rejected').stdout], ['error', 'goes on\n']);
+  assert.match(traceback('rejected'), /^Error: left alone/);
+  assert.equal(of('fine').status, 'ok');
+  assert.deepEqual([of('during').status, of('during').stdout], ['error', 'goes on\n']);
+  assert.match(traceback('during'), /^Error: timely[^]*In \[11\]:1:/);
+  assert.equal(of('timer').status, 'ok');
+  assert.deepEqual(of('timer').late.map(([kind]) => kind), ['error']);
+  assert.deepEqual([of('refused').status, of('refused').stdout], ['error', '']);
+  assert.match(traceback('refused'), /^Not run, because an earlier cell [^]*\nError: late[^]*In \[12\]:1:/);
+  assert.deepEqual([of('after').status, of('after').stdout], ['ok', 'reached\n']);
+});
+
+test('cells that were sent together with a failing one are aborted, unless they were told to go on', () => {
+  assert.deepEqual([0, 1, 2].map((n) => of('together', n).status), ['error', 'aborted', 'aborted']);
+  assert.equal(of('kept').stdout, '10\n');
+  assert.deepEqual([0, 1].map((n) => [of('tolerant', n).status, of('tolerant', n).stdout]), [['error', ''], ['ok', 'went on\n']]);
+});
+
+test('a silent cell says nothing and has no number', () => {
+  assert.deepEqual(of('silent').kinds, ['busy', 'idle']);
+  assert.equal(of('heard').stdout, '20\n');
+  assert.equal(of('heard').count, of('silent').count + 1);
+});
+
+test('an interrupt ends the cell and never the kernel', () => {
+  for (const name of ['sync', 'waits', 'loop'] as const) assert.deepEqual([name, of(name).status, of(name).errors[0]?.ename], [name, 'error', 'Interrupted']);
+  assert.equal(of('handler').status, 'ok');
+  assert.match(of('waits').stdout, /own handler/);
+  assert.deepEqual([of('alive').stdout, alive], ['alive\n', true]);
+});
+
+test('other requests', () => {
+  const info = of('info') as Reply as Reply & { language_info: Reply };
+  assert.deepEqual([info['status'], info['protocol_version'], info['implementation'], info['implementation_version'], info.language_info['version']], ['ok', '5.3', 'tslab', '1.0.22', '5.0.4']);
+  assert.deepEqual(of('comm'), { status: 'ok', comms: {} });
+  assert.deepEqual(of('history'), { status: 'ok', history: [] });
+  assert.deepEqual([of('complete')['matches'], of('complete')['cursor_start'], of('complete')['cursor_end']], [['trainDpo'], 57, 63]);
+  assert.match(JSON.stringify(of('inspect')['data']), /function thrower\(x: any\): any/);
+  assert.deepEqual([0, 1, 2].map((n) => of(`complete${n}` as 'info')['status']), ['complete', 'incomplete', 'invalid']);
+});
+
+test('strict cells on request', () => {
+  const code = 'const length = (text?: string) => text.length;';
+  assert.equal(kernel([{ code }]).cells[0]!.status, 'ok');
+  const [strict] = kernel([{ code }], '--env', 'ALIGNBOOK_STRICT=1').cells;
+  assert.deepEqual([strict!.status, strict!.errors[0]!.evalue], ['error', "'text' is possibly 'undefined'."]);
+});
