@@ -1,6 +1,8 @@
 /** The collection's kernel, asked through Jupyter's own client; what plain tslab makes of the same cells is in lint.test.ts. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
 
@@ -206,4 +208,19 @@ test('strict cells on request', () => {
   assert.equal(kernel([{ code }]).cells[0]!.status, 'ok');
   const [strict] = kernel([{ code }], '--env', 'ALIGNBOOK_STRICT=1').cells;
   assert.deepEqual([strict!.status, strict!.errors[0]!.evalue], ['error', "'text' is possibly 'undefined'."]);
+});
+
+test('it refuses another tslab, saying why', (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'tslab-'));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  const other = join(folder, 'node_modules', 'tslab');
+  mkdirSync(other, { recursive: true });
+  cpSync(join(root, 'node_modules', 'tslab', 'dist'), join(other, 'dist'), { recursive: true });
+  writeFileSync(join(other, 'package.json'), readFileSync(join(root, 'node_modules', 'tslab', 'package.json'), 'utf8').replace('"version": "1.0.22"', '"version": "1.0.23"'));
+  for (const name of ['@tslab', 'semver', 'commander', 'zeromq']) symlinkSync(join(root, 'node_modules', name), join(folder, 'node_modules', name));
+  cpSync(join(root, '.alignbook', 'build', 'scripts', 'kernel'), join(folder, 'kernel'), { recursive: true });
+
+  const { status, stderr } = spawnSync(process.execPath, [join(folder, 'kernel', 'main.js'), '--config-path', 'none.json'], { encoding: 'utf8' });
+  assert.equal(status, 1);
+  assert.equal(stderr, 'this kernel mends tslab 1.0.22, but 1.0.23 is installed; run "npm run setup", or set the kernelspec to tslab itself\n');
 });

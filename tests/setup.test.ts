@@ -202,7 +202,7 @@ test('a moved project is noticed: its paths are in the kernelspec', () => {
   folder = moved;
   assert.match(inProject(code).stdout, /^false\n/);
   const kernel = readFileSync(join(moved, '.alignbook', 'python', 'share', 'jupyter', 'kernels', 'tslab', 'kernel.json'), 'utf8');
-  assert.ok(kernel.includes(join(moved, 'node_modules', 'tslab')));
+  assert.ok(kernel.includes(join(moved, '.alignbook', 'build', 'scripts', 'kernel', 'main.js')));
 });
 
 test('the size of what is downloaded is told even while pip removes its folders', () => {

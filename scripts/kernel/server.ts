@@ -22,6 +22,9 @@ interface Socket {
 /** So long a failed cell's reply waits, for the requests that were sent before it: those are aborted. */
 const ARRIVAL_MILLISECONDS = 50;
 
+/** TypeScript's number of that message. */
+const UNTERMINATED_TEMPLATE = 1160;
+
 export class Server extends jupyter.ZmqServer {
   readonly #runner: CellRunner;
   readonly #tslab: jupyter.JupyterHandlerImpl;
@@ -141,11 +144,13 @@ export class Server extends jupyter.ZmqServer {
     return { status: 'ok', ...info, implementation_version: this.#version, language_info: { ...info.language_info, version: ts.version } };
   }
 
+  /** tslab knows "complete" and, where a bracket is missing at the end, "incomplete". */
   #isComplete(code: string): Content {
     const reply = this.#tslab.handleIsComplete({ code });
-    const file = ts.createSourceFile('cell.ts', `export {};\n${code}`, ts.ScriptTarget.ES2022) as ts.SourceFile & { parseDiagnostics: unknown[] };
-    const invalid = reply.status === 'complete' && file.parseDiagnostics.length > 0;
-    return { ...(invalid ? { status: 'invalid' } : reply) };
+    const { parseDiagnostics } = ts.createSourceFile('cell.ts', `export {};\n${code}`, ts.ScriptTarget.ES2022) as ts.SourceFile & { parseDiagnostics: ts.Diagnostic[] };
+    if (reply.status !== 'complete' || parseDiagnostics.length === 0) return { ...reply };
+    const open = parseDiagnostics.some((diagnostic) => diagnostic.code === UNTERMINATED_TEMPLATE);
+    return open ? { status: 'incomplete', indent: '' } : { status: 'invalid' };
   }
 
   #inspect({ code, cursor_pos }: { code: string; cursor_pos: number }): Content {

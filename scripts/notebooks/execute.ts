@@ -29,7 +29,7 @@ export interface ExecuteOptions {
 export interface Report {
   readonly notebook: string;
   readonly seconds: number;
-  readonly cells: readonly { readonly id: string; readonly status: string; readonly seconds: number; readonly stderr: string }[];
+  readonly cells: readonly { readonly id: string; readonly status: string; readonly seconds: number; readonly stderr: string; readonly error: string }[];
   /** Null where the run was clean. */
   readonly refused: { readonly cell: string | null; readonly reason: string; readonly detail: string } | null;
 }

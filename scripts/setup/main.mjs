@@ -8,7 +8,7 @@ import { check } from './check.mjs';
 import { kernelspec } from './kernelspec.mjs';
 import { npm } from './npm.mjs';
 import { paths } from './paths.mjs';
-import { oracles, python, trlPpo } from './python.mjs';
+import { kernelTests, oracles, python, trlPpo } from './python.mjs';
 import { SetupError } from './run.mjs';
 import { runSteps } from './steps.mjs';
 import { askFor, tensorflow } from './tensorflow.mjs';
@@ -24,7 +24,7 @@ Makes ready what the notebooks and the tests need; does only what is still to do
   --cpu       TensorFlow's CPU build
   --cuda      TensorFlow's CUDA build, even where there is no GPU
               (default: the one asked for last, else CUDA where an NVIDIA driver lists a GPU)
-  --oracles   also PyTorch, transformers and TRL, which make the tests' fixtures (Python 3.11 or newer)
+  --oracles   also what the long tests need: PyTorch, transformers and TRL, which make fixtures, and tests of kernels (Python 3.11 or newer)
   --quiet     say nothing where nothing is to do
   --help
 
@@ -51,7 +51,7 @@ export async function main(args) {
     console.log(usage);
     return 0;
   }
-  if (options.check) return check(steps, [oracles, trlPpo]);
+  if (options.check) return check(steps, [oracles, trlPpo, kernelTests]);
 
   // Leaving by process.exit ends the running program and drops the lock.
   process.once('SIGINT', () => process.exit(130));
@@ -59,7 +59,7 @@ export async function main(args) {
   process.once('SIGHUP', () => process.exit(129));
   try {
     if (options.cpu || options.cuda) askFor(options.cpu ? 'cpu' : 'cuda');
-    await runSteps(options.oracles ? [...steps, oracles, trlPpo] : steps, { folder: paths.made, quiet: options.quiet });
+    await runSteps(options.oracles ? [...steps, oracles, trlPpo, kernelTests] : steps, { folder: paths.made, quiet: options.quiet });
     return 0;
   } catch (error) {
     if (!(error instanceof SetupError)) throw error;

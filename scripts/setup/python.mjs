@@ -42,6 +42,14 @@ async function makeEnvironment(environment, minor, progress) {
   await run(findPython(minor), ['-m', 'venv', '--clear', environment], { env: pythonEnv() });
 }
 
+/** Packages alone, without what they ask for, in a folder of their own. @param {string} environment @param {string} lock @param {string} folder @param {Progress} progress */
+async function installBeside(environment, lock, folder, progress) {
+  const temporary = `${folder}.tmp`;
+  for (const stale of [temporary, folder]) rmSync(stale, { recursive: true, force: true });
+  await install(environment, lock, progress, '--no-deps', '--target', temporary);
+  renameSync(temporary, folder);
+}
+
 /** A virtual environment's folder of packages. @param {string} environment */
 function sitePackages(environment) {
   const [library] = readdirSync(join(environment, 'lib'));
@@ -101,10 +109,15 @@ export const trlPpo = {
   inputs: () => inputs(paths.trlPpo, ['trl-ppo.txt']),
   present: () => existsSync(join(paths.trlPpo, 'trl')),
   version: () => versions(paths.trlPpo, ['trl']),
-  async run(progress) {
-    const temporary = `${paths.trlPpo}.tmp`;
-    for (const folder of [temporary, paths.trlPpo]) rmSync(folder, { recursive: true, force: true });
-    await install(paths.oracles, 'trl-ppo.txt', progress, '--no-deps', '--target', temporary);
-    renameSync(temporary, paths.trlPpo);
-  },
+  run: (progress) => installBeside(paths.oracles, 'trl-ppo.txt', paths.trlPpo, progress),
+};
+
+/** On demand, too, and beside the notebooks' packages. @type {import('./steps.mjs').Step} */
+export const kernelTests = {
+  name: 'kernel-tests',
+  megabytes: 10,
+  inputs: () => inputs(paths.kernelTests, ['kernel-tests.txt']),
+  present: () => existsSync(join(paths.kernelTests, 'nbmake')),
+  version: () => versions(paths.kernelTests, ['jupyter_kernel_test', 'nbmake', 'pytest']),
+  run: (progress) => installBeside(paths.python, 'kernel-tests.txt', paths.kernelTests, progress),
 };
