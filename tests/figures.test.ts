@@ -1,8 +1,13 @@
 /** Curves as plotly figures, and as the pictures that stand in for them. */
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'node:test';
 
+import sharp from 'sharp';
+
 import { bands, calibration, curves, reliability, type Figure, type Panels } from 'alignbook';
+import { figureImage } from 'alignbook/dist/notebook/image';
 import { describePanels, panelsOf } from 'alignbook/dist/notebook/panels';
 import { curvesPicture } from 'alignbook/dist/notebook/picture';
 
@@ -112,4 +117,33 @@ test('bands: a line through the means of the seeds, around it what they reach, a
   assert.equal(band!.legendgroup, mean!.legendgroup); // so that a click hides both
   assert.throws(() => bands([{ name: 'none', runs: [] }], { x: '', y: '' }), /the runs of "none" must have the same points/);
   assert.throws(() => bands([{ name: 'odd', runs: [at(0, 1), at(0)] }], { x: '', y: '' }), { name: 'InputError' });
+});
+
+/** Where set-up put kaleido, as it tells the kernel. */
+function kaleido(): string {
+  const spec = join(__dirname, '..', '..', 'python', 'share', 'jupyter', 'kernels', 'tslab', 'kernel.json');
+  return (JSON.parse(readFileSync(spec, 'utf8')) as { env: Record<string, string> }).env['ALIGNBOOK_KALEIDO']!;
+}
+
+test('an image of a figure: its size, its colours, nothing behind it; the same bytes again', async () => {
+  process.env['ALIGNBOOK_KALEIDO'] = kaleido();
+  const figure = curves(history, { loss: (s) => s.loss, rewards: { chosen: (s) => s.rewards.chosen, rejected: (s) => s.rewards.rejected } });
+  const image = figureImage(figure)!;
+  const { width, height } = await sharp(Buffer.from(image, 'base64')).metadata();
+  assert.deepEqual([width, height], [840, (layoutOf(figure) as { height: number }).height]);
+  const { data } = await sharp(Buffer.from(image, 'base64')).ensureAlpha().raw().toBuffer({ resolveWithObject: true });
+  const pixels = Array.from({ length: data.length / 4 }, (_, n) => [...data.subarray(4 * n, 4 * n + 4)]);
+  const near = (color: string) => pixels.filter(([r, g, b, a]) => a! > 200 && [r, g, b].every((value, n) => Math.abs(value! - parseInt(color.slice(1 + 2 * n, 3 + 2 * n), 16)) < 24)).length;
+  for (const { line } of traces(figure)) assert.ok(near(line.color) > 300, `${near(line.color)} pixels of ${line.color}`);
+  assert.ok(pixels.filter(([, , , a]) => a === 0).length > 0.8 * pixels.length);
+  assert.ok(image.length < 40_000, `${image.length} characters`);
+  assert.equal(figureImage(figure), image);
+});
+
+test('without kaleido, or where it fails, there is no image', () => {
+  const figure: Figure = { data: [{ y: [1, 2] }] };
+  process.env['ALIGNBOOK_KALEIDO'] = '/nowhere';
+  assert.equal(figureImage(figure), undefined);
+  delete process.env['ALIGNBOOK_KALEIDO'];
+  assert.equal(figureImage(figure), undefined);
 });

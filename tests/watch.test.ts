@@ -112,7 +112,7 @@ async function* training(steps: number) {
   for (const cell of [definitions, whole, first, firstKept, second, secondKept, last]) assert.deepEqual([cell.status, cell.stderr], ['ok', '']);
 
   assert.deepEqual(whole.displays.map((data) => data['text/plain']), ['20 of 20 steps', 'Curves of steps 1 to 20: loss; rewards (chosen, rejected).']);
-  assert.deepEqual(whole.displays.map((data) => Object.keys(data).sort()), [['text/plain'], ['application/vnd.plotly.v1+json', 'text/html', 'text/plain']]);
+  assert.deepEqual(whole.displays.map((data) => Object.keys(data).sort()), [['text/plain'], ['application/vnd.plotly.v1+json', 'image/png', 'text/plain']]);
   assert.ok(whole.updates >= 4, `${whole.updates} updates`);
   assert.equal((whole.displays[1]!['application/vnd.plotly.v1+json'] as unknown as { data: { x: number[] }[] }).data[0]!.x.length, 20);
 

@@ -1,6 +1,6 @@
 /**
- * The same curves as a still picture. JupyterLab's plotly extension draws a figure once and passes over its updates, so what
- * changes while a training runs is this; and it stands in for the figure where there is no plotly, such as a page that nbconvert made.
+ * The curves so far as a picture. JupyterLab's plotly extension draws a figure once and passes over its updates, so what changes
+ * while a training runs is this; in the end the figure takes its place.
  */
 import { GRID, INK, SIZE, type Line, type Panel } from './panels';
 

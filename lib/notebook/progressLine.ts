@@ -23,7 +23,7 @@ export interface ProgressLine {
  */
 export function progressLine(steps: number, now: () => number = () => performance.now()): ProgressLine {
   const output = liveOutput();
-  const write = output ? (text: string) => output({ 'text/plain': text }) : (text: string) => console.log(text);
+  const write = output ? (text: string) => output({ data: { 'text/plain': text }, metadata: {} }) : (text: string) => console.log(text);
   const every = output ? EVERY.notebook : EVERY.console;
   let first: { step: number; time: number } | undefined;
   let written = -Infinity;

@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto';
 
 import { SetupError } from '../errors';
+import { figureImage } from './image';
 
 /** A plotly figure: plain data, as plotly.js takes it (https://plotly.com/javascript/reference/). */
 export interface Figure {
@@ -15,14 +16,18 @@ export interface Html {
   readonly text: string;
 }
 
-/** One output's content, in several forms by mime type; the front end draws the richest that it can. */
-type Content = Readonly<Record<string, unknown>>;
+/** One output, in several forms by mime type, of which the front end draws the richest that it can. */
+export interface Content {
+  readonly data: Readonly<Record<string, unknown>>;
+  readonly metadata: object;
+}
 
-type WriteDisplayData = (output: { data: Content; metadata: object; transient: object }, update: boolean) => void;
+type WriteDisplayData = (output: Content & { transient: object }, update: boolean) => void;
 
 /**
- * Shows `figure` as one output that carries plotly's mime type (drawn live by JupyterLab with the plotly extension) and
- * `text`, which stands in wherever plotly cannot draw: say in it what the figure shows.
+ * Shows `figure` as one output in three forms: for plotly, which JupyterLab draws with; as an image, which plotly.js made of it and
+ * which shows everywhere else (`figureImage` says what it needs); and `text`, which is read out for the image and stands in for
+ * it: say in it what the figure shows.
  *
  * @throws SetupError outside a notebook.
  */
@@ -32,16 +37,19 @@ export function show(page: Html): void;
 export function show(shown: Figure | Html, text = ''): void {
   const write = kernelOutput();
   if (!write) throw new SetupError('show draws in a notebook, under the tslab kernel');
-  const data = 'html' in shown ? htmlContent(shown) : figureContent(shown, text);
-  write({ data, metadata: {}, transient: {} }, false);
+  write({ ...('html' in shown ? htmlContent(shown) : figureContent(shown, text)), transient: {} }, false);
 }
 
 export function figureContent(figure: Figure, text: string): Content {
-  return { 'application/vnd.plotly.v1+json': figure, 'text/plain': text };
+  const image = figureImage(figure);
+  return {
+    data: { 'application/vnd.plotly.v1+json': figure, ...(image !== undefined && { 'image/png': image }), 'text/plain': text },
+    metadata: image === undefined ? {} : { 'image/png': { alt: text } },
+  };
 }
 
 export function htmlContent({ html, text }: Html): Content {
-  return { 'text/html': html, 'text/plain': text };
+  return { data: { 'text/html': html, 'text/plain': text }, metadata: {} };
 }
 
 /**
@@ -54,8 +62,8 @@ export function liveOutput(): ((content: Content) => void) | undefined {
   if (!write) return undefined;
   const transient = { display_id: randomUUID() };
   let shown = false;
-  return (data) => {
-    write({ data, metadata: {}, transient }, shown);
+  return (content) => {
+    write({ ...content, transient }, shown);
     shown = true;
   };
 }

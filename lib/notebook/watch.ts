@@ -66,8 +66,7 @@ function drawing<Step extends { readonly step: number }>(history: readonly Step[
     if (!output || history.length === 0 || (!whole && performance.now() - drawn < DRAWN_EVERY)) return;
     const lines = panelsOf(history, panels);
     const text = describePanels(history, panels);
-    const picture = htmlContent({ html: curvesPicture(lines), text });
-    output(whole ? { ...picture, ...figureContent(curvesFigure(lines), text) } : picture);
+    output(whole ? figureContent(curvesFigure(lines), text) : htmlContent({ html: curvesPicture(lines), text }));
     drawn = performance.now();
   };
 }

@@ -1,12 +1,19 @@
 // @ts-check
 /** What JupyterLab reads, in the project's Python environment only: the tslab kernel, and no news. */
-import { existsSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { paths } from './paths.mjs';
 import { replaceFile } from './steps.mjs';
 
-const files = {
+/** Where the Python environment has kaleido, a browser for plotly.js. */
+function kaleido() {
+  const library = join(paths.python, 'lib');
+  const [version] = existsSync(library) ? readdirSync(library) : [];
+  return join(library, version ?? '', 'site-packages', 'kaleido', 'executable');
+}
+
+const files = () => ({
   [join(paths.python, 'share', 'jupyter', 'kernels', 'tslab', 'kernel.json')]: {
     // The running Node, not the one that PATH has later: the addon was compiled for it.
     argv: [
@@ -18,21 +25,21 @@ const files = {
     ],
     display_name: 'TypeScript',
     language: 'typescript',
-    env: { TF_CPP_MIN_LOG_LEVEL: '2', TF_FORCE_GPU_ALLOW_GROWTH: 'true' },
+    env: { TF_CPP_MIN_LOG_LEVEL: '2', TF_FORCE_GPU_ALLOW_GROWTH: 'true', ALIGNBOOK_KALEIDO: kaleido() },
   },
   [join(paths.python, 'etc', 'jupyter', 'labconfig', 'page_config.json')]: {
     disabledExtensions: { '@jupyterlab/apputils-extension:announcements': true },
   },
-};
+});
 
 /** @type {import('./steps.mjs').Step} */
 export const kernelspec = {
   name: 'kernelspec',
   megabytes: 0,
-  inputs: () => files,
-  present: () => Object.keys(files).every((path) => existsSync(path)),
+  inputs: files,
+  present: () => Object.keys(files()).every((path) => existsSync(path)),
   version: () => `tslab, with ${process.execPath}`,
   run() {
-    for (const [path, content] of Object.entries(files)) replaceFile(path, `${JSON.stringify(content, null, 2)}\n`);
+    for (const [path, content] of Object.entries(files())) replaceFile(path, `${JSON.stringify(content, null, 2)}\n`);
   },
 };

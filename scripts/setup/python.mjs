@@ -71,7 +71,7 @@ function inputs(environment, locks) {
 /** @type {import('./steps.mjs').Step} */
 export const python = {
   name: 'python',
-  megabytes: 500,
+  megabytes: 750,
   inputs: () => inputs(paths.python, ['notebooks.txt']),
   present: () => existsSync(pythonOf(paths.python)),
   version: () => versions(sitePackages(paths.python), ['jupyterlab', 'nbclient', 'nbconvert', 'plotly']),
