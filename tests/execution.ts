@@ -40,12 +40,13 @@ export function testExecution(chosen: readonly string[]): void {
     }
   });
 
-  test('the pages need no network', () => {
+  test('the pages need no network, and describe their images', () => {
     const pages = readdirSync(out).filter((file) => file.endsWith('.html'));
     assert.equal(pages.length, chosen.length);
     for (const name of pages) {
       const page = readFileSync(join(out, name), 'utf8');
       assert.doesNotMatch(page, /<script\b[^>]*\bsrc=|<link\b[^>]*\bhref="http|<img\b[^>]*\bsrc="(?!data:)/, name);
+      assert.doesNotMatch(page, /No description has been provided/, name); // what nbconvert says for an image without alt text
     }
   });
 }
