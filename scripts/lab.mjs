@@ -15,7 +15,7 @@ if (args.includes('--help') || args.includes('-h')) {
 } else {
   const offline = ['--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate', '--LabApp.news_url=None', '--LabApp.extension_manager=readonly'];
   // The project is the root, so that the notebooks' links to its other folders open in JupyterLab too.
-  const place = [`--ServerApp.root_dir=${root}`, '--LabApp.default_url=/lab/tree/notebooks/01-tokenize.ipynb'];
+  const place = [`--ServerApp.root_dir=${root}`, '--LabApp.default_url=/lab/tree/notebooks/01-tokenize.ipynb'].filter((option) => !args.some((given) => given.startsWith(option.replace(/=.*/, '='))));
   const lab = spawn(pythonOf(paths.python), ['-m', 'jupyterlab', ...place, ...offline, ...args], { cwd: root, env: jupyterEnv(), stdio: 'inherit' });
   lab.on('error', () => {
     console.error('JupyterLab is not installed here; run "npm run setup"');

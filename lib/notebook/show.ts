@@ -25,9 +25,9 @@ export interface Content {
 type WriteDisplayData = (output: Content & { transient: object }, update: boolean) => void;
 
 /**
- * Shows `figure` as one output in three forms: for plotly, which JupyterLab draws with; as an image, which plotly.js made of it and
- * which shows everywhere else (`figureImage` says what it needs); and `text`, which is read out for the image and stands in for
- * it: say in it what the figure shows.
+ * Shows `figure` as one output in three forms: as an image, which plotly.js made of it (`figureImage` says what it needs); for plotly,
+ * which JupyterLab draws as soon as the pointer comes to the image, and at once where there is none; and `text`, which is read out
+ * for the image and stands in for it: say in it what the figure shows.
  *
  * @throws SetupError outside a notebook.
  */

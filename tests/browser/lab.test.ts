@@ -1,0 +1,147 @@
+/**
+ * The notebooks in a real JupyterLab and a real browser. Which, says BROWSER_NOTEBOOKS, numbers such as 03,07 (default: all);
+ * pictures of each are left in .alignbook/browser/pictures.
+ */
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+
+import { root } from '../../scripts/notebooks/execute';
+import { folder, Lab, type LabCell, type LabPage } from './lab';
+
+/** The longest notebook trains for about four minutes. */
+const MILLISECONDS = 900_000;
+const PLOTLY = 'application/vnd.plotly.v1+json';
+
+const wanted = process.env['BROWSER_NOTEBOOKS']?.split(',');
+const names = readdirSync(join(root, 'notebooks')).filter((name) => name.endsWith('.ipynb') && (!wanted || wanted.includes(name.slice(0, 2)))).sort();
+
+let lab: Lab;
+before(async () => {
+  lab = await Lab.start();
+});
+after(() => lab?.stop());
+
+const figures = (cells: readonly LabCell[]) => cells.flatMap(({ outputs = [] }) => outputs).filter(({ data }) => data?.[PLOTLY] !== undefined);
+
+/**
+ * Takes a picture of each figure in turn, and points at it: JupyterLab shows the image, until the pointer comes and plotly draws.
+ *
+ * @returns how many marks with a size plotly drew in each within ten seconds; -1 where there was no image before.
+ */
+async function marks(opened: LabPage, name: string): Promise<number[]> {
+  const counts: number[] = [];
+  for (const figure of await opened.page.$$('.jp-Notebook .jp-RenderedPlotly')) {
+    await figure.scrollIntoViewIfNeeded();
+    await opened.picture(`${name}-${counts.length + 1}`);
+    const image = await figure.$('img.plot-img');
+    if (!(await image?.evaluate((element) => (element as unknown as { naturalWidth: number }).naturalWidth > 0))) {
+      counts.push(-1);
+      continue;
+    }
+    const { x, y, width, height } = (await image!.boundingBox())!;
+    await opened.page.mouse.move(x + width / 2, y + height / 2);
+    let count = 0;
+    for (const end = Date.now() + 10_000; count === 0 && Date.now() < end; await opened.page.waitForTimeout(200)) {
+      count = await figure.$$eval('.trace path, .trace rect, .trace text, .heatmaplayer image', (found) => found.filter((mark) => {
+        const { width, height } = mark.getBoundingClientRect();
+        return width + height > 0;
+      }).length);
+    }
+    counts.push(count);
+  }
+  return counts;
+}
+
+for (const name of names) {
+  test(`${name}: Run All, no error, every figure drawn`, async () => {
+    const opened = await lab.open(`notebooks/${name}`);
+    const { cells } = await opened.runAll(MILLISECONDS);
+    for (const { source, outputs = [] } of cells) {
+      const wrong = outputs.find(({ output_type, name: stream }) => output_type === 'error' || stream === 'stderr');
+      assert.equal(wrong, undefined, `${source}\n${JSON.stringify(wrong)}`);
+    }
+    const drawn = await marks(opened, name.slice(0, 2));
+    assert.equal(drawn.length, figures(cells).length);
+    assert.ok(drawn.every((count) => count > 0), `marks of each figure: ${drawn.join(', ')}`);
+    if (drawn.length === 0) await opened.picture(name.slice(0, 2));
+    await opened.close();
+  });
+}
+
+/** A notebook of these cells, in the browser's folder. */
+function written(name: string, ...sources: readonly string[]): string {
+  const cells = sources.map((source, n) => ({ cell_type: 'code', id: `cell-${n}`, metadata: {}, execution_count: null, outputs: [], source }));
+  const kernelspec = { display_name: 'TypeScript', language: 'typescript', name: 'tslab' };
+  writeFileSync(join(folder, 'notebooks', name), JSON.stringify({ cells, metadata: { kernelspec }, nbformat: 4, nbformat_minor: 5 }));
+  return `notebooks/${name}`;
+}
+
+test('an error stands in red under its cell, and ends Run All', async () => {
+  const opened = await lab.open(written('error.ipynb', "const config = { lr: 3 };\nconsole.log({ config });", "throw new RangeError('too far');", "console.log('never');"));
+  const { cells } = await opened.runAll(60_000);
+  assert.deepEqual(cells.map(({ execution_count }) => execution_count), [1, 2, null]);
+  assert.deepEqual(cells.map(({ outputs }) => outputs[0]?.text ?? outputs[0]?.ename), ['{ config: { lr: 3 } }\n', 'RangeError', undefined]);
+  const shown = await opened.page.locator('[data-mime-type="application/vnd.jupyter.stderr"], [data-mime-type="application/vnd.jupyter.error"]').allInnerTexts();
+  assert.match(shown.join(), /RangeError: too far[^]*> 1 \| throw new RangeError/);
+  await opened.picture('error');
+  await opened.close();
+});
+
+test('the stop button ends a training; the steps so far are there, and the next cell runs', async () => {
+  const path = written('stop.ipynb',
+    "import { GPT2, readPairs, Tokenizer, trainDpo, watch } from 'alignbook';\nconst tokenizer = await Tokenizer.fromPretrained('tiny');\nconst policy = await GPT2.fromPretrained('tiny');\nconst pairs = (await readPairs('../data/preferences/train.jsonl', tokenizer, { maxLength: 128 })).slice(0, 64);",
+    'const history = await watch(trainDpo(policy, pairs, { steps: 500, batchSize: 4, lr: 1e-5 }), { steps: 500 });',
+    'console.log(history.length > 2 && history.length < 500);'); // prettier-ignore
+  const opened = await lab.open(path);
+  await opened.command('notebook:run-all-cells');
+  const progress = ({ outputs = [] }: LabCell) => String(outputs[0]?.data?.['text/plain'] ?? '');
+  await opened.waitFor(({ cells }) => /step [3-9] of 500/.test(progress(cells[1]!)), 120_000, 'no training');
+  await opened.picture('training');
+  await opened.page.click('[data-jp-item-name="interrupt"] button, jp-button[data-command="notebook:interrupt-kernel"], [data-command="kernelmenu:interrupt"]');
+  const { cells } = await opened.waitFor(({ cells: now }) => now[2]!.execution_count !== null, 60_000, 'it went on');
+  assert.match(progress(cells[1]!), /^interrupted after step \d+ of 500$/);
+  assert.equal(cells[2]!.outputs[0]!.text, 'true\n');
+  await opened.close();
+});
+
+test("completion offers the library's names", async () => {
+  const opened = await lab.open(written('complete.ipynb', "import { trainDpo, trainSft } from 'alignbook';", 'trainD'));
+  await opened.command('notebook:run-all-cells');
+  await opened.waitFor(({ kernel, cells }) => kernel === 'idle' && cells[0]!.execution_count !== null, 60_000, 'the cell did not run');
+  await opened.page.locator('.jp-CodeCell .cm-content').nth(1).click();
+  await opened.page.keyboard.press('Control+End');
+  await opened.command('completer:invoke-notebook');
+  await opened.page.waitForSelector('.jp-Completer-item');
+  assert.deepEqual(await opened.page.locator('.jp-Completer-item').allInnerTexts(), ['trainDpo']);
+  await opened.picture('completion');
+  await opened.page.keyboard.press('Enter');
+  await opened.waitFor(({ cells }) => cells[1]!.source === 'trainDpo', 20_000, 'no completion');
+  await opened.close();
+});
+
+test('a notebook that is not trusted shows its figures, too, as plotly draws them or as images', async () => {
+  const name = names.find((candidate) => readFileSync(join(root, 'notebooks', candidate), 'utf8').includes(PLOTLY))!;
+  const opened = await lab.open(unsigned(name));
+  assert.equal(await opened.page.evaluate(() => (globalThis as unknown as { jupyterapp: { shell: { currentWidget: { content: { model: { cells: Iterable<{ trusted: boolean }> } } } } } }).jupyterapp.shell.currentWidget.content.model.cells[Symbol.iterator]().next().value?.trusted), false);
+  const { cells } = await opened.state();
+  const drawn = await marks(opened, 'untrusted');
+  assert.ok(drawn.length > 0 && drawn.every((count) => count > 0), `marks of each figure: ${drawn.join(', ')}`);
+  await opened.close();
+
+  const images = await lab.open(unsigned(name, (data) => delete data[PLOTLY])); // as where there is no plotly
+  const loaded = await images.page.$$eval('.jp-Notebook .jp-OutputArea img', (found) => (found as unknown as { naturalWidth: number }[]).filter(({ naturalWidth }) => naturalWidth > 0).length);
+  assert.equal(loaded, figures(cells).length);
+  await images.close();
+});
+
+/** A copy of the committed notebook that no one signed, its figures changed. */
+function unsigned(name: string, change: (data: Record<string, unknown>) => unknown = () => undefined): string {
+  const notebook = JSON.parse(readFileSync(join(root, 'notebooks', name), 'utf8')) as { cells: LabCell[] };
+  for (const { data } of figures(notebook.cells)) change(data as Record<string, unknown>);
+  notebook.cells.push({ ...notebook.cells.find(({ cell_type }) => cell_type === 'markdown')!, ...{ id: 'unsigned' } });
+  const path = join('notebooks', `unsigned-${change.length}-${name}`);
+  writeFileSync(join(folder, path), JSON.stringify(notebook));
+  return path;
+}

@@ -1,0 +1,131 @@
+/** JupyterLab as people use it: the project's own, on loopback and with its token, in Debian's Chromium. */
+import { spawn, type ChildProcess } from 'node:child_process';
+import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+import { chromium, type Browser, type Page } from 'playwright-core';
+
+import { root } from '../../scripts/notebooks/execute';
+
+/** What the browser works on: copies, which JupyterLab saves as it likes, and the pictures it takes. */
+export const folder = join(root, '.alignbook', 'browser');
+export const pictures = join(folder, 'pictures');
+
+const CHROMIUM = process.env['CHROMIUM'] ?? ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find((path) => existsSync(path));
+
+/** A cell of the open notebook, as JupyterLab's model has it. */
+export interface LabCell {
+  readonly cell_type: string;
+  readonly execution_count: number | null;
+  readonly source: string;
+  readonly outputs: readonly { readonly output_type: string; readonly name?: string; readonly text?: string; readonly ename?: string; readonly data?: Readonly<Record<string, unknown>> }[];
+}
+
+/** A folder in which notebooks find the library and the data as in the project. */
+export function prepare(): void {
+  rmSync(folder, { recursive: true, force: true });
+  const settings = join(folder, 'settings', '@jupyterlab', 'notebook-extension');
+  for (const path of [pictures, settings]) mkdirSync(path, { recursive: true });
+  cpSync(join(root, 'notebooks'), join(folder, 'notebooks'), { recursive: true });
+  symlinkSync(join(root, 'data'), join(folder, 'data'));
+  writeFileSync(join(settings, 'tracker.jupyterlab-settings'), JSON.stringify({ windowingMode: 'none' })); // all cells in the page, seen or not
+}
+
+export class Lab {
+  private constructor(
+    private readonly server: ChildProcess,
+    private readonly browser: Browser,
+    private readonly address: URL,
+  ) {}
+
+  /** @throws Error if there is no Chromium, or JupyterLab does not come up. */
+  static async start(): Promise<Lab> {
+    if (CHROMIUM === undefined) throw new Error('no Chromium; install it (Debian, Ubuntu: apt install chromium), or set CHROMIUM to its path');
+    prepare();
+    const options = ['--no-browser', '--port=0', '--ServerApp.port_retries=0', '--ip=127.0.0.1', `--ServerApp.root_dir=${folder}`, '--LabApp.expose_app_in_browser=True', '--LabApp.collaborative=False', ...(process.getuid?.() === 0 ? ['--allow-root'] : [])];
+    const env = { ...process.env, JUPYTERLAB_SETTINGS_DIR: join(folder, 'settings'), JUPYTERLAB_WORKSPACES_DIR: join(folder, 'workspaces') };
+    const server = spawn(process.execPath, [join(root, 'scripts', 'lab.mjs'), ...options], { env, stdio: ['ignore', 'ignore', 'pipe'], detached: true });
+    let said = '';
+    const address = await new Promise<string>((found, fail) => {
+      server.stderr!.on('data', (chunk) => {
+        said += chunk;
+        const url = /http:\/\/127\.0\.0\.1:\d+\/\S*token=\w+/.exec(said);
+        if (url) found(url[0]);
+      });
+      server.on('exit', (code) => fail(new Error(`JupyterLab ended with ${code}\n${said}`)));
+    });
+    const browser = await chromium.launch({ executablePath: CHROMIUM, args: ['--no-sandbox'] });
+    return new Lab(server, browser, new URL(address));
+  }
+
+  /** @returns the notebook's page, with its kernel ready. */
+  async open(path: string): Promise<LabPage> {
+    const context = await this.browser.newContext({ viewport: { width: 1200, height: 1000 } });
+    const page = await context.newPage();
+    const url = new URL(this.address);
+    url.pathname = `/lab/workspaces/${path.replace(/\W+/g, '-')}/tree/${path}`; // a workspace of its own: no tabs of others
+    await page.goto(url.href);
+    await page.waitForSelector('.jp-Notebook .jp-Cell', { timeout: 60_000 });
+    const opened = new LabPage(page);
+    await opened.waitFor((state) => state.kernel === 'idle', 60_000, 'the kernel was not ready');
+    return opened;
+  }
+
+  async stop(): Promise<void> {
+    await this.browser.close();
+    const ended = new Promise((done) => this.server.once('exit', done));
+    process.kill(-this.server.pid!, 'SIGTERM'); // its kernels with it
+    await ended;
+  }
+}
+
+interface State {
+  readonly kernel: string;
+  readonly cells: readonly LabCell[];
+}
+
+export class LabPage {
+  constructor(readonly page: Page) {}
+
+  /** The model and the kernel's state, read in the page. */
+  async state(): Promise<State> {
+    return this.page.evaluate(() => {
+      const { content, sessionContext } = (globalThis as unknown as { jupyterapp: { shell: { currentWidget: { content: { model: { toJSON(): { cells: LabCell[] } } }; sessionContext: { session: { kernel: { status: string } } | null } } } } }).jupyterapp.shell.currentWidget;
+      return { kernel: sessionContext.session?.kernel?.status ?? 'none', cells: content.model.toJSON().cells };
+    });
+  }
+
+  async command(name: string): Promise<void> {
+    await this.page.evaluate((id) => void (globalThis as unknown as { jupyterapp: { commands: { execute(id: string): Promise<unknown> } } }).jupyterapp.commands.execute(id), name);
+  }
+
+  /** @throws Error saying `otherwise` and what the outputs were, if it takes longer. */
+  async waitFor(holds: (state: State) => boolean, milliseconds: number, otherwise: string): Promise<State> {
+    for (const end = Date.now() + milliseconds; ; ) {
+      const state = await this.state().catch(() => ({ kernel: 'loading', cells: [] }));
+      if (holds(state)) return state;
+      if (Date.now() > end) throw new Error(`${otherwise} within ${milliseconds / 1000} s; kernel ${state.kernel}, outputs ${JSON.stringify(state.cells.map(({ outputs }) => outputs)).slice(0, 2000)}`);
+      await this.page.waitForTimeout(300);
+    }
+  }
+
+  /** Run All, to the end or to the first error. */
+  async runAll(milliseconds: number): Promise<State> {
+    await this.command('notebook:run-all-cells');
+    const code = (state: State) => state.cells.filter(({ cell_type, source }) => cell_type === 'code' && source.trim() !== '');
+    const failed = (state: State) => state.cells.some(({ outputs }) => outputs?.some(({ output_type }) => output_type === 'error'));
+    return this.waitFor((state) => state.kernel === 'idle' && (failed(state) || code(state).every(({ execution_count }) => execution_count !== null)), milliseconds, 'not all cells ran');
+  }
+
+  async picture(name: string): Promise<void> {
+    await this.page.screenshot({ path: join(pictures, `${name}.png`) });
+  }
+
+  async close(): Promise<void> {
+    await this.command('kernelmenu:shutdown');
+    await this.page.waitForTimeout(500);
+    await this.page.context().close();
+  }
+}
+
+export const notebookText = (name: string): string => readFileSync(join(folder, 'notebooks', name), 'utf8');
