@@ -130,7 +130,7 @@ test('an image of a figure: its size, its colours, nothing behind it; the same b
   const figure = curves(history, { loss: (s) => s.loss, rewards: { chosen: (s) => s.rewards.chosen, rejected: (s) => s.rewards.rejected } });
   const image = figureImage(figure)!;
   const { width, height } = await sharp(Buffer.from(image, 'base64')).metadata();
-  assert.deepEqual([width, height], [840, (layoutOf(figure) as { height: number }).height]);
+  assert.deepEqual([width, height], [720, (layoutOf(figure) as { height: number }).height]);
   const { data } = await sharp(Buffer.from(image, 'base64')).ensureAlpha().raw().toBuffer({ resolveWithObject: true });
   const pixels = Array.from({ length: data.length / 4 }, (_, n) => [...data.subarray(4 * n, 4 * n + 4)]);
   const near = (color: string) => pixels.filter(([r, g, b, a]) => a! > 200 && [r, g, b].every((value, n) => Math.abs(value! - parseInt(color.slice(1 + 2 * n, 3 + 2 * n), 16)) < 24)).length;

@@ -10,8 +10,8 @@ import { join } from 'node:path';
 
 import type { Figure } from './show';
 
-/** Pixels: about a cell's width in JupyterLab, and plotly's own height. */
-const WIDTH = 840;
+/** Pixels. JupyterLab cuts off what is wider than its cell, on a small screen about so much; the height is plotly's own. */
+const WIDTH = 720;
 const HEIGHT = 450;
 const MILLISECONDS = 30_000;
 
