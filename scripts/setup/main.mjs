@@ -8,7 +8,7 @@ import { check } from './check.mjs';
 import { kernelspec } from './kernelspec.mjs';
 import { npm } from './npm.mjs';
 import { paths } from './paths.mjs';
-import { kernelTests, oracles, python, trlPpo } from './python.mjs';
+import { book, kernelTests, oracles, python, trlPpo } from './python.mjs';
 import { SetupError } from './run.mjs';
 import { runSteps } from './steps.mjs';
 import { askFor, tensorflow } from './tensorflow.mjs';
@@ -16,7 +16,7 @@ import { tokenizer } from './tokenizer.mjs';
 
 const steps = [npm, python, tensorflow, addon, build, tokenizer, kernelspec];
 
-const usage = `Usage: npm run setup -- [--check] [--cpu | --cuda] [--oracles] [--quiet]
+const usage = `Usage: npm run setup -- [--check] [--cpu | --cuda] [--oracles] [--book] [--quiet]
 
 Makes ready what the notebooks and the tests need; does only what is still to do.
 
@@ -25,6 +25,7 @@ Makes ready what the notebooks and the tests need; does only what is still to do
   --cuda      TensorFlow's CUDA build, even where there is no GPU
               (default: the one asked for last, else CUDA where an NVIDIA driver lists a GPU)
   --oracles   also what the long tests need: PyTorch, transformers and TRL, which make fixtures, and tests of kernels (Python 3.11 or newer)
+  --book      also what makes the book (npm run book)
   --quiet     say nothing where nothing is to do
   --help
 
@@ -33,7 +34,7 @@ Exit status: 0 complete, 1 something is missing or failed, 2 usage, 130 interrup
 /** @param {string[]} args */
 function parse(args) {
   const flag = /** @type {const} */ ({ type: 'boolean' });
-  const { values } = parseArgs({ args, options: { check: flag, cpu: flag, cuda: flag, oracles: flag, quiet: flag, help: { type: 'boolean', short: 'h' } } });
+  const { values } = parseArgs({ args, options: { check: flag, cpu: flag, cuda: flag, oracles: flag, book: flag, quiet: flag, help: { type: 'boolean', short: 'h' } } });
   if (values.cpu && values.cuda) throw new Error('--cpu and --cuda exclude each other');
   return values;
 }
@@ -51,7 +52,7 @@ export async function main(args) {
     console.log(usage);
     return 0;
   }
-  if (options.check) return check(steps, [oracles, trlPpo, kernelTests]);
+  if (options.check) return check(steps, [oracles, trlPpo, kernelTests, book]);
 
   // Leaving by process.exit ends the running program and drops the lock.
   process.once('SIGINT', () => process.exit(130));
@@ -59,7 +60,8 @@ export async function main(args) {
   process.once('SIGHUP', () => process.exit(129));
   try {
     if (options.cpu || options.cuda) askFor(options.cpu ? 'cpu' : 'cuda');
-    await runSteps(options.oracles ? [...steps, oracles, trlPpo, kernelTests] : steps, { folder: paths.made, quiet: options.quiet });
+    const extra = [...(options.oracles ? [oracles, trlPpo, kernelTests] : []), ...(options.book ? [book] : [])];
+    await runSteps([...steps, ...extra], { folder: paths.made, quiet: options.quiet });
     return 0;
   } catch (error) {
     if (!(error instanceof SetupError)) throw error;

@@ -102,6 +102,20 @@ export const oracles = {
   },
 };
 
+/** Only on demand: what makes the book. @type {import('./steps.mjs').Step} */
+export const book = {
+  name: 'book',
+  megabytes: 300,
+  inputs: () => inputs(paths.book, ['book.txt']),
+  present: () => existsSync(join(paths.book, 'bin', 'sphinx-build')),
+  version: () => versions(sitePackages(paths.book), ['sphinx', 'myst_nb', 'sphinx_book_theme']),
+  check: () => findPython(10),
+  async run(progress) {
+    await makeEnvironment(paths.book, 10, progress);
+    await install(paths.book, 'book.txt', progress);
+  },
+};
+
 /** Beside the oracles and on demand like them: one package, which their Python finds before its own of that name. @type {import('./steps.mjs').Step} */
 export const trlPpo = {
   name: 'trl-ppo',

@@ -13,6 +13,12 @@ export const pictures = join(folder, 'pictures');
 
 const CHROMIUM = process.env['CHROMIUM'] ?? ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find((path) => existsSync(path));
 
+/** @throws Error if there is no Chromium. */
+export async function launch(): Promise<Browser> {
+  if (CHROMIUM === undefined) throw new Error('no Chromium; install it (Debian, Ubuntu: apt install chromium), or set CHROMIUM to its path');
+  return chromium.launch({ executablePath: CHROMIUM, args: ['--no-sandbox'] });
+}
+
 /** A cell of the open notebook, as JupyterLab's model has it. */
 export interface LabCell {
   readonly cell_type: string;
@@ -40,8 +46,8 @@ export class Lab {
 
   /** @throws Error if there is no Chromium, or JupyterLab does not come up. */
   static async start(): Promise<Lab> {
-    if (CHROMIUM === undefined) throw new Error('no Chromium; install it (Debian, Ubuntu: apt install chromium), or set CHROMIUM to its path');
     prepare();
+    const browser = await launch();
     const options = ['--no-browser', '--port=0', '--ServerApp.port_retries=0', '--ip=127.0.0.1', `--ServerApp.root_dir=${folder}`, '--LabApp.expose_app_in_browser=True', '--LabApp.collaborative=False', ...(process.getuid?.() === 0 ? ['--allow-root'] : [])];
     const env = { ...process.env, JUPYTERLAB_SETTINGS_DIR: join(folder, 'settings'), JUPYTERLAB_WORKSPACES_DIR: join(folder, 'workspaces') };
     const server = spawn(process.execPath, [join(root, 'scripts', 'lab.mjs'), ...options], { env, stdio: ['ignore', 'ignore', 'pipe'], detached: true });
@@ -54,7 +60,6 @@ export class Lab {
       });
       server.on('exit', (code) => fail(new Error(`JupyterLab ended with ${code}\n${said}`)));
     });
-    const browser = await chromium.launch({ executablePath: CHROMIUM, args: ['--no-sandbox'] });
     return new Lab(server, browser, new URL(address));
   }
 
