@@ -97,7 +97,7 @@ function contents(names: readonly string[]): string {
   const part = (caption: string, pages: readonly string[]) => ['', '```{toctree}', `:caption: ${caption}`, ':maxdepth: 1', '', ...pages, '```', ''].join('\n');
   const pages = (chosen: (name: string) => boolean) => names.filter(chosen).map((name) => `notebooks/${basename(name, '.ipynb')}`);
   const isWalkthrough = (name: string) => /^0[1-5]-/.test(name);
-  return part('The walkthrough', [...pages(isWalkthrough), 'source-cells']) + part('Training', [...pages((name) => !isWalkthrough(name)), DATA.replace(/\.md$/, '')]);
+  return part('The walkthrough', [...pages(isWalkthrough), 'source-cells']) + part('Training', [...pages((name) => !isWalkthrough(name)), `The data <${DATA.replace(/\.md$/, '')}>`]);
 }
 
 export const sourceFolder = (output: string): string => join(dirname(output), `${basename(output)}-source`);
