@@ -155,12 +155,14 @@ class Run:
     async def _settle(self, client):
         cell = nbformat.v4.new_code_cell(SETTLE)
         self.current = self.after
-        client.timeout = SETTLE_SECONDS * 2
+        client.timeout = STARTUP_SECONDS  # it ends itself, after SETTLE_SECONDS; a busy machine may take long to begin with it
         self.notebook.cells.append(cell)
         try:
             await client.async_execute_cell(cell, len(self.notebook.cells) - 1)
-        except (CellExecutionError, CellTimeoutError, DeadKernelError):
+        except CellExecutionError:
             raise Refused(None, "after the last cell", self.after["error"] or self.after["stderr"]) from None
+        except (CellTimeoutError, DeadKernelError) as error:
+            raise Refused(None, "after the last cell", f"{type(error).__name__}\n{self.after['stderr']}") from None
         finally:
             self.notebook.cells.pop()
         for record in self.cells.values():
