@@ -8,7 +8,7 @@ import { parseArgs } from 'node:util';
 import { modelFolder } from 'alignbook/dist/hub/modelFolder';
 import { progressPrinter } from 'alignbook/dist/hub/progress';
 
-import { executedCopy, executeNotebooks, root, type Report } from './notebooks/execute';
+import { executedCopy, executeNotebooks, isWalkthrough, root, type Report } from './notebooks/execute';
 import { checkNotebook, readExpected, type Result } from './notebooks/expected';
 import { sourceCells } from './notebooks/rules';
 import { sourceRanges, table } from './notebooks/table';
@@ -68,7 +68,7 @@ function modelName(model: string): string {
 
 function chosen(names: readonly string[]): string[] {
   const all = readdirSync(join(root, 'notebooks')).filter((name) => /^\d\d-.*\.ipynb$/.test(name)).sort();
-  const wanted = names.length === 0 ? all.filter((name) => /^0[1-5]-/.test(name)) : names.map((name) => {
+  const wanted = names.length === 0 ? all.filter(isWalkthrough) : names.map((name) => {
     const found = all.filter((file) => [file, file.slice(0, -'.ipynb'.length), file.slice(0, 2)].includes(name));
     if (found.length === 0) throw new UsageError(`no notebook "${name}"; there are ${all.join(', ')}`);
     return found[0]!;

@@ -2,10 +2,10 @@
 import assert from 'node:assert/strict';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { after, test } from 'node:test';
 
-import { executedCopy, executeNotebooks, root } from '../scripts/notebooks/execute';
+import { executedCopy, executeNotebooks, notebookNames, root } from '../scripts/notebooks/execute';
 import { checkNotebook, readExpected } from '../scripts/notebooks/expected';
 import { readNotebook } from '../scripts/notebooks/notebook';
 import * as rules from '../scripts/notebooks/rules';
@@ -13,9 +13,8 @@ import * as rules from '../scripts/notebooks/rules';
 /** Those that train for minutes; the long tests run them. */
 const LONG = /^(06|07|09|10|11)-/;
 
-const folder = join(root, 'notebooks');
-export const paths = readdirSync(folder).filter((name) => name.endsWith('.ipynb')).sort().map((name) => join(folder, name));
-export const isLong = (path: string): boolean => LONG.test(path.slice(folder.length + 1));
+export const paths = notebookNames().map((name) => join(root, 'notebooks', name));
+export const isLong = (path: string): boolean => LONG.test(basename(path));
 
 export const none = (findings: readonly string[]) => assert.equal(findings.join('\n'), '');
 

@@ -8,26 +8,7 @@ import { before, test } from 'node:test';
 
 import { repair } from '../scripts/kernel/repair';
 import { root } from '../scripts/notebooks/execute';
-
-interface Seen {
-  status: string;
-  count: number;
-  stdout: string;
-  stderr: string;
-  errors: { ename: string; evalue: string; traceback: string[] }[];
-  kinds: string[];
-  late: [string, object][];
-}
-type Reply = Record<string, unknown>;
-
-type Requests = readonly (object | readonly object[])[];
-
-function kernel(requests: Requests, ...options: string[]): { cells: (Seen & Reply)[]; alive: boolean } {
-  const python = join(root, '.alignbook', 'python', 'bin', 'python');
-  const { stdout, stderr, status } = spawnSync(python, [join(root, 'tests', 'kernel.py'), JSON.stringify(requests), ...options], { encoding: 'utf8' });
-  assert.equal(status, 0, stderr);
-  return JSON.parse(stdout) as { cells: (Seen & Reply)[]; alive: boolean };
-}
+import { kernel, type Reply, type Seen } from './kernel';
 
 const request = (type: string, content: object) => ({ request: `${type}_request`, content });
 

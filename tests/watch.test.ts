@@ -1,13 +1,11 @@
 /** What a reader sees of a training: in a plain program here, in a notebook through the real kernel. */
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
-import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 
 import { show, SetupError, watch } from 'alignbook';
 
-const ROOT = join(__dirname, '..', '..', '..');
+import { kernel, type Seen } from './kernel';
 
 const printed: string[] = [];
 const { log } = console;
@@ -70,14 +68,6 @@ test('an interrupt during the last step changes nothing; nor do no steps at all'
   assert.deepEqual(sincePrinted(), ['0 of 0 steps']);
 });
 
-interface Seen {
-  status: string;
-  stdout: string;
-  stderr: string;
-  displays: Record<string, string>[];
-  updates: number;
-}
-
 test('in a notebook: the outputs change in place; an interrupt leaves kernel, variables and the steps so far', () => {
   const cells = [
     {
@@ -105,10 +95,8 @@ async function* training(steps: number) {
     { code: `setTimeout(() => console.log('waits'), 300); await new Promise((resolve) => setTimeout(resolve, 20000).unref());`, interrupt: 'waits' },
     { code: `console.log('alive');` },
   ];
-  const { stdout, stderr, status } = spawnSync(join(ROOT, '.alignbook', 'python', 'bin', 'python'), [join(ROOT, 'tests', 'kernel.py'), JSON.stringify(cells)], { encoding: 'utf8' });
-  assert.equal(status, 0, stderr);
-  const { cells: seen, alive } = JSON.parse(stdout) as { cells: Seen[]; alive: boolean };
-  const [definitions, whole, first, firstKept, second, secondKept, own, last] = seen as [Seen, Seen, Seen, Seen, Seen, Seen, Seen, Seen];
+  const { cells: seen, alive } = kernel(cells);
+  const [definitions, whole, first, firstKept, second, secondKept, own, last] = seen as Seen[] as [Seen, Seen, Seen, Seen, Seen, Seen, Seen, Seen];
   for (const cell of [definitions, whole, first, firstKept, second, secondKept, last]) assert.deepEqual([cell.status, cell.stderr], ['ok', '']);
 
   assert.deepEqual(whole.displays.map((data) => data['text/plain']), ['20 of 20 steps', 'Curves of steps 1 to 20: loss; rewards (chosen, rejected).']);

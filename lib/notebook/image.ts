@@ -19,8 +19,6 @@ export interface ImageRequest {
   readonly figure: Figure;
   readonly width: number;
   readonly height: number;
-  /** Kaleido's folder. */
-  readonly kaleido: string;
 }
 
 /**
@@ -29,10 +27,9 @@ export interface ImageRequest {
  * @returns a PNG in base64; undefined where there is no kaleido, or it fails.
  */
 export function figureImage(figure: Figure): string | undefined {
-  const kaleido = process.env['ALIGNBOOK_KALEIDO'];
-  if (kaleido === undefined) return undefined;
+  if (process.env['ALIGNBOOK_KALEIDO'] === undefined) return undefined;
   const { height = HEIGHT } = (figure.layout ?? {}) as { height?: number };
-  const request: ImageRequest = { figure, width: WIDTH, height, kaleido };
+  const request: ImageRequest = { figure, width: WIDTH, height };
   const { status, stdout } = spawnSync(process.execPath, [join(__dirname, 'imageWorker.js')], { input: JSON.stringify(request), encoding: 'utf8', timeout: MILLISECONDS });
   return status === 0 && stdout !== '' ? stdout : undefined;
 }

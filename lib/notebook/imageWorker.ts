@@ -11,7 +11,8 @@ import type { ImageRequest } from './image';
 const COLOURS = 64;
 
 async function main(): Promise<void> {
-  const { figure, width, height, kaleido } = JSON.parse(readFileSync(0, 'utf8')) as ImageRequest;
+  const { figure, width, height } = JSON.parse(readFileSync(0, 'utf8')) as ImageRequest;
+  const kaleido = process.env['ALIGNBOOK_KALEIDO']!;
   const args = ['plotly', `--plotlyjs=${require.resolve('plotly.js-dist')}`, '--disable-gpu', '--no-sandbox', '--allow-file-access-from-files', '--disable-breakpad', '--disable-dev-shm-usage'];
   const env = { ...process.env, LD_LIBRARY_PATH: join(kaleido, 'lib'), FONTCONFIG_PATH: join(kaleido, 'etc', 'fonts'), XDG_DATA_HOME: join(kaleido, 'xdg') };
   const input = `${JSON.stringify({ data: figure, format: 'png', width, height, scale: 1 })}\n`;

@@ -89,7 +89,8 @@ function visible(token: string): string {
   return token.replace(/^ +| +$/g, (spaces) => '·'.repeat(spaces.length)).replace(/[\n\t\r]/g, (sign) => signs[sign]!);
 }
 
-function escaped(text: string): string {
+/** As HTML has it, also within an attribute. */
+export function escaped(text: string): string {
   const entities: Readonly<Record<string, string>> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' };
   return text.replace(/[&<>"]/g, (sign) => entities[sign]!);
 }

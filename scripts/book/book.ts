@@ -5,9 +5,8 @@ import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 
 import { command } from '../command';
-import { sourceFolder, writeSource } from './source';
-
-const root = resolve(__dirname, '..', '..', '..', '..');
+import { root } from '../notebooks/execute';
+import { writeSource } from './source';
 
 const usage = `Usage: npm run book [-- --out FOLDER]
 
@@ -25,8 +24,8 @@ function parse(): { out: string } | null {
 
 async function main({ out }: { out: string }): Promise<void> {
   if (existsSync(out) && !existsSync(join(out, 'searchindex.js'))) throw new Error(`${out} is there and is no book; choose another --out, or remove it`);
-  const source = sourceFolder(join(root, '.alignbook', 'book-pages'));
-  writeSource(root, source);
+  const source = join(root, '.alignbook', 'book-source');
+  writeSource(source);
   const mathjax = join(root, 'node_modules', 'mathjax', 'es5');
   cpSync(join(mathjax, 'tex-mml-chtml.js'), join(source, '_static', 'mathjax', 'tex-mml-chtml.js'));
   cpSync(join(mathjax, 'output', 'chtml', 'fonts'), join(source, '_static', 'mathjax', 'output', 'chtml', 'fonts'), { recursive: true });

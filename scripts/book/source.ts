@@ -1,7 +1,10 @@
 /** The notebooks as Sphinx takes them for the book: figures that draw themselves, the walkthrough's cells marked, links that lead somewhere. */
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { basename, dirname, join, relative, resolve } from 'node:path';
+import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { basename, join, relative, resolve } from 'node:path';
 
+import { escaped } from 'alignbook/dist/notebook/tokenTable';
+
+import { isWalkthrough, notebookNames, root } from '../notebooks/execute';
 import { readNotebook, type Cell, type Notebook } from '../notebooks/notebook';
 
 const PLOTLY = 'application/vnd.plotly.v1+json';
@@ -16,28 +19,25 @@ interface Place {
   readonly id: string;
 }
 
-/**
- * @param root the project.
- * @param folder receives the book's source; what was there is removed.
- */
-export function writeSource(root: string, folder: string): void {
+/** @param folder receives the book's source; what was there is removed. */
+export function writeSource(folder: string): void {
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(join(folder, 'notebooks'), { recursive: true });
-  const names = readdirSync(join(root, 'notebooks')).filter((name) => name.endsWith('.ipynb')).sort();
+  const names = notebookNames();
   const places: Place[] = [];
   const carried = (path: string) => cpSync(join(root, path), join(folder, path));
   for (const name of names) {
     const notebook = readNotebook(join(root, 'notebooks', name));
     places.push(...sourcesOf(notebook));
-    const cells = notebook.cells.flatMap((cell) => bookCells(cell, (text) => withLinks(text, root, join(root, 'notebooks'), carried), carried));
-    writeFileSync(join(folder, 'notebooks', name), JSON.stringify({ ...notebook, cells, name: undefined, nbformat: 4, nbformat_minor: 5 }));
+    const cells = notebook.cells.flatMap((cell) => bookCells(cell, (text) => withLinks(text, join(root, 'notebooks'), carried)));
+    writeFileSync(join(folder, 'notebooks', name), JSON.stringify({ cells, metadata: notebook.metadata, nbformat: 4, nbformat_minor: 5 }));
   }
   cpSync(join(root, 'notebooks', 'figures'), join(folder, 'notebooks', 'figures'), { recursive: true });
   cpSync(join(root, 'scripts', 'book', 'figures.js'), join(folder, '_static', 'figures.js'));
   cpSync(join(root, 'scripts', 'book', 'conf.py'), join(folder, 'conf.py'));
   mkdirSync(join(folder, 'data'), { recursive: true });
-  writeFileSync(join(folder, DATA), withLinks(readFileSync(join(root, DATA), 'utf8'), root, join(root, 'data'), carried));
-  writeFileSync(join(folder, 'index.md'), landing(root) + contents(names));
+  writeFileSync(join(folder, DATA), withLinks(readFileSync(join(root, DATA), 'utf8'), join(root, 'data'), carried));
+  writeFileSync(join(folder, 'index.md'), landing() + contents(names));
   writeFileSync(join(folder, 'source-cells.md'), crossReference(places));
 }
 
@@ -49,19 +49,18 @@ function sourcesOf({ name, cells }: Notebook): Place[] {
 }
 
 /** A cell, and before one that mirrors the walkthrough's a line that says so, which links lead to. */
-function bookCells(cell: Cell, linked: (text: string) => string, carried: (path: string) => void): object[] {
+function bookCells(cell: Cell, linked: (text: string) => string): object[] {
   if (cell.cell_type === 'markdown') return [{ ...cell, source: linked(cell.source) }];
   const shown = { ...cell, outputs: cell.outputs.map((output) => (output.data?.[PLOTLY] === undefined ? output : { ...output, data: { 'text/html': figureHtml(output.data), 'text/plain': output.data['text/plain'] } })) };
   const { source, python } = cell.metadata.alignbook ?? {};
   if (source === undefined) return [shown];
-  const twin = python?.replace(/^(\.\.\/)*/, '').replace(/#.*$/, '');
-  if (twin !== undefined) carried(twin);
-  const mark = `(${cell.id})=\n*${source} of the walkthrough${twin === undefined ? '' : `; [its Python](../${twin})`}*`;
-  return [{ cell_type: 'markdown', id: `${cell.id}-mark`, metadata: {}, source: mark }, shown];
+  const twin = python === undefined ? '' : `; [its Python](${python.replace(/#.*$/, '')})`;
+  const mark = { cell_type: 'markdown', id: `${cell.id}-mark`, metadata: {}, source: linked(`(${cell.id})=\n*${source} of the walkthrough${twin}*`) };
+  return [mark, shown];
 }
 
 /** Links to files of the project take the file along; those to its folders, and to texts that are no page of the book, are text. */
-function withLinks(text: string, root: string, from: string, carried: (path: string) => void): string {
+function withLinks(text: string, from: string, carried: (path: string) => void): string {
   return text.replace(/(?<!!)\[([^\]]*)\]\((?!https?:|#)([^)\s]+)\)/g, (link, label: string, target: string) => {
     const path = resolve(from, target.replace(/#.*$/, ''));
     if (path.endsWith('.ipynb') || path === join(root, DATA)) return link;
@@ -70,8 +69,6 @@ function withLinks(text: string, root: string, from: string, carried: (path: str
     return link;
   });
 }
-
-const escaped = (text: string): string => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('"', '&quot;');
 
 /** The image, which figures.js replaces by plotly's figure. */
 function figureHtml(data: Readonly<Record<string, unknown>>): string {
@@ -82,7 +79,7 @@ function figureHtml(data: Readonly<Record<string, unknown>>): string {
 }
 
 /** README's beginning, up to its commands. */
-function landing(root: string): string {
+function landing(): string {
   const readme = readFileSync(join(root, 'README.md'), 'utf8');
   return `${readme.slice(0, readme.indexOf('\n## '))}\n\nThese pages are the notebooks as they were executed. [Where each cell of the walkthrough is](source-cells.md).\n`;
 }
@@ -96,8 +93,5 @@ function crossReference(places: readonly Place[]): string {
 function contents(names: readonly string[]): string {
   const part = (caption: string, pages: readonly string[]) => ['', '```{toctree}', `:caption: ${caption}`, ':maxdepth: 1', '', ...pages, '```', ''].join('\n');
   const pages = (chosen: (name: string) => boolean) => names.filter(chosen).map((name) => `notebooks/${basename(name, '.ipynb')}`);
-  const isWalkthrough = (name: string) => /^0[1-5]-/.test(name);
   return part('The walkthrough', [...pages(isWalkthrough), 'source-cells']) + part('Training', [...pages((name) => !isWalkthrough(name)), `The data <${DATA.replace(/\.md$/, '')}>`]);
 }
-
-export const sourceFolder = (output: string): string => join(dirname(output), `${basename(output)}-source`);

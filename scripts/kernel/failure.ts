@@ -45,10 +45,9 @@ export function thrownFailure(thrown: unknown, compiled: ReadonlyMap<number, Com
     innermost ??= ['', ...excerpt(cell.cell.written, place), ''];
     return [line.replace(found[0], `${nameOf(cell.cell.count)}:${place.line}:${place.column}`).replace('at Proxy.', 'at ')];
   });
-  const frames = lines.findIndex((line) => /^\s+at /.test(line));
-  const [first = '', ...rest] = lines;
-  const traceback = frames < 0 ? [`${RED}${first}${PLAIN}`, ...rest] : [`${RED}${first}${PLAIN}`, ...lines.slice(1, frames), ...(innermost ?? []), ...lines.slice(frames)];
-  return { ...nameAndMessage(thrown), traceback };
+  const frame = lines.findIndex((line) => /^\s+at /.test(line));
+  const frames = frame < 0 ? lines.length : frame;
+  return { ...nameAndMessage(thrown), traceback: [`${RED}${lines[0]}${PLAIN}`, ...lines.slice(1, frames), ...(innermost ?? []), ...lines.slice(frames)] };
 }
 
 const FRAME = /(?<=^\s+at .*)In \[(\d+)\]:(\d+):(\d+)/;

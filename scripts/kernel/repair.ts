@@ -23,7 +23,7 @@ export interface Repaired {
 }
 
 /** Makes the cell a module, as tslab does: only then is every `await` a keyword. */
-const PREFIX = 'export {};\n';
+export const PREFIX = 'export {};\n';
 
 export function repair(written: string): Repaired {
   const file = ts.createSourceFile('cell.ts', PREFIX + written, ts.ScriptTarget.ES2022, true, ts.ScriptKind.TS);
@@ -54,8 +54,9 @@ export function repair(written: string): Repaired {
     if (!ts.isExportDeclaration(statement)) visit(statement, false);
   }
 
+  const starts = file.getLineStarts().slice(1).map((start) => start - PREFIX.length);
   edits.sort((one, other) => one.at - other.at);
-  return { source: applied(written, edits), awaits, original: (line, column) => original(written, edits, line, column) };
+  return { source: applied(written, edits), awaits, original: (line, column) => original(starts[line] ?? written.length, edits, line, column) };
 }
 
 /** `lr` in `const { lr: rate } = config` and in `({ lr: rate } = config)`. */
@@ -71,11 +72,11 @@ function isAssigned(literal: ts.Expression): boolean {
   if (ts.isSpreadElement(parent)) return isAssigned(parent.parent as ts.Expression);
   if (ts.isPropertyAssignment(parent)) return isAssigned(parent.parent);
   if (ts.isForOfStatement(parent) || ts.isForInStatement(parent)) return parent.initializer === literal;
-  if (!ts.isBinaryExpression(parent) || parent.operatorToken.kind !== ts.SyntaxKind.EqualsToken || parent.left !== literal) return false;
-  return true;
+  return ts.isBinaryExpression(parent) && parent.operatorToken.kind === ts.SyntaxKind.EqualsToken && parent.left === literal;
 }
 
-function isAwait(node: ts.Node): boolean {
+/** Of an expression, or of a loop. */
+export function isAwait(node: ts.Node): boolean {
   return ts.isAwaitExpression(node) || (ts.isForOfStatement(node) && node.awaitModifier !== undefined);
 }
 
@@ -88,8 +89,8 @@ function applied(written: string, edits: readonly Edit[]): string {
   return source + written.slice(from);
 }
 
-function original(written: string, edits: readonly Edit[], line: number, column: number): { line: number; column: number } {
-  const start = lineStarts(written)[line] ?? written.length;
+/** @param start of the line, in the cell as written. */
+function original(start: number, edits: readonly Edit[], line: number, column: number): { line: number; column: number } {
   let shift = 0; // by how much the line's text is longer than as written, before `column`
   for (const { at, removed, inserted } of edits.filter(({ at }) => at >= start)) {
     const here = at - start + shift; // where the edit's text begins in the line
@@ -98,8 +99,4 @@ function original(written: string, edits: readonly Edit[], line: number, column:
     shift += inserted.length - removed;
   }
   return { line, column: column - shift };
-}
-
-function lineStarts(text: string): number[] {
-  return [0, ...[...text.matchAll(/\r\n|[\n\r\u2028\u2029]/g)].map(({ index, 0: end }) => index + end.length)];
 }

@@ -8,12 +8,13 @@ import type { CellRunner } from './compiler';
 import type { Failure } from './failure';
 import { answer, received, type Content, type Request } from './wire';
 
-interface ExecuteRequest {
+/** A type, not an interface: a Content, too. */
+type ExecuteRequest = {
   readonly code: string;
   readonly silent?: boolean;
   readonly store_history?: boolean;
   readonly stop_on_error?: boolean;
-}
+};
 
 interface Socket {
   send(frames: (Buffer | string)[]): Promise<void>;
@@ -63,7 +64,7 @@ export class Server extends jupyter.ZmqServer {
     if (request.header.msg_type !== 'execute_request') return this.#answered(socket as Socket, request, () => this.#contentFor(request));
     const number = (this.#arrived += 1);
     // One after the other; other requests are answered also while a cell runs, if it leaves time.
-    this.#queue = this.#queue.then(() => this.#answered(socket as Socket, request, () => this.#execute(request as unknown as Request<ExecuteRequest>, number)));
+    this.#queue = this.#queue.then(() => this.#answered(socket as Socket, request, () => this.#execute(request as Request<ExecuteRequest>, number)));
     return this.#queue;
   }
 
@@ -103,10 +104,10 @@ export class Server extends jupyter.ZmqServer {
   }
 
   async #execute(request: Request<ExecuteRequest>, number: number): Promise<Content> {
-    const { code, silent = false, store_history = !silent, stop_on_error = true } = request.content;
+    const { code, silent = false, store_history = true, stop_on_error = true } = request.content;
     if (number <= this.#aborted) return { status: 'aborted' };
     if (store_history && !silent) this.#count += 1;
-    const publish = silent ? () => undefined : (type: string, content: Content) => this.#publish(request as unknown as Request, type, content);
+    const publish = silent ? () => undefined : (type: string, content: Content) => this.#publish(request, type, content);
     publish('execute_input', { code, execution_count: this.#count });
     const failure = await this.#run(request, publish);
     if (!failure) return { status: 'ok', execution_count: this.#count, payload: [], user_expressions: {} };
@@ -124,7 +125,7 @@ export class Server extends jupyter.ZmqServer {
       publish('error', failure);
       return failure;
     }
-    this.#current = request as unknown as Request;
+    this.#current = request;
     for (const name of ['stdout', 'stderr'] as const) {
       process[name].write = this.#tslab.createWriteToIopub(name, (_, text) => publish('stream', { name, text })) as typeof process.stdout.write;
     }

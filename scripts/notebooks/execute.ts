@@ -1,12 +1,17 @@
 /** Runs execute.py, which executes notebooks and refuses every run that is not clean, and reads its reports. */
 import { spawn } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 
 import { readNotebook, type Notebook } from './notebook';
 
 /** The repository; this file, compiled, lies in .alignbook/build/scripts/notebooks. */
 export const root = resolve(__dirname, '..', '..', '..', '..');
+
+/** The lessons' files, in reading order. */
+export const notebookNames = (): string[] => readdirSync(join(root, 'notebooks')).filter((name) => name.endsWith('.ipynb')).sort();
+
+export const isWalkthrough = (name: string): boolean => /^0[1-5]-/.test(name);
 
 const python = join(root, '.alignbook', 'python', 'bin', 'python');
 const script = join(root, 'scripts', 'notebooks', 'execute.py');

@@ -6,19 +6,19 @@
  */
 import ts from '@tslab/typescript-for-tslab';
 
+import { isAwait, PREFIX } from '../kernel/repair';
+
 export interface Finding {
   /** Counted from 1, within the cell. */
   readonly line: number;
   readonly message: string;
 }
 
-const prefix = 'export {};\n'; // as tslab does it: makes the cell a module
-
 /** A program of this one cell: what its checker cannot resolve was declared in an earlier cell, or nowhere. */
 function compile(source: string): { file: ts.SourceFile; checker: ts.TypeChecker } {
   const name = 'cell.ts';
   const options: ts.CompilerOptions = { noLib: true, noResolve: true, target: ts.ScriptTarget.ES2022, module: ts.ModuleKind.ESNext, types: [] };
-  const file = ts.createSourceFile(name, prefix + source, ts.ScriptTarget.ES2022, true);
+  const file = ts.createSourceFile(name, PREFIX + source, ts.ScriptTarget.ES2022, true);
   const host: ts.CompilerHost = {
     getSourceFile: (path) => (path === name ? file : undefined),
     fileExists: (path) => path === name,
@@ -58,7 +58,7 @@ export function lintCell(source: string): Finding[] {
     if (ts.canHaveModifiers(node) && node.parent === file && ts.getModifiers(node)?.some((modifier) => modifier.kind === ts.SyntaxKind.ExportKeyword)) {
       report(node, 'exports from a cell; leave "export" out');
     }
-    if ((ts.isExportDeclaration(node) || ts.isExportAssignment(node)) && node.pos >= prefix.length - 1) {
+    if ((ts.isExportDeclaration(node) || ts.isExportAssignment(node)) && node.pos >= PREFIX.length - 1) {
       report(node, 'exports from a cell; leave it out');
     }
     if (!inFunction) {
@@ -79,10 +79,6 @@ export function lintCell(source: string): Finding[] {
 function isAssigned(literal: ts.Node): boolean {
   const { parent } = literal;
   return ts.isBinaryExpression(parent) && parent.left === literal && parent.operatorToken.kind === ts.SyntaxKind.EqualsToken;
-}
-
-function isAwait(node: ts.Node): boolean {
-  return ts.isAwaitExpression(node) || (ts.isForOfStatement(node) && node.awaitModifier !== undefined);
 }
 
 /** `await (f())`, `await [x]`, … could also be a call, an index, … of a variable named await, and tslab takes them so. */

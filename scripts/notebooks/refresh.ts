@@ -1,9 +1,9 @@
 /** `npm run notebooks:refresh [-- FILE…]`: executes notebooks and writes their outputs back in the committed form. */
-import { mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 
-import { executedCopy, executeNotebooks, root } from './execute';
+import { executedCopy, executeNotebooks, notebookNames, root } from './execute';
 import { committedForm } from './notebook';
 
 async function refresh(paths: readonly string[]): Promise<number> {
@@ -23,8 +23,7 @@ async function refresh(paths: readonly string[]): Promise<number> {
   }
 }
 
-const folder = join(root, 'notebooks');
-const all = () => readdirSync(folder).filter((name) => name.endsWith('.ipynb')).sort().map((name) => join(folder, name));
+const all = () => notebookNames().map((name) => join(root, 'notebooks', name));
 const named = process.argv.slice(2).map((path) => resolve(process.env['INIT_CWD'] ?? '.', path));
 refresh(named.length > 0 ? named : all()).then(
   (exitCode) => (process.exitCode = exitCode),

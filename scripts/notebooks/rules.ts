@@ -4,6 +4,7 @@ import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 import { compareText } from './compare';
+import { isWalkthrough } from './execute';
 import type { Expected } from './expected';
 import { importedNames, lintCell } from './lint';
 import { cellName, committedForm, printed, type Cell, type Notebook, type Output } from './notebook';
@@ -136,7 +137,7 @@ export function safeCells(notebook: Notebook): string[] {
 
 /** The walkthrough, notebooks 01 to 05, needs few names of the library; those after it are about the rest of the library. */
 export function fewNames(notebooks: readonly Notebook[]): string[] {
-  const walkthrough = notebooks.filter(({ name }) => /^0[1-5]-/.test(name));
+  const walkthrough = notebooks.filter(({ name }) => isWalkthrough(name));
   const names = new Set(walkthrough.flatMap(codeCells).flatMap((cell) => importedNames(cell.source, 'alignbook')));
   return names.size <= maximumNames ? [] : [`notebooks 01 to 05 import ${names.size} names from alignbook, at most ${maximumNames} are allowed: ${[...names].sort().join(', ')}`];
 }

@@ -1,17 +1,11 @@
 // @ts-check
 /** What JupyterLab reads, in the project's Python environment only: the tslab kernel, and no news. */
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { paths } from './paths.mjs';
+import { sitePackages } from './python.mjs';
 import { replaceFile } from './steps.mjs';
-
-/** Where the Python environment has kaleido, a browser for plotly.js. */
-function kaleido() {
-  const library = join(paths.python, 'lib');
-  const [version] = existsSync(library) ? readdirSync(library) : [];
-  return join(library, version ?? '', 'site-packages', 'kaleido', 'executable');
-}
 
 const files = () => ({
   [join(paths.python, 'share', 'jupyter', 'kernels', 'tslab', 'kernel.json')]: {
@@ -25,7 +19,7 @@ const files = () => ({
     ],
     display_name: 'TypeScript',
     language: 'typescript',
-    env: { TF_CPP_MIN_LOG_LEVEL: '2', TF_FORCE_GPU_ALLOW_GROWTH: 'true', ALIGNBOOK_KALEIDO: kaleido() },
+    env: { TF_CPP_MIN_LOG_LEVEL: '2', TF_FORCE_GPU_ALLOW_GROWTH: 'true', ALIGNBOOK_KALEIDO: join(sitePackages(paths.python), 'kaleido', 'executable') },
   },
   [join(paths.python, 'etc', 'jupyter', 'labconfig', 'page_config.json')]: {
     disabledExtensions: { '@jupyterlab/apputils-extension:announcements': true },

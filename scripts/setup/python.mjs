@@ -50,10 +50,11 @@ async function installBeside(environment, lock, folder, progress) {
   renameSync(temporary, folder);
 }
 
-/** A virtual environment's folder of packages. @param {string} environment */
-function sitePackages(environment) {
-  const [library] = readdirSync(join(environment, 'lib'));
-  return join(environment, 'lib', library ?? '', 'site-packages');
+/** A virtual environment's folder of packages, if it is there yet. @param {string} environment */
+export function sitePackages(environment) {
+  const library = join(environment, 'lib');
+  const [version = ''] = existsSync(library) ? readdirSync(library) : [];
+  return join(library, version, 'site-packages');
 }
 
 /** Packages and their versions. @param {string} folder @param {string[]} names */

@@ -1,7 +1,7 @@
 /** The book's pages, opened from disk: figures that plotly drew, formulas, search, and no request to a network. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -9,7 +9,7 @@ import { pathToFileURL } from 'node:url';
 
 import type { Browser, Page } from 'playwright-core';
 
-import { root } from '../../scripts/notebooks/execute';
+import { notebookNames, root } from '../../scripts/notebooks/execute';
 import { launch, pictures } from './lab';
 
 const folder = mkdtempSync(join(tmpdir(), 'book-'));
@@ -38,7 +38,7 @@ async function open(path: string, query = ''): Promise<{ page: Page; asked: stri
   return { page, asked, wrong };
 }
 
-const names = readdirSync(join(root, 'notebooks')).filter((name) => name.endsWith('.ipynb')).map((name) => name.replace('.ipynb', '')).sort();
+const names = notebookNames().map((name) => name.replace('.ipynb', ''));
 
 for (const name of names) {
   test(`${name}: every figure drawn, formulas set, nothing asked for`, async () => {

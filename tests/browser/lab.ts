@@ -1,6 +1,6 @@
 /** JupyterLab as people use it: the project's own, on loopback and with its token, in Debian's Chromium. */
 import { spawn, type ChildProcess } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { chromium, type Browser, type Page } from 'playwright-core';
@@ -28,7 +28,7 @@ export interface LabCell {
 }
 
 /** A folder in which notebooks find the library and the data as in the project. */
-export function prepare(): void {
+function prepare(): void {
   rmSync(folder, { recursive: true, force: true });
   const settings = join(folder, 'settings', '@jupyterlab', 'notebook-extension');
   for (const path of [pictures, settings]) mkdirSync(path, { recursive: true });
@@ -86,6 +86,7 @@ export class Lab {
 
 interface State {
   readonly kernel: string;
+  readonly trusted: boolean;
   readonly cells: readonly LabCell[];
 }
 
@@ -95,8 +96,8 @@ export class LabPage {
   /** The model and the kernel's state, read in the page. */
   async state(): Promise<State> {
     return this.page.evaluate(() => {
-      const { content, sessionContext } = (globalThis as unknown as { jupyterapp: { shell: { currentWidget: { content: { model: { toJSON(): { cells: LabCell[] } } }; sessionContext: { session: { kernel: { status: string } } | null } } } } }).jupyterapp.shell.currentWidget;
-      return { kernel: sessionContext.session?.kernel?.status ?? 'none', cells: content.model.toJSON().cells };
+      const { content, sessionContext } = (globalThis as unknown as { jupyterapp: { shell: { currentWidget: { content: { model: { toJSON(): { cells: LabCell[] }; cells: Iterable<{ trusted: boolean }> } }; sessionContext: { session: { kernel: { status: string } } | null } } } } }).jupyterapp.shell.currentWidget;
+      return { kernel: sessionContext.session?.kernel?.status ?? 'none', trusted: [...content.model.cells].every((cell) => cell.trusted), cells: content.model.toJSON().cells };
     });
   }
 
@@ -107,7 +108,7 @@ export class LabPage {
   /** @throws Error saying `otherwise` and what the outputs were, if it takes longer. */
   async waitFor(holds: (state: State) => boolean, milliseconds: number, otherwise: string): Promise<State> {
     for (const end = Date.now() + milliseconds; ; ) {
-      const state = await this.state().catch(() => ({ kernel: 'loading', cells: [] }));
+      const state = await this.state().catch(() => ({ kernel: 'loading', trusted: false, cells: [] }));
       if (holds(state)) return state;
       if (Date.now() > end) throw new Error(`${otherwise} within ${milliseconds / 1000} s; kernel ${state.kernel}, outputs ${JSON.stringify(state.cells.map(({ outputs }) => outputs)).slice(0, 2000)}`);
       await this.page.waitForTimeout(300);
@@ -132,5 +133,3 @@ export class LabPage {
     await this.page.context().close();
   }
 }
-
-export const notebookText = (name: string): string => readFileSync(join(folder, 'notebooks', name), 'utf8');

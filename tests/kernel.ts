@@ -1,0 +1,30 @@
+/** A kernel as JupyterLab uses it: see kernel.py. */
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { join } from 'node:path';
+
+import { root } from '../scripts/notebooks/execute';
+
+/** A cell, as a reader sees it. */
+export interface Seen {
+  status: string;
+  count: number;
+  stdout: string;
+  stderr: string;
+  errors: { ename: string; evalue: string; traceback: string[] }[];
+  displays: Record<string, string>[];
+  updates: number;
+  kinds: string[];
+  late: [string, object][];
+}
+
+/** The content of any other request's reply. */
+export type Reply = Record<string, unknown>;
+
+/** Sends requests, in the form of kernel.py, to one kernel. */
+export function kernel(requests: readonly (object | readonly object[])[], ...options: string[]): { cells: (Seen & Reply)[]; alive: boolean } {
+  const python = join(root, '.alignbook', 'python', 'bin', 'python');
+  const { stdout, stderr, status } = spawnSync(python, [join(root, 'tests', 'kernel.py'), JSON.stringify(requests), ...options], { encoding: 'utf8' });
+  assert.equal(status, 0, stderr);
+  return JSON.parse(stdout) as { cells: (Seen & Reply)[]; alive: boolean };
+}
