@@ -86,7 +86,7 @@ const requests = {
   silent: { code: 'console.log("nobody hears this"); a = 20;', silent: true },
   heard: { code: 'console.log(a);' },
   sync: { code: "setTimeout(() => undefined, 0); console.log('busy'); for (;;);", interrupt: 'busy' },
-  handler: { code: "process.on('SIGINT', () => console.log('own handler'));" },
+  handler: { code: "process.on('SIGINT', () => console.log('own handler')); setTimeout(() => console.log('listens'), 300); await new Promise((resolve) => setTimeout(resolve, 20000).unref());", interrupt: 'listens' },
   waits: { code: "setTimeout(() => console.log('waits'), 300); await new Promise((resolve) => setTimeout(resolve, 20000).unref());", interrupt: 'waits' },
   loop: { code: "console.log('busy'); for (;;);", interrupt: 'busy' },
   alive: { code: "process.removeAllListeners('SIGINT'); console.log('alive');" },
@@ -94,7 +94,7 @@ const requests = {
   comm: request('comm_info', { target_name: 'jupyter.widget' }),
   history: request('history', { output: false, raw: true, hist_access_type: 'tail', n: 5 }),
   complete: request('complete', { code: "import { trainDpo } from 'alignbook';\nconst smile = '😀'; trainD", cursor_pos: 63 }),
-  inspect: request('inspect', { code: 'thrower(a)', cursor_pos: 3, detail_level: 0 }),
+  inspect: request('inspect', { code: "'😀😀😀😀😀😀'; thrower(a)", cursor_pos: 11, detail_level: 0 }),
   ...Object.fromEntries(['1 + 1', 'const f = () => {', 'const = 3;'].map((code, n) => [`complete${n}`, request('is_complete', { code })])),
 };
 
@@ -168,9 +168,8 @@ test('a silent cell says nothing and has no number', () => {
 });
 
 test('an interrupt ends the cell and never the kernel', () => {
-  for (const name of ['sync', 'waits', 'loop'] as const) assert.deepEqual([name, of(name).status, of(name).errors[0]?.ename], [name, 'error', 'Interrupted']);
-  assert.equal(of('handler').status, 'ok');
-  assert.match(of('waits').stdout, /own handler/);
+  for (const name of ['sync', 'handler', 'waits', 'loop'] as const) assert.deepEqual([name, of(name).status, of(name).errors[0]?.ename], [name, 'error', 'Interrupted']);
+  for (const name of ['handler', 'waits'] as const) assert.match(of(name).stdout, /own handler/);
   assert.deepEqual([of('alive').stdout, alive], ['alive\n', true]);
 });
 
