@@ -1,6 +1,7 @@
-/** Curves as plotly figures, and as the pictures that stand in for them. */
+/** Plotly figures, and their images. */
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 
@@ -8,8 +9,7 @@ import sharp from 'sharp';
 
 import { bands, calibration, curves, reliability, type Figure, type Panels } from 'alignbook';
 import { figureImage } from 'alignbook/dist/notebook/image';
-import { describePanels, panelsOf } from 'alignbook/dist/notebook/panels';
-import { curvesPicture } from 'alignbook/dist/notebook/picture';
+import { describePanels } from 'alignbook/dist/notebook/panels';
 
 interface Trace { name: string; showlegend: boolean; yaxis: string; legend: string; mode: string; x: number[]; y: number[]; line: { color: string } } // prettier-ignore
 const traces = ({ data }: Figure) => data as Trace[];
@@ -75,21 +75,6 @@ test('words for the curves name steps, panels and curves', () => {
   assert.equal(describePanels(history, panels), 'Curves of steps 1 to 120: loss (nats) (training, validation); rewards (chosen, rejected); lr.');
 });
 
-test('the picture has every panel, curve and point, inside its frame', () => {
-  const drawn = (some: readonly Step[], what = panels) => Buffer.from(/base64,([^"]+)"/.exec(curvesPicture(panelsOf(some, what)))![1]!, 'base64').toString();
-  const svg = drawn(history);
-  for (const name of ['loss (nats)', 'training', 'validation', 'rewards', 'chosen', 'rejected', 'lr', 'step']) assert.ok(svg.includes(`>${name}</text>`), name);
-  const [width, height] = /width="(\d+)" height="(\d+)"/.exec(svg)!.slice(1).map(Number) as [number, number];
-  const lines = [...svg.matchAll(/<polyline points="([^"]*)"/g)].map(([, points]) => points!.split(' ').map((point) => point.split(',').map(Number) as [number, number]));
-  assert.deepEqual(lines.map((line) => line.length), [120, 3, 120, 120, 120]);
-  for (const [x, y] of lines.flat()) assert.ok(x >= 60 && x <= width - 20 && y > 0 && y < height, `${x}, ${y}`);
-  const falling = lines[0]!.map(([, y]) => y);
-  assert.ok(falling[0]! < falling.at(-1)!, 'a falling loss goes down the page');
-  assert.match(drawn(history.slice(0, 5)), />1<.*>2<.*>3<.*>4<.*>5</); // whole steps
-  for (const few of [history.slice(0, 1), [] as Step[]]) assert.doesNotMatch(drawn(few), /NaN|Infinity/);
-  assert.match(drawn(history, { '<b> & co': ({ loss }) => loss }), />&lt;b> &amp; co</);
-});
-
 test('a reliability figure has the diagonal, and a dot for each bin with its number of pairs', () => {
   const made = calibration([Math.log(3), Math.log(3), Math.log(3), -Math.log(3), 5]);
   const figure = reliability(made);
@@ -140,10 +125,35 @@ test('an image of a figure: its size, its colours, nothing behind it; the same b
   assert.equal(figureImage(figure), image);
 });
 
-test('without kaleido, or where it fails, there is no image', () => {
+/** The kaleido that this process started: Linux tells the parent after the program's name and state. */
+const running = (): number[] =>
+  readdirSync('/proc').filter((id) => {
+    try {
+      const [, parent] = /\) \S (\d+) /.exec(readFileSync(`/proc/${id}/stat`, 'latin1')) ?? [];
+      return Number(parent) === process.pid && readFileSync(`/proc/${id}/cmdline`, 'latin1').includes('/bin/kaleido');
+    } catch {
+      return false; // no process, or one that has ended
+    }
+  }).map(Number);
+
+test('one kaleido draws many figures; where it ends, another one does', () => {
+  process.env['ALIGNBOOK_KALEIDO'] = kaleido();
   const figure: Figure = { data: [{ y: [1, 2] }] };
-  process.env['ALIGNBOOK_KALEIDO'] = '/nowhere';
-  assert.equal(figureImage(figure), undefined);
-  delete process.env['ALIGNBOOK_KALEIDO'];
-  assert.equal(figureImage(figure), undefined);
+  const image = figureImage(figure);
+  const [first] = running();
+  assert.equal(figureImage(figure), image);
+  assert.deepEqual(running(), [first]);
+  process.kill(first!, 'SIGKILL');
+  assert.equal(figureImage(figure), image);
+  assert.equal(running().filter((id) => id !== first).length, 1);
+});
+
+test('without kaleido there is no image; where it fails, the reason is said', () => {
+  const program = `require('alignbook/dist/notebook/image').figureImage({ data: [{ y: [1, 2] }] }) ?? console.log('no image')`;
+  const draw = (folder?: string) => spawnSync(process.execPath, ['-e', program], { env: { ...process.env, ALIGNBOOK_KALEIDO: folder }, encoding: 'utf8' });
+  const without = draw();
+  assert.deepEqual([without.stdout, without.stderr], ['no image\n', '']);
+  const failed = draw('/nowhere');
+  assert.equal(failed.stdout, 'no image\n');
+  assert.equal(failed.stderr, 'this figure has no image, and shows only where plotly runs: spawn /nowhere/bin/kaleido ENOENT\n');
 });

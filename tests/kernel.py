@@ -3,9 +3,11 @@
 The argument is JSON, a list. Of a cell, {"code": …, "interrupt"?: pattern, and "silent", "stop_on_error" as in the protocol}; a
 list in the list is of cells that are sent together. A cell with a pattern receives an interrupt once an output of its own
 matches. (One: a second one may be delivered so late, on a busy machine, that it is the next cell's.) Of any other request,
-{"request": its type, "content": …}; {"pause": seconds} sends nothing. The reply, as JSON, has for each cell its status, its number, what it printed, its errors,
-its displays as they are in the end, how often they changed, and the kinds of its messages in order; for each other request the
-content of its reply. `late` is what came for a cell after its end.
+{"request": its type, "content": …}; {"pause": seconds} sends nothing.
+
+The reply, as JSON, has for each cell its status, its number, what it printed, its errors, its displays as they are in the end,
+the types of all that was drawn until then, and the kinds of its messages in order; for each other request the content of its
+reply. `late` is what came for a cell after its end.
 
     python tests/kernel.py REQUESTS [--env NAME=VALUE]
 """
@@ -33,7 +35,7 @@ class Cell:
         self.id = client.execute(code, **options)
         self.interrupt = interrupt
         self.streams = {"stdout": "", "stderr": ""}
-        self.displays, self.updates, self.errors, self.kinds, self.late = {}, 0, [], [], []
+        self.displays, self.drawn, self.errors, self.kinds, self.late = {}, [], [], [], []
         self.ended = False
 
     def hear(self, message, manager):
@@ -48,7 +50,7 @@ class Cell:
         if kind == "error":
             self.errors.append(content)
         if kind in ("display_data", "update_display_data"):
-            self.updates += kind == "update_display_data"
+            self.drawn.append(sorted(content["data"]))
             key = content["transient"].get("display_id", len(self.displays))
             if kind == "update_display_data" and key not in self.displays:
                 raise RuntimeError("an update of nothing")
@@ -59,7 +61,7 @@ class Cell:
             self.interrupt = None
 
     def seen(self, reply):
-        shown = {"displays": list(self.displays.values()), "updates": self.updates, "errors": self.errors, "kinds": self.kinds, "late": self.late}
+        shown = {"displays": list(self.displays.values()), "drawn": self.drawn, "errors": self.errors, "kinds": self.kinds, "late": self.late}
         return {"status": reply["status"], "count": reply.get("execution_count"), **self.streams, **shown}
 
 

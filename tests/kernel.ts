@@ -13,7 +13,8 @@ export interface Seen {
   stderr: string;
   errors: { ename: string; evalue: string; traceback: string[] }[];
   displays: Record<string, string>[];
-  updates: number;
+  /** The mime types of each display and of each update of one. */
+  drawn: string[][];
   kinds: string[];
   late: [string, object][];
 }

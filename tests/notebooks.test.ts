@@ -87,12 +87,13 @@ test('too many names of the library are found, in the walkthrough only', () => {
   assert.match(rules.fewNames(books).join('\n'), /notebooks 01 to 05 import \d+ names/);
 });
 
-test('execution counts, machine paths, stderr, errors and big outputs are found', () => {
+test('execution counts, machine paths, stderr, errors, big outputs and figures without images are found', () => {
   const books = copy();
   const { outputs } = cell(books, 'in-5');
   outputs.push({ output_type: 'stream', name: 'stderr', text: join(root, 'lib') }, { output_type: 'stream', name: 'stdout', text: 'x'.repeat(300_000) }, { output_type: 'error' });
+  outputs.push({ output_type: 'display_data', data: { 'application/vnd.plotly.v1+json': {}, 'text/plain': 'a figure' } });
   const findings = rules.committed(books[0]!, '', root).join('\n');
-  for (const finding of [/not in the committed form/, /30\d KB of output/, /holds a path of this machine/, /holds stderr/, /holds an error/]) assert.match(findings, finding);
+  for (const finding of [/not in the committed form/, /30\d KB of output/, /holds a path of this machine/, /holds stderr/, /holds an error/, /a figure without its image/]) assert.match(findings, finding);
 });
 
 test("trained values may differ from a fresh run's within their cell's tolerance, and no more", () => {

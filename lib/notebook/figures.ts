@@ -1,5 +1,5 @@
 /** Curves of a training as plotly figures: plain data, for `show`. */
-import { GRID, NONE, page, panelsOf, SIZE, type Line, type Panel, type Panels } from './panels';
+import { GRID, NONE, page, panelsOf, SIZE, type Line, type Panels } from './panels';
 import type { Figure } from './show';
 
 export interface CurvesOptions {
@@ -16,11 +16,8 @@ export interface CurvesOptions {
  *
  * @param history events as the trainers yield them: each has its step, from 1 up.
  */
-export function curves<Step extends { readonly step: number }>(history: readonly Step[], panels: Panels<Step>, options?: CurvesOptions): Figure {
-  return curvesFigure(panelsOf(history, panels), options);
-}
-
-export function curvesFigure(panels: readonly Panel[], { title }: CurvesOptions = {}): Figure {
+export function curves<Step extends { readonly step: number }>(history: readonly Step[], values: Panels<Step>, { title }: CurvesOptions = {}): Figure {
+  const panels = panelsOf(history, values);
   const top = SIZE.top + (title === undefined ? 0 : SIZE.title);
   const plot = panels.length * SIZE.panel + (panels.length - 1) * SIZE.gap;
   const ends = panels.map((_, n) => 1 - (n * (SIZE.panel + SIZE.gap)) / plot); // the panels' upper ends, as shares of the plot

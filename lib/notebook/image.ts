@@ -3,33 +3,42 @@
  * nbconvert made, in a notebook that JupyterLab does not trust and has no plotly for.
  *
  * plotly.js draws in a browser. Kaleido 0.2.1 (PyPI) is one without windows, which set-up installs beside JupyterLab; the kernel
- * says where, in ALIGNBOOK_KALEIDO. sharp makes the image small.
+ * says where, in ALIGNBOOK_KALEIDO. sharp makes the image small, and synckit waits for it: it belongs to the output of the cell
+ * that runs.
  */
-import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
+
+import { createSyncFn } from 'synckit';
 
 import type { Figure } from './show';
 
 /** Pixels. JupyterLab cuts off what is wider than its cell, on a small screen about so much; the height is plotly's own. */
 const WIDTH = 720;
 const HEIGHT = 450;
-const MILLISECONDS = 30_000;
 
 export interface ImageRequest {
+  readonly kaleido: string;
   readonly figure: Figure;
   readonly width: number;
   readonly height: number;
 }
 
+let drawImage: ((request: ImageRequest) => string) | undefined;
+
 /**
- * Waits for the image, a second or two: it belongs to the output of the cell that runs.
+ * Waits for the image: a second or two for the first, a fifth of one for those that follow.
  *
- * @returns a PNG in base64; undefined where there is no kaleido, or it fails.
+ * @returns a PNG in base64; undefined where there is no kaleido, or it fails, which it then says on the standard error.
  */
 export function figureImage(figure: Figure): string | undefined {
-  if (process.env['ALIGNBOOK_KALEIDO'] === undefined) return undefined;
+  const kaleido = process.env['ALIGNBOOK_KALEIDO'];
+  if (kaleido === undefined) return undefined;
   const { height = HEIGHT } = (figure.layout ?? {}) as { height?: number };
-  const request: ImageRequest = { figure, width: WIDTH, height };
-  const { status, stdout } = spawnSync(process.execPath, [join(__dirname, 'imageWorker.js')], { input: JSON.stringify(request), encoding: 'utf8', timeout: MILLISECONDS });
-  return status === 0 && stdout !== '' ? stdout : undefined;
+  try {
+    drawImage ??= createSyncFn<(request: ImageRequest) => Promise<string>>(join(__dirname, 'imageWorker.js'));
+    return drawImage({ kaleido, figure, width: WIDTH, height });
+  } catch (error) {
+    console.error(`this figure has no image, and shows only where plotly runs: ${(error as Error).message}`);
+    return undefined;
+  }
 }

@@ -1,31 +1,85 @@
-/** The process behind `figureImage`: a request on the standard input, the image on the standard output. */
-import { spawnSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+/** The thread behind `figureImage`, which keeps kaleido running for the figures that follow. */
+import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 
 import sharp from 'sharp';
+import { runAsWorker } from 'synckit';
 
 import type { ImageRequest } from './image';
 
 /** Lines and text of a few colours, with their smooth edges. */
 const COLOURS = 64;
+/** Milliseconds. A cold start on a busy machine takes its time. */
+const ANSWERS_WITHIN = 60_000;
+/** Milliseconds without a figure, after which kaleido's 200 MB are given back. */
+const KEPT_FOR = 20_000;
 
-async function main(): Promise<void> {
-  const { figure, width, height } = JSON.parse(readFileSync(0, 'utf8')) as ImageRequest;
-  const kaleido = process.env['ALIGNBOOK_KALEIDO']!;
-  const args = ['plotly', `--plotlyjs=${require.resolve('plotly.js-dist')}`, '--disable-gpu', '--no-sandbox', '--allow-file-access-from-files', '--disable-breakpad', '--disable-dev-shm-usage'];
-  const env = { ...process.env, LD_LIBRARY_PATH: join(kaleido, 'lib'), FONTCONFIG_PATH: join(kaleido, 'etc', 'fonts'), XDG_DATA_HOME: join(kaleido, 'xdg') };
-  const input = `${JSON.stringify({ data: figure, format: 'png', width, height, scale: 1 })}\n`;
-  // Not its shell script, which stumbles over a space in a folder's name.
-  const { stdout, stderr, error } = spawnSync(join(kaleido, 'bin', 'kaleido'), args, { input, cwd: kaleido, env, encoding: 'utf8', maxBuffer: 2 ** 27 });
-  if (error) throw error;
-  const answer = JSON.parse(stdout.trim().split('\n').at(-1) ?? '') as { result: string | null; message: string | null };
-  if (answer.result === null) throw new Error(answer.message ?? stderr);
-  const image = await sharp(Buffer.from(answer.result, 'base64')).png({ palette: true, colours: COLOURS, dither: 0, compressionLevel: 9, effort: 10 }).toBuffer();
-  process.stdout.write(image.toString('base64'));
+let running: Kaleido | undefined;
+let idle: NodeJS.Timeout | undefined;
+
+runAsWorker(async (request: ImageRequest): Promise<string> => {
+  clearTimeout(idle);
+  const { result, message } = await answer(request).catch(() => answer(request)); // once more, by another kaleido
+  idle = setTimeout(() => running?.stop(), KEPT_FOR);
+  if (result === null) throw new Error(message ?? 'kaleido does not say why');
+  const image = await sharp(Buffer.from(result, 'base64')).png({ palette: true, colours: COLOURS, dither: 0, compressionLevel: 9, effort: 10 }).toBuffer();
+  return image.toString('base64');
+});
+
+interface Answer {
+  /** The image in base64, or null and a message. */
+  readonly result: string | null;
+  readonly message: string | null;
 }
 
-main().catch((error: Error) => {
-  console.error(error.message);
-  process.exitCode = 1;
-});
+/** @throws Error where kaleido ends, or takes too long. */
+async function answer({ kaleido, figure, width, height }: ImageRequest): Promise<Answer> {
+  running ??= new Kaleido(kaleido, () => { running = undefined; });
+  return JSON.parse(await running.ask(JSON.stringify({ data: figure, format: 'png', width, height, scale: 1 }))) as Answer;
+}
+
+/** The process, which answers a line with a line. */
+class Kaleido {
+  private readonly process: ChildProcessWithoutNullStreams;
+  private readonly greeting: Promise<string>;
+  private readonly lines: AsyncIterator<string>;
+  private readonly ended: Promise<never>;
+
+  constructor(folder: string, onEnd: () => void) {
+    const args = ['plotly', `--plotlyjs=${require.resolve('plotly.js-dist')}`, '--disable-gpu', '--no-sandbox', '--allow-file-access-from-files', '--disable-breakpad', '--disable-dev-shm-usage'];
+    const env = { ...process.env, LD_LIBRARY_PATH: join(folder, 'lib'), FONTCONFIG_PATH: join(folder, 'etc', 'fonts'), XDG_DATA_HOME: join(folder, 'xdg') };
+    // Not its shell script, which stumbles over a space in a folder's name. Detached, so that what interrupts the kernel does not end it.
+    this.process = spawn(join(folder, 'bin', 'kaleido'), args, { cwd: folder, env, detached: true });
+    this.lines = createInterface(this.process.stdout)[Symbol.asyncIterator]();
+    let complaint = '';
+    this.process.stderr.on('data', (text: Buffer) => { complaint = text.toString().trim(); });
+    this.process.stdin.on('error', () => {}); // it has ended, which `ended` tells
+    this.ended = new Promise((_, reject) => {
+      this.process.on('error', reject);
+      this.process.on('close', (code, signal) => reject(new Error(`kaleido ended (${signal ?? code}): ${complaint}`)));
+    });
+    this.ended.catch(onEnd);
+    this.greeting = this.line();
+  }
+
+  async ask(question: string): Promise<string> {
+    const limit = setTimeout(() => this.stop(), ANSWERS_WITHIN);
+    try {
+      await this.greeting;
+      this.process.stdin.write(`${question}\n`);
+      return await this.line();
+    } finally {
+      clearTimeout(limit);
+    }
+  }
+
+  stop(): void {
+    this.process.kill('SIGKILL');
+  }
+
+  private async line(): Promise<string> {
+    const { value, done } = await Promise.race([this.lines.next(), this.ended]);
+    return done ? this.ended : (value as string);
+  }
+}

@@ -37,19 +37,19 @@ export function show(page: Html): void;
 export function show(shown: Figure | Html, text = ''): void {
   const write = kernelOutput();
   if (!write) throw new SetupError('show draws in a notebook, under the tslab kernel');
-  write({ ...('html' in shown ? htmlContent(shown) : figureContent(shown, text)), transient: {} }, false);
+  const content = 'html' in shown ? { data: { 'text/html': shown.html, 'text/plain': shown.text }, metadata: {} } : figureContent(shown, text);
+  write({ ...content, transient: {} }, false);
 }
 
 export function figureContent(figure: Figure, text: string): Content {
-  const image = figureImage(figure);
-  return {
-    data: { 'application/vnd.plotly.v1+json': figure, ...(image !== undefined && { 'image/png': image }), 'text/plain': text },
-    metadata: image === undefined ? {} : { 'image/png': { alt: text } },
-  };
+  const { data, metadata } = imageContent(figure, text);
+  return { data: { 'application/vnd.plotly.v1+json': figure, ...data }, metadata };
 }
 
-export function htmlContent({ html, text }: Html): Content {
-  return { data: { 'text/html': html, 'text/plain': text }, metadata: {} };
+/** A figure that changes soon. */
+export function imageContent(figure: Figure, text: string): Content {
+  const image = figureImage(figure);
+  return image === undefined ? { data: { 'text/plain': text }, metadata: {} } : { data: { 'image/png': image, 'text/plain': text }, metadata: { 'image/png': { alt: text } } };
 }
 
 /**

@@ -1,12 +1,11 @@
 /** Runs a training before the reader's eyes. */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 
-import { curvesFigure } from './figures';
+import { curves } from './figures';
 import { onInterrupt } from './interrupt';
-import { describePanels, panelsOf, valuesOf, type Panels } from './panels';
-import { curvesPicture } from './picture';
+import { describePanels, valuesOf, type Panels } from './panels';
 import { progressLine } from './progressLine';
-import { figureContent, htmlContent, liveOutput } from './show';
+import { figureContent, imageContent, liveOutput } from './show';
 
 export interface WatchOptions<Step> {
   /** Steps in all, those of an earlier part of the run included. */
@@ -15,8 +14,9 @@ export interface WatchOptions<Step> {
   curves?: Panels<Step>;
 }
 
-/** Milliseconds between two drawings of the curves. */
+/** Milliseconds between two drawings of the curves, at least; and a drawing's share of the time, at most. */
 const DRAWN_EVERY = 2000;
+const DRAWING_SHARE = 0.04;
 
 /**
  * Takes the steps of a training as they come, to their end, and shows them below the cell: a progress line and the curves so far.
@@ -58,15 +58,18 @@ export async function watch<Step extends { readonly step: number; readonly loss?
   return history;
 }
 
-/** Draws the history as it is: a picture now and then, a figure once it is whole. */
+/**
+ * Draws the history as it is: images of the figure now and then, and the figure once it is whole. JupyterLab's plotly extension draws
+ * a figure once and passes over its updates.
+ */
 function drawing<Step extends { readonly step: number }>(history: readonly Step[], panels: Panels<Step>): (state?: { whole: boolean }) => void {
   const output = liveOutput();
-  let drawn = -Infinity;
+  let next = -Infinity;
   return ({ whole } = { whole: false }) => {
-    if (!output || history.length === 0 || (!whole && performance.now() - drawn < DRAWN_EVERY)) return;
-    const lines = panelsOf(history, panels);
-    const text = describePanels(history, panels);
-    output(whole ? figureContent(curvesFigure(lines), text) : htmlContent({ html: curvesPicture(lines), text }));
-    drawn = performance.now();
+    const start = performance.now();
+    if (!output || history.length === 0 || (!whole && start < next)) return;
+    output((whole ? figureContent : imageContent)(curves(history, panels), describePanels(history, panels)));
+    const end = performance.now();
+    next = end + Math.max(DRAWN_EVERY, (end - start) / DRAWING_SHARE);
   };
 }

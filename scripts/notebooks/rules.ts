@@ -156,6 +156,7 @@ export function committed(notebook: Notebook, text: string, root: string): strin
     const path = [root, homedir(), tmpdir(), '/home/', '/Users/'].find((folder) => outputs.includes(folder));
     if (path !== undefined) findings.push(`${where}: the output holds a path of this machine: ${path}`);
     if (cell.outputs.some((output) => output.output_type === 'stream' && output.name !== 'stdout')) findings.push(`${where}: the output holds stderr`);
+    if (cell.outputs.some(({ data }) => data?.['application/vnd.plotly.v1+json'] !== undefined && data['image/png'] === undefined)) findings.push(`${where}: a figure without its image; run "npm run notebooks:refresh"`);
     if (cell.outputs.some((output) => output.output_type === 'error')) findings.push(`${where}: the output holds an error`);
   }
   return findings;
