@@ -8,7 +8,7 @@ import { check } from './check.mjs';
 import { kernelspec } from './kernelspec.mjs';
 import { npm } from './npm.mjs';
 import { paths } from './paths.mjs';
-import { book, kernelTests, oracles, python, trlPpo } from './python.mjs';
+import { book, oracles, python, testTools, trlPpo } from './python.mjs';
 import { SetupError } from './run.mjs';
 import { runSteps } from './steps.mjs';
 import { askFor, tensorflow } from './tensorflow.mjs';
@@ -52,7 +52,7 @@ export async function main(args) {
     console.log(usage);
     return 0;
   }
-  if (options.check) return check(steps, [oracles, trlPpo, kernelTests, book]);
+  if (options.check) return check(steps, [oracles, trlPpo, testTools, book]);
 
   // Leaving by process.exit ends the running program and drops the lock.
   process.once('SIGINT', () => process.exit(130));
@@ -60,7 +60,7 @@ export async function main(args) {
   process.once('SIGHUP', () => process.exit(129));
   try {
     if (options.cpu || options.cuda) askFor(options.cpu ? 'cpu' : 'cuda');
-    const extra = [...(options.oracles ? [oracles, trlPpo, kernelTests] : []), ...(options.book ? [book] : [])];
+    const extra = [...(options.oracles ? [oracles, trlPpo, testTools] : []), ...(options.book ? [book] : [])];
     await runSteps([...steps, ...extra], { folder: paths.made, quiet: options.quiet });
     return 0;
   } catch (error) {

@@ -19,7 +19,7 @@ export const paths = {
   /** TRL 1.12, the last with a PPO trainer: a folder for the oracles' PYTHONPATH. */
   trlPpo: join(made, 'trl-ppo'),
   /** Jupyter's tests of a kernel, and nbmake: a folder for the notebooks' PYTHONPATH. */
-  kernelTests: join(made, 'kernel-tests'),
+  testTools: join(made, 'test-tools'),
   /** Like a site-packages folder: tensorflow/ and, for CUDA, nvidia/ beside it, where the library looks for it. */
   tensorflow: join(made, 'tensorflow'),
   /** tfjs-node's C++ sources, and where it loads the addon from. */

