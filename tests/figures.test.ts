@@ -9,6 +9,7 @@ import sharp from 'sharp';
 
 import { bands, calibration, curves, reliability, type Figure, type Panels } from 'alignbook';
 import { figureImage } from 'alignbook/dist/notebook/image';
+import { figureContent } from 'alignbook/dist/notebook/show';
 import { describePanels } from 'alignbook/dist/notebook/panels';
 
 interface Trace { name: string; showlegend: boolean; yaxis: string; legend: string; mode: string; x: number[]; y: number[]; line: { color: string } } // prettier-ignore
@@ -52,13 +53,16 @@ test('a long run is thinned out evenly, to its last step', () => {
   assert.deepEqual([line.x.length, line.x.slice(0, 2), line.x.at(-1)], [1802, [1, 6], 9003]);
 });
 
-test('nothing paints over the page: readable on white and on black', () => {
-  const { paper_bgcolor, plot_bgcolor, font } = layoutOf(curves(history, panels)) as { paper_bgcolor: string; plot_bgcolor: string; font: { color: string } };
+test('what is shown has a style: nothing paints over the page, readable on white and on black; its own says the figure', () => {
+  const shown = (figure: Figure) => figureContent(figure, 'curves').data['application/vnd.plotly.v1+json'] as { layout: { template: { layout: { paper_bgcolor: string; plot_bgcolor: string; font: { color: string }; colorway: string[] } } } };
+  const { paper_bgcolor, plot_bgcolor, font, colorway } = shown({ data: [] }).layout.template.layout;
   assert.deepEqual([paper_bgcolor, plot_bgcolor], ['rgba(0, 0, 0, 0)', 'rgba(0, 0, 0, 0)']);
   for (const page of ['#ffffff', '#111111']) {
     assert.ok(contrast(font.color, page) >= 3.9, `text on ${page}`);
-    for (const { line } of traces(curves(history, panels))) assert.ok(contrast(line.color, page) >= 3, `${line.color} on ${page}`);
+    for (const color of [...colorway.slice(0, 3), ...traces(curves(history, panels)).map(({ line }) => line.color)]) assert.ok(contrast(color, page) >= 3, `${color} on ${page}`);
   }
+  const own = { data: [], layout: { template: 'none', height: 300 } };
+  assert.deepEqual(shown(own), own);
 });
 
 /** WCAG's contrast ratio, https://www.w3.org/TR/WCAG22/#dfn-contrast-ratio. */
@@ -113,7 +117,8 @@ function kaleido(): string {
 test('an image of a figure: its size, its colours, nothing behind it; the same bytes again', async () => {
   process.env['ALIGNBOOK_KALEIDO'] = kaleido();
   const figure = curves(history, { loss: (s) => s.loss, rewards: { chosen: (s) => s.rewards.chosen, rejected: (s) => s.rewards.rejected } });
-  const image = figureImage(figure)!;
+  const draw = () => figureContent(figure, 'curves').data['image/png'] as string;
+  const image = draw();
   const { width, height } = await sharp(Buffer.from(image, 'base64')).metadata();
   assert.deepEqual([width, height], [720, (layoutOf(figure) as { height: number }).height]);
   const { data } = await sharp(Buffer.from(image, 'base64')).ensureAlpha().raw().toBuffer({ resolveWithObject: true });
@@ -122,7 +127,7 @@ test('an image of a figure: its size, its colours, nothing behind it; the same b
   for (const { line } of traces(figure)) assert.ok(near(line.color) > 300, `${near(line.color)} pixels of ${line.color}`);
   assert.ok(pixels.filter(([, , , a]) => a === 0).length > 0.8 * pixels.length);
   assert.ok(image.length < 40_000, `${image.length} characters`);
-  assert.equal(figureImage(figure), image);
+  assert.equal(draw(), image);
 });
 
 /** The kaleido that this process started: Linux tells the parent after the program's name and state. */

@@ -100,7 +100,7 @@ def main():
     specs = KernelSpecManager(kernel_dirs=[str(Path(sys.prefix) / "share" / "jupyter" / "kernels")])
     manager = KernelManager(kernel_name="tslab", kernel_spec_manager=specs)
     env = {**os.environ, **dict(setting.split("=", 1) for setting in options.env)}
-    manager.start_kernel(cwd=str(ROOT / "notebooks"), stderr=sys.stderr, env=env)
+    manager.start_kernel(cwd=str(ROOT / "notebooks"), stdout=sys.stderr, stderr=sys.stderr, env=env)
     client = manager.client()
     client.start_channels()
     try:

@@ -1,7 +1,7 @@
 /** The collection's kernel, asked through Jupyter's own client; what plain tslab makes of the same cells is in lint.test.ts. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
@@ -48,6 +48,34 @@ test('cells that plain tslab miscompiles', () => {
   const { cells: [start, ...cells] } = kernel([{ code: earlier }, ...mended.map(([code]) => ({ code }))]); // prettier-ignore
   assert.equal(start!.status, 'ok');
   cells.forEach(({ status, stdout, stderr, errors }, n) => assert.deepEqual({ status, stdout, stderr, errors }, { status: 'ok', stdout: `${mended[n]![1]}\n`, stderr: '', errors: [] }, mended[n]![0]));
+});
+
+test('a cell that prints 20,000 lines at once: all are seen, in order', () => {
+  const { cells: [many, next] } = kernel([{ code: 'for (let i = 0; i < 20000; i += 1) console.log(i);' }, { code: 'console.log("next");' }]); // prettier-ignore
+  assert.equal(many!.stdout, Array.from({ length: 20_000 }, (_, n) => `${n}\n`).join(''));
+  assert.deepEqual([many!.stderr, next!.stdout], ['', 'next\n']);
+});
+
+test('no request is taken up before all sockets are open', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'sockets-'));
+  const early = join(folder, 'early');
+  writeFileSync(join(folder, 'slow.cjs'), `
+    const { Publisher } = require(${JSON.stringify(require.resolve('zeromq'))});
+    const { bind, send } = Publisher.prototype;
+    let open = false;
+    const instead = (name, value) => Object.defineProperty(Publisher.prototype, name, { value }); // the binding's are not writable
+    instead('bind', async function (...to) {
+      await new Promise((resolve) => setTimeout(resolve, 1000)); // the others are open by then, and the client asks
+      await bind.apply(this, to);
+      open = true;
+    });
+    instead('send', function (...frames) {
+      if (!open) require('node:fs').writeFileSync(${JSON.stringify(early)}, '');
+      return send.apply(this, frames);
+    });`);
+  const { cells } = kernel([{ code: 'console.log(1);' }], '--env', `NODE_OPTIONS=--require=${join(folder, 'slow.cjs')}`);
+  assert.deepEqual([cells[0]!.stdout, existsSync(early)], ['1\n', false]);
+  rmSync(folder, { recursive: true });
 });
 
 test('a repaired cell keeps its lines, and knows where each place was', () => {

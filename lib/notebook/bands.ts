@@ -1,8 +1,9 @@
 /** The same experiment with several seeds, as a plotly figure: plain data, for `show`. */
 import { InputError } from '../errors';
 import { average } from '../moments';
-import { GRID, page, PALETTE, SIZE } from './panels';
+import { page } from './panels';
 import type { Figure } from './show';
+import { PALETTE } from './style';
 
 export interface BandCurve {
   /** May be empty for the only curve of a group. */
@@ -30,19 +31,13 @@ const DASHES = ['solid', 'dash', 'dot', 'dashdot'] as const;
  */
 export function bands(curves: readonly BandCurve[], { x, y }: BandsOptions): Figure {
   const groups = [...new Set(curves.map(groupOf))];
-  const axis = (title: string) => ({ title: { text: title, font: { size: SIZE.font } }, gridcolor: GRID, zerolinecolor: GRID });
   return {
     data: curves.flatMap((curve) => {
       const group = groupOf(curve);
       const among = curves.filter((other) => groupOf(other) === group).indexOf(curve);
       return traces(curve, { color: PALETTE[groups.indexOf(group) % PALETTE.length]!, dash: DASHES[among % DASHES.length]! });
     }),
-    layout: {
-      ...page(460),
-      hoverlabel: { bgcolor: '#ffffff', font: { color: '#333333' } },
-      xaxis: axis(x),
-      yaxis: axis(y),
-    },
+    layout: { ...page(460), xaxis: { title: { text: x } }, yaxis: { title: { text: y } } },
   };
 }
 

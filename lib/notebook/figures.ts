@@ -1,5 +1,5 @@
 /** Curves of a training as plotly figures: plain data, for `show`. */
-import { GRID, NONE, page, panelsOf, SIZE, type Line, type Panels } from './panels';
+import { page, panelsOf, SIZE, type Line, type Panels } from './panels';
 import type { Figure } from './show';
 
 export interface CurvesOptions {
@@ -22,26 +22,23 @@ export function curves<Step extends { readonly step: number }>(history: readonly
   const plot = panels.length * SIZE.panel + (panels.length - 1) * SIZE.gap;
   const ends = panels.map((_, n) => 1 - (n * (SIZE.panel + SIZE.gap)) / plot); // the panels' upper ends, as shares of the plot
   const suffix = (n: number) => (n === 0 ? '' : `${n + 1}`);
-  const axis = { gridcolor: GRID, zerolinecolor: GRID, exponentformat: 'power' };
-  const yAxes = ends.map((end, n) => [`yaxis${suffix(n)}`, { ...axis, domain: [Math.max(0, end - SIZE.panel / plot), end], automargin: true }]);
-  const legends = ends.map((end, n) => [`legend${suffix(n)}`, { orientation: 'h', x: 1, xanchor: 'right', y: end, yanchor: 'bottom', bgcolor: NONE }]);
+  const yAxes = ends.map((end, n) => [`yaxis${suffix(n)}`, { domain: [Math.max(0, end - SIZE.panel / plot), end], automargin: true }]);
+  const legends = ends.map((end, n) => [`legend${suffix(n)}`, { orientation: 'h', x: 1, xanchor: 'right', y: end, yanchor: 'bottom' }]);
   const steps = panels.flatMap(({ lines }) => lines.flatMap(({ x }) => x));
   return {
     data: panels.flatMap(({ name, lines }, n) => lines.map((line) => ({ ...trace(line), name: line.name || name, showlegend: line.name !== '', yaxis: `y${suffix(n)}`, legend: `legend${suffix(n)}` }))),
     layout: {
-      ...(title !== undefined && { title: { text: title, font: { size: 16 }, x: 0, xref: 'paper', y: 1, yref: 'container', yanchor: 'top', pad: { t: 10 } } }),
+      ...(title !== undefined && { title: { text: title, x: 0, xref: 'paper', y: 1, yref: 'container', yanchor: 'top', pad: { t: 10 } } }),
       ...page(top + plot + SIZE.bottom, top),
       hovermode: 'x unified',
-      hoverlabel: { bgcolor: '#ffffff', font: { color: '#333333' } },
       xaxis: {
-        ...axis,
-        title: { text: 'step', font: { size: SIZE.font } },
+        title: { text: 'step' },
         anchor: `y${suffix(panels.length - 1)}`,
         zeroline: false,
         ...(Math.max(...steps) - Math.min(...steps) < 10 && { dtick: 1 }), // no half steps
       },
       ...Object.fromEntries([...yAxes, ...legends]),
-      annotations: panels.map(({ name }, n) => ({ text: name, font: { size: SIZE.font }, showarrow: false, xref: 'paper', x: 0, xanchor: 'left', yref: 'paper', y: ends[n], yanchor: 'bottom' })),
+      annotations: panels.map(({ name }, n) => ({ text: name, showarrow: false, xref: 'paper', x: 0, xanchor: 'left', yref: 'paper', y: ends[n], yanchor: 'bottom' })),
     },
   };
 }

@@ -1,4 +1,5 @@
 /** What curves of a training show, before it is drawn: panels of lines. */
+import { PALETTE } from './style';
 
 /** A value of each step; steps for which it is undefined have no point (a validation every hundred steps, say). */
 export type Curve<Step> = (step: Step) => number | undefined;
@@ -21,20 +22,11 @@ export interface Panel {
   readonly lines: readonly Line[];
 }
 
-/** Okabe and Ito's colours that all see apart (https://jfly.uni-koeln.de/color/), those first that stand out on white and on black. */
-export const PALETTE = ['#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9'] as const;
-/** Of text and lines, on no background of their own: read equally well in JupyterLab's light and dark themes. */
-export const INK = '#7f7f7f';
-export const NONE = 'rgba(0, 0, 0, 0)';
-export const GRID = 'rgba(128, 128, 128, 0.25)';
-
 /** Pixels. */
-export const SIZE = { top: 30, title: 30, panel: 200, gap: 50, bottom: 50, left: 60, right: 20, font: 13 } as const;
+export const SIZE = { top: 30, title: 30, panel: 200, gap: 50, bottom: 50, left: 60, right: 20 } as const;
 
 /** The layout that all figures begin with. @param top of the margin above the plot, in pixels. */
-export const page = (height: number, top: number = SIZE.top) => ({
-  height, margin: { t: top, b: SIZE.bottom, l: SIZE.left, r: SIZE.right }, autosize: true, paper_bgcolor: NONE, plot_bgcolor: NONE, font: { color: INK, size: SIZE.font },
-}); // prettier-ignore
+export const page = (height: number, top: number = SIZE.top) => ({ height, margin: { t: top, b: SIZE.bottom, l: SIZE.left, r: SIZE.right }, autosize: true });
 
 /** Points of one curve, at most: more cannot be told apart, and each is text in the notebook's file. */
 const POINTS = 2000;

@@ -1,7 +1,8 @@
 /** Whether a reward model's confidence is earned, as a plotly figure: plain data, for `show`. */
 import type { Calibration } from '../training/calibration';
-import { GRID, INK, page, SIZE } from './panels';
+import { page } from './panels';
 import type { Figure } from './show';
+import { INK, PALETTE } from './style';
 
 /**
  * A dot for each bin: how sure the model was, and how often it was right, beside the line on which the two are equal. Above the line
@@ -10,14 +11,14 @@ import type { Figure } from './show';
  *     show(reliability(calibration(margins)), 'Dots along the diagonal.');
  */
 export function reliability({ bins }: Pick<Calibration, 'bins'>): Figure {
-  const axis = (title: string) => ({ title: { text: title, font: { size: SIZE.font } }, range: [0.48, 1.02], dtick: 0.1, gridcolor: GRID, zeroline: false });
+  const axis = (title: string) => ({ title: { text: title }, range: [0.48, 1.02], dtick: 0.1, zeroline: false });
   const rounded = (value: number) => Number(value.toPrecision(6));
   return {
     data: [
       { type: 'scatter', mode: 'lines', name: 'right as often as it says', x: [0.5, 1], y: [0.5, 1], line: { color: INK, width: 1, dash: 'dot' }, hoverinfo: 'skip' },
       {
         type: 'scatter', mode: 'markers+text', name: 'pairs', x: bins.map(({ confidence }) => rounded(confidence)), y: bins.map(({ accuracy }) => rounded(accuracy)),
-        text: bins.map(({ pairs }) => `${pairs}`), textposition: 'bottom center', marker: { color: '#0072B2', size: 10 },
+        text: bins.map(({ pairs }) => `${pairs}`), textposition: 'bottom center', marker: { color: PALETTE[0], size: 10 },
       },
     ],
     layout: {

@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 
 import { SetupError } from '../errors';
 import { figureImage } from './image';
+import { TEMPLATE } from './style';
 
 /** A plotly figure: plain data, as plotly.js takes it (https://plotly.com/javascript/reference/). */
 export interface Figure {
@@ -27,7 +28,7 @@ type WriteDisplayData = (output: Content & { transient: object }, update: boolea
 /**
  * Shows `figure` as one output in three forms: as an image, which plotly.js made of it (`figureImage` says what it needs); for plotly,
  * which JupyterLab draws as soon as the pointer comes to the image, and at once where there is none; and `text`, which is read out
- * for the image and stands in for it: say in it what the figure shows.
+ * for the image and stands in for it: say in it what the figure shows. A figure without a `template` gets the style of all others.
  *
  * @throws SetupError outside a notebook.
  */
@@ -43,14 +44,16 @@ export function show(shown: Figure | Html, text = ''): void {
 
 export function figureContent(figure: Figure, text: string): Content {
   const { data, metadata } = imageContent(figure, text);
-  return { data: { 'application/vnd.plotly.v1+json': figure, ...data }, metadata };
+  return { data: { 'application/vnd.plotly.v1+json': styled(figure), ...data }, metadata };
 }
 
 /** A figure that changes soon. */
 export function imageContent(figure: Figure, text: string): Content {
-  const image = figureImage(figure);
+  const image = figureImage(styled(figure));
   return image === undefined ? { data: { 'text/plain': text }, metadata: {} } : { data: { 'image/png': image, 'text/plain': text }, metadata: { 'image/png': { alt: text } } };
 }
+
+const styled = ({ data, layout }: Figure): Figure => ({ data, layout: { template: TEMPLATE, ...layout } });
 
 /**
  * An output of the running cell whose content can be replaced, by the same function again.

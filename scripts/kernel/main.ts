@@ -22,7 +22,10 @@ function main(): void {
   process.on('SIGINT', () => runner.executor.interrupt());
   process.on('uncaughtException', (error) => server.failed(error));
   process.on('unhandledRejection', (reason) => server.failed(reason));
-  void server.init();
+  server.init().catch((error: Error) => {
+    console.error(`the kernel could not open its ports: ${error.message}`);
+    process.exit(1); // at once, so that Jupyter sees that it is dead
+  });
 }
 
 try {

@@ -1,8 +1,10 @@
 /** tslab's server, with Jupyter's protocol to the letter: https://jupyter-client.readthedocs.io/en/stable/messaging.html */
+import { readFileSync } from 'node:fs';
 import { setImmediate as nextTurn, setTimeout as wait } from 'node:timers/promises';
 
 import ts from '@tslab/typescript-for-tslab';
 import * as jupyter from 'tslab/dist/jupyter';
+import * as zmq from 'zeromq';
 
 import type { CellRunner } from './compiler';
 import type { Failure } from './failure';
@@ -15,10 +17,6 @@ type ExecuteRequest = {
   readonly store_history?: boolean;
   readonly stop_on_error?: boolean;
 };
-
-interface Socket {
-  send(frames: (Buffer | string)[]): Promise<void>;
-}
 
 /** So long a failed cell's reply waits, for the requests that were sent before it: those are aborted. */
 const ARRIVAL_MILLISECONDS = 50;
@@ -53,7 +51,27 @@ export class Server extends jupyter.ZmqServer {
     else console.error(thrown);
   }
 
-  override async handleShellMessage(socket: unknown, ...frames: Buffer[]): Promise<void> {
+  /**
+   * tslab reads its sockets while they are being bound: what comes at that moment ends the reading. And it sends as ZeroMQ's binding
+   * does without a time limit, which takes some 500 messages, and refuses more until the event loop turns: of a cell that prints
+   * 20,000 lines, 499 are seen.
+   *
+   * @throws Error if a port is taken.
+   */
+  override async init(): Promise<void> {
+    this.connInfo = JSON.parse(readFileSync(this.configPath, 'utf8')) as jupyter.ZmqServer['connInfo'];
+    const { transport, ip, iopub_port, shell_port, control_port, stdin_port, hb_port } = this.connInfo;
+    const atOnce = { sendTimeout: 0, sendHighWaterMark: 0 }; // to any number
+    this.iopub = new zmq.Publisher(atOnce);
+    [this.shell, this.control, this.stdin] = [new zmq.Router(atOnce), new zmq.Router(atOnce), new zmq.Router(atOnce)];
+    this.hb = new zmq.Reply();
+    const ports = [[this.iopub, iopub_port], [this.shell, shell_port], [this.control, control_port], [this.stdin, stdin_port], [this.hb, hb_port]] as const;
+    await Promise.all(ports.map(([socket, port]) => socket.bind(`${transport}://${ip}:${port}`)));
+    for (const socket of [this.shell, this.control]) void each(socket, (frames) => void this.handleShellMessage(socket, ...frames));
+    void each(this.hb, (frames) => this.hb.send(frames));
+  }
+
+  override async handleShellMessage(socket: zmq.Router, ...frames: Buffer[]): Promise<void> {
     let request: Request;
     try {
       request = received(this.connInfo.key, frames);
@@ -61,14 +79,14 @@ export class Server extends jupyter.ZmqServer {
       console.error((error as Error).message);
       return;
     }
-    if (request.header.msg_type !== 'execute_request') return this.#answered(socket as Socket, request, () => this.#contentFor(request));
+    if (request.header.msg_type !== 'execute_request') return this.#answered(socket, request, () => this.#contentFor(request));
     const number = (this.#arrived += 1);
     // One after the other; other requests are answered also while a cell runs, if it leaves time.
-    this.#queue = this.#queue.then(() => this.#answered(socket as Socket, request, () => this.#execute(request as Request<ExecuteRequest>, number)));
+    this.#queue = this.#queue.then(() => this.#answered(socket, request, () => this.#execute(request as Request<ExecuteRequest>, number)));
     return this.#queue;
   }
 
-  async #answered(socket: Socket, request: Request, contentOf: () => Content | undefined | Promise<Content>): Promise<void> {
+  async #answered(socket: zmq.Router, request: Request, contentOf: () => Content | undefined | Promise<Content>): Promise<void> {
     const type = request.header.msg_type;
     this.#publish(request, 'status', { execution_state: 'busy' });
     let content: Content | undefined;
@@ -166,6 +184,10 @@ export class Server extends jupyter.ZmqServer {
   #publish(request: Request, type: string, content: Content): void {
     void this.iopub.send(answer(this.connInfo.key, request, type, content));
   }
+}
+
+async function each(socket: AsyncIterable<Buffer[]>, handle: (frames: Buffer[]) => void | Promise<void>): Promise<void> {
+  for await (const frames of socket) await handle(frames);
 }
 
 /** Jupyter counts code points, TypeScript UTF-16 units. */

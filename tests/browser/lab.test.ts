@@ -1,3 +1,4 @@
+/// <reference lib="dom" />
 /**
  * The notebooks in a real JupyterLab and a real browser. Which, says BROWSER_NOTEBOOKS, numbers such as 03,07 (default: all);
  * pictures of each are left in .alignbook/browser/pictures.
@@ -36,7 +37,7 @@ async function marks(opened: LabPage, name: string): Promise<number[]> {
     await figure.scrollIntoViewIfNeeded();
     await opened.picture(`${name}-${counts.length + 1}`);
     const image = await figure.$('img.plot-img');
-    if (!(await image?.evaluate((element) => (element as unknown as { naturalWidth: number }).naturalWidth > 0))) {
+    if (!(await image?.evaluate((element) => (element as HTMLImageElement).naturalWidth > 0))) {
       counts.push(-1);
       continue;
     }
@@ -98,6 +99,9 @@ test('the stop button ends a training; the steps so far are there, and the next 
   await opened.command('notebook:run-all-cells');
   const progress = ({ outputs = [] }: LabCell) => String(outputs[0]?.data?.['text/plain'] ?? '');
   await opened.waitFor(({ cells }) => /step [3-9] of 500/.test(progress(cells[1]!)), 120_000, 'no training');
+  const curve = async (): Promise<string> => (await opened.page.waitForSelector('.jp-RenderedImage img')).evaluate((image) => (image as HTMLImageElement).src);
+  const early = await curve();
+  await opened.page.waitForFunction((src) => ![...document.images].some((image) => image.src === src), early, { timeout: 60_000 }); // it grows
   await opened.picture('training');
   await opened.page.click('[data-jp-item-name="interrupt"] button, jp-button[data-command="notebook:interrupt-kernel"], [data-command="kernelmenu:interrupt"]');
   const { cells } = await opened.waitFor(({ cells: now }) => now[2]!.execution_count !== null, 60_000, 'it went on');
@@ -122,7 +126,7 @@ test("completion offers the library's names", async () => {
 });
 
 test('a notebook that is not trusted shows its figures, too, as plotly draws them or as images', async () => {
-  const name = names.find((candidate) => readFileSync(join(root, 'notebooks', candidate), 'utf8').includes(PLOTLY))!;
+  const name = notebookNames().find((candidate) => readFileSync(join(root, 'notebooks', candidate), 'utf8').includes(PLOTLY))!;
   const opened = await lab.open(unsigned(name));
   const { cells, trusted } = await opened.state();
   assert.equal(trusted, false);
@@ -131,10 +135,49 @@ test('a notebook that is not trusted shows its figures, too, as plotly draws the
   await opened.close();
 
   const images = await lab.open(unsigned(name, (data) => delete data[PLOTLY])); // as where there is no plotly
-  const loaded = await images.page.$$eval('.jp-Notebook .jp-OutputArea img', (found) => (found as unknown as { naturalWidth: number }[]).filter(({ naturalWidth }) => naturalWidth > 0).length);
+  const loaded = await images.page.$$eval('.jp-Notebook .jp-OutputArea img', (found) => (found as HTMLImageElement[]).filter(({ naturalWidth }) => naturalWidth > 0).length);
   assert.equal(loaded, figures(cells).length);
   await images.close();
 });
+
+for (const theme of ['JupyterLab Light', 'JupyterLab Dark']) {
+  test(`${theme}: the text of figures and token tables stands out`, async () => {
+    for (const [name, what] of [['06-train-dpo.ipynb', '.jp-RenderedHTML span[style*="background-color"] > span'], ['03-logprobs.ipynb', '.jp-RenderedPlotly svg text']] as const) {
+      const opened = await lab.open(`notebooks/${name}`);
+      await opened.command('apputils:change-theme', { theme });
+      await opened.page.waitForFunction((wanted) => document.body.dataset['jpThemeName'] === wanted, theme);
+      if (what.includes('Plotly')) await marks(opened, `${theme.split(' ')[1]}-03`);
+      const found = await opened.page.$$eval(what, contrasts);
+      assert.ok(found.length > 10, `${found.length} texts in ${name}`);
+      const worst = found.reduce((one, other) => (one.contrast < other.contrast ? one : other));
+      assert.ok(worst.contrast >= 3.9, `${name}: "${worst.text}" has a contrast of ${worst.contrast.toFixed(2)}`);
+      await opened.page.locator(what).first().scrollIntoViewIfNeeded();
+      await opened.picture(`${theme.split(' ')[1]}-${name.slice(0, 2)}`);
+      await opened.close();
+    }
+  });
+}
+
+/** WCAG's contrast of each text with what lies behind it, in the page: https://www.w3.org/TR/WCAG22/#dfn-contrast-ratio. */
+function contrasts(texts: readonly Element[]): { text: string; contrast: number }[] {
+  type Colour = readonly [number, number, number, number];
+  const parsed = (css: string): Colour => {
+    const [r = 0, g = 0, b = 0, alpha = 1] = (css.match(/[\d.]+/g) ?? [0, 0, 0, 0]).map(Number);
+    return [r, g, b, alpha];
+  };
+  const over = ([r, g, b, a]: Colour, [br, bg, bb]: Colour): Colour => [r * a + br * (1 - a), g * a + bg * (1 - a), b * a + bb * (1 - a), 1];
+  const behind = (element: Element | null): Colour => (element ? over(parsed(getComputedStyle(element).backgroundColor), behind(element.parentElement)) : [255, 255, 255, 1]);
+  const luminance = (colour: Colour) => {
+    const [r, g, b] = colour.slice(0, 3).map((value) => value / 255).map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)) as [number, number, number];
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  return texts.map((element) => {
+    const background = behind(element);
+    const { color, fill } = getComputedStyle(element);
+    const [dark, light] = [luminance(over(parsed(element instanceof SVGElement ? fill : color), background)), luminance(background)].sort((a, b) => a - b) as [number, number];
+    return { text: element.textContent ?? '', contrast: (light + 0.05) / (dark + 0.05) };
+  });
+}
 
 /** A copy of the committed notebook that no one signed, its figures changed. */
 function unsigned(name: string, change: (data: Record<string, unknown>) => unknown = () => undefined): string {

@@ -101,8 +101,8 @@ export class LabPage {
     });
   }
 
-  async command(name: string): Promise<void> {
-    await this.page.evaluate((id) => void (globalThis as unknown as { jupyterapp: { commands: { execute(id: string): Promise<unknown> } } }).jupyterapp.commands.execute(id), name);
+  async command(name: string, args: Readonly<Record<string, string>> = {}): Promise<void> {
+    await this.page.evaluate(([id, options]) => void (globalThis as unknown as { jupyterapp: { commands: { execute(id: string, args: object): Promise<unknown> } } }).jupyterapp.commands.execute(id, options), [name, args] as const);
   }
 
   /** @throws Error saying `otherwise` and what the outputs were, if it takes longer. */

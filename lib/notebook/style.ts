@@ -1,0 +1,27 @@
+/** What all figures look like: colours that everybody tells apart, on no background of their own. */
+
+/** Okabe and Ito's colours that all see apart (https://jfly.uni-koeln.de/color/), those first that stand out on white and on black. */
+export const PALETTE = ['#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9'] as const;
+/** Of text and lines: read equally well in JupyterLab's light and dark themes. */
+export const INK = '#7f7f7f';
+
+const NONE = 'rgba(0, 0, 0, 0)';
+const GRID = 'rgba(128, 128, 128, 0.25)';
+const TEXT = 13;
+const axis = { gridcolor: GRID, zerolinecolor: GRID, linecolor: GRID, exponentformat: 'power', title: { font: { size: TEXT } } };
+
+/** Plotly's own way to give figures a style (https://plotly.com/javascript/layout-template/): what a figure says itself goes before it. */
+export const TEMPLATE = {
+  layout: {
+    paper_bgcolor: NONE,
+    plot_bgcolor: NONE,
+    colorway: PALETTE,
+    font: { color: INK, size: TEXT },
+    title: { font: { size: 16 } },
+    legend: { bgcolor: NONE },
+    hoverlabel: { bgcolor: '#ffffff', font: { color: '#333333' } },
+    annotationdefaults: { font: { size: TEXT } },
+    xaxis: axis,
+    yaxis: axis,
+  },
+} as const;
