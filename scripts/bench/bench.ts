@@ -11,18 +11,19 @@ import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { parseArgs } from 'node:util';
 
-import { Random } from 'alignbook';
+import { Random, readPairs, Tokenizer, type PairIds } from 'alignbook';
 
 const usage = `Usage: npm run bench -- [CASE…] [--quick] [--repetitions N]
 
-Times this library and Python's in turns and prints minimum, median, throughput, peak memory and the ratio of the minima.
+Times this library and Python's in turns, those of one precision at a time, and prints minimum, median and peak memory; for each
+rival how many times as long it took as the library (in brackets: by the medians), and the library's share of its memory.
 
   CASE              a name, or the beginning of one, such as generate (default: all)
   --repetitions N   of each contender (default: 7)
   --quick           once each, on a small model: shows that everything runs, and times nothing
   --help
 
-The model is a GPT-2 of 124M random parameters. Results also go to executed/bench.json.
+The model is a GPT-2 of 124M random parameters, the pairs are those of data/preferences. Results also go to executed/bench.json.
 Exit status: 0 done, 1 contenders computed different things or failed, 2 usage.`;
 
 const root = resolve(__dirname, '..', '..', '..', '..');
@@ -30,9 +31,9 @@ const folder = join(root, '.alignbook', 'bench');
 
 type Policy = 'fp32' | 'bf16';
 
-/** The work beside the prompts, as a worker is told of it. */
+/** The work beside prompts and pairs, as a worker is told of it. */
 interface Work {
-  readonly newTokens: number;
+  readonly newTokens?: number;
   /** Responses to each prompt. Default: 1. */
   readonly group?: number;
   /** In trainings: rows of a forward and backward pass; their gradients are added up. */
@@ -41,19 +42,29 @@ interface Work {
   readonly epochs?: number;
 }
 
-interface Case {
+interface Rival {
   readonly name: string;
-  /** Scripts of this folder that do it: the library's and Python's. */
-  readonly ours: string;
-  readonly theirs: string;
-  /** What Python's is called. */
-  readonly rival: string;
+  /** A script of this folder, and what it is told beside the task. */
+  readonly script: readonly [string, ...string[]];
   /** A folder of .alignbook with packages that Python is to find before those of the oracles. */
   readonly packages?: string;
+  /** Where it computes in float32, whatever the others do. */
+  readonly fp32Only?: boolean;
+}
+
+interface Case {
+  readonly name: string;
+  /** A script of this folder. */
+  readonly ours: string;
+  readonly rivals: readonly Rival[];
   readonly policies: readonly Policy[];
-  readonly batch: number;
-  readonly promptLength: number;
+  /** Prompts of random ids, and their length. */
+  readonly prompts?: readonly [count: number, length: number];
+  /** Pairs of the training data, and the least length of their prompts, which are repeated up to it. */
+  readonly pairs?: readonly [count: number, promptLength: number];
   readonly work: Work;
+  /** Relative, between what contenders in fp32 compute. Default: 0, equality. */
+  readonly tolerance?: number;
 }
 
 /** What a worker is told. */
@@ -61,46 +72,71 @@ export interface Task extends Work {
   readonly model: string;
   readonly policy: Policy;
   readonly prompts: readonly (readonly number[])[];
+  /** Responses end with the end-of-sequence token. */
+  readonly pairs: readonly PairIds[];
+  /** Its id. */
+  readonly end: number;
 }
 
 const generate = (batch: number): Case => ({
   name: `generate, batch ${batch}`,
   ours: 'ours.js',
-  theirs: 'theirs.py',
-  rival: 'transformers',
+  rivals: [{ name: 'transformers', script: ['theirs.py'] }],
   policies: ['fp32', 'bf16'],
-  batch,
-  promptLength: 32,
+  prompts: [batch, 32],
   work: { newTokens: 48 },
 });
+/** One step of a training whose reference is known, but in the source's way, which asks it in each step. */
+const dpo = (pairs: number, promptLength = 0): Case => ({
+  name: `dpo, ${pairs} pairs${promptLength > 0 ? ', long prompts' : ''}`,
+  ours: 'oursDpo.js',
+  rivals: [
+    { name: "the source's way", script: ['theirs_dpo.py', 'source'], fp32Only: true },
+    { name: 'TRL 1.16', script: ['theirs_dpo_trl.py'] },
+    { name: 'PyTorch, tuned', script: ['theirs_dpo.py', 'tuned'] },
+  ],
+  policies: ['fp32', 'bf16'],
+  pairs: [pairs, promptLength],
+  work: {},
+  tolerance: 1e-3, // of the loss and the gradients' norm after several steps: AdamW makes full steps of gradients that are rounding errors
+});
+const score: Case = {
+  name: 'score, 100 pairs',
+  ours: 'oursScore.js',
+  rivals: [{ name: 'transformers', script: ['theirs_dpo.py', 'score'] }],
+  policies: ['fp32', 'bf16'],
+  pairs: [100, 0],
+  work: {},
+  tolerance: 1e-5,
+};
 /** Whole iterations, from prompts to the optimizer's last step. */
 const trainings: readonly Case[] = [
-  { name: 'grpo', ours: 'oursGrpo.js', theirs: 'theirs_grpo.py', rival: 'TRL 1.16', policies: ['fp32'], batch: 4, promptLength: 32, work: { newTokens: 24, group: 4, rowsAtOnce: 8 } },
-  { name: 'ppo', ours: 'oursPpo.js', theirs: 'theirs_ppo.py', rival: 'TRL 1.12', packages: 'trl-ppo', policies: ['fp32'], batch: 4, promptLength: 32, work: { newTokens: 32, rowsAtOnce: 4, epochs: 4 } },
+  { name: 'grpo', ours: 'oursGrpo.js', rivals: [{ name: 'TRL 1.16', script: ['theirs_grpo.py'] }], policies: ['fp32'], prompts: [4, 32], work: { newTokens: 24, group: 4, rowsAtOnce: 8 } },
+  { name: 'ppo', ours: 'oursPpo.js', rivals: [{ name: 'TRL 1.12', script: ['theirs_ppo.py'], packages: 'trl-ppo' }], policies: ['fp32'], prompts: [4, 32], work: { newTokens: 32, rowsAtOnce: 4, epochs: 4 } },
 ];
-const cases: readonly Case[] = [generate(1), generate(8), ...trainings];
+const cases: readonly Case[] = [generate(1), generate(8), dpo(4), dpo(4, 200), dpo(16), score, ...trainings];
 
 interface Contender {
   readonly name: string;
   readonly policy: Policy;
-  /** The program and its script. */
-  readonly command: readonly [string, string];
+  /** The program, and its arguments before and after the task. */
+  readonly command: readonly [program: string, script: string, ...rest: string[]];
   readonly env: NodeJS.ProcessEnv;
   readonly isOurs: boolean;
 }
 
-function contendersOf({ ours, theirs, rival, packages, policies }: Case): Contender[] {
+function contendersOf({ ours, rivals }: Case, policy: Policy): Contender[] {
   const python = join(root, '.alignbook', 'oracles', 'bin', 'python');
-  return policies.flatMap((policy): Contender[] => [
-    {
-      name: `${rival} ${policy}`,
-      policy,
-      command: [python, join(root, 'scripts', 'bench', theirs)],
+  return [
+    ...rivals.map(({ name, script: [script, ...rest], packages, fp32Only }): Contender => ({
+      name,
+      policy: fp32Only ? 'fp32' : policy,
+      command: [python, join(root, 'scripts', 'bench', script), ...rest],
       env: { PYTHONWARNINGS: 'ignore', TRANSFORMERS_VERBOSITY: 'error', ...(packages && { PYTHONPATH: join(root, '.alignbook', packages) }) },
       isOurs: false,
-    },
-    { name: `ours ${policy}`, policy, command: [process.execPath, join(__dirname, ours)], env: {}, isOurs: true },
-  ]);
+    })),
+    { name: 'ours', policy, command: [process.execPath, join(__dirname, ours)], env: {}, isOurs: true },
+  ];
 }
 
 /** What a worker answers, one JSON line: to its start with `ready`, to a line "go" with the rest. */
@@ -114,8 +150,8 @@ class Worker {
   readonly #lines: AsyncIterator<string>;
 
   constructor(contender: Contender, task: Task) {
-    const [program, script] = contender.command;
-    const args = [script, JSON.stringify(task)];
+    const [program, script, ...rest] = contender.command;
+    const args = [script, JSON.stringify(task), ...rest];
     const env = { ...process.env, ...contender.env, ALIGNBOOK_COMPUTE: contender.policy, OMP_NUM_THREADS: `${availableParallelism()}`, HF_HUB_OFFLINE: '1' };
     this.#child = spawn(program, args, { stdio: ['pipe', 'pipe', 'inherit'], env });
     this.#lines = createInterface({ input: this.#child.stdout! })[Symbol.asyncIterator]();
@@ -149,57 +185,73 @@ interface Row {
   readonly isOurs: boolean;
   readonly policy: Policy;
   readonly seconds: readonly number[];
-  readonly tokensPerSecond: number;
   readonly peakMegabytes: number;
 }
 
+const minimum = (values: readonly number[]): number => Math.min(...values);
 const median = (values: readonly number[]): number => {
   const sorted = [...values].sort((a, b) => a - b);
   const middle = sorted.length / 2;
   return Number.isInteger(middle) ? (sorted[middle - 1]! + sorted[middle]!) / 2 : sorted[Math.floor(middle)]!;
 };
 
-async function measure(chosen: Case, model: string, repetitions: number): Promise<{ rows: Row[]; agree: boolean }> {
-  const { vocab_size: vocabSize } = JSON.parse(readFileSync(join(model, 'config.json'), 'utf8')) as { vocab_size: number };
-  const random = new Random(1);
-  const prompts = Array.from({ length: chosen.batch }, () => Array.from({ length: chosen.promptLength }, () => random.integer(vocabSize)));
-  const contenders = contendersOf(chosen);
-  const workers = contenders.map((contender) => new Worker(contender, { model, policy: contender.policy, prompts, ...chosen.work }));
+async function measure(chosen: Case, policy: Policy, task: Omit<Task, 'policy'>, repetitions: number): Promise<{ rows: Row[]; differ: string[] }> {
+  const contenders = contendersOf(chosen, policy);
+  const workers = contenders.map((contender) => new Worker(contender, { ...task, policy: contender.policy }));
   try {
     for (const worker of workers) await worker.answer(); // ready, and warm
-    const seconds: number[][] = contenders.map(() => []);
-    const results: unknown[] = [];
+    const answers: Answer[][] = contenders.map(() => []);
     for (let repetition = 0; repetition < repetitions; repetition += 1) {
-      for (const [n, worker] of workers.entries()) {
-        const answer = await worker.repeat();
-        seconds[n]!.push(answer.seconds);
-        results[n] = answer.result;
-      }
+      for (const [n, worker] of workers.entries()) answers[n]!.push(await worker.repeat());
     }
-    const tokens = chosen.batch * (chosen.work.group ?? 1) * chosen.work.newTokens;
-    const rows = contenders.map(({ name, isOurs, policy }, n): Row => ({
-      case: chosen.name,
-      contender: name,
-      isOurs,
-      policy,
-      seconds: seconds[n]!,
-      tokensPerSecond: tokens / Math.min(...seconds[n]!),
-      peakMegabytes: workers[n]!.peak(),
-    }));
-    const exact = contenders.flatMap(({ policy }, n) => (policy === 'fp32' ? [JSON.stringify(results[n])] : [])); // bf16 rounds differently
-    return { rows, agree: new Set(exact).size === 1 };
+    const rows = contenders.map(({ name, isOurs, policy: own }, n): Row => ({ case: chosen.name, contender: name, isOurs, policy: own, seconds: answers[n]!.map(({ seconds }) => seconds), peakMegabytes: workers[n]!.peak() }));
+    const results = (n: number) => answers[n]!.map(({ result }) => result);
+    const own = contenders.findIndex(({ isOurs }) => isOurs);
+    const exact = policy === 'fp32' ? contenders.flatMap(({ isOurs }, n) => (isOurs ? [] : [n])) : []; // bf16 rounds differently
+    return { rows, differ: exact.filter((n) => !near(results(n), results(own), chosen.tolerance ?? 0)).map((n) => `${contenders[n]!.name} ${JSON.stringify(results(n))}, ours ${JSON.stringify(results(own))}`) };
   } finally {
     workers.forEach((worker) => worker.end());
   }
 }
 
-function print(rows: readonly Row[]): void {
-  for (const { contender, isOurs, policy, seconds, tokensPerSecond, peakMegabytes, case: name } of rows) {
-    const rival = rows.find((row) => !row.isOurs && row.policy === policy)!;
-    const ratio = isOurs ? `${(Math.min(...rival.seconds) / Math.min(...seconds)).toFixed(2)}x` : '';
-    const columns = [Math.min(...seconds).toFixed(3), median(seconds).toFixed(3), tokensPerSecond.toFixed(1), peakMegabytes.toFixed(0), ratio];
-    console.log([name.padEnd(20), contender.padEnd(18), ...columns.map((column) => column.padStart(9))].join(' '));
+/** Of numbers, and lists and objects of them. */
+function near(one: unknown, other: unknown, tolerance: number): boolean {
+  if (typeof one === 'number' && typeof other === 'number') return Math.abs(one - other) <= tolerance * Math.abs(other);
+  if (typeof one !== 'object' || typeof other !== 'object' || one === null || other === null) return one === other;
+  const [names, others] = [Object.keys(one), Object.keys(other)];
+  return names.length === others.length && names.every((name) => near(one[name as never], other[name as never], tolerance));
+}
+
+function print(rows: readonly Row[], policy: Policy): void {
+  const own = rows.find(({ isOurs }) => isOurs)!;
+  for (const { contender, isOurs, policy: its, seconds, peakMegabytes, case: name } of rows) {
+    const times = (of: typeof minimum) => `${(of(seconds) / of(own.seconds)).toFixed(2)}x`;
+    const ratios = isOurs ? [] : [`${times(minimum)} (${times(median)})`, `${(own.peakMegabytes / peakMegabytes).toFixed(2)}x`];
+    const columns = [minimum(seconds).toFixed(3), median(seconds).toFixed(3), peakMegabytes.toFixed(0), ...ratios];
+    console.log([`${name}, ${policy}`.padEnd(32), `${contender}${its === policy ? '' : ` ${its}`}`.padEnd(22), ...columns.map((column, n) => column.padStart(WIDTHS[n]!))].join(' '));
   }
+}
+
+/** Of the columns. */
+const WIDTHS = [8, 8, 8, 15, 8];
+
+/** Ids for a case: pairs of the data, as `tiny`'s tokenizer has them, in the model's vocabulary and within its length. */
+async function inputsOf({ prompts: [count, length] = [0, 0], pairs: [pairs, promptLength] = [0, 0] }: Case, model: string): Promise<Omit<Task, 'policy'>> {
+  const { vocab_size: vocabSize, n_positions: positions, eos_token_id: end } = JSON.parse(readFileSync(join(model, 'config.json'), 'utf8')) as Record<'vocab_size' | 'n_positions' | 'eos_token_id', number>;
+  const random = new Random(1);
+  const prompts = Array.from({ length: count }, () => Array.from({ length }, () => random.integer(vocabSize)));
+  const fitting = (ids: readonly number[], most: number) => ids.slice(0, most).map((id) => id % vocabSize);
+  const response = (ids: readonly number[]) => [...fitting(ids.slice(0, -1), positions / 4).map((id) => (id === end ? end + 1 : id)), end];
+  const read = pairs === 0 ? [] : (await readPairs(join(root, 'data', 'preferences', 'train.jsonl'), await Tokenizer.fromPretrained('tiny'), { maxLength: 128 })).slice(0, pairs);
+  return {
+    model,
+    end,
+    prompts,
+    pairs: read.map(({ promptIds, chosenIds, rejectedIds }) => {
+      const repeated = Array.from({ length: Math.max(1, Math.ceil(promptLength / promptIds.length)) }, () => promptIds).flat();
+      return { promptIds: fitting(repeated, positions / 2), chosenIds: response(chosenIds), rejectedIds: response(rejectedIds) };
+    }),
+  };
 }
 
 /** A model folder, made once: transformers' own, so that both read the same file. */
@@ -217,15 +269,19 @@ async function main(names: readonly string[], { quick, repetitions }: { quick: b
   const chosen = cases.filter(({ name }) => names.length === 0 || names.some((beginning) => name.startsWith(beginning)));
   const model = await modelFolder(quick);
   console.log(`${cpus()[0]!.model.trim()}, ${availableParallelism()} cores, Node ${process.versions.node}\n`);
-  console.log(`${''.padEnd(39)} ${['min s', 'median s', 'tokens/s', 'peak MB', 'ratio'].map((head) => head.padStart(9)).join(' ')}`);
+  console.log(`${''.padEnd(55)} ${['min s', 'median s', 'peak MB', 'time / ours', 'our MB'].map((head, n) => head.padStart(WIDTHS[n]!)).join(' ')}`);
   const all: Row[] = [];
   let agree = true;
   for (const one of chosen) {
-    const measured = await measure(quick ? { ...one, promptLength: 5, work: { ...one.work, newTokens: 4 } } : one, model, repetitions);
-    print(measured.rows);
-    if (!measured.agree) console.log(`${one.name}: the contenders in fp32 computed different things`);
-    agree &&= measured.agree;
-    all.push(...measured.rows);
+    const sized: Case = quick ? { ...one, ...(one.prompts && { prompts: [one.prompts[0], 5] }), ...(one.pairs && { pairs: [Math.min(one.pairs[0], 8), one.pairs[1]] }), work: { ...one.work, ...(one.work.newTokens && { newTokens: 4 }) } } : one;
+    const inputs = { ...(await inputsOf(sized, model)), ...sized.work };
+    for (const policy of sized.policies) {
+      const { rows, differ } = await measure(sized, policy, inputs, repetitions);
+      print(rows, policy);
+      for (const difference of differ) console.log(`${one.name}: the contenders in fp32 computed different things: ${difference.slice(0, 2000)}`);
+      agree &&= differ.length === 0;
+      all.push(...rows);
+    }
   }
   mkdirSync(join(root, 'executed'), { recursive: true });
   const record = { date: new Date().toISOString(), cpu: cpus()[0]!.model.trim(), cores: availableParallelism(), node: process.versions.node, quick, rows: all };

@@ -24,11 +24,33 @@ def serve(repeat):
         answer(seconds=time.perf_counter() - start, result=result)
 
 
-class InTurns(TrainerCallback):
-    """The same for a trainer's iterations, within one training: what it made for the first, such as AdamW's moments, is there for the next."""
+class Turns(TrainerCallback):
+    """The same for a trainer's steps, within one training: what it made for the first, such as AdamW's moments, is there for the next."""
+
+    start = None
+
+    def turn(self, result):
+        if self.start is None:
+            answer(ready=True)
+        else:
+            answer(seconds=time.perf_counter() - self.start, result=result)
+        if not sys.stdin.readline():
+            sys.exit()
+        self.start = time.perf_counter()
+
+
+class StepsInTurns(Turns):
+    """The result is what the trainer logs of each step."""
+
+    def on_log(self, args, state, control, logs, **_):
+        self.turn({"loss": logs["loss"], "gradNorm": logs["grad_norm"]})
+
+
+class InTurns(Turns):
+    """Of whole iterations: the result is how much was done."""
 
     def __init__(self):
-        self.tokens, self.updates, self.start = 0, 0, None
+        self.tokens, self.updates = 0, 0
 
     def sampled(self, tokens):
         """To be told by the reward of how many there are: the result says what was done, not what was asked for."""
@@ -38,10 +60,4 @@ class InTurns(TrainerCallback):
         updates = int(next(iter(optimizer.state.values()))["step"])
         result = {"tokens": self.tokens, "updates": updates - self.updates}
         self.tokens, self.updates = 0, updates
-        if self.start is None:
-            answer(ready=True)
-        else:
-            answer(seconds=time.perf_counter() - self.start, result=result)
-        if not sys.stdin.readline():
-            sys.exit()
-        self.start = time.perf_counter()
+        self.turn(result)

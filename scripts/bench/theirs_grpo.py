@@ -9,16 +9,9 @@ os.environ["TQDM_DISABLE"] = "1"
 import torch
 from datasets import Dataset
 from protocol import InTurns
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast, PrinterCallback
+from transformers import PrinterCallback
 from trl import GRPOConfig, GRPOTrainer
-
-
-def word_tokenizer(vocabulary, end):
-    """Ids go through TRL as words "t1 t2 …" of a tokenizer whose vocabulary is just the ids."""
-    tokenizer = Tokenizer(models.WordLevel({f"t{n}": n for n in range(vocabulary)}, unk_token=f"t{end}"))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=f"t{end}", pad_token=f"t{end}", unk_token=f"t{end}")
+from words import text, word_tokenizer
 
 
 def main():
@@ -37,7 +30,7 @@ def main():
         turns.sampled(sum(map(len, completion_ids)))
         return [sum(token % 2 == 0 for token in ids) / len(ids) for ids in completion_ids]
 
-    data = Dataset.from_list([{"prompt": " ".join(f"t{n}" for n in prompt)} for prompt in prompts])
+    data = Dataset.from_list([{"prompt": text(prompt)} for prompt in prompts])
     with tempfile.TemporaryDirectory() as folder:
         arguments = GRPOConfig(
             output_dir=folder, num_generations=group, max_completion_length=new_tokens, per_device_train_batch_size=rows_at_once, gradient_accumulation_steps=rows // rows_at_once,

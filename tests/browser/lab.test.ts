@@ -34,6 +34,7 @@ const figures = (cells: readonly LabCell[]) => cells.flatMap(({ outputs = [] }) 
 async function marks(opened: LabPage, name: string): Promise<number[]> {
   const counts: number[] = [];
   for (const figure of await opened.page.$$('.jp-Notebook .jp-RenderedPlotly')) {
+    await opened.page.mouse.move(0, 0); // or the next figure scrolls under the pointer, and is drawn
     await figure.scrollIntoViewIfNeeded();
     await opened.picture(`${name}-${counts.length + 1}`);
     const image = await figure.$('img.plot-img');
