@@ -3,8 +3,6 @@ import json
 import os
 import sys
 
-os.environ["TQDM_DISABLE"] = "1"
-
 import torch
 from protocol import serve
 from transformers import GPT2Config, GPT2LMHeadModel

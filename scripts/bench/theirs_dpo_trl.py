@@ -4,8 +4,6 @@ import os
 import sys
 import tempfile
 
-os.environ["TQDM_DISABLE"] = "1"
-
 import torch
 from datasets import Dataset
 from protocol import StepsInTurns
