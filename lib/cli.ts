@@ -13,6 +13,7 @@ import * as trainSft from './commands/trainSft';
 import { UsageError } from './commands/usage';
 import * as weights from './commands/weights';
 import { FileError, HubError, InputError, SetupError } from './errors';
+import { profile, profileTable } from './profile';
 
 /** Each in a file of its own: its part of the usage, and what it does with its arguments. */
 interface Command {
@@ -28,13 +29,16 @@ const USAGE = `Usage: npx alignbook COMMAND
 
 ${Object.values(commands).map(({ usage }) => usage).join('\n')}
 
+Any COMMAND with --profile tells at its end, on the standard error, in which of TensorFlow's operations the time went.
+
 M is tiny (the embedded model), the name of a model on the Hugging Face hub, or a folder such as ./my-gpt2.`;
 
 async function main([name, ...args]: readonly string[]): Promise<void> {
   if (name === '--help' || name === '-h' || args.includes('--help')) return console.log(USAGE);
   const command = name !== undefined && Object.hasOwn(commands, name) ? commands[name] : undefined;
   if (command === undefined) throw new UsageError(name === undefined ? 'no command given' : `cannot do "${[name, ...args].join(' ')}"`);
-  await command.run(args);
+  if (args.includes('--profile')) console.error(`\n${profileTable(await profile(() => command.run(args.filter((arg) => arg !== '--profile'))))}`);
+  else await command.run(args);
 }
 
 /** A file or folder that the system refuses (no such folder, no space, no permission) is the input's fault, not ours. */

@@ -2,6 +2,7 @@
 export { FileError, HubError, InputError, SetupError } from './errors';
 export { computePolicy, device, liveTensors, tf, type ComputePolicy, type Device } from './tf';
 export { Random, type RandomState } from './random';
+export { profile, profileTable, type OpTime, type Profile } from './profile';
 
 export { progressPrinter, type DownloadProgress, type OnProgress } from './hub/progress';
 export { type DownloadOptions } from './hub/download';

@@ -2,6 +2,7 @@
  * Tensors that we own: by `using`, by `release`, or by leaving the `scope` they were made in. tfjs does not see them, so
  * neither its tape nor its tidy keeps or frees them.
  */
+import { timed } from '../profile';
 import { binding, type tf, toTfjs, type TensorMetadata } from '../tf';
 
 /** Handles made in the scopes now open, innermost last. */
@@ -31,7 +32,7 @@ export class Handle implements Disposable {
 
   /** Copies the values out, in row-major order. */
   values(): Float32Array | Int32Array {
-    return binding.tensorDataSync(this.id);
+    return timed('read', () => binding.tensorDataSync(this.id));
   }
 
   /** Gives the tensor away to tfjs, which owns it from now on. */

@@ -3,6 +3,7 @@
  * Every operation returns new handles, which the caller owns (see `handle.ts`), and leaves its arguments alone. All are
  * float32 unless said otherwise.
  */
+import { timed } from '../profile';
 import { bfloat16By, binding, type OpAttribute } from '../tf';
 import { Handle, outsideScopes, release } from './handle';
 
@@ -11,7 +12,7 @@ const TF_BFLOAT16 = 14; // tensorflow/core/framework/types.proto; tfjs has no na
 
 function execute(name: string, attributes: readonly OpAttribute[], inputs: readonly Handle[], outputs: number): Handle[] {
   const ids = inputs.map((input) => input.id);
-  return binding.executeOp(name, attributes, ids, outputs).map((metadata) => new Handle(metadata));
+  return timed(name, () => binding.executeOp(name, attributes, ids, outputs)).map((metadata) => new Handle(metadata));
 }
 
 function op(name: string, attributes: readonly OpAttribute[], ...inputs: readonly Handle[]): Handle {
