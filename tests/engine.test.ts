@@ -168,6 +168,8 @@ test('gradients add up, are measured and clipped as PyTorch does it', async () =
   const clipped = once.values('wte.weight');
   once.clip(10);
   assert.deepEqual(once.values('wte.weight'), clipped); // below the limit nothing changes
+  once.add(record());
+  near(once.values('wte.weight'), before.map((value) => value * (1 + factor)), 1e-6, 'added to clipped ones');
   model.dispose();
 });
 

@@ -5,6 +5,8 @@ import { add, l2, mul, scalar } from './ops';
 /** By the names of `Weights.trained`, in their shapes. Owns its tensors: dispose of it, or give it to an optimizer. */
 export class Gradients implements Disposable {
   readonly #byName: Map<string, Handle>;
+  /** Of all: they are multiplied one by one as they are taken, and so used while they are in the processor's cache. */
+  #factor = 1;
 
   constructor(byName: Map<string, Handle>) {
     this.#byName = byName;
@@ -16,11 +18,21 @@ export class Gradients implements Disposable {
 
   /** A copy of one gradient's values, in row-major order. */
   values(name: string): Float32Array {
-    return this.get(name).values() as Float32Array;
+    const values = this.#get(name).values() as Float32Array;
+    return this.#factor === 1 ? values : values.map((value) => value * this.#factor);
   }
 
-  /** The tensor of one gradient, which this object goes on owning. */
-  get(name: string): Handle {
+  /** Gives one gradient away. */
+  take(name: string): Handle {
+    const handle = this.#get(name);
+    this.#byName.delete(name);
+    if (this.#factor === 1) return handle;
+    using unscaled = handle;
+    using factor = scalar(this.#factor);
+    return mul(unscaled, factor);
+  }
+
+  #get(name: string): Handle {
     const handle = this.#byName.get(name);
     if (handle === undefined) throw new RangeError(`there is no gradient of "${name}"`);
     return handle;
@@ -28,10 +40,12 @@ export class Gradients implements Disposable {
 
   /** Adds other gradients of the same weights, and disposes of them: what accumulates over several batches. */
   add(other: Gradients): void {
-    for (const [name, handle] of this.#byName) {
-      this.#byName.set(name, add(handle, other.get(name)));
-      release(handle);
+    for (const name of this.names) {
+      using own = this.take(name);
+      using more = other.take(name);
+      this.#byName.set(name, add(own, more));
     }
+    this.#factor = 1;
     other[Symbol.dispose]();
   }
 
@@ -42,7 +56,7 @@ export class Gradients implements Disposable {
       using half = l2(handle);
       squares += 2 * half.values()[0]!;
     }
-    return Math.sqrt(squares);
+    return Math.sqrt(squares) * this.#factor;
   }
 
   /**
@@ -53,17 +67,8 @@ export class Gradients implements Disposable {
    */
   clip(maxNorm: number): number {
     const norm = this.norm();
-    const factor = maxNorm / (norm + 1e-6);
-    if (factor < 1) this.scale(factor);
+    this.#factor *= Math.min(1, maxNorm / (norm + 1e-6));
     return norm;
-  }
-
-  scale(factor: number): void {
-    using by = scalar(factor);
-    for (const [name, handle] of this.#byName) {
-      this.#byName.set(name, mul(handle, by));
-      release(handle);
-    }
   }
 
   [Symbol.dispose](): void {

@@ -78,7 +78,7 @@ export class AdamW {
     using kept = scalar(1 - lr * weightDecay);
     for (const name of gradients.names.filter((candidate) => this.trains(candidate))) {
       const weight = this.weights.variable(name);
-      const gradient = gradients.get(name);
+      using gradient = gradients.take(name);
       if (weightDecay > 0 && gradient.shape.length > 1) decay(weight, kept);
       const { m, v } = this.#momentsOf(name);
       applyAdam(weight, m, v, scalars, gradient);

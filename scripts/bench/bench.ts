@@ -4,14 +4,15 @@
  * Each contender is a process of its own that waits for a line before each repetition, so that they take turns and share
  * whatever the machine does meanwhile. What they compute is compared, too: a fast wrong answer wins nothing.
  */
-import { spawn, type ChildProcess } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { availableParallelism, cpus } from 'node:os';
 import { join, resolve } from 'node:path';
-import { createInterface } from 'node:readline';
 import { parseArgs } from 'node:util';
 
 import { Random, readPairs, Tokenizer, type PairIds } from 'alignbook';
+
+import { median, minimum, Worker, type Answer, type Command } from './worker';
 
 const usage = `Usage: npm run bench -- [CASE…] [--quick] [--repetitions N]
 
@@ -120,12 +121,9 @@ const trainings: readonly Case[] = [
 ];
 const cases: readonly Case[] = [generate(1), generate(8), dpo(4), dpo(4, 200), dpo(16), score, ...trainings];
 
-interface Contender {
+interface Contender extends Command {
   readonly name: string;
   readonly policy: Policy;
-  /** The program, and its arguments before and after the task. */
-  readonly command: readonly [program: string, script: string, ...rest: string[]];
-  readonly env: NodeJS.ProcessEnv;
   readonly isOurs: boolean;
 }
 
@@ -139,48 +137,8 @@ function contendersOf({ ours, rivals }: Case, policy: Policy): Contender[] {
       env: { PYTHONWARNINGS: 'ignore', TRANSFORMERS_VERBOSITY: 'error', TQDM_DISABLE: '1', ...(packages && { PYTHONPATH: join(root, '.alignbook', packages) }) },
       isOurs: false,
     })),
-    { name: 'ours', policy, command: [process.execPath, join(__dirname, ours)], env: {}, isOurs: true },
+    { name: 'ours', policy, command: [process.execPath, join(__dirname, ours)], env: { ALIGNBOOK_COMPUTE: policy }, isOurs: true },
   ];
-}
-
-/** What a worker answers, one JSON line: to its start with `ready`, to a line "go" with the rest. */
-interface Answer {
-  readonly seconds: number;
-  readonly result: unknown;
-}
-
-class Worker {
-  readonly #child: ChildProcess;
-  readonly #lines: AsyncIterator<string>;
-
-  constructor(contender: Contender, task: Task) {
-    const [program, script, ...rest] = contender.command;
-    const args = [script, JSON.stringify(task), ...rest];
-    const env = { ...process.env, ...contender.env, ALIGNBOOK_COMPUTE: contender.policy, OMP_NUM_THREADS: `${availableParallelism()}`, HF_HUB_OFFLINE: '1' };
-    this.#child = spawn(program, args, { stdio: ['pipe', 'pipe', 'inherit'], env });
-    this.#lines = createInterface({ input: this.#child.stdout! })[Symbol.asyncIterator]();
-  }
-
-  async answer(): Promise<Answer> {
-    const { value, done } = await this.#lines.next();
-    if (done) throw new Error('a contender ended early; its message is above');
-    return JSON.parse(value) as Answer;
-  }
-
-  async repeat(): Promise<Answer> {
-    this.#child.stdin!.write('go\n');
-    return this.answer();
-  }
-
-  /** The most memory that the process has held, in MB. */
-  peak(): number {
-    const status = readFileSync(`/proc/${this.#child.pid}/status`, 'utf8');
-    return Number(/^VmHWM:\s*(\d+) kB$/m.exec(status)![1]) / 1000;
-  }
-
-  end(): void {
-    this.#child.kill();
-  }
 }
 
 interface Row {
@@ -191,13 +149,6 @@ interface Row {
   readonly seconds: readonly number[];
   readonly peakMegabytes: number;
 }
-
-const minimum = (values: readonly number[]): number => Math.min(...values);
-const median = (values: readonly number[]): number => {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = sorted.length / 2;
-  return Number.isInteger(middle) ? (sorted[middle - 1]! + sorted[middle]!) / 2 : sorted[Math.floor(middle)]!;
-};
 
 async function measure(chosen: Case, policy: Policy, task: Omit<Task, 'policy'>, repetitions: number): Promise<{ rows: Row[]; differ: string[] }> {
   const contenders = contendersOf(chosen, policy);

@@ -1,0 +1,111 @@
+/**
+ * `npm run bench:growth`: how time and memory of a training step grow with what goes through it.
+ *
+ * Each point is a process of its own, as memory is never given back whole.
+ */
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { availableParallelism, cpus } from 'node:os';
+import { join, resolve } from 'node:path';
+import { parseArgs } from 'node:util';
+
+import { operations, type GrowthTask } from './growthTask';
+import { median, minimum, Worker } from './worker';
+
+const usage = `Usage: npm run bench:growth -- [--repetitions N]
+
+Steps of SFT on a GPT-2 of random parameters, as large as the 124M but for the number of layers: with rows of 64 to 1024 tokens,
+batches of 1 to 8 rows, 2 to 12 layers. Prints seconds, memory, the share of the machine's fastest matrix product, and the slopes.
+Results also go to executed/growth.json.
+
+  --repetitions N   of each (default: 5)
+  --help`;
+
+const root = resolve(__dirname, '..', '..', '..', '..');
+
+const middle: GrowthTask = { layers: 12, batch: 2, tokens: 128 };
+const series: Readonly<Record<string, readonly GrowthTask[]>> = {
+  tokens: [64, 128, 256, 512, 1024].map((tokens) => ({ ...middle, tokens })),
+  batch: [1, 2, 4, 8].map((batch) => ({ ...middle, batch })),
+  layers: [2, 4, 8, 12].map((layers) => ({ ...middle, layers })),
+};
+
+interface Point extends GrowthTask {
+  readonly seconds: readonly number[];
+  readonly peakMegabytes: number;
+  /** Operations a second: of the step's products over the whole step, and of the fastest product. */
+  readonly speed: number;
+  readonly fastest: number;
+}
+
+async function measure(task: GrowthTask, repetitions: number): Promise<Point> {
+  const worker = new Worker({ command: [process.execPath, join(__dirname, 'oursGrowth.js')], env: {} }, task);
+  try {
+    await worker.answer(); // ready, and warm
+    const answers = [];
+    for (let n = 0; n < repetitions; n += 1) answers.push(await worker.repeat());
+    const seconds = answers.map((answer) => answer.seconds);
+    return { ...task, seconds, peakMegabytes: worker.peak(), speed: operations(task) / minimum(seconds), fastest: answers[0]!.result as number };
+  } finally {
+    worker.end();
+  }
+}
+
+/** The line through points that has the least squares, and the share of the variance that it explains. */
+function fit(points: readonly (readonly [x: number, y: number])[]): { slope: number; start: number; explained: number } {
+  const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
+  const [meanX, meanY] = [mean(points.map(([x]) => x)), mean(points.map(([, y]) => y))];
+  const sum = (of: (x: number, y: number) => number) => points.reduce((total, [x, y]) => total + of(x - meanX, y - meanY), 0);
+  const slope = sum((x, y) => x * y) / sum((x) => x * x);
+  return { slope, start: meanY - slope * meanX, explained: (slope * sum((x, y) => x * y)) / sum((_, y) => y * y) };
+}
+
+const WIDTHS = [9, 9, 9, 13, 9];
+const row = (head: string, columns: readonly string[]) => console.log([head.padEnd(16), ...columns.map((column, n) => column.padStart(WIDTHS[n]!))].join(' '));
+
+async function main(repetitions: number): Promise<void> {
+  console.log(`${cpus()[0]!.model.trim()}, ${availableParallelism()} cores, Node ${process.versions.node}, ${process.env['ALIGNBOOK_COMPUTE'] ?? 'fp32'}\n`);
+  row('', ['min s', 'median s', 'peak MB', 'GFLOP/s', 'of peak']);
+  const measured: Record<string, Point[]> = {};
+  for (const [name, tasks] of Object.entries(series)) {
+    const points: Point[] = (measured[name] = []);
+    for (const task of tasks) {
+      const point = await measure(task, repetitions);
+      points.push(point);
+      const { seconds, peakMegabytes, speed, fastest } = point;
+      row(`${name} ${task[name as keyof GrowthTask]}`, [minimum(seconds).toFixed(3), median(seconds).toFixed(3), peakMegabytes.toFixed(0), (speed / 1e9).toFixed(0), `${((100 * speed) / fastest).toFixed(0)} %`]);
+    }
+    const along = (of: (point: Point) => number) => fit(points.map((point) => [point[name as keyof GrowthTask], of(point)]));
+    const [time, memory] = [along(({ seconds }) => minimum(seconds)), along(({ peakMegabytes }) => peakMegabytes)];
+    const line = ({ slope, start, explained }: typeof time, unit: string) => `${start.toPrecision(3)} + ${slope.toPrecision(3)} ${name} ${unit} (R2 ${explained.toFixed(3)})`;
+    console.log(`  ${line(time, 's')}, ${line(memory, 'MB')}\n`);
+  }
+  mkdirSync(join(root, 'executed'), { recursive: true });
+  const record = { date: new Date().toISOString(), cpu: cpus()[0]!.model.trim(), cores: availableParallelism(), node: process.versions.node, series: measured };
+  writeFileSync(join(root, 'executed', 'growth.json'), `${JSON.stringify(record, null, 2)}\n`);
+}
+
+async function run(): Promise<number> {
+  let repetitions: string | undefined;
+  try {
+    const { values } = parseArgs({ options: { help: { type: 'boolean', short: 'h' }, repetitions: { type: 'string', default: '5' } } });
+    if (values.help) {
+      console.log(usage);
+      return 0;
+    }
+    repetitions = values.repetitions;
+    if (!/^[1-9]\d*$/.test(repetitions)) throw new Error(`--repetitions takes a whole number above 0, not "${repetitions}"`);
+  } catch (error) {
+    console.error(`${(error as Error).message}\n\n${usage}`);
+    return 2;
+  }
+  await main(Number(repetitions));
+  return 0;
+}
+
+run().then(
+  (status) => (process.exitCode = status),
+  (error: Error) => {
+    console.error(error.message);
+    process.exitCode = 1;
+  },
+);

@@ -1,0 +1,57 @@
+/** A process that works when it is told to, so that several can take turns; its side of the talk is protocol.ts, or protocol.py. */
+import { spawn, type ChildProcess } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { createInterface } from 'node:readline';
+
+/** What a worker answers, one JSON line: to its start with `ready`, to a line "go" with the rest. */
+export interface Answer {
+  readonly seconds: number;
+  readonly result: unknown;
+}
+
+export interface Command {
+  /** The program, and its arguments before and after the task. */
+  readonly command: readonly [program: string, script: string, ...rest: string[]];
+  readonly env: NodeJS.ProcessEnv;
+}
+
+export class Worker {
+  readonly #child: ChildProcess;
+  readonly #lines: AsyncIterator<string>;
+
+  constructor({ command: [program, script, ...rest], env: own }: Command, task: object) {
+    const args = [script, JSON.stringify(task), ...rest];
+    const env = { ...process.env, ...own, OMP_NUM_THREADS: `${availableParallelism()}`, HF_HUB_OFFLINE: '1' };
+    this.#child = spawn(program, args, { stdio: ['pipe', 'pipe', 'inherit'], env });
+    this.#lines = createInterface({ input: this.#child.stdout! })[Symbol.asyncIterator]();
+  }
+
+  async answer(): Promise<Answer> {
+    const { value, done } = await this.#lines.next();
+    if (done) throw new Error('a contender ended early; its message is above');
+    return JSON.parse(value) as Answer;
+  }
+
+  async repeat(): Promise<Answer> {
+    this.#child.stdin!.write('go\n');
+    return this.answer();
+  }
+
+  /** The most memory that the process has held, in MB. */
+  peak(): number {
+    const status = readFileSync(`/proc/${this.#child.pid}/status`, 'utf8');
+    return Number(/^VmHWM:\s*(\d+) kB$/m.exec(status)![1]) / 1000;
+  }
+
+  end(): void {
+    this.#child.kill();
+  }
+}
+
+export const minimum = (values: readonly number[]): number => Math.min(...values);
+export const median = (values: readonly number[]): number => {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = sorted.length / 2;
+  return Number.isInteger(middle) ? (sorted[middle - 1]! + sorted[middle]!) / 2 : sorted[Math.floor(middle)]!;
+};
