@@ -225,12 +225,14 @@ async function main(names: readonly string[], { quick, repetitions }: { quick: b
   const model = await modelFolder(quick);
   console.log(`${cpus()[0]!.model.trim()}, ${availableParallelism()} cores, Node ${process.versions.node}\n`);
   console.log(`${''.padEnd(55)} ${['min s', 'median s', 'peak MB', 'time / ours', 'our MB'].map((head, n) => head.padStart(WIDTHS[n]!)).join(' ')}`);
+  const bf16 = /\b(avx512_bf16|amx_bf16)\b/.test(readFileSync('/proc/cpuinfo', 'utf8'));
+  if (!bf16 && !quick) console.log('(bf16 is left out: this processor has neither AVX512_BF16 nor AMX, and takes minutes a step)');
   const all: Row[] = [];
   let agree = true;
   for (const one of chosen) {
     const sized: Case = quick ? { ...one, ...(one.prompts && { prompts: [one.prompts[0], 5] }), ...(one.pairs && { pairs: [Math.min(one.pairs[0], 8), one.pairs[1]] }), work: { ...one.work, ...(one.work.newTokens && { newTokens: 4 }) } } : one;
     const inputs = { ...(await inputsOf(sized, model)), ...sized.work };
-    for (const policy of sized.policies) {
+    for (const policy of sized.policies.filter((some) => some === 'fp32' || quick || bf16)) {
       const { rows, differ } = await measure(sized, policy, inputs, repetitions);
       print(rows, policy);
       for (const difference of differ) console.log(`${one.name}: the contenders in fp32 computed different things: ${difference.slice(0, 2000)}`);
