@@ -226,7 +226,7 @@ async function main(names: readonly string[], { quick, repetitions }: { quick: b
   console.log(`${cpus()[0]!.model.trim()}, ${availableParallelism()} cores, Node ${process.versions.node}\n`);
   console.log(`${''.padEnd(55)} ${['min s', 'median s', 'peak MB', 'time / ours', 'our MB'].map((head, n) => head.padStart(WIDTHS[n]!)).join(' ')}`);
   const bf16 = /\b(avx512_bf16|amx_bf16)\b/.test(readFileSync('/proc/cpuinfo', 'utf8'));
-  if (!bf16 && !quick) console.log('(bf16 is left out: this processor has neither AVX512_BF16 nor AMX, and takes minutes a step)');
+  if (!bf16 && !quick) console.log('(bf16 is left out: this processor has neither AVX512_BF16 nor AMX, and would emulate it)');
   const all: Row[] = [];
   let agree = true;
   for (const one of chosen) {
