@@ -15,7 +15,6 @@ import {
   biasAdd,
   concat,
   constantScalar,
-  gather,
   matmul,
   meanLast,
   mul,
@@ -117,40 +116,18 @@ export function geluBackward(dy: Handle, { x, gate }: GeluSaved): Handle {
 }
 
 /**
- * Where tokens [N] stand in the rows of attention, which are padded. All else is computed for each token by itself, without padding.
- */
-export type Padding = {
-  /** int32 [B * T]: the token that stands there; where none does, some token, of which nothing comes through. */
-  readonly padded: Handle;
-  /** int32 [N]: where each stands. */
-  readonly tokens: Handle;
-};
-
-/** Rows of tokens [N, …] into places [B * T, …]. */
-const pad = (x: Handle, padding?: Padding): Handle => (padding ? gather(x, padding.padded) : x);
-/** And back; takes over `x`. */
-function unpad(x: Handle, padding?: Padding): Handle {
-  if (!padding) return x;
-  using padded = x;
-  return gather(padded, padding.tokens);
-}
-
-/**
  * Multi-head attention softmax(q k' / sqrt(hs) + bias) v (arXiv 1706.03762, Eq. 1) over `qkv` [N, 3C].
  *
- * @param bias [B, T, S]: 0 where a query (row) may look at a key (column), a large negative number elsewhere. Padding looks at itself
- *   alone, and nobody else at it, so that what stands there changes nothing.
+ * @param bias [B, T, S]: 0 where a query (row) may look at a key (column), a large negative number elsewhere.
  * @param past keys and values of earlier positions, [nh, B, S - T, hs] each, as `saved` of an earlier call has them.
  *   Without them S is T.
  */
-export function attention(qkv: Handle, bias: Handle, nHead: number, { past, padding }: { past?: KeysAndValues | undefined; padding?: Padding | undefined } = {}) {
+export function attention(qkv: Handle, bias: Handle, nHead: number, past?: KeysAndValues) {
   const [B, T] = bias.shape as [number, number, number];
   const C = qkv.shape[1]! / 3;
   const hs = C / nHead;
 
-  const inRows = pad(qkv, padding);
-  using byHead = reshape(inRows, [B, T, 3 * nHead, hs]);
-  if (padding) release(inRows);
+  using byHead = reshape(qkv, [B, T, 3 * nHead, hs]);
   using headsFirst = transpose(byHead, [2, 0, 1, 3]); // [3 nh, B, T, hs]
   const [unscaled, newK, newV] = split(headsFirst, 3) as [Handle, Handle, Handle]; // each [nh, B, T, hs]
   const q = mul(unscaled, constantScalar(1 / Math.sqrt(hs)));
@@ -164,16 +141,14 @@ export function attention(qkv: Handle, bias: Handle, nHead: number, { past, padd
   const weights = softmax(biased);
   const mixed = batchMatmul(weights, v); // [nh, B, T, hs]
   using rowsFirst = transpose(mixed, [1, 2, 0, 3]); // [B, T, nh, hs]
-  return { y: unpad(reshape(rowsFirst, [B * T, C]), padding), saved: { q, k, v, weights, mixed } };
+  return { y: reshape(rowsFirst, [B * T, C]), saved: { q, k, v, weights, mixed } };
 }
 
 /** The softmax's backward needs sum(dWeights weights) over the keys, which is sum(dMixed mixed) over the head's channels. */
-export function attentionBackward(dy: Handle, { q, k, v, weights, mixed }: AttentionSaved, padding?: Padding): Handle {
+export function attentionBackward(dy: Handle, { q, k, v, weights, mixed }: AttentionSaved): Handle {
   const [nHead, B, T, hs] = q.shape as [number, number, number, number];
 
-  const inRows = pad(dy, padding);
-  using rowsFirst = reshape(inRows, [B, T, nHead, hs]);
-  if (padding) release(inRows);
+  using rowsFirst = reshape(dy, [B, T, nHead, hs]);
   using dMixed = transpose(rowsFirst, [2, 0, 1, 3]); // [nh, B, T, hs]
   using dv = batchMatmul(weights, dMixed, { transposeX: true });
   using dWeights = batchMatmul(dMixed, v, { transposeY: true }); // [nh, B, T, T]
@@ -187,16 +162,16 @@ export function attentionBackward(dy: Handle, { q, k, v, weights, mixed }: Atten
   using dk = batchMatmul(dScores, q, { transposeX: true });
   using headsFirst = concat([dq, dk, dv], 0); // [3 nh, B, T, hs]
   using byHead = transpose(headsFirst, [1, 2, 0, 3]);
-  return unpad(reshape(byHead, [B * T, 3 * nHead * hs]), padding);
+  return reshape(byHead, [B * T, 3 * nHead * hs]);
 }
 
 export type KeysAndValues = { readonly k: Handle; readonly v: Handle };
 
 /** One pre-norm transformer block: x + attention(ln_1(x)), then + mlp(ln_2(·)). */
-export function block(x: Handle, bias: Handle, read: Read, name: string, { nHead, epsilon, ...rows }: { nHead: number; epsilon: number; past?: KeysAndValues | undefined; padding?: Padding | undefined }) {
+export function block(x: Handle, bias: Handle, read: Read, name: string, { nHead, epsilon, past }: { nHead: number; epsilon: number; past?: KeysAndValues | undefined }) {
   const norm1 = layerNorm(x, read, `${name}.ln_1`, epsilon);
   using qkv = linear(norm1.y, read, `${name}.attn.c_attn`);
-  const heads = attention(qkv, bias, nHead, rows);
+  const heads = attention(qkv, bias, nHead, past);
   using attended = linear(heads.y, read, `${name}.attn.c_proj`);
   using middle = add(x, attended);
 
@@ -206,7 +181,7 @@ export function block(x: Handle, bias: Handle, read: Read, name: string, { nHead
   return { y: add(middle, projected), saved: { norm1, heads, norm2, activation } };
 }
 
-export function blockBackward(dy: Handle, saved: BlockSaved, read: Read, name: string, gradients: WeightGradients, padding?: Padding): Handle {
+export function blockBackward(dy: Handle, saved: BlockSaved, read: Read, name: string, gradients: WeightGradients): Handle {
   const { norm1, heads, norm2, activation } = saved;
   using dActivated = linearBackward(dy, activation.y, read, `${name}.mlp.c_proj`, gradients);
   using dWide = geluBackward(dActivated, activation.saved);
@@ -215,7 +190,7 @@ export function blockBackward(dy: Handle, saved: BlockSaved, read: Read, name: s
   using dMiddle = add(dy, throughMlp);
 
   using dHeads = linearBackward(dMiddle, heads.y, read, `${name}.attn.c_proj`, gradients);
-  using dQkv = attentionBackward(dHeads, heads.saved, padding);
+  using dQkv = attentionBackward(dHeads, heads.saved);
   using dNorm1 = linearBackward(dQkv, norm1.y, read, `${name}.attn.c_attn`, gradients);
   using throughAttention = layerNormBackward(dNorm1, norm1.saved, read, `${name}.ln_1`, gradients);
   return add(dMiddle, throughAttention);

@@ -99,16 +99,6 @@ export const l2 = (x: Handle): Handle => op('L2Loss', T, x);
 export const segmentSum = (x: Handle, segments: Handle, count: number): Handle =>
   op('UnsortedSegmentSum', [type('T'), type('Tindices', TF_INT32), type('Tnumsegments', TF_INT32)], x, segments, axis(count));
 
-/**
- * Adds rows [N, C] to those of `x` [R, C] that int32 `places` [N] name, several to one where it is named again. On the CPU in place: `x`
- * is then changed, and what comes back is its memory. On a GPU that kernel adds without atomics, and would lose some.
- */
-export function addRows(x: Handle, places: Handle, rows: Handle): Handle {
-  if (!binding.isUsingGpuDevice()) return op('InplaceAdd', T, x, places, rows);
-  using sums = segmentSum(rows, places, x.shape[0]!);
-  return add(x, sums);
-}
-
 // --- shape ---
 
 export const reshape = (x: Handle, shape: readonly number[]): Handle =>
