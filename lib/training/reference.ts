@@ -33,18 +33,13 @@ export function pairBatch(model: Trainable, pairs: readonly PairIds[]): Response
   return responseBatch(rows, { layout: 'shared', maxLength: model.config.blockSize });
 }
 
-/** Tokens of a pair in one row, as `pairBatch` places them. */
-export const pairLength = ({ promptIds, chosenIds, rejectedIds }: PairIds): number => promptIds.length + chosenIds.length + rejectedIds.length;
-
-/** Log-probs of the responses under `model`, some pairs of much the same length at a time. */
+/** Log-probs of the responses under `model`, some pairs at a time. */
 export function referenceLogps(model: GPT2, pairs: readonly PairIds[], { batchSize = 16, onProgress }: ReferenceOptions = {}): RefLogps[] {
   const all: RefLogps[] = [];
-  const byLength = pairs.map((pair, row) => ({ pair, row })).sort((a, b) => pairLength(a.pair) - pairLength(b.pair));
   for (let start = 0; start < pairs.length; start += batchSize) {
-    const some = byLength.slice(start, start + batchSize);
-    const sums = tf.tidy(() => model.score(pairBatch(model, some.map(({ pair }) => pair))).sum(1).dataSync());
-    some.forEach(({ row }, n) => (all[row] = { refChosenLogps: sums[2 * n]!, refRejectedLogps: sums[2 * n + 1]! }));
-    onProgress?.(start + some.length);
+    const sums = tf.tidy(() => model.score(pairBatch(model, pairs.slice(start, start + batchSize))).sum(1).dataSync());
+    for (let n = 0; n < sums.length; n += 2) all.push({ refChosenLogps: sums[n]!, refRejectedLogps: sums[n + 1]! });
+    onProgress?.(all.length);
   }
   return all;
 }

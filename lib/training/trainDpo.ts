@@ -13,7 +13,7 @@ import { pairLoss, type DpoLossOptions, type DpoMetrics } from './dpoMetrics';
 import { mean, tokenMetrics } from './metrics';
 import { validationInterval, type TrainOptions } from './options';
 import { batchOrder, stepCount } from './order';
-import { pairBatch, pairLength, referenceLogps, withReference, type ReferencedPair, type RefLogps } from './reference';
+import { pairBatch, referenceLogps, withReference, type ReferencedPair, type RefLogps } from './reference';
 import { learningRate } from './schedule';
 import { TrainingState } from './state';
 
@@ -53,7 +53,7 @@ export async function* trainDpo(model: GPT2, pairs: readonly PairIds[], options:
   const steps = stepCount(options, pairs.length, batchSize);
   const validateEvery = validationInterval(options);
   const lrOf = learningRate({ ...options, steps });
-  const rowsOf = batchOrder(pairs.length, { batchSize, seed, ...(options.groupByLength && { lengths: pairs.map(pairLength) }) });
+  const rowsOf = batchOrder(pairs.length, { batchSize, seed, ...(options.groupByLength && { lengths: pairs.map(length) }) });
   const live = reference instanceof GPT2 ? reference : undefined;
   const known = reference instanceof GPT2 ? undefined : withReference(pairs, reference ?? referenceLogps(model, pairs));
   const held = validation && withReference(validation.pairs, validation.reference ?? referenceLogps(live ?? model, validation.pairs));
@@ -105,6 +105,7 @@ function metricsOf(model: GPT2, pairs: readonly ReferencedPair[], options: DpoLo
 
 const asked = (reference: GPT2, pairs: readonly PairIds[]): ReferencedPair[] => withReference(pairs, referenceLogps(reference, pairs));
 const responseTokens = ({ chosenIds, rejectedIds }: PairIds): number => chosenIds.length + rejectedIds.length;
+const length = (pair: PairIds): number => pair.promptIds.length + responseTokens(pair);
 /** Of a pair's two responses the first. */
 const isChosen = (response: number): boolean => response % 2 === 0;
 
