@@ -26,7 +26,7 @@ export interface ImageRequest {
 let drawImage: ((request: ImageRequest) => string) | undefined;
 
 /**
- * Waits for the image: a second or two for the first, a fifth of one for those that follow.
+ * Waits for the image: a second or two for the first, a tenth of one for those that follow.
  *
  * @returns a PNG in base64; undefined where there is no kaleido, or it fails, which it then says on the standard error.
  */

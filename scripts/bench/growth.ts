@@ -5,9 +5,12 @@
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { availableParallelism, cpus } from 'node:os';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 
+import { average } from 'alignbook/dist/moments';
+
+import { root } from '../notebooks/execute';
 import { operations, type GrowthTask } from './growthTask';
 import { median, minimum, Worker } from './worker';
 
@@ -19,8 +22,6 @@ Results also go to executed/growth.json.
 
   --repetitions N   of each (default: 5)
   --help`;
-
-const root = resolve(__dirname, '..', '..', '..', '..');
 
 const middle: GrowthTask = { layers: 12, batch: 2, tokens: 128 };
 const series: Readonly<Record<string, readonly GrowthTask[]>> = {
@@ -52,8 +53,7 @@ async function measure(task: GrowthTask, repetitions: number): Promise<Point> {
 
 /** The line through points that has the least squares, and the share of the variance that it explains. */
 function fit(points: readonly (readonly [x: number, y: number])[]): { slope: number; start: number; explained: number } {
-  const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
-  const [meanX, meanY] = [mean(points.map(([x]) => x)), mean(points.map(([, y]) => y))];
+  const [meanX, meanY] = [average(points.map(([x]) => x)), average(points.map(([, y]) => y))];
   const sum = (of: (x: number, y: number) => number) => points.reduce((total, [x, y]) => total + of(x - meanX, y - meanY), 0);
   const slope = sum((x, y) => x * y) / sum((x) => x * x);
   return { slope, start: meanY - slope * meanX, explained: (slope * sum((x, y) => x * y)) / sum((_, y) => y * y) };
