@@ -42,7 +42,7 @@ function padLeft(batch: ResponseBatch): ResponseBatch {
     left.positions[moved(index)] = batch.positions[index]!;
     for (let s = 0; s < T; s += 1) left.visible[moved(index) * T + (moved(index - (index % T) + s) % T)] = batch.visible[index * T + s]!;
   }
-  return { ...left, scored: { ...batch.scored, from: batch.scored.from.map(moved) } };
+  return { ...left, tokens: batch.tokens.map(moved), scored: { ...batch.scored, from: batch.scored.from.map(moved) } };
 }
 
 for (const name of engineModels) {
@@ -86,6 +86,7 @@ test('the batch in each layout: ids, positions, who sees whom, what is scored', 
   const rows = [{ promptIds: [7, 8], responses: [[1], [2, 3]] }];
   const shared = responseBatch(rows);
   assert.deepEqual(shared.shape, [1, 5]);
+  assert.deepEqual([...shared.tokens], [0, 1, 2, 3, 4]);
   assert.deepEqual([...shared.ids], [7, 8, 1, 2, 3]);
   assert.deepEqual([...shared.positions], [0, 1, 2, 2, 3]);
   const sees = (batch: typeof shared, row: number) => Array.from({ length: batch.shape[1] }, (_, t) => [...batch.visible.subarray((row * batch.shape[1] + t) * batch.shape[1]).subarray(0, batch.shape[1])].join(''));
@@ -100,6 +101,7 @@ test('the batch in each layout: ids, positions, who sees whom, what is scored', 
   assert.deepEqual([...padded.ids], [7, 8, 1, 0, 7, 8, 2, 3]);
   assert.deepEqual(sees(padded, 0), ['1000', '1100', '1110', '0001']);
   assert.deepEqual([...padded.scored.from], [1, 5, 6]);
+  assert.deepEqual([...padded.tokens], [0, 1, 2, 4, 5, 6, 7]); // not the padding at 3
   const left = padLeft(padded);
   assert.deepEqual([...left.ids], [0, 7, 8, 1, 7, 8, 2, 3]);
   assert.deepEqual(sees(left, 0), ['1000', '0100', '0110', '0111']);

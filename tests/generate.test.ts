@@ -80,6 +80,8 @@ test('stop, the window\'s end, streaming and an abort', async () => {
   assert.deepEqual([full!.finish, full!.ids.length], ['length', 2]); // 20 positions
   assert.deepEqual(await generate(model, []), []);
 
+  await generate(model, [[1], [2]], { maxNewTokens: 15 }); // makes the constants
+  await generate(model, [[1], [2, 3]], { maxNewTokens: 5 });
   const live = liveTensors();
   const abort = new AbortController();
   let tokens = 0;

@@ -201,6 +201,9 @@ test('options that do not fit, and a loss that is lost', async () => {
   await refused(/^frozen: no weight is or begins with "h\.2"; the model has wte\.weight, wpe\.weight, .*, ln_f\.bias$/, { frozen: ['h.2'] });
   await refused(/^frozen: no weight is or begins with "h\.0\.ln"/, { frozen: ['h.0.ln'] });
   await refused(/^frozen names every weight/, { frozen: ['wte', 'wpe', 'h', 'ln_f'] });
+  const { model: other } = await loadEngineModel('a-group'); // the first time makes the constants, and leaves a model of NaN
+  await assert.rejects(collect(trainSft(other, rows, { ...sftOptions, lr: 1e30, warmupSteps: 0 })));
+  other.dispose();
   const live = liveTensors();
   await refused(/^step 2: loss is NaN, on the rows (\d, ){3}\d \(counted from 1\); look at them/, { lr: 1e30, warmupSteps: 0 });
   assert.equal(liveTensors(), live);

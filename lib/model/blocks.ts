@@ -1,6 +1,6 @@
 /** GPT-2 without its ends: token ids -> embeddings -> blocks. */
 import type { GPT2Config } from './config';
-import { block, type BlockSaved, type KeysAndValues, type Read } from './layers';
+import { block, type BlockSaved, type KeysAndValues, type Padding, type Past, type Read } from './layers';
 import { release, type Handle } from './handle';
 import { add, floats, gather } from './ops';
 
@@ -11,16 +11,20 @@ export interface BlocksOptions {
   /** What to keep of each block: all that its backward needs, or the keys and values for later positions. Default nothing. */
   keep?: 'nothing' | 'activations' | 'cache';
   /** Keys and values of earlier positions, for each block. */
-  past?: readonly KeysAndValues[];
+  past?: readonly Past[];
+  /** Where the N tokens are fewer than the B * T places. */
+  padding?: Padding | undefined;
+  /** int32 [M]: the tokens whose output is wanted. Default: all. */
+  only?: Handle | undefined;
 }
 
 /**
- * @param ids [N] int32, N = B * T.
+ * @param ids [N] int32, N = B * T, or less by the padding.
  * @param positions [N] int32.
- * @param bias [B, T, S], see `attentionBias`; S is T, or longer by the positions of `past`.
- * @returns y [N, C], before the final layer norm, and what was to be kept of each block.
+ * @param bias [B, T, S], see `attentionBias`; S is T, or that of `past`.
+ * @returns y [N, C], or [M, C] by `only`, before the final layer norm, and what was to be kept of each block.
  */
-export function blocks(ids: Handle, positions: Handle, bias: Handle, read: Read, config: GPT2Config, { keep = 'nothing', past }: BlocksOptions = {}) {
+export function blocks(ids: Handle, positions: Handle, bias: Handle, read: Read, config: GPT2Config, { keep = 'nothing', past, padding, only }: BlocksOptions = {}) {
   const { nLayer, nHead, layerNormEpsilon: epsilon } = config;
   const saved: BlockSaved[] = [];
   const cache: KeysAndValues[] = [];
@@ -28,7 +32,7 @@ export function blocks(ids: Handle, positions: Handle, bias: Handle, read: Read,
   using places = gather(read('wpe.weight'), positions);
   let x = add(tokens, places);
   for (let layer = 0; layer < nLayer; layer += 1) {
-    const result = block(x, bias, read, `h.${layer}`, { nHead, epsilon, past: past?.[layer] });
+    const result = block(x, bias, read, `h.${layer}`, { nHead, epsilon, past: past?.[layer], padding, only: layer === nLayer - 1 ? only : undefined });
     release(x);
     x = result.y;
     if (keep === 'activations') {

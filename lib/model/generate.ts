@@ -5,10 +5,11 @@ import { InputError } from '../errors';
 import { Random } from '../random';
 import { bfloat16By } from '../tf';
 import { attentionBias, blocks } from './blocks';
+import type { GPT2Config } from './config';
 import type { GPT2 } from './gpt2';
-import { layerNorm, type KeysAndValues, type Read } from './layers';
+import { layerNorm, type KeysAndValues, type Past, type Read } from './layers';
 import { release, scope, type Handle } from './handle';
-import { gather, ints, matmul, mul, roundedMatrix, scalar, softmax } from './ops';
+import { concat, fill, gather, ints, matmul, mul, roundedMatrix, scalar, softmax } from './ops';
 import { checkSampling, draw, isPlain, nextToken, type Sampling } from './sampling';
 import type { Weights } from './weights';
 
@@ -65,14 +66,15 @@ export async function generate(model: GPT2, prompts: readonly (readonly number[]
   let active = rows;
   let cache: Cache | undefined;
   const plain = isPlain(options);
-  const factors = bfloat16By === 'rounding' ? roundedFactors(model.weights) : undefined;
+  const weights = readWeights(model.weights);
   try {
     while (active.length > 0) {
       await nextTurn(); // lets an interrupt through
       signal?.throwIfAborted();
       const together = cache === undefined && samples > 1; // a prompt's samples begin alike
       const placeOf = ({ index }: Row) => Math.floor(index / samples);
-      const made = step(model, together ? rows.filter(({ index }) => index % samples === 0) : active, longest, cache, factors, plain ? options.temperature : undefined);
+      if (cache) cache = withRoom(cache, longest + active[0]!.ids.length, Math.min(longest + maxNewTokens, blockSize));
+      const made = step(model.config, weights, together ? rows.filter(({ index }) => index % samples === 0) : active, longest, cache, plain ? options.temperature : undefined);
       release(cache);
       cache = together ? keepRows(made.cache, active.map(placeOf)) : made.cache;
 
@@ -91,7 +93,7 @@ export async function generate(model: GPT2, prompts: readonly (readonly number[]
       active = going;
     }
   } finally {
-    release(cache, factors);
+    release(cache, weights);
   }
   return rows.map(({ ids, finish }) => ({ ids, finish }));
 }
@@ -101,27 +103,32 @@ type Cache = readonly KeysAndValues[];
 /** The head, as a factor; the same tensor, as an embedding, is not rounded. */
 const HEAD = 'lm_head.weight';
 
-/** The matrices that every step multiplies by, in bfloat16: rounding them anew for each token would cost more than the products. */
-function roundedFactors(weights: Weights): ReadonlyMap<string, Handle> {
+/**
+ * The weights as they are now, for all steps: to read one is a call as well, in a model with adapters a product, and where bfloat16
+ * comes by rounding, to round a matrix anew for each token would cost more than its product.
+ */
+function readWeights(weights: Weights): ReadonlyMap<string, Handle> {
   return scope(() => {
     const read = weights.reader();
-    const names = weights.names.filter((name) => name.startsWith('h.') && weights.shape(name).length === 2);
-    return new Map([...names.map((name) => [name, name] as const), [HEAD, 'wte.weight'] as const].map(([key, name]) => [key, roundedMatrix(read(name))]));
+    const factor = (name: string) => (bfloat16By === 'rounding' ? roundedMatrix(read(name)) : read(name));
+    const isFactor = (name: string) => name.startsWith('h.') && weights.shape(name).length === 2;
+    return new Map([...weights.names.map((name) => [name, isFactor(name) ? factor(name) : read(name)] as const), [HEAD, factor('wte.weight')]]);
   });
 }
 
 /** One forward pass over the prompts, or over each row's last token: [B * V] of the next one, logits, or probabilities at a temperature. */
-function step(model: GPT2, rows: readonly Row[], longest: number, cache: Cache | undefined, factors: ReadonlyMap<string, Handle> | undefined, temperature: number | undefined): { scores: Float32Array; cache: Cache } {
+function step(config: GPT2Config, weights: ReadonlyMap<string, Handle>, rows: readonly Row[], longest: number, cache: Cache | undefined, temperature: number | undefined): { scores: Float32Array; cache: Cache } {
   const B = rows.length;
-  const S = longest + rows[0]!.ids.length; // positions so far, padding included
-  const T = cache ? 1 : S;
+  const length = longest + rows[0]!.ids.length; // positions so far, padding included
+  const T = cache ? 1 : length;
+  const S = cache?.[0]!.k.shape[2] ?? length;
   const ids = new Int32Array(B * T);
   const positions = new Int32Array(B * T);
   const visible = new Uint8Array(B * T * S);
   rows.forEach(({ prompt, ids: made }, b) => {
     const padding = longest - prompt.length;
     for (let t = 0; t < T; t += 1) {
-      const place = S - T + t;
+      const place = length - T + t;
       const own = Math.max(0, place - padding);
       ids[b * T + t] = place < longest ? prompt[own]! : made[place - longest]!;
       positions[b * T + t] = own;
@@ -129,17 +136,39 @@ function step(model: GPT2, rows: readonly Row[], longest: number, cache: Cache |
     }
   });
   return scope(() => {
-    const exact = model.weights.reader();
-    const read: Read = (name) => factors?.get(name) ?? exact(name);
+    const read: Read = (name) => weights.get(name)!;
     const bias = attentionBias(visible, [B, T, S]);
-    const { y: x, cache: kept } = blocks(ints(ids, [B * T]), ints(positions, [B * T]), bias, read, model.config, { keep: 'cache', ...(cache && { past: cache }) });
-    const last = gather(x, ints(Int32Array.from(rows, (_, b) => b * T + T - 1), [B]));
-    const { y } = layerNorm(last, read, 'ln_f', model.config.layerNormEpsilon);
-    const head = factors?.get(HEAD) ?? read('wte.weight');
+    const past = cache && pastOf(cache, length - 1);
+    const only = T > 1 ? ints(Int32Array.from(rows, (_, b) => b * T + T - 1), [B]) : undefined;
+    const { y: last, cache: kept } = blocks(ints(ids, [B * T]), ints(positions, [B * T]), bias, read, config, { keep: 'cache', only, past });
+    const { y } = layerNorm(last, read, 'ln_f', config.layerNormEpsilon);
+    const head = read(HEAD);
     if (temperature === undefined) return { scores: matmul(y, head, { transposeY: true }).values() as Float32Array, cache: kept };
     const logits = matmul(mul(y, scalar(1 / temperature)), head, { transposeY: true });
     return { scores: softmax(logits).values() as Float32Array, cache: kept };
   });
+}
+
+/** Positions that a cache grows by: it is copied then, and looked at as a whole in every step. */
+const ROOM = 64;
+
+/** A cache for `length` positions, with zeros where it was extended; takes over `cache`. */
+function withRoom(cache: Cache, length: number, most: number): Cache {
+  const [nHead, B, S, hs] = cache[0]!.k.shape as [number, number, number, number];
+  if (S >= length) return cache;
+  const extended = scope(() => {
+    const room = fill([nHead, B, Math.min(S + ROOM, most) - S, hs], 0);
+    return cache.map(({ k, v }) => ({ k: concat([k, room], 2), v: concat([v, room], 2) }));
+  });
+  release(cache);
+  return extended;
+}
+
+/** Where the keys and values of the next position go. */
+function pastOf(cache: Cache, position: number): readonly Past[] {
+  const [nHead, B, S] = cache[0]!.k.shape as [number, number, number];
+  const places = ints(Int32Array.from({ length: nHead * B }, (_, row) => row * S + position), [nHead * B]);
+  return cache.map((layer) => ({ ...layer, places }));
 }
 
 function keepRows(cache: Cache, rows: readonly number[]): Cache {

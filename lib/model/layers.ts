@@ -11,15 +11,19 @@
 import { release, type Handle } from './handle';
 import {
   add,
+  addRows,
   batchMatmul,
   biasAdd,
   concat,
   constantScalar,
+  gather,
   matmul,
   meanLast,
   mul,
+  putRows,
   reshape,
   rsqrt,
+  segmentSum,
   sigmoid,
   sigmoidGradient,
   softmax,
@@ -116,23 +120,45 @@ export function geluBackward(dy: Handle, { x, gate }: GeluSaved): Handle {
 }
 
 /**
+ * Where tokens [N] stand in the rows of attention, which are padded. All else is computed for each token by itself, without padding.
+ */
+export type Padding = {
+  /** int32 [B * T]: the token that stands there; where none does, some token, of which nothing comes through. */
+  readonly padded: Handle;
+  /** int32 [N]: where each stands. */
+  readonly tokens: Handle;
+};
+
+/** Rows of tokens [N, …] into places [B * T, …]. */
+const pad = (x: Handle, padding?: Padding): Handle => (padding ? gather(x, padding.padded) : x);
+/** And back; takes over `x`. */
+function unpad(x: Handle, padding?: Padding): Handle {
+  if (!padding) return x;
+  using padded = x;
+  return gather(padded, padding.tokens);
+}
+
+/**
  * Multi-head attention softmax(q k' / sqrt(hs) + bias) v (arXiv 1706.03762, Eq. 1) over `qkv` [N, 3C].
  *
- * @param bias [B, T, S]: 0 where a query (row) may look at a key (column), a large negative number elsewhere.
- * @param past keys and values of earlier positions, [nh, B, S - T, hs] each, as `saved` of an earlier call has them.
- *   Without them S is T.
+ * @param bias [B, T, S]: 0 where a query (row) may look at a key (column), a large negative number elsewhere. Padding looks at itself
+ *   alone, and nobody else at it, so that what stands there changes nothing.
+ * @param past keys and values of earlier positions, in which those of this one, T = 1, take their places; `saved` then has the same
+ *   memory. Without them S is T.
  */
-export function attention(qkv: Handle, bias: Handle, nHead: number, past?: KeysAndValues) {
+export function attention(qkv: Handle, bias: Handle, nHead: number, { past, padding }: { past?: Past | undefined; padding?: Padding | undefined } = {}) {
   const [B, T] = bias.shape as [number, number, number];
   const C = qkv.shape[1]! / 3;
   const hs = C / nHead;
 
-  using byHead = reshape(qkv, [B, T, 3 * nHead, hs]);
+  const inRows = pad(qkv, padding);
+  using byHead = reshape(inRows, [B, T, 3 * nHead, hs]);
+  if (padding) release(inRows);
   using headsFirst = transpose(byHead, [2, 0, 1, 3]); // [3 nh, B, T, hs]
   const [unscaled, newK, newV] = split(headsFirst, 3) as [Handle, Handle, Handle]; // each [nh, B, T, hs]
   const q = mul(unscaled, constantScalar(1 / Math.sqrt(hs)));
-  const k = past ? concat([past.k, newK], 2) : newK; // [nh, B, S, hs]
-  const v = past ? concat([past.v, newV], 2) : newV;
+  const k = past ? withRows(past.k, past.places, newK) : newK; // [nh, B, S, hs]
+  const v = past ? withRows(past.v, past.places, newV) : newV;
   release(unscaled);
   if (past) release(newK, newV);
 
@@ -141,14 +167,16 @@ export function attention(qkv: Handle, bias: Handle, nHead: number, past?: KeysA
   const weights = softmax(biased);
   const mixed = batchMatmul(weights, v); // [nh, B, T, hs]
   using rowsFirst = transpose(mixed, [1, 2, 0, 3]); // [B, T, nh, hs]
-  return { y: reshape(rowsFirst, [B * T, C]), saved: { q, k, v, weights, mixed } };
+  return { y: unpad(reshape(rowsFirst, [B * T, C]), padding), saved: { q, k, v, weights, mixed } };
 }
 
 /** The softmax's backward needs sum(dWeights weights) over the keys, which is sum(dMixed mixed) over the head's channels. */
-export function attentionBackward(dy: Handle, { q, k, v, weights, mixed }: AttentionSaved): Handle {
+export function attentionBackward(dy: Handle, { q, k, v, weights, mixed }: AttentionSaved, padding?: Padding): Handle {
   const [nHead, B, T, hs] = q.shape as [number, number, number, number];
 
-  using rowsFirst = reshape(dy, [B, T, nHead, hs]);
+  const inRows = pad(dy, padding);
+  using rowsFirst = reshape(inRows, [B, T, nHead, hs]);
+  if (padding) release(inRows);
   using dMixed = transpose(rowsFirst, [2, 0, 1, 3]); // [nh, B, T, hs]
   using dv = batchMatmul(weights, dMixed, { transposeX: true });
   using dWeights = batchMatmul(dMixed, v, { transposeY: true }); // [nh, B, T, T]
@@ -162,26 +190,49 @@ export function attentionBackward(dy: Handle, { q, k, v, weights, mixed }: Atten
   using dk = batchMatmul(dScores, q, { transposeX: true });
   using headsFirst = concat([dq, dk, dv], 0); // [3 nh, B, T, hs]
   using byHead = transpose(headsFirst, [1, 2, 0, 3]);
-  return reshape(byHead, [B * T, 3 * nHead * hs]);
+  return unpad(reshape(byHead, [B * T, 3 * nHead * hs]), padding);
 }
 
+/** [nh, B, S, hs] each. */
 export type KeysAndValues = { readonly k: Handle; readonly v: Handle };
 
+/** Keys and values with room for more. */
+export type Past = KeysAndValues & {
+  /** int32 [nh * B]: the row of [nh * B * S, hs] that is next, of each head and row of the batch. */
+  readonly places: Handle;
+};
+
+function withRows(x: Handle, places: Handle, rows: Handle): Handle {
+  const hs = x.shape[3]!;
+  using flat = reshape(x, [-1, hs]);
+  using flatRows = reshape(rows, [-1, hs]);
+  using changed = putRows(flat, places, flatRows);
+  return reshape(changed, x.shape);
+}
+
+export type BlockRows = {
+  readonly padding?: Padding | undefined;
+  /** int32 [M]: the tokens whose output is wanted, of the last block; the others have done their part as keys and values. Default: all. */
+  readonly only?: Handle | undefined;
+};
+
 /** One pre-norm transformer block: x + attention(ln_1(x)), then + mlp(ln_2(·)). */
-export function block(x: Handle, bias: Handle, read: Read, name: string, { nHead, epsilon, past }: { nHead: number; epsilon: number; past?: KeysAndValues | undefined }) {
+export function block(x: Handle, bias: Handle, read: Read, name: string, { nHead, epsilon, past, padding, only }: { nHead: number; epsilon: number; past?: Past | undefined } & BlockRows) {
   const norm1 = layerNorm(x, read, `${name}.ln_1`, epsilon);
   using qkv = linear(norm1.y, read, `${name}.attn.c_attn`);
-  const heads = attention(qkv, bias, nHead, past);
-  using attended = linear(heads.y, read, `${name}.attn.c_proj`);
-  using middle = add(x, attended);
+  const heads = attention(qkv, bias, nHead, { past, padding });
+  const [residual, mixed] = only ? [gather(x, only), gather(heads.y, only)] : [x, heads.y];
+  using attended = linear(mixed, read, `${name}.attn.c_proj`);
+  using middle = add(residual, attended);
+  if (only) release(residual, heads.y);
 
   const norm2 = layerNorm(middle, read, `${name}.ln_2`, epsilon);
   const activation = gelu(linear(norm2.y, read, `${name}.mlp.c_fc`));
   using projected = linear(activation.y, read, `${name}.mlp.c_proj`);
-  return { y: add(middle, projected), saved: { norm1, heads, norm2, activation } };
+  return { y: add(middle, projected), saved: { norm1, heads: { y: mixed, saved: heads.saved }, norm2, activation } };
 }
 
-export function blockBackward(dy: Handle, saved: BlockSaved, read: Read, name: string, gradients: WeightGradients): Handle {
+export function blockBackward(dy: Handle, saved: BlockSaved, read: Read, name: string, gradients: WeightGradients, { padding, only }: BlockRows): Handle {
   const { norm1, heads, norm2, activation } = saved;
   using dActivated = linearBackward(dy, activation.y, read, `${name}.mlp.c_proj`, gradients);
   using dWide = geluBackward(dActivated, activation.saved);
@@ -189,11 +240,13 @@ export function blockBackward(dy: Handle, saved: BlockSaved, read: Read, name: s
   using throughMlp = layerNormBackward(dNorm2, norm2.saved, read, `${name}.ln_2`, gradients);
   using dMiddle = add(dy, throughMlp);
 
-  using dHeads = linearBackward(dMiddle, heads.y, read, `${name}.attn.c_proj`, gradients);
-  using dQkv = attentionBackward(dHeads, heads.saved);
+  using dMixed = linearBackward(dMiddle, heads.y, read, `${name}.attn.c_proj`, gradients);
+  const dHeads = only ? segmentSum(dMixed, only, norm1.y.shape[0]!) : dMixed;
+  using dQkv = attentionBackward(dHeads, heads.saved, padding);
+  if (only) release(dHeads);
   using dNorm1 = linearBackward(dQkv, norm1.y, read, `${name}.attn.c_attn`, gradients);
   using throughAttention = layerNormBackward(dNorm1, norm1.saved, read, `${name}.ln_1`, gradients);
-  return add(dMiddle, throughAttention);
+  return only ? addRows(throughAttention, only, dMiddle) : add(dMiddle, throughAttention);
 }
 
 export type LayerNormSaved = ReturnType<typeof layerNorm>['saved'];

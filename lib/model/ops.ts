@@ -10,6 +10,7 @@ import { Handle, outsideScopes, release } from './handle';
 const { TF_FLOAT, TF_INT32 } = binding;
 const TF_BFLOAT16 = 14; // tensorflow/core/framework/types.proto; tfjs has no name for it
 
+/** @param attributes but for the types that TensorFlow takes from the inputs: each costs a few microseconds. */
 function execute(name: string, attributes: readonly OpAttribute[], inputs: readonly Handle[], outputs: number): Handle[] {
   const ids = inputs.map((input) => input.id);
   return timed(name, () => binding.executeOp(name, attributes, ids, outputs)).map((metadata) => new Handle(metadata));
@@ -19,7 +20,7 @@ function op(name: string, attributes: readonly OpAttribute[], ...inputs: readonl
   return execute(name, attributes, inputs, 1)[0]!;
 }
 
-const type = (name: string, value = TF_FLOAT): OpAttribute => ({ name, type: binding.TF_ATTR_TYPE, value });
+const type = (name: string, value: number): OpAttribute => ({ name, type: binding.TF_ATTR_TYPE, value });
 const bool = (name: string, value: boolean): OpAttribute => ({ name, type: binding.TF_ATTR_BOOL, value });
 const int = (name: string, value: number): OpAttribute => ({ name, type: binding.TF_ATTR_INT, value });
 const string = (name: string, value: string): OpAttribute => ({ name, type: binding.TF_ATTR_STRING, value });
@@ -38,7 +39,7 @@ export function ints(values: Int32Array, shape: readonly number[]): Handle {
 }
 
 export const fill = (shape: readonly number[], value: number): Handle =>
-  op('Fill', [type('T'), type('index_type', TF_INT32)], vector(shape), constantScalar(value));
+  op('Fill', [], vector(shape), constantScalar(value));
 
 /** Constants (axes, shapes, scalars) are made once a process and kept; they belong to no scope. */
 const constants = new Map<string, Handle>();
@@ -61,9 +62,8 @@ const vector = (values: readonly number[]): Handle =>
 
 // --- elementwise, with broadcasting ---
 
-const T = [type('T')];
-const elementwise2 = (name: string) => (x: Handle, y: Handle) => op(name, T, x, y);
-const elementwise1 = (name: string) => (x: Handle) => op(name, T, x);
+const elementwise2 = (name: string) => (x: Handle, y: Handle) => op(name, [], x, y);
+const elementwise1 = (name: string) => (x: Handle) => op(name, [], x);
 
 export const add = elementwise2('AddV2');
 export const sub = elementwise2('Sub');
@@ -79,44 +79,55 @@ export const softmax = elementwise1('Softmax');
 
 // --- reductions ---
 
-const reduction = (keepDims: boolean) => [bool('keep_dims', keepDims), type('T'), type('Tidx', TF_INT32)];
-const REDUCE_KEEP = reduction(true);
-const REDUCE = reduction(false);
+const KEEP_DIMS = [bool('keep_dims', true)];
 
 /** Over the last axis, which stays with length 1. */
-export const meanLast = (x: Handle): Handle => op('Mean', REDUCE_KEEP, x, axis(-1));
-export const sumLast = (x: Handle): Handle => op('Sum', REDUCE_KEEP, x, axis(-1));
+export const meanLast = (x: Handle): Handle => op('Mean', KEEP_DIMS, x, axis(-1));
+export const sumLast = (x: Handle): Handle => op('Sum', KEEP_DIMS, x, axis(-1));
 /** Over the rows of a matrix: [N, C] -> [C]. */
-export const sumRows = (x: Handle): Handle => op('Sum', REDUCE, x, axis(0));
+export const sumRows = (x: Handle): Handle => op('Sum', [], x, axis(0));
 
 /** The place of the largest (the first of them) along the last axis of a matrix: [N, C] -> int32 [N]. */
-export const argMaxLast = (x: Handle): Handle => op('ArgMax', [type('T'), type('Tidx', TF_INT32), type('output_type', TF_INT32)], x, axis(-1));
+export const argMaxLast = (x: Handle): Handle => op('ArgMax', [type('output_type', TF_INT32)], x, axis(-1));
 
 /** Half the sum of all squares: []. */
-export const l2 = (x: Handle): Handle => op('L2Loss', T, x);
+export const l2 = (x: Handle): Handle => op('L2Loss', [], x);
 
 /** Adds up the rows of `x` [N, C] that share a segment: [N, C], int32 [N] -> [segments, C]. A negative segment is left out. */
 export const segmentSum = (x: Handle, segments: Handle, count: number): Handle =>
-  op('UnsortedSegmentSum', [type('T'), type('Tindices', TF_INT32), type('Tnumsegments', TF_INT32)], x, segments, axis(count));
+  op('UnsortedSegmentSum', [], x, segments, axis(count));
+
+/**
+ * Adds rows [N, C] to those of `x` [R, C] that int32 `places` [N] name, several to one where it is named again. On the CPU in place: `x`
+ * is then changed, and what comes back is its memory. On a GPU that kernel adds without atomics, and would lose some.
+ */
+export function addRows(x: Handle, places: Handle, rows: Handle): Handle {
+  if (!binding.isUsingGpuDevice()) return op('InplaceAdd', [], x, places, rows);
+  using sums = segmentSum(rows, places, x.shape[0]!);
+  return add(x, sums);
+}
+
+/** Puts rows [N, C] at those of `x` [R, C] that int32 `places` [N] name, each once. In place: `x` is changed, and what comes back is its memory. */
+export const putRows = (x: Handle, places: Handle, rows: Handle): Handle => op('InplaceUpdate', [], x, places, rows);
 
 // --- shape ---
 
 export const reshape = (x: Handle, shape: readonly number[]): Handle =>
-  op('Reshape', [type('T'), type('Tshape', TF_INT32)], x, vector(shape));
+  op('Reshape', [], x, vector(shape));
 
 export const transpose = (x: Handle, permutation: readonly number[]): Handle =>
-  op('Transpose', [type('T'), type('Tperm', TF_INT32)], x, vector(permutation));
+  op('Transpose', [], x, vector(permutation));
 
 /** Equal parts along the first axis. */
 export const split = (x: Handle, parts: number): Handle[] =>
-  execute('Split', [int('num_split', parts), type('T')], [axis(0), x], parts);
+  execute('Split', [int('num_split', parts)], [axis(0), x], parts);
 
 export const concat = (parts: readonly Handle[], along: number): Handle =>
-  op('ConcatV2', [int('N', parts.length), type('T'), type('Tidx', TF_INT32)], ...parts, axis(along));
+  op('ConcatV2', [int('N', parts.length), type('T', TF_FLOAT)], ...parts, axis(along));
 
 /** Rows of `x` [R, …] by int32 `rows` [N], or the same along another axis. */
 export const gather = (x: Handle, rows: Handle, along = 0): Handle =>
-  op('GatherV2', [int('batch_dims', 0), type('Tparams'), type('Tindices', TF_INT32), type('Taxis', TF_INT32)], x, rows, axis(along));
+  op('GatherV2', [], x, rows, axis(along));
 
 // --- products ---
 
@@ -131,47 +142,46 @@ interface Transposed {
  */
 export function matmul(x: Handle, y: Handle, options: Transposed = {}): Handle {
   if (bfloat16By === 'rounding') return rounded(matmulOf, x, y, options);
-  return (bfloat16By === 'oneDNN' ? batchMatmulOf : matmulOf)(TF_FLOAT, x, y, options);
+  return (bfloat16By === 'oneDNN' ? batchMatmulOf : matmulOf)(x, y, options);
 }
 
 /** Matrix products over the last two axes. */
 export function batchMatmul(x: Handle, y: Handle, options: Transposed = {}): Handle {
-  return bfloat16By === 'rounding' ? rounded(batchMatmulOf, x, y, options) : batchMatmulOf(TF_FLOAT, x, y, options);
+  return bfloat16By === 'rounding' ? rounded(batchMatmulOf, x, y, options) : batchMatmulOf(x, y, options);
 }
 
-const matmulOf = (dtype: number, x: Handle, y: Handle, { transposeX = false, transposeY = false }: Transposed): Handle =>
-  op('MatMul', [bool('transpose_a', transposeX), bool('transpose_b', transposeY), type('T', dtype)], x, y);
+const matmulOf = (x: Handle, y: Handle, { transposeX = false, transposeY = false }: Transposed): Handle =>
+  op('MatMul', [bool('transpose_a', transposeX), bool('transpose_b', transposeY)], x, y);
 
-const batchMatmulOf = (dtype: number, x: Handle, y: Handle, { transposeX = false, transposeY = false }: Transposed): Handle =>
-  op('BatchMatMulV2', [type('T', dtype), bool('adj_x', transposeX), bool('adj_y', transposeY)], x, y);
+const batchMatmulOf = (x: Handle, y: Handle, { transposeX = false, transposeY = false }: Transposed): Handle =>
+  op('BatchMatMulV2', [bool('adj_x', transposeX), bool('adj_y', transposeY)], x, y);
 
 /** A product of matrices rounded to bfloat16, and its result made float32; y may have been rounded before. */
 function rounded(product: typeof matmulOf, x: Handle, y: Handle, options: Transposed): Handle {
   using shortX = roundedMatrix(x);
-  using shortResult = y.dtype === TF_BFLOAT16 ? product(TF_BFLOAT16, shortX, y, options) : roundedY(product, shortX, y, options);
-  return cast(shortResult, TF_BFLOAT16, TF_FLOAT);
+  using shortResult = y.dtype === TF_BFLOAT16 ? product(shortX, y, options) : roundedY(product, shortX, y, options);
+  return cast(shortResult, TF_FLOAT);
 }
 
 function roundedY(product: typeof matmulOf, shortX: Handle, y: Handle, options: Transposed): Handle {
   using shortY = roundedMatrix(y);
-  return product(TF_BFLOAT16, shortX, shortY, options);
+  return product(shortX, shortY, options);
 }
 
 /** A float32 matrix in bfloat16, for many products under the `bf16` policy where `bfloat16By` is rounding. */
-export const roundedMatrix = (x: Handle): Handle => cast(x, TF_FLOAT, TF_BFLOAT16);
+export const roundedMatrix = (x: Handle): Handle => cast(x, TF_BFLOAT16);
 
-const cast = (x: Handle, from: number, to: number): Handle =>
-  op('Cast', [type('SrcT', from), type('DstT', to), bool('Truncate', false)], x);
+const cast = (x: Handle, to: number): Handle => op('Cast', [type('DstT', to)], x);
 
 /** Adds a vector [C] to every row of `x` [N, C]. */
-export const biasAdd = (x: Handle, bias: Handle): Handle => op('BiasAdd', [type('T'), string('data_format', 'NHWC')], x, bias);
+export const biasAdd = (x: Handle, bias: Handle): Handle => op('BiasAdd', [], x, bias);
 
 /**
  * Cross-entropy of logits [N, V] against int32 labels [N]: the losses [N] in nats, and their gradient with respect to the
  * logits, softmax - onehot [N, V], in one pass.
  */
 export const crossEntropy = (logits: Handle, labels: Handle): [losses: Handle, gradient: Handle] =>
-  execute('SparseSoftmaxCrossEntropyWithLogits', [type('T'), type('Tlabels', TF_INT32)], [logits, labels], 2) as [Handle, Handle];
+  execute('SparseSoftmaxCrossEntropyWithLogits', [], [logits, labels], 2) as [Handle, Handle];
 
 // --- variables ---
 
@@ -181,25 +191,30 @@ let variables = 0;
 export function variable(value: Handle): Handle {
   variables += 1;
   const name = `alignbook/${variables}`;
-  const made = op('VarHandleOp', [string('container', ''), string('shared_name', name), type('dtype'), shapeOf('shape', value.shape)]);
+  const made = op('VarHandleOp', [string('container', ''), string('shared_name', name), type('dtype', TF_FLOAT), shapeOf('shape', value.shape)]);
   assign(made, value);
   return made;
 }
 
 /** Puts `value` into a variable and takes it over. */
 export function assign(x: Handle, value: Handle): void {
-  execute('AssignVariableOp', [type('dtype')], [x, value], 0);
+  execute('AssignVariableOp', [], [x, value], 0);
   release(value);
+}
+
+/** Takes `x` away from a variable, in place: what was read of it must have been released, else it is copied first. */
+export function assignSub(variable: Handle, x: Handle): void {
+  execute('AssignSubVariableOp', [], [variable, x], 0);
 }
 
 /** One step of Adam in place, all in one pass (ResourceApplyAdam). `m` and `v` are variables too; the rest are scalars. */
 export function applyAdam(x: Handle, m: Handle, v: Handle, scalars: AdamScalars, gradient: Handle): void {
   const { beta1Power, beta2Power, lr, beta1, beta2, epsilon } = scalars;
   const inputs = [x, m, v, beta1Power, beta2Power, lr, beta1, beta2, epsilon, gradient];
-  execute('ResourceApplyAdam', [type('T'), bool('use_locking', false), bool('use_nesterov', false)], inputs, 0);
+  execute('ResourceApplyAdam', [], inputs, 0);
 }
 
 export type AdamScalars = Record<'beta1Power' | 'beta2Power' | 'lr' | 'beta1' | 'beta2' | 'epsilon', Handle>;
 
 /** The variable's value now (no copy while nobody writes to the variable). */
-export const readVariable = (x: Handle): Handle => op('ReadVariableOp', [type('dtype')], x);
+export const readVariable = (x: Handle): Handle => op('ReadVariableOp', [type('dtype', TF_FLOAT)], x);

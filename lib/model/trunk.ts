@@ -4,14 +4,15 @@ import type { ResponseBatch } from '../text/responseBatch';
 import { attentionBias, blocks } from './blocks';
 import type { GPT2Config } from './config';
 import { release, type Handle } from './handle';
-import { blockBackward, type BlockSaved, type Read, type WeightGradients } from './layers';
-import { add, gather, ints, segmentSum } from './ops';
+import { blockBackward, type BlockSaved, type Padding, type Read, type WeightGradients } from './layers';
+import { addRows, ints, segmentSum } from './ops';
 
 /** What the forward pass leaves for the backward pass. */
 export type TrunkSaved = {
   readonly ids: Handle;
   readonly positions: Handle;
   readonly from: Handle;
+  readonly padding?: Padding;
   readonly blocks: BlockSaved[];
 };
 
@@ -21,39 +22,38 @@ export type TrunkSaved = {
  * @returns hidden [M, C]; of `saved`, `blocks` is empty unless activations are kept.
  * @throws InputError if an id or a position does not fit the model.
  */
-export function trunk({ shape: [B, T], ids, positions, visible }: ResponseBatch, from: Int32Array, read: Read, config: GPT2Config, keep: 'nothing' | 'activations'): { hidden: Handle; saved: TrunkSaved } {
+export function trunk({ shape: [B, T], ids, positions, tokens, visible }: ResponseBatch, from: Int32Array, read: Read, config: GPT2Config, keep: 'nothing' | 'activations'): { hidden: Handle; saved: TrunkSaved } {
   within('ids', ids, config.vocabSize);
   within('positions', positions, config.blockSize);
-  const places = { ids: ints(ids, [B * T]), positions: ints(positions, [B * T]), from: ints(from, [from.length]) };
+  const number = new Int32Array(B * T); // of the token at a place
+  tokens.forEach((place, n) => (number[place] = n));
+  const ofTokens = (values: Int32Array) => ints(tokens.map((place) => values[place]!), [tokens.length]);
+  const padding = tokens.length === B * T ? undefined : { padded: ints(number, [B * T]), tokens: ints(tokens, [tokens.length]) };
+  const places = { ids: ofTokens(ids), positions: ofTokens(positions), from: ints(from.map((place) => number[place]!), [from.length]), ...(padding && { padding }) };
   using bias = attentionBias(visible, [B, T, T]);
-  const { y, saved } = blocks(places.ids, places.positions, bias, read, config, { keep });
-  using x = y;
-  return { hidden: gather(x, places.from), saved: { ...places, blocks: saved } };
+  const { y, saved } = blocks(places.ids, places.positions, bias, read, config, { keep, padding, only: places.from });
+  return { hidden: y, saved: { ...places, blocks: saved } };
 }
 
 /**
  * From the gradient with respect to `hidden` to those of the weights below, no deeper than the lowest block that has one that is
- * wanted. Frees the activations as it goes.
+ * wanted. Frees the activations as it goes, and `dHidden`.
  *
- * @param dHead [V, C], the head's share of the gradient of `wte.weight`, where a head is tied to the embedding.
+ * @param dHead [V, C], the head's share of the gradient of `wte.weight`, where a head is tied to the embedding; it may be changed.
  */
-export function trunkBackward(dHidden: Handle, { ids, positions, from, blocks: saved }: TrunkSaved, read: Read, { vocabSize, blockSize }: GPT2Config, names: readonly string[], gradients: WeightGradients, dHead?: Handle): void {
+export function trunkBackward(dHidden: Handle, { ids, positions, from, padding, blocks: saved }: TrunkSaved, read: Read, { vocabSize, blockSize }: GPT2Config, names: readonly string[], gradients: WeightGradients, dHead?: Handle): void {
   const embeddings = gradients.wants('wte.weight') || gradients.wants('wpe.weight');
   const depth = embeddings ? 0 : saved.findIndex((_, layer) => names.some((name) => name.startsWith(`h.${layer}.`) && gradients.wants(name)));
   if (depth < 0) return;
-  let dx = segmentSum(dHidden, from, ids.shape[0]!);
-  for (let layer = saved.length - 1; layer >= depth; layer -= 1) {
-    const before = blockBackward(dx, saved[layer]!, read, `h.${layer}`, gradients);
+  const last = saved.length - 1;
+  let dx = dHidden;
+  for (let layer = last; layer >= depth; layer -= 1) {
+    const before = blockBackward(dx, saved[layer]!, read, `h.${layer}`, gradients, { padding, only: layer === last ? from : undefined });
     release(dx, saved[layer]!);
     dx = before;
   }
   gradients.put('wpe.weight', () => segmentSum(dx, positions, blockSize));
-  gradients.put('wte.weight', () => {
-    const dTokens = segmentSum(dx, ids, vocabSize);
-    if (dHead === undefined) return dTokens;
-    using ofTokens = dTokens;
-    return add(dHead, ofTokens);
-  });
+  gradients.put('wte.weight', () => (dHead ? addRows(dHead, ids, dx) : segmentSum(dx, ids, vocabSize)));
   release(dx);
 }
 

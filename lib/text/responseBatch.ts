@@ -24,6 +24,8 @@ export interface ResponseBatch {
   readonly ids: Int32Array;
   /** [B * T]: the place in the token's own sequence, from 0 at the prompt's first token. */
   readonly positions: Int32Array;
+  /** [N]: the indices of the tokens, row after row; the others are padding. */
+  readonly tokens: Int32Array;
   /** [B, T, T]: 1 where a token (second axis) sees another (third axis). */
   readonly visible: Uint8Array;
   /** The responses' tokens, response after response. */
@@ -54,15 +56,17 @@ export function responseBatch(rows: readonly PromptResponses[], { layout = 'shar
   const B = layout === 'packed' ? 1 : trees.length;
   const T = layout === 'packed' ? sum(lengths) : Math.max(...lengths);
 
+  const starts = lengths.map((_, index) => (layout === 'packed' ? sum(lengths.slice(0, index)) : index * T));
   const all = trees.flatMap(({ responses }) => responses);
   const [R, L] = [all.length, Math.max(...all.map((response) => response.length))];
-  const tokens = sum(all.map((response) => response.length));
+  const scored = sum(all.map((response) => response.length));
   const batch = {
     shape: [B, T] as const,
     ids: new Int32Array(B * T),
     positions: new Int32Array(B * T),
+    tokens: Int32Array.from(lengths.flatMap((length, index) => Array.from({ length }, (_, i) => starts[index]! + i))),
     visible: new Uint8Array(B * T * T),
-    scored: { from: new Int32Array(tokens), ids: new Int32Array(tokens), to: new Int32Array(tokens) },
+    scored: { from: new Int32Array(scored), ids: new Int32Array(scored), to: new Int32Array(scored) },
     ends: new Int32Array(R),
     responses: [R, L] as const,
     responseMask: new Int32Array(R * L),
@@ -70,9 +74,8 @@ export function responseBatch(rows: readonly PromptResponses[], { layout = 'shar
 
   let count = 0; // scored tokens so far
   let response = 0;
-  let start = 0; // of the tree
   trees.forEach((tree, index) => {
-    if (layout !== 'packed') start = index * T;
+    const start = starts[index]!;
     const prompt = tree.promptIds.length;
     place(batch, start, start, 0, tree.promptIds);
     let at = start + prompt;
@@ -89,7 +92,6 @@ export function responseBatch(rows: readonly PromptResponses[], { layout = 'shar
       batch.ends[response] = at - 1;
       response += 1;
     }
-    start = at;
   });
   seeThemselves(batch);
   return batch;

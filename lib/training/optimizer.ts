@@ -2,7 +2,7 @@
 import { InputError } from '../errors';
 import type { Gradients } from '../model/gradients';
 import { release, type Handle } from '../model/handle';
-import { applyAdam, assign, fill, floats, mul, readVariable, scalar, variable } from '../model/ops';
+import { applyAdam, assign, assignSub, fill, floats, mul, readVariable, scalar, variable } from '../model/ops';
 import type { Variables } from '../model/variables';
 
 export interface AdamWOptions {
@@ -39,6 +39,11 @@ export class AdamW {
     }
     this.#options = { beta1, beta2, epsilon, weightDecay };
     this.#frozen = frozenNames(weights.names, frozen);
+    // Now, so that what stays lies together, and not between what comes and goes in each step.
+    for (const name of this.names) {
+      const shape = weights.shape(name);
+      this.#moments.set(name, { m: variable(fill(shape, 0)), v: variable(fill(shape, 0)) });
+    }
   }
 
   /** Whether it changes a weight. */
@@ -75,12 +80,16 @@ export class AdamW {
       // TensorFlow adds epsilon to sqrt(v), PyTorch to sqrt(v / (1 - beta2^t)).
       epsilon: scalar(epsilon * Math.sqrt(1 - beta2 ** this.#steps)),
     };
-    using kept = scalar(1 - lr * weightDecay);
-    for (const name of gradients.names.filter((candidate) => this.trains(candidate))) {
+    using decayRate = scalar(lr * weightDecay);
+    const decays = Math.fround(1 - lr * weightDecay) < 1; // else w - rate w is w, in float32
+    const size = (name: string) => this.weights.shape(name).reduce((product, length) => product * length, 1);
+    // The largest last: its temporary copies find the room that the other gradients have left.
+    const names = gradients.names.filter((candidate) => this.trains(candidate)).sort((a, b) => size(a) - size(b));
+    for (const name of names) {
       const weight = this.weights.variable(name);
       using gradient = gradients.take(name);
-      if (weightDecay > 0 && gradient.shape.length > 1) decay(weight, kept);
-      const { m, v } = this.#momentsOf(name);
+      if (decays && gradient.shape.length > 1) decay(weight, decayRate);
+      const { m, v } = this.#moments.get(name)!;
       applyAdam(weight, m, v, scalars, gradient);
     }
     release(scalars);
@@ -89,7 +98,7 @@ export class AdamW {
 
   /** A copy of the running mean of a weight's gradients (m) or of their squares (v), for a checkpoint; zeros before the first step. */
   moment(kind: 'm' | 'v', name: string): Float32Array {
-    using handle = readVariable(this.#momentsOf(name)[kind]);
+    using handle = readVariable(this.#moments.get(name)![kind]);
     return handle.values() as Float32Array;
   }
 
@@ -97,18 +106,9 @@ export class AdamW {
   restore(steps: number, values: (kind: 'm' | 'v', name: string) => Float32Array): void {
     this.#steps = steps;
     for (const name of this.names) {
-      const moments = this.#momentsOf(name);
+      const moments = this.#moments.get(name)!;
       for (const kind of ['m', 'v'] as const) assign(moments[kind], floats(values(kind, name), this.weights.shape(name)));
     }
-  }
-
-  #momentsOf(name: string): { m: Handle; v: Handle } {
-    const found = this.#moments.get(name);
-    if (found) return found;
-    const shape = this.weights.shape(name);
-    const made = { m: variable(fill(shape, 0)), v: variable(fill(shape, 0)) };
-    this.#moments.set(name, made);
-    return made;
   }
 
   dispose(): void {
@@ -126,7 +126,10 @@ function frozenNames(names: readonly string[], frozen: readonly string[]): Set<s
   return all;
 }
 
-function decay(weight: Handle, kept: Handle): void {
-  using value = readVariable(weight);
-  assign(weight, mul(value, kept));
+/** w -= rate w, in place: a product put in its place would leave a hole in memory as large as the weight, somewhere else in each step. */
+function decay(weight: Handle, rate: Handle): void {
+  const value = readVariable(weight);
+  using lost = mul(value, rate);
+  release(value);
+  assignSub(weight, lost);
 }
