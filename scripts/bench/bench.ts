@@ -5,26 +5,27 @@
  * whatever the machine does meanwhile. What they compute is compared, too: a fast wrong answer wins nothing.
  */
 import { spawn } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { availableParallelism, cpus } from 'node:os';
+import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 
 import { Random, readPairs, Tokenizer, type PairIds } from 'alignbook';
 
+import { hasBfloat16, headline, machine, writeResults } from './machine';
 import { median, minimum, Worker, type Answer, type Command } from './worker';
 
-const usage = `Usage: npm run bench -- [CASE…] [--quick] [--repetitions N]
+const usage = `Usage: npm run bench -- [CASE…] [--quick] [--repetitions N] [--keep]
 
 Times this library and Python's in turns, those of one precision at a time, and prints minimum, median and peak memory; for each
 rival how many times as long it took as the library (in brackets: by the medians), and the library's share of its memory.
 
   CASE              a name, or the beginning of one, such as generate (default: all)
   --repetitions N   of each contender (default: 7)
+  --keep            puts the results into data/bench, where notebooks/12-how-fast.ipynb finds them; else they go to executed/
   --quick           once each, on a small model: shows that everything runs, and times nothing
   --help
 
-The model is a GPT-2 of 124M random parameters, the pairs are those of data/preferences. Results also go to executed/bench.json.
+The model is a GPT-2 of 124M random parameters, the pairs are those of data/preferences.
 Exit status: 0 done, 1 contenders computed different things or failed, 2 usage.`;
 
 const root = resolve(__dirname, '..', '..', '..', '..');
@@ -45,8 +46,9 @@ interface Work {
 
 interface Rival {
   readonly name: string;
-  /** A script of this folder, and what it is told beside the task. */
+  /** A script of this folder, and what it is told beside the task: Python's, or this library's own. */
   readonly script: readonly [string, ...string[]];
+  readonly env?: Readonly<Record<string, string>>;
   /** A folder of .alignbook with packages that Python is to find before those of the oracles. */
   readonly packages?: string;
   /** Where it computes in float32, whatever the others do. */
@@ -90,9 +92,10 @@ const generate = (batch: number): Case => ({
   work: { newTokens: 48 },
   onlySize: batch !== 8,
 });
+const counted = (pairs: number) => (pairs === 1 ? '1 pair' : `${pairs} pairs`);
 /** One step of a training whose reference is known, but in the source's way, which asks it in each step. */
 const dpo = (pairs: number, promptLength = 0): Case => ({
-  name: `dpo, ${pairs} pairs${promptLength > 0 ? ', long prompts' : ''}`,
+  name: `dpo, ${counted(pairs)}${promptLength > 0 ? ', long prompts' : ''}`,
   ours: 'oursDpo.js',
   rivals: [
     { name: "the source's way", script: ['theirs_dpo.py', 'source'], fp32Only: true },
@@ -105,21 +108,37 @@ const dpo = (pairs: number, promptLength = 0): Case => ({
   onlySize: pairs !== 4 || promptLength > 0,
   tolerance: 1e-3, // of the loss and the gradients' norm after several steps: AdamW makes full steps of gradients that are rounding errors
 });
-const score: Case = {
-  name: 'score, 100 pairs',
+const score = (pairs: number): Case => ({
+  name: `score, ${counted(pairs)}`,
   ours: 'oursScore.js',
   rivals: [{ name: 'transformers', script: ['theirs_dpo.py', 'score'] }],
   policies: ['fp32', 'bf16'],
-  pairs: [100, 0],
+  pairs: [pairs, 0],
   work: {},
+  onlySize: pairs > 1,
   tolerance: 1e-5,
+});
+/** The same step with one of this library's choices undone. */
+const choices: Case = {
+  name: 'choices, 16 pairs',
+  ours: 'oursDpo.js',
+  rivals: [
+    { name: 'each with its prompt', script: ['oursChoices.js', 'padded'] },
+    { name: 'reference asked', script: ['oursChoices.js', 'live'] },
+    { name: 'without oneDNN', script: ['oursDpo.js'], env: { TF_ENABLE_ONEDNN_OPTS: '0' } },
+    { name: "malloc's memory", script: ['oursDpo.js'], env: { TF_CPU_ALLOCATOR_USE_BFC: 'false' } },
+  ],
+  policies: ['fp32'],
+  pairs: [16, 0],
+  work: {},
+  tolerance: 1e-3,
 };
 /** Whole iterations, from prompts to the optimizer's last step. */
 const trainings: readonly Case[] = [
   { name: 'grpo', ours: 'oursGrpo.js', rivals: [{ name: 'TRL 1.16', script: ['theirs_grpo.py'] }], policies: ['fp32'], prompts: [4, 32], work: { newTokens: 24, group: 4, rowsAtOnce: 8 } },
   { name: 'ppo', ours: 'oursPpo.js', rivals: [{ name: 'TRL 1.12', script: ['theirs_ppo.py'], packages: 'trl-ppo' }], policies: ['fp32'], prompts: [4, 32], work: { newTokens: 32, rowsAtOnce: 4, epochs: 4 } },
 ];
-const cases: readonly Case[] = [generate(1), generate(8), dpo(4), dpo(4, 200), dpo(16), score, ...trainings];
+const cases: readonly Case[] = [...[1, 8, 32].map(generate), dpo(1), dpo(4), dpo(4, 200), dpo(16), score(1), score(250), choices, ...trainings];
 
 interface Contender extends Command {
   readonly name: string;
@@ -127,17 +146,20 @@ interface Contender extends Command {
   readonly isOurs: boolean;
 }
 
+const PYTHON = { PYTHONWARNINGS: 'ignore', TRANSFORMERS_VERBOSITY: 'error', TQDM_DISABLE: '1' };
+
 function contendersOf({ ours, rivals }: Case, policy: Policy): Contender[] {
-  const python = join(root, '.alignbook', 'oracles', 'bin', 'python');
+  const commandOf = ([script, ...rest]: Rival['script']): Command['command'] =>
+    script.endsWith('.py') ? [join(root, '.alignbook', 'oracles', 'bin', 'python'), join(root, 'scripts', 'bench', script), ...rest] : [process.execPath, join(__dirname, script), ...rest];
   return [
-    ...rivals.map(({ name, script: [script, ...rest], packages, fp32Only }): Contender => ({
+    ...rivals.map(({ name, script, env, packages, fp32Only }): Contender => ({
       name,
       policy: fp32Only ? 'fp32' : policy,
-      command: [python, join(root, 'scripts', 'bench', script), ...rest],
-      env: { PYTHONWARNINGS: 'ignore', TRANSFORMERS_VERBOSITY: 'error', TQDM_DISABLE: '1', ...(packages && { PYTHONPATH: join(root, '.alignbook', packages) }) },
+      command: commandOf(script),
+      env: { ...PYTHON, ALIGNBOOK_COMPUTE: policy, ...env, ...(packages && { PYTHONPATH: join(root, '.alignbook', packages) }) },
       isOurs: false,
     })),
-    { name: 'ours', policy, command: [process.execPath, join(__dirname, ours)], env: { ALIGNBOOK_COMPUTE: policy }, isOurs: true },
+    { name: 'ours', policy, command: commandOf([ours]), env: { ALIGNBOOK_COMPUTE: policy }, isOurs: true },
   ];
 }
 
@@ -220,14 +242,15 @@ async function modelFolder(quick: boolean): Promise<string> {
   return path;
 }
 
-async function main(names: readonly string[], { quick, repetitions }: { quick: boolean; repetitions: number }): Promise<number> {
+async function main(names: readonly string[], { quick, repetitions, keep }: Settings): Promise<number> {
   const chosen = cases.filter(({ name, onlySize }) => (names.length === 0 ? !(quick && onlySize) : names.some((beginning) => name.startsWith(beginning))));
   const model = await modelFolder(quick);
-  console.log(`${cpus()[0]!.model.trim()}, ${availableParallelism()} cores, Node ${process.versions.node}\n`);
+  const here = machine(['torch', 'transformers', 'trl']);
+  console.log(`${headline(here)}\n`);
   console.log(`${''.padEnd(55)} ${['min s', 'median s', 'peak MB', 'time / ours', 'our MB'].map((head, n) => head.padStart(WIDTHS[n]!)).join(' ')}`);
-  const bf16 = /\b(avx512_bf16|amx_bf16)\b/.test(readFileSync('/proc/cpuinfo', 'utf8'));
+  const bf16 = hasBfloat16(here);
   if (!bf16 && !quick) console.log('(bf16 is left out: this processor has neither AVX512_BF16 nor AMX, and would emulate it)');
-  const all: Row[] = [];
+  const results: Record<string, { rows: Row[] }> = {};
   let agree = true;
   for (const one of chosen) {
     const sized: Case = quick ? { ...one, ...(one.prompts && { prompts: [one.prompts[0], 5] }), ...(one.pairs && { pairs: [Math.min(one.pairs[0], 8), one.pairs[1]] }), work: { ...one.work, ...(one.work.newTokens && { newTokens: 4 }) } } : one;
@@ -237,20 +260,24 @@ async function main(names: readonly string[], { quick, repetitions }: { quick: b
       print(rows, policy);
       for (const difference of differ) console.log(`${one.name}: the contenders in fp32 computed different things: ${difference.slice(0, 2000)}`);
       agree &&= differ.length === 0;
-      all.push(...rows);
+      results[`${one.name}, ${policy}`] = { rows };
     }
+    writeResults('bench', here, results, { keep }); // after each: they took long
   }
-  mkdirSync(join(root, 'executed'), { recursive: true });
-  const record = { date: new Date().toISOString(), cpu: cpus()[0]!.model.trim(), cores: availableParallelism(), node: process.versions.node, quick, rows: all };
-  writeFileSync(join(root, 'executed', 'bench.json'), `${JSON.stringify(record, null, 2)}\n`);
   return agree ? 0 : 1;
+}
+
+interface Settings {
+  readonly quick: boolean;
+  readonly repetitions: number;
+  readonly keep: boolean;
 }
 
 async function run(): Promise<number> {
   let names: string[];
-  let settings: { quick: boolean; repetitions: number };
+  let settings: Settings;
   try {
-    const options = { help: { type: 'boolean', short: 'h' }, quick: { type: 'boolean' }, repetitions: { type: 'string' } } as const;
+    const options = { help: { type: 'boolean', short: 'h' }, quick: { type: 'boolean' }, repetitions: { type: 'string' }, keep: { type: 'boolean' } } as const;
     const { values, positionals } = parseArgs({ options, allowPositionals: true });
     if (values.help) {
       console.log(usage);
@@ -261,7 +288,8 @@ async function run(): Promise<number> {
     const repetitions = values.repetitions ?? (values.quick ? '1' : '7');
     if (!/^[1-9]\d*$/.test(repetitions)) throw new Error(`--repetitions takes a whole number above 0, not "${repetitions}"`);
     names = positionals;
-    settings = { quick: values.quick ?? false, repetitions: Number(repetitions) };
+    if (values.quick && values.keep) throw new Error('--quick times nothing, so there is nothing to keep');
+    settings = { quick: values.quick ?? false, repetitions: Number(repetitions), keep: values.keep ?? false };
   } catch (error) {
     console.error(`${(error as Error).message}\n\n${usage}`);
     return 2;

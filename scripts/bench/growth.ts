@@ -3,24 +3,24 @@
  *
  * Each point is a process of its own, as memory is never given back whole.
  */
-import { mkdirSync, writeFileSync } from 'node:fs';
-import { availableParallelism, cpus } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 
+import { computePolicy, profileTable } from 'alignbook';
 import { average } from 'alignbook/dist/moments';
 
-import { root } from '../notebooks/execute';
-import { operations, type GrowthTask } from './growthTask';
+import { operations, type GrowthResult, type GrowthTask } from './growthTask';
+import { headline, machine, writeResults } from './machine';
 import { median, minimum, Worker } from './worker';
 
-const usage = `Usage: npm run bench:growth -- [--repetitions N]
+const usage = `Usage: npm run bench:growth -- [--repetitions N] [--keep]
 
 Steps of SFT on a GPT-2 of random parameters, as large as the 124M but for the number of layers: with rows of 64 to 1024 tokens,
 batches of 1 to 8 rows, 2 to 12 layers. Prints seconds, memory, the share of the machine's fastest matrix product, and the slopes.
-Results also go to executed/growth.json.
+Ends with where the time of a step goes, by operation.
 
   --repetitions N   of each (default: 5)
+  --keep            puts the results into data/bench, where notebooks/12-how-fast.ipynb finds them; else they go to executed/
   --help`;
 
 const middle: GrowthTask = { layers: 12, batch: 2, tokens: 128 };
@@ -36,6 +36,8 @@ interface Point extends GrowthTask {
   /** Operations a second: of the step's products over the whole step, and of the fastest product. */
   readonly speed: number;
   readonly fastest: number;
+  /** Of the last step. */
+  readonly profile: GrowthResult['profile'];
 }
 
 async function measure(task: GrowthTask, repetitions: number): Promise<Point> {
@@ -45,7 +47,8 @@ async function measure(task: GrowthTask, repetitions: number): Promise<Point> {
     const answers = [];
     for (let n = 0; n < repetitions; n += 1) answers.push(await worker.repeat());
     const seconds = answers.map((answer) => answer.seconds);
-    return { ...task, seconds, peakMegabytes: worker.peak(), speed: operations(task) / minimum(seconds), fastest: answers[0]!.result as number };
+    const { fastest, profile } = answers.at(-1)!.result as GrowthResult;
+    return { ...task, seconds, peakMegabytes: worker.peak(), speed: operations(task) / minimum(seconds), fastest, profile };
   } finally {
     worker.end();
   }
@@ -62,12 +65,14 @@ function fit(points: readonly (readonly [x: number, y: number])[]): { slope: num
 const WIDTHS = [9, 9, 9, 13, 9];
 const row = (head: string, columns: readonly string[]) => console.log([head.padEnd(16), ...columns.map((column, n) => column.padStart(WIDTHS[n]!))].join(' '));
 
-async function main(repetitions: number): Promise<void> {
-  console.log(`${cpus()[0]!.model.trim()}, ${availableParallelism()} cores, Node ${process.versions.node}, ${process.env['ALIGNBOOK_COMPUTE'] ?? 'fp32'}\n`);
+async function main(repetitions: number, keep: boolean): Promise<void> {
+  const here = machine();
+  console.log(`${headline(here)}, ${computePolicy}\n`);
   row('', ['min s', 'median s', 'peak MB', 'GFLOP/s', 'of peak']);
-  const measured: Record<string, Point[]> = {};
+  const measured: Record<string, { points: Point[] }> = {};
   for (const [name, tasks] of Object.entries(series)) {
-    const points: Point[] = (measured[name] = []);
+    const points: Point[] = [];
+    measured[name] = { points };
     for (const task of tasks) {
       const point = await measure(task, repetitions);
       points.push(point);
@@ -79,26 +84,26 @@ async function main(repetitions: number): Promise<void> {
     const line = ({ slope, start, explained }: typeof time, unit: string) => `${start.toPrecision(3)} + ${slope.toPrecision(3)} ${name} ${unit} (R2 ${explained.toFixed(3)})`;
     console.log(`  ${line(time, 's')}, ${line(memory, 'MB')}\n`);
   }
-  mkdirSync(join(root, 'executed'), { recursive: true });
-  const record = { date: new Date().toISOString(), cpu: cpus()[0]!.model.trim(), cores: availableParallelism(), node: process.versions.node, series: measured };
-  writeFileSync(join(root, 'executed', 'growth.json'), `${JSON.stringify(record, null, 2)}\n`);
+  writeResults('growth', here, measured, { keep });
+  console.log(profileTable(measured['layers']!.points.at(-1)!.profile));
 }
 
 async function run(): Promise<number> {
-  let repetitions: string | undefined;
+  let repetitions: string;
+  let keep: boolean;
   try {
-    const { values } = parseArgs({ options: { help: { type: 'boolean', short: 'h' }, repetitions: { type: 'string', default: '5' } } });
+    const { values } = parseArgs({ options: { help: { type: 'boolean', short: 'h' }, repetitions: { type: 'string', default: '5' }, keep: { type: 'boolean', default: false } } });
     if (values.help) {
       console.log(usage);
       return 0;
     }
-    repetitions = values.repetitions;
+    ({ repetitions, keep } = values);
     if (!/^[1-9]\d*$/.test(repetitions)) throw new Error(`--repetitions takes a whole number above 0, not "${repetitions}"`);
   } catch (error) {
     console.error(`${(error as Error).message}\n\n${usage}`);
     return 2;
   }
-  await main(Number(repetitions));
+  await main(Number(repetitions), keep);
   return 0;
 }
 

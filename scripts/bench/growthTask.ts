@@ -1,11 +1,18 @@
 /** What growth.ts asks of its workers. */
-import type { GPT2Config } from 'alignbook';
+import type { GPT2Config, Profile } from 'alignbook';
 
 export interface GrowthTask {
   readonly layers: number;
   readonly batch: number;
   /** A row's, of which a quarter are the response's. */
   readonly tokens: number;
+}
+
+/** What a worker answers to each turn. */
+export interface GrowthResult {
+  /** Operations a second of the machine's fastest product. */
+  readonly fastest: number;
+  readonly profile: Omit<Profile<unknown>, 'result'>;
 }
 
 export const GPT2_SMALL: GPT2Config = { nLayer: 12, nHead: 12, nEmbd: 768, blockSize: 1024, vocabSize: 50257, layerNormEpsilon: 1e-5 };

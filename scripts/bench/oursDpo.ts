@@ -2,11 +2,12 @@
 import { GPT2, referenceLogps, trainDpo } from 'alignbook';
 
 import type { Task } from './bench';
+import { LEARNING } from './learning';
 import { inTurns } from './protocol';
 
 async function main({ model: path, pairs = [] }: Task): Promise<void> {
   const policy = await GPT2.fromPretrained(path);
-  const steps = trainDpo(policy, pairs, { steps: 1e6, batchSize: pairs.length, lr: 1e-6, schedule: 'constant' }, { reference: referenceLogps(policy, pairs) });
+  const steps = trainDpo(policy, pairs, { ...LEARNING, steps: 1e6, batchSize: pairs.length }, { reference: referenceLogps(policy, pairs) });
   await inTurns(async () => {
     const { loss, gradNorm } = (await steps.next()).value!;
     return { loss, gradNorm };

@@ -1,9 +1,9 @@
 /** A contender of growth.ts: steps of SFT on rows of random ids, of which a quarter are the response's; and the machine's fastest product. */
-import { GPT2, initialWeights, Random, trainSft, Weights } from 'alignbook';
+import { GPT2, initialWeights, profile, Random, trainSft, Weights } from 'alignbook';
 import { release } from 'alignbook/dist/model/handle';
 import { floats, matmul } from 'alignbook/dist/model/ops';
 
-import { GPT2_SMALL, responseOf, type GrowthTask } from './growthTask';
+import { GPT2_SMALL, responseOf, type GrowthResult, type GrowthTask } from './growthTask';
 import { inTurns } from './protocol';
 
 /** Operations a second of a product as large as the model's, the fastest of many. */
@@ -29,10 +29,10 @@ async function main({ layers, batch, tokens }: GrowthTask): Promise<void> {
   const ids = (count: number) => Array.from({ length: count }, () => random.integer(config.vocabSize));
   const rows = Array.from({ length: batch }, () => ({ promptIds: ids(tokens - responseOf(tokens)), responses: [ids(responseOf(tokens))] }));
   const steps = trainSft(model, rows, { steps: 1e6, batchSize: batch, lr: 1e-6, schedule: 'constant' });
-  const peak = productsPeak();
-  await inTurns(async () => {
-    await steps.next();
-    return peak;
+  const fastest = productsPeak();
+  await inTurns(async (): Promise<GrowthResult> => {
+    const { seconds, ops } = await profile(() => steps.next());
+    return { fastest, profile: { seconds, ops } };
   });
 }
 

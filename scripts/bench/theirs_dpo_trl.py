@@ -20,7 +20,7 @@ def main():
     data = Dataset.from_list([{"prompt": text(pair["promptIds"]), **{name: " " + text(pair[f"{name}Ids"][:-1]) for name in ("chosen", "rejected")}} for pair in pairs])  # it adds the end itself
     with tempfile.TemporaryDirectory() as folder:
         arguments = DPOConfig(
-            output_dir=folder, beta=0.1, per_device_train_batch_size=len(pairs), max_steps=10**6, learning_rate=1e-6, lr_scheduler_type="constant", weight_decay=0.01,
+            output_dir=folder, beta=0.1, per_device_train_batch_size=len(pairs), max_steps=10**6, learning_rate=1e-6, lr_scheduler_type="constant", weight_decay=0.1,
             max_grad_norm=1.0, disable_dropout=True, precompute_ref_log_probs=True, max_length=None, use_cpu=True, bf16=task["policy"] == "bf16", gradient_checkpointing=False,
             report_to=[], save_strategy="no", logging_steps=1, train_sampling_strategy="sequential",
         )  # fmt: skip

@@ -1,0 +1,67 @@
+/** What results were measured on and with, and where they are kept. */
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { availableParallelism, cpus, totalmem } from 'node:os';
+import { dirname, join } from 'node:path';
+
+import { device } from 'alignbook';
+
+import { root } from '../notebooks/execute';
+
+export interface Machine {
+  readonly cpu: string;
+  readonly cores: number;
+  readonly gigabytes: number;
+  /** Of those that products of matrices are made with. */
+  readonly instructions: readonly string[];
+  /** By package. */
+  readonly versions: Readonly<Record<string, string>>;
+}
+
+const INSTRUCTIONS = ['avx2', 'fma', 'avx512f', 'avx512_vnni', 'avx512_bf16', 'amx_bf16'];
+
+/** @param python packages of the oracles whose versions count. */
+export function machine(python: readonly string[] = []): Machine {
+  const flags = new Set(/^flags.*$/m.exec(readFileSync('/proc/cpuinfo', 'utf8'))?.[0].split(' '));
+  return {
+    cpu: cpus()[0]!.model.trim(),
+    cores: availableParallelism(),
+    gigabytes: Math.round(totalmem() / 2 ** 30),
+    instructions: INSTRUCTIONS.filter((name) => flags.has(name)),
+    versions: { node: process.versions.node, tensorflow: device().tensorflow, ...(python.length > 0 && pythonVersions(python)) },
+  };
+}
+
+/** Whether products of bfloat16 are the processor's own; else they are emulated. */
+export const hasBfloat16 = ({ instructions }: Machine): boolean => instructions.includes('avx512_bf16') || instructions.includes('amx_bf16');
+
+export const headline = ({ cpu, cores, instructions, versions }: Machine): string =>
+  `${cpu}, ${cores} cores (${instructions.join(', ')}), ${Object.entries(versions).map(([name, version]) => `${name} ${version}`).join(', ')}`;
+
+function pythonVersions(packages: readonly string[]): Record<string, string> {
+  const program = 'import importlib.metadata as m, json, sys; print(json.dumps({name: m.version(name) for name in sys.argv[1:]}))';
+  const { stdout, stderr, status } = spawnSync(join(root, '.alignbook', 'oracles', 'bin', 'python'), ['-c', program, ...packages], { encoding: 'utf8' });
+  if (status !== 0) throw new Error(`the versions of ${packages.join(', ')} cannot be told: ${stderr}`);
+  return JSON.parse(stdout) as Record<string, string>;
+}
+
+/** What is kept: results by name, of one machine. */
+interface Kept<Result> {
+  readonly machine: Machine;
+  readonly results: Readonly<Record<string, Result & { readonly date: string }>>;
+}
+
+/**
+ * Writes results to executed/, or keeps them in data/bench/: there those of other names stay, if they are of the same machine.
+ *
+ * @param name the file's, without .json.
+ */
+export function writeResults<Result extends object>(name: string, on: Machine, results: Readonly<Record<string, Result>>, { keep }: { keep: boolean }): void {
+  const path = keep ? join(root, 'data', 'bench', `${name}.json`) : join(root, 'executed', `${name}.json`);
+  const before = keep && existsSync(path) ? (JSON.parse(readFileSync(path, 'utf8')) as Kept<Result>) : undefined;
+  const others = before && JSON.stringify(before.machine) === JSON.stringify(on) ? before.results : {};
+  const date = new Date().toISOString().slice(0, 10);
+  const dated = Object.fromEntries(Object.entries(results).map(([key, result]) => [key, { date, ...result }]));
+  mkdirSync(dirname(path), { recursive: true });
+  writeFileSync(path, `${JSON.stringify({ machine: on, results: { ...others, ...dated } }, null, 1)}\n`);
+}
