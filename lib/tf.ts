@@ -1,10 +1,10 @@
 /** The only import of the TensorFlow binding. Everything else in the library takes `tf` from here. */
 import { existsSync, readFileSync } from 'node:fs';
-import { totalmem } from 'node:os';
 import { dirname, join } from 'node:path';
 import util from 'node:util';
 
 import { InputError, SetupError } from './errors';
+import { setTensorFlowUp } from './settings';
 
 /**
  * How matrix products are computed; everything else is float32 always. ALIGNBOOK_COMPUTE chooses, for the whole process,
@@ -30,17 +30,6 @@ function policyOf(name: string): ComputePolicy {
   throw new InputError(`ALIGNBOOK_COMPUTE is "${name}"; it takes ${Object.keys(POLICIES).join(', ')}`);
 }
 
-/** Settings that TensorFlow reads once, when it is loaded; what the user has set stays. */
-const environment = {
-  TF_CPP_MIN_LOG_LEVEL: '2', // errors only
-  TF_FORCE_GPU_ALLOW_GROWTH: 'true', // else TensorFlow takes the whole GPU at once
-  // oneDNN's products, on every x86 processor; TensorFlow leaves them out where AVX512_VNNI is missing, where its own take twice as long.
-  TF_ENABLE_ONEDNN_OPTS: '1',
-  // Memory that a tensor leaves is taken by the next ones. malloc gives large blocks back and asks for fresh ones, page by page.
-  TF_CPU_ALLOCATOR_USE_BFC: 'true',
-  TF_CPU_BFC_MEM_LIMIT_IN_MB: `${Math.ceil(totalmem() / 2 ** 20)}`,
-};
-
 /** tfjs-node 4.22 calls helpers that Node 22 warns of, on stderr, and Node 23 removed (tfjs issue #8609). */
 const formerHelpers = {
   isArray: Array.isArray,
@@ -53,7 +42,7 @@ function addonFolder(): string {
 }
 
 function prepare(): void {
-  for (const [name, value] of Object.entries(environment)) process.env[name] ??= value;
+  setTensorFlowUp();
   for (const name of ['NVIDIA_TF32_OVERRIDE', 'TF_SET_ONEDNN_FPMATH_MODE'] as const) {
     const value = POLICIES[computePolicy][name];
     if (value === undefined) delete process.env[name]; // a setting left over must not change what the policy says

@@ -78,6 +78,9 @@ test('stop, the window\'s end, streaming and an abort', async () => {
 
   const [full] = await generate(model, [Array(18).fill(1)], { maxNewTokens: 50 });
   assert.deepEqual([full!.finish, full!.ids.length], ['length', 2]); // 20 positions
+  const together = await generate(model, [[1], Array(18).fill(1), [2, 3]], { maxNewTokens: 50 }); // the shorter go on long after the longest has ended
+  assert.deepEqual(together.map(({ ids }) => ids.length), [19, 2, 18]);
+  assert.deepEqual(together[0], (await generate(model, [[1]], { maxNewTokens: 50 }))[0]);
   assert.deepEqual(await generate(model, []), []);
 
   await generate(model, [[1], [2]], { maxNewTokens: 15 }); // makes the constants

@@ -73,7 +73,7 @@ export async function generate(model: GPT2, prompts: readonly (readonly number[]
       signal?.throwIfAborted();
       const together = cache === undefined && samples > 1; // a prompt's samples begin alike
       const placeOf = ({ index }: Row) => Math.floor(index / samples);
-      if (cache) cache = withRoom(cache, longest + active[0]!.ids.length, Math.min(longest + maxNewTokens, blockSize));
+      if (cache) cache = withRoom(cache, longest + active[0]!.ids.length, longest + maxNewTokens);
       const made = step(model.config, weights, together ? rows.filter(({ index }) => index % samples === 0) : active, longest, cache, plain ? options.temperature : undefined);
       release(cache);
       cache = together ? keepRows(made.cache, active.map(placeOf)) : made.cache;
