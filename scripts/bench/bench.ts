@@ -12,6 +12,7 @@ import { parseArgs } from 'node:util';
 import { Random, readPairs, Tokenizer, type PairIds } from 'alignbook';
 
 import { hasBfloat16, headline, machine, writeResults } from './machine';
+import { near } from './near';
 import { median, minimum, Worker, type Answer, type Command } from './worker';
 
 const usage = `Usage: npm run bench -- [CASE…] [--quick] [--repetitions N] [--keep]
@@ -189,14 +190,6 @@ async function measure(chosen: Case, policy: Policy, task: Omit<Task, 'policy'>,
   } finally {
     workers.forEach((worker) => worker.end());
   }
-}
-
-/** Of numbers, and lists and objects of them. */
-function near(one: unknown, other: unknown, tolerance: number): boolean {
-  if (typeof one === 'number' && typeof other === 'number') return Math.abs(one - other) <= tolerance * Math.abs(other);
-  if (typeof one !== 'object' || typeof other !== 'object' || one === null || other === null) return one === other;
-  const [names, others] = [Object.keys(one), Object.keys(other)];
-  return names.length === others.length && names.every((name) => near(one[name as never], other[name as never], tolerance));
 }
 
 function print(rows: readonly Row[], policy: Policy): void {

@@ -45,23 +45,27 @@ function pythonVersions(packages: readonly string[]): Record<string, string> {
   return JSON.parse(stdout) as Record<string, string>;
 }
 
-/** What is kept: results by name, of one machine. */
-interface Kept<Result> {
+/** Results by name, of one machine. */
+export interface Results<Result> {
   readonly machine: Machine;
   readonly results: Readonly<Record<string, Result & { readonly date: string }>>;
 }
 
+/** What is kept after a measurement: the new results, and those of other names, if they are of the same machine. */
+export function joined<Result extends object>(before: Results<Result> | undefined, on: Machine, results: Readonly<Record<string, Result>>, date: string): Results<Result> {
+  const others = before && JSON.stringify(before.machine) === JSON.stringify(on) ? before.results : {};
+  const dated = Object.fromEntries(Object.entries(results).map(([name, result]) => [name, { date, ...result }]));
+  return { machine: on, results: { ...others, ...dated } };
+}
+
 /**
- * Writes results to executed/, or keeps them in data/bench/: there those of other names stay, if they are of the same machine.
+ * Writes results to executed/, or joins them to those kept in data/bench/.
  *
  * @param name the file's, without .json.
  */
 export function writeResults<Result extends object>(name: string, on: Machine, results: Readonly<Record<string, Result>>, { keep }: { keep: boolean }): void {
   const path = keep ? join(root, 'data', 'bench', `${name}.json`) : join(root, 'executed', `${name}.json`);
-  const before = keep && existsSync(path) ? (JSON.parse(readFileSync(path, 'utf8')) as Kept<Result>) : undefined;
-  const others = before && JSON.stringify(before.machine) === JSON.stringify(on) ? before.results : {};
-  const date = new Date().toISOString().slice(0, 10);
-  const dated = Object.fromEntries(Object.entries(results).map(([key, result]) => [key, { date, ...result }]));
+  const before = keep && existsSync(path) ? (JSON.parse(readFileSync(path, 'utf8')) as Results<Result>) : undefined;
   mkdirSync(dirname(path), { recursive: true });
-  writeFileSync(path, `${JSON.stringify({ machine: on, results: { ...others, ...dated } }, null, 1)}\n`);
+  writeFileSync(path, `${JSON.stringify(joined(before, on, results, new Date().toISOString().slice(0, 10)), null, 1)}\n`);
 }
