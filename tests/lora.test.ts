@@ -166,7 +166,10 @@ test('a checkpoint holds the adapters, their moments and the step; going on from
   loadWeights(join(folder, 'best'), kept);
   assert.deepEqual(copies(kept), copies(whole));
 
+  TrainingState.begin(base).dispose(); // makes the constants
+  const live = liveTensors();
   assert.throws(() => TrainingState.resume(checkpoint, base), (error) => error instanceof FileError && /has no "wte\.weight" of shape/.test(error.message));
+  assert.equal(liveTensors(), live, 'no moments are left behind');
   assert.throws(() => TrainingState.resume(checkpoint, lora(base, { rank: 3 }, new Random(4))), (error) => error instanceof FileError && /has no "h\.0\.attn\.c_attn\.lora_A" of shape \[\d+, 3\]/.test(error.message));
 });
 

@@ -178,6 +178,7 @@ test('updates leave no tensor behind, refused or not', async () => {
   assert.throws(() => run(state, { accumulation: 2 }), (error) => error instanceof InputError && /^a batch of 3 rows cannot be cut into 2 equal parts/.test(error.message));
   const headless = TrainingState.begin(base);
   assert.throws(() => run(headless), (error) => error instanceof InputError && /^the model has no value head; give withValueHead\(policy\)$/.test(error.message));
+  headless.dispose();
   assert.equal(liveTensors(), live);
   dispose();
 });

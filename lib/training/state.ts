@@ -53,12 +53,17 @@ export class TrainingState<Model extends Trainable = GPT2> {
     using weights = new SafetensorsFile(join(folder, MODEL));
     using moments = new SafetensorsFile(join(folder, OPTIMIZER));
     const optimizer = new AdamW(model.weights.trained, options);
-    const { trained } = model.weights;
-    requireTensors(weights, trained, trained.names);
-    requireTensors(moments, trained, optimizer.names, ['m.', 'v.']);
-    for (const name of trained.names) trained.assign(name, weights.float32(name));
-    optimizer.restore(updates as number, (kind, name) => moments.float32(`${kind}.${name}`));
-    return new TrainingState(model, optimizer, step as number, { ...(carried as Record<string, number>) });
+    try {
+      const { trained } = model.weights;
+      requireTensors(weights, trained, trained.names);
+      requireTensors(moments, trained, optimizer.names, ['m.', 'v.']);
+      for (const name of trained.names) trained.assign(name, weights.float32(name));
+      optimizer.restore(updates as number, (kind, name) => moments.float32(`${kind}.${name}`));
+      return new TrainingState(model, optimizer, step as number, { ...(carried as Record<string, number>) });
+    } catch (error) {
+      optimizer.dispose();
+      throw error;
+    }
   }
 
   /** Writes a checkpoint, whole or not at all. */
