@@ -1,21 +1,18 @@
 /** GPT-2 without its ends: token ids -> embeddings -> blocks. */
 import type { GPT2Config } from './config';
-import { block, type BlockSaved, type KeysAndValues, type Padding, type Past, type Read } from './layers';
+import { block, type BlockRows, type BlockSaved, type KeysAndValues, type Past, type Read } from './layers';
 import { release, type Handle } from './handle';
 import { add, floats, gather } from './ops';
 
 /** Added to the scores of forbidden keys: their weight is then exactly 0 in float32. */
 const FORBIDDEN = -1e9;
 
-export interface BlocksOptions {
+/** `only` is for the last block; all tokens go through the others. */
+export interface BlocksOptions extends BlockRows {
   /** What to keep of each block: all that its backward needs, or the keys and values for later positions. Default nothing. */
   keep?: 'nothing' | 'activations' | 'cache';
   /** Keys and values of earlier positions, for each block. */
   past?: readonly Past[];
-  /** Where the N tokens are fewer than the B * T places. */
-  padding?: Padding | undefined;
-  /** int32 [M]: the tokens whose output is wanted. Default: all. */
-  only?: Handle | undefined;
 }
 
 /**

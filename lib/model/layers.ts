@@ -211,6 +211,7 @@ function withRows(x: Handle, places: Handle, rows: Handle): Handle {
 }
 
 export type BlockRows = {
+  /** Where the N tokens are fewer than the B * T places. */
   readonly padding?: Padding | undefined;
   /** int32 [M]: the tokens whose output is wanted, of the last block; the others have done their part as keys and values. Default: all. */
   readonly only?: Handle | undefined;

@@ -4,6 +4,7 @@ import type { Gradients } from '../model/gradients';
 import { release, type Handle } from '../model/handle';
 import { applyAdam, assign, assignSub, fill, floats, mul, readVariable, scalar, variable } from '../model/ops';
 import type { Variables } from '../model/variables';
+import { tf } from '../tf';
 
 export interface AdamWOptions {
   /** Default 0.9. */
@@ -82,7 +83,7 @@ export class AdamW {
     };
     using decayRate = scalar(lr * weightDecay);
     const decays = Math.fround(1 - lr * weightDecay) < 1; // else w - rate w is w, in float32
-    const size = (name: string) => this.weights.shape(name).reduce((product, length) => product * length, 1);
+    const size = (name: string) => tf.util.sizeFromShape([...this.weights.shape(name)]);
     // The largest last: its temporary copies find the room that the other gradients have left.
     const names = gradients.names.filter((candidate) => this.trains(candidate)).sort((a, b) => size(a) - size(b));
     for (const name of names) {

@@ -6,11 +6,12 @@
  */
 import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 
 import { Random, readPairs, Tokenizer, type PairIds } from 'alignbook';
 
+import { root } from '../notebooks/execute';
 import { hasBfloat16, headline, machine, writeResults } from './machine';
 import { near } from './near';
 import { median, minimum, Worker, type Answer, type Command } from './worker';
@@ -29,7 +30,6 @@ rival how many times as long it took as the library (in brackets: by the medians
 The model is a GPT-2 of 124M random parameters, the pairs are those of data/preferences.
 Exit status: 0 done, 1 contenders computed different things or failed, 2 usage.`;
 
-const root = resolve(__dirname, '..', '..', '..', '..');
 const folder = join(root, '.alignbook', 'bench');
 
 type Policy = 'fp32' | 'bf16';
@@ -124,8 +124,8 @@ const choices: Case = {
   name: 'choices, 16 pairs',
   ours: 'oursDpo.js',
   rivals: [
-    { name: 'each with its prompt', script: ['oursChoices.js', 'padded'] },
-    { name: 'reference asked', script: ['oursChoices.js', 'live'] },
+    { name: 'each with its prompt', script: ['oursDpoPadded.js'] },
+    { name: 'reference asked', script: ['oursDpo.js', 'live'] },
     { name: 'without oneDNN', script: ['oursDpo.js'], env: { TF_ENABLE_ONEDNN_OPTS: '0' } },
     { name: "malloc's memory", script: ['oursDpo.js'], env: { TF_CPU_ALLOCATOR_USE_BFC: 'false' } },
   ],

@@ -1,0 +1,31 @@
+/** This library's DPO step with each response after a prompt of its own, as other trainers have it: what trainDpo does, from its parts. */
+import { AdamW, dpoLoss, GPT2, referenceLogps, responseBatch, tf, type RefLogps } from 'alignbook';
+
+import type { Task } from './bench';
+import { LEARNING } from './learning';
+import { inTurns } from './protocol';
+
+async function main({ model, pairs }: Task): Promise<void> {
+  const policy = await GPT2.fromPretrained(model);
+  const rows = pairs.map(({ promptIds, chosenIds, rejectedIds }) => ({ promptIds, responses: [chosenIds, rejectedIds] }));
+  const batch = responseBatch(rows, { layout: 'padded' });
+  const known = referenceLogps(policy, pairs);
+  const optimizer = new AdamW(policy.weights, LEARNING);
+  const column = (name: keyof RefLogps) => tf.tensor1d(known.map((pair) => pair[name]));
+  const [refChosenLogps, refRejectedLogps] = [column('refChosenLogps'), column('refRejectedLogps')];
+  await inTurns(async () => {
+    using recording = policy.record(batch);
+    const { value, grad } = tf.valueAndGrad((x: tf.Tensor) => {
+      const [policyChosenLogps, policyRejectedLogps] = tf.unstack(x.sum(1).reshape([pairs.length, 2]), 1) as [tf.Tensor1D, tf.Tensor1D];
+      return dpoLoss({ policyChosenLogps, policyRejectedLogps, refChosenLogps, refRejectedLogps }).losses.mean();
+    })(recording.perTokenLogps);
+    const gradients = recording.backward(grad as tf.Tensor2D);
+    const gradNorm = gradients.clip(1);
+    optimizer.step(gradients, LEARNING.lr);
+    const loss = value.dataSync()[0]!;
+    tf.dispose([recording.perTokenLogps, recording.responseMask, value, grad]);
+    return { loss, gradNorm };
+  });
+}
+
+void main(JSON.parse(process.argv[2]!) as Task);
