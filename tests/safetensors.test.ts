@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 
 import { FileError, SafetensorsFile, writeSafetensors } from 'alignbook';
+import { float32ToBfloat16, float32ToFloat16 } from 'alignbook/dist/model/halfFloats';
 
 import { check, type SafetensorsCase } from './safetensorsCases';
 
@@ -46,6 +47,18 @@ test('F16 and BF16 are read as the same numbers in float32', () => {
     const bytes = new Uint8Array(Uint16Array.from(table, ([bits]) => bits).buffer);
     using file = new SafetensorsFile(fileOf({ x: { dtype, shape: [table.length], data_offsets: [0, bytes.length] } }, bytes));
     assert.deepEqual([...file.float32('x')], table.map(([, value]) => value), dtype);
+  }
+});
+
+test('a part of a tensor is read into an array of its length, from any type', () => {
+  const values = Float32Array.of(0.5, -1, 2, 96, 0.25); // exact in 8 bits of fraction
+  for (const [dtype, stored] of [['F32', values], ['F16', float32ToFloat16(values)], ['BF16', float32ToBfloat16(values)]] as const) {
+    const bytes = new Uint8Array(stored.buffer);
+    using file = new SafetensorsFile(fileOf({ before: f32([1], 0, 4), x: { dtype, shape: [5], data_offsets: [4, 4 + bytes.length] } }, Buffer.concat([Buffer.alloc(4), bytes])));
+    const array = new Float32Array(6);
+    const part = array.subarray(2, 5);
+    assert.equal(file.readFloat32('x', 1, part), part);
+    assert.deepEqual(array, Float32Array.of(0, 0, -1, 2, 96, 0), dtype);
   }
 });
 

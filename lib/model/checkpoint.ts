@@ -79,9 +79,18 @@ export class Checkpoint implements Disposable {
 
   /** As `SafetensorsFile.float32`. */
   float32(name: string): Float32Array {
+    return this.#with(name).float32(name);
+  }
+
+  /** As `SafetensorsFile.readFloat32`. */
+  readFloat32(name: string, from: number, target: Float32Array): Float32Array {
+    return this.#with(name).readFloat32(name, from, target);
+  }
+
+  #with(name: string): SafetensorsFile {
     const file = this.#fileOf.get(name);
     if (file === undefined) throw new FileError(this.path, `has no tensor ${quoted(name)}`);
-    return file.float32(name);
+    return file;
   }
 }
 

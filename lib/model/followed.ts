@@ -1,7 +1,8 @@
 /** A forward pass that can be followed back once. */
 import { InputError } from '../errors';
+import type { Gradient } from './embeddingGradient';
 import { Gradients } from './gradients';
-import { release, scope, type Handle, type Handles } from './handle';
+import { release, scope, type Handles } from './handle';
 
 /** Holds the activations: dispose of it where no backward follows. */
 export abstract class FollowedOnce<Saved extends Handles> implements Disposable {
@@ -16,7 +17,7 @@ export abstract class FollowedOnce<Saved extends Handles> implements Disposable 
    *
    * @throws InputError if that was done before.
    */
-  protected follow(back: (saved: Saved) => Map<string, Handle>): Gradients {
+  protected follow(back: (saved: Saved) => Map<string, Gradient>): Gradients {
     const saved = this.#saved;
     if (saved === undefined) throw new InputError('this recording was followed back or disposed of before; record the batch again');
     this.#saved = undefined;

@@ -1,14 +1,15 @@
 /** The gradient of a loss with respect to each weight that is trained. */
+import { multiplied, squares, type Gradient } from './embeddingGradient';
 import { release, type Handle } from './handle';
-import { add, l2, mul, scalar } from './ops';
+import { add } from './ops';
 
 /** By the names of `Weights.trained`, in their shapes. Owns its tensors: dispose of it, or give it to an optimizer. */
 export class Gradients implements Disposable {
-  readonly #byName: Map<string, Handle>;
+  readonly #byName: Map<string, Gradient>;
   /** Of all: they are multiplied one by one as they are taken, and so used while they are in the processor's cache. */
   #factor = 1;
 
-  constructor(byName: Map<string, Handle>) {
+  constructor(byName: Map<string, Gradient>) {
     this.#byName = byName;
   }
 
@@ -18,24 +19,23 @@ export class Gradients implements Disposable {
 
   /** A copy of one gradient's values, in row-major order. */
   values(name: string): Float32Array {
-    const values = this.#get(name).values() as Float32Array;
+    const gradient = multiplied(this.#get(name)); // what was in parts is whole from now on
+    this.#byName.set(name, gradient);
+    const values = gradient.values() as Float32Array;
     return this.#factor === 1 ? values : values.map((value) => value * this.#factor);
   }
 
   /** Gives one gradient away. */
   take(name: string): Handle {
-    const handle = this.#get(name);
+    const gradient = this.#get(name);
     this.#byName.delete(name);
-    if (this.#factor === 1) return handle;
-    using unscaled = handle;
-    using factor = scalar(this.#factor);
-    return mul(unscaled, factor);
+    return multiplied(gradient, this.#factor);
   }
 
-  #get(name: string): Handle {
-    const handle = this.#byName.get(name);
-    if (handle === undefined) throw new RangeError(`there is no gradient of "${name}"`);
-    return handle;
+  #get(name: string): Gradient {
+    const gradient = this.#byName.get(name);
+    if (gradient === undefined) throw new RangeError(`there is no gradient of "${name}"`);
+    return gradient;
   }
 
   /** Adds other gradients of the same weights, and disposes of them: what accumulates over several batches. */
@@ -51,12 +51,8 @@ export class Gradients implements Disposable {
 
   /** The square root of the sum of all squares. */
   norm(): number {
-    let squares = 0;
-    for (const handle of this.#byName.values()) {
-      using half = l2(handle);
-      squares += 2 * half.values()[0]!;
-    }
-    return Math.sqrt(squares) * this.#factor;
+    const sum = [...this.#byName.values()].reduce((sum, gradient) => sum + squares(gradient), 0);
+    return Math.sqrt(sum) * this.#factor;
   }
 
   /**

@@ -8,6 +8,7 @@
  * Axes: B rows of the batch, T positions, N = B * T, C channels, nh heads, hs = C / nh channels a head.
  * Activations are matrices [N, C], as in llm.c: every product is then one MatMul.
  */
+import type { Gradient } from './embeddingGradient';
 import { release, type Handle } from './handle';
 import {
   add,
@@ -42,7 +43,7 @@ export type Read = (name: string) => Handle;
 /** Takes the gradient of the loss with respect to each weight, by the same names; calls `make` only for those that it wants. */
 export interface WeightGradients {
   wants(name: string): boolean;
-  put(name: string, make: () => Handle): void;
+  put(name: string, make: () => Gradient): void;
 }
 
 /** Layer normalization of each row (arXiv 1607.06450): (x - mean) / sqrt(variance + epsilon) * weight + bias. */

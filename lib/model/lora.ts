@@ -5,6 +5,7 @@
  */
 import { InputError } from '../errors';
 import type { Random } from '../random';
+import { multiplied, type Gradient } from './embeddingGradient';
 import { GPT2 } from './gpt2';
 import type { Handle } from './handle';
 import type { WeightGradients } from './layers';
@@ -95,11 +96,11 @@ class AdaptedWeights extends Weights {
   }
 
   /** From dW [in, out], the gradient of the sum: dA = scale dW B' [in, rank] and dB = scale A' dW [rank, out]. dW itself is not kept. */
-  override gradients(made: Map<string, Handle>, wanted: (name: string) => boolean): WeightGradients {
+  override gradients(made: Map<string, Gradient>, wanted: (name: string) => boolean): WeightGradients {
     const wants = (name: string) => this.#isAdapted(name) && (wanted(nameA(name)) || wanted(nameB(name)));
-    const put = (name: string, make: () => Handle) => {
+    const put = (name: string, make: () => Gradient) => {
       if (!wants(name)) return;
-      using dW = make();
+      using dW = multiplied(make());
       using a = this.#scaled(nameA(name));
       using b = this.#scaled(nameB(name));
       if (wanted(nameA(name))) made.set(nameA(name), matmul(dW, b, { transposeY: true }));

@@ -41,6 +41,9 @@ export function ints(values: Int32Array, shape: readonly number[]): Handle {
 export const fill = (shape: readonly number[], value: number): Handle =>
   op('Fill', [], vector(shape), constantScalar(value));
 
+/** Whatever is in its memory. */
+export const empty = (shape: readonly number[]): Handle => op('Empty', [type('dtype', TF_FLOAT)], vector(shape));
+
 /** Constants (axes, shapes, scalars) are made once a process and kept; they belong to no scope. */
 const constants = new Map<string, Handle>();
 

@@ -4,6 +4,7 @@ import type { ResponseBatch } from '../text/responseBatch';
 import { tf } from '../tf';
 import type { GPT2Config } from './config';
 import { FollowedOnce } from './followed';
+import { headGradient, type Gradient } from './embeddingGradient';
 import type { Gradients } from './gradients';
 import { release, type Handle } from './handle';
 import { layerNorm, layerNormBackward, type LayerNormSaved, type Read } from './layers';
@@ -139,14 +140,14 @@ export class Recording extends FollowedOnce<Saved> {
     return Float32Array.from(scored.to, (element) => values[element]!);
   }
 
-  #backward({ head, ...trunk }: Saved, dLosses: Handle, wanted: (name: string) => boolean, dValues?: Handle): Map<string, Handle> {
+  #backward({ head, ...trunk }: Saved, dLosses: Handle, wanted: (name: string) => boolean, dValues?: Handle): Map<string, Gradient> {
     const read = this.weights.reader();
-    const made = new Map<string, Handle>();
+    const made = new Map<string, Gradient>();
     const gradients = this.weights.gradients(made, wanted);
 
     // The gradient of the logits is dLogits * dLosses; the factor of each row goes to the smaller side of both products.
     using weighted = mul(head.norm.y, dLosses);
-    using dHead = gradients.wants('wte.weight') ? matmul(head.dLogits, weighted, { transposeX: true }) : undefined;
+    const dHead = gradients.wants('wte.weight') ? headGradient(head.dLogits, weighted) : undefined;
     using unweighted = matmul(head.dLogits, read('wte.weight'));
     release(head.dLogits);
     let dNorm = mul(unweighted, dLosses);

@@ -9,6 +9,7 @@ import type { ResponseBatch } from '../text/responseBatch';
 import { tf } from '../tf';
 import { Checkpoint } from './checkpoint';
 import { readConfig, type GPT2Config } from './config';
+import type { Gradient } from './embeddingGradient';
 import { FollowedOnce } from './followed';
 import type { GPT2 } from './gpt2';
 import type { Gradients } from './gradients';
@@ -131,7 +132,7 @@ export class ScoreRecording extends FollowedOnce<ScoreSaved> {
     const { config, weights } = this.model;
     return this.follow((saved) => {
       const read = weights.reader();
-      const made = new Map<string, Handle>();
+      const made = new Map<string, Gradient>();
       const gradients = weights.gradients(made, wanted);
       using dScores = floats(gradient.dataSync<'float32'>().slice() as Float32Array, [gradient.size, 1]);
       gradients.put(SCORE_HEAD, () => matmul(dScores, saved.norm.y, { transposeX: true }));

@@ -64,22 +64,38 @@ export class SafetensorsFile implements Disposable {
    */
   bytes(name: string): Uint8Array {
     const { begin, end } = this.#entry(name);
-    const bytes = new Uint8Array(end - begin);
-    this.#read(bytes, this.#dataStart + begin);
-    return bytes;
+    return this.#bytes(begin, end);
   }
 
   /**
-   * A tensor's values as float32, whatever floating type they are stored in. F32 is read straight into the result.
+   * A tensor's values as float32, whatever floating type they are stored in.
    *
    * @throws FileError if there is no such tensor or it is not F32, F16 or BF16.
    */
   float32(name: string): Float32Array {
-    const { dtype } = this.#entry(name);
-    if (dtype === 'F32') return new Float32Array(this.bytes(name).buffer);
-    if (dtype === 'F16') return float16ToFloat32(new Uint16Array(this.bytes(name).buffer));
-    if (dtype === 'BF16') return bfloat16ToFloat32(new Uint16Array(this.bytes(name).buffer));
-    throw new FileError(this.path, `tensor ${quoted(name)} is ${dtype}, not F32, F16 or BF16`);
+    const { shape } = this.#entry(name);
+    return this.readFloat32(name, 0, new Float32Array(shape.reduce((product, length) => product * length, 1)));
+  }
+
+  /**
+   * The same, as many as `target` has room for, from number `from` on, into it. F32 is read straight there.
+   *
+   * @returns `target`.
+   */
+  readFloat32(name: string, from: number, target: Float32Array): Float32Array {
+    const { dtype, begin } = this.#entry(name);
+    const halves = () => new Uint16Array(this.#bytes(begin + 2 * from, begin + 2 * (from + target.length)).buffer);
+    if (dtype === 'F32') this.#read(new Uint8Array(target.buffer, target.byteOffset, target.byteLength), this.#dataStart + begin + 4 * from);
+    else if (dtype === 'F16') target.set(float16ToFloat32(halves()));
+    else if (dtype === 'BF16') target.set(bfloat16ToFloat32(halves()));
+    else throw new FileError(this.path, `tensor ${quoted(name)} is ${dtype}, not F32, F16 or BF16`);
+    return target;
+  }
+
+  #bytes(begin: number, end: number): Uint8Array {
+    const bytes = new Uint8Array(end - begin);
+    this.#read(bytes, this.#dataStart + begin);
+    return bytes;
   }
 
   #entry(name: string): TensorEntry {

@@ -3,9 +3,10 @@ import { InputError } from '../errors';
 import type { ResponseBatch } from '../text/responseBatch';
 import { attentionBias, blocks } from './blocks';
 import type { GPT2Config } from './config';
+import { embeddingGradient, type HeadGradient } from './embeddingGradient';
 import { release, type Handle } from './handle';
 import { blockBackward, type BlockSaved, type Padding, type Read, type WeightGradients } from './layers';
-import { addRows, ints, segmentSum } from './ops';
+import { ints, segmentSum } from './ops';
 
 /** What the forward pass leaves for the backward pass. */
 export type TrunkSaved = {
@@ -39,9 +40,9 @@ export function trunk({ shape: [B, T], ids, positions, tokens, visible }: Respon
  * From the gradient with respect to `hidden` to those of the weights below, no deeper than the lowest block that has one that is
  * wanted. Frees the activations as it goes, and `dHidden`.
  *
- * @param dHead [V, C], the head's share of the gradient of `wte.weight`, where a head is tied to the embedding; it may be changed.
+ * @param dHead the head's share of the gradient of `wte.weight`, where a head is tied to the embedding; it is taken over.
  */
-export function trunkBackward(dHidden: Handle, { ids, positions, from, padding, blocks: saved }: TrunkSaved, read: Read, { vocabSize, blockSize }: GPT2Config, names: readonly string[], gradients: WeightGradients, dHead?: Handle): void {
+export function trunkBackward(dHidden: Handle, { ids, positions, from, padding, blocks: saved }: TrunkSaved, read: Read, { vocabSize, blockSize }: GPT2Config, names: readonly string[], gradients: WeightGradients, dHead?: HeadGradient): void {
   const embeddings = gradients.wants('wte.weight') || gradients.wants('wpe.weight');
   const depth = embeddings ? 0 : saved.findIndex((_, layer) => names.some((name) => name.startsWith(`h.${layer}.`) && gradients.wants(name)));
   if (depth < 0) return;
@@ -53,7 +54,7 @@ export function trunkBackward(dHidden: Handle, { ids, positions, from, padding, 
     dx = before;
   }
   gradients.put('wpe.weight', () => segmentSum(dx, positions, blockSize));
-  gradients.put('wte.weight', () => (dHead ? addRows(dHead, ids, dx) : segmentSum(dx, ids, vocabSize)));
+  gradients.put('wte.weight', () => (dHead ? embeddingGradient(dHead, ids, dx) : segmentSum(dx, ids, vocabSize)));
   release(dx);
 }
 

@@ -1,5 +1,6 @@
 /** A policy that also says what it expects: PPO's value function as a scalar head on the policy's own hidden states. */
 import { InputError } from '../errors';
+import type { Gradient } from './embeddingGradient';
 import { GPT2 } from './gpt2';
 import type { Handle } from './handle';
 import type { Read, WeightGradients } from './layers';
@@ -48,7 +49,7 @@ class WeightsWithHead extends Weights {
     return (name) => (this.#isHead(name) ? ofHead : ofBase)(name);
   }
 
-  override gradients(made: Map<string, Handle>, wanted: (name: string) => boolean): WeightGradients {
+  override gradients(made: Map<string, Gradient>, wanted: (name: string) => boolean): WeightGradients {
     const [ofBase, ofHead] = [this.base.gradients(made, wanted), super.gradients(made, wanted)];
     const of = (name: string) => (this.#isHead(name) ? ofHead : ofBase);
     return { wants: (name) => of(name).wants(name), put: (name, make) => of(name).put(name, make) };

@@ -1,10 +1,12 @@
 /** GPT-2's weights: a checkpoint's tensors, held as TensorFlow variables under GPT-2's own names. */
 import { FileError, quoted } from '../errors';
+import { tf } from '../tf';
 import { Checkpoint } from './checkpoint';
 import type { GPT2Config } from './config';
+import type { Gradient } from './embeddingGradient';
 import type { Read, WeightGradients } from './layers';
-import { release, type Handle } from './handle';
-import { floats, readVariable, variable } from './ops';
+import { release, scope, type Handle } from './handle';
+import { empty, floats, ints, putRows, readVariable, variable } from './ops';
 import { Variables } from './variables';
 
 /** A model whose weights a trainer changes. */
@@ -71,8 +73,9 @@ export class Weights extends Variables {
       throw new FileError(path, 'its lm_head.weight is not its wte.weight; only a head that is tied to the embedding is supported');
     }
     const variables = new Map<string, Handle>();
+    const read = inParts(checkpoint);
     try {
-      for (const [name, shape] of shapes) variables.set(name, variable(floats(checkpoint.float32(stored.get(name)!), shape)));
+      for (const [name, shape] of shapes) variables.set(name, variable(read(stored.get(name)!, shape)));
     } catch (error) {
       release(...variables.values());
       throw error;
@@ -110,9 +113,37 @@ export class Weights extends Variables {
   }
 
   /** Takes gradients of the weights, and puts those of what is `trained` into `made`, as far as they are wanted. */
-  gradients(made: Map<string, Handle>, wanted: (name: string) => boolean): WeightGradients {
+  gradients(made: Map<string, Gradient>, wanted: (name: string) => boolean): WeightGradients {
     return { wants: wanted, put: (name, make) => void (wanted(name) && made.set(name, make())) };
   }
+}
+
+/** Values that are read at once: 4 MB. */
+const PART = 2 ** 20;
+
+/**
+ * Reads tensors into memory of TensorFlow's own, by way of one small array. An array as large as the tensor would stay until JavaScript's
+ * memory is next cleaned up, which of 500 MB was found to leave 60 to 250.
+ */
+function inParts(checkpoint: Checkpoint): (name: string, shape: readonly number[]) => Handle {
+  const part = new Float32Array(PART);
+  return (name, shape) => {
+    const [rows, ...row] = shape as [number, ...number[]];
+    const length = tf.util.sizeFromShape(row);
+    const atOnce = Math.floor(PART / length);
+    if (rows <= atOnce || length > PART) return floats(checkpoint.float32(name), shape);
+    return scope(() => {
+      let whole = empty(shape);
+      for (let from = 0; from < rows; from += atOnce) {
+        const count = Math.min(atOnce, rows - from);
+        const values = checkpoint.readFloat32(name, from * length, part.subarray(0, count * length));
+        const places = ints(Int32Array.from({ length: count }, (_, n) => from + n), [count]);
+        using read = floats(values, [count, ...row]); // gone before `part` changes
+        whole = putRows(whole, places, read);
+      }
+      return whole;
+    });
+  };
 }
 
 const same = (x: Float32Array, y: Float32Array): boolean => Buffer.from(x.buffer).equals(Buffer.from(y.buffer));

@@ -88,8 +88,8 @@ export class AdamW {
     const names = gradients.names.filter((candidate) => this.trains(candidate)).sort((a, b) => size(a) - size(b));
     for (const name of names) {
       const weight = this.weights.variable(name);
+      if (decays && this.weights.shape(name).length > 1) decay(weight, decayRate); // before a gradient in parts becomes a whole one
       using gradient = gradients.take(name);
-      if (decays && gradient.shape.length > 1) decay(weight, decayRate);
       const { m, v } = this.#moments.get(name)!;
       applyAdam(weight, m, v, scalars, gradient);
     }
