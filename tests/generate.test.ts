@@ -17,7 +17,7 @@ for (const { model: name, prompts, steps, penalty, made, eos, ended } of fixture
   test(`greedy is transformers' token for token: ${name}, ${prompts.length} prompts, penalty ${penalty}`, async () => {
     const { model } = await loadEngineModel(name);
     const options = { maxNewTokens: steps, repetitionPenalty: penalty };
-    assert.deepEqual((await generate(model, prompts, options)).map(({ ids }) => ids), made);
+    for (const batchSize of [64, 2, 1]) assert.deepEqual((await generate(model, prompts, { ...options, batchSize })).map(({ ids }) => ids), made, `${batchSize} at once`);
 
     const withEnd = await generate(model, prompts, { ...options, eosTokenId: eos });
     assert.deepEqual(withEnd.map(({ ids }) => ids), ended);
@@ -56,6 +56,24 @@ test('a seed gives the same draws again; a row does not depend on its neighbours
   assert.notDeepEqual(await sampled(model, prompts, { seed: 6 }), first);
   assert.deepEqual(await sampled(model, [[3, 4, 5]]), [first[0]]); // unpadded, alone
   assert.deepEqual(await sampled(model, [[3, 4, 5], [1, 2], [7, 8, 9, 10, 11]]), [first[0], (await sampled(model, [[3, 4, 5], [1, 2]]))[1], first[2]]);
+  model.dispose();
+});
+
+test('rows enter where others have ended: the same rows, whatever the batch, and nothing left behind', async () => {
+  const { model } = await loadEngineModel('a-group'); // 20 positions
+  const random = new Random(8);
+  const prompts = Array.from({ length: 23 }, () => Array.from({ length: 1 + random.integer(12) }, () => random.integer(37)));
+  const finishes = new Set<string>();
+  for (const options of [{ temperature: 1, samples: 3 }, { temperature: 0 }, { temperature: 0.7, topK: 5, repetitionPenalty: 1.2 }]) {
+    const made = (batchSize: number) => generate(model, prompts, { ...options, maxNewTokens: 30, eosTokenId: 3, stop: (ids) => ids.includes(11), seed: 2, batchSize });
+    const alone = await made(1);
+    for (const { finish } of alone) finishes.add(finish);
+    for (const batchSize of [5, 16, 64]) assert.deepEqual(await made(batchSize), alone, `${batchSize} at once, ${JSON.stringify(options)}`);
+    const before = liveTensors();
+    await made(5);
+    assert.equal(liveTensors(), before);
+  }
+  assert.deepEqual([...finishes].sort(), ['eos', 'length', 'stop']);
   model.dispose();
 });
 
@@ -104,6 +122,7 @@ test('prompts and options that do not fit are refused', async () => {
   await refused(/^prompt 0 has 20 tokens; the model's window of 20 leaves no room/, [Array(20).fill(1)]);
   await refused(/^prompt 0 holds 37; ids lie from 0 to 36$/, [[37]]);
   await refused(/^maxNewTokens must be a whole number from 1 up, got 0$/, [[1]], { maxNewTokens: 0 });
+  await refused(/^batchSize must be a whole number from 1 up, got 0$/, [[1]], { batchSize: 0 });
   await refused(/^temperature must be a number from 0 up, got -1$/, [[1]], { temperature: -1 });
   await refused(/^topK must be a whole number from 1 up, got 0$/, [[1]], { topK: 0 });
   await refused(/^topP must be in \(0, 1\], got 0$/, [[1]], { topP: 0 });

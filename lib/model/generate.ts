@@ -3,14 +3,17 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 
 import { InputError } from '../errors';
 import { Random } from '../random';
+import { promptRows } from '../text/responseBatch';
 import { bfloat16By } from '../tf';
 import { attentionBias, blocks } from './blocks';
+import { join, keepRows, pastOf, sizeOf, withRoom, type Cache } from './cache';
 import type { GPT2Config } from './config';
 import type { GPT2 } from './gpt2';
-import { layerNorm, type KeysAndValues, type Past, type Read } from './layers';
 import { release, scope, type Handle } from './handle';
-import { concat, fill, gather, ints, matmul, mul, roundedMatrix, scalar, softmax } from './ops';
-import { checkSampling, draw, isPlain, nextToken, type Sampling } from './sampling';
+import { layerNorm, type Read } from './layers';
+import { argMaxLast, ints, matmul, mul, roundedMatrix, scalar, softmax } from './ops';
+import { checkSampling, draw, isGreedy, isPlain, nextToken, type Sampling } from './sampling';
+import { trunk } from './trunk';
 import type { Weights } from './weights';
 
 export interface GenerateOptions extends Sampling {
@@ -24,6 +27,8 @@ export interface GenerateOptions extends Sampling {
   samples?: number;
   /** Default 0. A row's draws depend on it and the row's number, not on the other rows. */
   seed?: number;
+  /** The most rows at once, each of which holds the keys and values of all its positions: 74 kB a position in GPT-2 124M. Default 64. */
+  batchSize?: number;
   /** Called for each token as it is made. */
   onToken?: (id: number, row: number) => void;
   /** Ends the work between two tokens, with the signal's reason as the error. */
@@ -38,67 +43,87 @@ export interface Generated {
 }
 
 /** A continuation on its way. */
-interface Row extends Generated {
+interface Row {
   readonly index: number;
   readonly prompt: readonly number[];
   readonly random: Random;
+  readonly ids: number[];
+  finish?: Generated['finish'];
 }
 
 /**
- * Continues prompts, all at once: shorter ones are padded on the left, a finished row leaves the batch.
+ * Continues prompts, `batchSize` rows at once, those of like lengths together: where rows have ended, others take their places. Nothing
+ * but attention is computed for padding.
  *
  * @param prompts token ids, at least one a prompt.
  * @returns `samples` rows for each prompt.
  * @throws InputError if a prompt or an option does not fit.
  */
 export async function generate(model: GPT2, prompts: readonly (readonly number[])[], options: GenerateOptions = {}): Promise<Generated[]> {
-  const { maxNewTokens = 64, eosTokenId, stop, samples = 1, seed = 0, onToken, signal } = options;
+  const { maxNewTokens = 64, eosTokenId, stop, samples = 1, seed = 0, batchSize = 64, onToken, signal } = options;
   const { blockSize, vocabSize } = model.config;
   checkSampling(options);
-  if (!Number.isInteger(maxNewTokens) || maxNewTokens < 1) throw new InputError(`maxNewTokens must be a whole number from 1 up, got ${maxNewTokens}`);
-  if (!Number.isInteger(samples) || samples < 1) throw new InputError(`samples must be a whole number from 1 up, got ${samples}`);
+  for (const [name, value] of Object.entries({ maxNewTokens, samples, batchSize })) {
+    if (!Number.isInteger(value) || value < 1) throw new InputError(`${name} must be a whole number from 1 up, got ${value}`);
+  }
   prompts.forEach((prompt, index) => checkPrompt(prompt, index, blockSize, vocabSize));
 
   const seeds = new Random(seed);
-  const begin = (prompt: readonly number[], index: number): Row => ({ index, prompt, random: new Random(seeds.uint32()), ids: [], finish: 'length' });
-  const rows = prompts.flatMap((prompt) => Array<readonly number[]>(samples).fill(prompt)).map(begin);
-  const longest = Math.max(0, ...prompts.map((prompt) => prompt.length));
-  let active = rows;
-  let cache: Cache | undefined;
-  const plain = isPlain(options);
+  const begin = (prompt: readonly number[], index: number): Row => ({ index, prompt, random: new Random(seeds.uint32()), ids: [] });
+  const all = prompts.flatMap((prompt) => Array<readonly number[]>(samples).fill(prompt)).map(begin);
+  const addTokens = (rows: readonly Row[], choose: Chooser) => {
+    for (const [place, row] of rows.entries()) {
+      if (row.finish) continue;
+      const id = choose(row, place);
+      row.ids.push(id);
+      onToken?.(id, row.index);
+      if (id === eosTokenId) row.finish = 'eos';
+      else if (stop?.(row.ids)) row.finish = 'stop';
+      else if (row.ids.length === maxNewTokens || row.prompt.length + row.ids.length === blockSize) row.finish = 'length';
+    }
+  };
+
   const weights = readWeights(model.weights);
+  const waiting = [...all].sort((a, b) => b.prompt.length - a.prompt.length); // a prompt's samples stay side by side
+  let rows: Row[] = []; // at their places in the batch; those that have ended keep theirs for a while
+  let cache: Cache | undefined;
   try {
-    while (active.length > 0) {
+    while (waiting.length > 0 || rows.some(({ finish }) => !finish)) {
       await nextTurn(); // lets an interrupt through
       signal?.throwIfAborted();
-      const together = cache === undefined && samples > 1; // a prompt's samples begin alike
-      const placeOf = ({ index }: Row) => Math.floor(index / samples);
-      if (cache) cache = withRoom(cache, longest + active[0]!.ids.length, longest + maxNewTokens);
-      const made = step(model.config, weights, together ? rows.filter(({ index }) => index % samples === 0) : active, longest, cache, plain ? options.temperature : undefined);
+      const going = rows.filter(({ finish }) => !finish);
+      if (rows.length - going.length >= MOVED * rows.length) {
+        cache = going.length === 0 ? void release(cache) : keepRows(cache!, going.map((row) => rows.indexOf(row)));
+        rows = going;
+        const entering = waiting.splice(0, batchSize - rows.length);
+        if (entering.length > 0) {
+          const { choose, cache: entered } = prefill(model.config, weights, entering, options);
+          cache = join(cache, entered);
+          rows = [...rows, ...entering];
+          addTokens(entering, choose);
+          continue;
+        }
+      }
+      cache = withRoom(cache!, Math.max(...rows.map(lengthOf)), blockSize);
+      const { choose, cache: changed } = decode(model.config, weights, rows, cache, options);
       release(cache);
-      cache = together ? keepRows(made.cache, active.map(placeOf)) : made.cache;
-
-      const going = active.filter((row, n) => {
-        const place = together ? placeOf(row) : n;
-        const scores = made.scores.subarray(place * vocabSize, (place + 1) * vocabSize);
-        const id = plain ? draw(scores, row.random) : nextToken(together ? scores.slice() : scores, options, row.random, [...row.prompt, ...row.ids]);
-        row.ids.push(id);
-        onToken?.(id, row.index);
-        if (id === eosTokenId) row.finish = 'eos';
-        else if (stop?.(row.ids)) row.finish = 'stop';
-        else return row.ids.length < maxNewTokens && row.prompt.length + row.ids.length < blockSize;
-        return false;
-      });
-      if (going.length < active.length) cache = keepRows(cache, going.map((row) => active.indexOf(row)));
-      active = going;
+      cache = changed;
+      addTokens(rows, choose);
     }
   } finally {
     release(cache, weights);
   }
-  return rows.map(({ ids, finish }) => ({ ids, finish }));
+  return all.map(({ ids, finish }) => ({ ids, finish: finish! }));
 }
 
-type Cache = readonly KeysAndValues[];
+/** Tokens so far. */
+const lengthOf = ({ prompt, ids }: Row): number => prompt.length + ids.length;
+
+/** Rows move up, and others enter, when this share of them has ended: the whole cache is copied then, and until then they are computed in vain. */
+const MOVED = 1 / 8;
+
+/** The next token of a row, from its place in the batch. */
+type Chooser = (row: Row, place: number) => number;
 
 /** The head, as a factor; the same tensor, as an embedding, is not rounded. */
 const HEAD = 'lm_head.weight';
@@ -116,68 +141,52 @@ function readWeights(weights: Weights): ReadonlyMap<string, Handle> {
   });
 }
 
-/** One forward pass over the prompts, or over each row's last token: [B * V] of the next one, logits, or probabilities at a temperature. */
-function step(config: GPT2Config, weights: ReadonlyMap<string, Handle>, rows: readonly Row[], longest: number, cache: Cache | undefined, temperature: number | undefined): { scores: Float32Array; cache: Cache } {
-  const B = rows.length;
-  const length = longest + rows[0]!.ids.length; // positions so far, padding included
-  const T = cache ? 1 : length;
-  const S = cache?.[0]!.k.shape[2] ?? length;
-  const ids = new Int32Array(B * T);
-  const positions = new Int32Array(B * T);
-  const visible = new Uint8Array(B * T * S);
-  rows.forEach(({ prompt, ids: made }, b) => {
-    const padding = longest - prompt.length;
-    for (let t = 0; t < T; t += 1) {
-      const place = length - T + t;
-      const own = Math.max(0, place - padding);
-      ids[b * T + t] = place < longest ? prompt[own]! : made[place - longest]!;
-      positions[b * T + t] = own;
-      visible.fill(1, (b * T + t) * S + Math.min(padding, place), (b * T + t) * S + place + 1); // padding sees itself
-    }
-  });
+interface Step {
+  readonly choose: Chooser;
+  readonly cache: Cache;
+}
+
+/** The forward pass over prompts, of each once. */
+function prefill(config: GPT2Config, weights: ReadonlyMap<string, Handle>, rows: readonly Row[], options: Sampling): Step {
+  const prompts = [...new Set(rows.map(({ prompt }) => prompt))];
+  const places = rows.map(({ prompt }) => prompts.indexOf(prompt));
+  const made = promptRows(prompts);
+  const ends = Int32Array.from(prompts, (prompt, row) => row * made.shape[1] + prompt.length - 1);
   return scope(() => {
     const read: Read = (name) => weights.get(name)!;
-    const bias = attentionBias(visible, [B, T, S]);
-    const past = cache && pastOf(cache, length - 1);
-    const only = T > 1 ? ints(Int32Array.from(rows, (_, b) => b * T + T - 1), [B]) : undefined;
-    const { y: last, cache: kept } = blocks(ints(ids, [B * T]), ints(positions, [B * T]), bias, read, config, { keep: 'cache', only, past });
-    const { y } = layerNorm(last, read, 'ln_f', config.layerNormEpsilon);
-    const head = read(HEAD);
-    if (temperature === undefined) return { scores: matmul(y, head, { transposeY: true }).values() as Float32Array, cache: kept };
-    const logits = matmul(mul(y, scalar(1 / temperature)), head, { transposeY: true });
-    return { scores: softmax(logits).values() as Float32Array, cache: kept };
+    const { hidden, cache } = trunk(made, ends, read, config, 'cache');
+    const choose = chooser(hidden, read, config, options);
+    return { choose: (row: Row, place: number) => choose(row, places[place]!), cache: keepRows(cache, places) };
   });
 }
 
-/** Positions that a cache grows by: it is copied then, and looked at as a whole in every step. */
-const ROOM = 64;
-
-/** A cache for `length` positions, with zeros where it was extended; takes over `cache`. */
-function withRoom(cache: Cache, length: number, most: number): Cache {
-  const [nHead, B, S, hs] = cache[0]!.k.shape as [number, number, number, number];
-  if (S >= length) return cache;
-  const extended = scope(() => {
-    const room = fill([nHead, B, Math.min(S + ROOM, most) - S, hs], 0);
-    return cache.map(({ k, v }) => ({ k: concat([k, room], 2), v: concat([v, room], 2) }));
+/** The forward pass over each row's last token. */
+function decode(config: GPT2Config, weights: ReadonlyMap<string, Handle>, rows: readonly Row[], cache: Cache, options: Sampling): Step {
+  const { B, S } = sizeOf(cache);
+  const positions = rows.map((row) => lengthOf(row) - 1);
+  const visible = new Uint8Array(B * S);
+  positions.forEach((position, row) => visible.fill(1, row * S, row * S + position + 1));
+  return scope(() => {
+    const read: Read = (name) => weights.get(name)!;
+    const ids = ints(Int32Array.from(rows, ({ ids: made }) => made.at(-1)!), [B]);
+    const { y, cache: changed } = blocks(ids, ints(Int32Array.from(positions), [B]), attentionBias(visible, [B, 1, S]), read, config, { keep: 'cache', past: pastOf(cache, positions) });
+    return { choose: chooser(y, read, config, options), cache: changed };
   });
-  release(cache);
-  return extended;
 }
 
-/** Where the keys and values of the next position go. */
-function pastOf(cache: Cache, position: number): readonly Past[] {
-  const [nHead, B, S] = cache[0]!.k.shape as [number, number, number];
-  const places = ints(Int32Array.from({ length: nHead * B }, (_, row) => row * S + position), [nHead * B]);
-  return cache.map((layer) => ({ ...layer, places }));
-}
-
-function keepRows(cache: Cache, rows: readonly number[]): Cache {
-  const kept = scope(() => {
-    const indices = ints(Int32Array.from(rows), [rows.length]);
-    return cache.map(({ k, v }) => ({ k: gather(k, indices, 1), v: gather(v, indices, 1) }));
-  });
-  release(cache);
-  return kept;
+/** The head over hidden states [B, C]. What leaves TensorFlow are the chosen tokens, or what they are drawn from. */
+function chooser(hidden: Handle, read: Read, { layerNormEpsilon, vocabSize }: GPT2Config, options: Sampling): Chooser {
+  const { y } = layerNorm(hidden, read, 'ln_f', layerNormEpsilon);
+  const logits = (of: Handle) => matmul(of, read(HEAD), { transposeY: true });
+  if (isGreedy(options)) {
+    const likeliest = argMaxLast(logits(y)).values();
+    return (_, place) => likeliest[place]!;
+  }
+  const plain = isPlain(options);
+  const values = (plain ? softmax(logits(mul(y, scalar(1 / options.temperature!)))) : logits(y)).values() as Float32Array;
+  const ofPlace = (place: number) => values.subarray(place * vocabSize, (place + 1) * vocabSize);
+  if (plain) return ({ random }, place) => draw(ofPlace(place), random);
+  return ({ prompt, ids, random }, place) => nextToken(ofPlace(place).slice(), options, random, [...prompt, ...ids]);
 }
 
 function checkPrompt(prompt: readonly number[], index: number, blockSize: number, vocabSize: number): void {

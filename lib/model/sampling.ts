@@ -46,6 +46,11 @@ export function draw(probabilities: Float32Array | Float64Array, random: Random)
   return argmax(probabilities); // rounding left a little over
 }
 
+/** Whether the next token is the one with the largest logit. */
+export function isGreedy({ temperature = 0, repetitionPenalty = 1 }: Sampling): boolean {
+  return temperature === 0 && repetitionPenalty === 1;
+}
+
 /** Whether the temperature alone makes the distribution. */
 export function isPlain({ temperature = 0, topK = Infinity, topP = 1, repetitionPenalty = 1 }: Sampling): boolean {
   return temperature > 0 && topK === Infinity && topP === 1 && repetitionPenalty === 1;

@@ -1,11 +1,11 @@
-/** GPT-2 below its heads, over a batch of responses: the hidden states of some tokens, and the way back to the weights. */
+/** GPT-2 below its heads, over rows of tokens: the hidden states of some of them, and the way back to the weights. */
 import { InputError } from '../errors';
-import type { ResponseBatch } from '../text/responseBatch';
-import { attentionBias, blocks } from './blocks';
+import type { TokenRows } from '../text/responseBatch';
+import { attentionBias, blocks, type BlocksOptions } from './blocks';
 import type { GPT2Config } from './config';
 import { embeddingGradient, type HeadGradient } from './embeddingGradient';
 import { release, type Handle } from './handle';
-import { blockBackward, type BlockSaved, type Padding, type Read, type WeightGradients } from './layers';
+import { blockBackward, type BlockSaved, type KeysAndValues, type Padding, type Read, type WeightGradients } from './layers';
 import { ints, segmentSum } from './ops';
 
 /** What the forward pass leaves for the backward pass. */
@@ -20,10 +20,10 @@ export type TrunkSaved = {
 /**
  * The last block's output, before the final layer norm, of the tokens `from` [M], by their indices in the batch.
  *
- * @returns hidden [M, C]; of `saved`, `blocks` is empty unless activations are kept.
+ * @returns hidden [M, C]; of `saved`, `blocks` is empty unless activations are kept; `cache` is, unless it is.
  * @throws InputError if an id or a position does not fit the model.
  */
-export function trunk({ shape: [B, T], ids, positions, tokens, visible }: ResponseBatch, from: Int32Array, read: Read, config: GPT2Config, keep: 'nothing' | 'activations'): { hidden: Handle; saved: TrunkSaved } {
+export function trunk({ shape: [B, T], ids, positions, tokens, visible }: TokenRows, from: Int32Array, read: Read, config: GPT2Config, keep: NonNullable<BlocksOptions['keep']>): { hidden: Handle; saved: TrunkSaved; cache: KeysAndValues[] } {
   within('ids', ids, config.vocabSize);
   within('positions', positions, config.blockSize);
   const number = new Int32Array(B * T); // of the token at a place
@@ -32,8 +32,8 @@ export function trunk({ shape: [B, T], ids, positions, tokens, visible }: Respon
   const padding = tokens.length === B * T ? undefined : { padded: ints(number, [B * T]), tokens: ints(tokens, [tokens.length]) };
   const places = { ids: ofTokens(ids), positions: ofTokens(positions), from: ints(from.map((place) => number[place]!), [from.length]), ...(padding && { padding }) };
   using bias = attentionBias(visible, [B, T, T]);
-  const { y, saved } = blocks(places.ids, places.positions, bias, read, config, { keep, padding, only: places.from });
-  return { hidden: y, saved: { ...places, blocks: saved } };
+  const { y, saved, cache } = blocks(places.ids, places.positions, bias, read, config, { keep, padding, only: places.from });
+  return { hidden: y, saved: { ...places, blocks: saved }, cache };
 }
 
 /**

@@ -18,7 +18,7 @@ export interface PromptResponses {
 export type Layout = 'padded' | 'shared' | 'packed';
 
 /** Plain numbers, made once on the host. Rows of T tokens; a token's index is its row * T + its place there. */
-export interface ResponseBatch {
+export interface TokenRows {
   readonly shape: readonly [B: number, T: number];
   /** [B * T] */
   readonly ids: Int32Array;
@@ -28,6 +28,9 @@ export interface ResponseBatch {
   readonly tokens: Int32Array;
   /** [B, T, T]: 1 where a token (second axis) sees another (third axis). */
   readonly visible: Uint8Array;
+}
+
+export interface ResponseBatch extends TokenRows {
   /** The responses' tokens, response after response. */
   readonly scored: {
     /** The index of the token whose logits predict this one: the one before it, for a response's first the prompt's last. */
@@ -97,8 +100,23 @@ export function responseBatch(rows: readonly PromptResponses[], { layout = 'shar
   return batch;
 }
 
+/** A row for each prompt, at least one token each. */
+export function promptRows(prompts: readonly (readonly number[])[]): TokenRows {
+  const [B, T] = [prompts.length, Math.max(...prompts.map((prompt) => prompt.length))];
+  const rows = {
+    shape: [B, T] as const,
+    ids: new Int32Array(B * T),
+    positions: new Int32Array(B * T),
+    tokens: Int32Array.from(prompts.flatMap((prompt, row) => prompt.map((_, i) => row * T + i))),
+    visible: new Uint8Array(B * T * T),
+  };
+  prompts.forEach((prompt, row) => place(rows, row * T, row * T, 0, prompt));
+  seeThemselves(rows);
+  return rows;
+}
+
 /** Writes one run of tokens from index `at` on: they see the first `prompt` tokens of their tree and each other, looking back. */
-function place({ shape: [, T], ids, positions, visible }: ResponseBatch, at: number, tree: number, prompt: number, run: readonly number[]): void {
+function place({ shape: [, T], ids, positions, visible }: TokenRows, at: number, tree: number, prompt: number, run: readonly number[]): void {
   const column = (index: number) => index % T;
   run.forEach((id, i) => {
     ids[at + i] = id;
@@ -110,7 +128,7 @@ function place({ shape: [, T], ids, positions, visible }: ResponseBatch, at: num
 }
 
 /** Padding sees itself alone, as a token must see something: a softmax over nothing has no value. */
-function seeThemselves({ shape: [B, T], visible }: ResponseBatch): void {
+function seeThemselves({ shape: [B, T], visible }: TokenRows): void {
   for (let index = 0; index < B * T; index += 1) visible[index * T + (index % T)] = 1;
 }
 
