@@ -7,11 +7,12 @@
 import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 
 import { Random, readPairs, Tokenizer, type PairIds } from 'alignbook';
 
 import { root } from '../notebooks/execute';
+import { cases, type Case, type Policy, type Rival, type Task } from './cases';
+import { command, wholeNumber } from './command';
 import { hasBfloat16, headline, machine, writeResults } from './machine';
 import { near } from './near';
 import { median, minimum, Worker, type Answer, type Command } from './worker';
@@ -27,119 +28,10 @@ rival how many times as long it took as the library (in brackets: by the medians
   --quick           once each, on a small model: shows that everything runs, and times nothing
   --help
 
-The model is a GPT-2 of 124M random parameters, the pairs are those of data/preferences.
+The model is a GPT-2 of 124M random parameters, or `tiny`; pairs and questions are those of data/preferences, or random ids.
 Exit status: 0 done, 1 contenders computed different things or failed, 2 usage.`;
 
 const folder = join(root, '.alignbook', 'bench');
-
-type Policy = 'fp32' | 'bf16';
-
-/** The work beside prompts and pairs, as a worker is told of it. */
-interface Work {
-  readonly newTokens?: number;
-  /** Responses to each prompt. Default: 1. */
-  readonly group?: number;
-  /** In trainings: rows of a forward and backward pass; their gradients are added up. */
-  readonly rowsAtOnce?: number;
-  /** In PPO: updates on a rollout, all of its rows each. */
-  readonly epochs?: number;
-}
-
-interface Rival {
-  readonly name: string;
-  /** A script of this folder, and what it is told beside the task: Python's, or this library's own. */
-  readonly script: readonly [string, ...string[]];
-  readonly env?: Readonly<Record<string, string>>;
-  /** A folder of .alignbook with packages that Python is to find before those of the oracles. */
-  readonly packages?: string;
-  /** Where it computes in float32, whatever the others do. */
-  readonly fp32Only?: boolean;
-}
-
-interface Case {
-  readonly name: string;
-  /** A script of this folder. */
-  readonly ours: string;
-  readonly rivals: readonly Rival[];
-  readonly policies: readonly Policy[];
-  /** Prompts of random ids, and their length. */
-  readonly prompts?: readonly [count: number, length: number];
-  /** Pairs of the training data, and the least length of their prompts, which are repeated up to it. */
-  readonly pairs?: readonly [count: number, promptLength: number];
-  readonly work: Work;
-  /** Relative, between what contenders in fp32 compute. Default: 0, equality. */
-  readonly tolerance?: number;
-  /** Differs from another case in size only, which is nothing to --quick. */
-  readonly onlySize?: boolean;
-}
-
-/** What a worker is told. */
-export interface Task extends Work {
-  readonly model: string;
-  readonly policy: Policy;
-  readonly prompts: readonly (readonly number[])[];
-  /** Responses end with the end-of-sequence token. */
-  readonly pairs: readonly PairIds[];
-  /** Its id. */
-  readonly end: number;
-}
-
-const generate = (batch: number): Case => ({
-  name: `generate, batch ${batch}`,
-  ours: 'ours.js',
-  rivals: [{ name: 'transformers', script: ['theirs.py'] }],
-  policies: ['fp32', 'bf16'],
-  prompts: [batch, 32],
-  work: { newTokens: 48 },
-  onlySize: batch !== 8,
-});
-const counted = (pairs: number) => (pairs === 1 ? '1 pair' : `${pairs} pairs`);
-/** One step of a training whose reference is known, but in the source's way, which asks it in each step. */
-const dpo = (pairs: number, promptLength = 0): Case => ({
-  name: `dpo, ${counted(pairs)}${promptLength > 0 ? ', long prompts' : ''}`,
-  ours: 'oursDpo.js',
-  rivals: [
-    { name: "the source's way", script: ['theirs_dpo.py', 'source'], fp32Only: true },
-    { name: 'TRL 1.16', script: ['theirs_dpo_trl.py'] },
-    { name: 'PyTorch, tuned', script: ['theirs_dpo.py', 'tuned'] },
-  ],
-  policies: ['fp32', 'bf16'],
-  pairs: [pairs, promptLength],
-  work: {},
-  onlySize: pairs !== 4 || promptLength > 0,
-  tolerance: 1e-3, // of the loss and the gradients' norm after several steps: AdamW makes full steps of gradients that are rounding errors
-});
-const score = (pairs: number): Case => ({
-  name: `score, ${counted(pairs)}`,
-  ours: 'oursScore.js',
-  rivals: [{ name: 'transformers', script: ['theirs_dpo.py', 'score'] }],
-  policies: ['fp32', 'bf16'],
-  pairs: [pairs, 0],
-  work: {},
-  onlySize: pairs > 1,
-  tolerance: 1e-5,
-});
-/** The same step with one of this library's choices undone. */
-const choices: Case = {
-  name: 'choices, 16 pairs',
-  ours: 'oursDpo.js',
-  rivals: [
-    { name: 'each with its prompt', script: ['oursDpoPadded.js'] },
-    { name: 'reference asked', script: ['oursDpo.js', 'live'] },
-    { name: 'without oneDNN', script: ['oursDpo.js'], env: { TF_ENABLE_ONEDNN_OPTS: '0' } },
-    { name: "malloc's memory", script: ['oursDpo.js'], env: { TF_CPU_ALLOCATOR_USE_BFC: 'false' } },
-  ],
-  policies: ['fp32'],
-  pairs: [16, 0],
-  work: {},
-  tolerance: 1e-3,
-};
-/** Whole iterations, from prompts to the optimizer's last step. */
-const trainings: readonly Case[] = [
-  { name: 'grpo', ours: 'oursGrpo.js', rivals: [{ name: 'TRL 1.16', script: ['theirs_grpo.py'] }], policies: ['fp32'], prompts: [4, 32], work: { newTokens: 24, group: 4, rowsAtOnce: 8 } },
-  { name: 'ppo', ours: 'oursPpo.js', rivals: [{ name: 'TRL 1.12', script: ['theirs_ppo.py'], packages: 'trl-ppo' }], policies: ['fp32'], prompts: [4, 32], work: { newTokens: 32, rowsAtOnce: 4, epochs: 4 } },
-];
-const cases: readonly Case[] = [...[1, 8, 32].map(generate), dpo(1), dpo(4), dpo(4, 200), dpo(16), score(1), score(250), choices, ...trainings];
 
 interface Contender extends Command {
   readonly name: string;
@@ -205,22 +97,27 @@ function print(rows: readonly Row[], policy: Policy): void {
 /** Of the columns. */
 const WIDTHS = [8, 8, 8, 15, 8];
 
-/** Ids for a case: pairs of the data, as `tiny`'s tokenizer has them, in the model's vocabulary and within its length. */
-async function inputsOf({ prompts: [count, length] = [0, 0], pairs: [pairs, promptLength] = [0, 0] }: Case, model: string): Promise<Omit<Task, 'policy'>> {
+/** Ids for a case: random ones, and pairs of the data, as `tiny`'s tokenizer has them, in the model's vocabulary and within its length. */
+async function inputsOf({ prompts: [count, length] = [0, 0], questions = 0, pairs: [pairs, promptLength] = [0, 0], randomPairs: [randomPairs, ...lengths] = [0, 0, 0] }: Case, model: string): Promise<Omit<Task, 'policy'>> {
   const { vocab_size: vocabSize, n_positions: positions, eos_token_id: end } = JSON.parse(readFileSync(join(model, 'config.json'), 'utf8')) as Record<'vocab_size' | 'n_positions' | 'eos_token_id', number>;
   const random = new Random(1);
-  const prompts = Array.from({ length: count }, () => Array.from({ length }, () => random.integer(vocabSize)));
+  const randomIds = (howMany: number) => Array.from({ length: howMany }, () => random.integer(vocabSize));
   const fitting = (ids: readonly number[], most: number) => ids.slice(0, most).map((id) => id % vocabSize);
   const response = (ids: readonly number[]) => [...fitting(ids.slice(0, -1), positions / 4).map((id) => (id === end ? end + 1 : id)), end];
-  const read = pairs === 0 ? [] : (await readPairs(join(root, 'data', 'preferences', 'train.jsonl'), await Tokenizer.fromPretrained('tiny'), { maxLength: 128 })).slice(0, pairs);
+  const data = pairs + questions === 0 ? [] : await readPairs(join(root, 'data', 'preferences', 'train.jsonl'), await Tokenizer.fromPretrained('tiny'), { maxLength: 128 });
+  const ofData = data.slice(0, pairs).map(({ promptIds, chosenIds, rejectedIds }): PairIds => {
+    const repeated = Array.from({ length: Math.max(1, Math.ceil(promptLength / promptIds.length)) }, () => promptIds).flat();
+    return { promptIds: fitting(repeated, positions / 2), chosenIds: response(chosenIds), rejectedIds: response(rejectedIds) };
+  });
+  const atRandom = (): PairIds => {
+    const [promptIds, chosenIds, rejectedIds] = [lengths[0], lengths[1], lengths[1]].map(randomIds) as [number[], number[], number[]];
+    return { promptIds, chosenIds: response(chosenIds), rejectedIds: response(rejectedIds) };
+  };
   return {
     model,
     end,
-    prompts,
-    pairs: read.map(({ promptIds, chosenIds, rejectedIds }) => {
-      const repeated = Array.from({ length: Math.max(1, Math.ceil(promptLength / promptIds.length)) }, () => promptIds).flat();
-      return { promptIds: fitting(repeated, positions / 2), chosenIds: response(chosenIds), rejectedIds: response(rejectedIds) };
-    }),
+    prompts: [...Array.from({ length: count }, () => randomIds(length)), ...data.slice(0, questions).map(({ promptIds }) => promptIds)],
+    pairs: [...ofData, ...Array.from({ length: randomPairs }, atRandom)],
   };
 }
 
@@ -235,9 +132,22 @@ async function modelFolder(quick: boolean): Promise<string> {
   return path;
 }
 
-async function main(names: readonly string[], { quick, repetitions, keep }: Settings): Promise<number> {
+/** For `--quick`. */
+function smaller(one: Case): Case {
+  const { prompts, questions, pairs, randomPairs, work } = one;
+  return {
+    ...one,
+    ...(prompts && { prompts: [prompts[0], 5] as const }),
+    ...(questions && { questions: 5 }),
+    ...(pairs && { pairs: [Math.min(pairs[0], 8), pairs[1]] as const }),
+    ...(randomPairs && { randomPairs: [2, 8, 4] as const }),
+    work: { ...work, ...(work.newTokens && { newTokens: 4 }) },
+  };
+}
+
+async function main({ names, quick, repetitions, keep }: Settings): Promise<number> {
   const chosen = cases.filter(({ name, onlySize }) => (names.length === 0 ? !(quick && onlySize) : names.some((beginning) => name.startsWith(beginning))));
-  const model = await modelFolder(quick);
+  const random = await modelFolder(quick);
   const here = machine(['torch', 'transformers', 'trl']);
   console.log(`${headline(here)}\n`);
   console.log(`${''.padEnd(55)} ${['min s', 'median s', 'peak MB', 'time / ours', 'our MB'].map((head, n) => head.padStart(WIDTHS[n]!)).join(' ')}`);
@@ -246,8 +156,8 @@ async function main(names: readonly string[], { quick, repetitions, keep }: Sett
   const results: Record<string, { rows: Row[] }> = {};
   let agree = true;
   for (const one of chosen) {
-    const sized: Case = quick ? { ...one, ...(one.prompts && { prompts: [one.prompts[0], 5] }), ...(one.pairs && { pairs: [Math.min(one.pairs[0], 8), one.pairs[1]] }), work: { ...one.work, ...(one.work.newTokens && { newTokens: 4 }) } } : one;
-    const inputs = { ...(await inputsOf(sized, model)), ...sized.work };
+    const sized: Case = quick ? smaller(one) : one;
+    const inputs = { ...(await inputsOf(sized, sized.tiny ? join(root, 'data', 'models', 'tiny') : random)), ...sized.work };
     for (const policy of sized.policies.filter((some) => some === 'fp32' || quick || bf16)) {
       const { rows, differ } = await measure(sized, policy, inputs, repetitions);
       print(rows, policy);
@@ -261,39 +171,23 @@ async function main(names: readonly string[], { quick, repetitions, keep }: Sett
 }
 
 interface Settings {
+  /** Of cases, or their beginnings; none: all. */
+  readonly names: readonly string[];
   readonly quick: boolean;
   readonly repetitions: number;
   readonly keep: boolean;
 }
 
-async function run(): Promise<number> {
-  let names: string[];
-  let settings: Settings;
-  try {
-    const options = { help: { type: 'boolean', short: 'h' }, quick: { type: 'boolean' }, repetitions: { type: 'string' }, keep: { type: 'boolean' } } as const;
-    const { values, positionals } = parseArgs({ options, allowPositionals: true });
-    if (values.help) {
-      console.log(usage);
-      return 0;
-    }
-    const unknown = positionals.find((beginning) => !cases.some(({ name }) => name.startsWith(beginning)));
-    if (unknown !== undefined) throw new Error(`no case "${unknown}"; there are: ${cases.map(({ name }) => name).join('; ')}`);
-    const repetitions = values.repetitions ?? (values.quick ? '1' : '7');
-    if (!/^[1-9]\d*$/.test(repetitions)) throw new Error(`--repetitions takes a whole number above 0, not "${repetitions}"`);
-    names = positionals;
-    if (values.quick && values.keep) throw new Error('--quick times nothing, so there is nothing to keep');
-    settings = { quick: values.quick ?? false, repetitions: Number(repetitions), keep: values.keep ?? false };
-  } catch (error) {
-    console.error(`${(error as Error).message}\n\n${usage}`);
-    return 2;
-  }
-  return main(names, settings);
-}
+const options = { quick: { type: 'boolean' }, repetitions: { type: 'string' }, keep: { type: 'boolean' } } as const;
 
-run().then(
-  (status) => (process.exitCode = status),
-  (error: Error) => {
-    console.error(error.message);
-    process.exitCode = 1;
+void command(
+  usage,
+  options,
+  ({ values: { quick = false, repetitions = quick ? '1' : '7', keep = false }, positionals: names }): Settings => {
+    const unknown = names.find((beginning) => !cases.some(({ name }) => name.startsWith(beginning)));
+    if (unknown !== undefined) throw new Error(`no case "${unknown}"; there are: ${cases.map(({ name }) => name).join('; ')}`);
+    if (quick && keep) throw new Error('--quick times nothing, so there is nothing to keep');
+    return { names, quick, repetitions: wholeNumber('repetitions', repetitions), keep };
   },
+  main,
 );

@@ -4,11 +4,11 @@
  * Each point is a process of its own, as memory is never given back whole.
  */
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 
 import { computePolicy, profileTable } from 'alignbook';
 import { average } from 'alignbook/dist/moments';
 
+import { command, wholeNumber } from './command';
 import { operations, type GrowthResult, type GrowthTask } from './growthTask';
 import { headline, machine, writeResults } from './machine';
 import { median, minimum, Worker } from './worker';
@@ -65,7 +65,7 @@ function fit(points: readonly (readonly [x: number, y: number])[]): { slope: num
 const WIDTHS = [9, 9, 9, 13, 9];
 const row = (head: string, columns: readonly string[]) => console.log([head.padEnd(16), ...columns.map((column, n) => column.padStart(WIDTHS[n]!))].join(' '));
 
-async function main(repetitions: number, keep: boolean): Promise<void> {
+async function main({ repetitions, keep }: { repetitions: number; keep: boolean }): Promise<number> {
   const here = machine();
   console.log(`${headline(here)}, ${computePolicy}\n`);
   row('', ['min s', 'median s', 'peak MB', 'GFLOP/s', 'of peak']);
@@ -86,31 +86,17 @@ async function main(repetitions: number, keep: boolean): Promise<void> {
   }
   writeResults('growth', here, measured, { keep });
   console.log(profileTable(measured['layers']!.points.at(-1)!.profile));
-}
-
-async function run(): Promise<number> {
-  let repetitions: string;
-  let keep: boolean;
-  try {
-    const { values } = parseArgs({ options: { help: { type: 'boolean', short: 'h' }, repetitions: { type: 'string', default: '5' }, keep: { type: 'boolean', default: false } } });
-    if (values.help) {
-      console.log(usage);
-      return 0;
-    }
-    ({ repetitions, keep } = values);
-    if (!/^[1-9]\d*$/.test(repetitions)) throw new Error(`--repetitions takes a whole number above 0, not "${repetitions}"`);
-  } catch (error) {
-    console.error(`${(error as Error).message}\n\n${usage}`);
-    return 2;
-  }
-  await main(Number(repetitions), keep);
   return 0;
 }
 
-run().then(
-  (status) => (process.exitCode = status),
-  (error: Error) => {
-    console.error(error.message);
-    process.exitCode = 1;
+const options = { repetitions: { type: 'string' }, keep: { type: 'boolean' } } as const;
+
+void command(
+  usage,
+  options,
+  ({ values: { repetitions = '5', keep = false }, positionals: [unknown] }) => {
+    if (unknown !== undefined) throw new Error(`"${unknown}" is too much; it takes options only`);
+    return { repetitions: wholeNumber('repetitions', repetitions), keep };
   },
+  main,
 );

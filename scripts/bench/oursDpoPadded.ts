@@ -1,7 +1,7 @@
 /** This library's DPO step with each response after a prompt of its own, as other trainers have it: what trainDpo does, from its parts. */
 import { AdamW, dpoLoss, GPT2, referenceLogps, responseBatch, tf, type RefLogps } from 'alignbook';
 
-import type { Task } from './bench';
+import type { Task } from './cases';
 import { LEARNING } from './learning';
 import { inTurns } from './protocol';
 

@@ -1,7 +1,7 @@
 /** This library's GRPO as a contender of bench.ts: one step a turn. The reward is the share of even ids, as on the other side. */
 import { GPT2, trainGrpo } from 'alignbook';
 
-import type { Task } from './bench';
+import type { Task } from './cases';
 import { inTurns } from './protocol';
 import { endless } from './sampled';
 

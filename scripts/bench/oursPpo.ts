@@ -1,7 +1,7 @@
 /** This library's PPO as a contender of bench.ts: one iteration a turn. The reward is whether the last id is even, as on the other side. */
 import { GPT2, trainPpo } from 'alignbook';
 
-import type { Task } from './bench';
+import type { Task } from './cases';
 import { inTurns } from './protocol';
 import { endless } from './sampled';
 

@@ -1,7 +1,7 @@
 /** This library's scoring of pairs as a contender of bench.ts: the log-prob of each response. */
 import { GPT2, referenceLogps } from 'alignbook';
 
-import type { Task } from './bench';
+import type { Task } from './cases';
 import { inTurns } from './protocol';
 
 async function main({ model: path, pairs = [] }: Task): Promise<void> {

@@ -1,0 +1,36 @@
+/** How a benchmark's command line is read: `--help`, what is wrong with it in one line before the usage, the exit status. */
+import { parseArgs, type ParseArgsConfig } from 'node:util';
+
+type Options = NonNullable<ParseArgsConfig['options']>;
+type Given<Own extends Options> = ReturnType<typeof parseArgs<{ options: Own; allowPositionals: true }>>;
+
+/**
+ * @param settings of what was given; throws an Error that says what is wrong.
+ * @param work does it, and gives the exit status.
+ */
+export async function command<Own extends Options, Settings>(usage: string, options: Own, settings: (given: Given<Own>) => Settings, work: (settings: Settings) => Promise<number>): Promise<void> {
+  if (process.argv.slice(2).some((argument) => argument === '--help' || argument === '-h')) {
+    console.log(usage);
+    return;
+  }
+  let read: Settings;
+  try {
+    read = settings(parseArgs({ options, allowPositionals: true }) as Given<Own>);
+  } catch (error) {
+    console.error(`${(error as Error).message}\n\n${usage}`);
+    process.exitCode = 2;
+    return;
+  }
+  try {
+    process.exitCode = await work(read);
+  } catch (error) {
+    console.error((error as Error).message);
+    process.exitCode = 1;
+  }
+}
+
+/** @throws Error if it is none. */
+export function wholeNumber(name: string, text: string): number {
+  if (!/^[1-9]\d*$/.test(text)) throw new Error(`--${name} takes a whole number above 0, not "${text}"`);
+  return Number(text);
+}
