@@ -28,7 +28,7 @@ rival how many times as long it took as the library (in brackets: by the medians
   --quick           once each, on a small model: shows that everything runs, and times nothing
   --help
 
-The model is a GPT-2 of 124M random parameters, or `tiny`; pairs and questions are those of data/preferences, or random ids.
+The model is a GPT-2 of 124M random parameters, or tiny; pairs and questions are those of data/preferences, or random ids.
 Exit status: 0 done, 1 contenders computed different things or failed, 2 usage.`;
 
 const folder = join(root, '.alignbook', 'bench');
