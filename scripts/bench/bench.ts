@@ -6,7 +6,7 @@
  */
 import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 
 import { Random, readPairs, Tokenizer, type PairIds } from 'alignbook';
 
@@ -39,17 +39,18 @@ interface Contender extends Command {
   readonly isOurs: boolean;
 }
 
-const PYTHON = { PYTHONWARNINGS: 'ignore', TRANSFORMERS_VERBOSITY: 'error', TQDM_DISABLE: '1' };
+const PYTHON = join(root, '.alignbook', 'oracles', 'bin', 'python');
+const PYTHON_ENV = { PYTHONWARNINGS: 'ignore', TRANSFORMERS_VERBOSITY: 'error', TQDM_DISABLE: '1' };
 
 function contendersOf({ ours, rivals }: Case, policy: Policy): Contender[] {
   const commandOf = ([script, ...rest]: Rival['script']): Command['command'] =>
-    script.endsWith('.py') ? [join(root, '.alignbook', 'oracles', 'bin', 'python'), join(root, 'scripts', 'bench', script), ...rest] : [process.execPath, join(__dirname, script), ...rest];
+    script.endsWith('.py') ? [PYTHON, join(root, 'scripts', 'bench', script), ...rest] : [process.execPath, join(__dirname, script), ...rest];
   return [
     ...rivals.map(({ name, script, env, packages, fp32Only }): Contender => ({
       name,
       policy: fp32Only ? 'fp32' : policy,
       command: commandOf(script),
-      env: { ...PYTHON, ALIGNBOOK_COMPUTE: policy, ...env, ...(packages && { PYTHONPATH: join(root, '.alignbook', packages) }) },
+      env: { ...PYTHON_ENV, ALIGNBOOK_COMPUTE: policy, ...env, ...(packages && { PYTHONPATH: join(root, '.alignbook', packages) }) },
       isOurs: false,
     })),
     { name: 'ours', policy, command: commandOf([ours]), env: { ALIGNBOOK_COMPUTE: policy }, isOurs: true },
@@ -124,12 +125,22 @@ async function inputsOf({ prompts: [count, length] = [0, 0], questions = 0, pair
 /** A model folder, made once: transformers' own, so that both read the same file. */
 async function modelFolder(quick: boolean): Promise<string> {
   const path = join(folder, quick ? 'small' : 'gpt2');
-  if (existsSync(join(path, 'config.json'))) return path;
-  mkdirSync(folder, { recursive: true });
-  const child = spawn(join(root, '.alignbook', 'oracles', 'bin', 'python'), [join(root, 'scripts', 'bench', 'theirs.py'), '--make', path, ...(quick ? ['--small'] : [])], { stdio: ['ignore', 'ignore', 'inherit'] });
-  const status = await new Promise((done) => child.on('close', done));
-  if (status !== 0) throw new Error('the model could not be made');
+  if (!existsSync(join(path, 'config.json'))) await python('theirs.py', ['--make', path, ...(quick ? ['--small'] : [])]);
   return path;
+}
+
+/** The same in the form that transformers.js opens. */
+async function onnxFolder(model: string): Promise<string> {
+  const path = join(folder, 'onnx', basename(model));
+  if (!existsSync(path)) await python('export_onnx.py', [model, path]);
+  return path;
+}
+
+async function python(script: string, args: readonly string[]): Promise<void> {
+  mkdirSync(folder, { recursive: true });
+  const child = spawn(PYTHON, [join(root, 'scripts', 'bench', script), ...args], { stdio: ['ignore', 'ignore', 'inherit'], env: { ...process.env, ...PYTHON_ENV } });
+  const status = await new Promise((done) => child.on('close', done));
+  if (status !== 0) throw new Error(`${script} failed; its message is above`);
 }
 
 /** For `--quick`. */
@@ -157,7 +168,8 @@ async function main({ names, quick, repetitions, keep }: Settings): Promise<numb
   let agree = true;
   for (const one of chosen) {
     const sized: Case = quick ? smaller(one) : one;
-    const inputs = { ...(await inputsOf(sized, sized.tiny ? join(root, 'data', 'models', 'tiny') : random)), ...sized.work };
+    const model = sized.tiny ? join(root, 'data', 'models', 'tiny') : random;
+    const inputs = { ...(await inputsOf(sized, model)), ...sized.work, ...(sized.rivals.some(({ onnx }) => onnx) && { onnx: await onnxFolder(model) }) };
     for (const policy of sized.policies.filter((some) => some === 'fp32' || quick || bf16)) {
       const { rows, differ } = await measure(sized, policy, inputs, repetitions);
       print(rows, policy);

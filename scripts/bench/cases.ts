@@ -23,6 +23,8 @@ export interface Rival {
   readonly env?: Readonly<Record<string, string>>;
   /** A folder of .alignbook with packages that Python is to find before those of the oracles. */
   readonly packages?: string;
+  /** Opens the model in the form of export_onnx.py. */
+  readonly onnx?: boolean;
   /** Where it computes in float32, whatever the others do. */
   readonly fp32Only?: boolean;
 }
@@ -53,6 +55,8 @@ export interface Case {
 /** What a worker is told. */
 export interface Task extends Work {
   readonly model: string;
+  /** The model as transformers.js opens it, if a contender does. */
+  readonly onnx?: string;
   readonly policy: Policy;
   readonly prompts: readonly (readonly number[])[];
   /** Responses end with the end-of-sequence token. */
@@ -61,11 +65,14 @@ export interface Task extends Work {
   readonly end: number;
 }
 
+const TRANSFORMERS: Rival = { name: 'transformers', script: ['theirs.py'] };
+/** One row after another, so that 32 rows say no more than 8. */
+const TRANSFORMERS_JS: Rival = { name: 'transformers.js', script: ['theirsJs.js'], onnx: true, fp32Only: true };
 const generate = (batch: number, tiny = false): Case => ({
   name: `generate, ${tiny ? 'tiny, ' : ''}batch ${batch}`,
   tiny,
   ours: 'ours.js',
-  rivals: [{ name: 'transformers', script: ['theirs.py'] }],
+  rivals: [TRANSFORMERS, ...(batch <= 8 ? [TRANSFORMERS_JS] : [])],
   policies: ['fp32', 'bf16'],
   prompts: [batch, 32],
   work: { newTokens: 48 },
@@ -75,7 +82,7 @@ const generate = (batch: number, tiny = false): Case => ({
 const answers: Case = {
   name: 'answers, tiny, 200 questions',
   ours: 'ours.js',
-  rivals: [{ name: 'transformers', script: ['theirs.py'] }],
+  rivals: [TRANSFORMERS],
   policies: ['fp32'],
   questions: 200,
   tiny: true,
