@@ -4,7 +4,7 @@ import { addRows, gather, ints, l2, matmul, mul, reshape, scalar, segmentSum, su
 
 /**
  * The head's share, dLogits' hidden [V, C]: as that, or as its factors where they are much smaller. They are [M, V] and [M, C], for
- * M scored tokens: of four short pairs a fifth of the product's size, which would be the largest tensor of a training step.
+ * M scored tokens: of four short pairs a seventh of the product's size, which would be the largest tensor of a training step.
  */
 export type HeadGradient = Handle | Factors;
 type Factors = { readonly dLogits: Handle; readonly hidden: Handle };
@@ -64,7 +64,8 @@ export function squares(gradient: Gradient): number {
   using hiddenProducts = matmul(hidden, hidden, { transposeY: true });
   using logitsAtIds = gather(dLogits, ids, 1); // [M, U]
   using hiddenByRows = matmul(hidden, rows, { transposeY: true });
-  return dot(logitProducts, hiddenProducts) + 2 * dot(logitsAtIds, hiddenByRows) + ownSquares(rows);
+  const sum = dot(logitProducts, hiddenProducts) + 2 * dot(logitsAtIds, hiddenByRows) + ownSquares(rows);
+  return sum < 0 ? 0 : sum; // by rounding, where the shares cancel; NaN stays NaN
 }
 
 function ownSquares(x: Handle): number {
