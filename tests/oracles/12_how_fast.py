@@ -27,7 +27,16 @@ def table(some):
 
 
 cases = {name: result["rows"] for name, result in bench["results"].items()}
-table({name: rows for name, rows in cases.items() if not name.startswith("choices")})
+table({name: rows for name, rows in cases.items() if not name.startswith(("choices", "share"))})
+
+# %% [share]
+SHARES = [25, 50, 75]
+print("prompt's share", *(f"{share} %" for share in SHARES))
+print("tokens, by hand", *(f"{2 * 100 / (share + 2 * (100 - share)):.2f}x" for share in SHARES))
+for length in (64, 256):
+    for rival in ("TRL 1.16", "PyTorch, tuned"):
+        fastest = [{row["contender"]: min(row["seconds"]) for row in cases[f"share, {length} tokens, prompt {share} %, fp32"]} for share in SHARES]
+        print(f"{length} tokens, {rival}", *(f"{of[rival] / of['ours']:.2f}x" for of in fastest))
 
 # %% [choices]
 table({name: rows for name, rows in cases.items() if name.startswith("choices")})
