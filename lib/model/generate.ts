@@ -93,7 +93,11 @@ export async function generate(model: GPT2, prompts: readonly (readonly number[]
       signal?.throwIfAborted();
       const going = rows.filter(({ finish }) => !finish);
       if (rows.length - going.length >= MOVED * rows.length) {
-        cache = going.length === 0 ? void release(cache) : keepRows(cache!, going.map((row) => rows.indexOf(row)));
+        if (going.length > 0) cache = keepRows(cache!, going.map((row) => rows.indexOf(row)));
+        else {
+          release(cache);
+          cache = undefined;
+        }
         rows = going;
         const entering = waiting.splice(0, batchSize - rows.length);
         if (entering.length > 0) {
