@@ -137,3 +137,13 @@ test('causal-mask buffers and a tied head in old checkpoints are passed over', a
   const ids = ints([[5, 6]]);
   assert.deepEqual(model.forward(ids).logits.dataSync(), plain.forward(ids).logits.dataSync());
 });
+
+test('weights that are read in parts are those of the file, to the last row', async () => {
+  const model = await GPT2.fromPretrained('tiny');
+  using file = new SafetensorsFile(join(__dirname, '..', '..', '..', 'data', 'models', 'tiny', 'model.safetensors'));
+  const key = [...file.tensors.keys()].find((name) => name.endsWith('wte.weight'))!;
+  const stored = file.float32(key);
+  assert.ok(stored.length > 4 * 2 ** 20, 'several parts');
+  assert.ok(Buffer.from(model.weights.values('wte.weight').buffer).equals(Buffer.from(stored.buffer)));
+  model.dispose();
+});
