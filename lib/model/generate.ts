@@ -11,7 +11,7 @@ import type { GPT2Config } from './config';
 import type { GPT2 } from './gpt2';
 import { release, scope, type Handle } from './handle';
 import { layerNorm, type Read } from './layers';
-import { argMaxLast, ints, matmul, mul, roundedMatrix, scalar, softmax } from './ops';
+import { argMaxLast, ints, isCrowded, matmul, mul, roundedMatrix, scalar, softmax, spaced } from './ops';
 import { checkSampling, draw, isGreedy, isPlain, nextToken, type Sampling } from './sampling';
 import { trunk } from './trunk';
 import type { Weights } from './weights';
@@ -83,7 +83,7 @@ export async function generate(model: GPT2, prompts: readonly (readonly number[]
     }
   };
 
-  const weights = readWeights(model.weights);
+  const weights = readWeights(model.weights, Math.min(batchSize, all.length));
   const waiting = [...all].sort((a, b) => b.prompt.length - a.prompt.length); // a prompt's samples stay side by side
   let rows: Row[] = []; // at their places in the batch; those that have ended keep theirs for a while
   let cache: Cache | undefined;
@@ -132,16 +132,20 @@ type Chooser = (row: Row, place: number) => number;
 /** The head, as a factor; the same tensor, as an embedding, is not rounded. */
 const HEAD = 'lm_head.weight';
 
+/** Rows at once from which it is worth it to keep copies of matrices that are `spaced`. */
+const MANY = 16;
+
 /**
  * The weights as they are now, for all steps: to read one is a call as well, in a model with adapters a product, and where bfloat16
  * comes by rounding, to round a matrix anew for each token would cost more than its product.
  */
-function readWeights(weights: Weights): ReadonlyMap<string, Handle> {
+function readWeights(weights: Weights, rowsAtOnce: number): ReadonlyMap<string, Handle> {
   return scope(() => {
     const read = weights.reader();
     const factor = (name: string) => (bfloat16By === 'rounding' ? roundedMatrix(read(name)) : read(name));
-    const isFactor = (name: string) => name.startsWith('h.') && weights.shape(name).length === 2;
-    return new Map([...weights.names.map((name) => [name, isFactor(name) ? factor(name) : read(name)] as const), [HEAD, factor('wte.weight')]]);
+    const ofBlock = (name: string) => (rowsAtOnce >= MANY && isCrowded(read(name)) ? spaced(read(name)) : factor(name));
+    const isOfBlock = (name: string) => name.startsWith('h.') && weights.shape(name).length === 2;
+    return new Map([...weights.names.map((name) => [name, isOfBlock(name) ? ofBlock(name) : read(name)] as const), [HEAD, factor('wte.weight')]]);
   });
 }
 

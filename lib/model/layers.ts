@@ -81,8 +81,9 @@ export function layerNormBackward(dy: Handle, saved: LayerNormSaved, read: Read,
 
 /** x W + b. GPT-2's checkpoints keep W as [in, out], so nothing is transposed. */
 export function linear(x: Handle, read: Read, name: string): Handle {
-  using product = matmul(x, read(`${name}.weight`));
-  return biasAdd(product, read(`${name}.bias`));
+  const bias = read(`${name}.bias`);
+  using product = matmul(x, read(`${name}.weight`), { columns: bias.shape[0]! });
+  return biasAdd(product, bias);
 }
 
 export function linearBackward(dy: Handle, x: Handle, read: Read, name: string, gradients: WeightGradients): Handle {
