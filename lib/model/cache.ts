@@ -1,5 +1,5 @@
 /** The keys and values of the rows that are being continued: for each layer [nh, B, S, hs], of each row's tokens from its first on, with room after them. */
-import { release, scope } from './handle';
+import { scope, type Handle } from './handle';
 import type { KeysAndValues, Past } from './layers';
 import { concat, fill, gather, ints } from './ops';
 
@@ -22,34 +22,40 @@ export function withRoom(cache: Cache, length: number, most: number): Cache {
 function extended(cache: Cache, length: number): Cache {
   const [nHead, B, S, hs] = cache[0]!.k.shape as [number, number, number, number];
   if (S === length) return cache;
-  const longer = scope(() => {
+  return scope(() => {
     const room = fill([nHead, B, length - S, hs], 0); // what is never looked at must still be finite
-    return cache.map(({ k, v }) => ({ k: concat([k, room], 2), v: concat([v, room], 2) }));
+    return eachInTurn(cache, (x) => concat([x, room], 2));
   });
-  release(cache);
-  return longer;
 }
 
 /** The rows of one cache before those of another; takes over both. */
 export function join(first: Cache | undefined, second: Cache): Cache {
   if (first === undefined) return second;
   const length = Math.max(sizeOf(first).S, sizeOf(second).S);
-  const parts = [extended(first, length), extended(second, length)] as const;
-  const joined = scope(() => parts[0].map(({ k, v }, layer) => ({ k: concat([k, parts[1][layer]!.k], 1), v: concat([v, parts[1][layer]!.v], 1) })));
-  release(...parts);
-  return joined;
+  const [before, after] = [extended(first, length), extended(second, length)];
+  return scope(() => eachInTurn(before, (x, layer, part) => {
+    using rows = after[layer]![part];
+    return concat([x, rows], 1);
+  }));
 }
 
 /** Rows of a cache by their numbers, some of them several times perhaps; takes over `cache`. */
 export function keepRows(cache: Cache, rows: readonly number[]): Cache {
   const { B } = sizeOf(cache);
   if (rows.length === B && rows.every((row, n) => row === n)) return cache;
-  const kept = scope(() => {
+  return scope(() => {
     const indices = ints(Int32Array.from(rows), [rows.length]);
-    return cache.map(({ k, v }) => ({ k: gather(k, indices, 1), v: gather(v, indices, 1) }));
+    return eachInTurn(cache, (x) => gather(x, indices, 1));
   });
-  release(cache);
-  return kept;
+}
+
+/** A cache of what `change` makes of each tensor, which is freed at once: two whole caches at a time would be too much. */
+function eachInTurn(cache: Cache, change: (x: Handle, layer: number, part: 'k' | 'v') => Handle): Cache {
+  const changed = (x: Handle, layer: number, part: 'k' | 'v') => {
+    using former = x;
+    return change(former, layer, part);
+  };
+  return cache.map(({ k, v }, layer) => ({ k: changed(k, layer, 'k'), v: changed(v, layer, 'v') }));
 }
 
 /** The cache as what attention writes into: each row's next key at its position. */

@@ -132,7 +132,7 @@ type Chooser = (row: Row, place: number) => number;
 /** The head, as a factor; the same tensor, as an embedding, is not rounded. */
 const HEAD = 'lm_head.weight';
 
-/** Rows at once from which it is worth it to keep copies of matrices that are `spaced`. */
+/** Rows at once from which `spaced` copies of matrices pay: those of GPT-2 124M take 114 MB, and are made in the time that they save in a few tokens. */
 const MANY = 16;
 
 /**
