@@ -82,3 +82,9 @@ print(f"{weights} weights, {gigabytes:.2f} GB a step, {gigabytes / adam['seconds
 layers = GPT2LMHeadModel.from_pretrained(MODEL).config.n_layer
 products = 3 * (4 * layers + 1)
 print(f"products: {products} by hand, {products} in the profile")
+
+# %% [token]
+# Depends on the weights.
+norm, linear, attention, gelu, sums = 9, 2, 18, 6, 2
+around = 3 + norm + 1 + 1 + 1  # two embeddings and their sum, the last norm, the head, the likeliest token, its way out
+print(f"a token: {(2 * norm + 4 * linear + attention + gelu + sums) * layers + around} calls, {4 * layers + 1} of them products with weights")
