@@ -102,7 +102,7 @@ test('a reward function of another text is another run, of whatever kind its mod
   const changing = module('changing.cjs', 'module.exports = () => { throw new Error("not this one"); };');
   const failed = run(command('train-grpo', 'changed', { rewardFunction: changing, steps: 2 }));
   assert.notEqual(failed.status, 0);
-  assert.match(failed.stderr, /not this one[^]*changing\.cjs:1/); // with the place in it
+  assert.match(failed.stderr, /^alignbook: .*changing\.cjs: step 1: the reward function failed in line 1, on sample 0, ".*": Error: not this one\n$/); // one line, with the place in it
   module('changing.cjs', 'Object.defineProperty(exports, "__esModule", { value: true });\nexports.default = (samples) => samples.map(({ ids }) => ids.length);');
   const args = command('train-grpo', 'changed', { rewardFunction: changing, steps: 2, saveEvery: 1 });
   assert.equal(run(args).status, 0);
@@ -172,7 +172,7 @@ test('wrong calls and settings are told by name', () => {
   assert.match(told({ rewardFunction: module('none.js', 'exports.score = () => [];') }), /^1 alignbook: .*none\.js: exports no function; write module\.exports = \(samples\) => samples\.map\(/);
   assert.match(told({ rewardFunction: module('broken.js', 'module.exports = (') }), /^1 alignbook: .*broken\.js: cannot be loaded as a module \(Unexpected/);
   assert.match(told({ rewardFunction: join(folder, 'absent.js') }), /^1 alignbook: .*absent\.js: is not there; give the file of a JavaScript module$/);
-  assert.match(told({ rewardFunction: module('few.js', 'module.exports = () => [1];') }), /^1 alignbook: reward gave 1 scores for 4 samples; it must give one for each$/);
+  assert.match(told({ rewardFunction: module('few.js', 'module.exports = () => [1];') }), /^1 alignbook: .*few\.js: step 1: reward gave 1 scores for 4 samples; it must give one for each$/);
   assert.match(told({ rewardModel: model }), /^1 alignbook: .*letters: has no "score\.weight", so it is no reward model; train-reward makes one of it$/);
   for (const [name, field] of [['train-ppo', 'groupSize'], ['train-grpo', 'validation']] as const) {
     assert.match(told({ [field]: 1 }, name), new RegExp(`^1 alignbook: .*refused\\.json: has an unknown field "${field}"; there are model, data, `));

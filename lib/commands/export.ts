@@ -1,7 +1,7 @@
 import { modelFolder } from '../hub/modelFolder';
 import { exportModel } from '../model/export';
 import { GPT2 } from '../model/gpt2';
-import { mayReplace } from '../model/replaceFolder';
+import { mayReplace } from '../replaceFolder';
 import { hasScoreHead, RewardModel } from '../model/rewardModel';
 import { FLOAT_DTYPES } from '../model/safetensorsWriter';
 import { FLAG, options, TEXT, UsageError } from './usage';

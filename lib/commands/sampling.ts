@@ -1,10 +1,7 @@
 /** What train-ppo and train-grpo share: prompts, the reward, the reference, and around them the run. */
-import { createHash } from 'node:crypto';
-import { existsSync, readFileSync } from 'node:fs';
-import { join, resolve } from 'node:path';
-import { pathToFileURL } from 'node:url';
+import { join } from 'node:path';
 
-import { FileError } from '../errors';
+import { fileDigest } from '../fileDigest';
 import { modelFolder } from '../hub/modelFolder';
 import { readConfig as readModelConfig } from '../model/config';
 import { GPT2 } from '../model/gpt2';
@@ -13,6 +10,7 @@ import { readPrompts } from '../text/dataset';
 import { Tokenizer } from '../text/tokenizer';
 import { rewardOf, weightedRewards, type Reward } from '../training/rollout';
 import { readData } from './readData';
+import { loadRewardFunction } from './rewardFunction';
 import { required, type Values } from './trainConfig';
 import { trainedModel, trainFields } from './trainSft';
 import { UsageError } from './usage';
@@ -39,8 +37,10 @@ export interface SamplingRun {
   readonly tokenizer: Tokenizer;
   readonly prompts: readonly (readonly number[])[];
   readonly reward: Reward;
-  /** All that the result depends on. */
-  readonly inputs: unknown;
+  /** What the result depends on, besides the settings. */
+  readonly contents: Readonly<Record<string, unknown>>;
+  /** Ends the wait for a reward. */
+  readonly interruption: AbortController;
 }
 
 export async function samplingRun(config: Values<typeof samplingFields>): Promise<SamplingRun> {
@@ -50,31 +50,20 @@ export async function samplingRun(config: Values<typeof samplingFields>): Promis
   const { blockSize } = readModelConfig(join(await modelFolder(source), 'config.json'));
   const tokenizer = await Tokenizer.fromPretrained(source);
   const prompts = await readData(config, blockSize, (rowOptions) => readPrompts(data, tokenizer, { ...rowOptions, maxNewTokens }));
-  const code = config.rewardFunction === undefined ? undefined : readModule(config.rewardFunction);
-  const terms = [
-    ...(config.rewardModel === undefined ? [] : [rewardOf(await RewardModel.fromPretrained(config.rewardModel))]),
-    ...(code === undefined ? [] : [await rewardFunction(config.rewardFunction!)]),
-  ];
+  const interruption = new AbortController();
+  const rewardModel = config.rewardModel === undefined ? undefined : await RewardModel.fromPretrained(config.rewardModel);
+  const code = config.rewardFunction === undefined ? undefined : await loadRewardFunction(config.rewardFunction, { signal: interruption.signal, tell: (text) => console.error(text) });
+  const terms = [...(rewardModel ? [rewardOf(rewardModel)] : []), ...(code ? [code.reward] : [])];
   const base = await GPT2.fromPretrained(source);
   const policy = trainedModel(base, config);
   const reference = referenceName === source && policy !== base ? base : await GPT2.fromPretrained(referenceName);
   return {
     source, output, policy, reference, tokenizer, prompts,
     reward: terms.length === 1 ? terms[0]! : weightedRewards(terms.map((reward) => ({ reward, weight: 1 }))),
-    inputs: { ...config, output: undefined, prompts, code: code && createHash('sha256').update(code).digest('hex') },
+    contents: {
+      rows: prompts, model: base.weights.digest(), reference: reference.weights.digest(), rewardModel: rewardModel?.weights.digest(),
+      rewardFunction: config.rewardFunction && fileDigest(config.rewardFunction),
+    },
+    interruption,
   }; // prettier-ignore
-}
-
-function readModule(path: string): Buffer {
-  if (!existsSync(path)) throw new FileError(path, 'is not there; give the file of a JavaScript module');
-  return readFileSync(path);
-}
-
-async function rewardFunction(path: string): Promise<Reward> {
-  const { default: exports } = (await import(pathToFileURL(resolve(path)).href).catch((cause: Error) => {
-    throw new FileError(path, `cannot be loaded as a module (${cause.message})`, { cause });
-  })) as { default?: { default?: unknown } };
-  const exported = exports?.default ?? exports; // a default export compiled to CommonJS lies one deeper
-  if (typeof exported !== 'function') throw new FileError(path, 'exports no function; write module.exports = (samples) => samples.map(({ text }) => …)');
-  return exported as Reward;
 }

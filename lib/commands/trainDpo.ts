@@ -55,9 +55,11 @@ export async function run(args: readonly string[]): Promise<void> {
     reference: liveReference ? reference : logps(pairs),
     validation: validation && { pairs: validation, reference: logps(validation) },
   };
+  const [begun, held] = [base, reference].map(({ weights }) => weights.digest());
+  const contents = { rows: pairs, validation, model: begun, reference: held, referenceLogps: liveReference ? undefined : [inputs.reference, inputs.validation?.reference] };
   if (reference !== base && !liveReference) reference.dispose();
   await trainRun<DpoStep, GPT2>(
-    { output, model, source, steps, ...runOptions(config), options, inputs: { ...config, output: undefined, referenceCache: undefined, pairs, validation } },
+    { output, model, source, steps, ...runOptions(config), options, settings: config, contents },
     (state) => trainDpo(model, pairs, options, { ...inputs, state }),
     ({ rewards }) => `margin ${rewards.margins.toFixed(3)}  accuracy ${rewards.accuracies.toFixed(2)}`,
   );

@@ -21,9 +21,9 @@ const grpoFields = {
 export async function run(args: readonly string[]): Promise<void> {
   const config = readConfig(args, grpoFields);
   const options = trainOptions(config) as GrpoTrainOptions;
-  const { policy, prompts, tokenizer, reward, reference, source, output, inputs } = await samplingRun(config);
+  const { policy, prompts, tokenizer, reward, reference, source, output, contents, interruption } = await samplingRun(config);
   await trainRun<GrpoStep, GPT2>(
-    { output, model: policy, source, steps: stepCount(options, prompts.length, options.batchSize ?? 16), ...runOptions(config), options, inputs },
+    { output, model: policy, source, steps: stepCount(options, prompts.length, options.batchSize ?? 16), ...runOptions(config), options, settings: config, contents, interruption },
     (state) => trainGrpo(policy, prompts, options, { tokenizer, reward, reference, state }),
     ({ scores, sequenceKl, eosCount }) => `score ${scores.mean.toFixed(3)}  KL ${sequenceKl.toFixed(2)}  ended ${eosCount}`,
   );

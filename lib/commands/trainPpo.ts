@@ -23,10 +23,10 @@ const ppoFields = {
 export async function run(args: readonly string[]): Promise<void> {
   const config = readConfig(args, ppoFields);
   const options: PpoTrainOptions = ppoAdam(trainOptions(config));
-  const { policy, prompts, tokenizer, reward, reference, source, output, inputs } = await samplingRun(config);
+  const { policy, prompts, tokenizer, reward, reference, source, output, contents, interruption } = await samplingRun(config);
   const model = withValueHead(policy);
   await trainRun<PpoStep, GPT2>(
-    { output, model, source, steps: stepCount(options, prompts.length, options.batchSize ?? 64), ...runOptions(config), options, inputs },
+    { output, model, source, steps: stepCount(options, prompts.length, options.batchSize ?? 64), ...runOptions(config), options, settings: config, contents, interruption },
     (state) => trainPpo(model, prompts, options, { tokenizer, reward, reference, state }),
     ({ objective, klCoef, policy: { clipFraction } }) => `score ${objective.scores.toFixed(3)}  KL ${objective.kl.toFixed(2)}  klCoef ${klCoef.toFixed(3)}  clipped ${clipFraction.toFixed(3)}`,
   );

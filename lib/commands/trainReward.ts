@@ -46,7 +46,7 @@ export async function run(args: readonly string[]): Promise<void> {
     console.log(`normalized: the scores of ${config.normalizeOn} had mean ${found.mean.toFixed(3)} and standard deviation ${found.deviation.toFixed(3)}`);
   });
   await trainRun<RewardStep, RewardModel>(
-    { output, model, source, steps, ...runOptions(config), options, finish, inputs: { ...config, output: undefined, pairs, validation, samples } },
+    { output, model, source, steps, ...runOptions(config), options, finish, settings: config, contents: { rows: pairs, validation, model: model.weights.digest() } },
     (state) => trainReward(model, pairs, options, { validation, state }),
     ({ margin, accuracy }) => `margin ${margin.toFixed(3)}  accuracy ${accuracy.toFixed(2)}`,
   );

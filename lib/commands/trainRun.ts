@@ -1,16 +1,18 @@
 /** What a training command does around its loop: the output folder, checkpoints, metrics, an interrupt, the trained model. */
 import { createHash } from 'node:crypto';
-import { appendFileSync, existsSync, mkdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
-import { basename, join, resolve } from 'node:path';
+import { join } from 'node:path';
 
 import { FileError, InputError } from '../errors';
-import { exportModel } from '../model/export';
+import { exportCompanions, writeExport, type Companions } from '../model/export';
 import { FLOAT_DTYPES, type FloatDType } from '../model/safetensorsWriter';
+import type { Variables } from '../model/variables';
 import type { Trainable } from '../model/weights';
+import { computePolicy } from '../tf';
 import { Best, type BestOptions } from '../training/best';
 import type { AdamWOptions } from '../training/optimizer';
-import { checkpointFolder, checkpoints, loadWeights, pruneCheckpoints, saveWeights, TrainingState } from '../training/state';
+import { checkpoints, type Fingerprint, type TrainingState } from '../training/state';
 import { tensorBoard } from '../training/tensorBoard';
+import { RunFolder } from './runFolder';
 import { progress } from './usage';
 
 export interface Run<Model extends Trainable> extends BestOptions {
@@ -26,8 +28,12 @@ export interface Run<Model extends Trainable> extends BestOptions {
   readonly tensorBoard?: boolean | undefined;
   readonly dtype?: FloatDType | undefined;
   readonly options: AdamWOptions;
-  /** All that the result depends on: settings, and the rows as ids. A checkpoint of another run is refused. */
-  readonly inputs: unknown;
+  /** The settings, by name. Those that do not change what is trained are passed over. */
+  readonly settings: Readonly<Record<string, unknown>>;
+  /** What else the result depends on: the rows as ids, digests of weights and code. A checkpoint of a run on other contents is refused. */
+  readonly contents: Readonly<Record<string, unknown>>;
+  /** Aborted at an interrupt, for whatever a step waits for. */
+  readonly interruption?: AbortController | undefined;
   /** A last change of the trained model, after its last step and before it is written. */
   readonly finish?: (() => void) | undefined;
 }
@@ -43,10 +49,16 @@ interface Step {
 
 type ValidationOf<S> = 'validation' extends keyof S ? NonNullable<S[keyof S & 'validation']> : never;
 
+const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+
+/** The reason that `interruption` is aborted with. */
+class Interrupted extends Error {}
+
 /**
  * Goes through the steps that `train` yields. OUTPUT/metrics.jsonl receives one line a step, OUTPUT/checkpoint-… every
- * `saveEvery` steps, OUTPUT/model the trained model: that of the last step, or of the best one if `bestBy` or `patience` is
- * given. SIGINT and SIGTERM save a checkpoint after the running step and exit with 130.
+ * `saveEvery` steps and after the last, OUTPUT/model the trained model: that of the last step, or of the best one if `bestBy` or
+ * `patience` is given. SIGINT, SIGTERM and SIGHUP save a checkpoint after the running step and exit with 130; a step that
+ * fails leaves one, too. All that the export needs is read before the first step, and an export that fails is finished by the same command.
  *
  * @param line what the console shows of a step, after its number and loss, or of a validation.
  */
@@ -56,44 +68,49 @@ export async function trainRun<S extends Step, Model extends Trainable>(run: Run
   for (const [name, value] of Object.entries({ saveEvery, keep })) {
     if (!Number.isInteger(value) || value < 1) throw new InputError(`${name} must be a whole number from 1 up, got ${value}`);
   }
-  const output = resolve(run.output);
-  const trained = join(output, 'model');
-  if (existsSync(trained)) throw new InputError(`${trained} is there already: this run is complete; give another output folder, or remove it`);
-  mkdirSync(output, { recursive: true });
-  pruneCheckpoints(output, keep);
-  const fingerprint = createHash('sha256').update(JSON.stringify(run.inputs)).digest('hex');
+  const companions = await exportCompanions(model, run.source);
+  const looksForBest = run.bestBy !== undefined || run.patience !== undefined;
+  using folder = new RunFolder(run.output, { keep, best: looksForBest ? () => new Best(run) : undefined });
+  const fingerprint = fingerprintOf(run, companions);
+  const state = folder.begin(model, run.options, fingerprint, (text) => console.error(text));
+  if (state.step > 0) console.log(`going on after step ${state.step} of ${steps}`);
+  folder.requireRoom(roomFor(model, { dtype, looksForBest, checkpoints: Math.min(keep, Math.floor((steps - 1) / saveEvery)) + 1 - checkpoints(folder.path).length }));
+  try {
+    const ended = await runSteps(run, folder, state, fingerprint, train, line);
+    if (ended === 'interrupted') process.exitCode = 130;
+    else finishRun(run, folder, state, { fingerprint, companions, dtype, took: ended.took });
+  } finally {
+    state.dispose();
+  }
+}
 
-  const best = run.bestBy !== undefined || run.patience !== undefined ? new Best(run) : undefined;
-  const bestFolder = join(output, 'best');
-  const [newest] = checkpoints(output);
-  const state = newest === undefined ? TrainingState.begin(model, run.options) : TrainingState.resume(newest, model, run.options, fingerprint);
-  const metrics = join(output, 'metrics.jsonl');
-  for (const step of keptSteps(metrics, state.step)) best?.see(step);
-  if (newest !== undefined) console.log(`going on after step ${state.step} of ${steps}`);
-
-  const board = run.tensorBoard ? tensorBoard(join(output, 'tensorboard')) : undefined;
-
+/** The loop. @returns what the console says of it in the end. */
+async function runSteps<S extends Step, Model extends Trainable>(run: Run<Model>, folder: RunFolder, state: TrainingState<Model>, fingerprint: Fingerprint, train: (state: TrainingState<Model>) => AsyncIterable<S>, line: (metrics: S | ValidationOf<S>) => string): Promise<'interrupted' | { took: string }> {
+  const { model, steps, saveEvery = 100 } = run;
+  const board = run.tensorBoard ? tensorBoard(join(folder.path, 'tensorboard')) : undefined;
   let interrupted = false;
-  const interrupt = () => (interrupted = true);
-  process.once('SIGINT', interrupt).once('SIGTERM', interrupt);
-  const save = () => {
-    const folder = checkpointFolder(output, state.step);
-    try {
-      state.save(folder, fingerprint);
-    } catch (cause) {
-      const [last] = checkpoints(output);
-      throw new FileError(folder, `cannot be saved (${(cause as Error).message}); free some space, and the same command goes on ${last === undefined ? 'from the beginning' : `from ${basename(last)}`}`, { cause });
-    }
-    pruneCheckpoints(output, keep);
+  const interrupt = () => {
+    for (const signal of SIGNALS) process.off(signal, interrupt); // a second one ends the process
+    interrupted = true;
+    run.interruption?.abort(new Interrupted('interrupted'));
   };
+  for (const signal of SIGNALS) process.on(signal, interrupt);
+
   const start = performance.now();
   const first = state.step;
+  let saved = first;
+  let updates = state.optimizer.steps; // after the last whole step
+  const save = (options?: { prune: boolean }) => {
+    folder.save(state, fingerprint, options);
+    saved = state.step;
+  };
+  const { best } = folder;
   try {
     if (!best?.exhausted) {
       for await (const step of train(state)) {
-        if (best?.see(step)) saveWeights(bestFolder, model);
+        updates = state.optimizer.steps;
+        folder.add(step, model);
         board?.(step);
-        appendFileSync(metrics, `${JSON.stringify(step)}\n`);
         const left = ((performance.now() - start) / (step.step - first)) * (steps - step.step);
         const text = `step ${step.step} of ${steps}  loss ${step.loss.toFixed(4)}  ${line(step)}  ${duration(left)} left`;
         if (process.stderr.isTTY) progress(text);
@@ -107,31 +124,76 @@ export async function trainRun<S extends Step, Model extends Trainable>(run: Run
       }
     }
     progress('');
-    if (interrupted && state.step < steps && !best?.exhausted) {
-      save();
-      console.log(`interrupted; step ${state.step} is saved in ${output}, and the same command goes on from there`);
-      process.exitCode = 130;
-      return;
+  } catch (error) {
+    progress('');
+    if (!(error instanceof Interrupted)) {
+      // The steps that were done must not go with the one that failed. One that failed between two updates has left the weights of no step.
+      if (state.step > saved && state.optimizer.steps === updates && saves(() => save({ prune: false }))) {
+        console.log(`step ${state.step} is saved in ${folder.path}, and the same command goes on from there`);
+      }
+      throw error;
     }
-    const took = `${state.step} steps in ${duration(performance.now() - start)}`;
-    if (best?.step !== undefined) loadWeights(bestFolder, model);
-    run.finish?.();
-    await exportModel(model, trained, { source: run.source, dtype });
-    rmSync(bestFolder, { recursive: true, force: true });
-    console.log(`${took}; the model${best?.step === undefined ? '' : ` of step ${best.step}, the best,`} is in ${trained}`);
   } finally {
-    process.off('SIGINT', interrupt).off('SIGTERM', interrupt);
-    state.dispose();
+    for (const signal of SIGNALS) process.off(signal, interrupt);
+  }
+  if (!interrupted || state.step >= steps || best?.exhausted) return { took: `${state.step} steps in ${duration(performance.now() - start)}` };
+  if (state.step > saved) save();
+  console.log(state.step === 0 ? 'interrupted before the first step' : `interrupted; step ${state.step} is saved in ${folder.path}, and the same command goes on from there`);
+  return 'interrupted';
+}
+
+/** Whether a checkpoint could be saved; where not, its reason is told, and what failed before it goes on. */
+function saves(save: () => void): boolean {
+  try {
+    save();
+    return true;
+  } catch (error) {
+    console.error(`alignbook: ${(error as Error).message}`);
+    return false;
   }
 }
 
-/** The steps up to the checkpoint. What comes after will come again: its lines go, and so does one that was cut off. */
-function keptSteps(path: string, steps: number): { step: number }[] {
-  if (!existsSync(path)) writeFileSync(path, '');
-  const lines = readFileSync(path, 'utf8').split('\n').filter((line) => line !== '').slice(0, steps);
-  truncateSync(path, lines.reduce((length, line) => length + Buffer.byteLength(line) + 1, 0));
-  return lines.map((line) => JSON.parse(line) as { step: number });
+/** From the last step to OUTPUT/model. Where there is no room for a checkpoint of the last step, there may be some for the model, which is smaller. */
+function finishRun<Model extends Trainable>(run: Run<Model>, folder: RunFolder, state: TrainingState<Model>, { fingerprint, companions, dtype, took }: { fingerprint: Fingerprint; companions: Companions; dtype: FloatDType; took: string }): void {
+  let unsaved: Error | undefined;
+  try {
+    folder.saveLast(state, fingerprint);
+  } catch (error) {
+    unsaved = error as Error;
+  }
+  const best = folder.loadBest(run.model);
+  run.finish?.();
+  try {
+    writeExport(run.model, folder.trained, companions, { dtype });
+  } catch (cause) {
+    if (unsaved) throw unsaved;
+    throw new FileError(folder.trained, `cannot be written (${(cause as Error).message}); all ${state.step} steps are saved, and the same command writes the model once that is mended`, { cause });
+  }
+  folder.finish(state.step);
+  console.log(`${took}; the model${best === undefined ? '' : ` of step ${best}, the best,`} is in ${folder.trained}`);
 }
+
+/** Settings that say where things are and what is kept, not what is trained: what they name belongs to the contents. */
+const PASSED_OVER: ReadonlySet<string> = new Set(
+  ['model', 'data', 'output', 'validation', 'reference', 'referenceCache', 'rewardModel', 'rewardFunction', 'normalizeOn', 'saveEvery', 'keep', 'dtype', 'tensorBoard', 'skipBad', 'maxLength', 'truncation'],
+);
+
+function fingerprintOf<Model extends Trainable>({ settings, contents }: Run<Model>, { files }: Companions): Fingerprint {
+  const tokenizer = Object.fromEntries([...files].filter(([name]) => name !== 'generation_config.json').map(([name, content]) => [name, sha256(content)]));
+  const given = Object.entries({ ...settings, compute: computePolicy }).filter(([name, value]) => value !== undefined && !PASSED_OVER.has(name));
+  const hashed = Object.entries({ ...contents, tokenizer }).filter(([, value]) => value !== undefined);
+  return Object.fromEntries([...given.map(([name, value]) => [name, String(value)]), ...hashed.map(([name, value]) => [name, sha256(JSON.stringify(value))])]) as Fingerprint;
+}
+
+const sha256 = (content: Uint8Array | string): string => createHash('sha256').update(content).digest('hex');
+
+/** Bytes that the run will need besides what is there. */
+function roomFor({ weights }: Trainable, { dtype, looksForBest, checkpoints: count }: { dtype: FloatDType; looksForBest: boolean; checkpoints: number }): number {
+  const trained = bytesOf(weights.trained);
+  return 3 * trained * Math.max(0, count) + (looksForBest ? trained : 0) + (bytesOf(weights) * (dtype === 'F32' ? 4 : 2)) / 4;
+}
+
+const bytesOf = (variables: Variables): number => 4 * variables.names.reduce((sum, name) => sum + variables.shape(name).reduce((product, length) => product * length, 1), 0);
 
 function duration(milliseconds: number): string {
   const seconds = Math.round(milliseconds / 1000);

@@ -89,7 +89,7 @@ export async function run(args: readonly string[]): Promise<void> {
   const model = trainedModel(base, config);
   const steps = stepCount(options, rows.length, options.batchSize ?? 16);
   await trainRun<SftStep, GPT2>(
-    { output, model, source, steps, ...runOptions(config), options, inputs: { ...config, output: undefined, rows, validation } },
+    { output, model, source, steps, ...runOptions(config), options, settings: config, contents: { rows, validation, model: base.weights.digest() } },
     (state) => trainSft(model, rows, options, { validation, state }),
     (metrics) => ('seconds' in metrics ? `${(metrics.tokens / metrics.seconds).toFixed(0)} tokens/s` : `token accuracy ${metrics.meanTokenAccuracy!.toFixed(3)}`),
   );

@@ -13,13 +13,15 @@ import { hostname } from 'node:os';
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
+import { isAlive } from '../processes';
+
 const TOUCH_EVERY = 5_000; // milliseconds
 const DEAD_AFTER = 60_000;
 const LOOK_EVERY = 100;
 const TELL_AFTER = 1_000;
 
 /** Who holds a lock: `id` tells apart two holders in one process. */
-interface Holder {
+export interface Holder {
   readonly host: string;
   readonly pid: number;
   readonly id: string;
@@ -55,8 +57,8 @@ export async function withLock<T>(path: string, work: () => Promise<T>, tell: (r
   }
 }
 
-/** Linking a file that is already written makes name and content appear at once. */
-function take(path: string, own: Holder): boolean {
+/** Linking a file that is already written makes name and content appear at once. @returns whether the lock was free. */
+export function take(path: string, own: Holder): boolean {
   const written = `${path}.${own.id}`;
   writeFileSync(written, JSON.stringify(own));
   try {
@@ -71,7 +73,7 @@ function take(path: string, own: Holder): boolean {
 }
 
 /** Removes the lock if it is the holder's: moved aside first, as another may have taken it since it was read. */
-function release(path: string, id: string): void {
+export function release(path: string, id: string): void {
   const aside = `${path}.${id}.old`;
   try {
     renameSync(path, aside);
@@ -82,7 +84,7 @@ function release(path: string, id: string): void {
   else renameSync(aside, path);
 }
 
-function readHolder(path: string): Holder | null {
+export function readHolder(path: string): Holder | null {
   try {
     return JSON.parse(readFileSync(path, 'utf8')) as Holder;
   } catch {
@@ -94,15 +96,6 @@ function isDead(path: string, { host, pid }: Holder): boolean {
   if (host === hostname() && !isAlive(pid)) return true;
   const age = Date.now() - (statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? Date.now());
   return age > DEAD_AFTER;
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
-  }
 }
 
 function touch(path: string): void {

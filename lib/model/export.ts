@@ -1,14 +1,15 @@
 /** A model -> a Hugging Face folder that transformers opens unchanged. */
-import { copyFileSync, existsSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 
 import { FileError, InputError } from '../errors';
 import { modelFolder } from '../hub/modelFolder';
 import { readJsonObject, type JsonObject } from '../jsonFile';
+import { replaceFolder } from '../replaceFolder';
+import { readTokenizerFiles } from '../text/tokenizerFiles';
 import { readConfig } from './config';
-import { modelCard, origin } from './modelCard';
-import { replaceFolder } from './replaceFolder';
+import { modelCard, origin, type Origin } from './modelCard';
 import { writeSafetensors, type FloatDType } from './safetensorsWriter';
 import { SCORE_HEAD, weightShapes, type Trainable } from './weights';
 
@@ -23,31 +24,58 @@ export interface ExportOptions {
 
 const TORCH_DTYPES: Readonly<Record<FloatDType, string>> = { F32: 'float32', F16: 'float16', BF16: 'bfloat16' };
 
+/** The tokenizer's files, of which a folder may have only some: either tokenizer.json, or vocab.json and merges.txt, make it whole. */
+const TOKENIZER_FILES = ['tokenizer.json', 'tokenizer_config.json', 'special_tokens_map.json', 'added_tokens.json', 'vocab.json', 'merges.txt'] as const;
+
+/** What an export writes besides the weights. Once it is read, nothing of the source is needed any more. */
+export interface Companions {
+  /** The source's config.json. */
+  readonly config: JsonObject;
+  /** Other files by name: the tokenizer's, and generation_config.json where the source has one. */
+  readonly files: ReadonlyMap<string, Uint8Array | string>;
+  readonly origin: Origin;
+}
+
 /**
- * Writes config.json, generation_config.json (of a language model), model.safetensors, the tokenizer's four files and a model card. The folder
- * appears whole or not at all.
+ * Reads what goes along with a model: at the beginning of a training, so that its end cannot fail for want of a file.
  *
- * @throws InputError if `folder` is there and not empty, or the source is not there or of another architecture; FileError if the source lacks a tokenizer.
+ * @param source the model that `model` was loaded from or began as, by name or folder.
+ * @throws InputError if the source is not there or of another architecture; FileError if its tokenizer cannot be read.
  */
-export async function exportModel(model: Trainable, folder: string, { source, dtype = 'F32', force = false }: ExportOptions): Promise<void> {
+export async function exportCompanions(model: Trainable, source: string): Promise<Companions> {
   const from = await modelFolder(source);
   const config = readJsonObject(join(from, 'config.json'));
   if (!isDeepStrictEqual(readConfig(join(from, 'config.json')), model.config)) {
     throw new InputError(`the model is not of the architecture of its source, ${from}`);
   }
-  const tokenizer = readJsonObject(join(from, 'tokenizer.json'));
+  const { json, path } = readTokenizerFiles(from); // refuses a folder without a tokenizer
+  const files = new Map<string, Uint8Array | string>();
+  for (const name of [...TOKENIZER_FILES, 'generation_config.json']) if (existsSync(join(from, name))) files.set(name, readFileSync(join(from, name)));
+  const { vocab, merges } = vocabulary(json, path);
+  if (!files.has('vocab.json')) files.set('vocab.json', JSON.stringify(vocab));
+  if (!files.has('merges.txt')) files.set('merges.txt', merges);
+  return { config, files, origin: origin(source, from) };
+}
+
+/**
+ * Writes config.json, generation_config.json (of a language model), model.safetensors, the tokenizer's files and a model card. The folder
+ * appears whole or not at all.
+ *
+ * @throws InputError if `folder` is there and not empty, or the source is not there or of another architecture; FileError if the source lacks a tokenizer.
+ */
+export async function exportModel(model: Trainable, folder: string, { source, ...options }: ExportOptions): Promise<void> {
+  writeExport(model, folder, await exportCompanions(model, source), options);
+}
+
+/** The same with what was read before. @throws InputError if `folder` is there and not empty. */
+export function writeExport(model: Trainable, folder: string, { config, files, origin: from }: Companions, { dtype = 'F32', force = false }: Omit<ExportOptions, 'source'> = {}): void {
   const scoreHead = model.weights.names.includes(SCORE_HEAD);
   replaceFolder(folder, { force }, (out) => {
     const json = (name: string, value: unknown) => writeFileSync(join(out, name), `${JSON.stringify(value, null, 2)}\n`);
     json('config.json', exportedConfig(config, dtype, scoreHead));
-    if (!scoreHead && !copied('generation_config.json', from, out)) json('generation_config.json', generationConfig(config));
-    copyFileSync(join(from, 'tokenizer.json'), join(out, 'tokenizer.json'));
-    copyFileSync(join(from, 'tokenizer_config.json'), join(out, 'tokenizer_config.json'));
-    copied('special_tokens_map.json', from, out);
-    const { vocab, merges } = vocabulary(tokenizer, join(from, 'tokenizer.json'));
-    if (!copied('vocab.json', from, out)) writeFileSync(join(out, 'vocab.json'), JSON.stringify(vocab));
-    if (!copied('merges.txt', from, out)) writeFileSync(join(out, 'merges.txt'), merges);
-    writeFileSync(join(out, 'README.md'), modelCard(basename(resolve(folder)), origin(source, from), model.config, TORCH_DTYPES[dtype], scoreHead));
+    if (!scoreHead && !files.has('generation_config.json')) json('generation_config.json', generationConfig(config));
+    for (const [name, content] of files) if (!scoreHead || name !== 'generation_config.json') writeFileSync(join(out, name), content);
+    writeFileSync(join(out, 'README.md'), modelCard(basename(resolve(folder)), from, model.config, TORCH_DTYPES[dtype], scoreHead));
     writeWeights(join(out, 'model.safetensors'), model, dtype, scoreHead);
   });
 }
@@ -77,16 +105,9 @@ function exportedConfig(source: JsonObject, dtype: FloatDType, scoreHead: boolea
 
 const generationConfig = ({ bos_token_id, eos_token_id }: JsonObject): JsonObject => ({ _from_model_config: true, bos_token_id, eos_token_id });
 
-function copied(name: string, from: string, to: string): boolean {
-  if (!existsSync(join(from, name))) return false;
-  copyFileSync(join(from, name), join(to, name));
-  return true;
-}
-
 /** The contents of vocab.json and merges.txt, which tokenizer.json repeats. */
 function vocabulary(tokenizer: JsonObject, path: string): { vocab: unknown; merges: string } {
-  const model = tokenizer.model as { vocab?: unknown; merges?: readonly (string | readonly string[])[] } | undefined;
-  if (!model?.vocab || !model.merges) throw new FileError(path, 'has no BPE vocabulary and merges');
-  const lines = model.merges.map((merge) => (typeof merge === 'string' ? merge : merge.join(' ')));
-  return { vocab: model.vocab, merges: ['#version: 0.2', ...lines, ''].join('\n') };
+  const { vocab, merges } = (tokenizer.model ?? {}) as { vocab?: unknown; merges?: readonly string[] };
+  if (!vocab || !merges) throw new FileError(path, 'has no BPE vocabulary and merges');
+  return { vocab, merges: ['#version: 0.2', ...merges, ''].join('\n') };
 }

@@ -1,4 +1,6 @@
 /** Numbers that training changes, by name, as TensorFlow's variables. */
+import { createHash } from 'node:crypto';
+
 import { release, type Handle } from './handle';
 import { assign, floats, readVariable } from './ops';
 
@@ -35,6 +37,13 @@ export class Variables {
   values(name: string): Float32Array {
     using handle = readVariable(this.variable(name));
     return handle.values() as Float32Array;
+  }
+
+  /** The sha256 of all values, with their names and shapes: equal for equal contents, wherever they came from. */
+  digest(): string {
+    const hash = createHash('sha256');
+    for (const name of this.names) hash.update(`${name} ${this.shape(name).join()}\n`).update(this.values(name));
+    return hash.digest('hex');
   }
 
   dispose(): void {

@@ -1,5 +1,5 @@
 /** Prompts -> sampled responses, their scores, and what policy and reference hold of them: what PPO and GRPO learn from. */
-import { InputError } from '../errors';
+import { clipped, FileError, InputError, quoted } from '../errors';
 import { generate } from '../model/generate';
 import type { GPT2 } from '../model/gpt2';
 import type { RewardModel } from '../model/rewardModel';
@@ -71,19 +71,36 @@ export interface Penalties {
 /**
  * The scores of samples by `reward`, less the penalties.
  *
+ * @param options.step of the training, for messages.
  * @throws InputError, naming the sample, if a score is missing or no number.
  */
-export async function scoreSamples(samples: readonly Sample[], reward: Reward, { missingEosPenalty = 0, lengthPenalty = 0 }: Penalties = {}): Promise<number[]> {
-  const scores = await checkedScores(reward, samples);
+export async function scoreSamples(samples: readonly Sample[], reward: Reward, { missingEosPenalty = 0, lengthPenalty = 0, step }: Penalties & { step?: number } = {}): Promise<number[]> {
+  const scores = await (step === undefined ? checkedScores(reward, samples) : atStep(step, () => checkedScores(reward, samples)));
   return samples.map(({ ids, ended }, n) => scores[n]! - (ended ? 0 : missingEosPenalty) - lengthPenalty * ids.length);
 }
 
-async function checkedScores(reward: Reward, samples: readonly Sample[]): Promise<readonly number[]> {
-  const scores = await reward(samples);
+const checkedScores = async (reward: Reward, samples: readonly Sample[]): Promise<readonly number[]> => requireScores(await reward(samples), samples);
+
+/** What a reward function gave, if it is a finite number for each sample. @throws InputError naming the sample. */
+export function requireScores(scores: unknown, samples: readonly Sample[]): readonly number[] {
+  if (!isList(scores)) throw new InputError(`reward gave ${clipped(String(scores))} for ${samples.length} samples; it must give a list of a number for each`);
   if (scores.length !== samples.length) throw new InputError(`reward gave ${scores.length} scores for ${samples.length} samples; it must give one for each`);
   const wrong = samples.findIndex((_, n) => !Number.isFinite(scores[n]));
-  if (wrong >= 0) throw new InputError(`reward gave ${scores[wrong]} for sample ${wrong}, ${JSON.stringify(samples[wrong]!.text)}; it must give a finite number`);
-  return scores;
+  if (wrong >= 0) throw new InputError(`reward gave ${clipped(String(scores[wrong]))} for sample ${wrong}, ${quoted(samples[wrong]!.text)}; it must give a finite number`);
+  return scores as readonly number[];
+}
+
+/** A list of anything, or a typed array. */
+const isList = (value: unknown): value is ArrayLike<unknown> => Array.isArray(value) || (ArrayBuffer.isView(value) && !(value instanceof DataView));
+
+/** What `act` refuses, with the step before it. */
+async function atStep<T>(step: number, act: () => Promise<T>): Promise<T> {
+  try {
+    return await act();
+  } catch (cause) {
+    if (cause instanceof FileError) throw new FileError(cause.path, `step ${step}: ${cause.message.slice(cause.path.length + 2)}`, { cause });
+    throw cause instanceof InputError ? new InputError(`step ${step}: ${cause.message}`, { cause }) : cause;
+  }
 }
 
 /** A reward model's score of each sample. */

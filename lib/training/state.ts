@@ -1,21 +1,26 @@
 /** How far a training has come, and where to go on: in memory, or as a checkpoint's folder. */
-import { existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { FileError } from '../errors';
-import { readJsonObject } from '../jsonFile';
+import { fileDigest } from '../fileDigest';
+import { readJsonObject, type JsonObject } from '../jsonFile';
 import { configJson } from '../model/config';
 import type { GPT2 } from '../model/gpt2';
-import { replaceFolder } from '../model/replaceFolder';
 import { SafetensorsFile } from '../model/safetensors';
 import { writeSafetensors, type NamedTensor } from '../model/safetensorsWriter';
 import type { Variables } from '../model/variables';
 import type { Trainable } from '../model/weights';
+import { replaceFolder } from '../replaceFolder';
 import { AdamW, type AdamWOptions } from './optimizer';
 
 const MODEL = 'model.safetensors';
 const OPTIMIZER = 'optimizer.safetensors';
 const STATE = 'training.json';
+const WEIGHTS = 'weights.json'; // beside weights that are saved alone
+
+/** What a run depends on: one text, or one for each input, so that a message can name those that differ. */
+export type Fingerprint = string | Readonly<Record<string, string>>;
 
 /**
  * A trainer's loop takes one and moves it on, so that it can be saved between two steps. The order of the rows is a function of
@@ -41,14 +46,17 @@ export class TrainingState<Model extends Trainable = GPT2> {
    * Puts what a checkpoint has of it into `model` and goes on from there. One of adapters does not hold the base, nor alpha.
    *
    * @param fingerprint must be the one it was saved with: of the data and the options, say.
-   * @throws FileError if the folder is no checkpoint of this model, or of another run.
+   * @throws DamagedError if the folder lacks something, or holds other bytes than were written; FileError if it is no checkpoint of this
+   *   model, or belongs to another run.
    */
-  static resume<Model extends Trainable>(folder: string, model: Model, options: AdamWOptions = {}, fingerprint = ''): TrainingState<Model> {
+  static resume<Model extends Trainable>(folder: string, model: Model, options: AdamWOptions = {}, fingerprint: Fingerprint = ''): TrainingState<Model> {
+    requireWhole(folder);
     const state = readJsonObject(join(folder, STATE));
     const { step, updates, carried } = state;
     if (!Number.isInteger(step) || !Number.isInteger(updates)) throw new FileError(join(folder, STATE), 'has no "step" and "updates"; it is no checkpoint of this library');
-    if (state.fingerprint !== fingerprint) {
-      throw new FileError(join(folder, STATE), 'is of a run with other data or options; give another output folder, or remove its checkpoints to begin anew');
+    const differs = difference(state.fingerprint, fingerprint);
+    if (differs !== undefined) {
+      throw new FileError(join(folder, STATE), `is of a run with other data or options${differs}; give another output folder, or remove its checkpoints to begin again`);
     }
     using weights = new SafetensorsFile(join(folder, MODEL));
     using moments = new SafetensorsFile(join(folder, OPTIMIZER));
@@ -67,13 +75,13 @@ export class TrainingState<Model extends Trainable = GPT2> {
   }
 
   /** Writes a checkpoint, whole or not at all. */
-  save(folder: string, fingerprint = ''): void {
+  save(folder: string, fingerprint: Fingerprint = ''): void {
     const { model, optimizer, step, carried } = this;
     replaceFolder(folder, { force: true }, (out) => {
       writeModel(out, model);
       const moments = (kind: 'm' | 'v') => optimizer.names.map((name) => lazily(`${kind}.${name}`, model.weights.trained.shape(name), () => optimizer.moment(kind, name)));
       writeSafetensors(join(out, OPTIMIZER), [...moments('m'), ...moments('v')]);
-      writeFileSync(join(out, STATE), `${JSON.stringify({ step, updates: optimizer.steps, carried, fingerprint }, null, 2)}\n`);
+      writeJson(join(out, STATE), { step, updates: optimizer.steps, carried, fingerprint, files: contentsOf(out, [MODEL, OPTIMIZER]) });
     });
   }
 
@@ -82,17 +90,73 @@ export class TrainingState<Model extends Trainable = GPT2> {
   }
 }
 
-/** What is trained of a model, alone, written whole or not at all: those of a run's best step, say. */
+/** What is trained of a model, alone, written whole or not at all: the weights of a run's best step, say. */
 export function saveWeights(folder: string, model: Trainable): void {
-  replaceFolder(folder, { force: true }, (out) => writeModel(out, model));
+  replaceFolder(folder, { force: true }, (out) => {
+    writeModel(out, model);
+    writeJson(join(out, WEIGHTS), { files: contentsOf(out, [MODEL]) });
+  });
 }
 
-/** @throws FileError if the folder does not hold what is trained of this model, in its shapes. */
+/** @throws FileError if the folder does not hold what is trained of this model, in its shapes, or is damaged. */
 export function loadWeights(folder: string, model: Trainable): void {
+  requireWhole(folder);
   using weights = new SafetensorsFile(join(folder, MODEL));
   const { trained } = model.weights;
   requireTensors(weights, trained, trained.names);
   for (const name of trained.names) trained.assign(name, weights.float32(name));
+}
+
+/** Says which inputs differ, in brackets; undefined if none does. */
+function difference(saved: unknown, now: Fingerprint): string | undefined {
+  if (typeof now === 'string' || typeof saved !== 'object' || saved === null) return saved === now ? undefined : '';
+  const [before, after] = [saved as Record<string, string>, now];
+  const changed = [...new Set([...Object.keys(before), ...Object.keys(after)])].filter((name) => before[name] !== after[name]);
+  const shown = (value: string | undefined) => (value === undefined ? 'not given' : /^[0-9a-f]{64}$/.test(value) ? 'other contents' : value);
+  const texts = changed.map((name) => (shown(before[name]) === shown(after[name]) ? `${name} has other contents` : `${name} was ${shown(before[name])}, is ${shown(after[name])}`));
+  return changed.length === 0 ? undefined : ` (${texts.join('; ')})`;
+}
+
+type Contents = Readonly<Record<string, { readonly bytes: number; readonly sha256: string }>>;
+
+function contentsOf(folder: string, names: readonly string[]): Contents {
+  return Object.fromEntries(names.map((name) => [name, { bytes: statSync(join(folder, name)).size, sha256: fileDigest(join(folder, name)) }]));
+}
+
+/** A checkpoint, or weights saved alone, of which something is missing, cut or changed. An older one may be whole. */
+export class DamagedError extends FileError {
+  override readonly name: string = 'DamagedError';
+}
+
+/**
+ * Checks that a folder, a checkpoint's or that of weights saved alone, holds the bytes that were written.
+ *
+ * @throws DamagedError naming the file.
+ */
+export function requireWhole(folder: string): void {
+  const record = [STATE, WEIGHTS].map((name) => join(folder, name)).find((path) => existsSync(path));
+  if (record === undefined) throw new DamagedError(folder, existsSync(folder) ? `is damaged: it has no ${STATE}` : 'is missing');
+  const { files } = readRecord(record);
+  if (typeof files !== 'object' || files === null) throw new FileError(record, 'does not say what its files held, so an older version of this library wrote it; give another output folder');
+  for (const [name, { bytes, sha256 }] of Object.entries(files as Contents)) {
+    const path = join(folder, name);
+    const size = statSync(path, { throwIfNoEntry: false })?.size;
+    if (size === undefined) throw new DamagedError(path, 'is missing');
+    if (size !== bytes) throw new DamagedError(path, `is damaged: ${size} bytes, ${bytes} were written`);
+    if (fileDigest(path) !== sha256) throw new DamagedError(path, 'is damaged: its bytes are not those that were written');
+  }
+}
+
+function readRecord(path: string): JsonObject {
+  try {
+    return readJsonObject(path);
+  } catch (cause) {
+    throw cause instanceof FileError ? new DamagedError(path, cause.message.slice(path.length + 2), { cause }) : cause;
+  }
+}
+
+function writeJson(path: string, value: unknown): void {
+  writeFileSync(path, `${JSON.stringify(value, null, 2)}\n`);
 }
 
 function writeModel(folder: string, { config, weights: { trained } }: Trainable): void {
@@ -129,5 +193,5 @@ export function checkpoints(run: string): string[] {
 /** Removes all but the newest `keep`, and what killed saves left. */
 export function pruneCheckpoints(run: string, keep: number): void {
   for (const folder of checkpoints(run).slice(keep)) rmSync(folder, { recursive: true });
-  for (const name of readdirSync(run)) if (/^(checkpoint-\d{8}|best|model)\.\d+\.(tmp|old)$/.test(name)) rmSync(join(run, name), { recursive: true });
+  for (const name of readdirSync(run)) if (/^(checkpoint-\d{8}|best(-\d{8})?|model)\.\d+\.(tmp|old)$/.test(name)) rmSync(join(run, name), { recursive: true });
 }

@@ -107,7 +107,7 @@ export async function* trainGrpo(policy: GPT2, prompts: readonly (readonly numbe
       const start = performance.now();
 
       const samples = await sampleResponses(policy, tokenizer, prompts, { maxNewTokens, temperature, samples: groupSize, seed: randomOf(seed, step).uint32(), signal }, rowsOf(step - 1));
-      const scores = await scoreSamples(samples, reward, options);
+      const scores = await scoreSamples(samples, reward, { ...options, step });
       const refLogps = sampleLogps(held, samples, { temperature });
       const oldLogps = algorithm === 'rloo' || iterations > 1 ? sampleLogps(policy, samples, { temperature }) : undefined;
       const advantages = algorithm === 'rloo' ? rlooAdvantages(scores, { oldLogps: oldLogps!, refLogps }, options) : groupAdvantages(scores, groupSize, options);

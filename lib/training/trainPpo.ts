@@ -110,7 +110,7 @@ export async function* trainPpo(policy: GPT2, prompts: readonly (readonly number
       const random = randomOf(seed, step);
 
       const samples = await sampleResponses(model, tokenizer, prompts, { maxNewTokens, temperature, seed: random.uint32(), signal }, rowsOf(step - 1));
-      const scores = await scoreSamples(samples, reward, options);
+      const scores = await scoreSamples(samples, reward, { ...options, step });
       const { logps: oldLogps, values: oldValues } = measureSamples(model, samples, { temperature });
       const refLogps = sampleLogps(held, samples, { temperature });
       const rollout = { samples, scores, oldLogps, refLogps, oldValues: oldValues! };

@@ -1,0 +1,78 @@
+/** A reward that a user's module computes. */
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { Worker } from 'node:worker_threads';
+
+import { FileError, InputError, quoted } from '../errors';
+import { requireScores, type Reward, type Sample } from '../training/rollout';
+import type { Answer, Task } from './rewardWorker';
+
+/** Milliseconds after which a function that has not returned is named, once for each call. */
+const PATIENCE = 60_000;
+
+export interface RewardFunctionOptions {
+  /** Ends the wait for a function that does not return, with the signal's reason as the error. */
+  readonly signal?: AbortSignal | undefined;
+  /** Told, in a sentence, that the function has not returned. */
+  readonly tell: (text: string) => void;
+  readonly patience?: number;
+}
+
+/** A reward function, and the thread that it runs in: dispose of it. */
+export interface LoadedReward extends Disposable {
+  readonly reward: Reward;
+}
+
+/**
+ * Loads a JavaScript module whose `module.exports`, or default export, takes samples and gives a list of a number each, or a promise of it.
+ * It runs in a thread of its own: if it throws, rejects, never returns or ends the process, the training can still save its last step.
+ *
+ * @throws FileError, now or when the reward is asked for, naming the file, its line and the sample.
+ */
+export async function loadRewardFunction(path: string, { signal, tell, patience = PATIENCE }: RewardFunctionOptions): Promise<LoadedReward> {
+  if (!existsSync(path)) throw new FileError(path, 'is not there; give the file of a JavaScript module');
+  const worker = new Worker(join(__dirname, 'rewardWorker.js'), { workerData: { path } satisfies Task });
+  const asking = (ask: () => void) => answerOf(worker, path, ask, { signal, tell, patience });
+  const dispose = () => void worker.terminate();
+  try {
+    const first = await asking(() => undefined);
+    if (first.kind === 'failed') throw new FileError(path, first.message);
+  } catch (error) {
+    dispose();
+    throw error;
+  }
+  worker.unref(); // between two calls it must not keep a finished command alive
+  const reward: Reward = async (samples) => {
+    worker.ref();
+    const answer = await asking(() => worker.postMessage(samples)).finally(() => worker.unref());
+    if (answer.kind === 'failed') throw new FileError(path, `the reward function failed${answer.place === undefined ? '' : ` in line ${answer.place}`}, on ${named(samples, answer.sample)}: ${answer.message}`);
+    try {
+      return requireScores(answer.kind === 'scores' ? answer.scores : undefined, samples);
+    } catch (cause) {
+      throw cause instanceof InputError ? new FileError(path, cause.message, { cause }) : cause;
+    }
+  };
+  return { reward, [Symbol.dispose]: dispose };
+}
+
+const named = (samples: readonly Sample[], sample: number | undefined): string => (sample === undefined ? `${samples.length} samples` : `sample ${sample}, ${quoted(samples[sample]!.text)}`);
+
+function answerOf(worker: Worker, path: string, ask: () => void, { signal, tell, patience }: Required<Pick<RewardFunctionOptions, 'tell' | 'patience'>> & Pick<RewardFunctionOptions, 'signal'>): Promise<Answer> {
+  return new Promise((resolve, reject) => {
+    const late = setTimeout(() => tell(`${path}: the reward function has not returned for ${Math.round(patience / 1000)} s; Ctrl-C saves the last step and ends`), patience);
+    const settled = <Value>(act: (value: Value) => void) => (value: Value) => {
+      clearTimeout(late);
+      worker.off('message', onMessage).off('error', onError).off('exit', onExit);
+      signal?.removeEventListener('abort', onAbort);
+      act(value);
+    };
+    const onMessage = settled<Answer>(resolve);
+    const onError = settled<Error>((cause) => reject(new FileError(path, `the reward function ended with an error that it did not handle: ${cause.message}`, { cause })));
+    const onExit = settled<number>((code) => reject(new FileError(path, `the reward function ended the process (process.exit(${code})); throw an error instead`)));
+    const onAbort = settled<Event>(() => reject(signal!.reason as Error));
+    worker.once('message', onMessage).once('error', onError).once('exit', onExit);
+    signal?.addEventListener('abort', onAbort, { once: true });
+    if (signal?.aborted) onAbort(new Event('abort'));
+    else ask();
+  });
+}

@@ -1,0 +1,207 @@
+/** A training's folder: its lock, metrics, checkpoints and best weights, and what a killed process left of them. */
+import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, statfsSync, truncateSync, writeSync } from 'node:fs';
+import { basename, join, resolve } from 'node:path';
+
+import { FileError, InputError } from '../errors';
+import type { Trainable } from '../model/weights';
+import { recoverFolders } from '../replaceFolder';
+import { Best } from '../training/best';
+import type { AdamWOptions } from '../training/optimizer';
+import { checkpointFolder, checkpoints, DamagedError, loadWeights, pruneCheckpoints, requireWhole, saveWeights, TrainingState, type Fingerprint } from '../training/state';
+import { lockRun } from './runLock';
+
+interface Step {
+  readonly step: number;
+  readonly validation?: object;
+}
+
+export interface RunFolderOptions {
+  /** Checkpoints to keep. */
+  readonly keep: number;
+  /** Makes what looks for the best step, where a run keeps its weights. */
+  readonly best: (() => Best) | undefined;
+}
+
+const BEST = /^best-(\d{8})$/;
+
+export class RunFolder implements Disposable {
+  readonly path: string;
+  /** Where the trained model goes. */
+  readonly trained: string;
+  readonly #keep: number;
+  readonly #lock: Disposable;
+  readonly #makeBest: (() => Best) | undefined;
+  /** Of the steps so far; undefined where a run keeps no best weights. */
+  #best: Best | undefined;
+  /** After each step, the step of the best weights then: what a kept checkpoint needs. */
+  readonly #bestAt: (number | undefined)[] = [];
+  #metrics: number | undefined;
+
+  /**
+   * Takes the folder for this process, and finishes or takes back what a killed one left half done.
+   *
+   * @throws InputError if the run is complete, or another process trains in the folder.
+   */
+  constructor(path: string, { keep, best }: RunFolderOptions) {
+    this.path = resolve(path);
+    this.trained = join(this.path, 'model');
+    this.#keep = keep;
+    this.#makeBest = best;
+    mkdirSync(this.path, { recursive: true });
+    this.#lock = lockRun(join(this.path, '.lock'));
+    try {
+      recoverFolders(this.path, { evenIfAlive: true });
+      if (existsSync(this.trained)) throw new InputError(`${this.trained} is there already: this run is complete; give another output folder, or remove it`);
+      pruneCheckpoints(this.path, Infinity); // what killed saves left
+    } catch (error) {
+      this.#lock[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  get best(): Best | undefined {
+    return this.#best;
+  }
+
+  /**
+   * Begins a run, or goes on from the newest checkpoint that is whole.
+   *
+   * @param tell is told, in a sentence, why a newer checkpoint is passed over.
+   * @throws FileError if no checkpoint is whole, or they are another run's.
+   */
+  begin<Model extends Trainable>(model: Model, options: AdamWOptions, fingerprint: Fingerprint, tell: (text: string) => void): TrainingState<Model> {
+    const lines = this.#readMetrics();
+    const found = checkpoints(this.path);
+    for (const folder of found) {
+      try {
+        const step = Number(basename(folder).slice('checkpoint-'.length));
+        this.#requireHistory(step, lines);
+        const state = TrainingState.resume(folder, model, options, fingerprint);
+        this.#openMetrics(lines.slice(0, step));
+        return state;
+      } catch (error) {
+        if (!(error instanceof DamagedError)) throw error;
+        tell(`${basename(folder)} is passed over: ${error.message}`);
+      }
+    }
+    if (found.length > 0) throw new FileError(this.path, `has no checkpoint to go on from (${found.map((folder) => basename(folder)).join(', ')}); remove them to begin again, or give another output folder`);
+    this.#best = this.#makeBest?.();
+    this.#openMetrics([]);
+    return TrainingState.begin(model, options);
+  }
+
+  /** Takes the steps that a checkpoint comes after, and checks that they and the best weights among them are there. */
+  #requireHistory(steps: number, lines: readonly (Step | undefined)[]): void {
+    const best = this.#makeBest?.();
+    this.#best = best;
+    this.#bestAt.length = 0;
+    if (best === undefined) return;
+    const metrics = join(this.path, 'metrics.jsonl');
+    for (let n = 0; n < steps; n += 1) {
+      const line = lines[n];
+      if (line?.step !== n + 1) throw new DamagedError(metrics, `has no whole line for step ${n + 1}, which the choice of the best step needs`);
+      this.#see(line);
+    }
+    if (best.step !== undefined) requireWhole(this.#bestFolder(best.step));
+  }
+
+  #see(step: Step): boolean {
+    const better = this.#best?.see(step) ?? false;
+    this.#bestAt[step.step] = this.#best?.step;
+    return better;
+  }
+
+  #bestFolder(step: number): string {
+    return join(this.path, `best-${`${step}`.padStart(8, '0')}`);
+  }
+
+  /** The lines of metrics.jsonl; undefined for one that is no JSON, such as one that was cut off. */
+  #readMetrics(): (Step | undefined)[] {
+    const path = join(this.path, 'metrics.jsonl');
+    if (!existsSync(path)) return [];
+    return readFileSync(path, 'utf8').split('\n').filter((line) => line !== '').map((line) => {
+      try {
+        return JSON.parse(line) as Step;
+      } catch {
+        return undefined;
+      }
+    });
+  }
+
+  /** Keeps the lines up to a checkpoint: what came after will come again, and so does a line that was cut off. */
+  #openMetrics(kept: readonly (Step | undefined)[]): void {
+    const path = join(this.path, 'metrics.jsonl');
+    const bytes = existsSync(path) ? readFileSync(path) : Buffer.alloc(0);
+    let end = 0;
+    for (let line = 0; line < kept.length; line += 1) end = bytes.indexOf('\n', end) + 1 || bytes.length;
+    this.#metrics = openSync(path, 'a');
+    truncateSync(path, end);
+  }
+
+  /** Writes a step's line, and its weights where they are the best so far. */
+  add(step: Step, model: Trainable): void {
+    if (this.#see(step)) saveWeights(this.#bestFolder(step.step), model);
+    writeSync(this.#metrics!, `${JSON.stringify(step)}\n`);
+  }
+
+  /**
+   * Saves a checkpoint.
+   *
+   * @throws FileError saying what the same command will go on from.
+   */
+  save<Model extends Trainable>(state: TrainingState<Model>, fingerprint: Fingerprint, { prune = true } = {}): void {
+    const folder = checkpointFolder(this.path, state.step);
+    try {
+      fsyncSync(this.#metrics!); // a checkpoint must not be older on the disk than the lines that it comes after
+      state.save(folder, fingerprint);
+    } catch (cause) {
+      const [last] = checkpoints(this.path);
+      throw new FileError(folder, `cannot be saved (${(cause as Error).message}); free some space, and the same command goes on ${last === undefined ? 'from the beginning' : `from ${basename(last)}`}`, { cause });
+    }
+    if (prune) this.#prune();
+  }
+
+  #prune(): void {
+    pruneCheckpoints(this.path, this.#keep);
+    const steps = checkpoints(this.path).map((folder) => Number(basename(folder).slice('checkpoint-'.length)));
+    const needed = new Set([this.#best?.step, ...steps.map((step) => this.#bestAt[step])]);
+    for (const name of readdirSync(this.path)) {
+      const step = BEST.exec(name)?.[1];
+      if (step !== undefined && !needed.has(Number(step))) rmSync(join(this.path, name), { recursive: true });
+    }
+  }
+
+  /** Puts the best step's weights into `model`. @returns that step; undefined where none was looked for. */
+  loadBest(model: Trainable): number | undefined {
+    const step = this.#best?.step;
+    if (step !== undefined) loadWeights(this.#bestFolder(step), model);
+    return step;
+  }
+
+  /** Saves the last step besides the checkpoints that are kept, so that an export that fails costs nothing. */
+  saveLast<Model extends Trainable>(state: TrainingState<Model>, fingerprint: Fingerprint): void {
+    if (!existsSync(checkpointFolder(this.path, state.step))) this.save(state, fingerprint, { prune: false });
+  }
+
+  /** Removes what only an unfinished run needs: the best weights, and the last step's checkpoint, which has become the model. */
+  finish(step: number): void {
+    rmSync(checkpointFolder(this.path, step), { recursive: true, force: true });
+    pruneCheckpoints(this.path, this.#keep);
+    for (const name of readdirSync(this.path)) if (BEST.test(name)) rmSync(join(this.path, name), { recursive: true });
+  }
+
+  /** @throws InputError if the disk has less room than the run will need at once. */
+  requireRoom(bytes: number): void {
+    const { bavail, bsize } = statfsSync(this.path);
+    const missing = bytes - bavail * bsize;
+    if (missing > 0) throw new InputError(`${this.path} has too little room: the run needs ${megabytes(bytes)}, of which ${megabytes(missing)} are missing; free some space, or give an output folder on another disk`);
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#metrics !== undefined) closeSync(this.#metrics);
+    this.#metrics = undefined;
+    this.#lock[Symbol.dispose]();
+  }
+}
+
+const megabytes = (bytes: number): string => `${Math.ceil(bytes / 1e6)} MB`;
