@@ -18,6 +18,8 @@ import { profile, profileTable } from './profile';
 /** Each in a file of its own: its part of the usage, and what it does with its arguments. */
 interface Command {
   readonly usage: string;
+  /** Whether what it makes are files, so that it goes on where nobody reads its output any more. */
+  readonly makesFiles?: boolean;
   run(args: readonly string[]): void | Promise<void>;
 }
 
@@ -33,10 +35,13 @@ Any COMMAND with --profile tells at its end, on the standard error, in which of 
 
 M is tiny (the embedded model), the name of a model on the Hugging Face hub, or a folder such as ./my-gpt2.`;
 
+let running: Command | undefined;
+
 async function main([name, ...args]: readonly string[]): Promise<void> {
   if (name === '--help' || name === '-h' || args.includes('--help')) return console.log(USAGE);
   const command = name !== undefined && Object.hasOwn(commands, name) ? commands[name] : undefined;
   if (command === undefined) throw new UsageError(name === undefined ? 'no command given' : `cannot do "${[name, ...args].join(' ')}"`);
+  running = command;
   if (args.includes('--profile')) console.error(`\n${profileTable(await profile(() => command.run(args.filter((arg) => arg !== '--profile'))))}`);
   else await command.run(args);
 }
@@ -45,11 +50,24 @@ async function main([name, ...args]: readonly string[]): Promise<void> {
 const ofSystem = (error: unknown): error is NodeJS.ErrnoException => error instanceof Error && 'syscall' in error;
 
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code !== 'EPIPE') throw error;
-  process.exit(0); // whoever read us has enough, such as `head`
+  if (running?.makesFiles) return; // `| head`, or a terminal that was closed: a training goes on
+  if (error.code === 'EPIPE') {
+    settled = true;
+    process.exit(0); // whoever read us has enough, such as `head`
+  }
+  console.error(`alignbook: the standard output cannot be written (${error.message})`);
+  process.exit(1);
+});
+process.stderr.on('error', () => undefined); // nobody is left to tell
+
+let settled = false;
+process.on('exit', (code) => {
+  if (settled || code !== 0) return;
+  console.error('alignbook: ended before its work was done'); // what it waited for will never come
+  process.exitCode = 1;
 });
 
-main(process.argv.slice(2)).catch((error: unknown) => {
+main(process.argv.slice(2)).finally(() => (settled = true)).catch((error: unknown) => {
   if (error instanceof UsageError) {
     console.error(`alignbook: ${error.message}\n\n${USAGE}`);
     process.exitCode = 2;

@@ -16,6 +16,7 @@ import { isAlive } from './processes';
  */
 export function replaceFolder(path: string, { force }: { force: boolean }, fill: (temporary: string) => void): void {
   const target = resolve(path);
+  recoverFolder(target);
   mayReplace(target, { force });
   const temporary = `${target}.${process.pid}.tmp`;
   const former = `${target}.${process.pid}.old`;

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-import { RewardModel, SafetensorsFile, Weights, type PairIds } from 'alignbook';
+import { RewardModel, SafetensorsFile, Weights, type PairIds, type PromptResponses } from 'alignbook';
 
 import { loadEngineModel, type Expected } from './engineFixtures';
 
@@ -21,6 +21,7 @@ export const fixtures = JSON.parse(readFileSync(join(FOLDER, 'reward.json'), 'ut
   models: Record<string, { scores: number[]; weights: number[] }>;
   pairs: Required<PairIds>[];
   trainings: Record<'plain' | 'margins', { margins: boolean; centring: number; steps: Step[] }>;
+  positions: { model: string; rows: PromptResponses[]; scores: Record<'null' | '0' | '22', number[]> };
   calibration: { margins: number[]; calibrationError: number; brier: number };
   begin: { seed: number; normals: number[] };
 };
@@ -32,10 +33,10 @@ export function stored(file: 'gradients' | 'trained', name: string): Float32Arra
 }
 
 /** An engine's model with a head. */
-export async function rewardModel(name: string, head: Float32Array): Promise<{ model: RewardModel; rows: Expected['rows'] }> {
+export async function rewardModel(name: string, head: Float32Array, padTokenId: number | null = null): Promise<{ model: RewardModel; rows: Expected['rows'] }> {
   const { model: base, expected } = await loadEngineModel(name);
   const values = new Map(base.weights.names.map((weight) => [weight, base.weights.values(weight)]));
-  const model = new RewardModel(base.config, Weights.from(values.set('score.weight', head), base.config, { scoreHead: true }));
+  const model = new RewardModel(base.config, Weights.from(values.set('score.weight', head), base.config, { scoreHead: true }), padTokenId);
   base.dispose();
   return { model, rows: expected.rows };
 }

@@ -49,6 +49,17 @@ for (const [name, { scores, weights }] of Object.entries(fixtures.models)) {
   });
 }
 
+for (const [pad, scores] of Object.entries(fixtures.positions.scores)) {
+  test(`pad_token_id ${pad}: scores are read where transformers reads them, in each layout`, async () => {
+    const { model: name, rows } = fixtures.positions;
+    const { model } = await rewardModel(name, stored('gradients', `${name}/head`), JSON.parse(pad) as number | null);
+    for (const layout of ['padded', 'shared', 'packed'] satisfies Layout[]) {
+      near(model.scores(responseBatch(rows, { layout })).dataSync(), scores, SCORES, layout);
+    }
+    model.dispose();
+  });
+}
+
 test('only the gradients that are wanted are made, from no deeper than they need', async () => {
   const { model, rows } = await rewardModel('five-layers', stored('gradients', 'five-layers/head'));
   const gradients = (wanted: (name: string) => boolean) => model.record(responseBatch(rows)).backward(tf.tensor1d(fixtures.models['five-layers']!.weights), wanted);

@@ -2,6 +2,8 @@ import { downloadModel } from '../hub/modelFolder';
 import { progressPrinter } from '../hub/progress';
 import { UsageError } from './usage';
 
+export const makesFiles = true;
+
 export const usage = `  download MODEL      a model of the Hugging Face hub (gpt2, distilgpt2, ORGANISATION/NAME, with @REVISION to pin one) into
                       Hugging Face's cache, shared with Python; prints its folder. First use in a notebook does the same`;
 

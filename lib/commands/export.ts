@@ -1,10 +1,12 @@
 import { modelFolder } from '../hub/modelFolder';
 import { exportModel } from '../model/export';
 import { GPT2 } from '../model/gpt2';
-import { mayReplace } from '../replaceFolder';
+import { mayReplace, recoverFolder } from '../replaceFolder';
 import { hasScoreHead, RewardModel } from '../model/rewardModel';
 import { FLOAT_DTYPES } from '../model/safetensorsWriter';
 import { FLAG, options, TEXT, UsageError } from './usage';
+
+export const makesFiles = true;
 
 export const usage = `  export --model M --out DIR
                       a Hugging Face folder that transformers opens, of a language or a reward model
@@ -16,6 +18,7 @@ export async function run(args: readonly string[]): Promise<void> {
   if (name === undefined || out === undefined) throw new UsageError('export needs --model and --out');
   const dtype = FLOAT_DTYPES.find((known) => known === asked);
   if (dtype === undefined) throw new UsageError(`--dtype must be one of ${FLOAT_DTYPES.join(', ')}, got "${asked}"`);
+  recoverFolder(out);
   mayReplace(out, { force });
   const kind = hasScoreHead(await modelFolder(name)) ? RewardModel : GPT2;
   await exportModel(await kind.fromPretrained(name), out, { source: name, dtype, force });

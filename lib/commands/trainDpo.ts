@@ -15,6 +15,8 @@ import { trainRun } from './trainRun';
 import { runOptions, trainedModel, trainFields, trainOptions } from './trainSft';
 import { progress } from './usage';
 
+export const makesFiles = true;
+
 export const usage = `  train-dpo --config FILE
                       direct preference optimization; fields as of train-sft, rows {"prompt", "chosen", "rejected"}, texts or lists of messages
                       (without "prompt": what chosen and rejected share), or {"instruction", "input", "chosen", "rejected"}, and

@@ -6,6 +6,8 @@ import { readConfig } from './trainConfig';
 import { trainRun } from './trainRun';
 import { runOptions, trainOptions } from './trainSft';
 
+export const makesFiles = true;
+
 export const usage = `  train-grpo --config FILE
                       group relative policy optimization, or RLOO; fields as of train-sft but for those of a validation, and
 ${samplingUsage}

@@ -7,6 +7,8 @@ import { readConfig } from './trainConfig';
 import { trainRun } from './trainRun';
 import { runOptions, trainOptions } from './trainSft';
 
+export const makesFiles = true;
+
 export const usage = `  train-ppo --config FILE
                       proximal policy optimization; fields as of train-sft but for those of a validation, and
 ${samplingUsage}

@@ -13,6 +13,8 @@ import { readConfig, required } from './trainConfig';
 import { trainRun } from './trainRun';
 import { runOptions, trainFields, trainOptions } from './trainSft';
 
+export const makesFiles = true;
+
 export const usage = `  train-reward --config FILE
                       a reward model on preference pairs, rows as of train-dpo, which may also have a "margin", a number: by how much
                       the score of chosen should exceed that of rejected. Fields as of train-sft, without LoRA and tokenMetrics, and
@@ -33,7 +35,7 @@ export async function run(args: readonly string[]): Promise<void> {
   const options = trainOptions(config) as RewardTrainOptions;
 
   const tokenizer = await Tokenizer.fromPretrained(source);
-  const model = await beginning(source, options.seed ?? 0);
+  const model = await beginning(source, options.seed ?? 0, tokenizer.padTokenId ?? tokenizer.eosTokenId);
   const { blockSize } = model.config;
   const read = (path: string) => readData(config, blockSize, (rowOptions) => readPairs(path, tokenizer, { ...rowOptions, margins: true }));
   const pairs = await read(data);
@@ -46,16 +48,17 @@ export async function run(args: readonly string[]): Promise<void> {
     console.log(`normalized: the scores of ${config.normalizeOn} had mean ${found.mean.toFixed(3)} and standard deviation ${found.deviation.toFixed(3)}`);
   });
   await trainRun<RewardStep, RewardModel>(
-    { output, model, source, steps, ...runOptions(config), options, finish, settings: config, contents: { rows: pairs, validation, model: model.weights.digest() } },
+    { output, model, source, steps, ...runOptions(config), options, finish, settings: config, contents: { rows: pairs, validation, model: model.weights.digest(), padTokenId: model.padTokenId } },
     (state) => trainReward(model, pairs, options, { validation, state }),
     ({ margin, accuracy }) => `margin ${margin.toFixed(3)}  accuracy ${accuracy.toFixed(2)}`,
   );
 }
 
-async function beginning(source: string, seed: number): Promise<RewardModel> {
+/** A language model gets a head whose scores are read where TRL's RewardTrainer would train them; a reward model keeps its place. */
+async function beginning(source: string, seed: number, padTokenId: number): Promise<RewardModel> {
   if (hasScoreHead(await modelFolder(source))) return RewardModel.fromPretrained(source);
   const base = await GPT2.fromPretrained(source);
-  const model = RewardModel.begin(base, new Random(seed));
+  const model = RewardModel.begin(base, new Random(seed), padTokenId);
   base.dispose();
   return model;
 }

@@ -19,6 +19,8 @@ import { readConfig, required, type Values } from './trainConfig';
 import { trainRun } from './trainRun';
 import { UsageError } from './usage';
 
+export const makesFiles = true;
+
 export const usage = `  train-sft --config FILE
                       supervised fine-tuning; each field of the JSON file is an option, too (--batch-size for batchSize):
       model, data     to train; rows {"prompt", "response"}, {"instruction", "input", "output"} or {"messages"}, as JSON lines or Parquet;

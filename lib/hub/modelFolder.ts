@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 
 import { HubError, InputError, SetupError } from '../errors';
+import { recoverFolder } from '../replaceFolder';
 import { CachedRepository, holds, type Part } from './cache';
 import { download, type DownloadOptions } from './download';
 import { parseModelName } from './modelName';
@@ -29,6 +30,7 @@ export async function modelFolder(model: string, parts: readonly Part[] = ['toke
   const name = parseModelName(model);
   if (name.kind === 'embedded') return embeddedModel();
   if (name.kind === 'folder') {
+    recoverFolder(name.folder); // an export may have been killed while it replaced the folder
     if (!existsSync(join(name.folder, 'config.json'))) throw new InputError(`${name.folder} is not a model folder: it has no config.json`);
     return name.folder;
   }

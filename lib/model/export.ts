@@ -72,10 +72,11 @@ export function writeExport(model: Trainable, folder: string, { config, files, o
   const scoreHead = model.weights.names.includes(SCORE_HEAD);
   replaceFolder(folder, { force }, (out) => {
     const json = (name: string, value: unknown) => writeFileSync(join(out, name), `${JSON.stringify(value, null, 2)}\n`);
-    json('config.json', exportedConfig(config, dtype, scoreHead));
+    json('config.json', exportedConfig(config, dtype, scoreHead, model.padTokenId ?? null));
     if (!scoreHead && !files.has('generation_config.json')) json('generation_config.json', generationConfig(config));
-    for (const [name, content] of files) if (!scoreHead || name !== 'generation_config.json') writeFileSync(join(out, name), content);
-    writeFileSync(join(out, 'README.md'), modelCard(basename(resolve(folder)), from, model.config, TORCH_DTYPES[dtype], scoreHead));
+    const all = scoreHead ? scorersFiles(files, model.padTokenId ?? null) : files;
+    for (const [name, content] of all) writeFileSync(join(out, name), content);
+    writeFileSync(join(out, 'README.md'), modelCard(basename(resolve(folder)), from, model.config, TORCH_DTYPES[dtype], scoreHead ? { padTokenId: model.padTokenId ?? null } : undefined));
     writeWeights(join(out, 'model.safetensors'), model, dtype, scoreHead);
   });
 }
@@ -93,10 +94,11 @@ function writeWeights(path: string, model: Trainable, dtype: FloatDType, scoreHe
   writeSafetensors(path, tensors, { dtype });
 }
 
-/** The source's config, what head there is, and how the weights are stored. */
-function exportedConfig(source: JsonObject, dtype: FloatDType, scoreHead: boolean): JsonObject {
+/** The source's config, what head there is, and how the weights are stored. A reward model's `pad_token_id` says where its scores are read. */
+function exportedConfig(source: JsonObject, dtype: FloatDType, scoreHead: boolean, padTokenId: number | null): JsonObject {
   const head = scoreHead ? { architectures: ['GPT2ForSequenceClassification'], id2label: { 0: 'score' }, label2id: { score: 0 } } : { architectures: ['GPT2LMHeadModel'] };
-  const config: JsonObject = { ...source, model_type: 'gpt2', ...head, torch_dtype: TORCH_DTYPES[dtype] };
+  const config: JsonObject = { ...source, model_type: 'gpt2', ...head, torch_dtype: TORCH_DTYPES[dtype], ...(scoreHead && padTokenId !== null && { pad_token_id: padTokenId }) };
+  if (scoreHead && padTokenId === null) delete config.pad_token_id;
   delete config.dtype; // its newer name; every version of transformers reads `torch_dtype`
   delete config._name_or_path;
   delete config.transformers_version; // of whoever wrote the source
@@ -104,6 +106,18 @@ function exportedConfig(source: JsonObject, dtype: FloatDType, scoreHead: boolea
 }
 
 const generationConfig = ({ bos_token_id, eos_token_id }: JsonObject): JsonObject => ({ _from_model_config: true, bos_token_id, eos_token_id });
+
+/** A reward model generates nothing; its tokenizer pads with the token that scores pass over, as the one does that TRL saves. */
+function scorersFiles(files: Companions['files'], padTokenId: number | null): Companions['files'] {
+  const changed = new Map([...files].filter(([name]) => name !== 'generation_config.json'));
+  if (padTokenId === null) return changed;
+  const vocab = JSON.parse(String(files.get('vocab.json'))) as Record<string, number>;
+  const token = Object.keys(vocab).find((text) => vocab[text] === padTokenId);
+  if (token === undefined) return changed; // an added token, which the tokenizer's files name themselves
+  const padded = (content: Uint8Array | string = '{}') => `${JSON.stringify({ ...(JSON.parse(String(content)) as JsonObject), pad_token: token }, null, 2)}\n`;
+  for (const name of ['tokenizer_config.json', 'special_tokens_map.json']) if (files.has(name)) changed.set(name, padded(files.get(name)));
+  return changed;
+}
 
 /** The contents of vocab.json and merges.txt, which tokenizer.json repeats. */
 function vocabulary(tokenizer: JsonObject, path: string): { vocab: unknown; merges: string } {

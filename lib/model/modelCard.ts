@@ -35,9 +35,13 @@ export function origin(model: string, folder: string): Origin {
   };
 }
 
-/** @param title the model's name, for the heading. */
-export function modelCard(title: string, { license, baseModel }: Origin, config: GPT2Config, dtype: string, scoreHead = false): string {
+/**
+ * @param title the model's name, for the heading.
+ * @param scores of a reward model: where they are read (`RewardModel`).
+ */
+export function modelCard(title: string, { license, baseModel }: Origin, config: GPT2Config, dtype: string, scores?: { readonly padTokenId: number | null }): string {
   const { nLayer, nHead, nEmbd, blockSize, vocabSize } = config;
+  const scoreHead = scores !== undefined;
   const auto = scoreHead ? 'AutoModelForSequenceClassification' : 'AutoModelForCausalLM';
   return `---
 ${license === null ? '' : `license: ${license}\n`}${baseModel === null ? '' : `base_model: ${baseModel}\n`}library_name: transformers
@@ -57,5 +61,10 @@ from transformers import ${auto}, AutoTokenizer
 tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
 model = ${auto}.from_pretrained("path/to/this/folder")
 \`\`\`
-${scoreHead ? '\nThe score of a prompt and its response is the logit of its last token. There is no padding token: score one text at a time, or set one that no text holds.\n' : ''}`;
+${scores === undefined ? '' : `\n${scorePlace(scores.padTokenId)}\n`}`;
+}
+
+function scorePlace(padTokenId: number | null): string {
+  if (padTokenId === null) return 'The score of a prompt and its response is the logit of its last token. There is no padding token: score one text at a time, or set one that no text holds.';
+  return `The score of a prompt and its response is the logit at the last token that is not token ${padTokenId}, the \`pad_token_id\` of config.json: where that is the end-of-sequence token, at the last token before the end. transformers and TRL read it there by themselves; pad batches with that token.`;
 }

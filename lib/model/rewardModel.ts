@@ -1,11 +1,12 @@
-/** A reward model: GPT-2 with a scalar head, read at a response's last token. */
+/** A reward model: GPT-2 with a scalar head, read at a response's last token, or at the last one before its end token. */
 import { join } from 'node:path';
 
-import { FileError, InputError } from '../errors';
+import { FileError, InputError, quoted } from '../errors';
 import type { DownloadOptions } from '../hub/download';
 import { modelFolder } from '../hub/modelFolder';
+import { readJsonObject } from '../jsonFile';
 import type { Random } from '../random';
-import type { ResponseBatch } from '../text/responseBatch';
+import { lastTokens, type ResponseBatch } from '../text/responseBatch';
 import { tf } from '../tf';
 import { Checkpoint } from './checkpoint';
 import { readConfig, type GPT2Config } from './config';
@@ -19,12 +20,19 @@ import { floats, matmul } from './ops';
 import { trunk, trunkBackward, type TrunkSaved } from './trunk';
 import { SCORE_HEAD, Weights } from './weights';
 
-/** As transformers' GPT2ForSequenceClassification with one label: score = hidden W', without a bias. Owns its weights. */
+/**
+ * As transformers' GPT2ForSequenceClassification with one label: score = hidden W', without a bias. Owns its weights.
+ *
+ * A score is read at the last token that is not `padTokenId`. TRL gives GPT-2 its end-of-sequence token for padding, so its reward models are
+ * trained, and must be read, at the last token before the end; those that train-reward makes are, too.
+ */
 export class RewardModel {
   constructor(
     readonly config: GPT2Config,
     /** GPT-2's, and `score.weight` [1, C]. */
     readonly weights: Weights,
+    /** config.json's `pad_token_id`: scores are read at the last token that is another. Null: at the last token. */
+    readonly padTokenId: number | null = null,
   ) {}
 
   /**
@@ -35,18 +43,21 @@ export class RewardModel {
     const folder = await modelFolder(model, ['weights'], options);
     const config = readConfig(join(folder, 'config.json'));
     if (!hasScoreHead(folder)) throw new FileError(folder, `has no "${SCORE_HEAD}", so it is no reward model; train-reward makes one of it`);
-    return new RewardModel(config, Weights.load(folder, config, { scoreHead: true }));
+    return new RewardModel(config, Weights.load(folder, config, { scoreHead: true }), readPadTokenId(join(folder, 'config.json')));
   }
 
   /**
    * A copy of a language model (of one with adapters, merged) with a new head, drawn with the standard deviation 1 / sqrt(C + 1), as in OpenAI's
    * lm-human-preferences (https://arxiv.org/abs/1909.08593): scores then begin with a variance of about 1.
+   *
+   * @param padTokenId where scores are read, see the class. TRL's choice, and train-reward's: the tokenizer's padding token, or its
+   *   end-of-sequence token where it has none. Default null.
    */
-  static begin({ config, weights }: GPT2, random: Random): RewardModel {
+  static begin({ config, weights }: GPT2, random: Random, padTokenId: number | null = null): RewardModel {
     const values = new Map(weights.names.map((name) => [name, weights.values(name)]));
     const deviation = 1 / Math.sqrt(config.nEmbd + 1);
     values.set(SCORE_HEAD, Float32Array.from({ length: config.nEmbd }, () => deviation * random.normal()));
-    return new RewardModel(config, Weights.from(values, config, { scoreHead: true }));
+    return new RewardModel(config, Weights.from(values, config, { scoreHead: true }), padTokenId);
   }
 
   /**
@@ -70,7 +81,7 @@ export class RewardModel {
   #scored(batch: ResponseBatch, keep: 'nothing' | 'activations'): { scores: Float32Array; saved: ScoreSaved } {
     return scope(() => {
       const read = this.weights.reader();
-      const below = trunk(batch, batch.ends, read, this.config, keep);
+      const below = trunk(batch, lastTokens(batch, this.padTokenId), read, this.config, keep);
       using hidden = below.hidden;
       const norm = layerNorm(hidden, read, 'ln_f', this.config.layerNormEpsilon);
       using scores = matmul(norm.y, read(SCORE_HEAD), { transposeY: true });
@@ -101,6 +112,13 @@ export class RewardModel {
 }
 
 type ScoreSaved = { readonly trunk: TrunkSaved; readonly norm: { readonly y: Handle; readonly saved: LayerNormSaved } };
+
+/** @throws FileError if it is neither missing, null nor a token id. */
+function readPadTokenId(path: string): number | null {
+  const { pad_token_id: id = null } = readJsonObject(path);
+  if (id === null || (typeof id === 'number' && Number.isInteger(id) && id >= 0)) return id;
+  throw new FileError(path, `"pad_token_id" must be a token id or null, got ${quoted(String(id))}`);
+}
 
 /** Whether a model folder's weights have a scalar head. */
 export function hasScoreHead(folder: string): boolean {

@@ -13,6 +13,8 @@ import { Variables } from './variables';
 export interface Trainable {
   readonly config: GPT2Config;
   readonly weights: Weights;
+  /** Of a reward model: where its scores are read (`RewardModel`). */
+  readonly padTokenId?: number | null;
 }
 
 /** A reward model's scalar head, as transformers' GPT2ForSequenceClassification names it. */

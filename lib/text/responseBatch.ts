@@ -41,6 +41,8 @@ export interface ResponseBatch extends TokenRows {
   };
   /** [R]: the index of each response's last token. */
   readonly ends: Int32Array;
+  /** [R]: the index of its prompt's last token. */
+  readonly promptEnds: Int32Array;
   /** [R, L]: the responses in the order given, and the longest one's length. */
   readonly responses: readonly [R: number, L: number];
   /** [R, L]: 1 on a response's tokens. */
@@ -71,6 +73,7 @@ export function responseBatch(rows: readonly PromptResponses[], { layout = 'shar
     visible: new Uint8Array(B * T * T),
     scored: { from: new Int32Array(scored), ids: new Int32Array(scored), to: new Int32Array(scored) },
     ends: new Int32Array(R),
+    promptEnds: new Int32Array(R),
     responses: [R, L] as const,
     responseMask: new Int32Array(R * L),
   };
@@ -93,11 +96,26 @@ export function responseBatch(rows: readonly PromptResponses[], { layout = 'shar
       batch.responseMask.fill(1, response * L, response * L + ids.length);
       at += ids.length;
       batch.ends[response] = at - 1;
+      batch.promptEnds[response] = start + prompt - 1;
       response += 1;
     }
   });
   seeThemselves(batch);
   return batch;
+}
+
+/**
+ * [R]: the index of the last token of each prompt and its response that is not `padTokenId`, where transformers' sequence classifiers read a
+ * score. Where every token is, the prompt's first, as there. Without `padTokenId` the last token.
+ */
+export function lastTokens({ ids, positions, ends, promptEnds }: ResponseBatch, padTokenId: number | null): Int32Array {
+  return ends.map((end, response) => {
+    const promptEnd = promptEnds[response]!;
+    const [begin, start] = [end - (positions[end]! - positions[promptEnd]! - 1), promptEnd - positions[promptEnd]!];
+    for (let index = end; index >= begin; index -= 1) if (ids[index] !== padTokenId) return index;
+    for (let index = promptEnd; index > start; index -= 1) if (ids[index] !== padTokenId) return index;
+    return start;
+  });
 }
 
 /** A row for each prompt, at least one token each. */

@@ -10,6 +10,8 @@ saved/ is a small GPT2ForSequenceClassification as save_pretrained writes it. re
                has the weights at the end. TRL takes the score at the last token that is not padding: t22, which pads, occurs nowhere else.
   calibration  margins, and the two measures of them by their definitions, each pair in both orders
   begin        the library's first normal numbers from a seed, by order.py
+  positions    scores of one model by its config's pad_token_id: null, its end-of-sequence token (TRL's choice for GPT-2) and another id. With
+               an id, all rows are padded with it into one batch; without, which transformers takes in batches of one only, each is alone
 """
 import json
 import os
@@ -98,6 +100,25 @@ def trained(pairs, margins, centring, tensors, name):
     return {"margins": margins, "centring": centring or 0.0, "steps": [{ours: entry[theirs] for ours, theirs in names.items()} for entry in history]}
 
 
+def positions():
+    """Rows that end once, twice, not at all, or hold nothing but the token that is padded with."""
+    rows = [
+        {"promptIds": [5, 6, 7], "responses": [[8, 9, 0], [8, 9], [8, 0, 0], [0]]},
+        {"promptIds": [3], "responses": [[0, 4, 0], [0, 0]]},
+        {"promptIds": [0, 0], "responses": [[0, 0], [22, 0], [22, 22]]},
+        {"promptIds": [11, 0, 12, 0], "responses": [[0], [22], [13, 14]]},
+    ]
+    texts = [row["promptIds"] + response for row in rows for response in row["responses"]]
+    longest = max(map(len, texts))
+    scores = {}
+    for pad in (None, 0, 22):
+        model = model_of("a-group", 31, pad_token_id=pad).double()
+        batches = [[text] for text in texts] if pad is None else [[text + [pad] * (longest - len(text)) for text in texts]]
+        with torch.no_grad():
+            scores[json.dumps(pad)] = [score for batch in batches for score in model(torch.tensor(batch)).logits[:, 0].tolist()]
+    return {"model": "a-group", "rows": rows, "scores": scores}
+
+
 def calibrated():
     """Each pair in both orders: the probability that the first answer is the chosen one, in ten bins, and whether it is."""
     generator = torch.Generator().manual_seed(35)
@@ -121,6 +142,7 @@ def main():
         "models": {name: scored(name, gradients) for name in MODELS},
         "pairs": pairs,
         "trainings": {"plain": trained(pairs, False, None, weights, "plain"), "margins": trained(pairs, True, 0.05, weights, "margins")},
+        "positions": positions(),
         "calibration": calibrated(),
         "begin": {"seed": 5, "normals": [random.normal() for _ in range(10)]},
     }
