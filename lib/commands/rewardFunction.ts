@@ -32,10 +32,10 @@ export interface LoadedReward extends Disposable {
 export async function loadRewardFunction(path: string, { signal, tell, patience = PATIENCE }: RewardFunctionOptions): Promise<LoadedReward> {
   if (!existsSync(path)) throw new FileError(path, 'is not there; give the file of a JavaScript module');
   const worker = new Worker(join(__dirname, 'rewardWorker.js'), { workerData: { path } satisfies Task });
-  const asking = (ask: () => void) => answerOf(worker, path, ask, { signal, tell, patience });
+  const asking = (ask: () => void, most = patience) => answerOf(worker, path, ask, { signal, tell, patience: most });
   const dispose = () => void worker.terminate();
   try {
-    const first = await asking(() => undefined);
+    const first = await asking(() => undefined, Math.max(patience, PATIENCE)); // loading may take longer than a call
     if (first.kind === 'failed') throw new FileError(path, first.message);
   } catch (error) {
     dispose();
