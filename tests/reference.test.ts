@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { appendFileSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -27,6 +28,25 @@ test('kept log-probs are those computed, and are found again; another model or o
   model.weights.assign('ln_f.bias', values);
   assert.notDeepEqual(kept(pairs.slice(0, 20)), first);
   assert.equal(readdirSync(join(folder, 'kept')).length, 3);
+  model.dispose();
+});
+
+test('a computation that was killed goes on after its last whole batch, with the same bits', async () => {
+  const { model } = await loadEngineModel('one-head');
+  const some = pairs.slice(0, 20);
+  const expected = keptReferenceLogps(join(folder, 'undisturbed'), model, some, { batchSize: 4 });
+  const [name] = readdirSync(join(folder, 'undisturbed')) as [string];
+  assert.throws(() => keptReferenceLogps(join(folder, 'killed'), model, some, { batchSize: 4, onProgress: (done) => {
+    if (done === 12) throw new Error('killed');
+  } }), /killed/);
+  const [partial] = readdirSync(join(folder, 'killed')) as [string];
+  const gone = spawnSync('true').pid; // as if the process that wrote it had ended, half a pair further
+  appendFileSync(join(folder, 'killed', partial), Buffer.alloc(11, 1));
+  renameSync(join(folder, 'killed', partial), join(folder, 'killed', `${name}.${gone}.partial`));
+  const done: number[] = [];
+  assert.deepEqual(keptReferenceLogps(join(folder, 'killed'), model, some, { batchSize: 4, onProgress: (count) => done.push(count) }), expected);
+  assert.deepEqual(done, [16, 20]);
+  assert.deepEqual(readdirSync(join(folder, 'killed')), [name]);
   model.dispose();
 });
 

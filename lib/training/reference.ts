@@ -1,13 +1,14 @@
 /** What the reference model says of preference pairs: it never changes, so it can be asked once, and the answer kept. */
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { closeSync, existsSync, ftruncateSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
 
 import { FileError, InputError } from '../errors';
 import type { GPT2 } from '../model/gpt2';
 import { SafetensorsFile } from '../model/safetensors';
 import { writeSafetensors } from '../model/safetensorsWriter';
 import type { Trainable } from '../model/weights';
+import { isAlive } from '../processes';
 import type { PairIds } from '../text/batch';
 import { responseBatch, type ResponseBatch } from '../text/responseBatch';
 import { computePolicy, device, tf } from '../tf';
@@ -46,17 +47,19 @@ export function referenceLogps(model: GPT2, pairs: readonly PairIds[], { batchSi
 
 /**
  * The same, kept in `folder` as reference-….safetensors, which carries a fingerprint of the model's weights, the pairs and how
- * they are computed in its name: other runs on the same find it there.
+ * they are computed in its name: other runs on the same find it there. A computation that was killed goes on where it was.
  *
  * @throws FileError if the file is damaged.
  */
 export function keptReferenceLogps(folder: string, model: GPT2, pairs: readonly PairIds[], options: ReferenceOptions = {}): RefLogps[] {
   const path = join(folder, `reference-${fingerprint(model, pairs, options).slice(0, 16)}.safetensors`);
   if (!existsSync(path)) {
-    const made = referenceLogps(model, pairs, options);
     mkdirSync(folder, { recursive: true });
+    const partial = adopted(path);
+    const made = resumedLogps(partial, model, pairs, options);
     const column = (name: keyof RefLogps) => ({ name, shape: [made.length], values: Float32Array.from(made, (pair) => pair[name]) });
     writeSafetensors(path, [column('refChosenLogps'), column('refRejectedLogps')]);
+    rmSync(partial);
   }
   using file = new SafetensorsFile(path);
   const [chosen, rejected] = (['refChosenLogps', 'refRejectedLogps'] as const).map((name) => {
@@ -64,6 +67,39 @@ export function keptReferenceLogps(folder: string, model: GPT2, pairs: readonly 
     return file.float32(name);
   }) as [Float32Array, Float32Array];
   return pairs.map((_, n) => ({ refChosenLogps: chosen[n]!, refRejectedLogps: rejected[n]! }));
+}
+
+/** A file of this process for log-probs on their way to `path`: one that a process left which is gone, or a new one. */
+function adopted(path: string): string {
+  const own = `${path}.${process.pid}.partial`;
+  const [folder, name] = [dirname(path), basename(path)];
+  const left = readdirSync(folder).filter((entry) => entry.startsWith(`${name}.`) && entry.endsWith('.partial') && !isAlive(Number(entry.slice(name.length + 1, -'.partial'.length))));
+  if (left[0] !== undefined) renameSync(join(folder, left[0]), own);
+  for (const other of left.slice(1)) rmSync(join(folder, other));
+  return own;
+}
+
+/**
+ * Hours of work, perhaps, on many pairs: each batch is appended to `partial` as it is made, two float32 a pair, and a run that was killed
+ * goes on after its last whole batch, with the same bits.
+ */
+function resumedLogps(partial: string, model: GPT2, pairs: readonly PairIds[], { batchSize = 16, onProgress }: ReferenceOptions): RefLogps[] {
+  const kept = existsSync(partial) ? readFileSync(partial) : Buffer.alloc(0);
+  const count = Math.floor(kept.length / 8 / batchSize) * batchSize;
+  const all = Array.from({ length: count }, (_, n): RefLogps => ({ refChosenLogps: kept.readFloatLE(8 * n), refRejectedLogps: kept.readFloatLE(8 * n + 4) }));
+  const file = openSync(partial, 'a');
+  try {
+    ftruncateSync(file, 8 * count);
+    for (let start = count; start < pairs.length; start += batchSize) {
+      const made = referenceLogps(model, pairs.slice(start, start + batchSize), { batchSize });
+      writeSync(file, new Uint8Array(Float32Array.from(made.flatMap(({ refChosenLogps, refRejectedLogps }) => [refChosenLogps, refRejectedLogps])).buffer));
+      all.push(...made);
+      onProgress?.(all.length);
+    }
+  } finally {
+    closeSync(file);
+  }
+  return all;
 }
 
 /** @throws InputError if there are not as many of the one as of the other. */
