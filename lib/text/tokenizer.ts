@@ -69,6 +69,12 @@ export class Tokenizer {
     return this.#tokenizer.encode(text);
   }
 
+  /** The ids below `vocabSize`, a model's, that have no token: a padded embedding has some, and a model must not be let write them. */
+  missingIds(vocabSize: number): number[] {
+    const { vocab } = this.#tokenizer.model;
+    return Array.from({ length: vocabSize }, (_, id) => id).filter((id) => vocab[id] === undefined);
+  }
+
   /**
    * The text of ids, special tokens included, spaces untouched: `decode(encode(text))` is `text`.
    *
