@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 
 import { FileError } from './errors';
+import { foreignFile } from './foreignFile';
 
 export type JsonObject = Record<string, unknown>;
 
@@ -11,7 +12,7 @@ export function readJsonObject(path: string): JsonObject {
   try {
     json = JSON.parse(readFileSync(path, 'utf8'));
   } catch (cause) {
-    throw new FileError(path, `cannot be read as JSON (${(cause as Error).message})`, { cause });
+    throw new FileError(path, foreignFile(path) ?? `cannot be read as JSON (${(cause as Error).message})`, { cause });
   }
   if (typeof json !== 'object' || json === null || Array.isArray(json)) throw new FileError(path, 'is not a JSON object');
   return json as JsonObject;

@@ -8,15 +8,15 @@ import { distribution, generate, InputError, liveTensors, nextToken, Random, typ
 import { loadEngineModel } from './engineFixtures';
 
 interface Fixtures {
-  greedy: { model: string; prompts: number[][]; steps: number; penalty: number; made: number[][]; eos: number; ended: number[][] }[];
+  greedy: { model: string; prompts: number[][]; steps: number; penalty: number; suppress: number[]; made: number[][]; eos: number; ended: number[][] }[];
   distributions: { logits: number[]; present: number[]; options: Sampling; probabilities: number[] }[];
 }
 const fixtures = JSON.parse(readFileSync(join(__dirname, '..', '..', '..', 'tests', 'fixtures', 'generate.json'), 'utf8')) as Fixtures;
 
-for (const { model: name, prompts, steps, penalty, made, eos, ended } of fixtures.greedy) {
-  test(`greedy is transformers' token for token: ${name}, ${prompts.length} prompts, penalty ${penalty}`, async () => {
+for (const { model: name, prompts, steps, penalty, suppress, made, eos, ended } of fixtures.greedy) {
+  test(`greedy is transformers' token for token: ${name}, ${prompts.length} prompts, penalty ${penalty}, ${suppress.length} suppressed`, async () => {
     const { model } = await loadEngineModel(name);
-    const options = { maxNewTokens: steps, repetitionPenalty: penalty };
+    const options = { maxNewTokens: steps, repetitionPenalty: penalty, suppressTokens: suppress };
     for (const batchSize of [64, 2, 1]) assert.deepEqual((await generate(model, prompts, { ...options, batchSize })).map(({ ids }) => ids), made, `${batchSize} at once`);
 
     const withEnd = await generate(model, prompts, { ...options, eosTokenId: eos });

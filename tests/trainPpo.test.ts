@@ -244,7 +244,7 @@ test('options that do not fit, a reward that is NaN, and a state without a head 
   const state = TrainingState.begin(model);
   await refused(/^the state is of a model without a value head; begin it with withValueHead\(policy\)$/, ppo(model, ppoOptions, state));
   const inputs = { tokenizer: await tokenizer, reward: (() => [NaN]) as Reward };
-  await refused(/^reward gave 1 scores for 6 samples/, trainPpo(model, prompts, ppoOptions, inputs));
-  await refused(/^reward gave NaN for sample 0, /, trainGrpo(model, prompts, grpoOptions, { ...inputs, reward: (samples) => samples.map(() => NaN) }));
+  await refused(/^step 1: reward gave 1 scores for 6 samples/, trainPpo(model, prompts, ppoOptions, inputs));
+  await refused(/^step 1: reward gave NaN for sample 0, /, trainGrpo(model, prompts, grpoOptions, { ...inputs, reward: (samples) => samples.map(() => NaN) }));
   for (const each of [state, model]) each.dispose();
 });

@@ -49,6 +49,7 @@ export async function run(args: readonly string[]): Promise<void> {
   await generate(model, [tokenizer.encode(instruct ? alpacaPrompt({ instruction: prompt }) : prompt)], {
     ...set,
     eosTokenId: tokenizer.eosTokenId,
+    suppressTokens: tokenizer.missingIds(model.config.vocabSize),
     stop: () => stop.some((end) => tokenizer.decode(made).includes(end)),
     onToken: (id) => {
       made.push(id);

@@ -24,8 +24,8 @@ export async function run(args: readonly string[]): Promise<void> {
   if (name === undefined || data === undefined) throw new UsageError('logps needs --model and --data');
   if (!/^[1-9]\d{0,5}$/.test(size)) throw new UsageError(`--batch-size must be a number from 1 up, got "${size}"`);
   const tokenizer = await Tokenizer.fromPretrained(name);
-  const { blockSize } = readConfig(join(await modelFolder(name), 'config.json'));
-  const pairs = await readData({ skipBad }, blockSize, (rowOptions) => readPairs(data, tokenizer, rowOptions));
+  const sizes = readConfig(join(await modelFolder(name), 'config.json'));
+  const pairs = await readData({ skipBad }, sizes, (rowOptions) => readPairs(data, tokenizer, rowOptions));
   const model = await GPT2.fromPretrained(name);
   const write = (append: (line: string) => void): void => {
     let done = 0;

@@ -1,5 +1,6 @@
 /** Reading a command's rows: what the options about them mean, and what is said of rows that are left out. */
 import { InputError } from '../errors';
+import type { GPT2Config } from '../model/config';
 import type { ReadOptions } from '../text/dataset';
 import type { Truncation } from '../text/truncation';
 
@@ -13,15 +14,15 @@ export interface DataSettings {
 }
 
 /**
- * @param blockSize the model's window: `maxLength` unless that is given, and the most that it may be.
+ * @param model its window, `maxLength` unless that is given, and the most that it may be; and its embedding's rows.
  * @throws InputError for a wrong setting, and what `read` throws.
  */
-export async function readData<Row>(settings: DataSettings, blockSize: number, read: (options: ReadOptions) => Promise<Row[]>): Promise<Row[]> {
+export async function readData<Row>(settings: DataSettings, { blockSize, vocabSize }: Pick<GPT2Config, 'blockSize' | 'vocabSize'>, read: (options: ReadOptions) => Promise<Row[]>): Promise<Row[]> {
   const { skipBad = false, maxLength = blockSize, truncation = 'refuse' } = settings;
   if (!Number.isInteger(maxLength) || maxLength < 2 || maxLength > blockSize) {
     throw new InputError(`maxLength must be a whole number from 2 to ${blockSize}, the model's window, got ${maxLength}`);
   }
-  const options = { maxLength, truncation: truncation as Truncation };
+  const options = { maxLength, vocabSize, truncation: truncation as Truncation };
   if (!skipBad) return read(options);
   let leftOut = 0;
   const onBadRow = ({ message }: Error): void => {

@@ -156,7 +156,9 @@ export class RunFolder implements Disposable {
       state.save(folder, fingerprint);
     } catch (cause) {
       const [last] = checkpoints(this.path);
-      throw new FileError(folder, `cannot be saved (${(cause as Error).message}); free some space, and the same command goes on ${last === undefined ? 'from the beginning' : `from ${basename(last)}`}`, { cause });
+      const rest = last === undefined ? 'from the beginning' : `from ${basename(last)}`;
+      if (cause instanceof InputError) throw new FileError(folder, `cannot be saved: ${cause.message} (the same command goes on ${rest})`, { cause });
+      throw new FileError(folder, `cannot be saved (${(cause as Error).message}); free some space, and the same command goes on ${rest}`, { cause });
     }
     if (prune) this.#prune();
   }

@@ -47,9 +47,9 @@ export async function samplingRun(config: Values<typeof samplingFields>): Promis
   const [source, data, output] = ['model', 'data', 'output'].map((name) => required<string>(config, name)) as [string, string, string];
   const { reference: referenceName = source, maxNewTokens = 64 } = config;
   if ((config.rewardModel ?? config.rewardFunction) === undefined) throw new UsageError('there is no reward: give rewardModel, rewardFunction, or both');
-  const { blockSize } = readModelConfig(join(await modelFolder(source), 'config.json'));
+  const sizes = readModelConfig(join(await modelFolder(source), 'config.json'));
   const tokenizer = await Tokenizer.fromPretrained(source);
-  const prompts = await readData(config, blockSize, (rowOptions) => readPrompts(data, tokenizer, { ...rowOptions, maxNewTokens }));
+  const prompts = await readData(config, sizes, (rowOptions) => readPrompts(data, tokenizer, { ...rowOptions, maxNewTokens }));
   const interruption = new AbortController();
   const rewardModel = config.rewardModel === undefined ? undefined : await RewardModel.fromPretrained(config.rewardModel);
   const code = config.rewardFunction === undefined ? undefined : await loadRewardFunction(config.rewardFunction, { signal: interruption.signal, tell: (text) => console.error(text) });

@@ -38,9 +38,9 @@ export async function run(args: readonly string[]): Promise<void> {
   const { reference: referenceName = source, liveReference = false, referenceCache = output } = config;
   const options = trainOptions(config) as DpoTrainOptions;
 
-  const { blockSize } = readModelConfig(join(await modelFolder(source), 'config.json'));
+  const sizes = readModelConfig(join(await modelFolder(source), 'config.json'));
   const tokenizer = await Tokenizer.fromPretrained(source);
-  const read = (path: string) => readData(config, blockSize, (rowOptions) => readPairs(path, tokenizer, rowOptions));
+  const read = (path: string) => readData(config, sizes, (rowOptions) => readPairs(path, tokenizer, rowOptions));
   const pairs = await read(data);
   const validation = config.validation === undefined ? undefined : await read(config.validation);
   const steps = stepCount(options, pairs.length, options.batchSize ?? 16);

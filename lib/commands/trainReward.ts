@@ -36,11 +36,10 @@ export async function run(args: readonly string[]): Promise<void> {
 
   const tokenizer = await Tokenizer.fromPretrained(source);
   const model = await beginning(source, options.seed ?? 0, tokenizer.padTokenId ?? tokenizer.eosTokenId);
-  const { blockSize } = model.config;
-  const read = (path: string) => readData(config, blockSize, (rowOptions) => readPairs(path, tokenizer, { ...rowOptions, margins: true }));
+  const read = (path: string) => readData(config, model.config, (rowOptions) => readPairs(path, tokenizer, { ...rowOptions, margins: true }));
   const pairs = await read(data);
   const validation = config.validation === undefined ? undefined : await read(config.validation);
-  const samples = config.normalizeOn === undefined ? undefined : await readData(config, blockSize, (rowOptions) => readCandidates(config.normalizeOn!, tokenizer, rowOptions));
+  const samples = config.normalizeOn === undefined ? undefined : await readData(config, model.config, (rowOptions) => readCandidates(config.normalizeOn!, tokenizer, rowOptions));
   const steps = stepCount(options, pairs.length, options.batchSize ?? 16);
   const finish = samples && (() => {
     const found = scoreNormalization(model, samples);

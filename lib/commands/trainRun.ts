@@ -109,6 +109,7 @@ async function runSteps<S extends Step, Model extends Trainable>(run: Run<Model>
     if (!best?.exhausted) {
       for await (const step of train(state)) {
         updates = state.optimizer.steps;
+        if (step.validation && !Number.isFinite(step.validation.loss)) throw new InputError(`the validation after step ${step.step} has a loss of ${step.validation.loss}; look at its rows, or try a lower lr, a longer warm-up`);
         folder.add(step, model);
         board?.(step);
         const left = ((performance.now() - start) / (step.step - first)) * (steps - step.step);

@@ -84,7 +84,7 @@ export async function run(args: readonly string[]): Promise<void> {
 
   const sizes = readModelConfig(join(await modelFolder(source), 'config.json'));
   const tokenizer = await Tokenizer.fromPretrained(source);
-  const read = (path: string) => readData(config, sizes.blockSize, (rowOptions) => readResponses(path, tokenizer, rowOptions));
+  const read = (path: string) => readData(config, sizes, (rowOptions) => readResponses(path, tokenizer, rowOptions));
   const rows = await read(data);
   const validation = config.validation === undefined ? undefined : await read(config.validation);
   const base = config.initialSeed === undefined ? await GPT2.fromPretrained(source) : new GPT2(sizes, Weights.from(initialWeights(sizes, new Random(config.initialSeed)), sizes));

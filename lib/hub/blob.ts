@@ -1,10 +1,11 @@
 /** One file's bytes: from the hub into the cache, resumed where they broke off, checked before they get their name. */
-import { createHash, randomBytes } from 'node:crypto';
-import { constants, copyFileSync, createReadStream, existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
-import { open, statfs, type FileHandle } from 'node:fs/promises';
+import { randomBytes } from 'node:crypto';
+import { constants, copyFileSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
+import { open, statfs } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 
 import { HubError } from '../errors';
+import { hasEtag } from './cache';
 import type { Connection, Subject } from './connection';
 import { withLock } from './lock';
 import type { OnProgress } from './progress';
@@ -112,7 +113,7 @@ async function receive(partial: string, remote: RemoteFile, connection: Connecti
     report();
     await connection.persist(attempt, { tell: report, progressed: () => furthest > before });
     await file.sync();
-    if (await hasEtag(file, partial, remote.etag)) return true;
+    if (hasEtag(partial, remote.etag)) return true;
     await restart();
     return false;
   } finally {
@@ -123,13 +124,6 @@ async function receive(partial: string, remote: RemoteFile, connection: Connecti
 /** Whether an answer goes on from the byte that was asked for; a storage host may send the whole file instead. */
 function continues({ status, headers }: Response, from: number): boolean {
   return status === 206 && headers.get('content-range')?.startsWith(`bytes ${from}-`) === true;
-}
-
-/** The hub's etag is the sha256 of a large file; of a small one git's name of it, the sha1 of a header and the bytes. */
-async function hasEtag(file: FileHandle, path: string, etag: string): Promise<boolean> {
-  const hash = etag.length === 64 ? createHash('sha256') : createHash('sha1').update(`blob ${(await file.stat()).size}\0`);
-  for await (const chunk of createReadStream(path)) hash.update(chunk as Buffer);
-  return hash.digest('hex') === etag;
 }
 
 /** A rename is on the disk when its folder is. */

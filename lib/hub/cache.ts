@@ -6,9 +6,9 @@
  *       refs/<revision>                   a commit
  *       snapshots/<commit>/<file>         -> ../../blobs/<etag>
  */
-import { existsSync, lstatSync, mkdirSync, readFileSync, readlinkSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
+import { closeSync, existsSync, lstatSync, mkdirSync, openSync, readdirSync, readFileSync, readlinkSync, readSync, renameSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
 
 import { COMMIT } from './modelName';
 
@@ -81,6 +81,39 @@ export class CachedRepository {
       throw error;
     }
   }
+}
+
+/** The cached files of a snapshot whose bytes are not those that their blobs' names, their hashes, say: cut or changed since they were downloaded. */
+export function damagedFiles(snapshot: string): string[] {
+  if (!existsSync(snapshot)) return [];
+  return readdirSync(snapshot).filter((file) => {
+    const path = join(snapshot, file);
+    const etag = lstatSync(path).isSymbolicLink() ? basename(readlinkSync(path)) : '';
+    return ETAG.test(etag) && existsSync(path) && !hasEtag(path, etag);
+  });
+}
+
+/** Removes the bytes of a snapshot's file, so that they are downloaded again. */
+export function removeFile(snapshot: string, file: string): void {
+  const path = join(snapshot, file);
+  rmSync(join(snapshot, readlinkSync(path)), { force: true });
+  rmSync(path, { force: true });
+}
+
+const ETAG = /^([0-9a-f]{40}|[0-9a-f]{64})$/;
+const PART = 4 * 2 ** 20; // bytes
+
+/** The hub's etag is the sha256 of a large file; of a small one git's name of it, the sha1 of a header and the bytes. */
+export function hasEtag(path: string, etag: string): boolean {
+  const hash = etag.length === 64 ? createHash('sha256') : createHash('sha1').update(`blob ${statSync(path).size}\0`);
+  const part = Buffer.allocUnsafe(PART);
+  const file = openSync(path, 'r');
+  try {
+    for (let count = readSync(file, part); count > 0; count = readSync(file, part)) hash.update(part.subarray(0, count));
+  } finally {
+    closeSync(file);
+  }
+  return hash.digest('hex') === etag;
 }
 
 function isLinkTo(path: string, target: string): boolean {

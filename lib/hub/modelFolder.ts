@@ -3,8 +3,9 @@ import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 
 import { HubError, InputError, SetupError } from '../errors';
+import { readJsonObject } from '../jsonFile';
 import { recoverFolder } from '../replaceFolder';
-import { CachedRepository, holds, type Part } from './cache';
+import { CachedRepository, damagedFiles, holds, removeFile, type Part } from './cache';
 import { download, type DownloadOptions } from './download';
 import { parseModelName } from './modelName';
 import { hubSettings } from './settings';
@@ -31,7 +32,7 @@ export async function modelFolder(model: string, parts: readonly Part[] = ['toke
   if (name.kind === 'embedded') return embeddedModel();
   if (name.kind === 'folder') {
     recoverFolder(name.folder); // an export may have been killed while it replaced the folder
-    if (!existsSync(join(name.folder, 'config.json'))) throw new InputError(`${name.folder} is not a model folder: it has no config.json`);
+    requireModelFolder(name.folder);
     return name.folder;
   }
 
@@ -47,8 +48,23 @@ export async function modelFolder(model: string, parts: readonly Part[] = ['toke
   return download(repository, commit ?? revision, parts, settings, options);
 }
 
+/** @throws InputError saying what the folder is instead. */
+function requireModelFolder(folder: string): void {
+  if (existsSync(join(folder, 'config.json'))) return;
+  if (!existsSync(folder)) throw new InputError(`${folder} is not there; give a model folder, or the name of a model on the Hugging Face hub`);
+  const adapter = join(folder, 'adapter_config.json');
+  if (!existsSync(adapter)) throw new InputError(`${folder} is not a model folder: it has no config.json`);
+  const { base_model_name_or_path: base } = readJsonObject(adapter);
+  const model = typeof base === 'string' ? base : 'its base model';
+  throw new InputError(
+    `${folder} is an adapter of PEFT for ${model}, not a model; merge it with Python: ` +
+      `peft.AutoPeftModelForCausalLM.from_pretrained("${folder}").merge_and_unload().save_pretrained("merged"), and give ./merged with the tokenizer's files of ${model}`,
+  );
+}
+
 /**
- * Downloads a whole model, and asks the hub whether a cached one is still what its revision stands for.
+ * Downloads a whole model, and asks the hub whether a cached one is still what its revision stands for. What the cache holds is checked against
+ * its hashes: files that were cut or changed since are downloaded again.
  *
  * @param model as for `modelFolder`; a model that is no hub's is where it is.
  * @returns its folder.
@@ -56,6 +72,14 @@ export async function modelFolder(model: string, parts: readonly Part[] = ['toke
 export async function downloadModel(model: string, options: DownloadOptions = {}): Promise<string> {
   const name = parseModelName(model);
   const settings = hubSettings();
-  if (name.kind !== 'hub' || settings.offline) return modelFolder(model, undefined, options);
-  return download(name.repository, name.revision, ['tokenizer', 'weights'], settings, options);
+  if (name.kind !== 'hub') return modelFolder(model, undefined, options);
+  const fetched = () => (settings.offline ? modelFolder(model, undefined, options) : download(name.repository, name.revision, ['tokenizer', 'weights'], settings, options));
+  const folder = await fetched();
+  const damaged = damagedFiles(folder);
+  if (damaged.length === 0) return folder;
+  const which = `${damaged.join(', ')} of "${model}" in the cache (${folder}) ${damaged.length === 1 ? 'has' : 'have'} been cut or changed`;
+  if (settings.offline) throw new HubError(`${which}, and HF_HUB_OFFLINE is set; unset it, and download again`);
+  console.error(`${which}: downloading again`);
+  for (const file of damaged) removeFile(folder, file);
+  return fetched();
 }

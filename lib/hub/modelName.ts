@@ -1,4 +1,6 @@
 /** What a model's name stands for: the embedded model, a folder, or a repository of the Hugging Face hub. */
+import { statSync } from 'node:fs';
+import { homedir } from 'node:os';
 import { resolve } from 'node:path';
 
 import { InputError } from '../errors';
@@ -23,13 +25,14 @@ const REVISION = /^(?!.*\.\.)\w[\w.+-]*(\/\w[\w.+-]*)*$/;
 export const COMMIT = /^[0-9a-f]{40}$/;
 
 /**
- * @param model `tiny`; a folder, which must look like one (`./gpt2`, `/models/gpt2`), so that it hides no hub name; or a
+ * @param model `tiny`; a folder, which looks like one (`./gpt2`, `/models/gpt2`, `~/gpt2`) or exists, whatever the hub has under that name; or a
  *   hub name such as `gpt2`, with `@` before a revision other than `main`: `gpt2@607a30d783dfa663caf39e06633721c8d4cfcd7e`.
  * @throws InputError if it is none of these.
  */
 export function parseModelName(model: string): ModelName {
   if (model === 'tiny') return { kind: 'embedded' };
-  if (/^(\.{0,2}|~|[A-Za-z]:)[\\/]/.test(model)) return { kind: 'folder', folder: resolve(model) };
+  const path = model.replace(/^~(?=[\\/]|$)/, homedir());
+  if (path !== model || model === '.' || model === '..' || /^(\.{0,2}|[A-Za-z]:)[\\/]/.test(model) || isFolder(model)) return { kind: 'folder', folder: resolve(path) };
 
   const at = model.indexOf('@');
   const repository = at < 0 ? model : model.slice(0, at);
@@ -40,3 +43,5 @@ export function parseModelName(model: string): ModelName {
   if (!REVISION.test(revision)) throw new InputError(`"${model}": after the @ comes a branch, a tag or a commit, not "${revision}"`);
   return { kind: 'hub', repository, revision };
 }
+
+const isFolder = (path: string): boolean => statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;

@@ -3,7 +3,7 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 
-import { FileError, InputError } from '../errors';
+import { InputError } from '../errors';
 import { modelFolder } from '../hub/modelFolder';
 import { readJsonObject, type JsonObject } from '../jsonFile';
 import { replaceFolder } from '../replaceFolder';
@@ -48,12 +48,11 @@ export async function exportCompanions(model: Trainable, source: string): Promis
   if (!isDeepStrictEqual(readConfig(join(from, 'config.json')), model.config)) {
     throw new InputError(`the model is not of the architecture of its source, ${from}`);
   }
-  const { json, path } = readTokenizerFiles(from); // refuses a folder without a tokenizer
+  const { model: bpe } = readTokenizerFiles(from); // refuses a folder without a tokenizer
   const files = new Map<string, Uint8Array | string>();
   for (const name of [...TOKENIZER_FILES, 'generation_config.json']) if (existsSync(join(from, name))) files.set(name, readFileSync(join(from, name)));
-  const { vocab, merges } = vocabulary(json, path);
-  if (!files.has('vocab.json')) files.set('vocab.json', JSON.stringify(vocab));
-  if (!files.has('merges.txt')) files.set('merges.txt', merges);
+  if (!files.has('vocab.json')) files.set('vocab.json', JSON.stringify(bpe.vocab));
+  if (!files.has('merges.txt')) files.set('merges.txt', ['#version: 0.2', ...bpe.merges, ''].join('\n'));
   return { config, files, origin: origin(source, from) };
 }
 
@@ -117,11 +116,4 @@ function scorersFiles(files: Companions['files'], padTokenId: number | null): Co
   const padded = (content: Uint8Array | string = '{}') => `${JSON.stringify({ ...(JSON.parse(String(content)) as JsonObject), pad_token: token }, null, 2)}\n`;
   for (const name of ['tokenizer_config.json', 'special_tokens_map.json']) if (files.has(name)) changed.set(name, padded(files.get(name)));
   return changed;
-}
-
-/** The contents of vocab.json and merges.txt, which tokenizer.json repeats. */
-function vocabulary(tokenizer: JsonObject, path: string): { vocab: unknown; merges: string } {
-  const { vocab, merges } = (tokenizer.model ?? {}) as { vocab?: unknown; merges?: readonly string[] };
-  if (!vocab || !merges) throw new FileError(path, 'has no BPE vocabulary and merges');
-  return { vocab, merges: ['#version: 0.2', ...merges, ''].join('\n') };
 }

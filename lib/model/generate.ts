@@ -11,8 +11,8 @@ import type { GPT2Config } from './config';
 import type { GPT2 } from './gpt2';
 import { release, scope, type Handle } from './handle';
 import { layerNorm, type Read } from './layers';
-import { argMaxLast, ints, isCrowded, matmul, mul, roundedMatrix, scalar, softmax, spaced } from './ops';
-import { checkSampling, draw, isGreedy, isPlain, nextToken, type Sampling } from './sampling';
+import { argMaxLast, biasAdd, floats, ints, isCrowded, l2, matmul, mul, roundedMatrix, scalar, softmax, spaced } from './ops';
+import { checkSampling, draw, isGreedy, isPlain, nextToken, notNumbers, suppression, type Sampling } from './sampling';
 import { trunk } from './trunk';
 import type { Weights } from './weights';
 
@@ -185,7 +185,12 @@ function decode(config: GPT2Config, weights: ReadonlyMap<string, Handle>, rows: 
 /** The head over hidden states [B, C]. What leaves TensorFlow are the chosen tokens, or what they are drawn from. */
 function chooser(hidden: Handle, read: Read, { layerNormEpsilon, vocabSize }: GPT2Config, options: Sampling): Chooser {
   const { y } = layerNorm(hidden, read, 'ln_f', layerNormEpsilon);
-  const logits = (of: Handle) => matmul(of, read(HEAD), { transposeY: true });
+  if (!Number.isFinite(l2(y).values()[0])) throw notNumbers();
+  const { suppressTokens = [] } = options;
+  const logits = (of: Handle) => {
+    const all = matmul(of, read(HEAD), { transposeY: true });
+    return suppressTokens.length === 0 ? all : biasAdd(all, floats(suppression(vocabSize, suppressTokens, -Infinity), [vocabSize]));
+  };
   if (isGreedy(options)) {
     const likeliest = argMaxLast(logits(y)).values();
     return (_, place) => likeliest[place]!;

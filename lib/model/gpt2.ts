@@ -22,6 +22,9 @@ export interface ForwardOptions {
   positionIds?: tf.Tensor2D;
 }
 
+/** What log-probs are measured of. */
+type MeasureOptions = Pick<HeadOptions, 'temperature' | 'suppressTokens'>;
+
 export interface Measured {
   /** [R, L] float32, in nats. */
   perTokenLogps: tf.Tensor2D;
@@ -98,15 +101,15 @@ export class GPT2 {
    * @returns [R, L] float32, 0 where a response has ended.
    * @throws InputError if an id or a position does not fit the model.
    */
-  score(batch: ResponseBatch, { temperature = 1 }: Pick<HeadOptions, 'temperature'> = {}): tf.Tensor2D {
-    const { logps, saved } = this.#scored(batch, 'nothing', { temperature });
+  score(batch: ResponseBatch, options: MeasureOptions = {}): tf.Tensor2D {
+    const { logps, saved } = this.#scored(batch, 'nothing', options);
     release(saved);
     return byResponse(logps, batch);
   }
 
   /** The same with what the model thought at each token, and its values where it has a value head. */
-  measure(batch: ResponseBatch, { temperature = 1 }: Pick<HeadOptions, 'temperature'> = {}): Measured {
-    const { logps, values, statistics, saved } = this.#scored(batch, 'nothing', { temperature, statistics: true });
+  measure(batch: ResponseBatch, options: MeasureOptions = {}): Measured {
+    const { logps, values, statistics, saved } = this.#scored(batch, 'nothing', { ...options, statistics: true });
     release(saved);
     return { perTokenLogps: byResponse(logps, batch), ...(values && { values: byResponse(values, batch) }), statistics: statistics! };
   }

@@ -9,6 +9,7 @@ import type { Gradients } from './gradients';
 import { release, type Handle } from './handle';
 import { layerNorm, layerNormBackward, type LayerNormSaved, type Read } from './layers';
 import { add, argMaxLast, biasAdd, crossEntropy, floats, matmul, mul, scalar, sumLast, sumRows } from './ops';
+import { suppression } from './sampling';
 import { trunkBackward, type TrunkSaved } from './trunk';
 import type { Weights } from './weights';
 
@@ -34,6 +35,8 @@ export interface HeadOptions {
   statistics?: boolean;
   /** Divides the logits, as in sampling: log-probs are then those of what was drawn from. Default 1. */
   temperature?: number;
+  /** Ids that were never drawn, and take no share of the distribution, as in sampling. Default: none. */
+  suppressTokens?: readonly number[] | undefined;
 }
 
 /** Of the M scored tokens. */
@@ -51,10 +54,11 @@ export interface Scored {
  *
  * @param weights says whether there is a value head.
  */
-export function scoreTokens(hidden: Handle, labels: Handle, read: Read, weights: Weights, epsilon: number, { statistics = false, temperature = 1 }: HeadOptions): Scored & { saved: HeadSaved } {
+export function scoreTokens(hidden: Handle, labels: Handle, read: Read, weights: Weights, epsilon: number, { statistics = false, temperature = 1, suppressTokens = [] }: HeadOptions): Scored & { saved: HeadSaved } {
   const norm = layerNorm(hidden, read, 'ln_f', epsilon);
   const values = weights.hasValueHead ? valuesOf(norm.y, read) : undefined;
-  using logits = temperature === 1 ? matmul(norm.y, read('wte.weight'), { transposeY: true }) : temperedLogits(norm.y, read, temperature);
+  const unsuppressed = temperature === 1 ? matmul(norm.y, read('wte.weight'), { transposeY: true }) : temperedLogits(norm.y, read, temperature);
+  using logits = suppressTokens.length === 0 ? unsuppressed : suppressed(unsuppressed, suppressTokens);
   const [losses, dLogits] = crossEntropy(logits, labels);
   const logps = (losses.values() as Float32Array).map((loss) => -loss);
   release(losses);
@@ -66,6 +70,14 @@ function temperedLogits(y: Handle, read: Read, temperature: number): Handle {
   using factor = scalar(1 / temperature);
   using cooled = mul(y, factor);
   return matmul(cooled, read('wte.weight'), { transposeY: true });
+}
+
+/** Their probability, and so their gradient, is exactly 0; -Infinity would make the entropy NaN. Takes over `logits`. */
+function suppressed(logits: Handle, suppressTokens: readonly number[]): Handle {
+  using all = logits;
+  const V = all.shape[1]!;
+  using added = floats(suppression(V, suppressTokens, -1e9), [V]);
+  return biasAdd(all, added);
 }
 
 function valuesOf(y: Handle, read: Read): Float32Array {

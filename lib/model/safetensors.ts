@@ -8,6 +8,7 @@
 import { closeSync, fstatSync, openSync, readSync, statSync } from 'node:fs';
 
 import { clipped, FileError, quoted } from '../errors';
+import { foreignFile } from '../foreignFile';
 import { bfloat16ToFloat32, float16ToFloat32 } from './halfFloats';
 import { parseStrictJson, type Json } from './strictJson';
 
@@ -122,6 +123,8 @@ export class SafetensorsFile implements Disposable {
 
   #readHeader() {
     const { size } = fstatSync(this.#file);
+    const foreign = foreignFile(this.path);
+    if (foreign !== undefined) throw new FileError(this.path, foreign);
     if (size < 8) throw new FileError(this.path, `is not a safetensors file: ${size} bytes, too short for a header`);
     const prefix = Buffer.alloc(8);
     this.#read(prefix, 0);

@@ -17,14 +17,18 @@ export const FLOAT_DTYPES: readonly FloatDType[] = ['F32', 'F16', 'BF16'];
 /**
  * Writes tensors in the order given, as `replaceFile` does. The header carries `{"format":"pt"}`, which transformers asks for.
  *
- * @throws InputError if two tensors have one name, or a tensor has another number of values than its shape.
+ * @param options.finite refuse infinities and NaN, before rounding and after it. Default true.
+ * @throws InputError if two tensors have one name, or a tensor has another number of values than its shape or holds what is no number; the
+ *   file is then not written.
  */
-export function writeSafetensors(path: string, tensors: readonly NamedTensor[], { dtype = 'F32' as FloatDType } = {}): void {
+export function writeSafetensors(path: string, tensors: readonly NamedTensor[], { dtype = 'F32' as FloatDType, finite = true } = {}): void {
   replaceFile(path, (write) => {
     write(headerOf(tensors, dtype));
     for (const { name, shape, values } of tensors) {
       if (values.length !== sizeOf(shape)) throw new InputError(`tensor ${quoted(name)} has ${values.length} values, but its shape is [${shape.join(', ')}]`);
-      write(stored(values, dtype));
+      const numbers = stored(values, dtype);
+      if (finite) requireFinite(name, values, numbers, dtype);
+      write(new Uint8Array(numbers.buffer, numbers.byteOffset, numbers.byteLength));
     }
   });
 }
@@ -47,7 +51,22 @@ function headerOf(tensors: readonly NamedTensor[], dtype: FloatDType): Uint8Arra
 
 const sizeOf = (shape: readonly number[]): number => shape.reduce((product, length) => product * length, 1);
 
-function stored(values: Float32Array, dtype: FloatDType): Uint8Array {
-  const numbers = dtype === 'F32' ? values : dtype === 'F16' ? float32ToFloat16(values) : float32ToBfloat16(values);
-  return new Uint8Array(numbers.buffer, numbers.byteOffset, numbers.byteLength);
+function stored(values: Float32Array, dtype: FloatDType): Float32Array | Uint16Array {
+  return dtype === 'F32' ? values : dtype === 'F16' ? float32ToFloat16(values) : float32ToBfloat16(values);
+}
+
+/** The bits of an exponent of ones, which infinities and NaN have, in a type of 16 bits. */
+const NOT_FINITE: Readonly<Record<'F16' | 'BF16', number>> = { F16: 0x7c00, BF16: 0x7f80 };
+
+function requireFinite(name: string, values: Float32Array, numbers: Float32Array | Uint16Array, dtype: FloatDType): void {
+  let sum = 0;
+  for (let n = 0; n < values.length; n += 1) sum += values[n]! * 0; // 0 unless one is infinite or NaN; several times as fast as a test of each
+  if (sum !== 0) {
+    const wrong = values.findIndex((value) => !Number.isFinite(value));
+    throw new InputError(`tensor ${quoted(name)} holds ${values[wrong]} at element ${wrong}, so it is not written: the training came apart; try a lower lr, a longer warm-up, or a larger epsilon`);
+  }
+  if (dtype === 'F32') return;
+  const bits = NOT_FINITE[dtype];
+  const over = (numbers as Uint16Array).findIndex((half) => (half & bits) === bits);
+  if (over >= 0) throw new InputError(`tensor ${quoted(name)} holds ${values[over]} at element ${over}, which ${dtype} cannot hold; write F32${dtype === 'F16' ? ' or BF16' : ''}`);
 }

@@ -11,6 +11,18 @@ export interface Sampling {
   topP?: number;
   /** Makes tokens that are already there less likely: their logits are divided by it, or multiplied if negative (arXiv 1909.05858). Default 1. */
   repetitionPenalty?: number;
+  /** Ids that are never chosen, such as the rows by which an embedding is larger than its tokenizer's vocabulary (`Tokenizer.missingIds`). Default: none. */
+  suppressTokens?: readonly number[] | undefined;
+}
+
+/** What is added to logits [V] so that the suppressed ones are never chosen; `least` is a large negative number, or -Infinity. */
+export function suppression(vocabSize: number, suppressTokens: readonly number[], least: number): Float32Array {
+  const added = new Float32Array(vocabSize);
+  for (const id of suppressTokens) {
+    if (!Number.isInteger(id) || id < 0 || id >= vocabSize) throw new InputError(`suppressTokens holds ${id}; ids lie from 0 to ${vocabSize - 1}`);
+    added[id] = least;
+  }
+  return added;
 }
 
 /** @throws InputError naming the option that is out of its range. */
@@ -43,8 +55,12 @@ export function draw(probabilities: Float32Array | Float64Array, random: Random)
     left -= probabilities[id]!;
     if (left < 0) return id;
   }
+  if (Number.isNaN(left)) throw notNumbers();
   return argmax(probabilities); // rounding left a little over
 }
+
+/** What makes every token's probability NaN would otherwise look like a choice: of NaNs, the first token is the largest. */
+export const notNumbers = (): InputError => new InputError("the model's logits are not numbers: its weights or its sums are too large to compute with");
 
 /** Whether the next token is the one with the largest logit. */
 export function isGreedy({ temperature = 0, repetitionPenalty = 1 }: Sampling): boolean {

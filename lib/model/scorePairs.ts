@@ -1,4 +1,5 @@
 /** What a model gives to each token of preference pairs' responses. */
+import { InputError } from '../errors';
 import { responseBatch } from '../text/responseBatch';
 import type { PairIds } from '../text/batch';
 import type { Tokenizer } from '../text/tokenizer';
@@ -24,7 +25,7 @@ export interface PairScore {
 /**
  * Scores pairs in batches, and yields them in order.
  *
- * @throws InputError if a row is too long for the model or an id is not in its vocabulary.
+ * @throws InputError if a row is too long for the model, an id is not in its vocabulary, or a log-prob is not finite.
  */
 export function* scorePairs(model: GPT2, tokenizer: Tokenizer, pairs: readonly PairIds[], { batchSize = 8 } = {}): Generator<PairScore> {
   for (let start = 0; start < pairs.length; start += batchSize) {
@@ -36,6 +37,8 @@ export function* scorePairs(model: GPT2, tokenizer: Tokenizer, pairs: readonly P
     const scores = model.score(batch);
     const [, L] = batch.responses;
     const values = scores.dataSync().slice();
+    const wrong = values.findIndex((value) => !Number.isFinite(value));
+    if (wrong >= 0) throw new InputError(`row ${start + Math.floor(wrong / L / 2) + 1}: a log-prob is ${values[wrong]}; the model's weights or its sums are too large to compute with`);
     const response = (ids: readonly number[], place: number): ResponseScore => {
       const logps = [...values.subarray(place * L, place * L + ids.length)];
       return { ids: [...ids], tokens: ids.map((id) => tokenizer.decode([id])), logps, sum: logps.reduce((sum, logp) => sum + logp, 0) };

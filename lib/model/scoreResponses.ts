@@ -1,4 +1,5 @@
 /** What a reward model gives to responses. */
+import { InputError } from '../errors';
 import { average, variance } from '../moments';
 import { responseBatch, type PromptResponses } from '../text/responseBatch';
 import type { RewardModel } from './rewardModel';
@@ -12,7 +13,7 @@ export interface ScoringOptions {
  * Scores rows in batches, each prompt computed once for its responses.
  *
  * @returns for each row its responses' scores, in order.
- * @throws InputError if a row is too long for the model or an id is not in its vocabulary.
+ * @throws InputError if a row is too long for the model, an id is not in its vocabulary, or a score is not finite.
  */
 export function scoreResponses(model: RewardModel, rows: readonly PromptResponses[], { batchSize = 16 }: ScoringOptions = {}): number[][] {
   const all: number[][] = [];
@@ -21,6 +22,7 @@ export function scoreResponses(model: RewardModel, rows: readonly PromptResponse
     const scores = model.scores(responseBatch(some, { maxLength: model.config.blockSize }));
     const values = [...scores.dataSync()];
     scores.dispose();
+    requireFiniteScores(values, some, start);
     all.push(...some.map(({ responses }) => values.splice(0, responses.length)));
   }
   return all;
@@ -36,4 +38,11 @@ export function scoreResponses(model: RewardModel, rows: readonly PromptResponse
 export function scoreNormalization(model: RewardModel, samples: readonly PromptResponses[], options?: ScoringOptions): { mean: number; deviation: number } {
   const scores = scoreResponses(model, samples, options).flat();
   return { mean: average(scores), deviation: Math.sqrt(variance(scores)) };
+}
+
+function requireFiniteScores(scores: readonly number[], rows: readonly PromptResponses[], start: number): void {
+  const wrong = scores.findIndex((score) => !Number.isFinite(score));
+  if (wrong < 0) return;
+  const row = rows.flatMap(({ responses }, n) => responses.map(() => start + n + 1))[wrong];
+  throw new InputError(`row ${row}: a score is ${scores[wrong]}; the model's weights or its sums are too large to compute with`);
 }

@@ -6,7 +6,7 @@ import type { GPT2Config } from './config';
 import type { Gradient } from './embeddingGradient';
 import type { Read, WeightGradients } from './layers';
 import { release, scope, type Handle } from './handle';
-import { empty, floats, ints, putRows, readVariable, variable } from './ops';
+import { empty, floats, ints, l2, putRows, readVariable, variable } from './ops';
 import { Variables } from './variables';
 
 /** A model whose weights a trainer changes. */
@@ -44,9 +44,15 @@ export function weightShapes({ nLayer, nEmbd: C, blockSize, vocabSize }: GPT2Con
 /** Buffers of the causal mask, kept in old checkpoints, and the head, which is tied to wte. */
 const IGNORED = /^(h\.\d+\.attn\.(masked_)?bias|lm_head\.weight)$/;
 
+/** What torch's DistributedDataParallel and torch.compile put before every name. */
+const WRAPPERS = /^((module|_orig_mod)\.)+/;
+/** The value head that TRL's PPO put beside a policy; transformers passes over it, too. */
+const VALUE_HEAD = /^v_head\./;
+
 export class Weights extends Variables {
   /**
-   * Reads a model folder's model.safetensors or its shards: F32, F16 or BF16, keys with or without the prefix `transformer.`.
+   * Reads a model folder's model.safetensors or its shards: F32, F16 or BF16, keys with or without the prefix `transformer.`, and before it
+   * `module.` or `_orig_mod.`. A value head (`v_head.…`) is passed over, with a line on the standard error.
    *
    * @throws FileError if a file is malformed, or a tensor is missing, unknown, or of another shape than the config's.
    */
@@ -55,13 +61,21 @@ export class Weights extends Variables {
     const { path, tensors } = checkpoint;
     const stored = new Map<string, string>(); // GPT-2's name -> the checkpoint's
     const shapes = weightShapes(config, heads);
+    const unknown: string[] = [];
+    const passedOver: string[] = [];
     for (const key of tensors.keys()) {
-      const name = key.replace(/^transformer\./, '');
+      const name = key.replace(WRAPPERS, '').replace(/^transformer\./, '');
+      if (VALUE_HEAD.test(name)) {
+        passedOver.push(key);
+        continue;
+      }
       if (name === SCORE_HEAD && !heads.scoreHead) throw new FileError(path, `has a "${SCORE_HEAD}", so it is a reward model, which writes no text; RewardModel.fromPretrained opens it, and "alignbook score" scores with it`);
-      if (!shapes.has(name) && !IGNORED.test(name)) throw new FileError(path, `has a tensor ${quoted(key)} that is not GPT-2's`);
-      if (stored.has(name)) throw new FileError(path, `has the tensor "${name}" both with the prefix "transformer." and without`);
+      if (!shapes.has(name) && !IGNORED.test(name)) unknown.push(key);
+      if (stored.has(name)) throw new FileError(path, `has the tensor "${name}" twice, as ${quoted(stored.get(name)!)} and as ${quoted(key)}`);
       stored.set(name, key);
     }
+    if (unknown[0] !== undefined) throw new FileError(path, `has a tensor ${quoted(unknown[0])} that is not GPT-2's${unknown.length === 1 ? '' : `, and ${unknown.length - 1} more`}; save the model alone, with transformers' save_pretrained`);
+    if (passedOver[0] !== undefined) console.error(`${path}: ${passedOver.join(', ')}: a value head, which is passed over`);
     for (const [name, shape] of shapes) {
       const entry = tensors.get(stored.get(name) ?? '');
       if (entry === undefined) throw new FileError(path, `lacks the tensor "${name}" of the model in its config.json`);
@@ -77,7 +91,11 @@ export class Weights extends Variables {
     const variables = new Map<string, Handle>();
     const read = inParts(checkpoint);
     try {
-      for (const [name, shape] of shapes) variables.set(name, variable(read(stored.get(name)!, shape)));
+      for (const [name, shape] of shapes) {
+        const values = read(stored.get(name)!, shape);
+        requireFinite(values, path, stored.get(name)!, () => checkpoint.float32(stored.get(name)!));
+        variables.set(name, variable(values));
+      }
     } catch (error) {
       release(...variables.values());
       throw error;
@@ -118,6 +136,21 @@ export class Weights extends Variables {
   gradients(made: Map<string, Gradient>, wanted: (name: string) => boolean): WeightGradients {
     return { wants: wanted, put: (name, make) => void (wanted(name) && made.set(name, make())) };
   }
+}
+
+/**
+ * A weight that is no number makes every result one, in silence: a softmax of NaN is NaN, and the largest of NaNs is the first token. The sum
+ * of squares, which is not finite then, takes a few per cent of the time that reading does.
+ *
+ * @throws FileError naming the tensor and the first such element.
+ */
+function requireFinite(tensor: Handle, path: string, name: string, read: () => Float32Array): void {
+  using half = l2(tensor);
+  if (Number.isFinite(half.values()[0])) return;
+  const values = read();
+  const wrong = values.findIndex((value) => !Number.isFinite(value));
+  if (wrong < 0) return; // large numbers, whose squares are not
+  throw new FileError(path, `tensor ${quoted(name)} holds ${values[wrong]} at element ${wrong}: the file is damaged, or its training came apart; take another copy, or an earlier checkpoint`);
 }
 
 /** Values that are read at once: 4 MB. */

@@ -1,5 +1,5 @@
 /** Training rows from a file, as token ids. */
-import { FileError, InputError } from '../errors';
+import { FileError, InputError, quoted } from '../errors';
 import { appendEos, encodePair, type PairIds } from './batch';
 import { Fields, type RowForm } from './fields';
 import type { PromptResponses } from './responseBatch';
@@ -13,6 +13,8 @@ export interface ReadOptions {
   readonly maxLength: number;
   /** What happens to a longer row. Default `refuse`. */
   readonly truncation?: Truncation;
+  /** The rows of the model's embedding: an id beyond is wrong. Default: not checked. */
+  readonly vocabSize?: number;
   /** Called with each row that is wrong, which is then left out. Without it, the first one refuses the file. */
   readonly onBadRow?: (error: FileError) => void;
   /** Of pairs, also read "margin", a number, in rows that have one: for training a reward model. Default false. */
@@ -39,7 +41,7 @@ export interface ReadOptions {
  */
 export function readPairs(path: string, tokenizer: Tokenizer, options: ReadOptions): Promise<PairIds[]> {
   const form = options.margins ? { ...PAIR, names: [...PAIR.names, 'margin'] } : PAIR;
-  return encodeRows(path, form, (fields) => pair(fields, tokenizer, options), options);
+  return encodeRows(path, form, (fields) => pair(fields, tokenizer, options), tokenizer, options);
 }
 
 /**
@@ -47,7 +49,7 @@ export function readPairs(path: string, tokenizer: Tokenizer, options: ReadOptio
  * "input" (may be missing), "output"}, or Dolly's {"instruction", "context", "response"}; or {"messages"}, of which the last is the response. Otherwise as `readPairs`.
  */
 export function readResponses(path: string, tokenizer: Tokenizer, options: ReadOptions): Promise<PromptResponses[]> {
-  return encodeRows(path, RESPONSE, (fields) => response(fields, tokenizer, options), options);
+  return encodeRows(path, RESPONSE, (fields) => response(fields, tokenizer, options), tokenizer, options);
 }
 
 /**
@@ -58,7 +60,7 @@ export function readResponses(path: string, tokenizer: Tokenizer, options: ReadO
  *   or by `prompt-start` cut.
  */
 export function readPrompts(path: string, tokenizer: Tokenizer, options: ReadOptions & { readonly maxNewTokens: number }): Promise<(readonly number[])[]> {
-  return encodeRows(path, PROMPT_ALONE, (fields) => promptOnly(fields, tokenizer, options), options);
+  return encodeRows(path, PROMPT_ALONE, (fields) => promptOnly(fields, tokenizer, options), tokenizer, options);
 }
 
 /** Responses to be scored after their prompt: a row as of `readPairs` has two, chosen and rejected; any other, as of `readResponses`, has one. */
@@ -68,16 +70,18 @@ export function readCandidates(path: string, tokenizer: Tokenizer, options: Read
     const { promptIds, chosenIds, rejectedIds } = pair(fields, tokenizer, options);
     return { promptIds, responses: [chosenIds, rejectedIds] };
   };
-  return encodeRows(path, CANDIDATES, encode, options);
+  return encodeRows(path, CANDIDATES, encode, tokenizer, options);
 }
 
-async function encodeRows<Row>(path: string, form: RowForm, encode: (fields: Fields) => Row, { truncation = 'refuse', onBadRow }: ReadOptions): Promise<Row[]> {
+async function encodeRows<Row>(path: string, form: RowForm, encode: (fields: Fields) => Row, tokenizer: Tokenizer, { truncation = 'refuse', vocabSize = Infinity, onBadRow }: ReadOptions): Promise<Row[]> {
   if (!TRUNCATIONS.includes(truncation)) throw new InputError(`truncation must be one of ${TRUNCATIONS.join(', ')}, got "${truncation}"`);
   const rows: Row[] = [];
   let leftOut = 0;
   for await (const { place, parse } of readRows(path, form.names)) {
     try {
-      rows.push(encode(new Fields(parse(), form)));
+      const row = encode(new Fields(parse(), form));
+      requireEmbedded(row, tokenizer, vocabSize);
+      rows.push(row);
     } catch (cause) {
       if (!(cause instanceof InputError)) throw cause;
       const error = new FileError(fileName(path), `${place}: ${cause.message}`, { cause });
@@ -88,6 +92,21 @@ async function encodeRows<Row>(path: string, form: RowForm, encode: (fields: Fie
   }
   if (rows.length === 0) throw new FileError(fileName(path), leftOut === 0 ? 'has no rows' : `has no row that can be kept: ${leftOut} of ${leftOut} left out`);
   return rows;
+}
+
+/** @throws InputError naming the token, if an id of the row lies beyond the embedding. */
+function requireEmbedded(row: unknown, tokenizer: Tokenizer, vocabSize: number): void {
+  if (vocabSize === Infinity) return;
+  if (Array.isArray(row)) {
+    const id = row.find((part) => typeof part === 'number' && part >= vocabSize) as number | undefined;
+    if (id !== undefined) {
+      const token = quoted(tokenizer.decode([id]));
+      throw new InputError(`token ${token} has the id ${id}, and the model's embedding ends at ${vocabSize - 1}: it was not resized when the token was added; resize it with transformers' resize_token_embeddings, or take the token out of the text`);
+    }
+    for (const part of row) requireEmbedded(part, tokenizer, vocabSize);
+  } else if (typeof row === 'object' && row !== null) {
+    for (const part of Object.values(row)) requireEmbedded(part, tokenizer, vocabSize);
+  }
 }
 
 function pair(fields: Fields, tokenizer: Tokenizer, options: ReadOptions): PairIds {

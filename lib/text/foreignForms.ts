@@ -54,6 +54,7 @@ const MAGIC: readonly (readonly [start: string, form: string, words: string, rem
   ['\xd0\xcf\x11\xe0', 'is an old Excel workbook or another Office file', 'save its table as .xlsx or CSV, and write the rows as JSON lines'],
   ['\x89HDF', 'is an HDF5 file', 'write its rows as JSON lines or Parquet'],
   ['\x93NUMPY', 'is a NumPy array', 'write its rows as JSON lines'],
+  ['version https://git-lfs.github.com/spec/', 'is a pointer of Git LFS', 'run "git lfs pull" where it was cloned, or download the file'],
   ['%PDF', 'is a PDF', 'give a file of rows'],
 ];
 

@@ -2,15 +2,16 @@
 import { FileError, InputError } from '../errors';
 import type { DownloadOptions } from '../hub/download';
 import { modelFolder } from '../hub/modelFolder';
+import { splitter, type Piece } from './addedTokens';
 import { characterClass, letters, numbers, spaces } from './characterClasses';
-import { readTokenizerFiles } from './tokenizerFiles';
+import { readTokenizerFiles, type TokenizerFiles } from './tokenizerFiles';
 
 /** The part of @xenova/transformers' tokenizer that is used here. */
 interface PreTrainedTokenizer {
   encode(text: string): number[];
   decode(ids: number[], options: { skip_special_tokens: boolean; clean_up_tokenization_spaces: boolean }): string;
   readonly model: { readonly tokens_to_ids: ReadonlyMap<string, number>; readonly vocab: readonly string[] };
-  readonly pre_tokenizer: { pattern?: RegExp } | null;
+  readonly pre_tokenizer: { pattern: RegExp };
 }
 
 /** GPT-2's own pattern (https://github.com/openai/gpt-2/blob/master/src/encoder.py), with Python's idea of its classes. */
@@ -20,12 +21,17 @@ const WORDS = ((L, N, s) => new RegExp(`'s|'t|'re|'ve|'m|'ll|'d| ?[${L}]+| ?[${N
   characterClass(spaces),
 );
 const LONE_SURROGATE = /\p{Surrogate}/u;
+/** The part of a text before whose beginning `add_prefix_space` puts no space. */
+const SPACED = /^ /;
 
 export class Tokenizer {
   readonly #tokenizer: PreTrainedTokenizer;
+  readonly #split: (text: string) => Piece[];
+  readonly #addPrefixSpace: boolean;
 
   private constructor(
     tokenizer: PreTrainedTokenizer,
+    { addedTokens, addPrefixSpace }: Pick<TokenizerFiles, 'addedTokens' | 'addPrefixSpace'>,
     /** Ends a text: `<|endoftext|>` for GPT-2. */
     readonly eosToken: string,
     readonly eosTokenId: number,
@@ -35,6 +41,8 @@ export class Tokenizer {
     readonly vocabSize: number,
   ) {
     this.#tokenizer = tokenizer;
+    this.#split = splitter(addedTokens);
+    this.#addPrefixSpace = addPrefixSpace;
   }
 
   /**
@@ -44,10 +52,11 @@ export class Tokenizer {
    *   be read.
    */
   static async fromPretrained(model: string, options?: DownloadOptions): Promise<Tokenizer> {
-    const { json, config, eosToken, padToken, path } = readTokenizerFiles(await modelFolder(model, ['tokenizer'], options));
+    const files = readTokenizerFiles(await modelFolder(model, ['tokenizer'], options));
+    const { eosToken, padToken, path } = files;
     const { GPT2Tokenizer } = await import('@xenova/transformers');
-    const tokenizer = new GPT2Tokenizer(json, config) as unknown as PreTrainedTokenizer;
-    if (tokenizer.pre_tokenizer?.pattern) tokenizer.pre_tokenizer.pattern = WORDS;
+    const tokenizer = new GPT2Tokenizer(engineJson(files), {}) as unknown as PreTrainedTokenizer;
+    tokenizer.pre_tokenizer.pattern = WORDS;
 
     const ids = tokenizer.model.tokens_to_ids;
     const id = (token: string): number => {
@@ -55,18 +64,31 @@ export class Tokenizer {
       if (found === undefined) throw new FileError(path, `its vocabulary lacks the special token "${token}"`);
       return found;
     };
-    return new Tokenizer(tokenizer, eosToken, id(eosToken), padToken, padToken === null ? null : id(padToken), ids.size);
+    return new Tokenizer(tokenizer, files, eosToken, id(eosToken), padToken, padToken === null ? null : id(padToken), ids.size);
   }
 
   /**
    * The ids of a text; a special token written in it becomes its id. Nothing is added at either end.
    *
-   * @throws InputError if the text holds half of a surrogate pair, which is no character and has no bytes.
+   * @throws InputError if the text holds half of a surrogate pair, which is no character and has no bytes, or what the vocabulary lacks.
    */
   encode(text: string): number[] {
     const lone = text.search(LONE_SURROGATE);
     if (lone >= 0) throw new InputError(`the text holds half of a surrogate pair at index ${lone}: it was cut within a character; mend it where it is made`);
-    return this.#tokenizer.encode(text);
+    return this.#split(text).flatMap((piece) => (typeof piece === 'number' ? [piece] : this.#bpe(piece)));
+  }
+
+  #bpe(text: string): number[] {
+    const ids = this.#tokenizer.encode(this.#addPrefixSpace && !SPACED.test(text) ? ` ${text}` : text);
+    if (ids.every((id) => id !== undefined)) return ids;
+    const unknown = [...text].find((character) => this.#tokenizer.encode(character).includes(undefined as never));
+    throw new InputError(`the vocabulary has no token for ${unknown === undefined ? 'a part of the text' : JSON.stringify(unknown)}; take it out of the text, or use a tokenizer that has all bytes`);
+  }
+
+  /** The ids below `vocabSize`, a model's, that have no token: a padded embedding has some, and a model must not be let write them. */
+  missingIds(vocabSize: number): number[] {
+    const { vocab } = this.#tokenizer.model;
+    return Array.from({ length: vocabSize }, (_, id) => id).filter((id) => vocab[id] === undefined);
   }
 
   /**
@@ -80,4 +102,17 @@ export class Tokenizer {
     const options = { skip_special_tokens: false, clean_up_tokenization_spaces: false };
     return ids.length === 0 ? '' : this.#tokenizer.decode(Array.from(ids), options);
   }
+}
+
+/** What @xenova/transformers is given: BPE alone. Added tokens, which it knows for decoding, are found in a text before it sees it. */
+function engineJson({ model: { vocab, merges, ignoreMerges }, addedTokens }: TokenizerFiles): object {
+  const byteLevel = { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: true };
+  return {
+    added_tokens: addedTokens.map(({ id, content }) => ({ id, content, single_word: false, lstrip: false, rstrip: false, normalized: false, special: true })),
+    normalizer: null,
+    pre_tokenizer: byteLevel,
+    post_processor: null,
+    decoder: byteLevel,
+    model: { type: 'BPE', unk_token: null, vocab, merges, ignore_merges: ignoreMerges },
+  };
 }

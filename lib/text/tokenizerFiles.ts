@@ -2,14 +2,18 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-import { FileError } from '../errors';
+import { FileError, quoted } from '../errors';
+import { foreignFile } from '../foreignFile';
 import { readJsonObject, type JsonObject as Json } from '../jsonFile';
+import type { AddedToken } from './addedTokens';
+import { checkPipeline, type BpeModel } from './tokenizerPipeline';
 
 export interface TokenizerFiles {
-  /** As tokenizers' tokenizer.json, its merges as `"a b"`. */
-  readonly json: Json;
-  /** As tokenizer_config.json; empty if there is none. */
-  readonly config: Json;
+  readonly model: BpeModel;
+  /** Each id and each content once. */
+  readonly addedTokens: readonly AddedToken[];
+  /** Whether a text, and what follows an added token, begins with a space that it does not have. */
+  readonly addPrefixSpace: boolean;
   readonly eosToken: string;
   readonly padToken: string | null;
   /** The file that messages about the vocabulary name. */
@@ -18,20 +22,40 @@ export interface TokenizerFiles {
 
 const END_OF_TEXT = '<|endoftext|>';
 
+/** The fields of tokenizer_config.json and special_tokens_map.json that name tokens. */
+const SPECIAL = ['bos_token', 'eos_token', 'unk_token', 'sep_token', 'pad_token', 'cls_token', 'mask_token'] as const;
+
+/** Settings of tokenizer_config.json with which Python gives other ids, and the value that changes nothing. */
+const PLAIN: Readonly<Record<string, unknown>> = { add_bos_token: false, add_eos_token: false, split_special_tokens: false };
+
 /**
- * The oldest repositories have vocab.json and merges.txt only, and name special tokens in special_tokens_map.json or,
- * like OpenAI's gpt2, nowhere: then the text ends with GPT-2's own `<|endoftext|>`, as in transformers.
+ * Reads a tokenizer as transformers' AutoTokenizer does. The oldest repositories have vocab.json and merges.txt only, and name special tokens
+ * in special_tokens_map.json or, like OpenAI's gpt2, nowhere: then the text ends with GPT-2's own `<|endoftext|>`, as in transformers.
  *
- * @throws FileError if a file is missing or malformed, or no token ends a text.
+ * @throws FileError if a file is missing or malformed, no token ends a text, or Python would give other ids.
  */
 export function readTokenizerFiles(folder: string): TokenizerFiles {
   const path = join(folder, 'tokenizer.json');
-  const json = existsSync(path) ? withJoinedMerges(readJsonObject(path)) : fromVocabulary(folder);
-  const config = readOptional(join(folder, 'tokenizer_config.json'));
+  const configPath = join(folder, 'tokenizer_config.json');
+  const json = existsSync(path) ? readJsonObject(path) : fromVocabulary(folder);
+  const config = readOptional(configPath);
+  for (const [field, plain] of Object.entries(PLAIN)) {
+    if ((config[field] ?? plain) !== plain) throw new FileError(configPath, `its ${field} ${quoted(String(config[field]))} is not reproduced here, so that texts would get other ids than in Python; only ${plain} is`);
+  }
+  const { model, addPrefixSpace } = checkPipeline(json, path);
   const special = { ...readOptional(join(folder, 'special_tokens_map.json')), ...config };
-  const eosToken = content(special['eos_token']) ?? added(json).find((token) => token === END_OF_TEXT);
-  if (eosToken === undefined) throw new FileError(join(folder, 'tokenizer_config.json'), `names no "eos_token", and tokenizer.json adds no "${END_OF_TEXT}"`);
-  return { json, config, eosToken, padToken: content(special['pad_token']) ?? null, path };
+  const addedTokens = readAddedTokens(json, config, special, model, path, configPath);
+  const eosToken = content(special['eos_token']) ?? addedTokens.find((token) => token.content === END_OF_TEXT)?.content;
+  if (eosToken === undefined) throw new FileError(configPath, `names no "eos_token", and tokenizer.json adds no "${END_OF_TEXT}"`);
+  const isGpt2 = /^GPT2Tokenizer(Fast)?$/.test(String(config.tokenizer_class ?? 'GPT2Tokenizer'));
+  const engine = isGpt2 ? { model: { ...model, ignoreMerges: false }, addPrefixSpace: prefixSpace(config, configPath) } : { model, addPrefixSpace };
+  return { ...engine, addedTokens, eosToken, padToken: content(special['pad_token']) ?? null, path };
+}
+
+/** transformers' GPT2Tokenizer takes it from here, and passes over tokenizer.json's, as over its `ignore_merges`; any other class takes those. */
+function prefixSpace({ add_prefix_space: given = false }: Json, configPath: string): boolean {
+  if (typeof given !== 'boolean') throw new FileError(configPath, `its add_prefix_space must be true or false, got ${quoted(String(given))}`);
+  return given;
 }
 
 /** A special token: its text, or an object that holds it. */
@@ -40,8 +64,29 @@ function content(value: unknown): string | undefined {
   return typeof token === 'string' ? token : undefined;
 }
 
-function added(json: Json): unknown[] {
-  return Array.isArray(json['added_tokens']) ? json['added_tokens'].map((token: { content?: unknown } | null) => token?.content) : [];
+/** All that some file adds to the vocabulary, or names as special: Python looks for each of them in a text before BPE. */
+function readAddedTokens(json: Json, config: Json, special: Json, model: BpeModel, path: string, configPath: string): AddedToken[] {
+  const byContent = new Map<string, AddedToken>();
+  const add = (token: Json, from: string) => {
+    const { id, content: text, normalized = false } = token;
+    if (typeof text !== 'string' || text === '' || typeof id !== 'number' || !Number.isInteger(id) || id < 0) throw new FileError(from, `has an added token ${quoted(JSON.stringify(token))} without a text and an id`);
+    for (const flag of ['lstrip', 'rstrip', 'single_word']) {
+      if (token[flag] === true) throw new FileError(from, `its added token ${quoted(text)} with ${flag} is not reproduced here, so that texts would get other ids than in Python`);
+    }
+    byContent.set(text, { id, content: text, normalized: normalized === true });
+  };
+  for (const token of Array.isArray(json['added_tokens']) ? json['added_tokens'] : []) add(token as Json, path);
+  const decoder = config['added_tokens_decoder'] ?? {};
+  for (const [id, token] of Object.entries(decoder as Record<string, Json>)) add({ ...token, id: Number(id) }, configPath);
+  const more = ['additional_special_tokens', 'extra_special_tokens'].flatMap((name) => (Array.isArray(special[name]) ? (special[name] as unknown[]) : []));
+  const named = [...SPECIAL.map((name) => content(special[name])), ...more.map(content), END_OF_TEXT in model.vocab ? END_OF_TEXT : undefined];
+  for (const text of named) {
+    if (text === undefined || byContent.has(text)) continue;
+    const id = model.vocab[text];
+    if (id === undefined) throw new FileError(path, `its vocabulary lacks the special token ${quoted(text)}, which ${configPath} names; save the tokenizer again with save_pretrained, or take the name out`);
+    byContent.set(text, { id, content: text, normalized: false });
+  }
+  return [...byContent.values()];
 }
 
 /** What transformers makes of vocab.json, merges.txt and added_tokens.json, as tokenizers would write it. */
@@ -50,29 +95,15 @@ function fromVocabulary(folder: string): Json {
   if (!existsSync(vocabPath) || !existsSync(mergesPath)) {
     throw new FileError(join(folder, 'tokenizer.json'), 'is missing, and so are vocab.json and merges.txt, from which it could be made; add them, or name a model that has them');
   }
-  const vocab = readJsonObject(vocabPath) as Record<string, number>;
+  const vocab = readJsonObject(vocabPath);
   const merges = readText(mergesPath).split(/\r?\n/).filter((line) => line !== '' && !line.startsWith('#version'));
-  const tokens = { ...(END_OF_TEXT in vocab && { [END_OF_TEXT]: vocab[END_OF_TEXT] }), ...readOptional(join(folder, 'added_tokens.json')) };
-  const byteLevel = { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: true };
+  const byteLevel = { type: 'ByteLevel' };
   return {
-    version: '1.0',
-    added_tokens: Object.entries(tokens).map(([token, id]) => ({ id, content: token, single_word: false, lstrip: false, rstrip: false, normalized: false, special: true })),
-    normalizer: null,
+    added_tokens: Object.entries(readOptional(join(folder, 'added_tokens.json'))).map(([token, id]) => ({ id, content: token })),
     pre_tokenizer: byteLevel,
-    post_processor: { ...byteLevel, trim_offsets: false },
     decoder: byteLevel,
-    model: { type: 'BPE', dropout: null, unk_token: null, continuing_subword_prefix: '', end_of_word_suffix: '', fuse_unk: false, vocab, merges },
+    model: { type: 'BPE', vocab, merges },
   };
-}
-
-/**
- * Files written by tokenizers 0.20 and later keep a merge as a pair, ["Ġ", "t"]; @xenova/transformers reads the older
- * "Ġ t" only. A byte-level token holds no space, so nothing is lost in joining.
- */
-function withJoinedMerges(json: Json): Json {
-  const model = json['model'] as { merges?: (string | string[])[] } | undefined;
-  if (!model?.merges) return json;
-  return { ...json, model: { ...model, merges: model.merges.map((merge) => (typeof merge === 'string' ? merge : merge.join(' '))) } };
 }
 
 function readOptional(path: string): Json {
@@ -80,6 +111,8 @@ function readOptional(path: string): Json {
 }
 
 function readText(path: string): string {
+  const foreign = foreignFile(path);
+  if (foreign !== undefined) throw new FileError(path, foreign);
   try {
     return readFileSync(path, 'utf8');
   } catch (cause) {

@@ -74,6 +74,8 @@ export interface PpoUpdateOptions {
   maxGradNorm?: number;
   /** Of the sampling. Default 1. */
   temperature?: number;
+  /** Of the sampling: what could not be drawn takes no share. Default: none. */
+  suppressTokens?: readonly number[] | undefined;
 }
 
 /** Of one update, before it changes the weights. */
@@ -135,12 +137,12 @@ type PartMetrics = Omit<PpoUpdate, 'ratio' | 'gradNorm'>;
 
 /** @returns the part's share of the update's tokens, means over its own, and each token's ratio. */
 function backward({ model, optimizer }: TrainingState, { samples, oldLogps, oldValues }: Rollout, { advantages, returns }: RolloutAdvantages, numbers: readonly number[], tokens: number, options: PpoUpdateOptions): Part & { share: number; metrics: PartMetrics; ratios: number[] } {
-  const { clipRange = 0.2, valueClipRange = 0.2, valueCoef = 0.1, temperature = 1 } = options;
+  const { clipRange = 0.2, valueClipRange = 0.2, valueCoef = 0.1, temperature = 1, suppressTokens } = options;
   const some = numbers.map((n) => samples[n]!);
   const share = countTokens(some) / tokens;
   const of = (all: OfTokens) => padded(numbers.map((n) => all[n]!));
   const batch = sampleBatch(some, model.config.blockSize);
-  using recording = model.record(batch, { temperature, statistics: true });
+  using recording = model.record(batch, { temperature, suppressTokens, statistics: true });
   const { perTokenLogps, values, responseMask, statistics } = recording;
   if (values === undefined) {
     tf.dispose([perTokenLogps, responseMask]);

@@ -39,6 +39,8 @@ export function referenceLogps(model: GPT2, pairs: readonly PairIds[], { batchSi
   const all: RefLogps[] = [];
   for (let start = 0; start < pairs.length; start += batchSize) {
     const sums = tf.tidy(() => model.score(pairBatch(model, pairs.slice(start, start + batchSize))).sum(1).dataSync());
+    const wrong = sums.findIndex((sum) => !Number.isFinite(sum));
+    if (wrong >= 0) throw new InputError(`pair ${start + Math.floor(wrong / 2) + 1}: its log-prob under the reference is ${sums[wrong]}; the reference's weights or its sums are too large to compute with`);
     for (let n = 0; n < sums.length; n += 2) all.push({ refChosenLogps: sums[n]!, refRejectedLogps: sums[n + 1]! });
     onProgress?.(all.length);
   }

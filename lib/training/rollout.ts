@@ -24,7 +24,7 @@ export interface Sample {
 export type Reward = (samples: readonly Sample[]) => readonly number[] | Promise<readonly number[]>;
 
 /** What sampling asks of a tokenizer. */
-export type Decoder = Pick<Tokenizer, 'decode' | 'eosTokenId'>;
+export type Decoder = Pick<Tokenizer, 'decode' | 'eosTokenId'> & Partial<Pick<Tokenizer, 'missingIds'>>;
 
 export interface SampleOptions {
   /** Default 64. */
@@ -35,6 +35,8 @@ export interface SampleOptions {
   samples?: number;
   /** Of the draws. Default 0. */
   seed?: number;
+  /** Ids that are never drawn. Default: those that the tokenizer lacks. */
+  suppressTokens?: readonly number[] | undefined;
   signal?: AbortSignal;
 }
 
@@ -52,8 +54,8 @@ export async function sampleResponses(model: GPT2, tokenizer: Decoder, prompts: 
 
 /** The same, greedy at temperature 0. */
 export async function respond(model: GPT2, tokenizer: Decoder, prompts: readonly (readonly number[])[], options: SampleOptions, numbers: readonly number[]): Promise<Sample[]> {
-  const { samples = 1 } = options;
-  const made = await generate(model, numbers.map((number) => prompts[number]!), { ...options, eosTokenId: tokenizer.eosTokenId });
+  const { samples = 1, suppressTokens = tokenizer.missingIds?.(model.config.vocabSize) } = options;
+  const made = await generate(model, numbers.map((number) => prompts[number]!), { ...options, suppressTokens, eosTokenId: tokenizer.eosTokenId });
   return made.map(({ ids, finish }, n) => {
     const prompt = numbers[Math.floor(n / samples)]!;
     const ended = finish === 'eos';
@@ -140,15 +142,17 @@ export type OfTokens = readonly Float32Array[];
 export interface MeasureOptions {
   /** Of the sampling. Default 1. */
   temperature?: number;
+  /** Of the sampling: what could not be drawn takes no share. Default: none. */
+  suppressTokens?: readonly number[] | undefined;
   /** Samples at a time. Default 64. */
   batchSize?: number;
 }
 
 /** Log-probs of the samples' tokens under `model`, in nats. */
-export function sampleLogps(model: GPT2, samples: readonly Sample[], { temperature = 1, batchSize = 64 }: MeasureOptions = {}): OfTokens {
+export function sampleLogps(model: GPT2, samples: readonly Sample[], { batchSize = 64, ...options }: MeasureOptions = {}): OfTokens {
   return inParts(samples, batchSize).flatMap((some) => {
     const batch = sampleBatch(some, model.config.blockSize);
-    const scored = model.score(batch, { temperature });
+    const scored = model.score(batch, options);
     const logps = ofTokens(scored.dataSync<'float32'>(), some, batch);
     scored.dispose();
     return logps;
@@ -156,10 +160,10 @@ export function sampleLogps(model: GPT2, samples: readonly Sample[], { temperatu
 }
 
 /** The same, with the model's values, if it has a value head, and the entropy of its distributions, in nats. */
-export function measureSamples(model: GPT2, samples: readonly Sample[], { temperature = 1, batchSize = 64 }: MeasureOptions = {}): { logps: OfTokens; values?: OfTokens; entropy: OfTokens } {
+export function measureSamples(model: GPT2, samples: readonly Sample[], { batchSize = 64, ...options }: MeasureOptions = {}): { logps: OfTokens; values?: OfTokens; entropy: OfTokens } {
   const parts = inParts(samples, batchSize).map((some) => {
     const batch = sampleBatch(some, model.config.blockSize);
-    const { perTokenLogps, values, statistics } = model.measure(batch, { temperature });
+    const { perTokenLogps, values, statistics } = model.measure(batch, options);
     let start = 0;
     const entropy = some.map(({ ids }) => statistics.entropy.slice(start, (start += ids.length)));
     const found = { logps: ofTokens(perTokenLogps.dataSync<'float32'>(), some, batch), ...(values && { values: ofTokens(values.dataSync<'float32'>(), some, batch) }), entropy };

@@ -97,6 +97,7 @@ export async function* trainGrpo(policy: GPT2, prompts: readonly (readonly numbe
   requireLossType(options.lossType);
   if (state && state.step > 0 && !reference) throw new InputError('a training that goes on needs its reference: the policy is no longer what it began as');
 
+  const suppressTokens = options.suppressTokens ?? tokenizer.missingIds?.(policy.config.vocabSize); // the policy is what can be drawn, and is measured as that
   const held = reference ?? merged(policy);
   const training = state ?? TrainingState.begin(policy, options);
   try {
@@ -106,16 +107,16 @@ export async function* trainGrpo(policy: GPT2, prompts: readonly (readonly numbe
       signal?.throwIfAborted();
       const start = performance.now();
 
-      const samples = await sampleResponses(policy, tokenizer, prompts, { maxNewTokens, temperature, samples: groupSize, seed: randomOf(seed, step).uint32(), signal }, rowsOf(step - 1));
+      const samples = await sampleResponses(policy, tokenizer, prompts, { maxNewTokens, temperature, suppressTokens, samples: groupSize, seed: randomOf(seed, step).uint32(), signal }, rowsOf(step - 1));
       const scores = await scoreSamples(samples, reward, { ...options, step });
-      const refLogps = sampleLogps(held, samples, { temperature });
-      const oldLogps = algorithm === 'rloo' || iterations > 1 ? sampleLogps(policy, samples, { temperature }) : undefined;
+      const refLogps = sampleLogps(held, samples, { temperature, suppressTokens });
+      const oldLogps = algorithm === 'rloo' || iterations > 1 ? sampleLogps(policy, samples, { temperature, suppressTokens }) : undefined;
       const advantages = algorithm === 'rloo' ? rlooAdvantages(scores, { oldLogps: oldLogps!, refLogps }, options) : groupAdvantages(scores, groupSize, options);
       const rollout = { samples, scores, advantages, refLogps, oldLogps };
       onRollout?.(rollout);
 
       const lr = lrOf(step - 1);
-      const updates = Array.from({ length: iterations }, () => grpoUpdate(training, rollout, lr, { ...options, maxNewTokens, temperature }));
+      const updates = Array.from({ length: iterations }, () => grpoUpdate(training, rollout, lr, { ...options, maxNewTokens, temperature, suppressTokens }));
       training.step = step;
       yield {
         step, ...mean(updates), sequenceKl: updates[0]!.sequenceKl, scores: spread(scores, groupSize), eosCount: samples.filter(({ ended }) => ended).length, lr,
@@ -158,13 +159,13 @@ export function grpoUpdate(training: TrainingState, rollout: GroupRollout, lr: n
 interface GrpoPart extends Part, Pick<GrpoUpdate, 'kl' | 'sequenceKl' | 'clipFraction'> {}
 
 function backward({ model, optimizer }: TrainingState, { samples, advantages, refLogps, oldLogps }: GroupRollout, numbers: readonly number[], options: Omit<GrpoTrainOptions, 'lr'>): GrpoPart {
-  const { algorithm = 'grpo', temperature = 1 } = options;
+  const { algorithm = 'grpo', temperature = 1, suppressTokens } = options;
   const lossOf = algorithm === 'rloo' ? rlooLoss : grpoLoss;
   const whole = { tokens: countTokens(samples), responses: samples.length };
   const some = numbers.map((n) => samples[n]!);
   const share = { tokens: countTokens(some) / whole.tokens, responses: some.length / whole.responses };
   const batch = sampleBatch(some, model.config.blockSize);
-  using recording = model.record(batch, { temperature });
+  using recording = model.record(batch, { temperature, suppressTokens });
   const { perTokenLogps, values, responseMask } = recording;
   const constants = {
     oldLogps: oldLogps ? padded(numbers.map((n) => oldLogps[n]!)) : perTokenLogps.clone(),

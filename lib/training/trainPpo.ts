@@ -98,6 +98,7 @@ export async function* trainPpo(policy: GPT2, prompts: readonly (readonly number
   if (state && state.step > 0 && !reference) throw new InputError('a training that goes on needs its reference: the policy is no longer what it began as');
   if (state && !state.model.weights.hasValueHead) throw new InputError('the state is of a model without a value head; begin it with withValueHead(policy)');
 
+  const suppressTokens = options.suppressTokens ?? tokenizer.missingIds?.(policy.config.vocabSize); // the policy is what can be drawn, and is measured as that
   const model = state?.model ?? (policy.weights.hasValueHead ? policy : withValueHead(policy));
   const held = reference ?? merged(policy);
   const training = state ?? TrainingState.begin(model, ppoAdam(options));
@@ -109,10 +110,10 @@ export async function* trainPpo(policy: GPT2, prompts: readonly (readonly number
       const start = performance.now();
       const random = randomOf(seed, step);
 
-      const samples = await sampleResponses(model, tokenizer, prompts, { maxNewTokens, temperature, seed: random.uint32(), signal }, rowsOf(step - 1));
+      const samples = await sampleResponses(model, tokenizer, prompts, { maxNewTokens, temperature, suppressTokens, seed: random.uint32(), signal }, rowsOf(step - 1));
       const scores = await scoreSamples(samples, reward, { ...options, step });
-      const { logps: oldLogps, values: oldValues } = measureSamples(model, samples, { temperature });
-      const refLogps = sampleLogps(held, samples, { temperature });
+      const { logps: oldLogps, values: oldValues } = measureSamples(model, samples, { temperature, suppressTokens });
+      const refLogps = sampleLogps(held, samples, { temperature, suppressTokens });
       const rollout = { samples, scores, oldLogps, refLogps, oldValues: oldValues! };
       const coef = training.carried.klCoef ?? klCoef;
       const advantages = rolloutAdvantages(rollout, { ...options, klCoef: coef });
@@ -120,7 +121,7 @@ export async function* trainPpo(policy: GPT2, prompts: readonly (readonly number
 
       const lr = lrOf(step - 1);
       const order = minibatchOrder(samples.length, options, random.uint32());
-      const updates = [...ppoUpdates(training, rollout, advantages, order, lr, { ...options, temperature })];
+      const updates = [...ppoUpdates(training, rollout, advantages, order, lr, { ...options, temperature, suppressTokens })];
 
       const objective = objectiveOf(rollout, coef);
       if (klTarget !== undefined) training.carried.klCoef = adaptedKlCoef(coef, { kl: objective.kl, klTarget, klHorizon, samples: samples.length });

@@ -28,12 +28,14 @@ def model_of(name):
 
 def greedy():
     generator = torch.Generator().manual_seed(7)
-    for name, lengths, steps, penalty in [
-        ("a-group", [5, 1, 3, 8], 12, 1.0),
-        ("a-group", [4, 2], 14, 1.4),
-        ("five-layers", [6, 6, 1], 9, 1.0),
-        ("one-head", [2, 7, 3], 8, 1.2),
-        ("width-21", [1], 10, 1.0),
+    for name, lengths, steps, penalty, suppress in [
+        ("a-group", [5, 1, 3, 8], 12, 1.0, []),
+        ("a-group", [4, 2], 14, 1.4, []),
+        ("five-layers", [6, 6, 1], 9, 1.0, []),
+        ("one-head", [2, 7, 3], 8, 1.2, []),
+        ("width-21", [1], 10, 1.0, []),
+        ("a-group", [5, 2], 12, 1.0, list(range(20, 37))),  # as if the tokenizer had 20 tokens
+        ("a-group", [3, 3], 12, 1.3, list(range(1, 37, 2))),
     ]:
         model = model_of(name)
         vocabulary = model.config.vocab_size
@@ -43,13 +45,14 @@ def greedy():
         for prompt in prompts:
             ids = torch.tensor([prompt])
             output = model.generate(
-                ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=steps, repetition_penalty=penalty, pad_token_id=0, eos_token_id=None
+                ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=steps, repetition_penalty=penalty, pad_token_id=0, eos_token_id=None,
+                suppress_tokens=suppress or None,
             )
             made.append(output[0, len(prompt) :].tolist())
         # The end-of-sequence token is one that comes up somewhere in the middle.
         eos = made[0][len(made[0]) // 2]
         ended = [ids[: ids.index(eos) + 1] if eos in ids else ids for ids in made]
-        yield {"model": name, "prompts": prompts, "steps": steps, "penalty": penalty, "made": made, "eos": eos, "ended": ended}
+        yield {"model": name, "prompts": prompts, "steps": steps, "penalty": penalty, "suppress": suppress, "made": made, "eos": eos, "ended": ended}
 
 
 def distributions():
