@@ -2,6 +2,7 @@
 import { hint, nearest } from './commands/arguments';
 import * as doctor from './commands/doctor';
 import * as download from './commands/download';
+import * as evaluate from './commands/evaluate';
 import * as exportTo from './commands/export';
 import * as generate from './commands/generate';
 import * as logps from './commands/logps';
@@ -25,7 +26,7 @@ interface Command {
 }
 
 const commands: Readonly<Record<string, Command>> = {
-  doctor, download, weights, logps, score, generate, 'train-sft': trainSft, 'train-dpo': trainDpo, 'train-reward': trainReward, 'train-ppo': trainPpo, 'train-grpo': trainGrpo, export: exportTo,
+  doctor, download, weights, logps, score, generate, evaluate, 'train-sft': trainSft, 'train-dpo': trainDpo, 'train-reward': trainReward, 'train-ppo': trainPpo, 'train-grpo': trainGrpo, export: exportTo,
 }; // prettier-ignore
 
 const HEADER = 'Usage: npx alignbook COMMAND';
