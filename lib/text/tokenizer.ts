@@ -84,7 +84,7 @@ export class Tokenizer {
 
   /** What BPE is given one by one: words, and ids of added tokens. Equal words have equal ids, if `splitsAtGaps`. */
   words(text: string): Piece[] {
-    return this.#split(text).flatMap((piece) => (typeof piece === 'number' ? [piece] : (piece.match(WORDS) ?? [])));
+    return this.#split(text).flatMap<Piece>((piece) => (typeof piece === 'number' ? [piece] : (piece.match(WORDS) ?? [])));
   }
 
   #bpe(text: string): number[] {
