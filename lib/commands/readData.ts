@@ -22,7 +22,7 @@ export async function readData<Row>(settings: DataSettings, { blockSize, vocabSi
   if (!Number.isInteger(maxLength) || maxLength < 2 || maxLength > blockSize) {
     throw new InputError(`maxLength must be a whole number from 2 to ${blockSize}, the model's window, got ${maxLength}`);
   }
-  const options = { maxLength, vocabSize, truncation: truncation as Truncation };
+  const options = { maxLength, vocabSize, truncation: truncation as Truncation, onMessages: tellOnce };
   if (!skipBad) return read(options);
   let leftOut = 0;
   const onBadRow = ({ message }: Error): void => {
@@ -34,4 +34,12 @@ export async function readData<Row>(settings: DataSettings, { blockSize, vocabSi
   });
   if (leftOut > 0) console.error(`${leftOut} of ${leftOut + rows.length} rows left out`);
   return rows;
+}
+
+const told = new Set<string>();
+
+/** One line on the standard error, for several files of rows once. */
+function tellOnce(text: string): void {
+  if (!told.has(text)) console.error(text);
+  told.add(text);
 }

@@ -23,7 +23,7 @@ export interface DownloadOptions extends ConnectionOptions {
 
 /** Each part's files, those first without which the last is not understood: a download may end at any of them. */
 const FILES: Record<Part, readonly string[]> = {
-  tokenizer: ['special_tokens_map.json', 'added_tokens.json', 'tokenizer_config.json', 'tokenizer.json', 'vocab.json', 'merges.txt'],
+  tokenizer: ['special_tokens_map.json', 'added_tokens.json', 'tokenizer_config.json', 'chat_template.jinja', 'tokenizer.json', 'vocab.json', 'merges.txt'],
   weights: ['generation_config.json', 'model.safetensors'],
 };
 

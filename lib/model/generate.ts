@@ -19,8 +19,8 @@ import type { Weights } from './weights';
 export interface GenerateOptions extends Sampling {
   /** Default 64. A prompt that comes to the end of the model's window stops there. */
   maxNewTokens?: number;
-  /** Ends a row, and is its last id. Default: none. */
-  eosTokenId?: number;
+  /** Ends a row, and is its last id; several may. Default: none. */
+  eosTokenId?: number | readonly number[];
   /** Ends a row where it says true of the ids made so far, for instance because their text holds a stop string. */
   stop?: (ids: readonly number[]) => boolean;
   /** So many continuations of each prompt, one after another in the result; its prompt is computed once. Default 1. */
@@ -60,7 +60,8 @@ interface Row {
  * @throws InputError if a prompt or an option does not fit.
  */
 export async function generate(model: GPT2, prompts: readonly (readonly number[])[], options: GenerateOptions = {}): Promise<Generated[]> {
-  const { maxNewTokens = 64, eosTokenId, stop, samples = 1, seed = 0, batchSize = 64, onToken, signal } = options;
+  const ends = new Set([options.eosTokenId ?? []].flat());
+  const { maxNewTokens = 64, stop, samples = 1, seed = 0, batchSize = 64, onToken, signal } = options;
   const { blockSize, vocabSize } = model.config;
   checkSampling(options);
   for (const [name, value] of Object.entries({ maxNewTokens, samples, batchSize })) {
@@ -77,7 +78,7 @@ export async function generate(model: GPT2, prompts: readonly (readonly number[]
       const id = choose(row, place);
       row.ids.push(id);
       onToken?.(id, row.index);
-      if (id === eosTokenId) row.finish = 'eos';
+      if (ends.has(id)) row.finish = 'eos';
       else if (stop?.(row.ids)) row.finish = 'stop';
       else if (row.ids.length === maxNewTokens || row.prompt.length + row.ids.length === blockSize) row.finish = 'length';
     }

@@ -1,6 +1,7 @@
 /** Training rows from a file, as token ids. */
 import { FileError, InputError, quoted } from '../errors';
-import { appendEos, encodePair, type PairIds } from './batch';
+import { encodePair, endedIds, type PairIds } from './batch';
+import { chatOf, type Chat } from './chat';
 import { Fields } from './fields';
 import type { PromptResponses } from './responseBatch';
 import { fileName, readRows } from './rows';
@@ -9,6 +10,8 @@ import type { Tokenizer } from './tokenizer';
 import { truncate, TRUNCATIONS, type Truncation } from './truncation';
 
 export interface ReadOptions {
+  /** Told, in a sentence, how conversations are written, when the first one comes. */
+  readonly onMessages?: (text: string) => void;
   /** The most tokens of a prompt and one response, such as the model's `blockSize`. */
   readonly maxLength: number;
   /** What happens to a longer row. Default `refuse`. */
@@ -37,7 +40,8 @@ export interface ReadOptions {
  */
 export function readPairs(path: string, tokenizer: Tokenizer, options: ReadOptions): Promise<PairIds[]> {
   const names = options.margins ? [...PAIR_FIELDS, 'margin'] : PAIR_FIELDS;
-  return encodeRows(path, names, (fields) => pair(fields, tokenizer, options), tokenizer, options);
+  const chat = chatOf(tokenizer.chatTemplate, options.onMessages);
+  return encodeRows(path, names, (fields) => pair(fields, chat, tokenizer, options), tokenizer, options);
 }
 
 /**
@@ -45,7 +49,8 @@ export function readPairs(path: string, tokenizer: Tokenizer, options: ReadOptio
  * "input" (may be missing), "output"}; or {"messages"}, of which the last is the response. Otherwise as `readPairs`.
  */
 export function readResponses(path: string, tokenizer: Tokenizer, options: ReadOptions): Promise<PromptResponses[]> {
-  return encodeRows(path, RESPONSE_FIELDS, (fields) => response(fields, tokenizer, options), tokenizer, options);
+  const chat = chatOf(tokenizer.chatTemplate, options.onMessages);
+  return encodeRows(path, RESPONSE_FIELDS, (fields) => response(fields, chat, tokenizer, options), tokenizer, options);
 }
 
 /**
@@ -56,14 +61,16 @@ export function readResponses(path: string, tokenizer: Tokenizer, options: ReadO
  *   or by `prompt-start` cut.
  */
 export function readPrompts(path: string, tokenizer: Tokenizer, options: ReadOptions & { readonly maxNewTokens: number }): Promise<(readonly number[])[]> {
-  return encodeRows(path, PROMPT_FIELDS, (fields) => promptOnly(fields, tokenizer, options), tokenizer, options);
+  const chat = chatOf(tokenizer.chatTemplate, options.onMessages);
+  return encodeRows(path, PROMPT_FIELDS, (fields) => promptOnly(fields, chat, tokenizer, options), tokenizer, options);
 }
 
 /** Responses to be scored after their prompt: a row as of `readPairs` has two, chosen and rejected; any other, as of `readResponses`, has one. */
 export function readCandidates(path: string, tokenizer: Tokenizer, options: ReadOptions): Promise<PromptResponses[]> {
+  const chat = chatOf(tokenizer.chatTemplate, options.onMessages);
   const encode = (fields: Fields): PromptResponses => {
-    if (!fields.has('chosen')) return response(fields, tokenizer, options);
-    const { promptIds, chosenIds, rejectedIds } = pair(fields, tokenizer, options);
+    if (!fields.has('chosen')) return response(fields, chat, tokenizer, options);
+    const { promptIds, chosenIds, rejectedIds } = pair(fields, chat, tokenizer, options);
     return { promptIds, responses: [chosenIds, rejectedIds] };
   };
   return encodeRows(path, [...new Set([...PAIR_FIELDS, ...RESPONSE_FIELDS])], encode, tokenizer, options);
@@ -105,8 +112,8 @@ function requireEmbedded(row: unknown, tokenizer: Tokenizer, vocabSize: number):
   }
 }
 
-function pair(fields: Fields, tokenizer: Tokenizer, options: ReadOptions): PairIds {
-  const { promptIds, chosenIds, rejectedIds } = encodePair(tokenizer, pairTexts(fields));
+function pair(fields: Fields, chat: Chat, tokenizer: Tokenizer, options: ReadOptions): PairIds {
+  const { promptIds, chosenIds, rejectedIds } = encodePair(tokenizer, pairTexts(fields, chat));
   if (chosenIds.join() === rejectedIds.join()) throw new InputError('chosen and rejected are the same, so the pair prefers nothing; leave it out');
   const kept = truncate({ promptIds, responses: [chosenIds, rejectedIds] }, options);
   const [chosen, rejected] = kept.responses as [readonly number[], readonly number[]];
@@ -115,15 +122,15 @@ function pair(fields: Fields, tokenizer: Tokenizer, options: ReadOptions): PairI
   return { promptIds: kept.promptIds, chosenIds: chosen, rejectedIds: rejected, ...margin };
 }
 
-function response(fields: Fields, tokenizer: Tokenizer, options: ReadOptions): PromptResponses {
-  const texts = responseTexts(fields);
+function response(fields: Fields, chat: Chat, tokenizer: Tokenizer, options: ReadOptions): PromptResponses {
+  const texts = responseTexts(fields, chat);
   for (const [name, text] of Object.entries(texts)) if (text === '') throw new InputError(`${name} is empty`);
-  const ids = appendEos(tokenizer.encode(texts.response), tokenizer.eosTokenId);
+  const ids = endedIds(tokenizer, texts.response);
   return truncate({ promptIds: tokenizer.encode(texts.prompt), responses: [ids] }, options);
 }
 
-function promptOnly(fields: Fields, tokenizer: Tokenizer, { maxLength, maxNewTokens, truncation }: ReadOptions & { readonly maxNewTokens: number }): readonly number[] {
-  const text = onlyPrompt(fields);
+function promptOnly(fields: Fields, chat: Chat, tokenizer: Tokenizer, { maxLength, maxNewTokens, truncation }: ReadOptions & { readonly maxNewTokens: number }): readonly number[] {
+  const text = onlyPrompt(fields, chat);
   if (text === '') throw new InputError('prompt is empty');
   const ids = tokenizer.encode(text);
   const most = maxLength - maxNewTokens;

@@ -24,7 +24,7 @@ export interface Sample {
 export type Reward = (samples: readonly Sample[]) => readonly number[] | Promise<readonly number[]>;
 
 /** What sampling asks of a tokenizer. */
-export type Decoder = Pick<Tokenizer, 'decode' | 'eosTokenId'> & Partial<Pick<Tokenizer, 'missingIds'>>;
+export type Decoder = Pick<Tokenizer, 'decode' | 'eosTokenId'> & Partial<Pick<Tokenizer, 'missingIds' | 'endTokenIds'>>;
 
 export interface SampleOptions {
   /** Default 64. */
@@ -55,7 +55,7 @@ export async function sampleResponses(model: GPT2, tokenizer: Decoder, prompts: 
 /** The same, greedy at temperature 0. */
 export async function respond(model: GPT2, tokenizer: Decoder, prompts: readonly (readonly number[])[], options: SampleOptions, numbers: readonly number[]): Promise<Sample[]> {
   const { samples = 1, suppressTokens = tokenizer.missingIds?.(model.config.vocabSize) } = options;
-  const made = await generate(model, numbers.map((number) => prompts[number]!), { ...options, suppressTokens, eosTokenId: tokenizer.eosTokenId });
+  const made = await generate(model, numbers.map((number) => prompts[number]!), { ...options, suppressTokens, eosTokenId: tokenizer.endTokenIds ?? tokenizer.eosTokenId });
   return made.map(({ ids, finish }, n) => {
     const prompt = numbers[Math.floor(n / samples)]!;
     const ended = finish === 'eos';
