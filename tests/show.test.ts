@@ -55,6 +55,7 @@ test('what is no number is a gap', () => {
   assert.deepEqual(y([1, NaN, Infinity, -Infinity, undefined, null, 2]), [1, null, null, null, null, null, 2]);
   assert.deepEqual(y(new Float32Array([1, NaN, Infinity, -Infinity])), [1, null, null, null]);
   assert.deepEqual(y(new Float64Array([NaN, 1])), [null, 1]);
+  assert.deepEqual(plainFigure({ data: [{ y: [NaN, 1] }, { y: new Float32Array([Infinity]) }] }).data, [{ y: [null, 1] }, { y: [null] }]); // before JSON would have it so
 });
 
 test('a Date is the time that it shows here, as in plotly.js; texts, booleans and other fields stay', () => {

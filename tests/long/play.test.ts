@@ -40,7 +40,7 @@ test('notebook 4 with other texts and another β, every cell twice', () => {
   const [chosen, rejected] = ['chosen', 'rejected'].map((name) => Number(new RegExp(`^${name}: +(\\S+)`, 'm').exec(seen['batch-logps']!.stdout)![1]));
   near(chosen!, played.chosenLogp, 1e-3, 'chosen'); // printed with three places
   near(rejected!, played.rejectedLogp, 1e-3, 'rejected');
-  corrected(seen, 6);
+  corrected(seen, 5);
 });
 
 test('notebook 5 with other texts and another action, every cell twice', () => {
