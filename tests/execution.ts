@@ -49,6 +49,7 @@ export function testExecution(chosen: readonly string[]): void {
       const formulas = readNotebook(join(out, name.replace('.html', '.ipynb'))).cells.filter(({ cell_type }) => cell_type === 'markdown').map(({ source }) => source.replace(/```[^]*?```|`[^`\n]*`/g, ''));
       const count = formulas.flatMap((text) => [...text.matchAll(/\$\$[^$]+\$\$|\$[^$\n]+\$/g)]).length;
       assert.equal(page.match(/<mjx-container\b/g)?.length ?? 0, count, `${name}: formulas set as pictures`);
+      assert.doesNotMatch(page, /<merror\b/, `${name}: a formula that is wrong`);
       assert.doesNotMatch(page.replace(/<pre>[^]*?<\/pre>|<svg[^]*?<\/svg>/g, ''), /\\(?:frac|pi|beta|log|sigma|mathrm)\b/, `${name}: raw LaTeX`);
       for (const [, target] of page.matchAll(/<a\b[^>]*\bhref="(?!#|[a-z]+:)([^"#]+)/g)) assert.ok(existsSync(join(out, target!)), `${name} links to ${target}`);
     }

@@ -1,6 +1,7 @@
 /**
  * LaTeX formulas as SVG, by MathJax, for pages without a script: reads [{"tex": …, "display": true | false}, …] from stdin and writes
  * {"style": CSS for all, "formulas": [markup, …]}. The glyphs take the color of the text around them; a screen reader reads MathML.
+ * In the place of a formula that is wrong stands what MathJax says of it.
  */
 import { readFileSync } from 'node:fs';
 
@@ -21,19 +22,12 @@ async function main(): Promise<void> {
   const { init } = require('mathjax') as { init(options: object): Promise<MathJax> };
   const mathJax = await init({
     loader: { load: ['input/tex', 'output/svg', 'a11y/assistive-mml'] },
-    tex: { formatError: (_: unknown, error: Error) => { throw error; } },
     svg: { fontCache: 'local' },
     options: { enableAssistiveMml: true },
   }); // prettier-ignore
   const { adaptor } = mathJax.startup;
   const made: string[] = [];
-  for (const { tex, display } of formulas) {
-    try {
-      made.push(adaptor.outerHTML(await mathJax.tex2svgPromise(tex, { display })));
-    } catch (error) {
-      throw new Error(`the formula ${JSON.stringify(tex)}: ${(error as Error).message}`, { cause: error });
-    }
-  }
+  for (const { tex, display } of formulas) made.push(adaptor.outerHTML(await mathJax.tex2svgPromise(tex, { display })));
   process.stdout.write(JSON.stringify({ style: adaptor.textContent(mathJax.svgStylesheet()), formulas: made }));
 }
 
