@@ -77,7 +77,7 @@ test('a pair in another shape is refused by field and message', async () => {
   await prompt([user('a'), { role: 'tool', content: 'b' }], /line 1: "prompt", message 2: has the role "tool"; there are system, user, assistant$/);
   await prompt([{ content: 'a' }], /line 1: "prompt", message 1: has no "role"$/);
   await prompt([{ role: 'user' }], /line 1: "prompt", message 1: has no "content"$/);
-  await prompt([{ role: 'user', content: [{ type: 'text', text: 'a' }] }], /line 1: "prompt", message 1: "content" is not a text$/);
+  await prompt([{ role: 'user', content: { text: 'a' } }], /line 1: "prompt", message 1: "content" is not a text$/);
   await prompt([user('')], /line 1: "prompt": message 1 is empty$/);
   await prompt([user('a'), assistant('b')], /line 1: "prompt": it ends with a message of the role assistant; a prompt ends with the user's$/);
   await prompt([user('a'), user('b')], /line 1: "prompt": message 2 is of the role user where assistant is due: /);

@@ -2,10 +2,10 @@
 import { FileError, InputError, quoted } from '../errors';
 import { encodePair, endedIds, type PairIds } from './batch';
 import { chatOf, type Chat } from './chat';
-import { Fields } from './fields';
+import { Fields, type RowForm } from './fields';
 import type { PromptResponses } from './responseBatch';
 import { fileName, readRows } from './rows';
-import { onlyPrompt, PAIR_FIELDS, pairTexts, PROMPT_FIELDS, RESPONSE_FIELDS, responseTexts } from './rowTexts';
+import { CANDIDATES, onlyPrompt, PAIR, pairTexts, PROMPT_ALONE, RESPONSE, responseTexts } from './rowTexts';
 import type { Tokenizer } from './tokenizer';
 import { truncate, TRUNCATIONS, type Truncation } from './truncation';
 
@@ -31,26 +31,30 @@ export interface ReadOptions {
  * - the prompt a list of {"role", "content"} messages, each response a text or a list of one message: the prompt is `chatPrompt`'s;
  * - {"chosen", "rejected"} as lists of messages that begin alike: what they share is the prompt.
  *
- * Reads and encodes every row, so that a wrong one is found before anything is computed. Empty lines, and fields that are not asked for,
- * are passed over.
+ * Columns that belong to the prompt are used: "system" becomes the system's message, "history" ([question, answer] each) the turns before,
+ * "context" beside "instruction" its input. Others that belong to it (tools, images, documents, a question beside a prompt …) are refused
+ * by name unless they are empty or the prompt has their text already.
+ *
+ * Reads and encodes every row, so that a wrong one is found before anything is computed. Empty lines, and fields that have nothing to do
+ * with the prompt and its responses (id, source, score …), are passed over.
  *
  * @param path a file, or `-` for JSON lines on the standard input.
  * @throws FileError, naming the line (of Parquet the row; the first is 1), if it is not UTF-8 or not JSON, lacks a field, has an empty text,
  *   messages out of turn or two responses that are the same, also after a cut, or is too long; or if the file cannot be read or keeps no row.
  */
 export function readPairs(path: string, tokenizer: Tokenizer, options: ReadOptions): Promise<PairIds[]> {
-  const names = options.margins ? [...PAIR_FIELDS, 'margin'] : PAIR_FIELDS;
   const chat = chatOf(tokenizer.chatTemplate, options.onMessages);
-  return encodeRows(path, names, (fields) => pair(fields, chat, tokenizer, options), tokenizer, options);
+  const form = options.margins ? { ...PAIR, names: [...PAIR.names, 'margin'] } : PAIR;
+  return encodeRows(path, form, (fields) => pair(fields, chat, tokenizer, options), tokenizer, options);
 }
 
 /**
  * A response to each prompt, for SFT: {"prompt", "response"}, the prompt a text or a list of messages; the Alpaca form {"instruction",
- * "input" (may be missing), "output"}; or {"messages"}, of which the last is the response. Otherwise as `readPairs`.
+ * "input" (may be missing), "output"}, or Dolly's {"instruction", "context", "response"}; or {"messages"}, of which the last is the response. Otherwise as `readPairs`.
  */
 export function readResponses(path: string, tokenizer: Tokenizer, options: ReadOptions): Promise<PromptResponses[]> {
   const chat = chatOf(tokenizer.chatTemplate, options.onMessages);
-  return encodeRows(path, RESPONSE_FIELDS, (fields) => response(fields, chat, tokenizer, options), tokenizer, options);
+  return encodeRows(path, RESPONSE, (fields) => response(fields, chat, tokenizer, options), tokenizer, options);
 }
 
 /**
@@ -62,7 +66,7 @@ export function readResponses(path: string, tokenizer: Tokenizer, options: ReadO
  */
 export function readPrompts(path: string, tokenizer: Tokenizer, options: ReadOptions & { readonly maxNewTokens: number }): Promise<(readonly number[])[]> {
   const chat = chatOf(tokenizer.chatTemplate, options.onMessages);
-  return encodeRows(path, PROMPT_FIELDS, (fields) => promptOnly(fields, chat, tokenizer, options), tokenizer, options);
+  return encodeRows(path, PROMPT_ALONE, (fields) => promptOnly(fields, chat, tokenizer, options), tokenizer, options);
 }
 
 /** Responses to be scored after their prompt: a row as of `readPairs` has two, chosen and rejected; any other, as of `readResponses`, has one. */
@@ -73,16 +77,16 @@ export function readCandidates(path: string, tokenizer: Tokenizer, options: Read
     const { promptIds, chosenIds, rejectedIds } = pair(fields, chat, tokenizer, options);
     return { promptIds, responses: [chosenIds, rejectedIds] };
   };
-  return encodeRows(path, [...new Set([...PAIR_FIELDS, ...RESPONSE_FIELDS])], encode, tokenizer, options);
+  return encodeRows(path, CANDIDATES, encode, tokenizer, options);
 }
 
-async function encodeRows<Row>(path: string, names: readonly string[], encode: (fields: Fields) => Row, tokenizer: Tokenizer, { truncation = 'refuse', vocabSize = Infinity, onBadRow }: ReadOptions): Promise<Row[]> {
+async function encodeRows<Row>(path: string, form: RowForm, encode: (fields: Fields) => Row, tokenizer: Tokenizer, { truncation = 'refuse', vocabSize = Infinity, onBadRow }: ReadOptions): Promise<Row[]> {
   if (!TRUNCATIONS.includes(truncation)) throw new InputError(`truncation must be one of ${TRUNCATIONS.join(', ')}, got "${truncation}"`);
   const rows: Row[] = [];
   let leftOut = 0;
-  for await (const { place, parse } of readRows(path, names)) {
+  for await (const { place, parse } of readRows(path, form.names)) {
     try {
-      const row = encode(new Fields(parse()));
+      const row = encode(new Fields(parse(), form));
       requireEmbedded(row, tokenizer, vocabSize);
       rows.push(row);
     } catch (cause) {

@@ -1,15 +1,42 @@
 /** One row's fields, each checked when it is asked for; the others are passed over. */
-import { InputError, quoted } from '../errors';
+import { clipped, InputError, quoted } from '../errors';
 import type { ChatMessage } from './templates';
 
 const ROLES: readonly ChatMessage['role'][] = ['system', 'user', 'assistant'];
+/** What a message may have besides its text, and a chat template would put into the prompt or the response. */
+const BESIDE_CONTENT = ['tool_calls', 'function_call', 'reasoning_content', 'thinking', 'images'] as const;
+
+/** What a row is read as. */
+export interface RowForm {
+  /** For a message: "a pair needs prompt (or instruction), chosen, rejected". */
+  readonly needs: string;
+  /** The fields that are read of it. */
+  readonly names: readonly string[];
+  /** Fields that rows of other forms have: a message needs not tell them apart. */
+  readonly others?: readonly string[];
+}
 
 export class Fields {
-  constructor(private readonly row: Readonly<Record<string, unknown>>) {}
+  constructor(
+    private readonly row: Readonly<Record<string, unknown>>,
+    private readonly form?: RowForm,
+  ) {}
 
   /** A field that is null counts as missing: a table has every column in every row. */
   has(name: string): boolean {
     return (this.row[name] ?? null) !== null;
+  }
+
+  /** Whether a column holds something: a text, list or object that is empty counts as missing, too. */
+  holds(name: string): boolean {
+    const value = this.row[name] ?? null;
+    if (typeof value === 'string') return value.trim() !== '';
+    return value !== null && (typeof value !== 'object' || Object.keys(value).length > 0);
+  }
+
+  /** The value as it is, for a column of any form. */
+  raw(name: string): unknown {
+    return this.row[name];
   }
 
   /** @throws InputError naming the field. */
@@ -27,33 +54,70 @@ export class Fields {
     return number;
   }
 
-  /** @throws InputError naming the field and, in a list, the message; the first is message 1. */
+  /**
+   * A first message of the system that is empty counts as missing.
+   *
+   * @throws InputError naming the field and, in a list, the message; the first is message 1.
+   */
   textOrMessages(name: string): string | ChatMessage[] {
     const value = this.#value(name);
     if (typeof value === 'string') return value;
     if (!Array.isArray(value)) throw new InputError(`"${name}" is not a text or a list of messages`);
-    return value.map((message, index) => asMessage(message, `"${name}", message ${index + 1}`));
+    const messages = value.map((message, index) => asMessage(message, `"${name}", message ${index + 1}`));
+    return messages[0]?.role === 'system' && messages[0].content === '' ? messages.slice(1) : messages;
   }
 
   #value(name: string): unknown {
     const value = this.row[name];
-    if (value === undefined) throw new InputError(`has no "${name}"`);
+    if (value === undefined) throw new InputError(`has no "${name}"${this.#otherNames()}`);
     if (value === null) throw new InputError(`"${name}" is null`);
     if (value instanceof Uint8Array) throw new InputError(`"${name}" is not UTF-8`);
     return value;
   }
+
+  /** What the row has in place of the field, if it has fields that this form does not know. */
+  #otherNames(): string {
+    if (this.form === undefined) return '';
+    const names = Object.keys(this.row).filter((name) => this.row[name] !== null);
+    const unknown = names.filter((name) => ![...this.form!.names, ...(this.form!.others ?? [])].includes(name) && !/^(id|idx|index)$|_(id|idx|index)$/.test(name));
+    return unknown.length === 0 ? '' : `; it has ${listed(names)}; ${this.form.needs}`;
+  }
 }
+
+/** So many names are shown. */
+const SHOWN = 12;
+
+function listed(names: readonly string[]): string {
+  const shown = names.slice(0, SHOWN).map((name) => (/^[\w.-]+$/.test(name) ? clipped(name) : quoted(name))).join(', ');
+  return names.length > SHOWN ? `${shown} and ${names.length - SHOWN} more` : shown;
+}
+
+const MESSAGE: RowForm = { needs: 'a message needs role, content', names: ['role', 'content', 'name', ...BESIDE_CONTENT] };
 
 function asMessage(message: unknown, name: string): ChatMessage {
   if (typeof message !== 'object' || message === null || Array.isArray(message)) throw new InputError(`${name} is not an object with "role" and "content"`);
-  const fields = new Fields(message as Record<string, unknown>);
+  const fields = new Fields(message as Record<string, unknown>, MESSAGE);
   try {
     const role = fields.text('role');
     if (!isRole(role)) throw new InputError(`has the role ${quoted(role)}; there are ${ROLES.join(', ')}`);
-    return { role, content: fields.text('content') };
+    const beside = BESIDE_CONTENT.find((field) => fields.holds(field));
+    if (beside !== undefined) throw new InputError(`has "${beside}", which would be lost; put it into "content" as text, or take it out`);
+    return { role, content: Array.isArray(fields.raw('content')) ? joined(fields.raw('content') as unknown[]) : fields.text('content') };
   } catch (cause) {
     throw cause instanceof InputError ? new InputError(`${name}: ${cause.message}`, { cause }) : cause;
   }
+}
+
+/** Parts of a content, {"type": "text", "text": …} each, one after the other with nothing between, as chat templates print them. */
+function joined(parts: readonly unknown[]): string {
+  return parts
+    .map((part, index) => {
+      const { type, text } = (part ?? {}) as { type?: unknown; text?: unknown };
+      if (type === 'text' && typeof text === 'string') return text;
+      const kind = typeof type === 'string' && type !== 'text' ? `of the type ${quoted(type)}` : 'without a text';
+      throw new InputError(`part ${index + 1} of "content" is ${kind}; GPT-2 reads texts alone: leave the part out`);
+    })
+    .join('');
 }
 
 const isRole = (text: string): text is ChatMessage['role'] => (ROLES as readonly string[]).includes(text);

@@ -34,7 +34,7 @@ export interface Task {
 type Rows = readonly Record<string, unknown>[];
 
 /**
- * The rows in order, each with those of the columns that the file has. One row group is held at a time, and of it these columns only.
+ * The rows in order, each with those of the columns that the file has; its other columns, unread, are there as undefined, so that a message can name them. One row group is held at a time, and of it these columns only.
  * A text is a string, one that is not UTF-8 its bytes; a list of structs is an array of objects; a missing value is null or undefined.
  *
  * hyparquet trusts what it reads. In a damaged file it may leave errors to nobody, which ends a process, or follow a wrong count for hours.

@@ -10,13 +10,14 @@ async function decode({ path, columns }: Task): Promise<void> {
   const file = await asyncBufferFromFile(path);
   const metadata = await parquetMetadataAsync(file);
   const there = parquetSchema(metadata).children.map(({ element }) => element.name);
+  const others = Object.fromEntries(there.filter((name) => !columns.includes(name)).map((name) => [name, undefined]));
   const options = { file, metadata, compressors, parsers: { stringFromBytes }, columns: columns.filter((name) => there.includes(name)) };
   let rowStart = 0;
   for (const group of metadata.row_groups) {
     const rowEnd = rowStart + Number(group.num_rows);
     const rows = await parquetReadObjects({ ...options, rowStart, rowEnd });
     if (rows.length !== Number(group.num_rows)) throw new Error(`${rows.length} rows where ${group.num_rows} are announced`);
-    parentPort!.postMessage(rows);
+    parentPort!.postMessage(rows.map((row) => ({ ...others, ...row })));
     await once(parentPort!, 'message');
     rowStart = rowEnd;
   }

@@ -1,13 +1,19 @@
 /** A row in any of its forms -> a prompt and its responses as texts. */
 import { InputError } from '../errors';
 import type { Chat } from './chat';
-import type { Fields } from './fields';
-import { alpacaPrompt, type ChatMessage } from './templates';
+import type { Fields, RowForm } from './fields';
+import { PROMPT_COLUMNS, withColumns, type Prompt } from './promptColumns';
+import { alpacaInstruction, alpacaPrompt, type ChatMessage } from './templates';
 
-/** The fields that a pair, a prompt alone, and a response for SFT, may have. */
-export const PAIR_FIELDS = ['prompt', 'instruction', 'input', 'chosen', 'rejected'] as const;
-export const PROMPT_FIELDS = ['prompt', 'instruction', 'input'] as const;
-export const RESPONSE_FIELDS = ['prompt', 'instruction', 'input', 'output', 'response', 'messages'] as const;
+const PROMPT = 'prompt (or instruction)';
+const PROMPT_NAMES = ['prompt', 'instruction', 'input', ...PROMPT_COLUMNS];
+
+/** What rows of each form need and may have. */
+const others = ['chosen', 'rejected', 'output', 'response'];
+export const PAIR: RowForm = { needs: `a pair needs ${PROMPT}, chosen, rejected`, names: [...PROMPT_NAMES, 'chosen', 'rejected'], others };
+export const PROMPT_ALONE: RowForm = { needs: `a row needs ${PROMPT}`, names: PROMPT_NAMES, others };
+export const RESPONSE: RowForm = { needs: `a row needs ${PROMPT} and response (or output), or messages`, names: [...PROMPT_NAMES, 'output', 'response'], others };
+export const CANDIDATES: RowForm = { needs: `a row needs ${PROMPT} and chosen, rejected or response`, names: [...PROMPT_NAMES, ...others] };
 
 /**
  * Where chosen and rejected are whole conversations, the prompt is the messages that they share at their beginning, as in TRL's
@@ -19,15 +25,19 @@ export const RESPONSE_FIELDS = ['prompt', 'instruction', 'input', 'output', 'res
 export function pairTexts(fields: Fields, chat: Chat): { prompt: string; chosen: string; rejected: string } {
   const { chosen, rejected } = { chosen: fields.textOrMessages('chosen'), rejected: fields.textOrMessages('rejected') };
   const prompt = promptOf(fields);
-  if (Array.isArray(chosen) && Array.isArray(rejected) && !Array.isArray(prompt) && (prompt === undefined || chosen.length > 1)) {
-    return conversations(chosen, rejected, prompt, chat);
+  if (Array.isArray(chosen) && Array.isArray(rejected) && (prompt === undefined || (prompt.text !== undefined && chosen.length > 1))) {
+    return conversations(fields, chosen, rejected, prompt, chat);
   }
-  return { prompt: promptText(fields, prompt, chat), chosen: responseText('chosen', chosen, prompt, chat), rejected: responseText('rejected', rejected, prompt, chat) };
+  if (prompt === undefined && [chosen, rejected].every((text) => typeof text === 'string' && /\n\nHuman:[^]*\n\nAssistant:/.test(text))) {
+    throw new InputError('has no "prompt": chosen and rejected are whole transcripts; split each behind its last "\\n\\nAssistant:", what comes before is the prompt');
+  }
+  const whole = wholePrompt(fields, prompt);
+  return { prompt: promptText(whole, chat), chosen: responseText('chosen', chosen, prompt!, whole, chat), rejected: responseText('rejected', rejected, prompt!, whole, chat) };
 }
 
 /** A prompt to be answered. @throws InputError naming the field. */
 export function onlyPrompt(fields: Fields, chat: Chat): string {
-  return promptText(fields, promptOf(fields), chat);
+  return promptText(wholePrompt(fields, promptOf(fields)), chat);
 }
 
 /**
@@ -42,48 +52,61 @@ export function responseTexts(fields: Fields, chat: Chat): { prompt: string; res
     const messages = fields.textOrMessages('messages');
     if (typeof messages === 'string') throw new InputError('"messages" is not a list of messages');
     if (messages.at(-1)?.role !== 'assistant') throw new InputError('"messages" does not end with a message of the assistant, the response');
-    const before = messages.slice(0, -1);
-    return { prompt: inField('messages', () => chat.prompt(before)), response: inField('messages', () => chat.response(before, messages.at(-1)!)) };
+    const before = wholePrompt(fields, { messages: messages.slice(0, -1), from: ['messages'] });
+    return { prompt: promptText(before, chat), response: answer('messages', messages.at(-1)!, before, chat) };
   }
-  const name = fields.has('instruction') && !fields.has('prompt') ? 'output' : 'response';
-  return { prompt: promptText(fields, prompt, chat), response: responseText(name, fields.textOrMessages(name), prompt, chat) };
+  const name = fields.has('instruction') && !fields.has('prompt') && (fields.has('output') || !fields.has('response')) ? 'output' : 'response';
+  const whole = wholePrompt(fields, prompt);
+  return { prompt: promptText(whole, chat), response: responseText(name, fields.textOrMessages(name), prompt!, whole, chat) };
 }
 
-/** The field "prompt", or the Alpaca prompt of "instruction" and "input"; undefined if there is neither. */
-function promptOf(fields: Fields): string | ChatMessage[] | undefined {
-  if (fields.has('prompt')) return fields.textOrMessages('prompt');
+/** The field "prompt", or the Alpaca prompt of "instruction" and "input", which Dolly calls "context"; undefined if there is neither. */
+function promptOf(fields: Fields): Prompt | undefined {
+  if (fields.has('prompt')) {
+    const prompt = fields.textOrMessages('prompt');
+    return Array.isArray(prompt) ? { messages: prompt, from: ['prompt'] } : { text: prompt, messages: [{ role: 'user', content: prompt }], from: ['prompt'] };
+  }
   if (!fields.has('instruction')) return undefined;
-  return alpacaPrompt({ instruction: fields.text('instruction'), ...(fields.has('input') && { input: fields.text('input') }) });
+  const name = fields.holds('context') && !fields.holds('input') ? 'context' : 'input';
+  const parts = { instruction: fields.text('instruction'), ...(fields.has(name) && { input: fields.text(name) }) };
+  return { text: alpacaPrompt(parts), messages: [{ role: 'user', content: alpacaInstruction(parts) }], from: ['instruction', name] };
 }
 
-function promptText(fields: Fields, prompt: string | ChatMessage[] | undefined, chat: Chat): string {
-  return Array.isArray(prompt) ? inField('prompt', () => chat.prompt(prompt)) : (prompt ?? fields.text('prompt'));
+/** The prompt with the columns that belong to it. @throws InputError if there is none. */
+function wholePrompt(fields: Fields, prompt: Prompt | undefined): Prompt {
+  return withColumns(fields, prompt ?? { text: fields.text('prompt'), messages: [], from: ['prompt'] }); // the text's absence is what is said then
 }
 
-function responseText(name: string, response: string | ChatMessage[], prompt: string | ChatMessage[] | undefined, chat: Chat): string {
-  if (typeof response === 'string') return Array.isArray(prompt) && response !== '' ? inField(name, () => chat.response(prompt, { role: 'assistant', content: response })) : response;
-  if (!Array.isArray(prompt)) throw new InputError(`"${name}" is a list of messages and the prompt is not; make both texts or both messages`);
-  const message = onlyMessage(name, response);
-  return message.content === '' ? '' : inField(name, () => chat.response(prompt, message));
+function promptText({ text, messages, from }: Prompt, chat: Chat): string {
+  return text ?? inField(from[0]!, () => chat.prompt(messages));
 }
 
-function conversations(chosen: readonly ChatMessage[], rejected: readonly ChatMessage[], prompt: string | undefined, chat: Chat): { prompt: string; chosen: string; rejected: string } {
+/** @param given the prompt as its field has it; with its columns it may have become messages, and its response then is the assistant's. */
+function responseText(name: string, response: string | ChatMessage[], given: Prompt, whole: Prompt, chat: Chat): string {
+  if (typeof response === 'string') return answer(name, { role: 'assistant', content: response }, whole, chat);
+  if (given.text !== undefined) throw new InputError(`"${name}" is a list of messages and the prompt is not; make both texts or both messages`);
+  return answer(name, onlyMessage(name, response), whole, chat);
+}
+
+/** The response's own text after a text, what the chat makes of it after messages. */
+function answer(name: string, response: ChatMessage, { text, messages }: Prompt, chat: Chat): string {
+  return text !== undefined || response.content === '' ? response.content : inField(name, () => chat.response(messages, response));
+}
+
+function conversations(fields: Fields, chosen: readonly ChatMessage[], rejected: readonly ChatMessage[], prompt: Prompt | undefined, chat: Chat): { prompt: string; chosen: string; rejected: string } {
   const last = Math.min(chosen.length, rejected.length) - 1;
   let shared = 0;
   while (shared < last && chosen[shared]!.role === rejected[shared]!.role && chosen[shared]!.content === rejected[shared]!.content) shared += 1;
   if (shared === 0) throw new InputError('"chosen" and "rejected" share no message at their beginning that could be the prompt');
   const messages = chosen.slice(0, shared);
-  const written = (name: string, rest: readonly ChatMessage[]) => {
-    const message = onlyMessage(name, rest);
-    return message.content === '' ? '' : inField(name, () => chat.response(messages, message));
-  };
-  if (prompt !== undefined && prompt !== messages.find(({ role }) => role === 'user')?.content) {
+  if (prompt !== undefined && prompt.text !== messages.find(({ role }) => role === 'user')?.content) {
     throw new InputError('"prompt" is not the first user message that "chosen" and "rejected" share; take it out, or make it a list of messages');
   }
+  const whole = wholePrompt(fields, { messages, from: ['chosen'] });
   return {
-    chosen: written('chosen', chosen.slice(shared)),
-    rejected: written('rejected', rejected.slice(shared)),
-    prompt: inField('chosen', () => chat.prompt(messages)),
+    chosen: answer('chosen', onlyMessage('chosen', chosen.slice(shared)), whole, chat),
+    rejected: answer('rejected', onlyMessage('rejected', rejected.slice(shared)), whole, chat),
+    prompt: promptText(whole, chat),
   };
 }
 

@@ -1,32 +1,44 @@
 /** Rows of a file, of JSON lines or Parquet. */
-import { createReadStream } from 'node:fs';
+import { createReadStream, readdirSync, statSync } from 'node:fs';
 
 import { FileError, InputError } from '../errors';
+import { foreignFolder, foreignForm, foreignObject } from './foreignForms';
 import { isParquet, PARQUET_MAGIC, parquetRows } from './parquet';
 
 /** One row of a file. */
 export interface Row {
   /** "line 3" of JSON lines, "row 3" of Parquet; the first is 1. */
   readonly place: string;
-  /** @throws InputError if the row is not UTF-8, not JSON, or JSON but no object. */
+  /** @throws InputError if the row is not UTF-8, not JSON, or JSON but not an object; FileError if it is the first and shows that the file has another form. */
   parse(): Record<string, unknown>;
 }
 
 /**
  * @param path a file, or `-` for JSON lines on the standard input. Empty lines are passed over.
- * @param columns what is read of Parquet; a JSON line has all its fields.
- * @throws FileError if the file cannot be read, or is damaged Parquet.
+ * @param columns what is read of Parquet, whose other columns are there as undefined; a JSON line has all its fields.
+ * @throws FileError if the file cannot be read, is damaged Parquet, or has a form that is not read: it names the form and the remedy.
  */
 export async function* readRows(path: string, columns: readonly string[]): AsyncGenerator<Row> {
   let number = 0;
+  let first = true;
+  if (path !== '-' && statSync(path, { throwIfNoEntry: false })?.isDirectory()) throw new FileError(path, foreignFolder(readdirSync(path), path));
   if (path !== '-' && isParquet(path)) {
     for await (const row of parquetRows(path, columns)) yield { place: `row ${(number += 1)}`, parse: () => row };
     return;
   }
   for await (const line of lines(path)) {
     number += 1;
-    if (!isBlank(line)) yield { place: `line ${number}`, parse: () => parseLine(line) };
+    if (isBlank(line)) continue;
+    const parse = first ? () => firstRow(parseLine(line), columns, path) : () => parseLine(line);
+    first = false;
+    yield { place: `line ${number}`, parse };
   }
+}
+
+function firstRow(row: Record<string, unknown>, columns: readonly string[], path: string): Record<string, unknown> {
+  const form = foreignObject(row, columns, path);
+  if (form !== undefined) throw new FileError(fileName(path), form);
+  return row;
 }
 
 /** What a message calls the file. */
@@ -47,8 +59,10 @@ async function* lines(path: string): AsyncGenerator<Buffer> {
   };
   try {
     for await (const chunk of (path === '-' ? process.stdin : createReadStream(path)) as AsyncIterable<Buffer>) {
-      if (first && parts.length === 0 && chunk.toString('latin1', 0, 4) === PARQUET_MAGIC) {
-        throw new FileError(fileName(path), 'is Parquet, which is read from its end: give a file, not a pipe');
+      if (first && parts.length === 0) {
+        if (chunk.toString('latin1', 0, 4) === PARQUET_MAGIC) throw new FileError(fileName(path), 'is Parquet, which is read from its end: give a file, not a pipe');
+        const form = foreignForm(chunk, path);
+        if (form !== undefined) throw new FileError(fileName(path), form);
       }
       let start = 0;
       for (let end = chunk.indexOf(NEWLINE); end >= 0; end = chunk.indexOf(NEWLINE, start)) {
@@ -76,10 +90,12 @@ function parseLine(line: Buffer): Record<string, unknown> {
   } catch (cause) {
     throw new InputError('is not UTF-8', { cause });
   }
+  if (text.includes('\0')) throw new InputError("holds a NUL byte; remove it, as tr -d '\\000' does");
   let row: unknown;
   try {
     row = JSON.parse(text);
   } catch (cause) {
+    if (/^\s*\{\s*'/.test(text)) throw new InputError("is a Python dictionary, not JSON; write the rows with json.dumps", { cause });
     throw new InputError(`is not JSON (${(cause as Error).message.replace(/\s+/g, ' ')})`, { cause });
   }
   if (typeof row !== 'object' || row === null || Array.isArray(row)) throw new InputError('is not a JSON object');

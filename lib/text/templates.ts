@@ -18,7 +18,12 @@ const PREAMBLE = 'Below is an instruction that describes a task.\nWrite a respon
  */
 export function alpacaPrompt({ instruction, input = '' }: { instruction: string; input?: string }): string {
   if (instruction === '') throw new InputError('the instruction is empty');
-  return `${PREAMBLE}\n\n### Instruction:\n${instruction}${input === '' ? '' : `\n\n### Input:\n${input}`}\n\n### Response:\n`;
+  return `${PREAMBLE}\n\n### Instruction:\n${alpacaInstruction({ instruction, input })}\n\n### Response:\n`;
+}
+
+/** An instruction and its input as one text, a user's message: `chatPrompt` of that alone is `alpacaPrompt`'s text. */
+export function alpacaInstruction({ instruction, input = '' }: { instruction: string; input?: string }): string {
+  return `${instruction}${input === '' ? '' : `\n\n### Input:\n${input}`}`;
 }
 
 /**
