@@ -3,6 +3,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 
 import { InputError } from '../errors';
 import { Random } from '../random';
+import { RANGES, requireRanges } from '../ranges';
 import { promptRows } from '../text/responseBatch';
 import { bfloat16By } from '../tf';
 import { attentionBias, blocks } from './blocks';
@@ -63,9 +64,8 @@ export async function generate(model: GPT2, prompts: readonly (readonly number[]
   const { maxNewTokens = 64, eosTokenId, stop, samples = 1, seed = 0, batchSize = 64, onToken, signal } = options;
   const { blockSize, vocabSize } = model.config;
   checkSampling(options);
-  for (const [name, value] of Object.entries({ maxNewTokens, samples, batchSize })) {
-    if (!Number.isInteger(value) || value < 1) throw new InputError(`${name} must be a whole number from 1 up, got ${value}`);
-  }
+  requireRanges({ maxNewTokens, seed }, RANGES.generation);
+  requireRanges({ samples, batchSize }, { samples: RANGES.training.batchSize, batchSize: RANGES.training.batchSize });
   prompts.forEach((prompt, index) => checkPrompt(prompt, index, blockSize, vocabSize));
 
   const seeds = new Random(seed);

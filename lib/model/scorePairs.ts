@@ -1,4 +1,5 @@
 /** What a model gives to each token of preference pairs' responses. */
+import { RANGES, requireRange } from '../ranges';
 import { responseBatch } from '../text/responseBatch';
 import type { PairIds } from '../text/batch';
 import type { Tokenizer } from '../text/tokenizer';
@@ -27,6 +28,7 @@ export interface PairScore {
  * @throws InputError if a row is too long for the model or an id is not in its vocabulary.
  */
 export function* scorePairs(model: GPT2, tokenizer: Tokenizer, pairs: readonly PairIds[], { batchSize = 8 } = {}): Generator<PairScore> {
+  requireRange('batchSize', batchSize, RANGES.training.batchSize);
   for (let start = 0; start < pairs.length; start += batchSize) {
     const rows = pairs.slice(start, start + batchSize);
     const batch = responseBatch(
