@@ -183,7 +183,7 @@ test('inputs and options that do not fit are refused', () => {
     ['discopop', { discopopTau: 1.5 }, /discopopTau must be in \(0, 1\].*got 1\.5/],
     ['simpo', { gamma: -1 }, /gamma must be a number from 0 up, got -1/],
     ['cpo', { nllCoef: -1 }, /nllCoef must be a number from 0 up, got -1/],
-    ['sigmoid', { divergence: 'kl' as never }, /divergence must be one of reverse_kl, forward_kl, js, alpha; got kl/],
+    ['sigmoid', { divergence: 'kl' as never }, /divergence must be one of reverse_kl, forward_kl, js, alpha, got "kl"/],
     ['sigmoid', { divergence: 'alpha', divergenceAlpha: 1 }, /divergenceAlpha must be in \(0, 1\), got 1/],
     ['hinge', { labelSmoothing: 0.1 }, /hinge takes no option labelSmoothing; it takes beta, divergence, divergenceAlpha/],
     ['nca_pair', { divergence: 'js' }, /nca_pair takes no option divergence; it takes beta/],
