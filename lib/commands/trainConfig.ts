@@ -1,8 +1,7 @@
 /** A training run's settings: from a JSON file, and from options of the same names in kebab-case, which win; --no-… takes a flag back. */
-import { parseArgs } from 'node:util';
-
 import { FileError } from '../errors';
 import { readJsonObject } from '../jsonFile';
+import { hint, nearest, readArguments } from './arguments';
 import { FLAG, number, TEXT, UsageError } from './usage';
 
 /** Each kind's type in JSON, and what a message calls it. */
@@ -16,19 +15,14 @@ const kebab = (name: string): string => name.replace(/[A-Z]/g, (letter) => `-${l
 /** @throws FileError for a file that holds something else, UsageError for such an option. */
 export function readConfig<const F extends Fields>(args: readonly string[], fields: F): Values<F> {
   const names = Object.keys(fields);
-  const known = Object.fromEntries(['config', ...names].map((name) => [kebab(name), fields[name] === 'flag' ? FLAG : TEXT]));
-  let given: Record<string, string | boolean | undefined> & { config?: string };
-  try {
-    given = parseArgs({ args: [...args], options: known, allowNegative: true }).values as typeof given;
-  } catch (cause) {
-    throw new UsageError((cause as Error).message, { cause });
-  }
-  const values: Record<string, unknown> = given.config === undefined ? {} : { ...readJsonObject(given.config) };
+  const known = Object.fromEntries(['config', ...names].map((name) => [kebab(name), fields[name] === 'flag' ? FLAG : TEXT] as const));
+  const { config: file, ...given } = readArguments(args, known, { negatable: true }) as Record<string, string | boolean> & { config?: string };
+  const values: Record<string, unknown> = file === undefined ? {} : { ...readJsonObject(file) };
   for (const [name, value] of Object.entries(values)) {
     const kind = Object.hasOwn(fields, name) ? fields[name] : undefined;
-    if (kind === undefined) throw new FileError(given.config!, `has an unknown field "${name}"; there are ${names.join(', ')}`);
+    if (kind === undefined) throw new FileError(file!, `has an unknown field "${name}"; there are ${names.join(', ')}${hint(nearest(name, names))}`);
     const [type, called] = KINDS[kind];
-    if (typeof value !== type) throw new FileError(given.config!, `"${name}" is not ${called}`);
+    if (typeof value !== type) throw new FileError(file!, `"${name}" is not ${called}`);
   }
   for (const name of names) {
     const value = given[kebab(name)];
