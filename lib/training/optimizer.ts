@@ -114,7 +114,8 @@ export class AdamW {
   }
 }
 
-function frozenNames(names: readonly string[], frozen: readonly string[]): Set<string> {
+/** The names among a model's weights that `frozen` stands for. @throws InputError if one stands for none, or all are frozen. */
+export function frozenNames(names: readonly string[], frozen: readonly string[]): Set<string> {
   const found = frozen.map((beginning) => names.filter((name) => name === beginning || name.startsWith(`${beginning}.`)));
   const unknown = frozen.find((_, n) => found[n]!.length === 0);
   if (unknown !== undefined) throw new InputError(`frozen: no weight is or begins with "${unknown}"; the model has ${names.slice(0, 3).join(', ')}, …, ${names.at(-1)}`);

@@ -15,6 +15,7 @@ import { RANGES, requireRanges, type RangesOf } from '../ranges';
 import { requireRoom, requireTraining, TRAINING_RANGES } from './checks';
 import { mean } from './metrics';
 import type { TrainOptions } from './options';
+import { frozenNames } from './optimizer';
 import { batchOrder, randomOf, stepCount } from './order';
 import { minibatchOrder, ppoUpdates, rolloutAdvantages, type AdvantageOptions, type PpoUpdate, type PpoUpdateOptions, type Rollout, type RolloutAdvantages } from './ppoUpdate';
 import { countTokens, measureSamples, sampleLogps, sampleResponses, SAMPLING_RANGES, scoreSamples, sequenceKl, type Decoder, type OfTokens, type Penalties, type Reward, type SampleOptions } from './rollout';
@@ -97,6 +98,12 @@ export function requirePpoOptions(options: PpoTrainOptions): void {
   if (klHorizon <= batchSize / 5) throw new InputError(`klHorizon must be above ${batchSize / 5}, a fifth of batchSize, got ${klHorizon}: klCoef would turn negative`);
 }
 
+/** @throws InputError if `frozen` leaves nothing but a value head to train, as if the policy could be trained by it. */
+export function requirePolicy({ weights: { trained } }: GPT2, { frozen = [] }: PpoTrainOptions): void {
+  const names = trained.names.filter((name) => !name.startsWith('v_head.'));
+  frozenNames(names, frozen.filter((name) => !/^v_head(\.|$)/.test(name)));
+}
+
 /**
  * Trains `policy` in place, and yields after each iteration: sampling, and `ppoEpochs` passes over what was sampled.
  *
@@ -111,6 +118,7 @@ export async function* trainPpo(policy: GPT2, prompts: readonly (readonly number
   const lrOf = learningRate({ ...options, steps });
   const rowsOf = batchOrder(prompts.length, { batchSize, seed });
   requireRoom(maxNewTokens ?? 64, policy.config.blockSize);
+  requirePolicy(policy, options);
   if (state && state.step > 0 && !reference) throw new InputError('a training that goes on needs its reference: the policy is no longer what it began as');
   if (state && !state.model.weights.hasValueHead) throw new InputError('the state is of a model without a value head; begin it with withValueHead(policy)');
 
