@@ -68,7 +68,8 @@ export { grpoUpdate, rlooAdvantages, trainGrpo, type GroupRollout, type GrpoInpu
 export { tensorBoard } from './training/tensorBoard';
 export { bestOfN, bestOfNKl } from './training/bestOfN';
 
-export { show, type Figure, type Html } from './notebook/show';
+export type { Figure, FigureLayout, Trace } from './notebook/figure';
+export { show, type Html } from './notebook/show';
 export type { Curve, Panels } from './notebook/panels';
 export { curves, type CurvesOptions } from './notebook/figures';
 export { bands, type BandCurve, type BandsOptions } from './notebook/bands';

@@ -25,6 +25,9 @@ Executes the walkthrough notebooks and compares what they print with tests/expec
 
 Exit status: 0 all values match, 1 a value differs or a run was refused, 2 usage, 130 interrupted.`;
 
+/** Where the walkthrough ends, and the rest begins. */
+const next = 'notebooks/06-train-dpo.ipynb';
+
 class UsageError extends Error {}
 
 interface Options {
@@ -95,7 +98,10 @@ async function main({ notebooks, model, jobs, timeout }: Options): Promise<numbe
   console.log(`\n${summary(reports, results, (performance.now() - start) / 1000)}`);
   const notCompared = results.flatMap((result) => result.notCompared.map((id) => `${result.notebook} ${id}`));
   if (notCompared.length > 0) console.log(`\nnot compared, as there is no expected text for the model "${model}": ${notCompared.join(', ')}`);
-  console.log(`\nexecuted notebooks and their HTML pages: ${relative(process.cwd(), out) || '.'}/`);
+  const folder = relative(process.cwd(), out) || '.';
+  const [first] = reports.filter((report) => !report.refused);
+  console.log(`\nexecuted notebooks and their HTML pages: ${folder}/`);
+  if (first) console.log(`read     ${join(folder, first.notebook.replace(/\.ipynb$/, '.html'))}, in a browser\nrun      npm run lab: the same notebooks in JupyterLab; then ${next}, where a model is trained`);
   return exitCode || (problems.length > 0 ? 1 : 0);
 }
 

@@ -1,6 +1,6 @@
 /** One execution of each of some notebooks, whose values must be the expected ones. */
 import assert from 'node:assert/strict';
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { after, test } from 'node:test';
@@ -46,6 +46,12 @@ export function testExecution(chosen: readonly string[]): void {
       const page = readFileSync(join(out, name), 'utf8');
       assert.doesNotMatch(page, /<script\b[^>]*\bsrc=|<link\b[^>]*\bhref="http|<img\b[^>]*\bsrc="(?!data:)/, name);
       assert.doesNotMatch(page, /No description has been provided/, name); // what nbconvert says for an image without alt text
+      const formulas = readNotebook(join(out, name.replace('.html', '.ipynb'))).cells.filter(({ cell_type }) => cell_type === 'markdown').map(({ source }) => source.replace(/```[^]*?```|`[^`\n]*`/g, ''));
+      const count = formulas.flatMap((text) => [...text.matchAll(/\$\$[^$]+\$\$|\$[^$\n]+\$/g)]).length;
+      assert.equal(page.match(/<mjx-container\b/g)?.length ?? 0, count, `${name}: formulas set as pictures`);
+      assert.doesNotMatch(page, /<merror\b/, `${name}: a formula that is wrong`);
+      assert.doesNotMatch(page.replace(/<pre>[^]*?<\/pre>|<svg[^]*?<\/svg>/g, ''), /\\(?:frac|pi|beta|log|sigma|mathrm)\b/, `${name}: raw LaTeX`);
+      for (const [, target] of page.matchAll(/<a\b[^>]*\bhref="(?!#|[a-z]+:)([^"#]+)/g)) assert.ok(existsSync(join(out, target!)), `${name} links to ${target}`);
     }
   });
 }

@@ -135,11 +135,12 @@ test('skipBad, truncation and maxLength say which rows are trained on', () => {
     return { status, stderr };
   };
   const told = `left out: ${data}: line 2: has no "response"\n`;
-  assert.deepEqual(sft('skipped', { skipBad: true }), { status: 0, stderr: `${told}1 of 3 rows left out\n` });
+  const written = 'messages are written as the Alpaca prompt: the model has no chat template\n';
+  assert.deepEqual(sft('skipped', { skipBad: true }), { status: 0, stderr: `${told}${written}1 of 3 rows left out\n` });
   assert.deepEqual(sft('refused', { skipBad: false }), { status: 1, stderr: `alignbook: ${data}: line 2: has no "response"\n` });
   const long = `left out: ${data}: line 3: 34 tokens, the limit is 4; shorten its texts or leave it out\n`;
-  assert.deepEqual(sft('long', { maxLength: 4 }, '--skip-bad'), { status: 0, stderr: `${told}${long}2 of 3 rows left out\n` });
-  assert.deepEqual(sft('cut', { maxLength: 4, truncation: 'prompt-start' }, '--skip-bad'), { status: 0, stderr: `${told}1 of 3 rows left out\n` });
+  assert.deepEqual(sft('long', { maxLength: 4 }, '--skip-bad'), { status: 0, stderr: `${told}${written}${long}2 of 3 rows left out\n` });
+  assert.deepEqual(sft('cut', { maxLength: 4, truncation: 'prompt-start' }, '--skip-bad'), { status: 0, stderr: `${told}${written}1 of 3 rows left out\n` });
 
   assert.match(sft('x', { skipBad: 'yes' }).stderr, /sft\.json: "skipBad" is not true or false$/m);
   assert.match(sft('x', { truncation: 'keep_end' }).stderr, /^alignbook: truncation must be one of refuse, prompt-start, response-end, got "keep_end"$/m);
@@ -148,7 +149,7 @@ test('skipBad, truncation and maxLength say which rows are trained on', () => {
   writeFileSync(join(folder, 'messages.jsonl'), '{"chosen":[{"role":"user","content":"a"},{"role":"assistant","content":"b"}],"rejected":[{"role":"user","content":"a"},{"role":"assistant","content":"c d e"}]}\nnone');
   const dpo = run(...command('dpo-cut', '--data', join(folder, 'messages.jsonl'), '--steps', '1', '--max-length', '8', '--truncation', 'prompt-start', '--skip-bad'));
   assert.equal(dpo.status, 0);
-  assert.match(dpo.stderr, /^left out: .*messages\.jsonl: line 2: is not JSON .*\n1 of 2 rows left out\n$/);
+  assert.match(dpo.stderr, /^messages are written as the Alpaca prompt: the model has no chat template\nleft out: .*messages\.jsonl: line 2: is not JSON .*\n1 of 2 rows left out\n$/);
 });
 
 test('wrong calls and settings are told by name', () => {

@@ -38,10 +38,11 @@ test('an option given twice is refused, whatever it takes; so is one without a v
 
 test('every field of a training is refused when it is given twice', () => {
   const fields = { learningRate: 'number', data: 'text', skipBad: 'flag' } as const;
+  const ranges = { learningRate: { words: 'any', holds: () => true } };
   for (const args of [['--learning-rate', '1', '--learning-rate', '2'], ['--data', 'a', '--data', 'b'], ['--skip-bad', '--skip-bad'], ['--config', 'a', '--config', 'b']]) {
-    refused(() => readConfig(args, fields), /is given twice/);
+    refused(() => readConfig(args, fields, ranges), /is given twice/);
   }
-  assert.deepEqual(readConfig(['--learning-rate', '-1', '--no-skip-bad'], fields), { learningRate: -1, skipBad: false });
+  assert.deepEqual(readConfig(['--learning-rate', '-1', '--no-skip-bad'], fields, ranges), { learningRate: -1, skipBad: false });
 });
 
 test('numbers are plain decimal ones', () => {

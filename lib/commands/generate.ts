@@ -1,12 +1,12 @@
 import { generate, type GenerateOptions } from '../model/generate';
 import { GPT2 } from '../model/gpt2';
-import { alpacaPrompt } from '../text/templates';
+import { chatOf } from '../text/chat';
 import { Tokenizer } from '../text/tokenizer';
 import { FLAG, number, options, TEXT, TEXTS, UsageError } from './usage';
 
 export const usage = `  generate --model M --prompt TEXT
                       continues the text, token by token
-      --instruct      the text is an instruction: put it into the Alpaca prompt
+      --instruct      the text is an instruction: write it by the model's chat template, or as the Alpaca prompt
       --max-new-tokens N   (default 64)
       --temperature T      0, the default, always takes the likeliest token
       --top-k K  --top-p P only the K likeliest tokens; only those that together reach the probability P
@@ -37,7 +37,7 @@ export async function run(args: readonly string[]): Promise<void> {
   let printed = 0;
   /** The text so far, up to a stop string. A character may take several tokens: what is not whole yet decodes as U+FFFD and waits. */
   const text = (): string => {
-    const whole = tokenizer.decode(made.filter((id) => id !== tokenizer.eosTokenId));
+    const whole = tokenizer.decode(made.filter((id) => !tokenizer.endTokenIds.includes(id)));
     const ends = stop.map((end) => whole.indexOf(end)).filter((place) => place >= 0);
     return whole.slice(0, Math.min(whole.length, ...ends));
   };
@@ -46,9 +46,9 @@ export async function run(args: readonly string[]): Promise<void> {
     printed = Math.max(printed, until);
   };
   const longestStop = Math.max(0, ...stop.map((end) => end.length));
-  await generate(model, [tokenizer.encode(instruct ? alpacaPrompt({ instruction: prompt }) : prompt)], {
+  await generate(model, [tokenizer.encode(instruct ? chatOf(tokenizer.chatTemplate).prompt([{ role: 'user', content: prompt }]) : prompt)], {
     ...set,
-    eosTokenId: tokenizer.eosTokenId,
+    eosTokenId: tokenizer.endTokenIds,
     suppressTokens: tokenizer.missingIds(model.config.vocabSize),
     stop: () => stop.some((end) => tokenizer.decode(made).includes(end)),
     onToken: (id) => {

@@ -23,7 +23,7 @@ export async function readData<Row>(settings: DataSettings, { blockSize, vocabSi
   if (!Number.isInteger(maxLength) || maxLength < 2 || maxLength > blockSize) {
     throw new InputError(`maxLength must be a whole number from 2 to ${blockSize}, the model's window, got ${maxLength}`);
   }
-  const options = { maxLength, vocabSize, truncation: truncation as Truncation, ...(tellMerges && { onMerges: tell }) };
+  const options = { maxLength, vocabSize, truncation: truncation as Truncation, onMessages: tellOnce, ...(tellMerges && { onMerges: tell }) };
   if (!skipBad) return read(options);
   let leftOut = 0;
   const onBadRow = ({ message }: Error): void => {
@@ -39,4 +39,12 @@ export async function readData<Row>(settings: DataSettings, { blockSize, vocabSi
 
 function tell({ rows, of, first }: Merges): void {
   console.error(`${rows} of ${of} rows (${first} is the first): prompt and response would have other tokens as one text than apart, as they are trained and scored here; let no prompt end with a space or within a word (README: "encoded apart")`);
+}
+
+const told = new Set<string>();
+
+/** One line on the standard error, for several files of rows once. */
+function tellOnce(text: string): void {
+  if (!told.has(text)) console.error(text);
+  told.add(text);
 }

@@ -7,11 +7,12 @@ import { InputError } from '../errors';
 import { modelFolder } from '../hub/modelFolder';
 import { readJsonObject, type JsonObject } from '../jsonFile';
 import { replaceFolder } from '../replaceFolder';
+import { readEndTokens } from '../text/endTokens';
 import { readTokenizerFiles } from '../text/tokenizerFiles';
 import { readConfig } from './config';
 import { modelCard, origin, type Origin } from './modelCard';
 import { writeSafetensors, type FloatDType } from './safetensorsWriter';
-import { SCORE_HEAD, weightShapes, type Trainable } from './weights';
+import { LM_HEAD, SCORE_HEAD, weightShapes, type Trainable } from './weights';
 
 export interface ExportOptions {
   /** The model that `model` was loaded from or began as, by name or folder: its tokenizer and config go along. */
@@ -25,7 +26,7 @@ export interface ExportOptions {
 const TORCH_DTYPES: Readonly<Record<FloatDType, string>> = { F32: 'float32', F16: 'float16', BF16: 'bfloat16' };
 
 /** The tokenizer's files, of which a folder may have only some: either tokenizer.json, or vocab.json and merges.txt, make it whole. */
-const TOKENIZER_FILES = ['tokenizer.json', 'tokenizer_config.json', 'special_tokens_map.json', 'added_tokens.json', 'vocab.json', 'merges.txt'] as const;
+const TOKENIZER_FILES = ['tokenizer.json', 'tokenizer_config.json', 'special_tokens_map.json', 'added_tokens.json', 'chat_template.jinja', 'vocab.json', 'merges.txt'] as const;
 
 /** What an export writes besides the weights. Once it is read, nothing of the source is needed any more. */
 export interface Companions {
@@ -48,12 +49,27 @@ export async function exportCompanions(model: Trainable, source: string): Promis
   if (!isDeepStrictEqual(readConfig(join(from, 'config.json')), model.config)) {
     throw new InputError(`the model is not of the architecture of its source, ${from}`);
   }
-  const { model: bpe } = readTokenizerFiles(from); // refuses a folder without a tokenizer
+  const { model: bpe, addedTokens, eosToken } = readTokenizerFiles(from); // refuses a folder without a tokenizer
   const files = new Map<string, Uint8Array | string>();
   for (const name of [...TOKENIZER_FILES, 'generation_config.json']) if (existsSync(join(from, name))) files.set(name, readFileSync(join(from, name)));
   if (!files.has('vocab.json')) files.set('vocab.json', JSON.stringify(bpe.vocab));
   if (!files.has('merges.txt')) files.set('merges.txt', ['#version: 0.2', ...bpe.merges, ''].join('\n'));
-  return { config, files, origin: origin(source, from) };
+  // Responses were trained to end with the tokenizer's end-of-sequence token: what generates from the export must end at it, too.
+  const eosTokenId = addedTokens.find(({ content }) => content === eosToken)?.id ?? bpe.vocab[eosToken]!;
+  const agrees = eosTokenId >= model.config.vocabSize || (config.eos_token_id ?? GPT2_END) === eosTokenId;
+  const generation = files.get('generation_config.json');
+  if (generation !== undefined && eosTokenId < model.config.vocabSize) files.set('generation_config.json', withEnd(generation, eosTokenId, readEndTokens(from)));
+  return { config: agrees ? config : { ...config, eos_token_id: eosTokenId }, files, origin: origin(source, from) };
+}
+
+/** What transformers takes where config.json has no `eos_token_id`. */
+const GPT2_END = 50256;
+
+/** generation_config.json with an end token among its `eos_token_id`: of a list the first, in place of a single other one. Unchanged where it is there. */
+function withEnd(content: Uint8Array | string, eosTokenId: number, ends: readonly number[]): Uint8Array | string {
+  const json = JSON.parse(String(content)) as JsonObject;
+  if (ends.includes(eosTokenId)) return content;
+  return `${JSON.stringify({ ...json, eos_token_id: Array.isArray(json.eos_token_id) ? [eosTokenId, ...ends] : eosTokenId }, null, 2)}\n`;
 }
 
 /**
@@ -83,7 +99,7 @@ export function writeExport(model: Trainable, folder: string, { config, files, o
 /** As save_pretrained writes them, to the byte: the base model under `transformer.`, by name; the tied head is left out. */
 function writeWeights(path: string, model: Trainable, dtype: FloatDType, scoreHead: boolean): void {
   const tensors = [...weightShapes(model.config, { scoreHead })].map(([name, shape]) => ({
-    name: name === SCORE_HEAD ? name : `transformer.${name}`,
+    name: name === SCORE_HEAD || name === LM_HEAD ? name : `transformer.${name}`,
     shape,
     get values() {
       return model.weights.values(name); // copied out when its turn comes

@@ -3,6 +3,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 
 import { InputError } from '../errors';
 import { Random } from '../random';
+import { RANGES, requireRanges } from '../ranges';
 import { promptRows } from '../text/responseBatch';
 import { bfloat16By } from '../tf';
 import { attentionBias, blocks } from './blocks';
@@ -19,8 +20,8 @@ import type { Weights } from './weights';
 export interface GenerateOptions extends Sampling {
   /** Default 64. A prompt that comes to the end of the model's window stops there. */
   maxNewTokens?: number;
-  /** Ends a row, and is its last id. Default: none. */
-  eosTokenId?: number;
+  /** Ends a row, and is its last id; several may. Default: none. */
+  eosTokenId?: number | readonly number[];
   /** Ends a row where it says true of the ids made so far, for instance because their text holds a stop string. */
   stop?: (ids: readonly number[]) => boolean;
   /** So many continuations of each prompt, one after another in the result; its prompt is computed once. Default 1. */
@@ -60,12 +61,12 @@ interface Row {
  * @throws InputError if a prompt or an option does not fit.
  */
 export async function generate(model: GPT2, prompts: readonly (readonly number[])[], options: GenerateOptions = {}): Promise<Generated[]> {
-  const { maxNewTokens = 64, eosTokenId, stop, samples = 1, seed = 0, batchSize = 64, onToken, signal } = options;
+  const ends = new Set([options.eosTokenId ?? []].flat());
+  const { maxNewTokens = 64, stop, samples = 1, seed = 0, batchSize = 64, onToken, signal } = options;
   const { blockSize, vocabSize } = model.config;
   checkSampling(options);
-  for (const [name, value] of Object.entries({ maxNewTokens, samples, batchSize })) {
-    if (!Number.isInteger(value) || value < 1) throw new InputError(`${name} must be a whole number from 1 up, got ${value}`);
-  }
+  requireRanges({ maxNewTokens, seed }, RANGES.generation);
+  requireRanges({ samples, batchSize }, { samples: RANGES.training.batchSize, batchSize: RANGES.training.batchSize });
   prompts.forEach((prompt, index) => checkPrompt(prompt, index, blockSize, vocabSize));
 
   const seeds = new Random(seed);
@@ -77,7 +78,7 @@ export async function generate(model: GPT2, prompts: readonly (readonly number[]
       const id = choose(row, place);
       row.ids.push(id);
       onToken?.(id, row.index);
-      if (id === eosTokenId) row.finish = 'eos';
+      if (ends.has(id)) row.finish = 'eos';
       else if (stop?.(row.ids)) row.finish = 'stop';
       else if (row.ids.length === maxNewTokens || row.prompt.length + row.ids.length === blockSize) row.finish = 'length';
     }
@@ -129,7 +130,7 @@ const MOVED = 1 / 8;
 /** The next token of a row, from its place in the batch. */
 type Chooser = (row: Row, place: number) => number;
 
-/** The head, as a factor; the same tensor, as an embedding, is not rounded. */
+/** The head, as a factor; where it is tied to the embedding, that is the same tensor, which is not rounded. */
 const HEAD = 'lm_head.weight';
 
 /** Rows at once from which `spaced` copies of matrices pay: those of GPT-2 124M take 114 MB, and are made in the time that they save in a few tokens. */
@@ -145,7 +146,7 @@ function readWeights(weights: Weights, rowsAtOnce: number): ReadonlyMap<string, 
     const factor = (name: string) => (bfloat16By === 'rounding' ? roundedMatrix(read(name)) : read(name));
     const ofBlock = (name: string) => (rowsAtOnce >= MANY && isCrowded(read(name)) ? spaced(read(name)) : factor(name));
     const isOfBlock = (name: string) => name.startsWith('h.') && weights.shape(name).length === 2;
-    return new Map([...weights.names.map((name) => [name, isOfBlock(name) ? ofBlock(name) : read(name)] as const), [HEAD, factor('wte.weight')]]);
+    return new Map([...weights.names.map((name) => [name, isOfBlock(name) ? ofBlock(name) : read(name)] as const), [HEAD, factor(weights.headName)]]);
   });
 }
 

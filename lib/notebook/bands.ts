@@ -2,7 +2,7 @@
 import { InputError } from '../errors';
 import { average } from '../moments';
 import { page } from './panels';
-import type { Figure } from './show';
+import type { Figure } from './figure';
 import { PALETTE } from './style';
 
 export interface BandCurve {

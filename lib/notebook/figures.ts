@@ -1,6 +1,6 @@
 /** Curves of a training as plotly figures: plain data, for `show`. */
 import { page, panelsOf, SIZE, type Line, type Panels } from './panels';
-import type { Figure } from './show';
+import type { Figure } from './figure';
 
 export interface CurvesOptions {
   /** Above all panels. Default: none. */

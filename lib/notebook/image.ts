@@ -10,7 +10,7 @@ import { join } from 'node:path';
 
 import { createSyncFn } from 'synckit';
 
-import type { Figure } from './show';
+import type { PlainFigure } from './plainFigure';
 
 /** Pixels. JupyterLab cuts off what is wider than its cell, on a small screen about so much; the height is plotly's own. */
 const WIDTH = 720;
@@ -18,7 +18,7 @@ const HEIGHT = 450;
 
 export interface ImageRequest {
   readonly kaleido: string;
-  readonly figure: Figure;
+  readonly figure: PlainFigure;
   readonly width: number;
   readonly height: number;
 }
@@ -30,7 +30,7 @@ let drawImage: ((request: ImageRequest) => string) | undefined;
  *
  * @returns a PNG in base64; undefined where there is no kaleido, or it fails, which it then says on the standard error.
  */
-export function figureImage(figure: Figure): string | undefined {
+export function figureImage(figure: PlainFigure): string | undefined {
   const kaleido = process.env['ALIGNBOOK_KALEIDO'];
   if (kaleido === undefined) return undefined;
   const { height = HEIGHT } = (figure.layout ?? {}) as { height?: number };

@@ -1,15 +1,11 @@
 /** Shows figures and tables in the notebook whose cell is running. */
 import { randomUUID } from 'node:crypto';
 
-import { SetupError } from '../errors';
+import { InputError, SetupError } from '../errors';
+import type { Figure } from './figure';
 import { figureImage } from './image';
+import { plainFigure, type PlainFigure } from './plainFigure';
 import { TEMPLATE } from './style';
-
-/** A plotly figure: plain data, as plotly.js takes it (https://plotly.com/javascript/reference/). */
-export interface Figure {
-  readonly data: readonly object[];
-  readonly layout?: object;
-}
 
 /** A piece of HTML, and the text that stands in for it wherever there is no HTML. */
 export interface Html {
@@ -30,6 +26,11 @@ type WriteDisplayData = (output: Content & { transient: object }, update: boolea
  * which JupyterLab draws as soon as the pointer comes to the image, and at once where there is none; and `text`, which is read out
  * for the image and stands in for it: say in it what the figure shows. A figure without a `template` gets the style of all others.
  *
+ *     show({ data: [{ type: 'scatter', y: losses.dataSync() }], layout: { title: 'Loss', yaxis: { title: 'nats' } } }, 'The loss falls.');
+ *
+ * Lists may be typed arrays; NaN is a gap; a title may be its text alone (`plainFigure` says what becomes of each value).
+ *
+ * @throws InputError that names the field, if a value cannot be drawn (a tensor, a Promise, …) or plotly has no trace of that type.
  * @throws SetupError outside a notebook.
  */
 export function show(figure: Figure, text: string): void;
@@ -38,22 +39,29 @@ export function show(page: Html): void;
 export function show(shown: Figure | Html, text = ''): void {
   const write = kernelOutput();
   if (!write) throw new SetupError('show draws in a notebook, under the tslab kernel');
+  if (typeof shown !== 'object' || shown === null) throw new InputError(`show was given ${shown === null ? 'null' : `a value of type ${typeof shown}`}; give it a figure, { data: [{ y: [1, 2, 3] }] }, or HTML`);
   const content = 'html' in shown ? { data: { 'text/html': shown.html, 'text/plain': shown.text }, metadata: {} } : figureContent(shown, text);
   write({ ...content, transient: {} }, false);
 }
 
 export function figureContent(figure: Figure, text: string): Content {
-  const { data, metadata } = imageContent(figure, text);
-  return { data: { 'application/vnd.plotly.v1+json': styled(figure), ...data }, metadata };
+  const plain = styled(figure);
+  const { data, metadata } = pictured(plain, text);
+  return { data: { 'application/vnd.plotly.v1+json': plain, ...data }, metadata };
 }
 
 /** A figure that changes soon. */
-export function imageContent(figure: Figure, text: string): Content {
-  const image = figureImage(styled(figure));
+export const imageContent = (figure: Figure, text: string): Content => pictured(styled(figure), text);
+
+function pictured(plain: PlainFigure, text: string): Content {
+  const image = figureImage(plain);
   return image === undefined ? { data: { 'text/plain': text }, metadata: {} } : { data: { 'image/png': image, 'text/plain': text }, metadata: { 'image/png': { alt: text } } };
 }
 
-const styled = ({ data, layout }: Figure): Figure => ({ data, layout: { template: TEMPLATE, ...layout } });
+function styled(figure: Figure): PlainFigure {
+  const { data, layout } = plainFigure(figure);
+  return { data, layout: { template: TEMPLATE, ...layout } };
+}
 
 /**
  * An output of the running cell whose content can be replaced, by the same function again.

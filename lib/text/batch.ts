@@ -27,7 +27,7 @@ export interface PaddedRows {
  * @throws InputError if one of the texts is empty.
  */
 export function encodePair(
-  tokenizer: { encode(text: string): number[]; readonly eosTokenId: number },
+  tokenizer: Encoder,
   { prompt, chosen, rejected }: { prompt: string; chosen: string; rejected: string },
 ): { promptIds: number[]; chosenIds: number[]; rejectedIds: number[] } {
   for (const [name, text] of Object.entries({ prompt, chosen, rejected })) {
@@ -35,9 +35,26 @@ export function encodePair(
   }
   return {
     promptIds: tokenizer.encode(prompt),
-    chosenIds: appendEos(tokenizer.encode(chosen), tokenizer.eosTokenId),
-    rejectedIds: appendEos(tokenizer.encode(rejected), tokenizer.eosTokenId),
+    chosenIds: endedIds(tokenizer, chosen),
+    rejectedIds: endedIds(tokenizer, rejected),
   };
+}
+
+/** What encoding asks of a tokenizer. */
+export interface Encoder {
+  encode(text: string): number[];
+  readonly eosTokenId: number;
+  readonly eosToken?: string;
+}
+
+/**
+ * A response's ids. They end with the end-of-sequence token: one is set after them, unless the text has it at its end already, perhaps with
+ * white space after it, as many chat templates write it.
+ */
+export function endedIds(tokenizer: Encoder, text: string): number[] {
+  const { eosTokenId, eosToken } = tokenizer;
+  const ids = tokenizer.encode(text);
+  return eosToken !== undefined && text.trimEnd().endsWith(eosToken) ? ids : appendEos(ids, eosTokenId);
 }
 
 /** The ids with `eosTokenId` at their end; ids that already end with it stay as they are. */

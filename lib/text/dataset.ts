@@ -1,7 +1,8 @@
 /** Training rows from a file, as token ids. */
 import { FileError, InputError, quoted } from '../errors';
-import { appendEos, encodePair, type PairIds } from './batch';
+import { encodePair, endedIds, type PairIds } from './batch';
 import { mergesAcross } from './boundary';
+import { chatOf, type Chat } from './chat';
 import { Fields, type RowForm } from './fields';
 import type { PromptResponses } from './responseBatch';
 import { fileName, readRows } from './rows';
@@ -19,6 +20,8 @@ export interface Merges {
 }
 
 export interface ReadOptions {
+  /** Told, in a sentence, how conversations are written, when the first one comes. */
+  readonly onMessages?: (text: string) => void;
   /** The most tokens of a prompt and one response, such as the model's `blockSize`. */
   readonly maxLength: number;
   /** What happens to a longer row. Default `refuse`. */
@@ -52,8 +55,9 @@ export interface ReadOptions {
  *   messages out of turn or two responses that are the same, also after a cut, or is too long; or if the file cannot be read or keeps no row.
  */
 export function readPairs(path: string, tokenizer: Tokenizer, options: ReadOptions): Promise<PairIds[]> {
+  const chat = chatOf(tokenizer.chatTemplate, options.onMessages);
   const form = options.margins ? { ...PAIR, names: [...PAIR.names, 'margin'] } : PAIR;
-  return encodeRows(path, form, (fields, boundary) => pair(fields, tokenizer, options, boundary), tokenizer, options);
+  return encodeRows(path, form, (fields, boundary) => pair(fields, chat, tokenizer, options, boundary), tokenizer, options);
 }
 
 /**
@@ -61,7 +65,8 @@ export function readPairs(path: string, tokenizer: Tokenizer, options: ReadOptio
  * "input" (may be missing), "output"}, or Dolly's {"instruction", "context", "response"}; or {"messages"}, of which the last is the response. Otherwise as `readPairs`.
  */
 export function readResponses(path: string, tokenizer: Tokenizer, options: ReadOptions): Promise<PromptResponses[]> {
-  return encodeRows(path, RESPONSE, (fields, boundary) => response(fields, tokenizer, options, boundary), tokenizer, options);
+  const chat = chatOf(tokenizer.chatTemplate, options.onMessages);
+  return encodeRows(path, RESPONSE, (fields, boundary) => response(fields, chat, tokenizer, options, boundary), tokenizer, options);
 }
 
 /**
@@ -72,14 +77,16 @@ export function readResponses(path: string, tokenizer: Tokenizer, options: ReadO
  *   or by `prompt-start` cut.
  */
 export function readPrompts(path: string, tokenizer: Tokenizer, options: ReadOptions & { readonly maxNewTokens: number }): Promise<(readonly number[])[]> {
-  return encodeRows(path, PROMPT_ALONE, (fields) => promptOnly(fields, tokenizer, options), tokenizer, options);
+  const chat = chatOf(tokenizer.chatTemplate, options.onMessages);
+  return encodeRows(path, PROMPT_ALONE, (fields) => promptOnly(fields, chat, tokenizer, options), tokenizer, options);
 }
 
 /** Responses to be scored after their prompt: a row as of `readPairs` has two, chosen and rejected; any other, as of `readResponses`, has one. */
 export function readCandidates(path: string, tokenizer: Tokenizer, options: ReadOptions): Promise<PromptResponses[]> {
+  const chat = chatOf(tokenizer.chatTemplate, options.onMessages);
   const encode = (fields: Fields, boundary: Boundary): PromptResponses => {
-    if (!fields.has('chosen')) return response(fields, tokenizer, options, boundary);
-    const { promptIds, chosenIds, rejectedIds } = pair(fields, tokenizer, options, boundary);
+    if (!fields.has('chosen')) return response(fields, chat, tokenizer, options, boundary);
+    const { promptIds, chosenIds, rejectedIds } = pair(fields, chat, tokenizer, options, boundary);
     return { promptIds, responses: [chosenIds, rejectedIds] };
   };
   return encodeRows(path, CANDIDATES, encode, tokenizer, options);
@@ -131,8 +138,8 @@ function requireEmbedded(row: unknown, tokenizer: Tokenizer, vocabSize: number):
   }
 }
 
-function pair(fields: Fields, tokenizer: Tokenizer, options: ReadOptions, boundary: Boundary): PairIds {
-  const texts = pairTexts(fields);
+function pair(fields: Fields, chat: Chat, tokenizer: Tokenizer, options: ReadOptions, boundary: Boundary): PairIds {
+  const texts = pairTexts(fields, chat);
   const { promptIds, chosenIds, rejectedIds } = encodePair(tokenizer, texts);
   boundary(texts.prompt, [texts.chosen, texts.rejected]);
   if (chosenIds.join() === rejectedIds.join()) throw new InputError('chosen and rejected are the same, so the pair prefers nothing; leave it out');
@@ -143,16 +150,16 @@ function pair(fields: Fields, tokenizer: Tokenizer, options: ReadOptions, bounda
   return { promptIds: kept.promptIds, chosenIds: chosen, rejectedIds: rejected, ...margin };
 }
 
-function response(fields: Fields, tokenizer: Tokenizer, options: ReadOptions, boundary: Boundary): PromptResponses {
-  const texts = responseTexts(fields);
+function response(fields: Fields, chat: Chat, tokenizer: Tokenizer, options: ReadOptions, boundary: Boundary): PromptResponses {
+  const texts = responseTexts(fields, chat);
   for (const [name, text] of Object.entries(texts)) if (text === '') throw new InputError(`${name} is empty`);
   boundary(texts.prompt, [texts.response]);
-  const ids = appendEos(tokenizer.encode(texts.response), tokenizer.eosTokenId);
+  const ids = endedIds(tokenizer, texts.response);
   return truncate({ promptIds: tokenizer.encode(texts.prompt), responses: [ids] }, options);
 }
 
-function promptOnly(fields: Fields, tokenizer: Tokenizer, { maxLength, maxNewTokens, truncation }: ReadOptions & { readonly maxNewTokens: number }): readonly number[] {
-  const text = onlyPrompt(fields);
+function promptOnly(fields: Fields, chat: Chat, tokenizer: Tokenizer, { maxLength, maxNewTokens, truncation }: ReadOptions & { readonly maxNewTokens: number }): readonly number[] {
+  const text = onlyPrompt(fields, chat);
   if (text === '') throw new InputError('prompt is empty');
   const ids = tokenizer.encode(text);
   const most = maxLength - maxNewTokens;

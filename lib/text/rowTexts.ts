@@ -1,8 +1,9 @@
 /** A row in any of its forms -> a prompt and its responses as texts. */
 import { InputError } from '../errors';
+import type { Chat } from './chat';
 import type { Fields, RowForm } from './fields';
 import { PROMPT_COLUMNS, withColumns, type Prompt } from './promptColumns';
-import { alpacaInstruction, alpacaPrompt, chatPrompt, type ChatMessage } from './templates';
+import { alpacaInstruction, alpacaPrompt, type ChatMessage } from './templates';
 
 const PROMPT = 'prompt (or instruction)';
 const PROMPT_NAMES = ['prompt', 'instruction', 'input', ...PROMPT_COLUMNS];
@@ -21,22 +22,22 @@ export const CANDIDATES: RowForm = { needs: `a row needs ${PROMPT} and chosen, r
  *
  * @throws InputError naming the field.
  */
-export function pairTexts(fields: Fields): { prompt: string; chosen: string; rejected: string } {
+export function pairTexts(fields: Fields, chat: Chat): { prompt: string; chosen: string; rejected: string } {
   const { chosen, rejected } = { chosen: fields.textOrMessages('chosen'), rejected: fields.textOrMessages('rejected') };
   const prompt = promptOf(fields);
   if (Array.isArray(chosen) && Array.isArray(rejected) && (prompt === undefined || (prompt.text !== undefined && chosen.length > 1))) {
-    return conversations(fields, chosen, rejected, prompt);
+    return conversations(fields, chosen, rejected, prompt, chat);
   }
   if (prompt === undefined && [chosen, rejected].every((text) => typeof text === 'string' && /\n\nHuman:[^]*\n\nAssistant:/.test(text))) {
     throw new InputError('has no "prompt": chosen and rejected are whole transcripts; split each behind its last "\\n\\nAssistant:", what comes before is the prompt');
   }
-  const text = promptText(fields, prompt);
-  return { prompt: text, chosen: responseText('chosen', chosen, prompt), rejected: responseText('rejected', rejected, prompt) };
+  const whole = wholePrompt(fields, prompt);
+  return { prompt: promptText(whole, chat), chosen: responseText('chosen', chosen, prompt!, whole, chat), rejected: responseText('rejected', rejected, prompt!, whole, chat) };
 }
 
 /** A prompt to be answered. @throws InputError naming the field. */
-export function onlyPrompt(fields: Fields): string {
-  return promptText(fields, promptOf(fields));
+export function onlyPrompt(fields: Fields, chat: Chat): string {
+  return promptText(wholePrompt(fields, promptOf(fields)), chat);
 }
 
 /**
@@ -45,16 +46,18 @@ export function onlyPrompt(fields: Fields): string {
  *
  * @throws InputError naming the field.
  */
-export function responseTexts(fields: Fields): { prompt: string; response: string } {
+export function responseTexts(fields: Fields, chat: Chat): { prompt: string; response: string } {
   const prompt = promptOf(fields);
   if (prompt === undefined && fields.has('messages')) {
     const messages = fields.textOrMessages('messages');
     if (typeof messages === 'string') throw new InputError('"messages" is not a list of messages');
     if (messages.at(-1)?.role !== 'assistant') throw new InputError('"messages" does not end with a message of the assistant, the response');
-    return { prompt: promptText(fields, { messages: messages.slice(0, -1), from: ['messages'] }), response: messages.at(-1)!.content };
+    const before = wholePrompt(fields, { messages: messages.slice(0, -1), from: ['messages'] });
+    return { prompt: promptText(before, chat), response: answer('messages', messages.at(-1)!, before, chat) };
   }
   const name = fields.has('instruction') && !fields.has('prompt') && (fields.has('output') || !fields.has('response')) ? 'output' : 'response';
-  return { prompt: promptText(fields, prompt), response: responseText(name, fields.textOrMessages(name), prompt) };
+  const whole = wholePrompt(fields, prompt);
+  return { prompt: promptText(whole, chat), response: responseText(name, fields.textOrMessages(name), prompt!, whole, chat) };
 }
 
 /** The field "prompt", or the Alpaca prompt of "instruction" and "input", which Dolly calls "context"; undefined if there is neither. */
@@ -69,20 +72,28 @@ function promptOf(fields: Fields): Prompt | undefined {
   return { text: alpacaPrompt(parts), messages: [{ role: 'user', content: alpacaInstruction(parts) }], from: ['instruction', name] };
 }
 
-/** The prompt with the columns that belong to it. */
-function promptText(fields: Fields, prompt: Prompt | undefined): string {
-  if (prompt === undefined) return fields.text('prompt'); // which says that it is missing
-  const { text, messages, from } = withColumns(fields, prompt);
-  return text ?? inField(from[0]!, () => chatPrompt(messages));
+/** The prompt with the columns that belong to it. @throws InputError if there is none. */
+function wholePrompt(fields: Fields, prompt: Prompt | undefined): Prompt {
+  return withColumns(fields, prompt ?? { text: fields.text('prompt'), messages: [], from: ['prompt'] }); // the text's absence is what is said then
 }
 
-function responseText(name: string, response: string | ChatMessage[], prompt: Prompt | undefined): string {
-  if (typeof response === 'string') return response;
-  if (prompt?.text !== undefined) throw new InputError(`"${name}" is a list of messages and the prompt is not; make both texts or both messages`);
-  return onlyMessage(name, response);
+function promptText({ text, messages, from }: Prompt, chat: Chat): string {
+  return text ?? inField(from[0]!, () => chat.prompt(messages));
 }
 
-function conversations(fields: Fields, chosen: readonly ChatMessage[], rejected: readonly ChatMessage[], prompt: Prompt | undefined): { prompt: string; chosen: string; rejected: string } {
+/** @param given the prompt as its field has it; with its columns it may have become messages, and its response then is the assistant's. */
+function responseText(name: string, response: string | ChatMessage[], given: Prompt, whole: Prompt, chat: Chat): string {
+  if (typeof response === 'string') return answer(name, { role: 'assistant', content: response }, whole, chat);
+  if (given.text !== undefined) throw new InputError(`"${name}" is a list of messages and the prompt is not; make both texts or both messages`);
+  return answer(name, onlyMessage(name, response), whole, chat);
+}
+
+/** The response's own text after a text, what the chat makes of it after messages. */
+function answer(name: string, response: ChatMessage, { text, messages }: Prompt, chat: Chat): string {
+  return text !== undefined || response.content === '' ? response.content : inField(name, () => chat.response(messages, response));
+}
+
+function conversations(fields: Fields, chosen: readonly ChatMessage[], rejected: readonly ChatMessage[], prompt: Prompt | undefined, chat: Chat): { prompt: string; chosen: string; rejected: string } {
   const last = Math.min(chosen.length, rejected.length) - 1;
   let shared = 0;
   while (shared < last && chosen[shared]!.role === rejected[shared]!.role && chosen[shared]!.content === rejected[shared]!.content) shared += 1;
@@ -91,17 +102,18 @@ function conversations(fields: Fields, chosen: readonly ChatMessage[], rejected:
   if (prompt !== undefined && prompt.text !== messages.find(({ role }) => role === 'user')?.content) {
     throw new InputError('"prompt" is not the first user message that "chosen" and "rejected" share; take it out, or make it a list of messages');
   }
+  const whole = wholePrompt(fields, { messages, from: ['chosen'] });
   return {
-    chosen: onlyMessage('chosen', chosen.slice(shared)),
-    rejected: onlyMessage('rejected', rejected.slice(shared)),
-    prompt: promptText(fields, { messages, from: ['chosen'] }),
+    chosen: answer('chosen', onlyMessage('chosen', chosen.slice(shared)), whole, chat),
+    rejected: answer('rejected', onlyMessage('rejected', rejected.slice(shared)), whole, chat),
+    prompt: promptText(whole, chat),
   };
 }
 
-function onlyMessage(name: string, messages: readonly ChatMessage[]): string {
+function onlyMessage(name: string, messages: readonly ChatMessage[]): ChatMessage {
   if (messages.length !== 1) throw new InputError(`"${name}" has ${messages.length} messages after the prompt; a response is one, the assistant's`);
   if (messages[0]!.role !== 'assistant') throw new InputError(`"${name}" is a message of the role ${messages[0]!.role}; a response is the assistant's`);
-  return messages[0]!.content;
+  return messages[0]!;
 }
 
 /** What a check says, with the field's name before it. */

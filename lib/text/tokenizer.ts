@@ -4,6 +4,8 @@ import type { DownloadOptions } from '../hub/download';
 import { modelFolder } from '../hub/modelFolder';
 import { splitter, type Piece } from './addedTokens';
 import { characterClass, letters, numbers, spaces } from './characterClasses';
+import { ChatTemplate } from './chatTemplate';
+import { readEndTokens } from './endTokens';
 import { readTokenizerFiles, type TokenizerFiles } from './tokenizerFiles';
 
 /** The part of @xenova/transformers' tokenizer that is used here. */
@@ -42,6 +44,10 @@ export class Tokenizer {
     readonly padToken: string | null,
     readonly padTokenId: number | null,
     readonly vocabSize: number,
+    /** The model's own way to write conversations; null if it has none. */
+    readonly chatTemplate: ChatTemplate | null,
+    /** All that end a text in generation: `eosTokenId`, and those of generation_config.json, or of config.json. */
+    readonly endTokenIds: readonly number[],
   ) {
     this.#tokenizer = tokenizer;
     this.#split = splitter(addedTokens);
@@ -56,8 +62,10 @@ export class Tokenizer {
    *   be read.
    */
   static async fromPretrained(model: string, options?: DownloadOptions): Promise<Tokenizer> {
-    const files = readTokenizerFiles(await modelFolder(model, ['tokenizer'], options));
+    const folder = await modelFolder(model, ['tokenizer'], options);
+    const files = readTokenizerFiles(folder);
     const { eosToken, padToken, path } = files;
+    const template = await ChatTemplate.read(folder, files.config, files.special);
     const { GPT2Tokenizer } = await import('@xenova/transformers');
     const tokenizer = new GPT2Tokenizer(engineJson(files), {}) as unknown as PreTrainedTokenizer;
     tokenizer.pre_tokenizer.pattern = WORDS;
@@ -68,7 +76,7 @@ export class Tokenizer {
       if (found === undefined) throw new FileError(path, `its vocabulary lacks the special token "${token}"`);
       return found;
     };
-    return new Tokenizer(tokenizer, files, eosToken, id(eosToken), padToken, padToken === null ? null : id(padToken), ids.size);
+    return new Tokenizer(tokenizer, files, eosToken, id(eosToken), padToken, padToken === null ? null : id(padToken), ids.size, template, [...new Set([id(eosToken), ...readEndTokens(folder)])]);
   }
 
   /**

@@ -16,6 +16,10 @@ export interface TokenizerFiles {
   readonly addPrefixSpace: boolean;
   readonly eosToken: string;
   readonly padToken: string | null;
+  /** tokenizer_config.json; empty if there is none. */
+  readonly config: Json;
+  /** Special tokens by the names that chat templates use. */
+  readonly special: Readonly<Record<string, string>>;
   /** The file that messages about the vocabulary name. */
   readonly path: string;
 }
@@ -49,13 +53,20 @@ export function readTokenizerFiles(folder: string): TokenizerFiles {
   if (eosToken === undefined) throw new FileError(configPath, `names no "eos_token", and tokenizer.json adds no "${END_OF_TEXT}"`);
   const isGpt2 = /^GPT2Tokenizer(Fast)?$/.test(String(config.tokenizer_class ?? 'GPT2Tokenizer'));
   const engine = isGpt2 ? { model: { ...model, ignoreMerges: false }, addPrefixSpace: prefixSpace(config, configPath) } : { model, addPrefixSpace };
-  return { ...engine, addedTokens, eosToken, padToken: content(special['pad_token']) ?? null, path };
+  return { ...engine, addedTokens, eosToken, padToken: content(special['pad_token']) ?? null, config, special: namesOf(special, eosToken, isGpt2), path };
 }
 
 /** transformers' GPT2Tokenizer takes it from here, and passes over tokenizer.json's, as over its `ignore_merges`; any other class takes those. */
 function prefixSpace({ add_prefix_space: given = false }: Json, configPath: string): boolean {
   if (typeof given !== 'boolean') throw new FileError(configPath, `its add_prefix_space must be true or false, got ${quoted(String(given))}`);
   return given;
+}
+
+/** GPT2Tokenizer has its own where no file names one. */
+function namesOf(special: Json, eosToken: string, isGpt2: boolean): Record<string, string> {
+  const defaults = isGpt2 ? { bos_token: END_OF_TEXT, unk_token: END_OF_TEXT } : {};
+  const named = SPECIAL.flatMap((name) => (content(special[name]) === undefined ? [] : [[name, content(special[name])!]]));
+  return { ...defaults, eos_token: eosToken, ...Object.fromEntries(named) } as Record<string, string>;
 }
 
 /** A special token: its text, or an object that holds it. */

@@ -221,7 +221,7 @@ def write(path, text):
         temporary.unlink(missing_ok=True)
 
 
-async def execute_and_write(path, out, timeout, html, turns):
+async def execute_and_write(path, out, timeout, html, turns, beside):
     for suffix in (".ipynb", ".html", ".json"):  # those of an earlier run must not pass for this one's
         (out / path.name).with_suffix(suffix).unlink(missing_ok=True)
     async with turns:
@@ -231,7 +231,7 @@ async def execute_and_write(path, out, timeout, html, turns):
     if html:
         from page import page  # loads nbconvert
 
-        write((out / path.name).with_suffix(".html"), page(run.notebook, path))
+        write((out / path.name).with_suffix(".html"), page(run.notebook, path, out.resolve(), beside))
     write((out / path.name).with_suffix(".json"), json.dumps(run.report(), indent=1) + "\n")
     print(run.line(), flush=True)
     return run
@@ -250,7 +250,8 @@ async def execute_all(paths, out, jobs, timeout, html):
         loop.add_signal_handler(name, stop)
 
     turns = asyncio.Semaphore(jobs)
-    return await asyncio.gather(*(execute_and_write(path, out, timeout, html, turns) for path in paths))
+    beside = {path.name for path in paths}
+    return await asyncio.gather(*(execute_and_write(path, out, timeout, html, turns, beside) for path in paths))
 
 
 def main():

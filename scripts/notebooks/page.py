@@ -1,7 +1,17 @@
-"""A notebook as one HTML page that needs no network: styles and pictures inside, no script. Formulas stand as LaTeX source."""
+"""A notebook as one HTML page that needs no network: styles, pictures and formulas inside, no script."""
 
-from jinja2 import DictLoader
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+
+from jinja2 import DictLoader, pass_context
 from nbconvert import HTMLExporter
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+
+ROOT = Path(__file__).resolve().parents[2]
+FORMULAS = ROOT / ".alignbook" / "build" / "scripts" / "notebooks" / "formulas.js"
 
 TEMPLATE = """
 {%- extends 'lab/index.html.j2' -%}
@@ -15,13 +25,77 @@ TEMPLATE = """
 {%- endblock data_png -%}
 """  # nbconvert's own block leaves the alt text out
 
+# Where a formula goes once all of the page's are known: letters, which nothing on the way changes.
+PLACE = re.compile("alignbookformula(\\d+)place")
 
-def page(notebook, path):
-    """`path` is the notebook's own, which its pictures are relative to."""
-    exporter = HTMLExporter(
+
+class Renderer(IPythonRenderer):
+    """Markdown whose formulas wait, in `formulas`, for MathJax."""
+
+    formulas: list
+
+    def _later(self, tex, display):
+        self.formulas.append({"tex": tex.strip(), "display": display})
+        return f"alignbookformula{len(self.formulas) - 1}place"
+
+    def block_math(self, body):
+        return self._later(body, True)
+
+    def inline_math(self, body):
+        return self._later(body, False)
+
+    def latex_environment(self, name, body):
+        return self._later(f"\\begin{{{name}}}{body}\\end{{{name}}}", True)
+
+
+class Exporter(HTMLExporter):
+    def __init__(self, formulas, **options):
+        super().__init__(**options)
+        self.formulas = formulas
+
+    @pass_context
+    def markdown2html(self, context, source):
+        attachments = context.get("cell", {}).get("attachments", {})
+        path = context.get("resources", {}).get("metadata", {}).get("path", "")
+        renderer = Renderer(
+            escape=False, attachments=attachments, embed_images=True, path=path, anchor_link_text=self.anchor_link_text, **self.lexer_options
+        )
+        renderer.formulas = self.formulas
+        return MarkdownWithMath(renderer=renderer).render(source)
+
+    def default_filters(self):
+        yield from super().default_filters()
+        yield ("markdown2html", self.markdown2html)
+
+
+
+
+
+LINK = re.compile(r'(<a\b[^>]*\bhref=")(?!#|[a-z]+:)([^"#]+)')
+
+
+def page(notebook, path, out, beside=()):
+    """The page, for the folder `out`.
+
+    `path` is the notebook's own, which its pictures and links are relative to; `beside` are the notebooks that have a page in `out`.
+    """
+
+    def link(found):
+        target = found[2]
+        at_page = f"{Path(target).stem}.html" if target in beside else os.path.relpath(path.parent / target, out)
+        return found[1] + at_page
+
+    formulas = []
+    exporter = Exporter(
+        formulas,
         extra_loaders=[DictLoader({"page.html.j2": TEMPLATE})],
         template_file="page.html.j2",
         embed_images=True,
     )
     html, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": path.stem, "path": str(path.parent)}})
-    return html
+    html = LINK.sub(link, html)
+    if not formulas:
+        return html
+    made = json.loads(subprocess.run(["node", FORMULAS], input=json.dumps(formulas), capture_output=True, text=True, check=True).stdout)
+    html = PLACE.sub(lambda place: made["formulas"][int(place[1])], html)
+    return html.replace("</head>", f"<style>{made['style']}</style>\n</head>", 1)

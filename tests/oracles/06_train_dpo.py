@@ -29,8 +29,8 @@ encode = lambda row: (ids(prompt_of(row)), ids(row["chosen"]) + [EOS], ids(row["
 train = [encode(row) for row in read("train")]
 validation = [encode(row) for row in read("validation")][:96]
 print(f"{len(train)} pairs to train on, {len(validation)} to validate")
-for part in (train[0][0][27:], train[0][1], train[0][2]):
-    print(tokenizer.decode(part).strip())
+for part in train[0]:
+    print(tokenizer.decode(part).split("### Instruction:\n")[-1].strip())
 
 # %% [questions]
 questions = sorted(read("test"), key=lambda row: row["word"] != "complicated")[:100]

@@ -1,0 +1,64 @@
+/** How a conversation is written: by the model's own chat template, or as the Alpaca prompt where it has none. */
+import { InputError } from '../errors';
+import type { ChatTemplate } from './chatTemplate';
+import { chatPrompt, type ChatMessage } from './templates';
+
+export interface Chat {
+  /** The prompt for the next response. @throws InputError if the messages are not what it takes. */
+  prompt(messages: readonly ChatMessage[]): string;
+  /** What a response adds to that prompt. */
+  response(messages: readonly ChatMessage[], response: ChatMessage): string;
+}
+
+/** A response is its own text; the tokenizer's end-of-sequence token is set after it. */
+const alpaca: Chat = { prompt: chatPrompt, response: (_, { content }) => content };
+
+/**
+ * As TRL takes a template: the prompt is rendered with the beginning of the answer, and a response is what the whole conversation has beyond it.
+ * Where a template writes the prompt otherwise once there is a response, the prompt ends where the two part.
+ */
+function templated(template: ChatTemplate): Chat {
+  const whole = (messages: readonly ChatMessage[], response: ChatMessage) => template.render([...messages, response]);
+  return {
+    prompt(messages) {
+      const last = messages.at(-1);
+      if (last === undefined) throw new InputError('it has no messages');
+      if (last.role !== 'user') throw new InputError(`it ends with a message of the role ${last.role}; a prompt ends with the user's`);
+      const alone = template.render(messages, { addGenerationPrompt: true });
+      return alone.slice(0, shared(alone, whole(messages, { role: 'assistant', content: PROBE })));
+    },
+    response(messages, response) {
+      const text = whole(messages, response);
+      return text.slice(shared(template.render(messages, { addGenerationPrompt: true }), text));
+    },
+  };
+}
+
+/** Shares no beginning with any prompt's end. */
+const PROBE = '\u0001';
+
+function shared(a: string, b: string): number {
+  let length = 0;
+  while (length < a.length && a[length] === b[length]) length += 1;
+  return length;
+}
+
+/** Many data sets have a system message in every row, empty where there is none. */
+const withoutEmptySystem = (messages: readonly ChatMessage[]): readonly ChatMessage[] => messages.filter(({ role, content }) => role !== 'system' || content !== '');
+
+/** @param onUse told, in a sentence, which of the two is used, when the first conversation comes. */
+export function chatOf(template: ChatTemplate | null, onUse: (text: string) => void = () => undefined): Chat {
+  const chat = template ? templated(template) : alpaca;
+  let told = false;
+  const tell = () => {
+    if (!told) onUse(template ? `messages are written by the model's chat template (${template.source})` : 'messages are written as the Alpaca prompt: the model has no chat template');
+    told = true;
+  };
+  return {
+    prompt(messages) {
+      tell();
+      return chat.prompt(withoutEmptySystem(messages));
+    },
+    response: (messages, response) => chat.response(withoutEmptySystem(messages), response),
+  };
+}

@@ -1,0 +1,20 @@
+/** The prompt, answers and β that the notebooks are played with, and what transformers says of them: tests/oracles/play.py. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+import { root } from '../scripts/notebooks/execute';
+
+export interface Played {
+  instruction: string; chosen: string; rejected: string; beta: number;
+  rejectedTokens: string[]; scoredTokens: string[]; before: number[]; itself: number[];
+  chosenLogp: number; rejectedLogp: number; lossAt6: number;
+} // prettier-ignore
+
+export const played = JSON.parse(readFileSync(join(root, 'tests', 'fixtures', 'play.json'), 'utf8')) as Played;
+
+/** In 2 with these texts, wherever it is repeated. */
+export const otherTexts: [string, string][] = [
+  [`"What is an antonym of 'complicated'?"`, JSON.stringify(played.instruction)],
+  [`"A suitable antonym for 'complicated' would be 'simple'."`, JSON.stringify(played.chosen)],
+  [`"An antonym of 'complicated' is 'simple'."`, JSON.stringify(played.rejected)],
+];
