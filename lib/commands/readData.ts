@@ -15,7 +15,7 @@ export interface DataSettings {
 
 /**
  * @param model its window, `maxLength` unless that is given, and the most that it may be; and its embedding's rows.
- * @param options.tellMerges whether to say of how many rows tokens would merge across the boundary; a command that prints the ids need not.
+ * @param options.tellMerges whether to say of how many rows tokens would merge across the boundary: a training's and an evaluation's are worth a line, those of single rows that are measured need none.
  * @throws InputError for a wrong setting, and what `read` throws.
  */
 export async function readData<Row>(settings: DataSettings, { blockSize, vocabSize }: Pick<GPT2Config, 'blockSize' | 'vocabSize'>, read: (options: ReadOptions) => Promise<Row[]>, { tellMerges = true } = {}): Promise<Row[]> {
