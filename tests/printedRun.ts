@@ -13,9 +13,9 @@ const ROWS = 24;
 
 /** What is added to a command that trains, or replaced in it: nothing else differs from what is printed. */
 const OVERRIDES: readonly { readonly command: RegExp; readonly drop?: readonly string[]; readonly add: readonly string[] }[] = [
-  { command: /^train-(sft|dpo|reward)$/, drop: ['--epochs', '--steps'], add: ['--steps', '2', '--batch-size', '4', '--warmup-steps', '1'] },
-  { command: /^train-ppo$/, drop: ['--steps'], add: ['--steps', '2', '--batch-size', '4', '--max-new-tokens', '8'] },
-  { command: /^train-grpo$/, drop: ['--steps'], add: ['--steps', '2', '--batch-size', '2', '--max-new-tokens', '8'] },
+  { command: /^train-(sft|dpo|reward)$/, drop: ['--epochs', '--steps', '--batch-size', '--warmup-steps'], add: ['--steps', '2', '--batch-size', '4', '--warmup-steps', '1'] },
+  { command: /^train-ppo$/, drop: ['--steps', '--batch-size', '--max-new-tokens'], add: ['--steps', '2', '--batch-size', '4', '--max-new-tokens', '8'] },
+  { command: /^train-grpo$/, drop: ['--steps', '--batch-size', '--max-new-tokens'], add: ['--steps', '2', '--batch-size', '2', '--max-new-tokens', '8'] },
 ];
 /** A model that only the hub has, and the one that stands in for it. */
 const MODELS = { gpt2: 'tiny' } as const;

@@ -22,7 +22,7 @@ export async function run(args: readonly string[]): Promise<void> {
   if (!/^[1-9]\d{0,5}$/.test(size)) throw new UsageError(`--batch-size must be a number from 1 up, got "${size}"`);
   const tokenizer = await Tokenizer.fromPretrained(name);
   const model = await RewardModel.fromPretrained(name);
-  const rows = await readData({ skipBad }, model.config, (rowOptions) => readCandidates(data, tokenizer, rowOptions));
+  const rows = await readData({ skipBad }, model.config, (rowOptions) => readCandidates(data, tokenizer, rowOptions), { tellMerges: false });
 
   const margins: number[] = [];
   const write = (append: (line: string) => void): void => {

@@ -1,6 +1,7 @@
 /** Training rows from a file, as token ids. */
 import { FileError, InputError, quoted } from '../errors';
 import { encodePair, endedIds, type PairIds } from './batch';
+import { mergesAcross } from './boundary';
 import { chatOf, type Chat } from './chat';
 import { Fields, type RowForm } from './fields';
 import type { PromptResponses } from './responseBatch';
@@ -8,6 +9,15 @@ import { fileName, readRows } from './rows';
 import { CANDIDATES, onlyPrompt, PAIR, pairTexts, PROMPT_ALONE, RESPONSE, responseTexts } from './rowTexts';
 import type { Tokenizer } from './tokenizer';
 import { truncate, TRUNCATIONS, type Truncation } from './truncation';
+
+/** Rows whose tokens would merge across the boundary of prompt and response; both are encoded apart here. */
+export interface Merges {
+  readonly rows: number;
+  /** Of all that were kept. */
+  readonly of: number;
+  /** "line 3", the first of them. */
+  readonly first: string;
+}
 
 export interface ReadOptions {
   /** Told, in a sentence, how conversations are written, when the first one comes. */
@@ -20,6 +30,8 @@ export interface ReadOptions {
   readonly vocabSize?: number;
   /** Called with each row that is wrong, which is then left out. Without it, the first one refuses the file. */
   readonly onBadRow?: (error: FileError) => void;
+  /** Called once, after the last row, if rows that were kept have other tokens at the boundary of prompt and response than the two as one text. */
+  readonly onMerges?: (merges: Merges) => void;
   /** Of pairs, also read "margin", a number, in rows that have one: for training a reward model. Default false. */
   readonly margins?: boolean;
 }
@@ -45,7 +57,7 @@ export interface ReadOptions {
 export function readPairs(path: string, tokenizer: Tokenizer, options: ReadOptions): Promise<PairIds[]> {
   const chat = chatOf(tokenizer.chatTemplate, options.onMessages);
   const form = options.margins ? { ...PAIR, names: [...PAIR.names, 'margin'] } : PAIR;
-  return encodeRows(path, form, (fields) => pair(fields, chat, tokenizer, options), tokenizer, options);
+  return encodeRows(path, form, (fields, boundary) => pair(fields, chat, tokenizer, options, boundary), tokenizer, options);
 }
 
 /**
@@ -54,7 +66,7 @@ export function readPairs(path: string, tokenizer: Tokenizer, options: ReadOptio
  */
 export function readResponses(path: string, tokenizer: Tokenizer, options: ReadOptions): Promise<PromptResponses[]> {
   const chat = chatOf(tokenizer.chatTemplate, options.onMessages);
-  return encodeRows(path, RESPONSE, (fields) => response(fields, chat, tokenizer, options), tokenizer, options);
+  return encodeRows(path, RESPONSE, (fields, boundary) => response(fields, chat, tokenizer, options, boundary), tokenizer, options);
 }
 
 /**
@@ -72,23 +84,32 @@ export function readPrompts(path: string, tokenizer: Tokenizer, options: ReadOpt
 /** Responses to be scored after their prompt: a row as of `readPairs` has two, chosen and rejected; any other, as of `readResponses`, has one. */
 export function readCandidates(path: string, tokenizer: Tokenizer, options: ReadOptions): Promise<PromptResponses[]> {
   const chat = chatOf(tokenizer.chatTemplate, options.onMessages);
-  const encode = (fields: Fields): PromptResponses => {
-    if (!fields.has('chosen')) return response(fields, chat, tokenizer, options);
-    const { promptIds, chosenIds, rejectedIds } = pair(fields, chat, tokenizer, options);
+  const encode = (fields: Fields, boundary: Boundary): PromptResponses => {
+    if (!fields.has('chosen')) return response(fields, chat, tokenizer, options, boundary);
+    const { promptIds, chosenIds, rejectedIds } = pair(fields, chat, tokenizer, options, boundary);
     return { promptIds, responses: [chosenIds, rejectedIds] };
   };
   return encodeRows(path, CANDIDATES, encode, tokenizer, options);
 }
 
-async function encodeRows<Row>(path: string, form: RowForm, encode: (fields: Fields) => Row, tokenizer: Tokenizer, { truncation = 'refuse', vocabSize = Infinity, onBadRow }: ReadOptions): Promise<Row[]> {
+/** Is told the texts of a row that is encoded. */
+type Boundary = (prompt: string, responses: readonly string[]) => void;
+
+async function encodeRows<Row>(path: string, form: RowForm, encode: (fields: Fields, boundary: Boundary) => Row, tokenizer: Tokenizer, { truncation = 'refuse', vocabSize = Infinity, onBadRow, onMerges }: ReadOptions): Promise<Row[]> {
   if (!TRUNCATIONS.includes(truncation)) throw new InputError(`truncation must be one of ${TRUNCATIONS.join(', ')}, got "${truncation}"`);
   const rows: Row[] = [];
   let leftOut = 0;
+  let merges: Merges | undefined;
+  let merged = false;
+  const boundary: Boundary = (prompt, responses) => {
+    merged = onMerges !== undefined && responses.some((text) => mergesAcross(tokenizer, prompt, text));
+  };
   for await (const { place, parse } of readRows(path, form.names)) {
     try {
-      const row = encode(new Fields(parse(), form));
+      const row = encode(new Fields(parse(), form), boundary);
       requireEmbedded(row, tokenizer, vocabSize);
       rows.push(row);
+      if (merged) merges = { rows: (merges?.rows ?? 0) + 1, of: 0, first: merges?.first ?? place };
     } catch (cause) {
       if (!(cause instanceof InputError)) throw cause;
       const error = new FileError(fileName(path), `${place}: ${cause.message}`, { cause });
@@ -98,6 +119,7 @@ async function encodeRows<Row>(path: string, form: RowForm, encode: (fields: Fie
     }
   }
   if (rows.length === 0) throw new FileError(fileName(path), leftOut === 0 ? 'has no rows' : `has no row that can be kept: ${leftOut} of ${leftOut} left out`);
+  if (merges !== undefined) onMerges!({ ...merges, of: rows.length });
   return rows;
 }
 
@@ -116,8 +138,10 @@ function requireEmbedded(row: unknown, tokenizer: Tokenizer, vocabSize: number):
   }
 }
 
-function pair(fields: Fields, chat: Chat, tokenizer: Tokenizer, options: ReadOptions): PairIds {
-  const { promptIds, chosenIds, rejectedIds } = encodePair(tokenizer, pairTexts(fields, chat));
+function pair(fields: Fields, chat: Chat, tokenizer: Tokenizer, options: ReadOptions, boundary: Boundary): PairIds {
+  const texts = pairTexts(fields, chat);
+  const { promptIds, chosenIds, rejectedIds } = encodePair(tokenizer, texts);
+  boundary(texts.prompt, [texts.chosen, texts.rejected]);
   if (chosenIds.join() === rejectedIds.join()) throw new InputError('chosen and rejected are the same, so the pair prefers nothing; leave it out');
   const kept = truncate({ promptIds, responses: [chosenIds, rejectedIds] }, options);
   const [chosen, rejected] = kept.responses as [readonly number[], readonly number[]];
@@ -126,9 +150,10 @@ function pair(fields: Fields, chat: Chat, tokenizer: Tokenizer, options: ReadOpt
   return { promptIds: kept.promptIds, chosenIds: chosen, rejectedIds: rejected, ...margin };
 }
 
-function response(fields: Fields, chat: Chat, tokenizer: Tokenizer, options: ReadOptions): PromptResponses {
+function response(fields: Fields, chat: Chat, tokenizer: Tokenizer, options: ReadOptions, boundary: Boundary): PromptResponses {
   const texts = responseTexts(fields, chat);
   for (const [name, text] of Object.entries(texts)) if (text === '') throw new InputError(`${name} is empty`);
+  boundary(texts.prompt, [texts.response]);
   const ids = endedIds(tokenizer, texts.response);
   return truncate({ promptIds: tokenizer.encode(texts.prompt), responses: [ids] }, options);
 }

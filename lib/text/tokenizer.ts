@@ -22,6 +22,7 @@ const WORDS = ((L, N, s) => new RegExp(`'s|'t|'re|'ve|'m|'ll|'d| ?[${L}]+| ?[${N
   characterClass(numbers),
   characterClass(spaces),
 );
+const SPACE = new RegExp(`[${characterClass(spaces)}]`, 'u');
 const LONE_SURROGATE = /\p{Surrogate}/u;
 /** The part of a text before whose beginning `add_prefix_space` puts no space. */
 const SPACED = /^ /;
@@ -30,6 +31,8 @@ export class Tokenizer {
   readonly #tokenizer: PreTrainedTokenizer;
   readonly #split: (text: string) => Piece[];
   readonly #addPrefixSpace: boolean;
+  /** Whether a text that is cut where white space follows something else has its parts' ids: not where an added token goes across, or `add_prefix_space` adds to each part. */
+  readonly splitsAtGaps: boolean;
 
   private constructor(
     tokenizer: PreTrainedTokenizer,
@@ -48,6 +51,7 @@ export class Tokenizer {
   ) {
     this.#tokenizer = tokenizer;
     this.#split = splitter(addedTokens);
+    this.splitsAtGaps = !addPrefixSpace && !addedTokens.some(({ content }) => SPACE.test(content));
     this.#addPrefixSpace = addPrefixSpace;
   }
 
@@ -84,6 +88,11 @@ export class Tokenizer {
     const lone = text.search(LONE_SURROGATE);
     if (lone >= 0) throw new InputError(`the text holds half of a surrogate pair at index ${lone}: it was cut within a character; mend it where it is made`);
     return this.#split(text).flatMap((piece) => (typeof piece === 'number' ? [piece] : this.#bpe(piece)));
+  }
+
+  /** What BPE is given one by one: words, and ids of added tokens. Equal words have equal ids, if `splitsAtGaps`. */
+  words(text: string): Piece[] {
+    return this.#split(text).flatMap<Piece>((piece) => (typeof piece === 'number' ? [piece] : (piece.match(WORDS) ?? [])));
   }
 
   #bpe(text: string): number[] {
