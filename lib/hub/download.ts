@@ -10,7 +10,7 @@ import { join } from 'node:path';
 
 import { FileError, HubError, InputError } from '../errors';
 import { fetchBlob } from './blob';
-import { CachedRepository, INDEX, shards, type Part } from './cache';
+import { CachedRepository, INDEX, isAdditionalTemplate, shards, type Part } from './cache';
 import { Connection, type ConnectionOptions } from './connection';
 import { COMMIT } from './modelName';
 import { defaultProgress, type OnProgress } from './progress';
@@ -45,7 +45,7 @@ export async function download(repository: string, revision: string, parts: read
 
   const fetchFile = async (file: string) => {
     if (existsSync(join(folder, file))) return; // a commit's files never change
-    const path = `/${repository}/resolve/${commit}/${encodeURIComponent(file)}`;
+    const path = `/${repository}/resolve/${commit}/${file.split('/').map(encodeURIComponent).join('/')}`;
     const subject = { repository, revision, file };
     const { etag, size } = await persistent(file, () => metadata(connection, path, subject, commit));
     await fetchBlob(cached.blobs, cached.lock(etag), { path, subject, etag, size }, connection, onProgress);
@@ -53,7 +53,8 @@ export async function download(repository: string, revision: string, parts: read
   };
 
   try {
-    for (const file of ['config.json', ...parts.flatMap((part) => FILES[part])]) {
+    const templates = parts.includes('tokenizer') ? [...files].filter(isAdditionalTemplate).sort() : [];
+    for (const file of ['config.json', ...templates, ...parts.flatMap((part) => FILES[part])]) {
       if (files.has(file)) await fetchFile(file);
       if (file === 'config.json' && parts.includes('weights')) refuseOthers(repository, folder, files);
     }
