@@ -1,6 +1,8 @@
 /** `npx alignbook …`: a thin layer over the library. Exit codes: 0 done, 1 the input is wrong, 2 usage, 130 interrupted. */
+import { hint, nearest } from './commands/arguments';
 import * as doctor from './commands/doctor';
 import * as download from './commands/download';
+import * as evaluate from './commands/evaluate';
 import * as exportTo from './commands/export';
 import * as generate from './commands/generate';
 import * as logps from './commands/logps';
@@ -12,7 +14,7 @@ import * as trainReward from './commands/trainReward';
 import * as trainSft from './commands/trainSft';
 import { UsageError } from './commands/usage';
 import * as weights from './commands/weights';
-import { FileError, HubError, InputError, SetupError } from './errors';
+import { FileError, HubError, InputError, quoted, SetupError } from './errors';
 import { profile, profileTable } from './profile';
 
 /** Each in a file of its own: its part of the usage, and what it does with its arguments. */
@@ -24,23 +26,24 @@ interface Command {
 }
 
 const commands: Readonly<Record<string, Command>> = {
-  doctor, download, weights, logps, score, generate, 'train-sft': trainSft, 'train-dpo': trainDpo, 'train-reward': trainReward, 'train-ppo': trainPpo, 'train-grpo': trainGrpo, export: exportTo,
+  doctor, download, weights, logps, score, generate, evaluate, 'train-sft': trainSft, 'train-dpo': trainDpo, 'train-reward': trainReward, 'train-ppo': trainPpo, 'train-grpo': trainGrpo, export: exportTo,
 }; // prettier-ignore
 
-const USAGE = `Usage: npx alignbook COMMAND
-
-${Object.values(commands).map(({ usage }) => usage).join('\n')}
-
-Any COMMAND with --profile tells at its end, on the standard error, in which of TensorFlow's operations the time went.
+const HEADER = 'Usage: npx alignbook COMMAND';
+const FOOTER = `Any COMMAND with --profile tells at its end, on the standard error, in which of TensorFlow's operations the time went.
 
 M is tiny (the embedded model), the name of a model on the Hugging Face hub, or a folder such as ./my-gpt2.`;
+
+/** Of one command, or of all. */
+const usageOf = (command?: Command): string => `${HEADER}\n\n${(command ? [command] : Object.values(commands)).map(({ usage }) => usage).join('\n')}\n\n${FOOTER}`;
 
 let running: Command | undefined;
 
 async function main([name, ...args]: readonly string[]): Promise<void> {
-  if (name === '--help' || name === '-h' || args.includes('--help')) return console.log(USAGE);
+  if (name === '--help' || name === '-h') return console.log(usageOf());
   const command = name !== undefined && Object.hasOwn(commands, name) ? commands[name] : undefined;
-  if (command === undefined) throw new UsageError(name === undefined ? 'no command given' : `cannot do "${[name, ...args].join(' ')}"`);
+  if (command === undefined) throw new UsageError(name === undefined ? 'no command given' : `unknown command ${quoted(name)}${hint(nearest(name, Object.keys(commands)))}`);
+  if (args.includes('--help')) return console.log(usageOf(command));
   running = command;
   if (args.includes('--profile')) console.error(`\n${profileTable(await profile(() => command.run(args.filter((arg) => arg !== '--profile'))))}`);
   else await command.run(args);
@@ -69,7 +72,7 @@ process.on('exit', (code) => {
 
 main(process.argv.slice(2)).finally(() => (settled = true)).catch((error: unknown) => {
   if (error instanceof UsageError) {
-    console.error(`alignbook: ${error.message}\n\n${USAGE}`);
+    console.error(`alignbook: ${error.message}\n\n${usageOf(running)}`);
     process.exitCode = 2;
   } else if ([FileError, HubError, InputError, SetupError].some((kind) => error instanceof kind) || ofSystem(error)) {
     console.error(`alignbook: ${(error as Error).message}`);

@@ -61,6 +61,7 @@ export { evaluateDpo, trainDpo, type DpoInputs, type DpoStep, type DpoTrainOptio
 export { calibration, type Calibration, type ReliabilityBin } from './training/calibration';
 export { evaluateReward, trainReward, type RewardEvaluation, type RewardMetrics, type RewardStep, type RewardTrainOptions } from './training/trainReward';
 export { measureSamples, rewardOf, sampleLogps, sampleResponses, scoreSamples, sequenceKl, weightedRewards, type OfTokens, type Penalties, type Reward, type Sample, type SampleOptions } from './training/rollout';
+export { answerKl, evaluatePairs, type AnswerKl, type EvaluationOptions, type PairEvaluation } from './training/pairEvaluation';
 export { minibatchOrder, ppoUpdates, rolloutAdvantages, type AdvantageOptions, type PpoUpdate, type PpoUpdateOptions, type Rollout, type RolloutAdvantages } from './training/ppoUpdate';
 export { adaptedKlCoef, trainPpo, type PpoInputs, type PpoStep, type PpoTrainOptions } from './training/trainPpo';
 export { grpoUpdate, rlooAdvantages, trainGrpo, type GroupRollout, type GrpoInputs, type GrpoStep, type GrpoTrainOptions, type GrpoUpdate } from './training/trainGrpo';

@@ -13,3 +13,8 @@ export function variance(values: readonly number[], { unbiased = false } = {}): 
   const squares = values.reduce((sum, value) => sum + (value - center) ** 2, 0);
   return squares / (unbiased ? Math.max(1, values.length - 1) : values.length);
 }
+
+/** The mean of independent values, and its standard error: their deviation (n - 1) over the root of n. */
+export function estimate(values: readonly number[]): { mean: number; standardError: number } {
+  return { mean: average(values), standardError: Math.sqrt(variance(values, { unbiased: true }) / values.length) };
+}

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 
-import { alpacaPrompt, evaluateDpo, GPT2, Random, readPairs, referenceLogps, RewardModel, rewardOf, sampleLogps, sequenceKl, Tokenizer, type Sample } from 'alignbook';
+import { alpacaPrompt, evaluateDpo, GPT2, InputError, Random, readPairs, referenceLogps, RewardModel, rewardOf, sampleLogps, sequenceKl, Tokenizer, type Sample } from 'alignbook';
 import { respond } from 'alignbook/dist/training/rollout';
 
 import { command } from './command';
@@ -54,8 +54,24 @@ function parse(): Options | null {
   return { model, data: resolve(process.env['INIT_CWD'] ?? '.', data), rows: Number(rows), temperature: Number(temperature), seed: Number(seed), reference, rewardModel };
 }
 
+/** @throws InputError, naming the command for other data, if a row is not one of the project's own questions. */
+function readRows(model: string, data: string): Row[] {
+  const elsewhere = `npm run evaluate judges the questions of data/ alone; for any other pairs: npx alignbook evaluate --model ${model} --data ${data}`;
+  return readFileSync(data, 'utf8').trim().split('\n').map((line, n) => {
+    let row: unknown;
+    try {
+      row = JSON.parse(line);
+    } catch {
+      throw new InputError(`${data}: line ${n + 1}: is not JSON: ${elsewhere}`);
+    }
+    const missing = ['instruction', 'kind', 'word', 'answer'].find((field) => typeof (row as Record<string, unknown> | null)?.[field] !== 'string');
+    if (missing !== undefined) throw new InputError(`${data}: line ${n + 1}: has no "${missing}": ${elsewhere}`);
+    return row as Row;
+  });
+}
+
 async function main({ model: name, data, rows: count, temperature, seed, reference, rewardModel }: Options): Promise<void> {
-  const all = readFileSync(data, 'utf8').trim().split('\n').map((line) => JSON.parse(line) as Row);
+  const all = readRows(name, data);
   const rows = count < all.length ? new Random(seed).shuffle(all).slice(0, count) : all;
   const tokenizer = await Tokenizer.fromPretrained(name);
   const model = await GPT2.fromPretrained(name);

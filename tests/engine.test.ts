@@ -200,7 +200,7 @@ test('AdamW with decay and clipping walks as PyTorch does', async () => {
 test('an optimizer refuses options that mean nothing', async () => {
   const { model } = await loadEngineModel('two-tokens');
   const refused = (message: RegExp, make: () => unknown) => assert.throws(make, (error) => error instanceof InputError && message.test(error.message));
-  refused(/^beta1 must be in \[0, 1\), got 1$/, () => new AdamW(model.weights, { beta1: 1 }));
+  refused(/^beta1 must be in \[0, 1\), also when rounded to 32 bits, got 1$/, () => new AdamW(model.weights, { beta1: 1 }));
   refused(/^weightDecay must be a number from 0 up, got -1$/, () => new AdamW(model.weights, { weightDecay: -1 }));
   const gradients = model.record(responseBatch([{ promptIds: [0], responses: [[1]] }])).backward(tf.ones([1, 1]));
   const before = model.weights.values('wte.weight');

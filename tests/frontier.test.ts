@@ -39,7 +39,7 @@ test('results: a line a run, in order, an older one of the same run replaced, no
 test('the command: usage', () => {
   assert.match(frontier('--help').stdout, /^Usage: npm run frontier/);
   for (const args of [['--methods', 'dop'], ['--seeds', '0,x'], ['--steps', '3']]) assert.equal(frontier(...args).status, 2, args.join(' '));
-  assert.match(frontier('--model', './nowhere').stderr, /nowhere is not a model folder/);
+  assert.match(frontier('--model', './nowhere').stderr, /nowhere is not there; give a model folder/);
 });
 
 test('the command in small: every run once, points of every look, and what is there is not made again', () => {

@@ -102,13 +102,13 @@ test('a config that this GPT-2 does not compute is refused by field', async () =
   const refused = async (config: Record<string, unknown>, message: RegExp) =>
     assert.rejects(GPT2.fromPretrained(folderOf({ config })), refusal(FileError, message));
   await refused({ model_type: 'llama' }, /config\.json: "model_type" is "llama"; only "gpt2" is supported$/);
-  await refused({ activation_function: 'relu' }, /"activation_function" is "relu"; only "gelu_new" is supported$/);
-  await refused({ scale_attn_by_inverse_layer_idx: true }, /"scale_attn_by_inverse_layer_idx" is true; only false is supported$/);
-  await refused({ tie_word_embeddings: false }, /"tie_word_embeddings" is false/);
+  await refused({ activation_function: 'mish' }, /"activation_function" is "mish"; supported are gelu_new, /);
+  await refused({ add_cross_attention: true }, /"add_cross_attention" is true; only false is supported$/);
+  await refused({ tie_word_embeddings: false }, /lacks the tensor "lm_head\.weight"/);
   await refused({ n_layer: 0 }, /"n_layer" must be a positive integer, got 0$/);
   await refused({ n_embd: undefined }, /"n_embd" must be a positive integer, got undefined$/);
   await refused({ n_head: 4 }, /"n_embd" 15 is not a multiple of "n_head" 4$/);
-  await refused({ n_inner: 10 }, /"n_inner" is 10; only 4 \* n_embd is supported$/);
+  await refused({ n_inner: 10 }, /tensor "h\.0\.mlp\.c_fc\.weight" is \[15, 60\]; its config\.json asks for \[15, 10\]$/);
 
   const broken = folderOf();
   writeFileSync(join(broken, 'config.json'), '{');

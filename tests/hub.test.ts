@@ -606,6 +606,37 @@ test('chat templates come along, those of a folder of their own, too', async () 
   assert.deepEqual(readFileSync(join(snapshot(), file)), template);
 });
 
+test('download looks first: nothing large is fetched of a model that would be refused', async () => {
+  const config = JSON.parse(FILES['config.json']!.toString()) as Record<string, unknown>;
+  const withConfig = (more: Record<string, unknown>) => ({ ...FILES, 'config.json': Buffer.from(JSON.stringify({ ...config, ...more })) });
+  const { 'tokenizer.json': _json, 'vocab.json': _vocab, ...withoutTokenizer } = FILES;
+  const kinds: Record<string, Record<string, Buffer>> = {
+    activation: withConfig({ activation_function: 'mish' }),
+    crossed: withConfig({ add_cross_attention: true }),
+    typed: withConfig({ layer_norm_epsilon: '1e-5' }),
+    spiece: { ...withoutTokenizer, 'spiece.model': Buffer.from('unread') },
+    wordpiece: { ...FILES, 'tokenizer.json': Buffer.from(JSON.stringify({ model: { type: 'WordPiece', vocab: {} } })) },
+  };
+  const said: Record<string, RegExp> = {
+    activation: /"activation_function" is "mish"; supported are/,
+    crossed: /"add_cross_attention" is true; only false is supported/,
+    typed: /"layer_norm_epsilon" must be a number above 0, got "1e-5"/,
+    spiece: /tokenizer\.json: is missing, and so are vocab\.json and merges\.txt/,
+    wordpiece: /its model "WordPiece" is not reproduced here/,
+  };
+  for (const [name, files] of Object.entries(kinds)) {
+    server.repositories.set(`people/${name}`, { commit: COMMIT, files });
+    const child = spawn(process.execPath, [join(ROOT, 'lib', 'bin', 'alignbook.js'), 'download', `people/${name}`], { stdio: ['ignore', 'ignore', 'pipe'] });
+    let stderr = '';
+    child.stderr.on('data', (chunk) => (stderr += chunk));
+    const [status] = (await once(child, 'close')) as [number | null];
+    assert.equal(status, 1, name);
+    assert.match(stderr, said[name]!);
+    if (name !== 'spiece' && name !== 'wordpiece') await assert.rejects(GPT2.fromPretrained(`people/${name}`, quick), (error) => error instanceof FileError && said[name]!.test(error.message));
+  }
+  assert.ok(!server.seen.some(({ path }) => path.endsWith('model.safetensors') || path === `/${SHA}`));
+});
+
 test('alignbook download prints the folder; a refusal is one line, exit 1', async () => {
   const alignbook = async (...args: string[]) => {
     const child = spawn(process.execPath, [join(ROOT, 'lib', 'bin', 'alignbook.js'), ...args]);

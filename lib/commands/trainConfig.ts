@@ -1,40 +1,29 @@
 /** A training run's settings: from a JSON file, and from options of the same names in kebab-case, which win; --no-… takes a flag back. */
-import { parseArgs } from 'node:util';
-
-import { FileError } from '../errors';
-import { readJsonObject } from '../jsonFile';
+import { requireRanges, type Range } from '../ranges';
+import { readArguments } from './arguments';
+import { readConfigFile, type Kind } from './configFile';
 import { FLAG, number, TEXT, UsageError } from './usage';
 
-/** Each kind's type in JSON, and what a message calls it. */
-const KINDS = { text: ['string', 'a text'], number: ['number', 'a number'], flag: ['boolean', 'true or false'] } as const;
-type Kind = keyof typeof KINDS;
 export type Fields = Readonly<Record<string, Kind>>;
 export type Values<F extends Fields> = { [Name in keyof F]?: { text: string; number: number; flag: boolean }[F[Name]] };
 
+/** A range for each field that is a number: the compiler asks for one where a field is new. */
+export type FieldRanges<F extends Fields> = { readonly [Name in keyof F as F[Name] extends 'number' ? Name : never]: Range };
+
 const kebab = (name: string): string => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 
-/** @throws FileError for a file that holds something else, UsageError for such an option. */
-export function readConfig<const F extends Fields>(args: readonly string[], fields: F): Values<F> {
+/** @throws FileError for a file that holds something else, UsageError for such an option, InputError for a number out of its range. */
+export function readConfig<const F extends Fields>(args: readonly string[], fields: F, ranges: FieldRanges<F>): Values<F> {
   const names = Object.keys(fields);
-  const known = Object.fromEntries(['config', ...names].map((name) => [kebab(name), fields[name] === 'flag' ? FLAG : TEXT]));
-  let given: Record<string, string | boolean | undefined> & { config?: string };
-  try {
-    given = parseArgs({ args: [...args], options: known, allowNegative: true }).values as typeof given;
-  } catch (cause) {
-    throw new UsageError((cause as Error).message, { cause });
-  }
-  const values: Record<string, unknown> = given.config === undefined ? {} : { ...readJsonObject(given.config) };
-  for (const [name, value] of Object.entries(values)) {
-    const kind = Object.hasOwn(fields, name) ? fields[name] : undefined;
-    if (kind === undefined) throw new FileError(given.config!, `has an unknown field "${name}"; there are ${names.join(', ')}`);
-    const [type, called] = KINDS[kind];
-    if (typeof value !== type) throw new FileError(given.config!, `"${name}" is not ${called}`);
-  }
+  const known = Object.fromEntries(['config', ...names].map((name) => [kebab(name), fields[name] === 'flag' ? FLAG : TEXT] as const));
+  const { config: file, ...given } = readArguments(args, known, { negatable: true }) as Record<string, string | boolean> & { config?: string };
+  const values: Record<string, unknown> = file === undefined ? {} : { ...readConfigFile(file, fields) };
   for (const name of names) {
     const value = given[kebab(name)];
     if (value === undefined) continue;
     values[name] = fields[name] === 'number' ? number(kebab(name), value as string) : value;
   }
+  requireRanges(values, ranges);
   return values as Values<F>;
 }
 

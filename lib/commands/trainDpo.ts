@@ -2,17 +2,21 @@ import { join } from 'node:path';
 
 import { modelFolder } from '../hub/modelFolder';
 import { readConfig as readModelConfig } from '../model/config';
+import { preferenceLosses, type PreferenceLossName } from '../losses/preferenceLosses';
 import { GPT2 } from '../model/gpt2';
+import { RANGES } from '../ranges';
 import type { PairIds } from '../text/batch';
 import { readPairs } from '../text/dataset';
 import { Tokenizer } from '../text/tokenizer';
 import { stepCount } from '../training/order';
 import { keptReferenceLogps } from '../training/reference';
-import { trainDpo, type DpoInputs, type DpoStep, type DpoTrainOptions } from '../training/trainDpo';
+import { requireDpoOptions, trainDpo, type DpoInputs, type DpoStep, type DpoTrainOptions } from '../training/trainDpo';
+import { requireBestBy } from './bestBy';
 import { readData } from './readData';
-import { readConfig, required } from './trainConfig';
+import { readConfig, required, type FieldRanges } from './trainConfig';
+import { lossNotes, printNotes, settingNotes } from './trainNotes';
 import { trainRun } from './trainRun';
-import { runOptions, trainedModel, trainFields, trainOptions } from './trainSft';
+import { runOptions, trainedModel, trainFields, trainOptions, trainRanges } from './trainSft';
 import { progress } from './usage';
 
 export const makesFiles = true;
@@ -27,16 +31,19 @@ export const usage = `  train-dpo --config FILE
       liveReference   ask the reference for each batch instead, as long data and few steps would have it
       bestBy          also rewards/accuracies, rewards/margins`;
 
-const dpoFields = {
-  loss: 'text', divergence: 'text', beta: 'number', labelSmoothing: 'number', divergenceAlpha: 'number', discopopTau: 'number', gamma: 'number',
+export const fields = {
+  ...trainFields, loss: 'text', divergence: 'text', beta: 'number', labelSmoothing: 'number', divergenceAlpha: 'number', discopopTau: 'number', gamma: 'number',
   nllCoef: 'number', reference: 'text', liveReference: 'flag', referenceCache: 'text',
 } as const; // prettier-ignore
+export const ranges: FieldRanges<typeof fields> = { ...trainRanges, ...RANGES.pairs };
 
 export async function run(args: readonly string[]): Promise<void> {
-  const config = readConfig(args, { ...trainFields, ...dpoFields });
+  const config = readConfig(args, fields, ranges);
   const [source, data, output] = ['model', 'data', 'output'].map((name) => required<string>(config, name)) as [string, string, string];
   const { reference: referenceName = source, liveReference = false, referenceCache = output } = config;
   const options = trainOptions(config) as DpoTrainOptions;
+  requireDpoOptions(options);
+  requireBestBy('train-dpo', config.bestBy);
 
   const sizes = readModelConfig(join(await modelFolder(source), 'config.json'));
   const tokenizer = await Tokenizer.fromPretrained(source);
@@ -44,6 +51,8 @@ export async function run(args: readonly string[]): Promise<void> {
   const pairs = await read(data);
   const validation = config.validation === undefined ? undefined : await read(config.validation);
   const steps = stepCount(options, pairs.length, options.batchSize ?? 16);
+  const loss = (config.loss ?? 'sigmoid') as PreferenceLossName;
+  printNotes([...settingNotes('train-dpo', config, steps), ...lossNotes(loss, preferenceLosses[loss], config)]);
   // Of the model as it comes, before a checkpoint replaces its weights; with adapters it remains so.
   const base = await GPT2.fromPretrained(source);
   const model = trainedModel(base, config);

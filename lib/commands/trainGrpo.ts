@@ -1,10 +1,12 @@
 import type { GPT2 } from '../model/gpt2';
+import { RANGES } from '../ranges';
 import { stepCount } from '../training/order';
-import { trainGrpo, type GrpoStep, type GrpoTrainOptions } from '../training/trainGrpo';
+import { requireGrpoOptions, trainGrpo, type GrpoStep, type GrpoTrainOptions } from '../training/trainGrpo';
 import { samplingFields, samplingRun, samplingUsage } from './sampling';
-import { readConfig } from './trainConfig';
+import { readConfig, type FieldRanges } from './trainConfig';
+import { printNotes, settingNotes } from './trainNotes';
 import { trainRun } from './trainRun';
-import { runOptions, trainOptions } from './trainSft';
+import { runOptions, trainOptions, trainRanges } from './trainSft';
 
 export const makesFiles = true;
 
@@ -16,16 +18,20 @@ ${samplingUsage}
       beta 0.04       what a nat of KL costs; klRatio (KL's term times the ratio); lossType grpo|dapo|dr_grpo
       scaleRewards    divide advantages by their group's standard deviation (default true)`;
 
-const grpoFields = {
+export const fields = {
   ...samplingFields, groupSize: 'number', iterations: 'number', clipRange: 'number', algorithm: 'text', beta: 'number', klRatio: 'flag', lossType: 'text', scaleRewards: 'flag',
 } as const; // prettier-ignore
+export const ranges: FieldRanges<typeof fields> = { ...trainRanges, ...RANGES.sampling, ...RANGES.grpo };
 
 export async function run(args: readonly string[]): Promise<void> {
-  const config = readConfig(args, grpoFields);
+  const config = readConfig(args, fields, ranges);
   const options = trainOptions(config) as GrpoTrainOptions;
+  requireGrpoOptions(options);
   const { policy, prompts, tokenizer, reward, reference, source, output, contents, interruption } = await samplingRun(config);
+  const steps = stepCount(options, prompts.length, options.batchSize ?? 16);
+  printNotes(settingNotes('train-grpo', config, steps));
   await trainRun<GrpoStep, GPT2>(
-    { output, model: policy, source, steps: stepCount(options, prompts.length, options.batchSize ?? 16), ...runOptions(config), options, settings: config, contents, interruption },
+    { output, model: policy, source, steps, ...runOptions(config), options, settings: config, contents, interruption },
     (state) => trainGrpo(policy, prompts, options, { tokenizer, reward, reference, state }),
     ({ scores, sequenceKl, eosCount }) => `score ${scores.mean.toFixed(3)}  KL ${sequenceKl.toFixed(2)}  ended ${eosCount}`,
   );

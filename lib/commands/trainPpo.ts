@@ -1,11 +1,13 @@
 import type { GPT2 } from '../model/gpt2';
 import { withValueHead } from '../model/valueHead';
+import { RANGES } from '../ranges';
 import { stepCount } from '../training/order';
-import { ppoAdam, trainPpo, type PpoStep, type PpoTrainOptions } from '../training/trainPpo';
+import { ppoAdam, requirePolicy, requirePpoOptions, trainPpo, type PpoStep, type PpoTrainOptions } from '../training/trainPpo';
 import { samplingFields, samplingRun, samplingUsage } from './sampling';
-import { readConfig } from './trainConfig';
+import { readConfig, type FieldRanges } from './trainConfig';
+import { printNotes, settingNotes } from './trainNotes';
 import { trainRun } from './trainRun';
-import { runOptions, trainOptions } from './trainSft';
+import { runOptions, trainOptions, trainRanges } from './trainSft';
 
 export const makesFiles = true;
 
@@ -17,18 +19,23 @@ ${samplingUsage}
       klCoef 0.05     fixed; or klTarget, a number of nats, to which klCoef (then 0.15 at first) adapts over klHorizon 10000 samples
       whitenRewards   scale rewards to a standard deviation of 1 (default true)`;
 
-const ppoFields = {
+export const fields = {
   ...samplingFields, ppoEpochs: 'number', minibatches: 'number', clipRange: 'number', valueClipRange: 'number', valueCoef: 'number', gamma: 'number', gaeLambda: 'number',
   klCoef: 'number', klTarget: 'number', klHorizon: 'number', whitenRewards: 'flag',
 } as const; // prettier-ignore
+export const ranges: FieldRanges<typeof fields> = { ...trainRanges, ...RANGES.sampling, ...RANGES.ppo };
 
 export async function run(args: readonly string[]): Promise<void> {
-  const config = readConfig(args, ppoFields);
+  const config = readConfig(args, fields, ranges);
   const options: PpoTrainOptions = ppoAdam(trainOptions(config));
+  requirePpoOptions(options);
   const { policy, prompts, tokenizer, reward, reference, source, output, contents, interruption } = await samplingRun(config);
+  const steps = stepCount(options, prompts.length, options.batchSize ?? 64);
+  printNotes(settingNotes('train-ppo', config, steps));
+  requirePolicy(policy, options);
   const model = withValueHead(policy);
   await trainRun<PpoStep, GPT2>(
-    { output, model, source, steps: stepCount(options, prompts.length, options.batchSize ?? 64), ...runOptions(config), options, settings: config, contents, interruption },
+    { output, model, source, steps, ...runOptions(config), options, settings: config, contents, interruption },
     (state) => trainPpo(model, prompts, options, { tokenizer, reward, reference, state }),
     ({ objective, klCoef, policy: { clipFraction } }) => `score ${objective.scores.toFixed(3)}  KL ${objective.kl.toFixed(2)}  klCoef ${klCoef.toFixed(3)}  clipped ${clipFraction.toFixed(3)}`,
   );

@@ -4,14 +4,17 @@ import { GPT2 } from '../model/gpt2';
 import { hasScoreHead, RewardModel } from '../model/rewardModel';
 import { scoreNormalization } from '../model/scoreResponses';
 import { Random } from '../random';
+import { RANGES } from '../ranges';
 import { readCandidates, readPairs } from '../text/dataset';
 import { Tokenizer } from '../text/tokenizer';
 import { stepCount } from '../training/order';
-import { trainReward, type RewardStep, type RewardTrainOptions } from '../training/trainReward';
+import { requireRewardOptions, trainReward, type RewardStep, type RewardTrainOptions } from '../training/trainReward';
+import { requireBestBy } from './bestBy';
 import { readData } from './readData';
-import { readConfig, required } from './trainConfig';
+import { readConfig, required, type FieldRanges } from './trainConfig';
+import { printNotes, settingNotes } from './trainNotes';
 import { trainRun } from './trainRun';
-import { runOptions, trainFields, trainOptions } from './trainSft';
+import { runOptions, trainFields, trainOptions, trainRanges } from './trainSft';
 
 export const makesFiles = true;
 
@@ -23,16 +26,21 @@ export const usage = `  train-reward --config FILE
       normalizeOn     rows as of score; the trained model is changed so that their scores have mean 0 and standard deviation 1
       bestBy          loss, calibrationError, brier (the least is best), accuracy, margin (the greatest)`;
 
-const { tokenMetrics: _, ...fields } = trainFields;
+const { tokenMetrics: _, ...others } = trainFields;
+export const fields = { ...others, centring: 'number', normalizeOn: 'text' } as const;
+export const ranges: FieldRanges<typeof fields> = { ...trainRanges, ...RANGES.reward };
+
 /** Known, so that a message can say what becomes of them. */
 const LORA = ['loraRank', 'loraAlpha', 'loraTargets'] as const;
 
 export async function run(args: readonly string[]): Promise<void> {
-  const config = readConfig(args, { ...fields, centring: 'number', normalizeOn: 'text' });
+  const config = readConfig(args, fields, ranges);
   const adapters = LORA.find((name) => config[name] !== undefined);
   if (adapters !== undefined) throw new InputError(`${adapters}: a reward model is trained without adapters; leave it out, or keep weights as they are with frozen`);
   const [source, data, output] = ['model', 'data', 'output'].map((name) => required<string>(config, name)) as [string, string, string];
   const options = trainOptions(config) as RewardTrainOptions;
+  requireRewardOptions(options);
+  requireBestBy('train-reward', config.bestBy);
 
   const tokenizer = await Tokenizer.fromPretrained(source);
   const model = await beginning(source, options.seed ?? 0, tokenizer.padTokenId ?? tokenizer.eosTokenId);
@@ -41,6 +49,7 @@ export async function run(args: readonly string[]): Promise<void> {
   const validation = config.validation === undefined ? undefined : await read(config.validation);
   const samples = config.normalizeOn === undefined ? undefined : await readData(config, model.config, (rowOptions) => readCandidates(config.normalizeOn!, tokenizer, rowOptions));
   const steps = stepCount(options, pairs.length, options.batchSize ?? 16);
+  printNotes(settingNotes('train-reward', config, steps));
   const finish = samples && (() => {
     const found = scoreNormalization(model, samples);
     model.normalize(found);

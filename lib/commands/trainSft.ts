@@ -9,13 +9,16 @@ import { lora, type LoraTarget } from '../model/lora';
 import type { FloatDType } from '../model/safetensorsWriter';
 import { Weights } from '../model/weights';
 import { Random } from '../random';
+import { RANGES } from '../ranges';
 import { readResponses } from '../text/dataset';
 import { Tokenizer } from '../text/tokenizer';
 import type { TrainOptions } from '../training/options';
 import { stepCount } from '../training/order';
-import { trainSft, type SftStep } from '../training/trainSft';
+import { requireSftOptions, trainSft, type SftStep } from '../training/trainSft';
+import { requireBestBy } from './bestBy';
 import { readData } from './readData';
-import { readConfig, required, type Values } from './trainConfig';
+import { readConfig, required, type FieldRanges, type Values } from './trainConfig';
+import { printNotes, settingNotes } from './trainNotes';
 import { trainRun } from './trainRun';
 import { UsageError } from './usage';
 
@@ -52,6 +55,11 @@ export const trainFields = {
   maxLength: 'number', truncation: 'text', skipBad: 'flag',
 } as const; // prettier-ignore
 
+export const trainRanges: FieldRanges<typeof trainFields> = { ...RANGES.training, ...RANGES.validated, ...RANGES.run };
+
+export const fields = { ...trainFields, initialSeed: 'number' } as const;
+export const ranges: FieldRanges<typeof fields> = { ...trainRanges, ...RANGES.run };
+
 /** What of the settings every trainer takes. */
 export function trainOptions(config: Values<typeof trainFields>): TrainOptions {
   const { frozen, ...others } = config;
@@ -78,9 +86,11 @@ export function runOptions({ saveEvery, keep, dtype, tensorBoard, bestBy, patien
 }
 
 export async function run(args: readonly string[]): Promise<void> {
-  const config = readConfig(args, { ...trainFields, initialSeed: 'number' });
+  const config = readConfig(args, fields, ranges);
   const [source, data, output] = ['model', 'data', 'output'].map((name) => required<string>(config, name)) as [string, string, string];
   const options = trainOptions(config);
+  requireSftOptions(options);
+  requireBestBy('train-sft', config.bestBy);
 
   const sizes = readModelConfig(join(await modelFolder(source), 'config.json'));
   const tokenizer = await Tokenizer.fromPretrained(source);
@@ -90,6 +100,7 @@ export async function run(args: readonly string[]): Promise<void> {
   const base = config.initialSeed === undefined ? await GPT2.fromPretrained(source) : new GPT2(sizes, Weights.from(initialWeights(sizes, new Random(config.initialSeed)), sizes));
   const model = trainedModel(base, config);
   const steps = stepCount(options, rows.length, options.batchSize ?? 16);
+  printNotes(settingNotes('train-sft', config, steps));
   await trainRun<SftStep, GPT2>(
     { output, model, source, steps, ...runOptions(config), options, settings: config, contents: { rows, validation, model: base.weights.digest() } },
     (state) => trainSft(model, rows, options, { validation, state }),

@@ -1,30 +1,26 @@
 /** What every command shares: reading its options, and telling a wrong call from a wrong input. */
-import { parseArgs } from 'node:util';
+import { quoted } from '../errors';
+import { readArguments, UsageError, type Kind } from './arguments';
 
-/** The command was called wrongly: exit status 2, with the usage. */
-export class UsageError extends Error {}
+export { UsageError };
 
-export const TEXT = { type: 'string' } as const;
-export const TEXTS = { type: 'string', multiple: true } as const;
-export const FLAG = { type: 'boolean' } as const;
+export const TEXT = 'text' as const;
+export const TEXTS = 'texts' as const;
+export const FLAG = 'flag' as const;
 
-type Known = Readonly<Record<string, typeof TEXT | typeof TEXTS | typeof FLAG>>;
-type Value<Option> = Option extends typeof TEXTS ? string[] : Option extends typeof TEXT ? string : boolean;
+type Value<Option extends Kind> = { text: string; texts: string[]; flag: boolean }[Option];
 
 /** A command's options by name; it takes nothing else. */
-export function options<const K extends Known>(args: readonly string[], known: K): { [Name in keyof K]?: Value<K[Name]> } {
-  try {
-    return parseArgs({ args: [...args], options: known }).values as { [Name in keyof K]?: Value<K[Name]> };
-  } catch (cause) {
-    throw new UsageError((cause as Error).message, { cause });
-  }
+export function options<const K extends Readonly<Record<string, Kind>>>(args: readonly string[], known: K): { [Name in keyof K]?: Value<K[Name]> } {
+  return readArguments(args, known) as { [Name in keyof K]?: Value<K[Name]> };
 }
 
-/** The number that an option holds, undefined if it is not given. */
+/** The number that an option holds, undefined if it is not given: a plain decimal one, such as 5, -0.5, .5 or 1e-4. */
 export function number(name: string, text: string | undefined): number | undefined {
   if (text === undefined) return undefined;
-  if (!/^-?\d+(\.\d+)?(e-?\d+)?$/i.test(text)) throw new UsageError(`--${name} must be a number, got "${text}"`);
-  return Number(text);
+  const value = /^[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$/i.test(text) ? Number(text) : NaN;
+  if (!Number.isFinite(value)) throw new UsageError(`--${name} must be a number such as 5, 0.5 or 1e-4, got ${quoted(text)}`);
+  return value;
 }
 
 /** One line on a terminal, in place of the one before; nothing elsewhere. */

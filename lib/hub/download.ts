@@ -21,6 +21,14 @@ export interface DownloadOptions extends ConnectionOptions {
   readonly onProgress?: OnProgress;
 }
 
+/** What a caller makes sure of before anything large is downloaded. Each throws for a model that it could not read. */
+export interface Checks {
+  /** Given the path of config.json. */
+  readonly config?: (path: string) => unknown;
+  /** Given the folder, when the tokenizer's files are there. */
+  readonly tokenizer?: (folder: string) => unknown;
+}
+
 /** Each part's files, those first without which the last is not understood: a download may end at any of them. */
 const FILES: Record<Part, readonly string[]> = {
   tokenizer: ['special_tokens_map.json', 'added_tokens.json', 'tokenizer_config.json', 'chat_template.jinja', 'tokenizer.json', 'vocab.json', 'merges.txt'],
@@ -33,7 +41,7 @@ const FILES: Record<Part, readonly string[]> = {
  * @returns the snapshot's folder.
  * @throws HubError, InputError if the repository is no GPT-2 or has no safetensors, FileError if the cache cannot be written.
  */
-export async function download(repository: string, revision: string, parts: readonly Part[], settings: HubSettings, options: DownloadOptions = {}): Promise<string> {
+export async function download(repository: string, revision: string, parts: readonly Part[], settings: HubSettings, { checks = {}, ...options }: DownloadOptions & { checks?: Checks } = {}): Promise<string> {
   const { onProgress = defaultProgress() } = options;
   const connection = new Connection(settings.endpoint, settings.token, options);
   const cached = new CachedRepository(settings.cache, repository);
@@ -53,10 +61,15 @@ export async function download(repository: string, revision: string, parts: read
   };
 
   try {
-    const templates = parts.includes('tokenizer') ? [...files].filter(isAdditionalTemplate).sort() : [];
-    for (const file of ['config.json', ...templates, ...parts.flatMap((part) => FILES[part])]) {
-      if (files.has(file)) await fetchFile(file);
-      if (file === 'config.json' && parts.includes('weights')) refuseOthers(repository, folder, files);
+    if (files.has('config.json')) await fetchFile('config.json');
+    if (parts.includes('weights')) {
+      refuseOthers(repository, folder, files);
+      checks.config?.(join(folder, 'config.json'));
+    }
+    for (const part of parts) {
+      if (part === 'weights' && parts.includes('tokenizer')) checks.tokenizer?.(folder);
+      const templates = part === 'tokenizer' ? [...files].filter(isAdditionalTemplate).sort() : [];
+      for (const file of [...templates, ...FILES[part]]) if (files.has(file)) await fetchFile(file);
     }
     if (parts.includes('weights') && !files.has('model.safetensors')) {
       await fetchFile(INDEX);

@@ -6,7 +6,7 @@ import { HubError, InputError, SetupError } from '../errors';
 import { readJsonObject } from '../jsonFile';
 import { recoverFolder } from '../replaceFolder';
 import { CachedRepository, damagedFiles, holds, removeFile, type Part } from './cache';
-import { download, type DownloadOptions } from './download';
+import { download, type Checks, type DownloadOptions } from './download';
 import { parseModelName } from './modelName';
 import { hubSettings } from './settings';
 
@@ -27,7 +27,7 @@ export function embeddedModel(): string {
  *   such as `gpt2`; with `@` and a branch, tag or commit to pin a revision.
  * @throws InputError if there is no such model or it is no GPT-2, HubError if it cannot be downloaded.
  */
-export async function modelFolder(model: string, parts: readonly Part[] = ['tokenizer', 'weights'], options: DownloadOptions = {}): Promise<string> {
+export async function modelFolder(model: string, parts: readonly Part[] = ['tokenizer', 'weights'], options: DownloadOptions & { checks?: Checks } = {}): Promise<string> {
   const name = parseModelName(model);
   if (name.kind === 'embedded') return embeddedModel();
   if (name.kind === 'folder') {
@@ -69,7 +69,7 @@ function requireModelFolder(folder: string): void {
  * @param model as for `modelFolder`; a model that is no hub's is where it is.
  * @returns its folder.
  */
-export async function downloadModel(model: string, options: DownloadOptions = {}): Promise<string> {
+export async function downloadModel(model: string, options: DownloadOptions & { checks?: Checks } = {}): Promise<string> {
   const name = parseModelName(model);
   const settings = hubSettings();
   if (name.kind !== 'hub') return modelFolder(model, undefined, options);

@@ -6,6 +6,7 @@
  * and tokens of others between two stretches of a response (a tool's answer) are skipped.
  */
 import { InputError } from '../errors';
+import { RANGES, requireRange, requireRanges } from '../ranges';
 import { tf } from '../tf';
 import { masked, requireResponse, requireSameShape } from './mask';
 import { stopGradient } from './stopGradient';
@@ -17,7 +18,7 @@ import { stopGradient } from './stopGradient';
  * @param logps, refLogps [B, T'] float32, per token, of the policy that sampled and of the reference, in nats.
  * @param scores [B] float32, the reward model's.
  * @returns [B, T'] float32, 0 outside the mask.
- * @throws InputError if the shapes do not fit or a row has no response token.
+ * @throws InputError if the shapes do not fit, a row has no response token, or klCoef is below 0.
  */
 export function tokenRewards(
   {
@@ -28,6 +29,7 @@ export function tokenRewards(
   }: Record<'logps' | 'refLogps' | 'responseMask', tf.Tensor2D> & { scores: tf.Tensor1D },
   { klCoef = 0.05 }: { klCoef?: number } = {},
 ): tf.Tensor2D {
+  requireRange('klCoef', klCoef, RANGES.ppo.klCoef);
   requireSameShape(2, { logps, refLogps, responseMask });
   requireResponse(responseMask);
   const [B] = logps.shape;
@@ -55,12 +57,14 @@ export interface Advantages {
  * The value after the last response token is 0. Results are constants: no gradient flows through them.
  *
  * @param rewards, values [B, T'] float32; what they hold outside the mask is ignored.
- * @throws InputError if the shapes differ or a row has no response token.
+ * @param options.gamma, options.gaeLambda in [0, 1].
+ * @throws InputError if the shapes differ, a row has no response token, or an option is out of its range.
  */
 export function gae(
   { rewards, values, responseMask }: Record<'rewards' | 'values' | 'responseMask', tf.Tensor2D>,
   { gamma = 1, gaeLambda = 0.95 }: { gamma?: number; gaeLambda?: number } = {},
 ): Advantages {
+  requireRanges({ gamma, gaeLambda }, RANGES.ppo);
   requireSameShape(2, { rewards, values, responseMask });
   requireResponse(responseMask);
   const [B, T] = rewards.shape;

@@ -4,6 +4,7 @@
  */
 import { InputError } from '../errors';
 import { average, variance } from '../moments';
+import { RANGES, requireRange, requireRanges } from '../ranges';
 import { tf } from '../tf';
 import { klK3, maskedMean } from './advantages';
 import { masked, requireResponse, requireSameShape } from './mask';
@@ -26,7 +27,7 @@ export interface GroupAdvantageOptions {
  * @throws InputError if the scores are no whole groups of at least two.
  */
 export function groupAdvantages(scores: readonly number[], groupSize: number, { baseline = 'group', scaleRewards = true }: GroupAdvantageOptions = {}): number[] {
-  if (!Number.isInteger(groupSize) || groupSize < 2) throw new InputError(`groupSize must be a whole number from 2 up, got ${groupSize}`);
+  requireRange('groupSize', groupSize, RANGES.grpo.groupSize);
   if (scores.length % groupSize !== 0) throw new InputError(`${scores.length} scores are no groups of ${groupSize}`);
   return scores.map((score, n) => {
     const start = n - (n % groupSize);
@@ -46,9 +47,9 @@ export function requireLossType(lossType: string = 'grpo'): void {
 }
 
 export interface GrpoOptions {
-  /** Default 0.2. */
+  /** Above 0. Default 0.2. */
   clipRange?: number;
-  /** The weight of the KL to the reference. Default 0.04, the paper's. */
+  /** The weight of the KL to the reference, from 0 up. Default 0.04, the paper's. */
   beta?: number;
   /**
    * Whether the KL's k3 is multiplied by the ratio, through which its gradient then flows, too: that of the KL itself comes of it, without
@@ -91,6 +92,7 @@ export function grpoLoss(
   { clipRange = 0.2, beta = 0.04, klRatio = false, lossType = 'grpo', maxNewTokens, tokens, responses }: GrpoOptions & { tokens?: number; responses?: number } = {},
 ): GrpoLoss {
   const R = requireResponses({ logps, oldLogps, refLogps, advantages, responseMask });
+  requireRanges({ clipRange, beta }, RANGES.grpo);
   requireLossType(lossType);
   if (lossType === 'dr_grpo' && maxNewTokens === undefined) throw new InputError('lossType dr_grpo divides by maxNewTokens: give it');
   return tf.tidy(() => {

@@ -1,5 +1,6 @@
 /** The loss on single responses that are marked desirable or not, without pairs. */
 import { InputError } from '../errors';
+import { RANGES, requireRanges } from '../ranges';
 import { tf } from '../tf';
 import { requireSameShape } from './mask';
 import { stopGradient } from './stopGradient';
@@ -45,10 +46,7 @@ export interface KtoLoss {
 export function ktoLoss(inputs: KtoInputs, { beta = 0.1, desirableWeight = 1, undesirableWeight = 1 }: KtoOptions = {}): KtoLoss {
   requireSameShape(1, { ...inputs });
   if (inputs.policyLogps.size < 2) throw new InputError('KTO needs a batch of at least 2 rows: of one row no mismatched pair can be made');
-  if (!(Number.isFinite(beta) && beta > 0)) throw new InputError(`beta must be a number above 0; got ${beta}`);
-  for (const [name, weight] of Object.entries({ desirableWeight, undesirableWeight })) {
-    if (!(Number.isFinite(weight) && weight >= 0)) throw new InputError(`${name} must be a number from 0 up; got ${weight}`);
-  }
+  requireRanges({ beta, desirableWeight, undesirableWeight }, RANGES.kto);
   return tf.tidy(() => {
     const desirable = inputs.desirable.cast('bool');
     const logRatios = tf.sub<tf.Tensor1D>(inputs.policyLogps, stopGradient(inputs.refLogps));

@@ -53,10 +53,15 @@ export function ipo(h: tf.Tensor1D, { beta }: Options<'beta'>): tf.Tensor1D {
  *     s(beta h) [log s(beta h) - log(1 - e)] + s(-beta h) [log s(-beta h) - log e].      2.7612 at h = 0, e = 1e-3
  */
 export function exoPair(h: tf.Tensor1D, { beta, labelSmoothing }: Options<'beta' | 'labelSmoothing'>): tf.Tensor1D {
-  if (labelSmoothing === 0) throw new InputError('exo_pair: labelSmoothing must be above 0 (the paper takes 1e-3); got 0');
+  requireSmoothing(labelSmoothing);
   const divergence = (z: tf.Tensor1D, label: number) => tf.mul(tf.sigmoid(z), tf.add(tf.softplus(tf.neg(z)), Math.log(label)));
   const chosen = divergence(tf.mul(beta, h), 1 - labelSmoothing);
   return tf.neg(tf.add<tf.Tensor1D>(chosen, divergence(tf.mul(-beta, h), labelSmoothing)));
+}
+
+/** @throws InputError at 0, whose logarithm EXO takes. */
+export function requireSmoothing(labelSmoothing: number): void {
+  if (labelSmoothing === 0) throw new InputError('exo_pair: labelSmoothing must be above 0 (the paper takes 1e-3), got 0');
 }
 
 /**

@@ -5,6 +5,7 @@
  * all rows together. The gradient flows to the policy's `logps`, the value function's `values` and `logits` only:
  * everything that was recorded at rollout is a constant.
  */
+import { RANGES, requireRange } from '../ranges';
 import { tf } from '../tf';
 import { klK2, maskedMean } from './advantages';
 import { masked, requireSameShape } from './mask';
@@ -32,13 +33,14 @@ export interface PpoLoss {
  * @param oldLogps [B, T'], of the policy that sampled the tokens, recorded then: were they computed anew at each step,
  *   the ratio would always be 1.
  * @param advantages [B, T'].
- * @param options.clipRange default 0.2.
- * @throws InputError if the shapes differ or the mask is empty.
+ * @param options.clipRange above 0. Default 0.2.
+ * @throws InputError if the shapes differ, the mask is empty, or clipRange is out of its range.
  */
 export function ppoLoss(
   { logps, oldLogps, advantages, responseMask }: Record<'logps' | 'oldLogps' | 'advantages' | 'responseMask', tf.Tensor2D>,
   { clipRange = 0.2 }: { clipRange?: number } = {},
 ): PpoLoss {
+  requireRange('clipRange', clipRange, RANGES.ppo.clipRange);
   requireSameShape(2, { logps, oldLogps, advantages, responseMask });
   return tf.tidy(() => {
     // Masked before use, not after: 0 times an overflow outside the mask would reach the gradient as NaN.
@@ -67,14 +69,15 @@ export function ppoLoss(
  *
  * @param values [B, T'] float32, of the value function being trained. Differentiable.
  * @param oldValues, returns [B, T'], recorded at rollout.
- * @param options.valueClipRange default 0.2.
+ * @param options.valueClipRange above 0. Default 0.2.
  * @returns the loss, and the share of tokens on which the clipped term counts.
- * @throws InputError if the shapes differ or the mask is empty.
+ * @throws InputError if the shapes differ, the mask is empty, or valueClipRange is out of its range.
  */
 export function valueLoss(
   { values, oldValues, returns, responseMask }: Record<'values' | 'oldValues' | 'returns' | 'responseMask', tf.Tensor2D>,
   { valueClipRange = 0.2 }: { valueClipRange?: number } = {},
 ): { loss: tf.Scalar; clipFraction: tf.Scalar } {
+  requireRange('valueClipRange', valueClipRange, RANGES.ppo.valueClipRange);
   requireSameShape(2, { values, oldValues, returns, responseMask });
   return tf.tidy(() => {
     const inside = (x: tf.Tensor2D) => masked(x, responseMask); // before use, as in ppoLoss

@@ -1,5 +1,5 @@
 /** DPO as the lessons use it: the loss of each pair, and its rewards. The rest of the family is in `preferenceLosses`. */
-import { InputError } from '../errors';
+import { RANGES, requireRange } from '../ranges';
 import { tf } from '../tf';
 import { logRatios, type PairLogps } from './logRatios';
 import { sigmoid } from './margin';
@@ -33,10 +33,8 @@ export interface DpoLoss {
  */
 export function dpoLoss(pair: PairLogps, { beta = 0.1, labelSmoothing = 0 }: DpoOptions = {}): DpoLoss {
   requireSameShape(1, { ...pair });
-  if (!(beta >= 0 && beta < Infinity)) throw new InputError(`beta must be a number from 0 up, got ${beta}`);
-  if (!(labelSmoothing >= 0 && labelSmoothing < 0.5)) {
-    throw new InputError(`labelSmoothing must be in [0, 0.5), got ${labelSmoothing}; from 0.5 on, rejected is preferred`);
-  }
+  requireRange('beta', beta, RANGES.grpo.beta); // 0 is the lessons': they show that nothing is learned then
+  requireRange('labelSmoothing', labelSmoothing, RANGES.pairs.labelSmoothing);
   return tf.tidy(() => {
     const { chosen, rejected } = logRatios(pair);
     return {

@@ -1,5 +1,6 @@
 /** What the losses on pairs are given, and what is asked of it: tensors of one element a pair, and options. */
 import { InputError } from '../errors';
+import { RANGES, requireRange } from '../ranges';
 import { tf } from '../tf';
 import { DIVERGENCES, type Divergence } from './divergence';
 import { requireSameShape } from './mask';
@@ -66,25 +67,13 @@ export function requireInputs(loss: string, inputs: PreferenceInputs, needs: rea
   return inputs as Inputs;
 }
 
-const finite = Number.isFinite as (x: unknown) => x is number;
-
-const RANGES: { readonly [K in OptionName]: readonly [range: string, holds: (value: unknown) => boolean] } = {
-  beta: ['a number above 0', (x) => finite(x) && x > 0],
-  labelSmoothing: ['in [0, 0.5); from 0.5 on, rejected is preferred', (x) => finite(x) && x >= 0 && x < 0.5],
-  divergence: [`one of ${DIVERGENCES.join(', ')}`, (x) => DIVERGENCES.includes(x as Divergence)],
-  divergenceAlpha: ['in (0, 1)', (x) => finite(x) && x > 0 && x < 1],
-  discopopTau: ['in (0, 1]; above 1 the loss grows without bound', (x) => finite(x) && x > 0 && x <= 1],
-  gamma: ['a number from 0 up', (x) => finite(x) && x >= 0],
-  nllCoef: ['a number from 0 up', (x) => finite(x) && x >= 0],
-};
-
 /** `options` over `defaults`. @throws InputError if `loss` does not take one of them or it is out of its range. */
 export function requireOptions(loss: string, options: PreferenceOptions, defaults: PreferenceOptions): Options {
   const given = Object.entries(options).filter(([, value]) => value !== undefined);
   for (const [name, value] of given) {
     if (!(name in defaults)) throw new InputError(`${loss} takes no option ${name}; it takes ${Object.keys(defaults).join(', ') || 'none'}`);
-    const [range, holds] = RANGES[name as OptionName];
-    if (!holds(value)) throw new InputError(`${name} must be ${range}; got ${String(value)}`);
+    if (name !== 'divergence') requireRange(name, value, RANGES.pairs[name as Exclude<OptionName, 'divergence'>]);
+    else if (!DIVERGENCES.includes(value as Divergence)) throw new InputError(`divergence must be one of ${DIVERGENCES.join(', ')}, got ${JSON.stringify(value)}`);
   }
   return { ...defaults, ...Object.fromEntries(given) } as Options;
 }

@@ -1,5 +1,5 @@
 /** The loss that trains a reward model on pairs. */
-import { InputError } from '../errors';
+import { RANGES, requireRange } from '../ranges';
 import { tf } from '../tf';
 import { requireSameShape } from './mask';
 
@@ -26,7 +26,7 @@ export interface RewardLossOptions {
  */
 export function rewardLoss(chosenScores: tf.Tensor1D, rejectedScores: tf.Tensor1D, { margins, centring = 0 }: RewardLossOptions = {}): tf.Tensor1D {
   requireSameShape(1, { chosenScores, rejectedScores, ...(margins && { margins }) });
-  requireCentring(centring);
+  requireRange('centring', centring, RANGES.reward.centring);
   return tf.tidy(() => {
     const shortfall = tf.sub<tf.Tensor1D>(rejectedScores, chosenScores);
     // -log sigmoid(x) as softplus(-x), for the reasons given at `logistic` in margin.ts.
@@ -34,9 +34,4 @@ export function rewardLoss(chosenScores: tf.Tensor1D, rejectedScores: tf.Tensor1
     if (centring === 0) return losses;
     return tf.add(losses, tf.mul(centring, tf.square(tf.add(chosenScores, rejectedScores))));
   });
-}
-
-/** @throws InputError if it is out of its range. */
-export function requireCentring(centring: number): void {
-  if (!(centring >= 0 && centring < Infinity)) throw new InputError(`centring must be a number from 0 up, got ${centring}`);
 }

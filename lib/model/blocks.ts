@@ -22,14 +22,14 @@ export interface BlocksOptions extends BlockRows {
  * @returns y [N, C], or [M, C] by `only`, before the final layer norm, and what was to be kept of each block.
  */
 export function blocks(ids: Handle, positions: Handle, bias: Handle, read: Read, config: GPT2Config, { keep = 'nothing', past, padding, only }: BlocksOptions = {}) {
-  const { nLayer, nHead, layerNormEpsilon: epsilon } = config;
+  const { nLayer } = config;
   const saved: BlockSaved[] = [];
   const cache: KeysAndValues[] = [];
   using tokens = gather(read('wte.weight'), ids);
   using places = gather(read('wpe.weight'), positions);
   let x = add(tokens, places);
   for (let layer = 0; layer < nLayer; layer += 1) {
-    const result = block(x, bias, read, `h.${layer}`, { nHead, epsilon, past: past?.[layer], padding, only: layer === nLayer - 1 ? only : undefined });
+    const result = block(x, bias, read, layer, config, { past: past?.[layer], padding, only: layer === nLayer - 1 ? only : undefined });
     release(x);
     x = result.y;
     if (keep === 'activations') {

@@ -1,6 +1,9 @@
 /** The architecture of a GPT-2, as its config.json states it. */
-import { FileError } from '../errors';
-import { readJsonObject } from '../jsonFile';
+import { FileError, quoted } from '../errors';
+import { readJsonObject, type JsonObject } from '../jsonFile';
+
+/** The function between a block's two wide layers; `gelu_new` is the tanh form of `gelu`. */
+export type Activation = 'gelu_new' | 'gelu' | 'quick_gelu' | 'silu' | 'relu';
 
 export interface GPT2Config {
   readonly nLayer: number;
@@ -10,64 +13,94 @@ export interface GPT2Config {
   readonly blockSize: number;
   readonly vocabSize: number;
   readonly layerNormEpsilon: number;
+  /** Default gelu_new. Here as below, what is GPT-2's own is left out. */
+  readonly activation?: Exclude<Activation, 'gelu_new'>;
+  /** The width between a block's two wide layers (`n_inner`). Default 4 nEmbd. */
+  readonly nInner?: number;
+  /** Whether attention's scores are not divided by the square root of a head's width (`scale_attn_weights: false`). */
+  readonly unscaledAttention?: true;
+  /** Whether they are also divided by the layer's number, from 1 (`scale_attn_by_inverse_layer_idx`). */
+  readonly scaledByLayer?: true;
+  /** Whether the head is a matrix of its own, `lm_head.weight` (`tie_word_embeddings: false`). */
+  readonly untiedHead?: true;
 }
 
-/** Fields that change what GPT-2 computes, with the one value that is computed here (transformers' default). */
-const REQUIRED = {
-  model_type: 'gpt2',
-  activation_function: 'gelu_new',
-  add_cross_attention: false,
-  reorder_and_upcast_attn: false,
-  scale_attn_by_inverse_layer_idx: false,
-  scale_attn_weights: true,
-  tie_word_embeddings: true,
-} as const;
+/** transformers' names (ACT2FN): several stand for one function. */
+const ACTIVATIONS: Readonly<Record<string, Activation>> = {
+  gelu_new: 'gelu_new', gelu_fast: 'gelu_new', gelu_pytorch_tanh: 'gelu_new', gelu_accurate: 'gelu_new',
+  gelu: 'gelu', gelu_python: 'gelu', quick_gelu: 'quick_gelu', silu: 'silu', swish: 'silu', relu: 'relu',
+}; // prettier-ignore
 
 /**
- * Reads a Hugging Face config.json.
+ * Reads a Hugging Face config.json. `reorder_and_upcast_attn` computes the same function, in float32, which is all that is computed here.
  *
- * @throws FileError if it is not JSON, lacks a size, or asks for a variant of GPT-2 that is not computed here.
+ * @throws FileError if it is not JSON, lacks a size, has a field of another type than transformers, or asks for what is not computed here.
  */
 export function readConfig(path: string): GPT2Config {
   const json = readJsonObject(path);
-  for (const [field, required] of Object.entries(REQUIRED)) {
-    const value = json[field] ?? required;
-    if (value !== required) {
-      throw new FileError(path, `"${field}" is ${JSON.stringify(value)}; only ${JSON.stringify(required)} is supported`);
-    }
-  }
+  const field = fieldsOf(json, path);
+  if (json.model_type !== undefined && json.model_type !== 'gpt2') throw new FileError(path, `"model_type" is ${quoted(String(json.model_type))}; only "gpt2" is supported`);
+  if (field.flag('add_cross_attention', false)) throw new FileError(path, '"add_cross_attention" is true; only false is supported');
+  field.flag('reorder_and_upcast_attn', false);
 
-  const size = (field: string): number => {
-    const value = json[field];
-    if (typeof value !== 'number' || !Number.isInteger(value) || value < 1) {
-      throw new FileError(path, `"${field}" must be a positive integer, got ${JSON.stringify(value)}`);
-    }
-    return value;
-  };
+  const name = json.activation_function ?? 'gelu_new';
+  const activation = typeof name === 'string' && Object.hasOwn(ACTIVATIONS, name) ? ACTIVATIONS[name]! : undefined;
+  if (activation === undefined) throw new FileError(path, `"activation_function" is ${quoted(String(name))}; supported are ${Object.keys(ACTIVATIONS).join(', ')}`);
+  const [nEmbd, nHead] = [field.size('n_embd'), field.size('n_head')];
+  const nInner = json.n_inner == null ? 4 * nEmbd : field.size('n_inner');
   const config: GPT2Config = {
-    nLayer: size('n_layer'),
-    nHead: size('n_head'),
-    nEmbd: size('n_embd'),
-    blockSize: size('n_positions'),
-    vocabSize: size('vocab_size'),
-    layerNormEpsilon: typeof json.layer_norm_epsilon === 'number' ? json.layer_norm_epsilon : 1e-5,
+    nLayer: field.size('n_layer'),
+    nHead,
+    nEmbd,
+    blockSize: field.size('n_positions'),
+    vocabSize: field.size('vocab_size'),
+    layerNormEpsilon: field.positive('layer_norm_epsilon', 1e-5),
+    ...(activation !== 'gelu_new' && { activation }),
+    ...(nInner !== 4 * nEmbd && { nInner }),
+    ...(!field.flag('scale_attn_weights', true) && { unscaledAttention: true as const }),
+    ...(field.flag('scale_attn_by_inverse_layer_idx', false) && { scaledByLayer: true as const }),
+    ...(!field.flag('tie_word_embeddings', true) && { untiedHead: true as const }),
   };
-  if (config.nEmbd % config.nHead !== 0) {
-    throw new FileError(path, `"n_embd" ${config.nEmbd} is not a multiple of "n_head" ${config.nHead}`);
-  }
-  const inner = json.n_inner ?? 4 * config.nEmbd;
-  if (inner !== 4 * config.nEmbd) throw new FileError(path, `"n_inner" is ${inner}; only 4 * n_embd is supported`);
+  if (nEmbd % nHead !== 0) throw new FileError(path, `"n_embd" ${nEmbd} is not a multiple of "n_head" ${nHead}`);
   return config;
+}
+
+/** A config's fields by type: one of another type is an error, not a default. */
+function fieldsOf(json: JsonObject, path: string) {
+  const refuse = (name: string, what: string): never => {
+    throw new FileError(path, `"${name}" must be ${what}, got ${JSON.stringify(json[name])}`);
+  };
+  return {
+    size(name: string): number {
+      const value = json[name];
+      return typeof value === 'number' && Number.isInteger(value) && value >= 1 ? value : refuse(name, 'a positive integer');
+    },
+    positive(name: string, missing: number): number {
+      const value = json[name] ?? missing;
+      return typeof value === 'number' && value > 0 && value < Infinity ? value : refuse(name, 'a number above 0');
+    },
+    flag(name: string, missing: boolean): boolean {
+      const value = json[name] ?? missing;
+      return typeof value === 'boolean' ? value : refuse(name, 'true or false');
+    },
+  };
 }
 
 /** The config.json that transformers reads back. */
 export function configJson(config: GPT2Config): string {
   const json = {
-    ...REQUIRED,
+    model_type: 'gpt2',
+    activation_function: config.activation ?? 'gelu_new',
+    add_cross_attention: false,
+    reorder_and_upcast_attn: false,
+    scale_attn_by_inverse_layer_idx: config.scaledByLayer ?? false,
+    scale_attn_weights: !config.unscaledAttention,
+    tie_word_embeddings: !config.untiedHead,
     architectures: ['GPT2LMHeadModel'],
     n_layer: config.nLayer,
     n_head: config.nHead,
     n_embd: config.nEmbd,
+    ...(config.nInner !== undefined && { n_inner: config.nInner }),
     n_positions: config.blockSize,
     vocab_size: config.vocabSize,
     layer_norm_epsilon: config.layerNormEpsilon,
@@ -75,4 +108,9 @@ export function configJson(config: GPT2Config): string {
     eos_token_id: config.vocabSize - 1,
   };
   return `${JSON.stringify(json, null, 2)}\n`;
+}
+
+/** What attention's scores of a layer, counted from 0, are multiplied by. */
+export function attentionScale({ nEmbd, nHead, unscaledAttention, scaledByLayer }: GPT2Config, layer: number): number {
+  return (unscaledAttention ? 1 : 1 / Math.sqrt(nEmbd / nHead)) / (scaledByLayer ? layer + 1 : 1);
 }

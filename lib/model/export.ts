@@ -13,7 +13,7 @@ import { readTokenizerFiles } from '../text/tokenizerFiles';
 import { readConfig } from './config';
 import { modelCard, origin, type Origin } from './modelCard';
 import { writeSafetensors, type FloatDType } from './safetensorsWriter';
-import { SCORE_HEAD, weightShapes, type Trainable } from './weights';
+import { LM_HEAD, SCORE_HEAD, weightShapes, type Trainable } from './weights';
 
 export interface ExportOptions {
   /** The model that `model` was loaded from or began as, by name or folder: its tokenizer and config go along. */
@@ -103,7 +103,7 @@ export function writeExport(model: Trainable, folder: string, { config, files, o
 /** As save_pretrained writes them, to the byte: the base model under `transformer.`, by name; the tied head is left out. */
 function writeWeights(path: string, model: Trainable, dtype: FloatDType, scoreHead: boolean): void {
   const tensors = [...weightShapes(model.config, { scoreHead })].map(([name, shape]) => ({
-    name: name === SCORE_HEAD ? name : `transformer.${name}`,
+    name: name === SCORE_HEAD || name === LM_HEAD ? name : `transformer.${name}`,
     shape,
     get values() {
       return model.weights.values(name); // copied out when its turn comes

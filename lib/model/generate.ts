@@ -3,6 +3,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 
 import { InputError } from '../errors';
 import { Random } from '../random';
+import { RANGES, requireRanges } from '../ranges';
 import { promptRows } from '../text/responseBatch';
 import { bfloat16By } from '../tf';
 import { attentionBias, blocks } from './blocks';
@@ -64,9 +65,8 @@ export async function generate(model: GPT2, prompts: readonly (readonly number[]
   const { maxNewTokens = 64, stop, samples = 1, seed = 0, batchSize = 64, onToken, signal } = options;
   const { blockSize, vocabSize } = model.config;
   checkSampling(options);
-  for (const [name, value] of Object.entries({ maxNewTokens, samples, batchSize })) {
-    if (!Number.isInteger(value) || value < 1) throw new InputError(`${name} must be a whole number from 1 up, got ${value}`);
-  }
+  requireRanges({ maxNewTokens, seed }, RANGES.generation);
+  requireRanges({ samples, batchSize }, { samples: RANGES.training.batchSize, batchSize: RANGES.training.batchSize });
   prompts.forEach((prompt, index) => checkPrompt(prompt, index, blockSize, vocabSize));
 
   const seeds = new Random(seed);
@@ -130,7 +130,7 @@ const MOVED = 1 / 8;
 /** The next token of a row, from its place in the batch. */
 type Chooser = (row: Row, place: number) => number;
 
-/** The head, as a factor; the same tensor, as an embedding, is not rounded. */
+/** The head, as a factor; where it is tied to the embedding, that is the same tensor, which is not rounded. */
 const HEAD = 'lm_head.weight';
 
 /** Rows at once from which `spaced` copies of matrices pay: those of GPT-2 124M take 114 MB, and are made in the time that they save in a few tokens. */
@@ -146,7 +146,7 @@ function readWeights(weights: Weights, rowsAtOnce: number): ReadonlyMap<string, 
     const factor = (name: string) => (bfloat16By === 'rounding' ? roundedMatrix(read(name)) : read(name));
     const ofBlock = (name: string) => (rowsAtOnce >= MANY && isCrowded(read(name)) ? spaced(read(name)) : factor(name));
     const isOfBlock = (name: string) => name.startsWith('h.') && weights.shape(name).length === 2;
-    return new Map([...weights.names.map((name) => [name, isOfBlock(name) ? ofBlock(name) : read(name)] as const), [HEAD, factor('wte.weight')]]);
+    return new Map([...weights.names.map((name) => [name, isOfBlock(name) ? ofBlock(name) : read(name)] as const), [HEAD, factor(weights.headName)]]);
   });
 }
 

@@ -46,7 +46,7 @@ export class GPT2 {
    *   malformed or not GPT-2's.
    */
   static async fromPretrained(model: string, options?: DownloadOptions): Promise<GPT2> {
-    const folder = await modelFolder(model, ['weights'], options);
+    const folder = await modelFolder(model, ['weights'], { ...options, checks: { config: readConfig } });
     const config = readConfig(join(folder, 'config.json'));
     return new GPT2(config, Weights.load(folder, config));
   }
@@ -61,7 +61,7 @@ export class GPT2 {
   forward(inputIds: tf.Tensor2D, options: ForwardOptions = {}): { logits: tf.Tensor3D } {
     const [B, T] = inputIds.shape;
     const logits = this.#normalized(inputIds, options, (y, read) => {
-      using flat = matmul(y, read('wte.weight'), { transposeY: true }); // the head is tied to the embedding
+      using flat = matmul(y, read(this.weights.headName), { transposeY: true });
       return reshape(flat, [B, T, this.config.vocabSize]);
     });
     return { logits: logits as tf.Tensor3D };

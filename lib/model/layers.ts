@@ -8,6 +8,8 @@
  * Axes: B rows of the batch, T positions, N = B * T, C channels, nh heads, hs = C / nh channels a head.
  * Activations are matrices [N, C], as in llm.c: every product is then one MatMul.
  */
+import { activate, activateBackward } from './activations';
+import { attentionScale, type GPT2Config } from './config';
 import type { Gradient } from './embeddingGradient';
 import { release, type Handle } from './handle';
 import {
@@ -25,11 +27,8 @@ import {
   reshape,
   rsqrt,
   segmentSum,
-  sigmoid,
-  sigmoidGradient,
   softmax,
   split,
-  square,
   squaredDifference,
   sub,
   sumLast,
@@ -92,35 +91,6 @@ export function linearBackward(dy: Handle, x: Handle, read: Read, name: string, 
   return matmul(dy, read(`${name}.weight`), { transposeY: true });
 }
 
-/** gelu_new: the gate of x is sigmoid(SLOPE (x + CUBIC x^3)). */
-const SLOPE = 2 * Math.sqrt(2 / Math.PI);
-const CUBIC = 0.044715;
-
-/**
- * gelu_new, the tanh form of arXiv 1606.08415: x/2 * (1 + tanh(sqrt(2/pi) * (x + 0.044715 x^3))), computed as
- * x * sigmoid(2 sqrt(2/pi) * (x + 0.044715 x^3)), which is the same function with fewer operations.
- */
-export function gelu(x: Handle) {
-  using squared = square(x);
-  using cubic = mul(squared, constantScalar(SLOPE * CUBIC));
-  using factor = add(cubic, constantScalar(SLOPE));
-  using argument = mul(factor, x);
-  const gate = sigmoid(argument);
-  return { y: mul(x, gate), saved: { x, gate } };
-}
-
-/** dx = dy gate + dy x gate' SLOPE (1 + 3 CUBIC x^2). */
-export function geluBackward(dy: Handle, { x, gate }: GeluSaved): Handle {
-  using direct = mul(dy, gate);
-  using dGate = mul(dy, x);
-  using dArgument = sigmoidGradient(gate, dGate);
-  using squared = square(x);
-  using cubic = mul(squared, constantScalar(3 * SLOPE * CUBIC));
-  using slope = add(cubic, constantScalar(SLOPE));
-  using throughGate = mul(dArgument, slope);
-  return add(direct, throughGate);
-}
-
 /**
  * Where tokens [N] stand in the rows of attention, which are padded. All else is computed for each token by itself, without padding.
  */
@@ -145,10 +115,11 @@ function unpad(x: Handle, padding?: Padding): Handle {
  *
  * @param bias [B, T, S]: 0 where a query (row) may look at a key (column), a large negative number elsewhere. Padding looks at itself
  *   alone, and nobody else at it, so that what stands there changes nothing.
+ * @param scale what the scores of a query and a key are multiplied by.
  * @param past keys and values of earlier positions, in which those of this one, T = 1, take their places; `saved` then has the same
  *   memory. Without them S is T.
  */
-export function attention(qkv: Handle, bias: Handle, nHead: number, { past, padding }: { past?: Past | undefined; padding?: Padding | undefined } = {}) {
+export function attention(qkv: Handle, bias: Handle, nHead: number, scale: number, { past, padding }: { past?: Past | undefined; padding?: Padding | undefined } = {}) {
   const [B, T] = bias.shape as [number, number, number];
   const C = qkv.shape[1]! / 3;
   const hs = C / nHead;
@@ -158,7 +129,7 @@ export function attention(qkv: Handle, bias: Handle, nHead: number, { past, padd
   if (padding) release(inRows);
   using headsFirst = transpose(byHead, [2, 0, 1, 3]); // [3 nh, B, T, hs]
   const [unscaled, newK, newV] = split(headsFirst, 3) as [Handle, Handle, Handle]; // each [nh, B, T, hs]
-  const q = mul(unscaled, constantScalar(1 / Math.sqrt(hs)));
+  const q = mul(unscaled, constantScalar(scale));
   const k = past ? withRows(past.k, past.places, newK) : newK; // [nh, B, S, hs]
   const v = past ? withRows(past.v, past.places, newV) : newV;
   release(unscaled);
@@ -173,7 +144,7 @@ export function attention(qkv: Handle, bias: Handle, nHead: number, { past, padd
 }
 
 /** The softmax's backward needs sum(dWeights weights) over the keys, which is sum(dMixed mixed) over the head's channels. */
-export function attentionBackward(dy: Handle, { q, k, v, weights, mixed }: AttentionSaved, padding?: Padding): Handle {
+export function attentionBackward(dy: Handle, { q, k, v, weights, mixed }: AttentionSaved, scale: number, padding?: Padding): Handle {
   const [nHead, B, T, hs] = q.shape as [number, number, number, number];
 
   const inRows = pad(dy, padding);
@@ -188,7 +159,7 @@ export function attentionBackward(dy: Handle, { q, k, v, weights, mixed }: Atten
   using dScores = mul(weights, centred);
 
   using dScaled = batchMatmul(dScores, k);
-  using dq = mul(dScaled, constantScalar(1 / Math.sqrt(hs)));
+  using dq = mul(dScaled, constantScalar(scale));
   using dk = batchMatmul(dScores, q, { transposeX: true });
   using headsFirst = concat([dq, dk, dv], 0); // [3 nh, B, T, hs]
   using byHead = transpose(headsFirst, [1, 2, 0, 3]);
@@ -219,33 +190,36 @@ export type BlockRows = {
   readonly only?: Handle | undefined;
 };
 
-/** One pre-norm transformer block: x + attention(ln_1(x)), then + mlp(ln_2(·)). */
-export function block(x: Handle, bias: Handle, read: Read, name: string, { nHead, epsilon, past, padding, only }: { nHead: number; epsilon: number; past?: Past | undefined } & BlockRows) {
+/** One pre-norm transformer block, the layer-th: x + attention(ln_1(x)), then + mlp(ln_2(·)). */
+export function block(x: Handle, bias: Handle, read: Read, layer: number, config: GPT2Config, { past, padding, only }: { past?: Past | undefined } & BlockRows) {
+  const name = `h.${layer}`;
+  const { nHead, layerNormEpsilon: epsilon, activation: kind = 'gelu_new' } = config;
   const norm1 = layerNorm(x, read, `${name}.ln_1`, epsilon);
   using qkv = linear(norm1.y, read, `${name}.attn.c_attn`);
-  const heads = attention(qkv, bias, nHead, { past, padding });
+  const heads = attention(qkv, bias, nHead, attentionScale(config, layer), { past, padding });
   const [residual, mixed] = only ? [gather(x, only), gather(heads.y, only)] : [x, heads.y];
   using attended = linear(mixed, read, `${name}.attn.c_proj`);
   using middle = add(residual, attended);
   if (only) release(residual, heads.y);
 
   const norm2 = layerNorm(middle, read, `${name}.ln_2`, epsilon);
-  const activation = gelu(linear(norm2.y, read, `${name}.mlp.c_fc`));
+  const activation = activate(linear(norm2.y, read, `${name}.mlp.c_fc`), kind);
   using projected = linear(activation.y, read, `${name}.mlp.c_proj`);
   return { y: add(middle, projected), saved: { norm1, heads: { y: mixed, saved: heads.saved }, norm2, activation } };
 }
 
-export function blockBackward(dy: Handle, saved: BlockSaved, read: Read, name: string, gradients: WeightGradients, { padding, only }: BlockRows): Handle {
+export function blockBackward(dy: Handle, saved: BlockSaved, read: Read, layer: number, config: GPT2Config, gradients: WeightGradients, { padding, only }: BlockRows): Handle {
+  const name = `h.${layer}`;
   const { norm1, heads, norm2, activation } = saved;
   using dActivated = linearBackward(dy, activation.y, read, `${name}.mlp.c_proj`, gradients);
-  using dWide = geluBackward(dActivated, activation.saved);
+  using dWide = activateBackward(dActivated, activation.saved, config.activation ?? 'gelu_new');
   using dNorm2 = linearBackward(dWide, norm2.y, read, `${name}.mlp.c_fc`, gradients);
   using throughMlp = layerNormBackward(dNorm2, norm2.saved, read, `${name}.ln_2`, gradients);
   using dMiddle = add(dy, throughMlp);
 
   using dMixed = linearBackward(dMiddle, heads.y, read, `${name}.attn.c_proj`, gradients);
   const dHeads = only ? segmentSum(dMixed, only, norm1.y.shape[0]!) : dMixed;
-  using dQkv = attentionBackward(dHeads, heads.saved, padding);
+  using dQkv = attentionBackward(dHeads, heads.saved, attentionScale(config, layer), padding);
   if (only) release(dHeads);
   using dNorm1 = linearBackward(dQkv, norm1.y, read, `${name}.attn.c_attn`, gradients);
   using throughAttention = layerNormBackward(dNorm1, norm1.saved, read, `${name}.ln_1`, gradients);
@@ -253,6 +227,5 @@ export function blockBackward(dy: Handle, saved: BlockSaved, read: Read, name: s
 }
 
 export type LayerNormSaved = ReturnType<typeof layerNorm>['saved'];
-export type GeluSaved = ReturnType<typeof gelu>['saved'];
 export type AttentionSaved = ReturnType<typeof attention>['saved'];
 export type BlockSaved = ReturnType<typeof block>['saved'];

@@ -5,6 +5,7 @@
  */
 import { InputError } from '../errors';
 import type { Random } from '../random';
+import { RANGES, requireRange } from '../ranges';
 import { multiplied, type Gradient } from './embeddingGradient';
 import { GPT2 } from './gpt2';
 import type { Handle } from './handle';
@@ -42,7 +43,7 @@ export function lora(base: GPT2, options: LoraOptions, random: Random): GPT2 {
   if (adapted.length === 0) throw new InputError('targets is empty, so that nothing is left to train');
   const most = Math.min(...adapted.flatMap((name) => weights.shape(name)));
   if (!(Number.isInteger(rank) && rank >= 1 && rank <= most)) throw new InputError(`rank must be a whole number from 1 to ${most}, the smaller side of the matrices, got ${rank}`);
-  if (!(alpha > 0 && alpha < Infinity)) throw new InputError(`alpha must be a number above 0, got ${alpha}`);
+  requireRange('alpha', alpha, RANGES.run.loraAlpha);
   return new GPT2(config, new AdaptedWeights(weights, adapters(weights, adapted, rank, random), alpha / rank));
 }
 

@@ -75,6 +75,11 @@ export const squaredDifference = elementwise2('SquaredDifference');
 export const square = elementwise1('Square');
 export const sigmoid = elementwise1('Sigmoid');
 export const rsqrt = elementwise1('Rsqrt');
+export const erf = elementwise1('Erf');
+export const exp = elementwise1('Exp');
+export const relu = elementwise1('Relu');
+/** dy where x is above 0. */
+export const reluGradient = elementwise2('ReluGrad');
 /** dy y (1 - y), the gradient of y = sigmoid(x). */
 export const sigmoidGradient = elementwise2('SigmoidGrad');
 /** Over the last axis. */

@@ -52,12 +52,12 @@ export interface Scored {
  * The heads where they are needed: from the hidden states [M, C] that predict a scored token, their logits [M, V], and the log-probs
  * of the tokens that came. Log-probs of the whole vocabulary are never held. A token's value is that of the state before it.
  *
- * @param weights says whether there is a value head.
+ * @param weights says which is the head, and whether there is one for values.
  */
 export function scoreTokens(hidden: Handle, labels: Handle, read: Read, weights: Weights, epsilon: number, { statistics = false, temperature = 1, suppressTokens = [] }: HeadOptions): Scored & { saved: HeadSaved } {
   const norm = layerNorm(hidden, read, 'ln_f', epsilon);
   const values = weights.hasValueHead ? valuesOf(norm.y, read) : undefined;
-  const unsuppressed = temperature === 1 ? matmul(norm.y, read('wte.weight'), { transposeY: true }) : temperedLogits(norm.y, read, temperature);
+  const unsuppressed = temperature === 1 ? matmul(norm.y, read(weights.headName), { transposeY: true }) : temperedLogits(norm.y, read(weights.headName), temperature);
   using logits = suppressTokens.length === 0 ? unsuppressed : suppressed(unsuppressed, suppressTokens);
   const [losses, dLogits] = crossEntropy(logits, labels);
   const logps = (losses.values() as Float32Array).map((loss) => -loss);
@@ -66,10 +66,10 @@ export function scoreTokens(hidden: Handle, labels: Handle, read: Read, weights:
 }
 
 /** The smaller factor of the product is divided, not the product. */
-function temperedLogits(y: Handle, read: Read, temperature: number): Handle {
+function temperedLogits(y: Handle, head: Handle, temperature: number): Handle {
   using factor = scalar(1 / temperature);
   using cooled = mul(y, factor);
-  return matmul(cooled, read('wte.weight'), { transposeY: true });
+  return matmul(cooled, head, { transposeY: true });
 }
 
 /** Their probability, and so their gradient, is exactly 0; -Infinity would make the entropy NaN. Takes over `logits`. */
@@ -159,8 +159,10 @@ export class Recording extends FollowedOnce<Saved> {
 
     // The gradient of the logits is dLogits * dLosses; the factor of each row goes to the smaller side of both products.
     using weighted = mul(head.norm.y, dLosses);
-    const dHead = gradients.wants('wte.weight') ? headGradient(head.dLogits, weighted) : undefined;
-    using unweighted = matmul(head.dLogits, read('wte.weight'));
+    const tied = this.weights.headName === 'wte.weight';
+    const dHead = tied && gradients.wants('wte.weight') ? headGradient(head.dLogits, weighted) : undefined;
+    if (!tied) gradients.put(this.weights.headName, () => matmul(head.dLogits, weighted, { transposeX: true }));
+    using unweighted = matmul(head.dLogits, read(this.weights.headName));
     release(head.dLogits);
     let dNorm = mul(unweighted, dLosses);
     if (dValues) {

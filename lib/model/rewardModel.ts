@@ -40,7 +40,7 @@ export class RewardModel {
    * @throws InputError, HubError or FileError as there; FileError, too, if it has no such head.
    */
   static async fromPretrained(model: string, options?: DownloadOptions): Promise<RewardModel> {
-    const folder = await modelFolder(model, ['weights'], options);
+    const folder = await modelFolder(model, ['weights'], { ...options, checks: { config: readConfig } });
     const config = readConfig(join(folder, 'config.json'));
     if (!hasScoreHead(folder)) throw new FileError(folder, `has no "${SCORE_HEAD}", so it is no reward model; train-reward makes one of it`);
     return new RewardModel(config, Weights.load(folder, config, { scoreHead: true }), readPadTokenId(join(folder, 'config.json')));

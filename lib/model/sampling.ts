@@ -1,6 +1,7 @@
 /** Logits of one position -> the next token. */
 import { InputError } from '../errors';
 import type { Random } from '../random';
+import { RANGES, requireRanges } from '../ranges';
 
 export interface Sampling {
   /** Divides the logits: below 1 the likely become likelier. 0, the default, always takes the likeliest token (greedy). */
@@ -27,10 +28,7 @@ export function suppression(vocabSize: number, suppressTokens: readonly number[]
 
 /** @throws InputError naming the option that is out of its range. */
 export function checkSampling({ temperature = 0, topK = Infinity, topP = 1, repetitionPenalty = 1 }: Sampling): void {
-  if (!(temperature >= 0 && temperature < Infinity)) throw new InputError(`temperature must be a number from 0 up, got ${temperature}`);
-  if (topK !== Infinity && !(Number.isInteger(topK) && topK >= 1)) throw new InputError(`topK must be a whole number from 1 up, got ${topK}`);
-  if (!(topP > 0 && topP <= 1)) throw new InputError(`topP must be in (0, 1], got ${topP}`);
-  if (!(repetitionPenalty > 0 && repetitionPenalty < Infinity)) throw new InputError(`repetitionPenalty must be a number above 0, got ${repetitionPenalty}`);
+  requireRanges({ temperature, topP, repetitionPenalty, ...(topK !== Infinity && { topK }) }, RANGES.generation);
 }
 
 /**

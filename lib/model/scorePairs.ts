@@ -1,5 +1,6 @@
 /** What a model gives to each token of preference pairs' responses. */
 import { InputError } from '../errors';
+import { RANGES, requireRange } from '../ranges';
 import { responseBatch } from '../text/responseBatch';
 import type { PairIds } from '../text/batch';
 import type { Tokenizer } from '../text/tokenizer';
@@ -28,6 +29,7 @@ export interface PairScore {
  * @throws InputError if a row is too long for the model, an id is not in its vocabulary, or a log-prob is not finite.
  */
 export function* scorePairs(model: GPT2, tokenizer: Tokenizer, pairs: readonly PairIds[], { batchSize = 8 } = {}): Generator<PairScore> {
+  requireRange('batchSize', batchSize, RANGES.training.batchSize);
   for (let start = 0; start < pairs.length; start += batchSize) {
     const rows = pairs.slice(start, start + batchSize);
     const batch = responseBatch(

@@ -1,6 +1,7 @@
 /** What a reward model gives to responses. */
 import { InputError } from '../errors';
 import { average, variance } from '../moments';
+import { RANGES, requireRange } from '../ranges';
 import { responseBatch, type PromptResponses } from '../text/responseBatch';
 import type { RewardModel } from './rewardModel';
 
@@ -16,6 +17,7 @@ export interface ScoringOptions {
  * @throws InputError if a row is too long for the model, an id is not in its vocabulary, or a score is not finite.
  */
 export function scoreResponses(model: RewardModel, rows: readonly PromptResponses[], { batchSize = 16 }: ScoringOptions = {}): number[][] {
+  requireRange('batchSize', batchSize, RANGES.training.batchSize);
   const all: number[][] = [];
   for (let start = 0; start < rows.length; start += batchSize) {
     const some = rows.slice(start, start + batchSize);

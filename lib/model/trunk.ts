@@ -42,19 +42,19 @@ export function trunk({ shape: [B, T], ids, positions, tokens, visible }: TokenR
  *
  * @param dHead the head's share of the gradient of `wte.weight`, where a head is tied to the embedding; it is taken over.
  */
-export function trunkBackward(dHidden: Handle, { ids, positions, from, padding, blocks: saved }: TrunkSaved, read: Read, { vocabSize, blockSize }: GPT2Config, names: readonly string[], gradients: WeightGradients, dHead?: HeadGradient): void {
+export function trunkBackward(dHidden: Handle, { ids, positions, from, padding, blocks: saved }: TrunkSaved, read: Read, config: GPT2Config, names: readonly string[], gradients: WeightGradients, dHead?: HeadGradient): void {
   const embeddings = gradients.wants('wte.weight') || gradients.wants('wpe.weight');
   const depth = embeddings ? 0 : saved.findIndex((_, layer) => names.some((name) => name.startsWith(`h.${layer}.`) && gradients.wants(name)));
   if (depth < 0) return;
   const last = saved.length - 1;
   let dx = dHidden;
   for (let layer = last; layer >= depth; layer -= 1) {
-    const before = blockBackward(dx, saved[layer]!, read, `h.${layer}`, gradients, { padding, only: layer === last ? from : undefined });
+    const before = blockBackward(dx, saved[layer]!, read, layer, config, gradients, { padding, only: layer === last ? from : undefined });
     release(dx, saved[layer]!);
     dx = before;
   }
-  gradients.put('wpe.weight', () => segmentSum(dx, positions, blockSize));
-  gradients.put('wte.weight', () => (dHead ? embeddingGradient(dHead, ids, dx) : segmentSum(dx, ids, vocabSize)));
+  gradients.put('wpe.weight', () => segmentSum(dx, positions, config.blockSize));
+  gradients.put('wte.weight', () => (dHead ? embeddingGradient(dHead, ids, dx) : segmentSum(dx, ids, config.vocabSize)));
   release(dx);
 }
 

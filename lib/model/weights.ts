@@ -20,8 +20,11 @@ export interface Trainable {
 /** A reward model's scalar head, as transformers' GPT2ForSequenceClassification names it. */
 export const SCORE_HEAD = 'score.weight';
 
-/** The name and shape of every weight, in the order of the forward pass. Matrices are [in, out], but for `scoreHead`'s. */
-export function weightShapes({ nLayer, nEmbd: C, blockSize, vocabSize }: GPT2Config, { scoreHead = false } = {}): Map<string, readonly number[]> {
+/** The head of a language model that is not tied to the embedding, `wte.weight`. */
+export const LM_HEAD = 'lm_head.weight';
+
+/** The name and shape of every weight, in the order of the forward pass. Matrices are [in, out], but for the heads, which are [out, in]. */
+export function weightShapes({ nLayer, nEmbd: C, nInner = 4 * C, blockSize, vocabSize, untiedHead }: GPT2Config, { scoreHead = false } = {}): Map<string, readonly number[]> {
   const norm = (name: string) => [[`${name}.weight`, [C]], [`${name}.bias`, [C]]] as const;
   const linear = (name: string, from: number, to: number) => [[`${name}.weight`, [from, to]], [`${name}.bias`, [to]]] as const;
   const blocks = Array.from({ length: nLayer }, (_, layer) => `h.${layer}`).flatMap((h) => [
@@ -29,14 +32,15 @@ export function weightShapes({ nLayer, nEmbd: C, blockSize, vocabSize }: GPT2Con
     ...linear(`${h}.attn.c_attn`, C, 3 * C),
     ...linear(`${h}.attn.c_proj`, C, C),
     ...norm(`${h}.ln_2`),
-    ...linear(`${h}.mlp.c_fc`, C, 4 * C),
-    ...linear(`${h}.mlp.c_proj`, 4 * C, C),
+    ...linear(`${h}.mlp.c_fc`, C, nInner),
+    ...linear(`${h}.mlp.c_proj`, nInner, C),
   ]);
   return new Map<string, readonly number[]>([
     ['wte.weight', [vocabSize, C]],
     ['wpe.weight', [blockSize, C]],
     ...blocks,
     ...norm('ln_f'),
+    ...(untiedHead && !scoreHead ? [[LM_HEAD, [vocabSize, C]] as const] : []),
     ...(scoreHead ? [[SCORE_HEAD, [1, C]] as const] : []),
   ]);
 }
@@ -84,9 +88,9 @@ export class Weights extends Variables {
         throw new FileError(path, `tensor "${name}" is [${entry.shape.join(', ')}]; its config.json asks for [${shape.join(', ')}]`);
       }
     }
-    const head = stored.get('lm_head.weight');
+    const head = shapes.has(LM_HEAD) || heads.scoreHead ? undefined : stored.get(LM_HEAD);
     if (head !== undefined && !same(checkpoint.float32(head), checkpoint.float32(stored.get('wte.weight')!))) {
-      throw new FileError(path, 'its lm_head.weight is not its wte.weight; only a head that is tied to the embedding is supported');
+      throw new FileError(path, 'its lm_head.weight is not its wte.weight, but its config.json ties them; if the head is its own, set "tie_word_embeddings" to false there');
     }
     const variables = new Map<string, Handle>();
     const read = inParts(checkpoint);
@@ -107,6 +111,11 @@ export class Weights extends Variables {
   static from(values: ReadonlyMap<string, Float32Array>, config: GPT2Config, heads: { scoreHead?: boolean } = {}): Weights {
     const shapes = weightShapes(config, heads);
     return new Weights(new Map([...shapes].map(([name, shape]) => [name, variable(floats(values.get(name)!, shape))])), shapes);
+  }
+
+  /** The matrix [V, C] that makes logits of hidden states. */
+  get headName(): string {
+    return this.names.includes(LM_HEAD) ? LM_HEAD : 'wte.weight';
   }
 
   get hasValueHead(): boolean {

@@ -2,6 +2,7 @@
 import { InputError } from '../errors';
 import type { Gradients } from '../model/gradients';
 import type { Trainable } from '../model/weights';
+import { RANGES, requireRange } from '../ranges';
 import type { TrainingState } from './state';
 
 /** What came of one part: its share of the batch's mean, and its gradients. */
@@ -13,12 +14,11 @@ export interface Part {
 /**
  * @param backward gives the share of some rows of the batch.
  * @returns the parts' results in order, the batch's loss, and the sum of their gradients, which the caller owns.
- * @throws InputError if `parts` is no whole number from 1 up, or the batch cannot be cut into equal parts.
+ * @throws InputError as `requireParts` does.
  */
 export function accumulate<Row, Result extends Part>(rows: readonly Row[], parts: number, backward: (rows: readonly Row[]) => Result): { parts: Result[]; loss: number; gradients: Gradients } {
-  if (!Number.isInteger(parts) || parts < 1) throw new InputError(`accumulation must be a whole number from 1 up, got ${parts}`);
+  requireParts(rows.length, parts);
   const size = rows.length / parts;
-  if (!Number.isInteger(size)) throw new InputError(`a batch of ${rows.length} rows cannot be cut into ${parts} equal parts; change batchSize or accumulation`);
   const results: Result[] = [];
   for (let part = 0; part < parts; part += 1) {
     const result = backward(rows.slice(part * size, (part + 1) * size));
@@ -29,10 +29,16 @@ export function accumulate<Row, Result extends Part>(rows: readonly Row[], parts
   return { parts: results, loss, gradients: results[0]!.gradients };
 }
 
+/** @throws InputError if so many rows cannot be cut into so many equal parts. */
+export function requireParts(rows: number, parts: number): void {
+  requireRange('accumulation', parts, RANGES.training.accumulation);
+  if (rows % parts !== 0) throw new InputError(`a batch of ${rows} rows cannot be cut into ${parts} equal parts; change batchSize or accumulation`);
+}
+
 /**
  * Clips the gradients and changes the weights by them, unless something is no number: one NaN would make all weights NaN.
  *
- * @param options.maxGradNorm default 1.
+ * @param options.maxGradNorm default 1; 0 does not clip, as in transformers' Trainer.
  * @param options.rows of this step's batch, counted from 0.
  * @returns the gradients' norm before clipping.
  * @throws InputError, naming step and rows, if loss or norm is NaN or infinite; the weights are then as they were, the gradients disposed of.
@@ -42,7 +48,7 @@ export function update<Model extends Trainable>(
   { loss, gradients }: Part,
   { lr, maxGradNorm = 1, rows }: { lr: number; maxGradNorm?: number | undefined; rows: readonly number[] },
 ): number {
-  const gradNorm = gradients.clip(maxGradNorm);
+  const gradNorm = maxGradNorm === 0 ? gradients.norm() : gradients.clip(maxGradNorm);
   const wrong = Object.entries({ loss, gradNorm }).find(([, value]) => !Number.isFinite(value));
   if (wrong !== undefined) {
     gradients[Symbol.dispose]();

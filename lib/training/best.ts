@@ -1,5 +1,6 @@
 /** Which of a run's validations was the best, and when to stop waiting for a better one. */
 import { InputError } from '../errors';
+import { RANGES, requireRange } from '../ranges';
 import { flat } from './metrics';
 
 export interface BestOptions {
@@ -20,7 +21,7 @@ export class Best {
 
   /** @throws InputError if patience is out of its range. */
   constructor({ bestBy = 'loss', patience = Infinity }: BestOptions = {}) {
-    if (patience !== Infinity && !(Number.isInteger(patience) && patience >= 1)) throw new InputError(`patience must be a whole number from 1 up, got ${patience}`);
+    if (patience !== Infinity) requireRange('patience', patience, RANGES.run.patience);
     this.#bestBy = bestBy;
     this.#patience = patience;
   }

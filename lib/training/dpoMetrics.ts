@@ -1,7 +1,8 @@
 /** A preference loss of one batch, and what TRL's trainers log beside it. */
 import { InputError } from '../errors';
+import { requireSmoothing } from '../losses/margin';
 import { dpoLoss } from '../losses/preference';
-import type { PreferenceOptions } from '../losses/preferenceInputs';
+import { requireOptions, type PreferenceOptions } from '../losses/preferenceInputs';
 import { preferenceLosses, type PreferenceLossName } from '../losses/preferenceLosses';
 import { tf } from '../tf';
 import type { TokenMetrics } from './metrics';
@@ -55,6 +56,17 @@ export function pairLoss(perTokenLogps: tf.Tensor2D, pairs: readonly ReferencedP
 function lossNamed({ loss = 'sigmoid' }: DpoLossOptions) {
   if (Object.hasOwn(preferenceLosses, loss)) return preferenceLosses[loss];
   throw new InputError(`there is no loss "${loss}"; the losses are ${Object.keys(preferenceLosses).join(', ')}`);
+}
+
+/**
+ * @throws InputError if there is no such loss, or it does not take one of the options, or one is out of its range: before the
+ * log-probs of a reference are computed.
+ */
+export function requireLossOptions(options: DpoLossOptions): void {
+  const { loss = 'sigmoid', divergence, divergenceAlpha, labelSmoothing } = options;
+  requireOptions(loss, lossOptions(options), lossNamed(options).defaults);
+  if (loss === 'exo_pair' && labelSmoothing !== undefined) requireSmoothing(labelSmoothing);
+  if (divergenceAlpha !== undefined && divergence !== 'alpha') throw new InputError("divergenceAlpha has no effect without divergence 'alpha'; give that, too, or leave it out");
 }
 
 /** The options that are the loss's; it refuses those that it does not take. */

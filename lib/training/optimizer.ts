@@ -4,16 +4,17 @@ import type { Gradients } from '../model/gradients';
 import { release, type Handle } from '../model/handle';
 import { applyAdam, assign, assignSub, fill, floats, mul, readVariable, scalar, variable } from '../model/ops';
 import type { Variables } from '../model/variables';
+import { RANGES, requireRange, requireRanges } from '../ranges';
 import { tf } from '../tf';
 
 export interface AdamWOptions {
-  /** Default 0.9. */
+  /** In [0, 1). Default 0.9. */
   beta1?: number;
-  /** Default 0.999. */
+  /** In [0, 1). Default 0.999. */
   beta2?: number;
-  /** Default 1e-8. */
+  /** Above 0: without it a weight whose gradient is 0, such as the embedding of a token that no row has, becomes 0 / 0. Default 1e-8. */
   epsilon?: number;
-  /** Of matrices only, as GPT-2 was trained: biases and layer norms are left alone. Default 0.01. */
+  /** From 0 to 1 / lr. Of matrices only, as GPT-2 was trained: biases and layer norms are left alone. Default 0.01. */
   weightDecay?: number;
   /** Weights that stay as they are, by name or by its beginning up to a dot: `wte`, `h.0`, `h.1.attn`; of a model with adapters, those. Default: none. */
   frozen?: readonly string[];
@@ -32,12 +33,7 @@ export class AdamW {
     private readonly weights: Variables,
     { beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, weightDecay = 0.01, frozen = [] }: AdamWOptions = {},
   ) {
-    for (const [name, beta] of Object.entries({ beta1, beta2 })) {
-      if (!(beta >= 0 && beta < 1)) throw new InputError(`${name} must be in [0, 1), got ${beta}`);
-    }
-    for (const [name, value] of Object.entries({ epsilon, weightDecay })) {
-      if (!(value >= 0 && value < Infinity)) throw new InputError(`${name} must be a number from 0 up, got ${value}`);
-    }
+    requireRanges({ beta1, beta2, epsilon, weightDecay }, RANGES.training);
     this.#options = { beta1, beta2, epsilon, weightDecay };
     this.#frozen = frozenNames(weights.names, frozen);
     // Now, so that what stays lies together, and not between what comes and goes in each step.
@@ -66,10 +62,10 @@ export class AdamW {
    * Changes the weights in place and disposes of the gradients; those of frozen weights are passed over.
    *
    * @param lr the learning rate of this step.
-   * @throws InputError if lr is not a number from 0 up. The weights are then as they were.
+   * @throws InputError if lr is not a number from 0 to 1. The weights are then as they were.
    */
   step(gradients: Gradients, lr: number): void {
-    if (!(lr >= 0 && lr < Infinity)) throw new InputError(`lr must be a number from 0 up, got ${lr}`);
+    requireRange('lr', lr, RANGES.training.lr);
     const { beta1, beta2, epsilon, weightDecay } = this.#options;
     this.#steps += 1;
     const scalars = {
@@ -118,7 +114,8 @@ export class AdamW {
   }
 }
 
-function frozenNames(names: readonly string[], frozen: readonly string[]): Set<string> {
+/** The names among a model's weights that `frozen` stands for. @throws InputError if one stands for none, or all are frozen. */
+export function frozenNames(names: readonly string[], frozen: readonly string[]): Set<string> {
   const found = frozen.map((beginning) => names.filter((name) => name === beginning || name.startsWith(`${beginning}.`)));
   const unknown = frozen.find((_, n) => found[n]!.length === 0);
   if (unknown !== undefined) throw new InputError(`frozen: no weight is or begins with "${unknown}"; the model has ${names.slice(0, 3).join(', ')}, …, ${names.at(-1)}`);

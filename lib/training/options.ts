@@ -1,5 +1,5 @@
 /** What every trainer takes. */
-import { InputError } from '../errors';
+import { RANGES, requireRange } from '../ranges';
 import type { AdamWOptions } from './optimizer';
 import type { Duration } from './order';
 import type { ScheduleOptions } from './schedule';
@@ -9,9 +9,9 @@ export interface TrainOptions extends Duration, Omit<ScheduleOptions, 'steps'>, 
   batchSize?: number;
   /** The parts into which a batch is cut, to hold less at a time; the step is the same. Default 1. */
   accumulation?: number;
-  /** Gradients are scaled down to this norm. Default 1. */
+  /** Gradients are scaled down to this norm; 0 leaves them as they are, as in transformers. Default 1. */
   maxGradNorm?: number;
-  /** Of the rows' order. Default 0. */
+  /** Of the rows' order, from 0 to 2^32 - 1. Default 0. */
   seed?: number;
   /** Puts rows of much the same length into one batch, which then holds little padding. Default false. */
   groupByLength?: boolean;
@@ -25,6 +25,6 @@ export interface TrainOptions extends Duration, Omit<ScheduleOptions, 'steps'>, 
 
 /** How often to look at the validation rows. @throws InputError if it is no number of steps. */
 export function validationInterval({ validateEvery = 50 }: TrainOptions): number {
-  if (Number.isInteger(validateEvery) && validateEvery >= 1) return validateEvery;
-  throw new InputError(`validateEvery must be a whole number from 1 up, got ${validateEvery}`);
+  requireRange('validateEvery', validateEvery, RANGES.validated.validateEvery);
+  return validateEvery;
 }

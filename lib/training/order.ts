@@ -1,6 +1,7 @@
 /** How many steps there are, and which rows come when: epoch after epoch, each in an order of its own. */
 import { InputError } from '../errors';
 import { Random } from '../random';
+import { RANGES, requireRange, requireRanges } from '../ranges';
 
 export interface Duration {
   /** Steps in all. Either this or `epochs` is given. */
@@ -10,11 +11,19 @@ export interface Duration {
 }
 
 /** @throws InputError unless one of the two is given, and in its range. */
-export function stepCount({ steps, epochs }: Duration, rows: number, batchSize: number): number {
+export function requireDuration({ steps, epochs }: Duration): void {
   if ((steps === undefined) === (epochs === undefined)) throw new InputError('give either steps or epochs');
+  requireRanges({ steps, epochs }, RANGES.training);
+}
+
+/** @throws InputError as `requireDuration` does, or if the epochs come to more steps than a run may have. */
+export function stepCount(duration: Duration, rows: number, batchSize: number): number {
+  requireDuration(duration);
+  const { steps, epochs } = duration;
   if (epochs === undefined) return steps!;
-  if (!(epochs > 0 && epochs < Infinity)) throw new InputError(`epochs must be a number above 0, got ${epochs}`);
-  return Math.ceil((epochs * rows) / batchSize);
+  const count = Math.ceil((epochs * rows) / batchSize);
+  if (count > RANGES.training.steps.most!) throw new InputError(`epochs ${epochs} of ${rows} rows are ${count} steps; a run may have ${RANGES.training.steps.most}, so lower epochs`);
+  return count;
 }
 
 export interface OrderOptions {
@@ -33,7 +42,7 @@ const SORTED_BATCHES = 50;
  */
 export function batchOrder(rows: number, { batchSize, seed, lengths }: OrderOptions): (batch: number) => number[] {
   if (rows < 1) throw new InputError('there are no rows to train on');
-  if (!Number.isInteger(batchSize) || batchSize < 1) throw new InputError(`batchSize must be a whole number from 1 up, got ${batchSize}`);
+  requireRange('batchSize', batchSize, RANGES.training.batchSize);
   const epochs = new Map<number, number[]>();
   const orderOf = (epoch: number): number[] => {
     const known = epochs.get(epoch);

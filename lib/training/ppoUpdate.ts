@@ -4,6 +4,7 @@ import { gae, tokenRewards, whiten } from '../losses/advantages';
 import { ppoLoss, valueLoss } from '../losses/ppo';
 import { average, variance } from '../moments';
 import { Random } from '../random';
+import { RANGES, requireRanges } from '../ranges';
 import { tf } from '../tf';
 import { accumulate, update, type Part } from './accumulate';
 import { mean } from './metrics';
@@ -25,9 +26,9 @@ export interface Rollout {
 export interface AdvantageOptions {
   /** Whether rewards are scaled to a standard deviation of 1 over the rollout's tokens, their mean kept, as OpenAI did. Default true. */
   whitenRewards?: boolean;
-  /** Default 1. */
+  /** In [0, 1]. Default 1. */
   gamma?: number;
-  /** Default 0.95. */
+  /** In [0, 1]. Default 0.95. */
   gaeLambda?: number;
 }
 
@@ -62,15 +63,15 @@ export interface PpoUpdateOptions {
   ppoEpochs?: number;
   /** The parts of a rollout, each an update of the weights, in a new order every epoch. Default 1. */
   minibatches?: number;
-  /** Default 0.2. */
+  /** Above 0. Default 0.2. */
   clipRange?: number;
-  /** Default 0.2. */
+  /** Above 0. Default 0.2. */
   valueClipRange?: number;
-  /** The value loss's share of the loss. Default 0.1. */
+  /** The value loss's weight in the loss, from 0 up. Default 0.1. */
   valueCoef?: number;
   /** The parts into which a minibatch is cut, to hold less at a time. Default 1. */
   accumulation?: number;
-  /** Default 1. */
+  /** 0 does not clip. Default 1. */
   maxGradNorm?: number;
   /** Of the sampling. Default 1. */
   temperature?: number;
@@ -101,12 +102,10 @@ export interface PpoUpdate {
 /**
  * The samples of each update, by their numbers.
  *
- * @throws InputError if ppoEpochs or minibatches is no whole number from 1 up, or the minibatches are not equal parts.
+ * @throws InputError if ppoEpochs or minibatches is out of its range, or the minibatches are not equal parts.
  */
 export function minibatchOrder(samples: number, { ppoEpochs = 4, minibatches = 1 }: PpoUpdateOptions, seed: number): number[][] {
-  for (const [name, value] of Object.entries({ ppoEpochs, minibatches })) {
-    if (!Number.isInteger(value) || value < 1) throw new InputError(`${name} must be a whole number from 1 up, got ${value}`);
-  }
+  requireRanges({ ppoEpochs, minibatches }, RANGES.ppo);
   const size = samples / minibatches;
   if (!Number.isInteger(size)) throw new InputError(`a rollout of ${samples} samples cannot be cut into ${minibatches} equal minibatches; change batchSize or minibatches`);
   const random = new Random(seed);
@@ -122,6 +121,7 @@ export function minibatchOrder(samples: number, { ppoEpochs = 4, minibatches = 1
  */
 export function* ppoUpdates(training: TrainingState, rollout: Rollout, advantages: RolloutAdvantages, order: readonly (readonly number[])[], lr: number, options: PpoUpdateOptions = {}): Generator<PpoUpdate, void> {
   const { accumulation = 1, maxGradNorm } = options;
+  requireRanges(options, { ...RANGES.training, ...RANGES.sampling, ...RANGES.ppo });
   for (const numbers of order) {
     const some = numbers.map((n) => rollout.samples[n]!);
     const tokens = countTokens(some);

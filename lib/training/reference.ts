@@ -9,6 +9,7 @@ import { SafetensorsFile } from '../model/safetensors';
 import { writeSafetensors } from '../model/safetensorsWriter';
 import type { Trainable } from '../model/weights';
 import { isAlive } from '../processes';
+import { RANGES, requireRange } from '../ranges';
 import type { PairIds } from '../text/batch';
 import { responseBatch, type ResponseBatch } from '../text/responseBatch';
 import { computePolicy, device, tf } from '../tf';
@@ -36,6 +37,7 @@ export function pairBatch(model: Trainable, pairs: readonly PairIds[]): Response
 
 /** Log-probs of the responses under `model`, some pairs at a time. */
 export function referenceLogps(model: GPT2, pairs: readonly PairIds[], { batchSize = 16, onProgress }: ReferenceOptions = {}): RefLogps[] {
+  requireRange('batchSize', batchSize, RANGES.training.batchSize);
   const all: RefLogps[] = [];
   for (let start = 0; start < pairs.length; start += batchSize) {
     const sums = tf.tidy(() => model.score(pairBatch(model, pairs.slice(start, start + batchSize))).sum(1).dataSync());

@@ -3,6 +3,7 @@ import { clipped, FileError, InputError, quoted } from '../errors';
 import { generate } from '../model/generate';
 import type { GPT2 } from '../model/gpt2';
 import type { RewardModel } from '../model/rewardModel';
+import { RANGES, requireRange, requireRanges, type RangesOf } from '../ranges';
 import { responseBatch, type ResponseBatch } from '../text/responseBatch';
 import type { Tokenizer } from '../text/tokenizer';
 import { tf } from '../tf';
@@ -29,7 +30,7 @@ export type Decoder = Pick<Tokenizer, 'decode' | 'eosTokenId'> & Partial<Pick<To
 export interface SampleOptions {
   /** Default 64. */
   maxNewTokens?: number;
-  /** Above 0. Samples and log-probs are both of the policy at this temperature; top-k and top-p would part them, so there are none. Default 1. */
+  /** From 0.01 to 100. Samples and log-probs are both of the policy at this temperature; top-k and top-p would part them, so there are none. Default 1. */
   temperature?: number;
   /** Samples a prompt. Default 1. */
   samples?: number;
@@ -48,7 +49,7 @@ export interface SampleOptions {
  */
 export async function sampleResponses(model: GPT2, tokenizer: Decoder, prompts: readonly (readonly number[])[], options: SampleOptions = {}, numbers: readonly number[] = prompts.map((_, n) => n)): Promise<Sample[]> {
   const { temperature = 1 } = options;
-  if (!(temperature > 0)) throw new InputError(`temperature must be a number above 0, got ${temperature}: greedy answers are no samples`);
+  requireRange('temperature', temperature, RANGES.sampling.temperature);
   return respond(model, tokenizer, prompts, { ...options, temperature }, numbers);
 }
 
@@ -63,10 +64,13 @@ export async function respond(model: GPT2, tokenizer: Decoder, prompts: readonly
   });
 }
 
+/** A range for each number about sampling that a trainer takes. */
+export const SAMPLING_RANGES: RangesOf<Omit<SampleOptions, 'samples' | 'seed'> & Penalties> = RANGES.sampling;
+
 export interface Penalties {
-  /** Taken off the score of a response that did not end by itself. TRL's examples take 1. Default 0. */
+  /** Taken off the score of a response that did not end by itself, from 0 up. TRL's examples take 1. Default 0. */
   missingEosPenalty?: number;
-  /** Taken off for each token of a response. Default 0. */
+  /** Taken off for each token of a response, from 0 up. Default 0. */
   lengthPenalty?: number;
 }
 
@@ -74,9 +78,10 @@ export interface Penalties {
  * The scores of samples by `reward`, less the penalties.
  *
  * @param options.step of the training, for messages.
- * @throws InputError, naming the sample, if a score is missing or no number.
+ * @throws InputError if a penalty is below 0 (it would reward what it is to prevent), or, naming the sample, a score is missing or no number.
  */
 export async function scoreSamples(samples: readonly Sample[], reward: Reward, { missingEosPenalty = 0, lengthPenalty = 0, step }: Penalties & { step?: number } = {}): Promise<number[]> {
+  requireRanges({ missingEosPenalty, lengthPenalty }, RANGES.sampling);
   const scores = await (step === undefined ? checkedScores(reward, samples) : atStep(step, () => checkedScores(reward, samples)));
   return samples.map(({ ids, ended }, n) => scores[n]! - (ended ? 0 : missingEosPenalty) - lengthPenalty * ids.length);
 }
@@ -200,5 +205,6 @@ export function sequenceKl(logps: OfTokens, refLogps: OfTokens): number[] {
 }
 
 function inParts<Item>(items: readonly Item[], size: number): Item[][] {
+  requireRange('batchSize', size, RANGES.training.batchSize);
   return Array.from({ length: Math.ceil(items.length / size) }, (_, n) => items.slice(n * size, (n + 1) * size));
 }

@@ -1,14 +1,18 @@
 /** The learning rate of each step. */
 import { InputError } from '../errors';
+import { RANGES, requireRanges } from '../ranges';
 
 export interface ScheduleOptions {
-  /** The highest learning rate. */
+  /** The highest learning rate, from 0, at which nothing is learned, to 1. */
   lr: number;
   /** Steps in all. */
   steps: number;
-  /** Steps over which it rises in a line from 0, not counting 0 itself. Default 0. */
+  /**
+   * Steps over which it rises in a line from 0, which is that of the first step. Where there are no more steps than these, it never comes
+   * to `lr`, as in transformers. Default 0.
+   */
   warmupSteps?: number;
-  /** How it falls afterwards: not at all, in a line, or along half a cosine. Default linear. */
+  /** How it falls afterwards: not at all (transformers' constant_with_warmup), in a line, or along half a cosine. Default linear. */
   schedule?: 'constant' | 'linear' | 'cosine';
   /** Where it ends, as a share of `lr`. Default 0. */
   finalShare?: number;
@@ -21,10 +25,7 @@ export interface ScheduleOptions {
  * @throws InputError if an option is out of its range.
  */
 export function learningRate({ lr, steps, warmupSteps = 0, schedule = 'linear', finalShare = 0 }: ScheduleOptions): (step: number) => number {
-  if (!(lr >= 0 && lr < Infinity)) throw new InputError(`lr must be a number from 0 up, got ${lr}`);
-  if (!Number.isInteger(steps) || steps < 1) throw new InputError(`steps must be a whole number from 1 up, got ${steps}`);
-  if (!Number.isInteger(warmupSteps) || warmupSteps < 0) throw new InputError(`warmupSteps must be a whole number from 0 up, got ${warmupSteps}`);
-  if (!(finalShare >= 0 && finalShare <= 1)) throw new InputError(`finalShare must be in [0, 1], got ${finalShare}`);
+  requireRanges({ lr, steps, warmupSteps, finalShare }, RANGES.training);
   const falls = {
     constant: () => 1,
     linear: (progress: number) => 1 - progress,

@@ -6,10 +6,12 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 
 import { GPT2 } from '../model/gpt2';
+import { RANGES, requireRange, type RangesOf } from '../ranges';
 import type { PairIds } from '../text/batch';
 import { tf } from '../tf';
 import { accumulate, update, type Part } from './accumulate';
-import { pairLoss, type DpoLossOptions, type DpoMetrics } from './dpoMetrics';
+import { requireTraining, TRAINING_RANGES } from './checks';
+import { pairLoss, requireLossOptions, type DpoLossOptions, type DpoMetrics } from './dpoMetrics';
 import { mean, tokenMetrics } from './metrics';
 import { validationInterval, type TrainOptions } from './options';
 import { batchOrder, stepCount } from './order';
@@ -42,6 +44,15 @@ export interface DpoInputs {
   state?: TrainingState;
 }
 
+/** A range for each number among the options. */
+export const DPO_RANGES: RangesOf<DpoTrainOptions> = { ...TRAINING_RANGES, ...RANGES.validated, ...RANGES.pairs };
+
+/** @throws InputError for an option that is out of its range or not the loss's, whatever the pairs. */
+export function requireDpoOptions(options: DpoTrainOptions): void {
+  requireTraining(options, DPO_RANGES, options.batchSize ?? 16);
+  requireLossOptions(options);
+}
+
 /**
  * Trains `model` in place, and yields after each step.
  *
@@ -50,6 +61,7 @@ export interface DpoInputs {
  */
 export async function* trainDpo(model: GPT2, pairs: readonly PairIds[], options: DpoTrainOptions, { reference, validation, state }: DpoInputs = {}): AsyncGenerator<DpoStep, void> {
   const { batchSize = 16, accumulation = 1, maxGradNorm, seed = 0, signal } = options;
+  requireDpoOptions(options);
   const steps = stepCount(options, pairs.length, batchSize);
   const validateEvery = validationInterval(options);
   const lrOf = learningRate({ ...options, steps });
@@ -89,6 +101,7 @@ export function evaluateDpo(model: GPT2, pairs: readonly PairIds[], reference: r
 
 function metricsOf(model: GPT2, pairs: readonly ReferencedPair[], options: DpoLossOptions & { batchSize?: number }): DpoMetrics {
   const { batchSize = 16 } = options;
+  requireRange('batchSize', batchSize, RANGES.training.batchSize);
   const parts: DpoMetrics[] = [];
   const shares: number[] = [];
   for (let start = 0; start < pairs.length; start += batchSize) {

@@ -10,12 +10,14 @@ import { groupAdvantages, grpoLoss, requireLossType, rlooLoss, type GrpoOptions 
 import type { GPT2 } from '../model/gpt2';
 import { merged } from '../model/lora';
 import { average, variance } from '../moments';
+import { RANGES, requireRange, type RangesOf } from '../ranges';
 import { tf } from '../tf';
 import { accumulate, update, type Part } from './accumulate';
+import { requireRoom, requireTraining, TRAINING_RANGES } from './checks';
 import { mean } from './metrics';
 import type { TrainOptions } from './options';
 import { batchOrder, randomOf, stepCount } from './order';
-import { countTokens, padded, sampleBatch, sampleLogps, sampleResponses, scoreSamples, sequenceKl, type Decoder, type OfTokens, type Penalties, type Reward, type Sample, type SampleOptions } from './rollout';
+import { countTokens, padded, sampleBatch, sampleLogps, sampleResponses, SAMPLING_RANGES, scoreSamples, sequenceKl, type Decoder, type OfTokens, type Penalties, type Reward, type Sample, type SampleOptions } from './rollout';
 import { learningRate } from './schedule';
 import { TrainingState } from './state';
 
@@ -80,6 +82,17 @@ export interface GrpoInputs {
   readonly onRollout?: (rollout: GroupRollout) => void;
 }
 
+/** A range for each number among the options. */
+export const GRPO_RANGES: RangesOf<GrpoTrainOptions> = { ...TRAINING_RANGES, ...SAMPLING_RANGES, ...RANGES.grpo };
+
+/** @throws InputError for an option that is out of its range, whatever the prompts. */
+export function requireGrpoOptions(options: GrpoTrainOptions): void {
+  const { batchSize = 16, groupSize = 8, algorithm = 'grpo' } = options;
+  requireTraining(options, GRPO_RANGES, batchSize * groupSize);
+  if (!['grpo', 'rloo'].includes(algorithm)) throw new InputError(`algorithm must be grpo or rloo, got "${algorithm}"`);
+  requireLossType(options.lossType);
+}
+
 /**
  * Trains `policy` in place, and yields after each step.
  *
@@ -88,13 +101,11 @@ export interface GrpoInputs {
  */
 export async function* trainGrpo(policy: GPT2, prompts: readonly (readonly number[])[], options: GrpoTrainOptions, { tokenizer, reward, reference, state, onRollout }: GrpoInputs): AsyncGenerator<GrpoStep, void> {
   const { algorithm = 'grpo', batchSize = 16, groupSize = 8, maxNewTokens = 64, temperature = 1, seed = 0, iterations = 1, signal } = options;
+  requireGrpoOptions(options);
   const steps = stepCount(options, prompts.length, batchSize);
   const lrOf = learningRate({ ...options, steps });
   const rowsOf = batchOrder(prompts.length, { batchSize, seed });
-  if (!Number.isInteger(iterations) || iterations < 1) throw new InputError(`iterations must be a whole number from 1 up, got ${iterations}`);
-  if (!['grpo', 'rloo'].includes(algorithm)) throw new InputError(`algorithm must be grpo or rloo, got "${algorithm}"`);
-  groupAdvantages([], groupSize); // refuses a wrong one before anything is sampled, as does the next line
-  requireLossType(options.lossType);
+  requireRoom(maxNewTokens, policy.config.blockSize);
   if (state && state.step > 0 && !reference) throw new InputError('a training that goes on needs its reference: the policy is no longer what it began as');
 
   const suppressTokens = options.suppressTokens ?? tokenizer.missingIds?.(policy.config.vocabSize); // the policy is what can be drawn, and is measured as that
@@ -131,6 +142,7 @@ export async function* trainGrpo(policy: GPT2, prompts: readonly (readonly numbe
 
 /** Each sample's baseline is the mean of the others, after the KL to the reference, beta a nat, is taken off the scores. */
 export function rlooAdvantages(scores: readonly number[], { oldLogps, refLogps }: { oldLogps: OfTokens; refLogps: OfTokens }, { groupSize = 8, beta = 0.04 }: { groupSize?: number; beta?: number } = {}): number[] {
+  requireRange('beta', beta, RANGES.grpo.beta);
   const kl = sequenceKl(oldLogps, refLogps);
   return groupAdvantages(scores.map((score, n) => score - beta * kl[n]!), groupSize, { baseline: 'leaveOneOut' });
 }

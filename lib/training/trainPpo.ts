@@ -11,27 +11,30 @@ import type { GPT2 } from '../model/gpt2';
 import { merged } from '../model/lora';
 import { withValueHead } from '../model/valueHead';
 import { average, variance } from '../moments';
+import { RANGES, requireRanges, type RangesOf } from '../ranges';
+import { requireRoom, requireTraining, TRAINING_RANGES } from './checks';
 import { mean } from './metrics';
 import type { TrainOptions } from './options';
+import { frozenNames } from './optimizer';
 import { batchOrder, randomOf, stepCount } from './order';
 import { minibatchOrder, ppoUpdates, rolloutAdvantages, type AdvantageOptions, type PpoUpdate, type PpoUpdateOptions, type Rollout, type RolloutAdvantages } from './ppoUpdate';
-import { countTokens, measureSamples, sampleLogps, sampleResponses, scoreSamples, sequenceKl, type Decoder, type OfTokens, type Penalties, type Reward, type SampleOptions } from './rollout';
+import { countTokens, measureSamples, sampleLogps, sampleResponses, SAMPLING_RANGES, scoreSamples, sequenceKl, type Decoder, type OfTokens, type Penalties, type Reward, type SampleOptions } from './rollout';
 import { learningRate } from './schedule';
 import { TrainingState } from './state';
 
 /** Of TrainOptions, `batchSize` is the prompts of an iteration (default 64), `epochs` passes over the prompts, `lr` that of an iteration's updates. */
 export interface PpoTrainOptions extends Omit<TrainOptions, 'groupByLength' | 'validateEvery' | 'tokenMetrics'>, Omit<SampleOptions, 'samples'>, Penalties, AdvantageOptions, PpoUpdateOptions {
-  /** Default 0.7, in sampling and in log-probs alike. */
+  /** From 0.01 to 100. Default 0.7, in sampling and in log-probs alike. */
   temperature?: number;
   /** Adam's. Default 1e-5. */
   epsilon?: number;
   /** Default 0. */
   weightDecay?: number;
-  /** What a nat of KL to the reference costs, spread over the tokens. Default 0.05, or 0.15 to begin with where it adapts. */
+  /** What a nat of KL to the reference costs, from 0 up, spread over the tokens. Default 0.05, or 0.15 to begin with where it adapts. */
   klCoef?: number;
   /** Lets klCoef adapt so that the sequence KL comes to so many nats (OpenAI's was 6). Default: klCoef is fixed. */
   klTarget?: number;
-  /** The samples over which klCoef adapts. Default 10,000. */
+  /** The samples over which klCoef adapts; more than a fifth of batchSize. Default 10,000. */
   klHorizon?: number;
 }
 
@@ -81,6 +84,26 @@ export interface PpoInputs {
   readonly onRollout?: (rollout: Rollout, advantages: RolloutAdvantages) => void;
 }
 
+/** A range for each number among the options. */
+export const PPO_RANGES: RangesOf<PpoTrainOptions> = { ...TRAINING_RANGES, ...SAMPLING_RANGES, ...RANGES.ppo };
+
+/** @throws InputError for an option that is out of its range, whatever the prompts. */
+export function requirePpoOptions(options: PpoTrainOptions): void {
+  const { batchSize = 64, klTarget, klHorizon = 10_000, klCoef, minibatches = 1 } = options;
+  requireRanges(options, PPO_RANGES);
+  minibatchOrder(batchSize, options, 0); // refuses parts that are not equal
+  requireTraining(ppoAdam(options), PPO_RANGES, batchSize / minibatches);
+  if (klTarget === undefined) return;
+  if (klCoef === 0) throw new InputError('klCoef must be above 0 where klTarget is given, got 0: it adapts by factors, and would stay 0');
+  if (klHorizon <= batchSize / 5) throw new InputError(`klHorizon must be above ${batchSize / 5}, a fifth of batchSize, got ${klHorizon}: klCoef would turn negative`);
+}
+
+/** @throws InputError if `frozen` leaves nothing but a value head to train, as if the policy could be trained by it. */
+export function requirePolicy({ weights: { trained } }: GPT2, { frozen = [] }: PpoTrainOptions): void {
+  const names = trained.names.filter((name) => !name.startsWith('v_head.'));
+  frozenNames(names, frozen.filter((name) => !/^v_head(\.|$)/.test(name)));
+}
+
 /**
  * Trains `policy` in place, and yields after each iteration: sampling, and `ppoEpochs` passes over what was sampled.
  *
@@ -90,11 +113,12 @@ export interface PpoInputs {
  */
 export async function* trainPpo(policy: GPT2, prompts: readonly (readonly number[])[], options: PpoTrainOptions, { tokenizer, reward, reference, state, onRollout }: PpoInputs): AsyncGenerator<PpoStep, void> {
   const { batchSize = 64, maxNewTokens, temperature = 0.7, seed = 0, signal, klTarget, klHorizon = 10_000, klCoef = klTarget === undefined ? 0.05 : 0.15 } = options;
+  requirePpoOptions(options);
   const steps = stepCount(options, prompts.length, batchSize);
   const lrOf = learningRate({ ...options, steps });
   const rowsOf = batchOrder(prompts.length, { batchSize, seed });
-  if (klTarget !== undefined && !(klTarget > 0)) throw new InputError(`klTarget must be a number of nats above 0, got ${klTarget}`);
-  minibatchOrder(batchSize, options, seed); // refuses a wrong one before anything is sampled
+  requireRoom(maxNewTokens ?? 64, policy.config.blockSize);
+  requirePolicy(policy, options);
   if (state && state.step > 0 && !reference) throw new InputError('a training that goes on needs its reference: the policy is no longer what it began as');
   if (state && !state.model.weights.hasValueHead) throw new InputError('the state is of a model without a value head; begin it with withValueHead(policy)');
 

@@ -5,13 +5,15 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 
 import { InputError } from '../errors';
-import { requireCentring, rewardLoss, type RewardLossOptions } from '../losses/reward';
+import { rewardLoss, type RewardLossOptions } from '../losses/reward';
 import type { RewardModel } from '../model/rewardModel';
 import { scoreResponses, type ScoringOptions } from '../model/scoreResponses';
+import { RANGES, type RangesOf } from '../ranges';
 import type { PairIds } from '../text/batch';
 import { tf } from '../tf';
 import { accumulate, update, type Part } from './accumulate';
 import { calibration } from './calibration';
+import { requireTraining, TRAINING_RANGES } from './checks';
 import { mean } from './metrics';
 import { validationInterval, type TrainOptions } from './options';
 import { batchOrder, stepCount } from './order';
@@ -49,6 +51,14 @@ export interface RewardStep extends RewardMetrics {
   readonly validation?: RewardEvaluation;
 }
 
+/** A range for each number among the options. */
+export const REWARD_RANGES: RangesOf<RewardTrainOptions> = { ...TRAINING_RANGES, ...RANGES.validated, ...RANGES.reward };
+
+/** @throws InputError for an option that is out of its range, whatever the pairs. */
+export function requireRewardOptions(options: RewardTrainOptions): void {
+  requireTraining(options, REWARD_RANGES, options.batchSize ?? 16);
+}
+
 /**
  * Trains `model` in place, and yields after each step.
  *
@@ -64,9 +74,9 @@ export async function* trainReward(
   { validation, state }: { validation?: readonly PairIds[] | undefined; state?: TrainingState<RewardModel> } = {},
 ): AsyncGenerator<RewardStep, void> {
   const { batchSize = 16, accumulation = 1, maxGradNorm, seed = 0, signal, centring = 0 } = options;
+  requireRewardOptions(options);
   const steps = stepCount(options, pairs.length, batchSize);
   const validateEvery = validationInterval(options);
-  requireCentring(centring);
   const lrOf = learningRate({ ...options, steps });
   const rowsOf = batchOrder(pairs.length, { batchSize, seed, ...(options.groupByLength && { lengths: pairs.map(length) }) });
   const training = state ?? TrainingState.begin(model, options);

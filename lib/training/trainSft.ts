@@ -2,9 +2,11 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 
 import type { GPT2 } from '../model/gpt2';
+import { RANGES, requireRange, type RangesOf } from '../ranges';
 import { responseBatch, type PromptResponses, type ResponseBatch } from '../text/responseBatch';
 import { tf } from '../tf';
 import { accumulate, update, type Part } from './accumulate';
+import { requireTraining, TRAINING_RANGES } from './checks';
 import { mean, tokenMetrics, type TokenMetrics } from './metrics';
 import { validationInterval, type TrainOptions } from './options';
 import { batchOrder, stepCount } from './order';
@@ -30,6 +32,14 @@ export interface SftStep extends SftMetrics {
   readonly validation?: SftMetrics;
 }
 
+/** A range for each number among the options. */
+export const SFT_RANGES: RangesOf<TrainOptions> = { ...TRAINING_RANGES, ...RANGES.validated };
+
+/** @throws InputError for an option that is out of its range, whatever the rows. */
+export function requireSftOptions(options: TrainOptions): void {
+  requireTraining(options, SFT_RANGES, options.batchSize ?? 16);
+}
+
 /**
  * Trains `model` in place, and yields after each step.
  *
@@ -45,6 +55,7 @@ export async function* trainSft(
   { validation, state }: { validation?: readonly PromptResponses[] | undefined; state?: TrainingState } = {},
 ): AsyncGenerator<SftStep, void> {
   const { batchSize = 16, accumulation = 1, maxGradNorm, seed = 0, signal } = options;
+  requireSftOptions(options);
   const steps = stepCount(options, rows.length, batchSize);
   const validateEvery = validationInterval(options);
   const lrOf = learningRate({ ...options, steps });
@@ -78,6 +89,7 @@ export async function* trainSft(
 
 /** The metrics of rows that `model` is not trained on. */
 export function evaluateSft(model: GPT2, rows: readonly PromptResponses[], { batchSize = 16 } = {}): SftMetrics {
+  requireRange('batchSize', batchSize, RANGES.training.batchSize);
   const parts: SftMetrics[] = [];
   const shares: number[] = [];
   for (let start = 0; start < rows.length; start += batchSize) {

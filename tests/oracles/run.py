@@ -21,9 +21,9 @@ from safetensors.torch import load_file
 HERE = Path(__file__).resolve().parent
 TESTS = HERE.parent
 SCRIPTS = (
-    *("gpt2.py", "engine.py", "generate.py", "training.py", "reward.py", "tokenizer.py", "tokenizer_kinds.py", "chat_templates.py", "safetensors_cases.py", "half_floats.py", "logps.py"),
+    *("gpt2.py", "engine.py", "variants.py", "generate.py", "training.py", "reward.py", "tokenizer.py", "tokenizer_kinds.py", "chat_templates.py", "safetensors_cases.py", "half_floats.py", "logps.py"),
     *("ppo_step.py", "ppo_trl.py", "grpo_step.py", "grpo_trl.py"),  # after engine.py, whose models they train
-    *("losses.py", "preference_losses.py", "play.py", "expected.py", "hub_cache.py", "dataset.py"),
+    *("losses.py", "preference_losses.py", "play.py", "expected.py", "hub_cache.py", "dataset.py", "evaluate.py"),
 )
 TRL_PPO = TESTS.parent / ".alignbook" / "trl-ppo"  # TRL 1.12, which ppo_trl.py finds before the environment's own
 TOLERANCE = 1e-5

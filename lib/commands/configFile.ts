@@ -1,0 +1,38 @@
+/** A config file: one JSON object, whose fields must be known, once each, and of their types. */
+import { readFileSync } from 'node:fs';
+
+import { clipped, FileError } from '../errors';
+import { readJsonObject } from '../jsonFile';
+import { parseStrictJson } from '../model/strictJson';
+import { hint, nearest } from './arguments';
+
+/** Each kind's type in JSON, and what a message calls it. */
+const KINDS = { text: ['string', 'a text'], number: ['number', 'a number'], flag: ['boolean', 'true or false'] } as const;
+export type Kind = keyof typeof KINDS;
+
+/** @throws FileError if a field is unknown, of another type, or in the file twice: JSON.parse would take the last one without a word. */
+export function readConfigFile(path: string, fields: Readonly<Record<string, Kind>>): Record<string, unknown> {
+  const values = readJsonObject(path);
+  try {
+    parseStrictJson(readFileSync(path, 'utf8'));
+  } catch (cause) {
+    throw new FileError(path, `${(cause as Error).message}; write each field once, as plain JSON`, { cause });
+  }
+  for (const [name, value] of Object.entries(values)) {
+    const kind = Object.hasOwn(fields, name) ? fields[name] : undefined;
+    if (kind === undefined) throw new FileError(path, `has an unknown field "${clipped(name)}"; there are ${Object.keys(fields).join(', ')}${hint(nearest(clipped(name), Object.keys(fields)))}`);
+    const [type, called] = KINDS[kind];
+    if (typeof value !== type) throw new FileError(path, `"${name}" is not ${called}${remedy(value, kind)}`);
+  }
+  return values;
+}
+
+/** What to write instead, where that is plain. */
+function remedy(value: unknown, kind: Kind): string {
+  if (value === null) return ' but null; leave it out for the default';
+  if (kind === 'text' && Array.isArray(value) && value.every((item) => typeof item === 'string')) return `; write ${clipped(JSON.stringify(value.join(',')))}`;
+  if (kind === 'text' && typeof value !== 'object') return `; write it in quotes, ${JSON.stringify(String(value))}`;
+  const text = typeof value === 'string' ? value.trim() : '';
+  const unquoted = kind === 'flag' ? /^(true|false)$/i.test(text) : text !== '' && Number.isFinite(Number(text));
+  return unquoted ? `; write it without quotes, ${kind === 'flag' ? text.toLowerCase() : Number(text)}` : '';
+}

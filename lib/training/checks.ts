@@ -1,0 +1,32 @@
+/** What every trainer checks of its settings before it computes anything, so that no step is lost to a wrong one. */
+import { InputError } from '../errors';
+import { RANGES, requireRanges, type Range, type RangesOf } from '../ranges';
+import { requireParts } from './accumulate';
+import type { TrainOptions } from './options';
+import { requireDuration } from './order';
+import { learningRate } from './schedule';
+
+/** A range for each number that every trainer takes. */
+export const TRAINING_RANGES: RangesOf<Omit<TrainOptions, 'validateEvery'>> = RANGES.training;
+
+/**
+ * @param ranges of all numbers among the options.
+ * @param rowsAnUpdate what `accumulation` cuts into parts.
+ * @throws InputError naming the setting, its range and its value.
+ */
+export function requireTraining(options: Omit<TrainOptions, 'groupByLength' | 'validateEvery' | 'tokenMetrics'>, ranges: Readonly<Record<string, Range>>, rowsAnUpdate: number): void {
+  requireRanges(options, ranges);
+  requireDuration(options);
+  learningRate({ ...options, steps: options.steps ?? 1 }); // refuses a schedule that it does not know
+  const { lr, weightDecay = 0, accumulation = 1 } = options;
+  if (lr * weightDecay > 1) throw new InputError(`weightDecay must be at most 1 / lr (${1 / lr}), got ${weightDecay}: w - lr weightDecay w would change the sign of every weight`);
+  requireParts(rowsAnUpdate, accumulation);
+}
+
+/**
+ * @param blockSize the model's window.
+ * @throws InputError if nothing could be sampled after a prompt, or the window would end every response before `maxNewTokens`.
+ */
+export function requireRoom(maxNewTokens: number, blockSize: number): void {
+  if (maxNewTokens >= blockSize) throw new InputError(`maxNewTokens must be below ${blockSize}, the model's window, got ${maxNewTokens}`);
+}

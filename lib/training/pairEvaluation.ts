@@ -1,0 +1,70 @@
+/** A model against preference pairs, and against its reference on its own answers. */
+import { InputError } from '../errors';
+import { preferenceLosses } from '../losses/preferenceLosses';
+import type { GPT2 } from '../model/gpt2';
+import { average, estimate } from '../moments';
+import { tf } from '../tf';
+import type { PairIds } from '../text/batch';
+import { pairLoss, type DpoLossOptions, type DpoMetrics } from './dpoMetrics';
+import { referenceLogps, withReference, type ReferenceOptions, type RefLogps } from './reference';
+import { sampleLogps, sequenceKl, type MeasureOptions, type Sample } from './rollout';
+
+export interface PairEvaluation {
+  /** Mean over the pairs; null where the loss needs a reference and there is none. */
+  readonly loss: number | null;
+  /** As TRL logs them: beta times the log-ratio of model and reference; null without a reference. */
+  readonly rewards: DpoMetrics['rewards'] | null;
+  /** Mean log-probs of whole responses under the model, their mean difference in nats, and the fraction of pairs whose chosen response is the likelier. */
+  readonly logps: DpoMetrics['rewards'];
+}
+
+export interface EvaluationOptions extends DpoLossOptions, ReferenceOptions {}
+
+/**
+ * @param reference the reference's log-probs of the same pairs. Without them only what needs no reference is computed.
+ * @param options.loss a loss that ranks the batch (aot) ranks all pairs here, where a training ranks those of a step.
+ * @throws InputError if there are no pairs, an option does not fit the loss, or a log-prob is not finite.
+ */
+export function evaluatePairs(model: GPT2, pairs: readonly PairIds[], reference: readonly RefLogps[] | undefined, { batchSize, onProgress, ...options }: EvaluationOptions = {}): PairEvaluation {
+  if (pairs.length === 0) throw new InputError('there are no pairs to evaluate');
+  const own = referenceLogps(model, pairs, { ...(batchSize !== undefined && { batchSize }), ...(onProgress && { onProgress }) });
+  const [chosen, rejected] = [own.map(({ refChosenLogps }) => refChosenLogps), own.map(({ refRejectedLogps }) => refRejectedLogps)];
+  const logps = {
+    chosen: average(chosen), rejected: average(rejected),
+    margins: average(chosen.map((logp, n) => logp - rejected[n]!)), accuracies: average(chosen.map((logp, n) => Number(logp > rejected[n]!))),
+  }; // prettier-ignore
+  const known = withReference(pairs, reference ?? own);
+  const { loss, rewards } = tf.tidy(() => pairLoss(tf.tensor2d(chosen.flatMap((logp, n) => [logp, rejected[n]!]), [2 * pairs.length, 1]), known, pairs.length, options).metrics());
+  if (reference !== undefined) return { loss, rewards, logps };
+  return { loss: needsReference(options) ? null : loss, rewards: null, logps };
+}
+
+const needsReference = ({ loss = 'sigmoid' }: DpoLossOptions): boolean => preferenceLosses[loss].needs.some((name) => name.startsWith('ref'));
+
+/** A mean and its standard error over prompts, whose own answers may be alike; null where there is one prompt only. */
+export interface Measured {
+  readonly mean: number;
+  readonly standardError: number | null;
+}
+
+export interface AnswerKl extends Measured {
+  /** Of all sampled tokens together. */
+  readonly perToken: number;
+  /** Of each sample: the sum of logp - refLogp over its tokens, in nats. */
+  readonly ofSamples: readonly number[];
+}
+
+/** The KL between model and reference over whole answers that the model sampled, in nats, as `sequenceKl` estimates it. */
+export function answerKl(model: GPT2, reference: GPT2, samples: readonly Sample[], options: MeasureOptions = {}): AnswerKl {
+  const ofSamples = sequenceKl(sampleLogps(model, samples, options), sampleLogps(reference, samples, options));
+  const tokens = samples.reduce((sum, { ids }) => sum + ids.length, 0);
+  return { ...overPrompts(samples, ofSamples), perToken: ofSamples.reduce((sum, kl) => sum + kl, 0) / tokens, ofSamples };
+}
+
+/** The mean of one value a sample, its error by the prompts' means. */
+export function overPrompts(samples: readonly Sample[], values: readonly number[]): Measured {
+  const ofPrompts = new Map<number, number[]>();
+  values.forEach((value, n) => ofPrompts.set(samples[n]!.prompt, [...(ofPrompts.get(samples[n]!.prompt) ?? []), value]));
+  const { mean, standardError } = estimate([...ofPrompts.values()].map(average));
+  return { mean, standardError: ofPrompts.size === 1 ? null : standardError };
+}

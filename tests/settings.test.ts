@@ -1,0 +1,145 @@
+/**
+ * Every number that a training command takes, at -1, 0, 0.5 and 1e308: refused before the model is opened, or a step is taken, to finite
+ * weights, in the direction of the same step without it. The commands run in this process.
+ */
+import assert from 'node:assert/strict';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+
+import { InputError, SafetensorsFile } from 'alignbook';
+import * as dpo from 'alignbook/dist/commands/trainDpo';
+import * as grpo from 'alignbook/dist/commands/trainGrpo';
+import * as ppo from 'alignbook/dist/commands/trainPpo';
+import * as reward from 'alignbook/dist/commands/trainReward';
+import * as sft from 'alignbook/dist/commands/trainSft';
+
+import { writeLetterModel } from './rollouts';
+
+const folder = mkdtempSync(join(tmpdir(), 'settings-'));
+after(() => rmSync(folder, { recursive: true }));
+const at = (name: string): string => join(folder, name);
+before(() => writeLetterModel(at('letters')));
+
+const pairs = [['abc', 'de', 'fgh'], ['d', 'ij', 'k'], ['xyz0', 'l', 'mno'], ['hello', 'pq', 'rs']] as const;
+writeFileSync(at('pairs.jsonl'), pairs.map(([prompt, chosen, rejected]) => JSON.stringify({ prompt, chosen, rejected })).join('\n'));
+writeFileSync(at('rows.jsonl'), pairs.map(([prompt, response]) => JSON.stringify({ prompt, response })).join('\n'));
+writeFileSync(at('reward.cjs'), "module.exports = (samples) => samples.map(({ text, ended }, n) => [...text].filter((letter) => letter < 'm').length + (ended ? 1 : 0) + n / 10);");
+
+interface Command {
+  readonly run: (args: readonly string[]) => Promise<void>;
+  readonly fields: Readonly<Record<string, 'text' | 'number' | 'flag'>>;
+  readonly ranges: Readonly<Record<string, { words: string }>>;
+  /** For one step. */
+  readonly settings: Readonly<Record<string, unknown>>;
+}
+const base = { model: at('letters'), steps: 1, batchSize: 4, lr: 1e-2 };
+const sampled = { ...base, data: at('pairs.jsonl'), rewardFunction: at('reward.cjs'), maxNewTokens: 6 };
+const commands: Readonly<Record<string, Command>> = {
+  'train-sft': { ...sft, settings: { ...base, data: at('rows.jsonl') } },
+  'train-dpo': { ...dpo, settings: { ...base, data: at('pairs.jsonl') } },
+  'train-reward': { ...reward, settings: { ...base, data: at('pairs.jsonl') } },
+  'train-ppo': { ...ppo, settings: { ...sampled, ppoEpochs: 1 } },
+  'train-grpo': { ...grpo, settings: { ...sampled, groupSize: 2 } },
+};
+
+/** What a field needs beside it to have a meaning. */
+const BESIDE: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
+  epochs: { steps: undefined },
+  loraAlpha: { loraRank: 2 },
+  divergenceAlpha: { divergence: 'alpha' },
+  discopopTau: { loss: 'discopop' },
+  gamma: { loss: 'simpo' },
+  nllCoef: { loss: 'cpo' },
+  klHorizon: { klTarget: 1 },
+  patience: { validation: at('pairs.jsonl') },
+  warmupSteps: { steps: 2 },
+};
+const beside = (command: string, field: string) => {
+  const more = field === 'gamma' && command !== 'train-dpo' ? {} : (BESIDE[field] ?? {});
+  return command === 'train-sft' && field === 'patience' ? { validation: at('rows.jsonl') } : more;
+};
+
+/** Runs a command in this process, its output apart. */
+async function train(name: string, output: string, settings: Readonly<Record<string, unknown>>): Promise<string> {
+  writeFileSync(at('run.json'), JSON.stringify({ ...commands[name]!.settings, output, ...settings }));
+  const { log } = console;
+  let printed = '';
+  console.log = (text: string) => (printed += `${text}\n`);
+  try {
+    await commands[name]!.run(['--config', at('run.json')]);
+  } finally {
+    console.log = log;
+  }
+  return printed;
+}
+
+/** All weights of a model's folder. */
+function weightsOf(model: string): Float32Array {
+  using file = new SafetensorsFile(join(model, 'model.safetensors'));
+  const names = [...file.tensors.keys()].filter((name) => !name.startsWith('score')).sort(); // a reward model's head is drawn, and has no before
+  return Float32Array.from(names.flatMap((name) => [...file.float32(name)]));
+}
+const changes = (from: Float32Array, to: Float32Array): Float64Array => Float64Array.from(to, (value, n) => value - from[n]!);
+const product = (a: Float64Array, b: Float64Array): number => a.reduce((sum, value, n) => sum + value * b[n]!, 0);
+
+const VALUES = [-1, 0, 0.5, 1e308] as const;
+
+/** Allowed, and as in transformers nothing is then learned: the run says it. */
+const still = (field: string, value: number) => field === 'lr' && value === 0;
+/**
+ * What changes the objective, the samples or where the run begins may go another way; LoRA's adapters change other weights. DiscoPOP's slope
+ * at a margin of 0 is (1 - ln 2) / (4 tau) - 3/4 (the derivative of Eq. 5): above 0 at the default tau of 0.05, below 0 at 0.5.
+ */
+const OTHER_WAY = ['temperature', 'missingEosPenalty', 'lengthPenalty', 'initialSeed', 'loraAlpha', 'gamma', 'gaeLambda', 'discopopTau'];
+
+/** Ranges that hang on another setting. */
+const TOGETHER = [/^klHorizon must be above 0\.8, a fifth of batchSize, got 0\.5: /, /^loraRank: a reward model is trained without adapters; /];
+
+for (const [name, { fields, ranges }] of Object.entries(commands)) {
+  const numbers = Object.keys(fields).filter((field) => fields[field] === 'number');
+
+  test(`${name}: each of its ${numbers.length} numbers has a range, which a message tells`, () => {
+    assert.deepEqual(numbers.filter((field) => ranges[field] === undefined), []);
+    assert.ok(numbers.length >= 20, `${numbers.length}`); // the commands' fields are what is walked
+  });
+
+  test(`${name}: every number at -1, 0, 0.5 and 1e308 is refused before the model is opened, or trains`, async () => {
+    const begin = weightsOf(at('letters'));
+    const plain = new Map<string, Float64Array>();
+    for (const field of numbers) {
+      const more = beside(name, field);
+      for (const value of VALUES) {
+        const what = `${name}, ${field} ${value}`;
+        const output = at('out');
+        rmSync(output, { recursive: true, force: true });
+        const refusal = await train(name, output, { ...more, [field]: value, model: at('none') }).then(() => undefined, (error: Error) => error);
+        const range = new RegExp(`^${field} must be (at most \\d+|${ranges[field]!.words.replace(/[()[\]^]/g, '\\$&')}), got ${String(value).replace('+', '\\+')}(: .*)?$`);
+        assert.ok(!existsSync(output), `${what}: something was written`);
+        if (!refusal!.message.startsWith(`${at('none')} is not a model folder`)) {
+          assert.ok(refusal instanceof InputError && [range, ...TOGETHER].some((expected) => expected.test(refusal.message)), `${what}: ${refusal!.message}`);
+          continue;
+        }
+
+        const printed = await train(name, output, { ...more, [field]: value });
+        const end = weightsOf(join(output, 'model'));
+        assert.ok(end.every(Number.isFinite), `${what}: a weight is not finite`);
+        const moved = changes(begin, end);
+        if (still(field, value)) {
+          assert.ok(moved.every((change) => change === 0) && /^note: lr is 0, so nothing is learned$/m.test(printed), what);
+          continue;
+        }
+        assert.ok(product(moved, moved) > 0, `${what}: nothing was learned`);
+        if (OTHER_WAY.includes(field)) continue;
+        const key = JSON.stringify(more);
+        if (!plain.has(key)) {
+          rmSync(output, { recursive: true });
+          await train(name, output, { ...more, ...(field === 'epochs' && { steps: 1 }) });
+          plain.set(key, changes(begin, weightsOf(join(output, 'model'))));
+        }
+        assert.ok(product(moved, plain.get(key)!) > 0, `${what}: it went the other way`);
+      }
+    }
+  });
+}

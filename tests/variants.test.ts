@@ -1,0 +1,185 @@
+/** GPT-2s of the kinds that people have besides OpenAI's: forward, gradients, steps, generation and exports as transformers has them; others are refused from config.json. */
+import assert from 'node:assert/strict';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, describe, test } from 'node:test';
+
+import {
+  AdamW, checkpointFolder, configJson, exportModel, FileError, generate, GPT2, lora, merged, Random, readConfig, responseBatch, RewardModel, scoreResponses, tf, TrainingState, withValueHead, writeSafetensors,
+  SafetensorsFile, type Layout, type PromptResponses,
+} from 'alignbook'; // prettier-ignore
+
+const FIXTURES = join(__dirname, '..', '..', '..', 'tests', 'fixtures', 'variants');
+const TINY = join(__dirname, '..', '..', '..', 'data', 'models', 'tiny');
+const root = mkdtempSync(join(tmpdir(), 'variants-'));
+after(() => rmSync(root, { recursive: true }));
+
+interface Expected {
+  config: Record<string, unknown>;
+  rows: PromptResponses[];
+  logps: number[][];
+  weights: number[][];
+  greedy: number[][];
+}
+const names = readdirSync(FIXTURES).filter((file) => file.endsWith('.json')).map((file) => file.slice(0, -'.json'.length));
+assert.equal(names.length, 12);
+
+/** Float32 here; float64 there, but for reordered attention. As in engine.test.ts, four times the greatest difference seen there. */
+const VALUES = 1e-5;
+const GRADIENTS = 1.2e-5;
+/** Three steps of AdamW; another rounding of a gradient near 0 moves an element by a share of lr. Greatest difference seen 3e-6. */
+const TRAINED = 1.2e-5;
+
+function near(actual: ArrayLike<number>, expected: ArrayLike<number>, tolerance: number, what: string): void {
+  assert.equal(actual.length, expected.length, what);
+  for (let i = 0; i < expected.length; i += 1) assert.ok(Math.abs(actual[i]! - expected[i]!) <= tolerance, `${what}, element ${i}: ${actual[i]} instead of ${expected[i]}`);
+}
+
+const ragged = (rows: readonly (readonly number[])[]): tf.Tensor2D => {
+  const L = Math.max(...rows.map((row) => row.length));
+  return tf.tensor2d(rows.map((row) => [...row, ...Array<number>(L - row.length).fill(0)]));
+};
+
+/** A model folder of a case, and any of its tensors. */
+function written(name: string): { folder: string; expected: Expected; stored: (kind: string, weight: string) => Float32Array } {
+  const expected = JSON.parse(readFileSync(join(FIXTURES, `${name}.json`), 'utf8')) as Expected;
+  const folder = mkdtempSync(join(root, `${name}-`));
+  using file = new SafetensorsFile(join(FIXTURES, `${name}.safetensors`));
+  const tensors = new Map([...file.tensors].map(([key, { shape }]) => [key, { name: key, shape, values: file.float32(key) }]));
+  writeSafetensors(join(folder, 'model.safetensors'), [...tensors.values()].filter(({ name: key }) => !/^(gradient|trained)\./.test(key)));
+  writeFileSync(join(folder, 'config.json'), JSON.stringify(expected.config));
+  for (const each of ['tokenizer.json', 'tokenizer_config.json', 'vocab.json', 'merges.txt']) writeFileSync(join(folder, each), readFileSync(join(TINY, each)));
+  const stored = (kind: string, weight: string) => (tensors.get(`${kind}.transformer.${weight}`) ?? tensors.get(`${kind}.${weight}`))!.values;
+  return { folder, expected, stored };
+}
+
+for (const name of names) {
+  describe(name, () => {
+    test("log-probs, gradients, steps and greedy tokens are transformers'", async () => {
+      const { folder, expected, stored } = written(name);
+      const model = await GPT2.fromPretrained(folder);
+      const logps = ragged(expected.logps).dataSync();
+      for (const layout of ['padded', 'shared', 'packed'] satisfies Layout[]) {
+        const batch = responseBatch(expected.rows, { layout, maxLength: model.config.blockSize });
+        near(model.score(batch).dataSync(), logps, VALUES, `${layout}: score`);
+        using recording = model.record(batch);
+        near(recording.perTokenLogps.dataSync(), logps, VALUES, `${layout}: recorded`);
+        using gradients = recording.backward(ragged(expected.weights));
+        assert.deepEqual(gradients.names.slice().sort(), model.weights.names.slice().sort());
+        for (const weight of model.weights.names) {
+          const values = stored('gradient', weight);
+          near(gradients.values(weight), values, GRADIENTS * Math.max(1e-3, values.reduce((most, value) => Math.max(most, Math.abs(value)), 0)), `${layout}: ${weight}`);
+        }
+      }
+      for (const batchSize of [64, 1]) {
+        const made = await generate(model, expected.rows.map(({ promptIds }) => promptIds), { maxNewTokens: 8, batchSize });
+        assert.deepEqual(made.map(({ ids }) => ids), expected.greedy);
+      }
+      const optimizer = new AdamW(model.weights.trained, { beta1: 0.9, beta2: 0.95, epsilon: 1e-3, weightDecay: 0.1 });
+      for (const lr of [0.01, 0.02, 0.005]) {
+        const recording = model.record(responseBatch(expected.rows));
+        const gradients = recording.backward(ragged(expected.weights.map((row) => row.map((weight) => weight)))); // of the sum itself, as there
+        gradients.clip(5);
+        optimizer.step(gradients, lr);
+        recording[Symbol.dispose]();
+      }
+      for (const weight of model.weights.names) near(model.weights.values(weight), stored('trained', weight), TRAINED, `trained ${weight}`);
+      optimizer.dispose();
+      model.dispose();
+    });
+  });
+}
+
+test('adapters, a value head, a reward model and checkpoints of a head of its own', async () => {
+  const { folder, expected } = written('all');
+  const model = await GPT2.fromPretrained(folder);
+  assert.ok(model.weights.names.includes('lm_head.weight'));
+  const batch = responseBatch(expected.rows);
+  const logps = model.score(batch).dataSync();
+
+  const adapted = lora(model, { rank: 2 }, new Random(1));
+  near(adapted.score(batch).dataSync(), logps, 0, 'B begins at 0');
+  using gradients = adapted.record(batch).backward(ragged(expected.weights));
+  assert.ok(gradients.names.length > 0 && gradients.names.every((name) => /lora_[AB]$/.test(name)));
+  const plain = merged(adapted);
+  near(plain.score(batch).dataSync(), logps, 0, 'merged');
+
+  const valued = withValueHead(model);
+  assert.equal(valued.measure(batch).values!.shape.join(), batch.responses.join());
+
+  const scorer = RewardModel.begin(model, new Random(2));
+  assert.ok(!scorer.weights.names.includes('lm_head.weight'));
+  await exportModel(scorer, join(root, 'scorer'), { source: folder });
+  const again = await RewardModel.fromPretrained(join(root, 'scorer'));
+  assert.deepEqual(scoreResponses(again, expected.rows), scoreResponses(scorer, expected.rows));
+
+  const state = TrainingState.begin(model);
+  state.save(checkpointFolder(root, 1));
+  assert.deepEqual(readConfig(join(checkpointFolder(root, 1), 'config.json')), model.config);
+  const fresh = await GPT2.fromPretrained(folder);
+  TrainingState.resume(checkpointFolder(root, 1), fresh).dispose();
+  state.dispose();
+  for (const each of [adapted, plain, valued, scorer, again, fresh, model]) each.dispose();
+});
+
+test('an export keeps the kind: the same config fields, the same log-probs, and the tensors that transformers saves', async () => {
+  for (const name of names) {
+    const { folder, expected } = written(name);
+    const model = await GPT2.fromPretrained(folder);
+    const out = join(root, `exported-${name}`);
+    await exportModel(model, out, { source: folder });
+    const again = await GPT2.fromPretrained(out);
+    assert.deepEqual(again.score(responseBatch(expected.rows)).dataSync(), model.score(responseBatch(expected.rows)).dataSync());
+    const config = JSON.parse(readFileSync(join(out, 'config.json'), 'utf8')) as Record<string, unknown>;
+    for (const [field, value] of Object.entries(expected.config)) assert.deepEqual(config[field], value, `${name}: ${field}`);
+    using file = new SafetensorsFile(join(out, 'model.safetensors'));
+    assert.equal(file.tensors.has('lm_head.weight'), model.config.untiedHead === true);
+    assert.deepEqual(JSON.parse(configJson(model.config))['n_inner'], model.config.nInner);
+    for (const each of [again, model]) each.dispose();
+  }
+});
+
+const TINY_CONFIG = JSON.parse(readFileSync(join(TINY, 'config.json'), 'utf8')) as Record<string, unknown>;
+
+test('what is not computed, and fields of another type, are refused from config.json alone', () => {
+  const path = join(root, 'config.json');
+  const refused: readonly (readonly [more: Record<string, unknown>, said: RegExp])[] = [
+    [{ activation_function: 'mish' }, /"activation_function" is "mish"; supported are gelu_new, gelu_fast, /],
+    [{ activation_function: 7 }, /"activation_function" is "7"; supported are/],
+    [{ activation_function: 'constructor' }, /"activation_function" is "constructor"/],
+    [{ add_cross_attention: true }, /"add_cross_attention" is true; only false is supported$/],
+    [{ model_type: 'gpt_neo' }, /"model_type" is "gpt_neo"; only "gpt2" is supported$/],
+    [{ layer_norm_epsilon: '1e-5' }, /"layer_norm_epsilon" must be a number above 0, got "1e-5"$/],
+    [{ layer_norm_epsilon: 0 }, /"layer_norm_epsilon" must be a number above 0, got 0$/],
+    [{ tie_word_embeddings: 'false' }, /"tie_word_embeddings" must be true or false, got "false"$/],
+    [{ scale_attn_weights: 0 }, /"scale_attn_weights" must be true or false, got 0$/],
+    [{ scale_attn_by_inverse_layer_idx: 'yes' }, /"scale_attn_by_inverse_layer_idx" must be true or false, got "yes"$/],
+    [{ reorder_and_upcast_attn: 1 }, /"reorder_and_upcast_attn" must be true or false, got 1$/],
+    [{ add_cross_attention: 'no' }, /"add_cross_attention" must be true or false, got "no"$/],
+    [{ n_inner: 'wide' }, /"n_inner" must be a positive integer, got "wide"$/],
+    [{ n_inner: -4 }, /"n_inner" must be a positive integer, got -4$/],
+    [{ n_layer: '2' }, /"n_layer" must be a positive integer, got "2"$/],
+    [{ vocab_size: null }, /"vocab_size" must be a positive integer, got null$/],
+  ];
+  for (const [more, said] of refused) {
+    writeFileSync(path, JSON.stringify({ ...TINY_CONFIG, ...more }));
+    assert.throws(() => readConfig(path), (error) => error instanceof FileError && error.path === path && said.test(error.message), JSON.stringify(more));
+  }
+  for (const same of [{ activation_function: 'gelu_fast' }, { n_inner: 4 * (TINY_CONFIG['n_embd'] as number) }, { n_inner: null }, { layer_norm_epsilon: 1e-5 }, { activation_function: null }]) {
+    writeFileSync(path, JSON.stringify({ ...TINY_CONFIG, ...same }));
+    assert.deepEqual(readConfig(path), readConfig(join(TINY, 'config.json')), JSON.stringify(same));
+  }
+});
+
+test('a head that is not the embedding beside a config that ties them is refused with the remedy', async () => {
+  const { folder } = written('untied');
+  const config = JSON.parse(readFileSync(join(folder, 'config.json'), 'utf8')) as Record<string, unknown>;
+  writeFileSync(join(folder, 'config.json'), JSON.stringify({ ...config, tie_word_embeddings: true }));
+  await assert.rejects(GPT2.fromPretrained(folder), /its lm_head\.weight is not its wte\.weight, but its config\.json ties them; if the head is its own, set "tie_word_embeddings" to false there$/);
+  mkdirSync(join(root, 'headless'));
+  const tied = written('gelu').folder;
+  const other = JSON.parse(readFileSync(join(tied, 'config.json'), 'utf8')) as Record<string, unknown>;
+  writeFileSync(join(tied, 'config.json'), JSON.stringify({ ...other, tie_word_embeddings: false }));
+  await assert.rejects(GPT2.fromPretrained(tied), /lacks the tensor "lm_head\.weight" of the model in its config\.json$/);
+});
