@@ -23,7 +23,7 @@ export function replaceFolder(path: string, { force }: { force: boolean }, fill:
   mkdirSync(temporary, { recursive: true });
   try {
     fill(temporary);
-    for (const name of readdirSync(temporary)) sync(join(temporary, name));
+    for (const name of readdirSync(temporary, { recursive: true, encoding: 'utf8' })) sync(join(temporary, name));
     sync(temporary);
     if (existsSync(target)) renameSync(target, former);
     renameSync(temporary, target);
@@ -47,7 +47,7 @@ export function mayReplace(path: string, { force }: { force: boolean }): void {
   const entries = readdirSync(path, { withFileTypes: true });
   if (entries.length === 0) return;
   if (!force) throw new InputError(`${path} is not empty; give another folder, or --force to replace it`);
-  const foreign = entries.find((entry) => entry.isDirectory()); // such as .git: forcing must not cost anyone their work
+  const foreign = entries.find((entry) => entry.isDirectory() && entry.name !== 'additional_chat_templates'); // such as .git: forcing must not cost anyone their work
   if (foreign !== undefined || !entries.some(({ name }) => name === 'config.json')) {
     const reason = foreign === undefined ? 'has no config.json' : `holds the folder "${foreign.name}"`;
     throw new InputError(`${path} ${reason}, so it is not replaced even with --force; give another folder`);

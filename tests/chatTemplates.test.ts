@@ -1,7 +1,7 @@
 /** A model's own chat template: rendered as by transformers, cut as by TRL, carried along, and said. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -86,6 +86,26 @@ test('the file goes before tokenizer_config.json; of a list the one named defaul
   assert.equal(await render(folderOf({})), undefined);
   await assert.rejects(render(folderOf({}, { chat_template: [{ name: 'tool_use', template: 'tools' }] })), (error) => error instanceof FileError && /tokenizer_config\.json: its chat_template is neither a text nor a list with one that is named "default"/.test(error.message));
   await assert.rejects(render(folderOf({ 'chat_template.jinja': '{% for x in %}' })), (error) => error instanceof FileError && /chat_template\.jinja: its chat template cannot be read \(/.test(error.message));
+});
+
+test('a refusal of several lines is said in one; a template of another name is carried along, and is not the default', async () => {
+  const folder = folderOf({ 'chat_template.jinja': "{{ raise_exception('first\\nsecond') }}" });
+  const { chatTemplate } = await Tokenizer.fromPretrained(folder);
+  assert.throws(() => chatTemplate!.render([{ role: 'user', content: 'x' }]), (error) => error instanceof InputError && error.message === "the model's chat template does not take these messages (first second)");
+
+  mkdirSync(join(folder, 'additional_chat_templates'));
+  writeFileSync(join(folder, 'additional_chat_templates', 'rag.jinja'), 'the other');
+  copyFileSync(join(TINY, 'model.safetensors'), join(folder, 'model.safetensors'));
+  const model = await GPT2.fromPretrained(folder);
+  for (const force of [false, true]) await exportModel(model, join(root, 'several'), { source: folder, force });
+  model.dispose();
+  assert.equal(readFileSync(join(root, 'several', 'additional_chat_templates', 'rag.jinja'), 'utf8'), 'the other');
+  assert.ok(existsSync(join(root, 'several', 'chat_template.jinja')));
+
+  // transformers: "This model has multiple chat templates with no default specified", whatever tokenizer_config.json says
+  rmSync(join(folder, 'chat_template.jinja'));
+  writeFileSync(join(folder, 'tokenizer_config.json'), JSON.stringify({ eos_token: END, chat_template: 'config' }));
+  await assert.rejects(Tokenizer.fromPretrained(folder), (error) => error instanceof FileError && /additional_chat_templates\/rag\.jinja: is a chat template, and none is the default; save that one as chat_template\.jinja/.test(error.message));
 });
 
 test('a conversation that the template refuses is named with its row; commands say how messages are written', () => {

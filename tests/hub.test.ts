@@ -594,6 +594,18 @@ test('what the cache holds is checked by downloadModel: a cut or a changed file 
   assert.ok(!server.seen.slice(before).some(isWeights), 'a whole one is not fetched again');
 });
 
+test('chat templates come along, those of a folder of their own, too', async () => {
+  const [file, template] = ['additional_chat_templates/rag.jinja', Buffer.from('the other')];
+  server.repositories.set(NAME, { commit: COMMIT, files: { ...FILES, 'chat_template.jinja': Buffer.from('the default'), [file]: template, 'additional_chat_templates/..jinja': template } });
+  await downloadModel(NAME, quick);
+  assert.equal(readFileSync(join(snapshot(), 'chat_template.jinja'), 'utf8'), 'the default');
+  assert.deepEqual(readdirSync(join(snapshot(), 'additional_chat_templates')), ['rag.jinja']);
+  assert.equal(readlinkSync(join(snapshot(), file)), `../../../blobs/${etagOf(file, template)}`); // as huggingface_hub links it
+  writeFileSync(join(snapshot(), file), 'cut');
+  await downloadModel(NAME, quick);
+  assert.deepEqual(readFileSync(join(snapshot(), file)), template);
+});
+
 test('download looks first: nothing large is fetched of a model that would be refused', async () => {
   const config = JSON.parse(FILES['config.json']!.toString()) as Record<string, unknown>;
   const withConfig = (more: Record<string, unknown>) => ({ ...FILES, 'config.json': Buffer.from(JSON.stringify({ ...config, ...more })) });

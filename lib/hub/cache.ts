@@ -4,11 +4,11 @@
  *     models--openai-community--gpt2/
  *       blobs/<etag>                      the files' bytes, named by their hash
  *       refs/<revision>                   a commit
- *       snapshots/<commit>/<file>         -> ../../blobs/<etag>
+ *       snapshots/<commit>/<file>         -> ../../blobs/<etag>, one step more for a file in a folder
  */
 import { createHash, randomBytes } from 'node:crypto';
 import { closeSync, existsSync, lstatSync, mkdirSync, openSync, readdirSync, readFileSync, readlinkSync, readSync, renameSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
+import { basename, dirname, join, relative } from 'node:path';
 
 import { COMMIT } from './modelName';
 
@@ -16,6 +16,12 @@ import { COMMIT } from './modelName';
 export type Part = 'tokenizer' | 'weights';
 
 export const INDEX = 'model.safetensors.index.json';
+
+/** A folder of chat templates beside the default one, for tools or for documents, say. */
+export const ADDITIONAL_TEMPLATES = 'additional_chat_templates';
+
+/** Whether a file, by its path in the repository, is such a template. */
+export const isAdditionalTemplate = (file: string): boolean => /^additional_chat_templates\/\w[\w.-]*\.jinja$/.test(file);
 
 /** Where one repository's files lie. */
 export class CachedRepository {
@@ -69,7 +75,7 @@ export class CachedRepository {
   /** Gives a blob its name in a snapshot; the blob must be there, whole. */
   link(commit: string, file: string, etag: string): void {
     const path = join(this.snapshot(commit), file);
-    const target = join('..', '..', 'blobs', etag);
+    const target = relative(dirname(path), join(this.blobs, etag));
     mkdirSync(dirname(path), { recursive: true });
     if (isLinkTo(path, target)) return;
     const temporary = `${path}.${randomBytes(4).toString('hex')}.tmp`;
@@ -86,7 +92,7 @@ export class CachedRepository {
 /** The cached files of a snapshot whose bytes are not those that their blobs' names, their hashes, say: cut or changed since they were downloaded. */
 export function damagedFiles(snapshot: string): string[] {
   if (!existsSync(snapshot)) return [];
-  return readdirSync(snapshot).filter((file) => {
+  return readdirSync(snapshot, { recursive: true, encoding: 'utf8' }).filter((file) => {
     const path = join(snapshot, file);
     const etag = lstatSync(path).isSymbolicLink() ? basename(readlinkSync(path)) : '';
     return ETAG.test(etag) && existsSync(path) && !hasEtag(path, etag);
@@ -96,7 +102,7 @@ export function damagedFiles(snapshot: string): string[] {
 /** Removes the bytes of a snapshot's file, so that they are downloaded again. */
 export function removeFile(snapshot: string, file: string): void {
   const path = join(snapshot, file);
-  rmSync(join(snapshot, readlinkSync(path)), { force: true });
+  rmSync(join(dirname(path), readlinkSync(path)), { force: true });
   rmSync(path, { force: true });
 }
 

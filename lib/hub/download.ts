@@ -10,7 +10,7 @@ import { join } from 'node:path';
 
 import { FileError, HubError, InputError } from '../errors';
 import { fetchBlob } from './blob';
-import { CachedRepository, INDEX, shards, type Part } from './cache';
+import { CachedRepository, INDEX, isAdditionalTemplate, shards, type Part } from './cache';
 import { Connection, type ConnectionOptions } from './connection';
 import { COMMIT } from './modelName';
 import { defaultProgress, type OnProgress } from './progress';
@@ -53,7 +53,7 @@ export async function download(repository: string, revision: string, parts: read
 
   const fetchFile = async (file: string) => {
     if (existsSync(join(folder, file))) return; // a commit's files never change
-    const path = `/${repository}/resolve/${commit}/${encodeURIComponent(file)}`;
+    const path = `/${repository}/resolve/${commit}/${file.split('/').map(encodeURIComponent).join('/')}`;
     const subject = { repository, revision, file };
     const { etag, size } = await persistent(file, () => metadata(connection, path, subject, commit));
     await fetchBlob(cached.blobs, cached.lock(etag), { path, subject, etag, size }, connection, onProgress);
@@ -68,7 +68,8 @@ export async function download(repository: string, revision: string, parts: read
     }
     for (const part of parts) {
       if (part === 'weights' && parts.includes('tokenizer')) checks.tokenizer?.(folder);
-      for (const file of FILES[part]) if (files.has(file)) await fetchFile(file);
+      const templates = part === 'tokenizer' ? [...files].filter(isAdditionalTemplate).sort() : [];
+      for (const file of [...templates, ...FILES[part]]) if (files.has(file)) await fetchFile(file);
     }
     if (parts.includes('weights') && !files.has('model.safetensors')) {
       await fetchFile(INDEX);

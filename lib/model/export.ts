@@ -1,12 +1,13 @@
 /** A model -> a Hugging Face folder that transformers opens unchanged. */
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
-import { basename, join, resolve } from 'node:path';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { basename, dirname, join, resolve } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 
 import { InputError } from '../errors';
 import { modelFolder } from '../hub/modelFolder';
 import { readJsonObject, type JsonObject } from '../jsonFile';
 import { replaceFolder } from '../replaceFolder';
+import { templateFiles } from '../text/chatTemplate';
 import { readEndTokens } from '../text/endTokens';
 import { readTokenizerFiles } from '../text/tokenizerFiles';
 import { readConfig } from './config';
@@ -26,7 +27,7 @@ export interface ExportOptions {
 const TORCH_DTYPES: Readonly<Record<FloatDType, string>> = { F32: 'float32', F16: 'float16', BF16: 'bfloat16' };
 
 /** The tokenizer's files, of which a folder may have only some: either tokenizer.json, or vocab.json and merges.txt, make it whole. */
-const TOKENIZER_FILES = ['tokenizer.json', 'tokenizer_config.json', 'special_tokens_map.json', 'added_tokens.json', 'chat_template.jinja', 'vocab.json', 'merges.txt'] as const;
+const TOKENIZER_FILES = ['tokenizer.json', 'tokenizer_config.json', 'special_tokens_map.json', 'added_tokens.json', 'vocab.json', 'merges.txt'] as const;
 
 /** What an export writes besides the weights. Once it is read, nothing of the source is needed any more. */
 export interface Companions {
@@ -51,7 +52,7 @@ export async function exportCompanions(model: Trainable, source: string): Promis
   }
   const { model: bpe, addedTokens, eosToken } = readTokenizerFiles(from); // refuses a folder without a tokenizer
   const files = new Map<string, Uint8Array | string>();
-  for (const name of [...TOKENIZER_FILES, 'generation_config.json']) if (existsSync(join(from, name))) files.set(name, readFileSync(join(from, name)));
+  for (const name of [...TOKENIZER_FILES, ...templateFiles(from), 'generation_config.json']) if (existsSync(join(from, name))) files.set(name, readFileSync(join(from, name)));
   if (!files.has('vocab.json')) files.set('vocab.json', JSON.stringify(bpe.vocab));
   if (!files.has('merges.txt')) files.set('merges.txt', ['#version: 0.2', ...bpe.merges, ''].join('\n'));
   // Responses were trained to end with the tokenizer's end-of-sequence token: what generates from the export must end at it, too.
@@ -90,7 +91,10 @@ export function writeExport(model: Trainable, folder: string, { config, files, o
     json('config.json', exportedConfig(config, dtype, scoreHead, model.padTokenId ?? null));
     if (!scoreHead && !files.has('generation_config.json')) json('generation_config.json', generationConfig(config));
     const all = scoreHead ? scorersFiles(files, model.padTokenId ?? null) : files;
-    for (const [name, content] of all) writeFileSync(join(out, name), content);
+    for (const [name, content] of all) {
+      mkdirSync(dirname(join(out, name)), { recursive: true }); // additional_chat_templates
+      writeFileSync(join(out, name), content);
+    }
     writeFileSync(join(out, 'README.md'), modelCard(basename(resolve(folder)), from, model.config, TORCH_DTYPES[dtype], scoreHead ? { padTokenId: model.padTokenId ?? null } : undefined));
     writeWeights(join(out, 'model.safetensors'), model, dtype, scoreHead);
   });

@@ -1,15 +1,24 @@
 /** A model's own chat template, as transformers' apply_chat_template renders it. */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { FileError, InputError, quoted } from '../errors';
 import { foreignFile } from '../foreignFile';
+import { ADDITIONAL_TEMPLATES, isAdditionalTemplate } from '../hub/cache';
 import type { JsonObject } from '../jsonFile';
 import type { ChatMessage } from './templates';
 
 /** The part of @huggingface/jinja's Template that is used here. */
 interface Template {
   render(values: Record<string, unknown>): string;
+}
+
+const CHAT_TEMPLATE = 'chat_template.jinja';
+
+/** The files of a folder's templates, by their paths in it. */
+export function templateFiles(folder: string): string[] {
+  const more = existsSync(join(folder, ADDITIONAL_TEMPLATES)) ? readdirSync(join(folder, ADDITIONAL_TEMPLATES)).sort() : [];
+  return [...(existsSync(join(folder, CHAT_TEMPLATE)) ? [CHAT_TEMPLATE] : []), ...more.map((name) => `${ADDITIONAL_TEMPLATES}/${name}`).filter(isAdditionalTemplate)];
 }
 
 export class ChatTemplate {
@@ -27,21 +36,26 @@ export class ChatTemplate {
   }
 
   /**
-   * A folder's template: chat_template.jinja, else the `chat_template` of tokenizer_config.json, of several the one named `default`.
+   * A folder's template: chat_template.jinja, else the `chat_template` of tokenizer_config.json, of several the one named `default`. As in
+   * transformers, a file stands for all that tokenizer_config.json says, also where it is another than the default.
    *
    * @param special the special tokens by the names that templates use, such as `eos_token`.
    * @returns null if there is none.
    * @throws FileError if it is no template.
    */
   static async read(folder: string, config: JsonObject, special: Readonly<Record<string, string>>): Promise<ChatTemplate | null> {
-    const path = join(folder, 'chat_template.jinja');
+    const path = join(folder, CHAT_TEMPLATE);
+    const others = templateFiles(folder).filter((file) => file !== CHAT_TEMPLATE);
+    if (others.length > 0 && !existsSync(path)) {
+      throw new FileError(join(folder, others[0]!), `is a chat template, and none is the default; save that one as ${CHAT_TEMPLATE}, or take ${ADDITIONAL_TEMPLATES} away`);
+    }
     const [source, text] = existsSync(path) ? [path, readText(path)] : [join(folder, 'tokenizer_config.json'), ofConfig(config, join(folder, 'tokenizer_config.json'))];
     if (text === undefined) return null;
     const { Template } = await import('@huggingface/jinja');
     try {
       return new ChatTemplate(new Template(text), special, source);
     } catch (cause) {
-      throw new FileError(source, `its chat template cannot be read (${(cause as Error).message}); mend it, or take it out to have messages written as the Alpaca prompt`, { cause });
+      throw new FileError(source, `its chat template cannot be read (${oneLine(cause)}); mend it, or take it out to have messages written as the Alpaca prompt`, { cause });
     }
   }
 
@@ -51,7 +65,7 @@ export class ChatTemplate {
       // As in transformers, what is not given is there, and none.
       return this.#template.render({ tools: null, documents: null, ...this.#tokens, messages: messages.map((message) => ({ ...message })), add_generation_prompt: addGenerationPrompt });
     } catch (cause) {
-      throw new InputError(`the model's chat template does not take these messages (${(cause as Error).message})`, { cause });
+      throw new InputError(`the model's chat template does not take these messages (${oneLine(cause)})`, { cause });
     }
   }
 }
@@ -69,3 +83,5 @@ function ofConfig({ chat_template: given }: JsonObject, path: string): string | 
   if (typeof template === 'string') return template;
   throw new FileError(path, `its chat_template is neither a text nor a list with one that is named "default", but ${quoted(JSON.stringify(given))}`);
 }
+
+const oneLine = (cause: unknown): string => (cause as Error).message.replace(/\s+/g, ' ').trim();

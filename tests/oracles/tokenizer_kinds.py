@@ -3,8 +3,9 @@
     .alignbook/oracles/bin/python tests/oracles/tokenizer_kinds.py
 
 `base` is a byte-level BPE tokenizer.json with a small vocabulary, `config` its tokenizer_config.json. A kind has `edits` of tokenizer.json (a path
-of keys and a value, or nothing to take the key away), `config` to be merged into tokenizer_config.json, `files` to be written besides, and `without`,
-files to be left out. `ids` are those of each of `texts` without special tokens around them; `refused` names the part that the library does not
+of keys and a value, or nothing to take the key away), `config` to be merged into tokenizer_config.json (null takes the key away), `files` to be
+written besides, and `without`, files to be left out. `ids` are those of `texts` without special tokens around them, by the text's number where they
+are not those of the first kind, which stand beside the texts; `eos` is the end token's id. `refused` names the part that the library does not
 reproduce and must refuse, where Python's pipeline gives other ids than GPT-2's, or other ids by class and by file.
 """
 import copy
@@ -73,6 +74,16 @@ def kinds(made):
     yield "a token of the vocabulary that only the config calls special", {"edits": [[["model", "vocab", "<s>"], V]], "config": {"bos_token": "<s>"}}
     yield "whole words before merges", {"edits": [[["model", "vocab", "hellohello"], V], [["model", "ignore_merges"], True]], "config": fast}
     yield "whole words before merges, which GPT2Tokenizer passes over", {"edits": [[["model", "vocab", "hellohello"], V], [["model", "ignore_merges"], True]]}
+    yield "a token of any name that ends in _token", {"config": {"word_token": "the"}}
+    yield "extra special tokens by name", {"config": {"extra_special_tokens": {"word_token": "hello"}}}
+    yield "special_tokens_map.json, which has the last word", {"config": {"eos_token": "the"}, "files": {"special_tokens_map.json": {"eos_token": "hello"}}}
+    yield "special_tokens_map.json, passed over beside added_tokens_decoder", {"config": {**decoder, "eos_token": "the"}, "files": {**files, "special_tokens_map.json": {"eos_token": "hello"}}, "without": slow}
+    yield "added_tokens.json, passed over beside added_tokens_decoder", {"files": {**files, "added_tokens.json": {"<tool>": V}}, "config": decoder, "without": slow}
+    yield "<|endoftext|> in the vocabulary that nothing calls special", {"config": {**fast, "bos_token": "the", "eos_token": "the", "unk_token": "the"}, "edits": [[["added_tokens"], []]]}
+    yield "<|endoftext|> that only GPT2Tokenizer calls special", {"edits": [[["added_tokens"], []]]}
+    yield "<|endoftext|> that the vocabulary lacks, and GPT2Tokenizer adds", {"config": {"bos_token": "</s>", "eos_token": "</s>", "unk_token": None}, "edits": [[["model", "vocab", END]], [["model", "vocab", "</s>"], 0], [["added_tokens"], [token("</s>", 0)]]]}
+    yield "added tokens in another order than their ids", {"edits": [[["added_tokens"], [token("<tool>", V), *end]]]}
+    yield "a class that config.json names", {"config": {"tokenizer_class": None}, "files": {"config.json": {"model_type": "gpt2", "tokenizer_class": "PreTrainedTokenizerFast"}}, "edits": [[["pre_tokenizer", "add_prefix_space"], True]]}
 
     yield "WordPiece", {"config": fast, "refused": "model \"WordPiece\"", "edits": [[["model"], {"type": "WordPiece", "unk_token": END, "continuing_subword_prefix": "##", "max_input_chars_per_word": 100, "vocab": {END: 0, "hello": 1, "world": 2}}], [["decoder"], {"type": "WordPiece", "prefix": "##", "cleanup": True}], [["pre_tokenizer"], {"type": "BertPreTokenizer"}]]}
     yield "WordPiece on bytes", {"config": fast, "refused": "model \"WordPiece\"", "edits": [[["model"], {"type": "WordPiece", "unk_token": END, "continuing_subword_prefix": "##", "max_input_chars_per_word": 100, "vocab": {END: 0, "hello": 1, "world": 2}}]]}
@@ -92,6 +103,14 @@ def kinds(made):
     yield "an added token that takes the space before it", {"config": fast, "refused": "added token \"<pad>\" with lstrip", "edits": [added(token("<pad>", V, lstrip=True))]}
     yield "an added token between words only", {"config": fast, "refused": "added token \"new\" with single_word", "edits": [added(token("new", V, single_word=True))]}
     yield "a beginning-of-sequence token before every text", {"files": files, "config": {"add_bos_token": True}, "without": slow, "refused": "add_bos_token \"true\""}
+    yield "an id that Python does not give", {"edits": [added(token("<pad>", V + 40))], "refused": "\"<pad>\" under the id"}
+    yield "ids that leave one out", {"edits": [added(token("<pad>", V), token("<tool>", V + 2))], "refused": "\"<tool>\" under the id"}
+    yield "added_tokens.json with an id that Python does not give", {"files": {**files, "added_tokens.json": {"<pad>": V + 40}}, "without": slow, "refused": "\"<pad>\" under the id"}
+    yield "an added_tokens_decoder that lacks one of tokenizer.json's tokens", {"config": {"added_tokens_decoder": {}}, "edits": [added(token("<pad>", V))], "refused": "\"added_tokens_decoder\" lacks \"<pad>\""}
+    yield "a named token that takes the space before it", {"config": {"eos_token": {"__type": "AddedToken", "content": "the", "lstrip": True, "rstrip": False, "normalized": False, "single_word": False}}, "refused": "added token \"the\" with lstrip"}
+    yield "the class of another model", {"config": {"tokenizer_class": "RobertaTokenizer"}, "refused": "tokenizer_class \"RobertaTokenizer\""}
+    yield "a class that takes tokenizer.json, without it", {"files": files, "config": fast, "without": slow, "refused": "needs a tokenizer.json"}
+    yield "special tokens taken apart", {"config": {"split_special_tokens": True}, "refused": "split_special_tokens \"true\""}
     yield "a special token without an id", {"config": {"additional_special_tokens": ["<nowhere>"]}, "refused": "special token \"<nowhere>\""}
 
 
@@ -109,7 +128,7 @@ def edited(made, edits):
 
 
 def written(folder, made, config, kind):
-    files = {"config.json": {"model_type": "gpt2"}, "tokenizer.json": edited(made, kind.get("edits", [])), "tokenizer_config.json": {**config, **kind.get("config", {})}, **kind.get("files", {})}
+    files = {"config.json": {"model_type": "gpt2"}, "tokenizer.json": edited(made, kind.get("edits", [])), "tokenizer_config.json": {key: value for key, value in {**config, **kind.get("config", {})}.items() if value is not None}, **kind.get("files", {})}
     for name, content in files.items():
         if name not in kind.get("without", []):
             (folder / name).write_text(content if isinstance(content, str) else json.dumps(content))
@@ -123,9 +142,13 @@ def main():
             with tempfile.TemporaryDirectory() as folder:
                 written(Path(folder), made, config, kind)
                 tokenizer = AutoTokenizer.from_pretrained(folder)
-                kind = {**kind, "ids": [tokenizer.encode(text, add_special_tokens=False) for text in TEXTS]}
+                kind = {**kind, "eos": tokenizer.eos_token_id, "ids": [tokenizer.encode(text, add_special_tokens=False) for text in TEXTS]}
         found.append({"name": name, **kind})
-    (OUT / "fixtures" / "tokenizer-kinds.json").write_text(json.dumps({"base": made, "config": config, "texts": TEXTS, "kinds": found}) + "\n")
+    usual = found[0]["ids"]
+    for kind in found:
+        if "ids" in kind:
+            kind["ids"] = {n: ids for n, ids in enumerate(kind["ids"]) if ids != usual[n]}
+    (OUT / "fixtures" / "tokenizer-kinds.json").write_text(json.dumps({"base": made, "config": config, "texts": TEXTS, "ids": usual, "kinds": found}) + "\n")
 
 
 if __name__ == "__main__":
