@@ -56,7 +56,7 @@ test('inputs that do not fit are refused', () => {
   refused(() => ktoLoss(one as unknown as KtoInputs), /at least 2 rows/);
   refused(() => ktoLoss({ ...inputsWith(0), refLogps: tf.tensor1d([1]) }), /refLogps has shape \[1\]/);
   for (const beta of [0, NaN]) refused(() => ktoLoss(inputsWith(0), { beta }), /beta must be a number above 0/);
-  refused(() => ktoLoss(inputsWith(0), { desirableWeight: -1 }), /desirableWeight must be a number from 0 up; got -1/);
+  refused(() => ktoLoss(inputsWith(0), { desirableWeight: -1 }), /desirableWeight must be a number from 0 up, got -1/);
   refused(() => ktoLoss(inputsWith(0), { undesirableWeight: Infinity }), /undesirableWeight/);
 });
 

@@ -175,16 +175,16 @@ test('inputs and options that do not fit are refused', () => {
   refused(() => preferenceLosses.hinge({ ...pair, refChosenLogps: tf.tensor1d([1, 2]) }), /refChosenLogps has shape \[2\]/);
   refused(() => preferenceLosses.ipo({ ...pair, rejectedLengths: tf.tensor1d([0]) }), /rejectedLengths must be from 1 up, got 0/);
   const wrong: [PreferenceLossName, PreferenceOptions, RegExp][] = [
-    ['hinge', { beta: 0 }, /beta must be a number above 0; got 0/],
-    ['ipo', { beta: NaN }, /beta must be a number above 0; got NaN/],
+    ['hinge', { beta: 0 }, /beta must be a number above 0, got 0/],
+    ['ipo', { beta: NaN }, /beta must be a number above 0, got NaN/],
     ['ipo', { beta: Infinity }, /beta/],
     ['robust', { labelSmoothing: 0.5 }, /labelSmoothing must be in \[0, 0\.5\).*got 0\.5/],
     ['exo_pair', { labelSmoothing: 0 }, /exo_pair: labelSmoothing must be above 0/],
     ['discopop', { discopopTau: 1.5 }, /discopopTau must be in \(0, 1\].*got 1\.5/],
-    ['simpo', { gamma: -1 }, /gamma must be a number from 0 up; got -1/],
-    ['cpo', { nllCoef: -1 }, /nllCoef must be a number from 0 up; got -1/],
-    ['sigmoid', { divergence: 'kl' as never }, /divergence must be one of reverse_kl, forward_kl, js, alpha; got kl/],
-    ['sigmoid', { divergence: 'alpha', divergenceAlpha: 1 }, /divergenceAlpha must be in \(0, 1\); got 1/],
+    ['simpo', { gamma: -1 }, /gamma must be a number from 0 up, got -1/],
+    ['cpo', { nllCoef: -1 }, /nllCoef must be a number from 0 up, got -1/],
+    ['sigmoid', { divergence: 'kl' as never }, /divergence must be one of reverse_kl, forward_kl, js, alpha, got "kl"/],
+    ['sigmoid', { divergence: 'alpha', divergenceAlpha: 1 }, /divergenceAlpha must be in \(0, 1\), got 1/],
     ['hinge', { labelSmoothing: 0.1 }, /hinge takes no option labelSmoothing; it takes beta, divergence, divergenceAlpha/],
     ['nca_pair', { divergence: 'js' }, /nca_pair takes no option divergence; it takes beta/],
     ['sft', { beta: 0.1 }, /sft takes no option beta; it takes none/],
@@ -193,7 +193,7 @@ test('inputs and options that do not fit are refused', () => {
   refused(() => weightedLosses(pair, []), /at least one term/);
   refused(() => weightedLosses(pair, [{ loss: 'kto_pair' as never }]), /there is no loss "kto_pair"; the losses are sigmoid, /);
   refused(() => weightedLosses(pair, [{ loss: 'toString' as never }]), /there is no loss "toString"/);
-  refused(() => weightedLosses(pair, [{ loss: 'sft', weight: NaN }]), /the weight of sft must be a finite number; got NaN/);
+  refused(() => weightedLosses(pair, [{ loss: 'sft', weight: NaN }]), /the weight of sft must be a number from 0 up, got NaN/);
 });
 
 test('no tensor stays behind', () => {
