@@ -35,7 +35,7 @@ interface Command {
   readonly settings: Readonly<Record<string, unknown>>;
 }
 const base = { model: at('letters'), steps: 1, batchSize: 4, lr: 1e-2 };
-const sampled = { ...base, data: at('pairs.jsonl'), rewardFunction: at('reward.cjs'), maxNewTokens: 6 };
+const sampled = { ...base, data: at('pairs.jsonl'), rewardFunction: at('reward.cjs'), maxNewTokens: 3 };
 const commands: Readonly<Record<string, Command>> = {
   'train-sft': { ...sft, settings: { ...base, data: at('rows.jsonl') } },
   'train-dpo': { ...dpo, settings: { ...base, data: at('pairs.jsonl') } },
