@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import {
-  AdamW, adaptedKlCoef, evaluateDpo, evaluateReward, evaluateSft, generate, InputError, learningRate, measureSamples, preferenceLosses, Random, referenceLogps, RewardModel, scorePairs, scoreResponses, tf,
+  AdamW, adaptedKlCoef, encodePair, evaluateDpo, evaluateReward, evaluateSft, generate, InputError, learningRate, measureSamples, preferenceLosses, Random, referenceLogps, RewardModel, scorePairs, scoreResponses, tf, Tokenizer,
   trainDpo, trainGrpo, trainPpo, trainReward, trainSft, weightedLosses, type GPT2, type PairIds, type ScheduleOptions,
 } from 'alignbook'; // prettier-ignore
 import { VALIDATION_METRICS } from 'alignbook/dist/commands/bestBy';
@@ -24,9 +24,11 @@ interface Fixtures {
   clipping: { pairs: PairIds[]; runs: { maxGradNorm: number; steps: Record<'loss' | 'gradNorm' | 'lr', number>[]; last: number[] }[] };
   adamwWithoutEpsilon: [number, string];
   smoothing: Record<'sigmoid' | 'robust', number>;
+  wholeTexts: { rows: number[][]; mean: number; trainer: number };
+  boundary: { prompt: string; response: string; apart: [number[], number[]]; trl: [number[], number[]] }[];
   defaults: { dropoutDisabled: Record<string, boolean>; gpt2Dropout: number; topK: number };
 }
-const { schedules, clipping, adamwWithoutEpsilon, smoothing, defaults } = fixture<Fixtures>('settings.json');
+const { schedules, clipping, adamwWithoutEpsilon, smoothing, wholeTexts, boundary, defaults } = fixture<Fixtures>('settings.json');
 
 for (const { options, rates } of schedules) {
   const { schedule, warmupSteps, steps, finalShare } = options;
@@ -75,6 +77,24 @@ test('labelSmoothing counts with sigmoid, which TRL passes over, and with robust
 
 test("what README says of Python's defaults: dropout, and the 50 likeliest tokens", () => {
   assert.deepEqual(defaults, { dropoutDisabled: { SFT: false, DPO: true, Reward: true, GRPO: false, RLOO: false }, gpt2Dropout: 0.1, topK: 50 });
+});
+
+test("the loss of whole texts is the mean over what is predicted; transformers' Trainer divides by one token a row more", async () => {
+  const { rows, mean, trainer } = wholeTexts;
+  near(trainer, (mean * 3) / 4, 1e-6, "the Trainer's"); // rows of four tokens, three of them predicted
+  const { model } = await loadEngineModel('one-head');
+  near(evaluateSft(model, rows.map(([first, ...others]) => ({ promptIds: [first!], responses: [others] }))).loss, mean, 2e-6, 'ours'); // float32, of size 3
+  model.dispose();
+});
+
+test('prompt and response are encoded apart, where TRL encodes them together', async () => {
+  const tokenizer = await Tokenizer.fromPretrained('tiny');
+  for (const { prompt, response, apart, trl } of boundary) {
+    const { promptIds, chosenIds } = encodePair(tokenizer, { prompt, chosen: response, rejected: 'x' });
+    assert.deepEqual([promptIds, chosenIds.slice(0, -1)], apart); // less the end of text
+    if (prompt.endsWith('?')) assert.deepEqual(apart, trl); // a response that begins with the space
+    else assert.notDeepEqual(apart, trl);
+  }
 });
 
 test('klCoef cannot turn negative as it adapts', () => {

@@ -4,18 +4,22 @@
 
 Learning rates come from transformers' get_scheduler: a warm-up as long as the run or longer, a single step, a share of lr at the end.
 DPO is TRL's DPOTrainer, four steps with max_grad_norm 0, 0.5 and the default of 1, on a model of tests/fixtures/engine. The first step
-is a warm-up's, whose learning rate is 0. AdamW is torch's with eps 0 and a gradient of 0 beside one of 1.
+is a warm-up's, whose learning rate is 0. AdamW is torch's with eps 0 and a gradient of 0 beside one of 1. The rest is what README's
+"Where it differs" says of label smoothing, whole texts, prompts that end within a token, dropout and top-k.
 """
 import json
 import os
 import tempfile
+from pathlib import Path
 
 os.environ["TQDM_DISABLE"] = "1"
 
 import torch
 from datasets import Dataset
-from transformers import GenerationConfig, GPT2Config, get_scheduler
+from tokenizers import Tokenizer
+from transformers import GenerationConfig, GPT2Config, Trainer, TrainingArguments, get_scheduler
 from trl import DPOConfig, DPOTrainer, GRPOConfig, RewardConfig, RLOOConfig, SFTConfig
+from trl.data_utils import common_prefix_length
 
 from training import OUT, ids, logits_after, model_of, text, word_tokenizer
 from trl_losses import trl_dpo
@@ -77,6 +81,29 @@ def smoothing():
     return {loss: trl_dpo(inputs, [loss], beta=0.1, label_smoothing=0.3).item() for loss in ("sigmoid", "robust")}
 
 
+def whole_texts():
+    """transformers' Trainer on two rows of four tokens, all of them labels, and the mean that the model itself gives."""
+    model, rows = model_of("one-head"), [[3, 7, 11, 2], [5, 1, 19, 8]]
+    with torch.no_grad():
+        mean = model(input_ids=torch.tensor(rows), labels=torch.tensor(rows)).loss.item()
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = TrainingArguments(folder, max_steps=1, per_device_train_batch_size=2, learning_rate=0.0, logging_steps=1, use_cpu=True, report_to=[], save_strategy="no")
+        trainer = Trainer(model=model, args=arguments, train_dataset=Dataset.from_list([{"input_ids": row, "labels": row} for row in rows]))
+        trainer.train()
+    return {"rows": rows, "mean": mean, "trainer": trainer.state.log_history[0]["loss"]}
+
+
+def boundary():
+    """Where TRL's DPOTrainer and SFTTrainer let a response begin: after the ids that the prompt shares with prompt and response together."""
+    tokenizer = Tokenizer.from_file(str(Path(__file__).resolve().parents[2] / "data" / "models" / "tiny" / "tokenizer.json"))
+    made = []
+    for prompt, response in (("Say hel", "lo there"), ("Who? ", "Me"), ("Who?", " Me")):
+        apart, together = tokenizer.encode(prompt).ids, tokenizer.encode(prompt + response).ids
+        shared = common_prefix_length(apart, together)
+        made.append({"prompt": prompt, "response": response, "apart": [apart, tokenizer.encode(response).ids], "trl": [together[:shared], together[shared:]]})
+    return made
+
+
 def defaults():
     arguments = dict(output_dir="unused", use_cpu=True, bf16=False)
     dropout = {name: getattr(config(**arguments), "disable_dropout", False) for name, config in (("SFT", SFTConfig), ("DPO", DPOConfig), ("Reward", RewardConfig), ("GRPO", GRPOConfig), ("RLOO", RLOOConfig))}
@@ -85,5 +112,5 @@ def defaults():
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    fixtures = {"schedules": schedules(), "clipping": clipping(), "adamwWithoutEpsilon": adamw(), "smoothing": smoothing(), "defaults": defaults()}
+    fixtures = {"schedules": schedules(), "clipping": clipping(), "adamwWithoutEpsilon": adamw(), "smoothing": smoothing(), "wholeTexts": whole_texts(), "boundary": boundary(), "defaults": defaults()}
     (OUT / "fixtures" / "settings.json").write_text(json.dumps(fixtures) + "\n")
