@@ -42,8 +42,8 @@ const training = {
   /** 0 and Infinity do not clip. */
   maxGradNorm: from(0, { most: Infinity }),
   seed,
-  /** AdamW changes a weight by about lr a step, and GPT-2's weights are about 0.1. */
-  lr: from(0, { most: 1 }),
+  /** Within float32: one that is only too high shows, as in transformers, in the losses, and ends where they are no longer numbers. */
+  lr: from(0, { most: 3e38 }),
   warmupSteps: whole(0),
   finalShare: share,
   beta1: decay,
@@ -64,6 +64,9 @@ const pairs = {
   gamma: from(0),
   nllCoef: from(0),
 } as const;
+
+/** Of functions around them, which no trainer calls. */
+const aroundPairs = { weight: from(0), ldAlpha: share } as const;
 
 const kto = { beta: pairs.beta, desirableWeight: from(0), undesirableWeight: from(0) } as const;
 
@@ -86,7 +89,7 @@ const ppo = {
   gamma: share,
   gaeLambda: share,
   klCoef: from(0),
-  klTarget: above0({ least: 1e-6 }),
+  klTarget: { ...above0({ least: 1e-6 }), words: 'a number of nats above 0' },
   klHorizon: above0({ most: COUNT }),
 } as const;
 
@@ -102,10 +105,13 @@ const generation = {
   seed,
 } as const;
 
-/** What the commands take besides. */
-const run = { loraRank: whole(1), loraAlpha: above0({ least: 1e-6 }), patience: whole(1), saveEvery: whole(1), keep: whole(1), maxLength: whole(2), initialSeed: seed } as const;
+/** Checked where the model's sizes are known, by `readData`. */
+const byModel = inside("a whole number from 2 to the model's window", () => true);
 
-export const RANGES = { training, validated, pairs, kto, reward, sampling, ppo, grpo, generation, run } as const;
+/** What the commands take besides. */
+const run = { loraRank: whole(1), loraAlpha: above0({ least: 1e-6 }), patience: whole(1), saveEvery: whole(1), keep: whole(1), maxLength: byModel, initialSeed: seed } as const;
+
+export const RANGES = { training, validated, pairs, aroundPairs, kto, reward, sampling, ppo, grpo, generation, run } as const;
 
 /** A range for each number among some options, so that the compiler asks for one where an option is new. */
 export type RangesOf<Options> = { readonly [Name in keyof Options as NonNullable<Options[Name]> extends number ? Name : never]-?: Range };
@@ -113,7 +119,7 @@ export type RangesOf<Options> = { readonly [Name in keyof Options as NonNullable
 /** @throws InputError "NAME must be RANGE, got VALUE". */
 export function requireRange(name: string, value: unknown, { words, holds, least = -Infinity, most = Infinity, why }: Range): void {
   const must = (range: string, reason = '') => new InputError(`${name} must be ${range}, got ${typeof value === 'string' ? JSON.stringify(value) : String(value)}${reason}`);
-  if (typeof value !== 'number' || !holds(value)) throw must(words, why && `: ${why}`);
+  if (typeof value !== 'number' || !holds(value) || (value === Infinity && most < Infinity)) throw must(words, why && `: ${why}`);
   if (value !== 0 && value < least) throw must(`at least ${least}`);
   if (value > most) throw must(`at most ${most}`);
 }

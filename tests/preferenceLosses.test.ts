@@ -193,7 +193,7 @@ test('inputs and options that do not fit are refused', () => {
   refused(() => weightedLosses(pair, []), /at least one term/);
   refused(() => weightedLosses(pair, [{ loss: 'kto_pair' as never }]), /there is no loss "kto_pair"; the losses are sigmoid, /);
   refused(() => weightedLosses(pair, [{ loss: 'toString' as never }]), /there is no loss "toString"/);
-  refused(() => weightedLosses(pair, [{ loss: 'sft', weight: NaN }]), /the weight of sft must be a finite number; got NaN/);
+  refused(() => weightedLosses(pair, [{ loss: 'sft', weight: NaN }]), /the weight of sft must be a number from 0 up, got NaN/);
 });
 
 test('no tensor stays behind', () => {

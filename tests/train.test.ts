@@ -166,5 +166,5 @@ test('wrong calls and settings are told by name', () => {
   assert.match(run(...command('keep', '--keep', '0')).stderr, /^alignbook: keep must be a whole number from 1 up, got 0$/m);
   const negative = run(...command('negative', '--beta=-1'));
   assert.equal(negative.status, 1);
-  assert.match(negative.stderr, /^alignbook: beta must be a number above 0; got -1$/m);
+  assert.match(negative.stderr, /^alignbook: beta must be a number above 0, got -1$/m);
 });

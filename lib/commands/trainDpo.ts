@@ -25,7 +25,8 @@ export const usage = `  train-dpo --config FILE
                       direct preference optimization; fields as of train-sft, rows {"prompt", "chosen", "rejected"}, texts or lists of messages
                       (without "prompt": what chosen and rejected share), or {"instruction", "input", "chosen", "rejected"}, and
       loss sigmoid    sigmoid (DPO), ipo, hinge, robust, cdpo, simpo, orpo, … : one of preferenceLosses, with its options
-                      beta, labelSmoothing, divergence, divergenceAlpha, discopopTau, gamma, nllCoef
+                      beta (above 0), labelSmoothing (in [0, 0.5)), divergence, divergenceAlpha (in (0, 1), of divergence alpha),
+                      discopopTau (in (0, 1]), gamma, nllCoef
       reference       the model that it is held to (default: model, as it is before training); its log-probs of all pairs are
                       computed first and kept in referenceCache (default: output), where other runs on the same find them
       liveReference   ask the reference for each batch instead, as long data and few steps would have it

@@ -15,8 +15,9 @@ export const usage = `  train-ppo --config FILE
                       proximal policy optimization; fields as of train-sft but for those of a validation, and
 ${samplingUsage}
       batchSize 64 (prompts a step), temperature 0.7, ppoEpochs 4, minibatches 1, clipRange 0.2, valueClipRange 0.2, valueCoef 0.1,
-      gamma 1, gaeLambda 0.95, epsilon 1e-5, weightDecay 0
+      gamma 1, gaeLambda 0.95 (both in [0, 1]), epsilon 1e-5, weightDecay 0
       klCoef 0.05     fixed; or klTarget, a number of nats, to which klCoef (then 0.15 at first) adapts over klHorizon 10000 samples
+                      (more than a fifth of batchSize)
       whitenRewards   scale rewards to a standard deviation of 1 (default true)`;
 
 export const fields = {

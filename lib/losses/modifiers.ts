@@ -1,5 +1,6 @@
 /** What can be done to the inputs of the losses on pairs: other log-probs, weights, no reference. */
 import { InputError } from '../errors';
+import { RANGES, requireRange } from '../ranges';
 import { tf } from '../tf';
 import { masked, requireResponse, requireSameShape } from './mask';
 import type { PreferenceInputs } from './preferenceInputs';
@@ -27,7 +28,7 @@ export function lengthDesensitisedLogps(
   { chosen, rejected }: { chosen: ResponseTokens; rejected: ResponseTokens },
   { ldAlpha }: { ldAlpha: number },
 ): { chosenLogps: tf.Tensor1D; rejectedLogps: tf.Tensor1D } {
-  if (!(ldAlpha >= 0 && ldAlpha <= 1)) throw new InputError(`ldAlpha must be in [0, 1]; got ${ldAlpha}`);
+  requireRange('ldAlpha', ldAlpha, RANGES.aroundPairs.ldAlpha);
   for (const tokens of [chosen, rejected]) requireTokens({ ...tokens });
   const [pairs, others] = [chosen.responseMask.shape[0], rejected.responseMask.shape[0]];
   if (pairs !== others) throw new InputError(`chosen has ${pairs} rows, rejected ${others}; they must be pairs`);

@@ -7,6 +7,7 @@
  * does not overflow; options that a loss does not take are refused.
  */
 import { InputError } from '../errors';
+import { RANGES, requireRange } from '../ranges';
 import { tf } from '../tf';
 import { discopop, exoPair, hinge, ipo, robust, sigmoid } from './margin';
 import { apoDown, apoZero, bcoPair, ncaPair, sppoHard } from './pointwise';
@@ -56,7 +57,7 @@ export const preferenceLosses = named({
 
 export type PreferenceLossName = keyof typeof preferenceLosses;
 
-/** One loss of a sum: its name, its weight (default 1) and its options. */
+/** One loss of a sum: its name, its weight (from 0 up, default 1) and its options. */
 export interface LossTerm extends PreferenceOptions {
   loss: PreferenceLossName;
   weight?: number;
@@ -78,7 +79,7 @@ function weightedLoss(inputs: PreferenceInputs, { loss, weight = 1, ...options }
   if (!Object.hasOwn(preferenceLosses, loss)) {
     throw new InputError(`there is no loss "${loss}"; the losses are ${Object.keys(preferenceLosses).join(', ')}`);
   }
-  if (!Number.isFinite(weight)) throw new InputError(`the weight of ${loss} must be a finite number; got ${weight}`);
+  requireRange(`the weight of ${loss}`, weight, RANGES.aroundPairs.weight);
   return tf.mul(weight, preferenceLosses[loss](inputs, options));
 }
 

@@ -19,7 +19,9 @@ export function requireTraining(options: Omit<TrainOptions, 'groupByLength' | 'v
   requireDuration(options);
   learningRate({ ...options, steps: options.steps ?? 1 }); // refuses a schedule that it does not know
   const { lr, weightDecay = 0, accumulation = 1 } = options;
-  if (lr * weightDecay > 1) throw new InputError(`weightDecay must be at most 1 / lr (${1 / lr}), got ${weightDecay}: w - lr weightDecay w would change the sign of every weight`);
+  if (weightDecay > 1 && lr * weightDecay > 1) { // up to 1 it is lr that is too high, which the losses show
+    throw new InputError(`weightDecay must be at most 1 / lr (${1 / lr}), got ${weightDecay}: each step would change the sign of every weight`);
+  }
   requireParts(rowsAnUpdate, accumulation);
 }
 

@@ -14,7 +14,7 @@ export interface AdamWOptions {
   beta2?: number;
   /** Above 0: without it a weight whose gradient is 0, such as the embedding of a token that no row has, becomes 0 / 0. Default 1e-8. */
   epsilon?: number;
-  /** From 0 to 1 / lr. Of matrices only, as GPT-2 was trained: biases and layer norms are left alone. Default 0.01. */
+  /** From 0 to 1 / lr, or to 1. Of matrices only, as GPT-2 was trained: biases and layer norms are left alone. Default 0.01. */
   weightDecay?: number;
   /** Weights that stay as they are, by name or by its beginning up to a dot: `wte`, `h.0`, `h.1.attn`; of a model with adapters, those. Default: none. */
   frozen?: readonly string[];
@@ -62,7 +62,7 @@ export class AdamW {
    * Changes the weights in place and disposes of the gradients; those of frozen weights are passed over.
    *
    * @param lr the learning rate of this step.
-   * @throws InputError if lr is not a number from 0 to 1. The weights are then as they were.
+   * @throws InputError if lr is not a number from 0 up. The weights are then as they were.
    */
   step(gradients: Gradients, lr: number): void {
     requireRange('lr', lr, RANGES.training.lr);

@@ -3,7 +3,7 @@ import { InputError } from '../errors';
 import { RANGES, requireRanges } from '../ranges';
 
 export interface ScheduleOptions {
-  /** The highest learning rate, from 0, at which nothing is learned, to 1. */
+  /** The highest learning rate, from 0 up; at 0 nothing is learned. */
   lr: number;
   /** Steps in all. */
   steps: number;

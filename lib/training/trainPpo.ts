@@ -11,7 +11,7 @@ import type { GPT2 } from '../model/gpt2';
 import { merged } from '../model/lora';
 import { withValueHead } from '../model/valueHead';
 import { average, variance } from '../moments';
-import { RANGES, requireRanges, type RangesOf } from '../ranges';
+import { RANGES, requireRange, requireRanges, type RangesOf } from '../ranges';
 import { requireRoom, requireTraining, TRAINING_RANGES } from './checks';
 import { mean } from './metrics';
 import type { TrainOptions } from './options';
@@ -95,7 +95,12 @@ export function requirePpoOptions(options: PpoTrainOptions): void {
   requireTraining(ppoAdam(options), PPO_RANGES, batchSize / minibatches);
   if (klTarget === undefined) return;
   if (klCoef === 0) throw new InputError('klCoef must be above 0 where klTarget is given, got 0: it adapts by factors, and would stay 0');
-  if (klHorizon <= batchSize / 5) throw new InputError(`klHorizon must be above ${batchSize / 5}, a fifth of batchSize, got ${klHorizon}: klCoef would turn negative`);
+  requireHorizon(klHorizon, batchSize, 'batchSize');
+}
+
+function requireHorizon(klHorizon: number, samples: number, called: string): void {
+  requireRange('klHorizon', klHorizon, RANGES.ppo.klHorizon);
+  if (klHorizon <= samples / 5) throw new InputError(`klHorizon must be above ${samples / 5}, a fifth of ${called}, got ${klHorizon}: klCoef would turn negative`);
 }
 
 /** @throws InputError if `frozen` leaves nothing but a value head to train, as if the policy could be trained by it. */
@@ -172,8 +177,12 @@ export function ppoAdam({ epsilon = 1e-5, weightDecay = 0, ...others }: PpoTrain
 /**
  * OpenAI's controller in log space (arXiv 1909.08593, section 2.2): klCoef grows where KL is above the target and shrinks where it
  * is below, the relative error clipped at 0.2.
+ *
+ * @throws InputError if klTarget or klHorizon is out of its range: with a horizon of a fifth of the samples one step takes all of klCoef off.
  */
 export function adaptedKlCoef(klCoef: number, { kl, klTarget, klHorizon, samples }: { kl: number; klTarget: number; klHorizon: number; samples: number }): number {
+  requireRange('klTarget', klTarget, RANGES.ppo.klTarget);
+  requireHorizon(klHorizon, samples, 'samples');
   const error = Math.min(Math.max(kl / klTarget - 1, -0.2), 0.2);
   return klCoef * (1 + (error * samples) / klHorizon);
 }

@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 HERE = Path(__file__).resolve().parent
 TESTS = HERE.parent
 SCRIPTS = (
-    *("gpt2.py", "engine.py", "variants.py", "generate.py", "training.py", "reward.py", "tokenizer.py", "tokenizer_kinds.py", "chat_templates.py", "safetensors_cases.py", "half_floats.py", "logps.py"),
+    *("gpt2.py", "engine.py", "variants.py", "generate.py", "training.py", "reward.py", "tokenizer.py", "tokenizer_kinds.py", "chat_templates.py", "safetensors_cases.py", "half_floats.py", "logps.py", "settings.py"),
     *("ppo_step.py", "ppo_trl.py", "grpo_step.py", "grpo_trl.py"),  # after engine.py, whose models they train
     *("losses.py", "preference_losses.py", "play.py", "expected.py", "hub_cache.py", "dataset.py", "evaluate.py"),
 )

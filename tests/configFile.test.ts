@@ -1,0 +1,73 @@
+/** Config files of the training commands: fields of another type, unknown ones, ones that come twice, and numbers out of their range. */
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+
+import { FileError, InputError } from 'alignbook';
+import { readConfig } from 'alignbook/dist/commands/trainConfig';
+import * as dpo from 'alignbook/dist/commands/trainDpo';
+
+const folder = mkdtempSync(join(tmpdir(), 'config-'));
+after(() => rmSync(folder, { recursive: true }));
+const path = join(folder, 'run.json');
+
+function read(text: string, ...args: string[]): Record<string, unknown> {
+  writeFileSync(path, text);
+  return readConfig(['--config', path, ...args], dpo.fields, dpo.ranges);
+}
+const refused = (text: string, message: string | RegExp) =>
+  assert.throws(() => read(text), (error) => error instanceof FileError && (typeof message === 'string' ? error.message === `${path}: ${message}` : message.test(error.message)), `${text}: ${message}`);
+
+test('values of each type are read, and options win over the file', () => {
+  assert.deepEqual(read('{"model": "tiny", "lr": 1e-4, "steps": 3, "liveReference": false}', '--lr', '0.5'), { model: 'tiny', lr: 0.5, steps: 3, liveReference: false });
+  assert.deepEqual(read(' {} '), {});
+});
+
+test('a value of another type is refused, with what to write where that is plain', () => {
+  refused('{"lr": "1e-4"}', '"lr" is not a number; write it without quotes, 0.0001');
+  refused('{"lr": "NaN"}', '"lr" is not a number');
+  refused('{"lr": ""}', '"lr" is not a number');
+  refused('{"lr": null}', '"lr" is not a number but null; leave it out for the default');
+  refused('{"lr": true}', '"lr" is not a number');
+  refused('{"lr": [1e-4]}', '"lr" is not a number');
+  refused('{"lr": {"value": 1e-4}}', '"lr" is not a number');
+  refused('{"skipBad": "true"}', '"skipBad" is not true or false; write it without quotes, true');
+  refused('{"skipBad": "False"}', '"skipBad" is not true or false; write it without quotes, false');
+  refused('{"skipBad": "yes"}', '"skipBad" is not true or false');
+  refused('{"skipBad": 1}', '"skipBad" is not true or false');
+  refused('{"frozen": ["wte", "h.0"]}', '"frozen" is not a text; write "wte,h.0"');
+  refused('{"model": 7}', '"model" is not a text; write it in quotes, "7"');
+  refused('{"model": {"name": "tiny"}}', '"model" is not a text');
+  refused('{"model": null}', '"model" is not a text but null; leave it out for the default');
+});
+
+test('what is no JSON object, or holds numbers that JSON has not, is refused', () => {
+  refused('{"lr": NaN}', /run\.json: cannot be read as JSON \(/);
+  refused('[{"lr": 1}]', 'is not a JSON object');
+  refused('{"lr": 1e999}', /run\.json: a number is out of range.*; write each field once, as plain JSON$/);
+});
+
+test('a field that comes twice is refused: the last would win', () => {
+  refused('{"lr": 1e-4, "steps": 3, "lr": 1e-2}', /run\.json: the key "lr" comes twice.*; write each field once, as plain JSON$/);
+  refused('{"lr": 1e-4, "l\\u0072": 1e-2}', /the key "lr" comes twice/);
+});
+
+test('an unknown field is told with the one that it is nearest to', () => {
+  const all = Object.keys(dpo.fields).join(', ');
+  for (const [wrong, meant] of [['stepz', 'steps'], ['batch_size', 'batchSize'], ['batch-size', 'batchSize'], ['labelSmooting', 'labelSmoothing'], ['LR', 'lr'], ['max_grad_norm', 'maxGradNorm'], ['gama', 'gamma'], ['warmpStep', 'warmupSteps']]) {
+    refused(`{"${wrong}": 1}`, `has an unknown field "${wrong}"; there are ${all}. Did you mean "${meant}"?`);
+  }
+  for (const wrong of ['groupSize', 'toString', '__proto__', 'q']) refused(`{"${wrong}": 1}`, new RegExp(`has an unknown field "${wrong}"; there are ${all}(\\. Did you mean "loraRank"\\?)?$`));
+  refused(`{"${'x'.repeat(10_000)}": 1}`, /has an unknown field "x{100}…"; /);
+});
+
+test('a number out of its range is told with it, from a file and from an option', () => {
+  const range = (text: string, message: string, ...args: string[]) => assert.throws(() => read(text, ...args), (error) => error instanceof InputError && error.message === message, message);
+  range('{"lr": -1}', 'lr must be a number from 0 up, got -1');
+  range('{"lr": 1e-3}', 'lr must be a number from 0 up, got -1', '--lr=-1');
+  range('{"steps": 2.5}', 'steps must be a whole number from 1 up, got 2.5');
+  range('{"labelSmoothing": 0.5}', 'labelSmoothing must be in [0, 0.5), got 0.5: from 0.5 on, rejected is preferred');
+  range('{"seed": 4294967296}', 'seed must be a whole number from 0 to 4294967295, got 4294967296');
+});
