@@ -57,9 +57,9 @@ test('a field that comes twice is refused: the last would win', () => {
 test('an unknown field is told with the one that it is nearest to', () => {
   const all = Object.keys(dpo.fields).join(', ');
   for (const [wrong, meant] of [['stepz', 'steps'], ['batch_size', 'batchSize'], ['batch-size', 'batchSize'], ['labelSmooting', 'labelSmoothing'], ['LR', 'lr'], ['max_grad_norm', 'maxGradNorm'], ['gama', 'gamma'], ['warmpStep', 'warmupSteps']]) {
-    refused(`{"${wrong}": 1}`, `has an unknown field "${wrong}"; there are ${all}. Did you mean "${meant}"?`);
+    refused(`{"${wrong}": 1}`, `has an unknown field "${wrong}"; there are ${all}; did you mean ${meant}?`);
   }
-  for (const wrong of ['groupSize', 'toString', '__proto__', 'q']) refused(`{"${wrong}": 1}`, new RegExp(`has an unknown field "${wrong}"; there are ${all}(\\. Did you mean "loraRank"\\?)?$`));
+  for (const wrong of ['groupSize', 'toString', '__proto__', 'q']) refused(`{"${wrong}": 1}`, new RegExp(`has an unknown field "${wrong}"; there are ${all}(; did you mean \\w+\\?)?$`));
   refused(`{"${'x'.repeat(10_000)}": 1}`, /has an unknown field "x{100}…"; /);
 });
 

@@ -159,7 +159,7 @@ test('a traceback has the lines as they were written, and none of the kernel', (
   assert.match(traceback('awaited'), /at thrower \(In \[1\]:3:16\)\n    at In \[3\]:2:7$/);
   assert.match(traceback('cause'), /^RangeError: outer\n[^]*\[cause\]: Error: inner/);
   assert.doesNotMatch(traceback('cause'), /node:|tslab/);
-  assert.match(traceback('library'), /InputError: .* is not a model folder[^]*> 2 \| await GPT2[^]*at .* \(lib\/model\/gpt2\.ts:\d+:\d+\)\n    at In \[8\]:2:12$/);
+  assert.match(traceback('library'), /InputError: .* is not there; give a model folder[^]*> 2 \| await GPT2[^]*at .* \(lib\/model\/gpt2\.ts:\d+:\d+\)\n    at In \[8\]:2:12$/);
   assert.deepEqual([of('number').errors[0]!.ename, of('number').errors[0]!.evalue], ['Thrown', '3']);
 });
 

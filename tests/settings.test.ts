@@ -129,9 +129,9 @@ for (const [name, { fields, ranges }] of Object.entries(commands)) {
         const refusal = await train(name, output, { ...more, [field]: value, model: at('none') }).then(() => undefined, (error: Error) => error);
         const range = new RegExp(`^${field} must be (at most [\\de+]+|${ranges[field]!.words.replace(/[()[\]^]/g, '\\$&')}), got ${String(value).replace('+', '\\+')}(: .*)?$`);
         assert.ok(!existsSync(output), `${what}: something was written`);
-        const taken = refusal!.message.startsWith(`${at('none')} is not a model folder`) && field !== 'maxLength';
+        const taken = refusal!.message.startsWith(`${at('none')} is not there`) && field !== 'maxLength';
         assert.equal(taken, allowed(name, field)?.includes(value), `${what}: ${refusal!.message}`);
-        if (!refusal!.message.startsWith(`${at('none')} is not a model folder`)) {
+        if (!refusal!.message.startsWith(`${at('none')} is not there`)) {
           assert.ok(refusal instanceof InputError && [range, ...TOGETHER].some((expected) => expected.test(refusal.message)), `${what}: ${refusal!.message}`);
           continue;
         }

@@ -56,10 +56,12 @@ const file = (name: string, text: string): string => {
 };
 const pairs = file('pairs.jsonl', ['ab', 'cd', 'ef', 'gh', 'ij', 'kl'].map((prompt, n) => JSON.stringify({ prompt, chosen: `a${n}`, rejected: `b${n}c` })).join('\n'));
 
-const dpo = (output: string, ...more: string[]) => [
-  ...[CLI, 'train-dpo', '--model', at('letters'), '--data', pairs, '--output', at(output), '--steps', '12', '--batch-size', '2', '--lr', '1e-3', '--save-every', '3'],
-  ...more,
-];
+/** Options in `more` take the place of the others. */
+function dpo(output: string, ...more: string[]): string[] {
+  const options: Record<string, string> = { model: at('letters'), data: pairs, output: at(output), steps: '12', 'batch-size': '2', lr: '1e-3', 'save-every': '3' };
+  for (let n = 0; n < more.length; n += 2) options[more[n]!.slice('--'.length)] = more[n + 1]!;
+  return [CLI, 'train-dpo', ...Object.entries(options).flatMap(([name, value]) => [`--${name}`, value])];
+}
 const grpo = (output: string, reward: string, ...more: string[]) => [
   ...[CLI, 'train-grpo', '--model', at('letters'), '--data', pairs, '--output', at(output), '--steps', '6', '--batch-size', '2', '--group-size', '2', '--max-new-tokens', '4', '--lr', '1e-3'],
   ...['--reward-function', reward, ...more],

@@ -164,6 +164,7 @@ function prefill(config: GPT2Config, weights: ReadonlyMap<string, Handle>, rows:
   return scope(() => {
     const read: Read = (name) => weights.get(name)!;
     const { hidden, cache } = trunk(made, ends, read, config, 'cache');
+    if (!Number.isFinite(l2(hidden).values()[0])) throw notNumbers(); // of NaNs, the first token is the largest
     const choose = chooser(hidden, read, config, options);
     return { choose: (row: Row, place: number) => choose(row, places[place]!), cache: keepRows(cache, places) };
   });
@@ -186,7 +187,6 @@ function decode(config: GPT2Config, weights: ReadonlyMap<string, Handle>, rows: 
 /** The head over hidden states [B, C]. What leaves TensorFlow are the chosen tokens, or what they are drawn from. */
 function chooser(hidden: Handle, read: Read, { layerNormEpsilon, vocabSize }: GPT2Config, options: Sampling): Chooser {
   const { y } = layerNorm(hidden, read, 'ln_f', layerNormEpsilon);
-  if (!Number.isFinite(l2(y).values()[0])) throw notNumbers();
   const { suppressTokens = [] } = options;
   const logits = (of: Handle) => {
     const all = matmul(of, read(HEAD), { transposeY: true });
