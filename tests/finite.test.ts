@@ -51,7 +51,7 @@ test('sums that overflow: the row is named, and nothing is made of them', async 
   const { status, stdout, stderr } = alignbook('logps', '--model', model, '--data', pairs);
   assert.deepEqual({ status, stdout }, { status: 1, stdout: '' });
   assert.match(stderr, /^alignbook: row 1: a log-prob is NaN; the model's weights or its sums are too large to compute with\n$/);
-  assert.match(alignbook('generate', '--model', model, '--prompt', 'a').stderr, /^alignbook: the model's logits are not numbers: /);
+  assert.match(alignbook('generate', '--model', model, '--prompt', 'abcd').stderr, /^alignbook: the model's logits are not numbers: /);
 
   const huge = await GPT2.fromPretrained(model);
   const rows = [{ promptIds: [1], chosenIds: [2, 3, 0], rejectedIds: [4, 0] }]; // the first row of the file

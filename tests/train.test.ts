@@ -89,7 +89,7 @@ test('with validation, the best step is kept, and the run ends where none is bet
   assert.ok('entropy' in lines('best')[0]!);
   assert.ok(!existsSync(join(folder, 'best', 'best')));
   assert.equal(readdirSync(join(folder, 'best', 'tensorboard')).length, 1);
-  assert.equal(run(...command('to-best', ...more.filter((word, n) => word !== '--patience' && more[n - 1] !== '--patience'), '--steps', `${best}`)).status, 0);
+  assert.equal(run(...command('to-best', ...more.filter((word, n) => ![word, more[n - 1]].some((option) => option === '--patience' || option === '--steps')), '--steps', `${best}`)).status, 0);
   assert.equal(sha256('best'), sha256('to-best'), 'the weights are those of the best step');
 });
 
@@ -132,7 +132,7 @@ test('skipBad, truncation and maxLength say which rows are trained on', () => {
   const sft = (output: string, settings: object, ...more: string[]) => {
     writeFileSync(join(folder, 'sft.json'), JSON.stringify({ model: 'tiny', data, output: join(folder, output), steps: 1, lr: 1e-3, ...settings }));
     const { status, stderr } = run(join(ROOT, 'lib', 'bin', 'alignbook.js'), 'train-sft', '--config', join(folder, 'sft.json'), ...more);
-    return { status, stderr };
+    return { status, stderr: stderr.replace(/^\d+ of \d+ rows .*encoded apart"\)\n/m, '') }; // "a" and "b" are one token
   };
   const told = `left out: ${data}: line 2: has no "response"\n`;
   const written = 'messages are written as the Alpaca prompt: the model has no chat template\n';
