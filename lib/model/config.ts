@@ -27,7 +27,7 @@ export interface GPT2Config {
 
 /** transformers' names (ACT2FN): several stand for one function. */
 const ACTIVATIONS: Readonly<Record<string, Activation>> = {
-  gelu_new: 'gelu_new', gelu_fast: 'gelu_new', gelu_pytorch_tanh: 'gelu_new', gelu_accurate: 'gelu_new',
+  gelu_new: 'gelu_new', gelu_fast: 'gelu_new', gelu_pytorch_tanh: 'gelu_new', gelu_accurate: 'gelu_new', gelu_python_tanh: 'gelu_new',
   gelu: 'gelu', gelu_python: 'gelu', quick_gelu: 'quick_gelu', silu: 'silu', swish: 'silu', relu: 'relu',
 }; // prettier-ignore
 

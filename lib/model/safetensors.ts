@@ -123,18 +123,24 @@ export class SafetensorsFile implements Disposable {
 
   #readHeader() {
     const { size } = fstatSync(this.#file);
-    const foreign = foreignFile(this.path);
-    if (foreign !== undefined) throw new FileError(this.path, foreign);
+    if (size < 8) this.#refuseForeign();
     if (size < 8) throw new FileError(this.path, `is not a safetensors file: ${size} bytes, too short for a header`);
     const prefix = Buffer.alloc(8);
     this.#read(prefix, 0);
     const stated = prefix.readBigUInt64LE();
+    if (stated > size - 8) this.#refuseForeign(); // only then: a length may begin with any bytes
     if (stated > MAX_HEADER) throw new FileError(this.path, `is not a safetensors file: a header of ${stated} bytes`);
     const length = Number(stated);
     if (8 + length > size) throw new FileError(this.path, `is cut short: a header of ${length} bytes in a file of ${size}`);
     const bytes = new Uint8Array(length);
     this.#read(bytes, 8);
     return { header: this.#parseHeader(bytes), dataStart: 8 + length, dataLength: size - 8 - length };
+  }
+
+  /** @throws FileError if the file is one that often stands in for another. */
+  #refuseForeign(): void {
+    const foreign = foreignFile(this.path);
+    if (foreign !== undefined) throw new FileError(this.path, foreign);
   }
 
   #parseHeader(bytes: Uint8Array): Map<string, Json> {
