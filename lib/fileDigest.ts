@@ -1,12 +1,11 @@
-/** A file's sha256. */
-import { createHash } from 'node:crypto';
+/** A hash of a file's bytes. */
+import { createHash, type Hash } from 'node:crypto';
 import { closeSync, openSync, readSync } from 'node:fs';
 
 const PART = 4 * 2 ** 20; // bytes
 
-/** @returns 64 hexadecimal digits. */
-export function fileDigest(path: string): string {
-  const hash = createHash('sha256');
+/** @param hash what the bytes are added to. Default: a new sha256. @returns hexadecimal digits. */
+export function fileDigest(path: string, hash: Hash = createHash('sha256')): string {
   const part = Buffer.allocUnsafe(PART);
   const file = openSync(path, 'r');
   try {

@@ -7,9 +7,10 @@
  *       snapshots/<commit>/<file>         -> ../../blobs/<etag>, one step more for a file in a folder
  */
 import { createHash, randomBytes } from 'node:crypto';
-import { closeSync, existsSync, lstatSync, mkdirSync, openSync, readdirSync, readFileSync, readlinkSync, readSync, renameSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, readlinkSync, renameSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join, relative } from 'node:path';
 
+import { fileDigest } from '../fileDigest';
 import { COMMIT } from './modelName';
 
 /** What a caller is about to read: its tokenizer alone is a small part of a model. */
@@ -107,19 +108,11 @@ export function removeFile(snapshot: string, file: string): void {
 }
 
 const ETAG = /^([0-9a-f]{40}|[0-9a-f]{64})$/;
-const PART = 4 * 2 ** 20; // bytes
 
 /** The hub's etag is the sha256 of a large file; of a small one git's name of it, the sha1 of a header and the bytes. */
 export function hasEtag(path: string, etag: string): boolean {
   const hash = etag.length === 64 ? createHash('sha256') : createHash('sha1').update(`blob ${statSync(path).size}\0`);
-  const part = Buffer.allocUnsafe(PART);
-  const file = openSync(path, 'r');
-  try {
-    for (let count = readSync(file, part); count > 0; count = readSync(file, part)) hash.update(part.subarray(0, count));
-  } finally {
-    closeSync(file);
-  }
-  return hash.digest('hex') === etag;
+  return fileDigest(path, hash) === etag;
 }
 
 function isLinkTo(path: string, target: string): boolean {
