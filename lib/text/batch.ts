@@ -24,19 +24,20 @@ export interface PaddedRows {
  * Encodes prompt and responses apart, so that no token spans their boundary, and ends each response with one
  * end-of-sequence token: a model that never sees it scored never learns to stop.
  *
+ * @param texts `templated`: chosen and rejected are as a chat template writes them, see `endedIds`.
  * @throws InputError if one of the texts is empty.
  */
 export function encodePair(
   tokenizer: Encoder,
-  { prompt, chosen, rejected }: { prompt: string; chosen: string; rejected: string },
+  { prompt, chosen, rejected, templated }: { prompt: string; chosen: string; rejected: string; templated?: boolean },
 ): { promptIds: number[]; chosenIds: number[]; rejectedIds: number[] } {
   for (const [name, text] of Object.entries({ prompt, chosen, rejected })) {
     if (text === '') throw new InputError(`${name} is empty`);
   }
   return {
     promptIds: tokenizer.encode(prompt),
-    chosenIds: endedIds(tokenizer, chosen),
-    rejectedIds: endedIds(tokenizer, rejected),
+    chosenIds: endedIds(tokenizer, chosen, templated),
+    rejectedIds: endedIds(tokenizer, rejected, templated),
   };
 }
 
@@ -48,13 +49,14 @@ export interface Encoder {
 }
 
 /**
- * A response's ids. They end with the end-of-sequence token: one is set after them, unless the text has it at its end already, perhaps with
- * white space after it, as many chat templates write it.
+ * A response's ids. They end with the end-of-sequence token: one is set after them, unless they have it at their end already.
+ *
+ * @param templated the text is what a chat template made of a message: many write white space after the token that ends it, and are left as they are.
  */
-export function endedIds(tokenizer: Encoder, text: string): number[] {
+export function endedIds(tokenizer: Encoder, text: string, templated = false): number[] {
   const { eosTokenId, eosToken } = tokenizer;
   const ids = tokenizer.encode(text);
-  return eosToken !== undefined && text.trimEnd().endsWith(eosToken) ? ids : appendEos(ids, eosTokenId);
+  return templated && eosToken !== undefined && text.trimEnd().endsWith(eosToken) ? ids : appendEos(ids, eosTokenId);
 }
 
 /** The ids with `eosTokenId` at their end; ids that already end with it stay as they are. */

@@ -4,6 +4,8 @@ import type { ChatTemplate } from './chatTemplate';
 import { chatPrompt, type ChatMessage } from './templates';
 
 export interface Chat {
+  /** Whether a chat template writes it. */
+  readonly templated: boolean;
   /** The prompt for the next response. @throws InputError if the messages are not what it takes. */
   prompt(messages: readonly ChatMessage[]): string;
   /** What a response adds to that prompt. */
@@ -11,7 +13,7 @@ export interface Chat {
 }
 
 /** A response is its own text; the tokenizer's end-of-sequence token is set after it. */
-const alpaca: Chat = { prompt: chatPrompt, response: (_, { content }) => content };
+const alpaca: Chat = { templated: false, prompt: chatPrompt, response: (_, { content }) => content };
 
 /**
  * As TRL takes a template: the prompt is rendered with the beginning of the answer, and a response is what the whole conversation has beyond it.
@@ -20,6 +22,7 @@ const alpaca: Chat = { prompt: chatPrompt, response: (_, { content }) => content
 function templated(template: ChatTemplate): Chat {
   const whole = (messages: readonly ChatMessage[], response: ChatMessage) => template.render([...messages, response]);
   return {
+    templated: true,
     prompt(messages) {
       const last = messages.at(-1);
       if (last === undefined) throw new InputError('it has no messages');
@@ -55,6 +58,7 @@ export function chatOf(template: ChatTemplate | null, onUse: (text: string) => v
     told = true;
   };
   return {
+    templated: chat.templated,
     prompt(messages) {
       tell();
       return chat.prompt(withoutEmptySystem(messages));

@@ -154,7 +154,7 @@ function response(fields: Fields, chat: Chat, tokenizer: Tokenizer, options: Rea
   const texts = responseTexts(fields, chat);
   for (const [name, text] of Object.entries(texts)) if (text === '') throw new InputError(`${name} is empty`);
   boundary(texts.prompt, [texts.response]);
-  const ids = endedIds(tokenizer, texts.response);
+  const ids = endedIds(tokenizer, texts.response, texts.templated);
   return truncate({ promptIds: tokenizer.encode(texts.prompt), responses: [ids] }, options);
 }
 

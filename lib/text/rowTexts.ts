@@ -15,6 +15,23 @@ export const PROMPT_ALONE: RowForm = { needs: `a row needs ${PROMPT}`, names: PR
 export const RESPONSE: RowForm = { needs: `a row needs ${PROMPT} and response (or output), or messages`, names: [...PROMPT_NAMES, 'output', 'response'], others };
 export const CANDIDATES: RowForm = { needs: `a row needs ${PROMPT} and chosen, rejected or response`, names: [...PROMPT_NAMES, ...others] };
 
+/** `templated`: the responses are as the model's chat template writes them, not their own texts. */
+export interface PairTexts {
+  readonly prompt: string;
+  readonly chosen: string;
+  readonly rejected: string;
+  readonly templated: boolean;
+}
+
+/** As `PairTexts`, of one response. */
+export interface ResponseTexts {
+  readonly prompt: string;
+  readonly response: string;
+  readonly templated: boolean;
+}
+
+const byTemplate = ({ text }: Prompt, chat: Chat): boolean => text === undefined && chat.templated;
+
 /**
  * Where chosen and rejected are whole conversations, the prompt is the messages that they share at their beginning, as in TRL's
  * `extract_prompt` (which cuts texts apart, too: not done here, as nothing says where a text's prompt ends). A "prompt" beside
@@ -22,7 +39,7 @@ export const CANDIDATES: RowForm = { needs: `a row needs ${PROMPT} and chosen, r
  *
  * @throws InputError naming the field.
  */
-export function pairTexts(fields: Fields, chat: Chat): { prompt: string; chosen: string; rejected: string } {
+export function pairTexts(fields: Fields, chat: Chat): PairTexts {
   const { chosen, rejected } = { chosen: fields.textOrMessages('chosen'), rejected: fields.textOrMessages('rejected') };
   const prompt = promptOf(fields);
   if (Array.isArray(chosen) && Array.isArray(rejected) && (prompt === undefined || (prompt.text !== undefined && chosen.length > 1))) {
@@ -32,7 +49,7 @@ export function pairTexts(fields: Fields, chat: Chat): { prompt: string; chosen:
     throw new InputError('has no "prompt": chosen and rejected are whole transcripts; split each behind its last "\\n\\nAssistant:", what comes before is the prompt');
   }
   const whole = wholePrompt(fields, prompt);
-  return { prompt: promptText(whole, chat), chosen: responseText('chosen', chosen, prompt!, whole, chat), rejected: responseText('rejected', rejected, prompt!, whole, chat) };
+  return { prompt: promptText(whole, chat), chosen: responseText('chosen', chosen, prompt!, whole, chat), rejected: responseText('rejected', rejected, prompt!, whole, chat), templated: byTemplate(whole, chat) };
 }
 
 /** A prompt to be answered. @throws InputError naming the field. */
@@ -46,18 +63,18 @@ export function onlyPrompt(fields: Fields, chat: Chat): string {
  *
  * @throws InputError naming the field.
  */
-export function responseTexts(fields: Fields, chat: Chat): { prompt: string; response: string } {
+export function responseTexts(fields: Fields, chat: Chat): ResponseTexts {
   const prompt = promptOf(fields);
   if (prompt === undefined && fields.has('messages')) {
     const messages = fields.textOrMessages('messages');
     if (typeof messages === 'string') throw new InputError('"messages" is not a list of messages');
     if (messages.at(-1)?.role !== 'assistant') throw new InputError('"messages" does not end with a message of the assistant, the response');
     const before = wholePrompt(fields, { messages: messages.slice(0, -1), from: ['messages'] });
-    return { prompt: promptText(before, chat), response: answer('messages', messages.at(-1)!, before, chat) };
+    return { prompt: promptText(before, chat), response: answer('messages', messages.at(-1)!, before, chat), templated: byTemplate(before, chat) };
   }
   const name = fields.has('instruction') && !fields.has('prompt') && (fields.has('output') || !fields.has('response')) ? 'output' : 'response';
   const whole = wholePrompt(fields, prompt);
-  return { prompt: promptText(whole, chat), response: responseText(name, fields.textOrMessages(name), prompt!, whole, chat) };
+  return { prompt: promptText(whole, chat), response: responseText(name, fields.textOrMessages(name), prompt!, whole, chat), templated: byTemplate(whole, chat) };
 }
 
 /** The field "prompt", or the Alpaca prompt of "instruction" and "input", which Dolly calls "context"; undefined if there is neither. */
@@ -93,7 +110,7 @@ function answer(name: string, response: ChatMessage, { text, messages }: Prompt,
   return text !== undefined || response.content === '' ? response.content : inField(name, () => chat.response(messages, response));
 }
 
-function conversations(fields: Fields, chosen: readonly ChatMessage[], rejected: readonly ChatMessage[], prompt: Prompt | undefined, chat: Chat): { prompt: string; chosen: string; rejected: string } {
+function conversations(fields: Fields, chosen: readonly ChatMessage[], rejected: readonly ChatMessage[], prompt: Prompt | undefined, chat: Chat): PairTexts {
   const last = Math.min(chosen.length, rejected.length) - 1;
   let shared = 0;
   while (shared < last && chosen[shared]!.role === rejected[shared]!.role && chosen[shared]!.content === rejected[shared]!.content) shared += 1;
@@ -107,6 +124,7 @@ function conversations(fields: Fields, chosen: readonly ChatMessage[], rejected:
     chosen: answer('chosen', onlyMessage('chosen', chosen.slice(shared)), whole, chat),
     rejected: answer('rejected', onlyMessage('rejected', rejected.slice(shared)), whole, chat),
     prompt: promptText(whole, chat),
+    templated: byTemplate(whole, chat),
   };
 }
 

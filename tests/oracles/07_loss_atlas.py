@@ -153,7 +153,7 @@ print("Cannot compute gradient of y=f(x) with respect to x")  # TensorFlow.js
 # %% [beta]
 value, slope = at(lambda pair: dpo(*list(pair.values())[:4], beta=0.0), 6)
 print(f"at h = 6: loss {value:.4f}, slope {slope + 0:.4f}")
-print("beta must be a number above 0; got 0")
+print("beta must be a number above 0, got 0")
 
 # %% [identical]
 table = torch.tensor([[0.1, 0.2, 0.3, 0.4], [0.4, 0.3, 0.2, 0.1], [0.0, 0.0, 0.0, 0.0]], requires_grad=True)
