@@ -15,6 +15,9 @@ export interface Play {
   readonly twice?: boolean;
 }
 
+/** A training's progress beyond its first step: the line is written at most every 200 ms, so that any one of these steps may not be seen. */
+export const beyondFirst = (steps: number): string => `step ([2-9]|\\d\\d+) of ${steps} `;
+
 /** @returns what a reader sees of each code cell, by its id; of one that ran twice, the second time. No cell may fail or write to stderr. */
 export function play(name: string, { changes, stop = {}, twice = false }: Play, ...options: string[]): Record<string, Seen & Reply> {
   const cells = readNotebook(join(root, 'notebooks', `${name}.ipynb`)).cells.filter(({ cell_type }) => cell_type === 'code');

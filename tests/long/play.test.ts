@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import type { Reply, Seen } from '../kernel';
-import { play } from '../play';
+import { beyondFirst, play } from '../play';
 import { otherTexts, played } from '../played';
 
 const near = (got: number, want: number, within: number, what: string) => assert.ok(Math.abs(got - want) <= within, `${what}: ${got}, expected ${want}`);
@@ -53,7 +53,7 @@ test('notebook 5 with other texts and another action, every cell twice', () => {
 test('notebook 7, its trainings stopped', () => {
   const seen = play('07-loss-atlas', {
     changes: { 'flip-data': [['.slice(0, 160)', '.slice(0, 40)'], ['.slice(0, 100)', '.slice(0, 4)']] },
-    stop: { 'flip-sigmoid': 'step 2 of 30', 'flip-cdpo': 'step 1 of 30', 'flip-robust': 'step 1 of 30', 'flip-ipo': 'step 1 of 30' },
+    stop: { 'flip-sigmoid': beyondFirst(30), 'flip-cdpo': 'step 1 of 30', 'flip-robust': 'step 1 of 30', 'flip-ipo': 'step 1 of 30' },
   });
   assert.match(displayed(seen['flip-sigmoid']!), /interrupted after step \d+ of 30/);
   assert.match(seen['flip-data']!.stdout, /^40 pairs to train on, 8 of them flipped/);
@@ -62,17 +62,17 @@ test('notebook 7, its trainings stopped', () => {
 
 test('notebook 9, its training stopped, the normalization twice', () => {
   const changes = { data: [['.slice(0, 96)', '.slice(0, 8)']] } as const;
-  const seen = play('09-reward-model', { changes, stop: { train: 'step 2 of 50' } });
+  const seen = play('09-reward-model', { changes, stop: { train: beyondFirst(50) } });
   const [, stopped] = /interrupted after step (\d+) of 50/.exec(displayed(seen['train']!))!;
   assert.match(seen['losses']!.stdout, new RegExp(`\nvalidation after step ${stopped}: loss \\d`));
-  const again = play('09-reward-model', { changes: { ...changes, normalize: [['judge.normalize(found);', 'judge.normalize(found);\njudge.normalize(scoreNormalization(judge, samples.slice(0, 4)));\njudge.normalize(scoreNormalization(judge, samples));']] }, stop: { train: 'step 2 of 50' } });
+  const again = play('09-reward-model', { changes: { ...changes, normalize: [['judge.normalize(found);', 'judge.normalize(found);\njudge.normalize(scoreNormalization(judge, samples.slice(0, 4)));\njudge.normalize(scoreNormalization(judge, samples));']] }, stop: { train: beyondFirst(50) } });
   assert.match(again['normalize']!.stdout, /after: +mean 0\.00, standard deviation 1\.00/);
 });
 
 test('notebook 10, its trainings stopped', () => {
   const seen = play('10-train-ppo', {
     changes: { options: [['batchSize: 32', 'batchSize: 8']], questions: [['.slice(0, 100)', '.slice(0, 8)']] },
-    stop: { train: 'step 3 of 10', hack: 'step 1 of 5', held: 'step 1 of 5', value: 'step 1 of 5' },
+    stop: { train: beyondFirst(10), hack: 'step 1 of 5', held: 'step 1 of 5', value: 'step 1 of 5' },
   });
   assert.match(displayed(seen['train']!), /interrupted after step \d+ of 10/);
   assert.match(seen['padding']!.stdout, /^\d+ tokens on 8 x \d+ places/);
@@ -82,7 +82,7 @@ test('notebook 10, its trainings stopped', () => {
 test('notebook 10 with another λ: by hand and by the library it is the same', () => {
   const seen = play('10-train-ppo', {
     changes: { options: [['gaeLambda: 0.95', 'gaeLambda: 0.5'], ['batchSize: 32', 'batchSize: 8']], questions: [['.slice(0, 100)', '.slice(0, 4)']] },
-    stop: { train: 'step 2 of 10', hack: 'step 1 of 5', held: 'step 1 of 5', value: 'step 1 of 5' },
+    stop: { train: beyondFirst(10), hack: 'step 1 of 5', held: 'step 1 of 5', value: 'step 1 of 5' },
   });
   const [hand, library] = seen['gae']!.stdout.trim().split('\n').map((line) => line.replace(/^by hand|^library/, '').trim());
   assert.equal(hand, library);
@@ -94,7 +94,7 @@ test('notebook 10 with another λ: by hand and by the library it is the same', (
 test('notebook 11, its trainings stopped, with two samples a prompt', () => {
   const seen = play('11-dpo-or-ppo', {
     changes: { reviews: [["read('test')", "read('test').slice(0, 8)"]], samples: [['perPrompt = 4', 'perPrompt = 2'], ['.slice(0, 64)', '.slice(0, 16)']] },
-    stop: { sft: 'step 3 of 100', dpo: 'step 1 of 15', grpo: 'step 1 of 8' },
+    stop: { sft: beyondFirst(100), dpo: 'step 1 of 15', grpo: 'step 1 of 8' },
   });
   assert.match(displayed(seen['sft']!), /interrupted after step \d+ of 100/);
   assert.match(seen['pairs']!.stdout, /^more than 250 of 16 pairs differ: false\n$/);
