@@ -6,7 +6,6 @@ export { profile, profileTable, type OpTime, type Profile } from './profile';
 
 export { progressPrinter, type DownloadProgress, type OnProgress } from './hub/progress';
 export { type DownloadOptions } from './hub/download';
-export { downloadModel } from './hub/modelFolder';
 
 export { Tokenizer } from './text/tokenizer';
 export { alpacaPrompt, chatPrompt, type ChatMessage } from './text/templates';
@@ -16,6 +15,7 @@ export { readCandidates, readPairs, readPrompts, readResponses, type ReadOptions
 export { responseBatch, type Layout, type PromptResponses, type ResponseBatch } from './text/responseBatch';
 
 export { configJson, readConfig, type GPT2Config } from './model/config';
+export { downloadModel } from './model/folder';
 export { SafetensorsFile, type DType, type TensorEntry } from './model/safetensors';
 export { writeSafetensors, type FloatDType, type NamedTensor } from './model/safetensorsWriter';
 export { type Variables } from './model/variables';

@@ -5,7 +5,7 @@ import { join, relative, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 
 // Not by way of the package's index, which loads TensorFlow: it computes in the kernels only.
-import { modelFolder } from 'alignbook/dist/hub/modelFolder';
+import { gpt2Folder } from 'alignbook/dist/model/folder';
 import { progressPrinter } from 'alignbook/dist/hub/progress';
 
 import { executedCopy, executeNotebooks, isWalkthrough, root, type Report } from './notebooks/execute';
@@ -84,7 +84,7 @@ async function main({ notebooks, model, jobs, timeout }: Options): Promise<numbe
   const out = join(root, 'executed');
   const start = performance.now();
   console.log(`model: ${model}\n`);
-  await modelFolder(model, undefined, { onProgress: progressPrinter(process.stderr) }); // a cell has no time for it, nor shows how far it is
+  await gpt2Folder(model, { onProgress: progressPrinter(process.stderr) }); // a cell has no time for it, nor shows how far it is
   const { exitCode, reports } = await executeNotebooks(notebooks, { out, jobs, timeout, html: true, model, progress: true });
   if (exitCode > 1) return exitCode;
 

@@ -473,7 +473,7 @@ test('weights in several files', async () => {
 function otherProcess() {
   const script = `
     const { modelFolder } = require(${JSON.stringify(join(ROOT, 'lib', 'dist', 'hub', 'modelFolder.js'))});
-    modelFolder(${JSON.stringify(NAME)}, undefined, { retryDelay: 1 }).then(console.log, (error) => { console.log(error); process.exitCode = 1; });
+    modelFolder(${JSON.stringify(NAME)}, ['tokenizer', 'weights'], { retryDelay: 1, checks: {} }).then(console.log, (error) => { console.log(error); process.exitCode = 1; });
   `;
   const child = spawn(process.execPath, ['-e', script], { stdio: ['ignore', 'pipe', 'inherit'] });
   let output = '';
@@ -614,6 +614,9 @@ test('download looks first: nothing large is fetched of a model that would be re
     activation: withConfig({ activation_function: 'mish' }),
     crossed: withConfig({ add_cross_attention: true }),
     typed: withConfig({ layer_norm_epsilon: '1e-5' }),
+    quantized: withConfig({ quantization_config: { quant_method: 'gptq', bits: 4 } }),
+    doubled: withConfig({ architectures: ['GPT2DoubleHeadsModel'] }),
+    classes: withConfig({ architectures: ['GPT2ForSequenceClassification'] }),
     spiece: { ...withoutTokenizer, 'spiece.model': Buffer.from('unread') },
     wordpiece: { ...FILES, 'tokenizer.json': Buffer.from(JSON.stringify({ model: { type: 'WordPiece', vocab: {} } })) },
   };
@@ -621,19 +624,38 @@ test('download looks first: nothing large is fetched of a model that would be re
     activation: /"activation_function" is "mish"; supported are/,
     crossed: /"add_cross_attention" is true; only false is supported/,
     typed: /"layer_norm_epsilon" must be a number above 0, got "1e-5"/,
+    quantized: /"quantization_config": its weights are quantized \(gptq\), which is not read here/,
+    doubled: /"architectures" is "GPT2DoubleHeadsModel"; supported are/,
+    classes: /it is a classifier of 2 labels/,
     spiece: /tokenizer\.json: is missing, and so are vocab\.json and merges\.txt/,
     wordpiece: /its model "WordPiece" is not reproduced here/,
   };
-  for (const [name, files] of Object.entries(kinds)) {
-    server.repositories.set(`people/${name}`, { commit: COMMIT, files });
-    const child = spawn(process.execPath, [join(ROOT, 'lib', 'bin', 'alignbook.js'), 'download', `people/${name}`], { stdio: ['ignore', 'ignore', 'pipe'] });
+  const refusedBy = async (name: string, ...args: string[]) => {
+    const child = spawn(process.execPath, [join(ROOT, 'lib', 'bin', 'alignbook.js'), ...args], { cwd: home, stdio: ['ignore', 'ignore', 'pipe'] });
     let stderr = '';
     child.stderr.on('data', (chunk) => (stderr += chunk));
     const [status] = (await once(child, 'close')) as [number | null];
-    assert.equal(status, 1, name);
-    assert.match(stderr, said[name]!);
+    assert.equal(status, 1, `${args[0]!}: ${stderr}`);
+    assert.match(stderr, said[name]!, args[0]);
+  };
+  for (const [name, files] of Object.entries(kinds)) {
+    server.repositories.set(`people/${name}`, { commit: COMMIT, files });
+    await refusedBy(name, 'download', `people/${name}`);
     if (name !== 'spiece' && name !== 'wordpiece') await assert.rejects(GPT2.fromPretrained(`people/${name}`, quick), (error) => error instanceof FileError && said[name]!.test(error.message));
   }
+  assert.ok(!server.seen.some(({ path }) => path.endsWith('model.safetensors') || path === `/${SHA}`));
+
+  // So do all that need a model.
+  writeFileSync(join(home, 'rows.jsonl'), '{"prompt": "a", "chosen": "b", "rejected": "c"}\n');
+  const model = ['--model', 'people/wordpiece'];
+  const rows = ['--data', 'rows.jsonl'];
+  const trained = ['--output', 'run', '--steps', '1', '--lr', '1e-3'];
+  const commands = [
+    ['logps', ...rows], ['evaluate', ...rows], ['score', ...rows], ['generate', '--prompt', 'a'], ['export', '--out', 'exported'],
+    ['train-sft', ...rows, ...trained], ['train-dpo', ...rows, ...trained], ['train-reward', ...rows, ...trained],
+    ['train-ppo', ...rows, ...trained, '--max-new-tokens', '4', '--reward-model', TINY], ['train-grpo', ...rows, ...trained, '--max-new-tokens', '4', '--reward-model', TINY],
+  ];
+  for (const [command, ...rest] of commands) await refusedBy('wordpiece', command!, ...model, ...rest);
   assert.ok(!server.seen.some(({ path }) => path.endsWith('model.safetensors') || path === `/${SHA}`));
 });
 

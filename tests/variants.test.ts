@@ -142,6 +142,11 @@ test('an export keeps the kind: the same config fields, the same log-probs, and 
 
 const TINY_CONFIG = JSON.parse(readFileSync(join(TINY, 'config.json'), 'utf8')) as Record<string, unknown>;
 
+/** transformers' other names of the sizes; as it reads them, GPT2Config.attribute_map. */
+const SYNONYMS = Object.fromEntries(
+  [['n_layer', 'num_hidden_layers'], ['n_head', 'num_attention_heads'], ['n_embd', 'hidden_size'], ['n_positions', 'max_position_embeddings']].flatMap(([name, other]) => [[name, undefined], [other, TINY_CONFIG[name!]]]),
+) as Record<string, unknown>;
+
 test('what is not computed, and fields of another type, are refused from config.json alone', () => {
   const path = join(root, 'config.json');
   const refused: readonly (readonly [more: Record<string, unknown>, said: RegExp])[] = [
@@ -161,12 +166,31 @@ test('what is not computed, and fields of another type, are refused from config.
     [{ n_inner: -4 }, /"n_inner" must be a positive integer, got -4$/],
     [{ n_layer: '2' }, /"n_layer" must be a positive integer, got "2"$/],
     [{ vocab_size: null }, /"vocab_size" must be a positive integer, got null$/],
+    // transformers 5.23 refuses null, too, where it is no value of the field
+    [{ activation_function: null }, /"activation_function" is "null"; supported are/],
+    [{ layer_norm_epsilon: null }, /"layer_norm_epsilon" must be a number above 0, got null$/],
+    [{ tie_word_embeddings: null }, /"tie_word_embeddings" must be true or false, got null$/],
+    [{ scale_attn_weights: null }, /"scale_attn_weights" must be true or false, got null$/],
+    [{ bos_token_id: 1.5 }, /"bos_token_id" must be a token id or null, got 1\.5$/],
+    [{ pad_token_id: 'x' }, /"pad_token_id" must be a token id or null, got "x"$/],
+    [{ eos_token_id: true }, /"eos_token_id" must be a token id, a list of them, or null, got true$/],
+    [{ eos_token_id: [1, 'x'] }, /"eos_token_id" must be a token id, a list of them, or null, got \[1,"x"\]$/],
+    [{ hidden_size: 1 }, /"n_embd" is \d+ and "hidden_size", the same, 1; take out the wrong one$/],
+    [{ n_layer: undefined, num_hidden_layers: '2' }, /"num_hidden_layers" must be a positive integer, got "2"$/],
+    [{ architectures: ['GPT2DoubleHeadsModel'] }, /"architectures" is "GPT2DoubleHeadsModel"; supported are GPT2LMHeadModel, /],
+    [{ architectures: ['GPT2ForTokenClassification'] }, /"architectures" is "GPT2ForTokenClassification"/],
+    [{ architectures: ['GPT2ForQuestionAnswering'] }, /"architectures" is "GPT2ForQuestionAnswering"/],
+    [{ architectures: ['GPT2ForSequenceClassification'] }, /a classifier of 2 labels \("id2label"\); a reward model has one/],
+    [{ architectures: ['GPT2ForSequenceClassification'], id2label: { 0: 'a', 1: 'b', 2: 'c' } }, /a classifier of 3 labels/],
+    [{ attention_head_type: 'multiquery' }, /"attention_head_type" is "multiquery"; supported is "multihead"$/],
+    [{ auto_map: { AutoConfig: 'c.GPT2CustomConfig', AutoModelForCausalLM: 'm.GPT2LMHeadCustomModel' } }, /"auto_map" names code of its own, "m\.GPT2LMHeadCustomModel", which is not run here/],
+    [{ quantization_config: { quant_method: 'bitsandbytes' } }, /"quantization_config": its weights are quantized \(bitsandbytes\)/],
   ];
   for (const [more, said] of refused) {
     writeFileSync(path, JSON.stringify({ ...TINY_CONFIG, ...more }));
     assert.throws(() => readConfig(path), (error) => error instanceof FileError && error.path === path && said.test(error.message), JSON.stringify(more));
   }
-  for (const same of [{ activation_function: 'gelu_fast' }, { n_inner: 4 * (TINY_CONFIG['n_embd'] as number) }, { n_inner: null }, { layer_norm_epsilon: 1e-5 }, { activation_function: null }]) {
+  for (const same of [{ activation_function: 'gelu_fast' }, { n_inner: 4 * (TINY_CONFIG['n_embd'] as number) }, { n_inner: null }, { layer_norm_epsilon: 1e-5 }, SYNONYMS, { hidden_size: TINY_CONFIG['n_embd'] }, { eos_token_id: [1, 2], pad_token_id: -1, bos_token_id: null }, { quantization_config: null }, { auto_map: { AutoTokenizer: ['t.Tokenizer', null] } }, { architectures: ['GPT2ForSequenceClassification'], id2label: { 0: 'LABEL_0' } }]) {
     writeFileSync(path, JSON.stringify({ ...TINY_CONFIG, ...same }));
     assert.deepEqual(readConfig(path), readConfig(join(TINY, 'config.json')), JSON.stringify(same));
   }
@@ -181,5 +205,5 @@ test('a head that is not the embedding beside a config that ties them is refused
   const tied = written('gelu').folder;
   const other = JSON.parse(readFileSync(join(tied, 'config.json'), 'utf8')) as Record<string, unknown>;
   writeFileSync(join(tied, 'config.json'), JSON.stringify({ ...other, tie_word_embeddings: false }));
-  await assert.rejects(GPT2.fromPretrained(tied), /lacks the tensor "lm_head\.weight" of the model in its config\.json$/);
+  await assert.rejects(GPT2.fromPretrained(tied), /lacks the tensor "lm_head\.weight", and its config\.json says that the head is not tied to the embedding; save the model again with its head, or take "tie_word_embeddings": false out if it was tied$/);
 });

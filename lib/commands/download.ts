@@ -1,7 +1,5 @@
-import { downloadModel } from '../hub/modelFolder';
 import { progressPrinter } from '../hub/progress';
-import { readConfig } from '../model/config';
-import { readTokenizerFiles } from '../text/tokenizerFiles';
+import { downloadModel } from '../model/folder';
 import { UsageError } from './usage';
 
 export const makesFiles = true;
@@ -12,5 +10,5 @@ export const usage = `  download MODEL      a model of the Hugging Face hub (gpt
 export async function run(args: readonly string[]): Promise<void> {
   const [model, ...others] = args;
   if (model === undefined || model.startsWith('-') || others.length > 0) throw new UsageError('download takes one model');
-  console.log(await downloadModel(model, { onProgress: progressPrinter(process.stderr), checks: { config: readConfig, tokenizer: readTokenizerFiles } }));
+  console.log(await downloadModel(model, { onProgress: progressPrinter(process.stderr) }));
 }

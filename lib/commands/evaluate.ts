@@ -1,7 +1,4 @@
-import { join } from 'node:path';
-
-import { modelFolder } from '../hub/modelFolder';
-import { readConfig } from '../model/config';
+import { configOf } from '../model/folder';
 import { GPT2 } from '../model/gpt2';
 import { RewardModel } from '../model/rewardModel';
 import { average } from '../moments';
@@ -88,8 +85,8 @@ export async function run(args: readonly string[]): Promise<void> {
   const [beta, labelSmoothing] = [number('beta', given.beta), number('label-smoothing', given['label-smoothing'])];
   const loss = { loss: given.loss ?? 'sigmoid', ...(beta !== undefined && { beta }), ...(labelSmoothing !== undefined && { labelSmoothing }) } as DpoLossOptions;
 
+  const sizes = await configOf(name);
   const tokenizer = await Tokenizer.fromPretrained(name);
-  const sizes = readConfig(join(await modelFolder(name), 'config.json'));
   const pairs = await readData({ skipBad: given['skip-bad'] ?? false }, sizes, (rowOptions) => readPairs(data, tokenizer, rowOptions));
   const rewardModel = rewardName === undefined ? undefined : await RewardModel.fromPretrained(rewardName);
   const reference = referenceName === undefined ? undefined : await GPT2.fromPretrained(referenceName);

@@ -1,5 +1,5 @@
-import { modelFolder } from '../hub/modelFolder';
 import { exportModel } from '../model/export';
+import { gpt2Folder } from '../model/folder';
 import { GPT2 } from '../model/gpt2';
 import { mayReplace, recoverFolder } from '../replaceFolder';
 import { hasScoreHead, RewardModel } from '../model/rewardModel';
@@ -20,7 +20,7 @@ export async function run(args: readonly string[]): Promise<void> {
   if (dtype === undefined) throw new UsageError(`--dtype must be one of ${FLOAT_DTYPES.join(', ')}, got "${asked}"`);
   recoverFolder(out);
   mayReplace(out, { force });
-  const kind = hasScoreHead(await modelFolder(name)) ? RewardModel : GPT2;
+  const kind = hasScoreHead(await gpt2Folder(name)) ? RewardModel : GPT2;
   await exportModel(await kind.fromPretrained(name), out, { source: name, dtype, force });
   console.log(`${name} is in ${out}, as ${dtype}`);
 }

@@ -1,3 +1,4 @@
+import { gpt2Folder } from '../model/folder';
 import { generate, type GenerateOptions } from '../model/generate';
 import { GPT2 } from '../model/gpt2';
 import { chatOf } from '../text/chat';
@@ -31,6 +32,7 @@ export async function run(args: readonly string[]): Promise<void> {
   };
   const set = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) as GenerateOptions;
 
+  await gpt2Folder(name);
   const tokenizer = await Tokenizer.fromPretrained(name);
   const model = await GPT2.fromPretrained(name);
   const made: number[] = [];

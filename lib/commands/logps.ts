@@ -1,7 +1,4 @@
-import { join } from 'node:path';
-
-import { modelFolder } from '../hub/modelFolder';
-import { readConfig } from '../model/config';
+import { configOf } from '../model/folder';
 import { GPT2 } from '../model/gpt2';
 import { scorePairs } from '../model/scorePairs';
 import { replaceFile } from '../replaceFile';
@@ -23,8 +20,8 @@ export async function run(args: readonly string[]): Promise<void> {
   const { model: name, data, 'skip-bad': skipBad = false, 'batch-size': size = '8', output } = options(args, known);
   if (name === undefined || data === undefined) throw new UsageError('logps needs --model and --data');
   if (!/^[1-9]\d{0,5}$/.test(size)) throw new UsageError(`--batch-size must be a number from 1 up, got "${size}"`);
+  const sizes = await configOf(name);
   const tokenizer = await Tokenizer.fromPretrained(name);
-  const sizes = readConfig(join(await modelFolder(name), 'config.json'));
   const pairs = await readData({ skipBad }, sizes, (rowOptions) => readPairs(data, tokenizer, rowOptions), { tellMerges: false });
   const model = await GPT2.fromPretrained(name);
   const write = (append: (line: string) => void): void => {

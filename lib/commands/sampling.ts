@@ -1,9 +1,6 @@
 /** What train-ppo and train-grpo share: prompts, the reward, the reference, and around them the run. */
-import { join } from 'node:path';
-
 import { fileDigest } from '../fileDigest';
-import { modelFolder } from '../hub/modelFolder';
-import { readConfig as readModelConfig } from '../model/config';
+import { configOf } from '../model/folder';
 import { GPT2 } from '../model/gpt2';
 import { RewardModel } from '../model/rewardModel';
 import { readPrompts } from '../text/dataset';
@@ -47,7 +44,7 @@ export async function samplingRun(config: Values<typeof samplingFields>): Promis
   const [source, data, output] = ['model', 'data', 'output'].map((name) => required<string>(config, name)) as [string, string, string];
   const { reference: referenceName = source, maxNewTokens = 64 } = config;
   if ((config.rewardModel ?? config.rewardFunction) === undefined) throw new UsageError('there is no reward: give rewardModel, rewardFunction, or both');
-  const sizes = readModelConfig(join(await modelFolder(source), 'config.json'));
+  const sizes = await configOf(source);
   const tokenizer = await Tokenizer.fromPretrained(source);
   const prompts = await readData(config, sizes, (rowOptions) => readPrompts(data, tokenizer, { ...rowOptions, maxNewTokens }));
   const interruption = new AbortController();

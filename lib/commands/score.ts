@@ -1,3 +1,4 @@
+import { gpt2Folder } from '../model/folder';
 import { RewardModel } from '../model/rewardModel';
 import { scoreResponses } from '../model/scoreResponses';
 import { replaceFile } from '../replaceFile';
@@ -20,6 +21,7 @@ export async function run(args: readonly string[]): Promise<void> {
   const { model: name, data, 'skip-bad': skipBad = false, 'batch-size': size = '8', output } = options(args, known);
   if (name === undefined || data === undefined) throw new UsageError('score needs --model and --data');
   if (!/^[1-9]\d{0,5}$/.test(size)) throw new UsageError(`--batch-size must be a number from 1 up, got "${size}"`);
+  await gpt2Folder(name);
   const tokenizer = await Tokenizer.fromPretrained(name);
   const model = await RewardModel.fromPretrained(name);
   const rows = await readData({ skipBad }, model.config, (rowOptions) => readCandidates(data, tokenizer, rowOptions), { tellMerges: false });

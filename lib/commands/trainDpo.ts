@@ -1,7 +1,4 @@
-import { join } from 'node:path';
-
-import { modelFolder } from '../hub/modelFolder';
-import { readConfig as readModelConfig } from '../model/config';
+import { configOf } from '../model/folder';
 import { preferenceLosses, type PreferenceLossName } from '../losses/preferenceLosses';
 import { GPT2 } from '../model/gpt2';
 import { RANGES } from '../ranges';
@@ -46,7 +43,7 @@ export async function run(args: readonly string[]): Promise<void> {
   requireDpoOptions(options);
   requireBestBy('train-dpo', config.bestBy);
 
-  const sizes = readModelConfig(join(await modelFolder(source), 'config.json'));
+  const sizes = await configOf(source);
   const tokenizer = await Tokenizer.fromPretrained(source);
   const read = (path: string) => readData(config, sizes, (rowOptions) => readPairs(path, tokenizer, rowOptions));
   const pairs = await read(data);

@@ -1,5 +1,5 @@
 import { InputError } from '../errors';
-import { modelFolder } from '../hub/modelFolder';
+import { gpt2Folder } from '../model/folder';
 import { GPT2 } from '../model/gpt2';
 import { hasScoreHead, RewardModel } from '../model/rewardModel';
 import { scoreNormalization } from '../model/scoreResponses';
@@ -42,8 +42,9 @@ export async function run(args: readonly string[]): Promise<void> {
   requireRewardOptions(options);
   requireBestBy('train-reward', config.bestBy);
 
+  const folder = await gpt2Folder(source);
   const tokenizer = await Tokenizer.fromPretrained(source);
-  const model = await beginning(source, options.seed ?? 0, tokenizer.padTokenId ?? tokenizer.eosTokenId);
+  const model = await beginning(source, folder, options.seed ?? 0, tokenizer.padTokenId ?? tokenizer.eosTokenId);
   const read = (path: string) => readData(config, model.config, (rowOptions) => readPairs(path, tokenizer, { ...rowOptions, margins: true }));
   const pairs = await read(data);
   const validation = config.validation === undefined ? undefined : await read(config.validation);
@@ -63,8 +64,8 @@ export async function run(args: readonly string[]): Promise<void> {
 }
 
 /** A language model gets a head whose scores are read where TRL's RewardTrainer would train them; a reward model keeps its place. */
-async function beginning(source: string, seed: number, padTokenId: number): Promise<RewardModel> {
-  if (hasScoreHead(await modelFolder(source))) return RewardModel.fromPretrained(source);
+async function beginning(source: string, folder: string, seed: number, padTokenId: number): Promise<RewardModel> {
+  if (hasScoreHead(folder)) return RewardModel.fromPretrained(source);
   const base = await GPT2.fromPretrained(source);
   const model = RewardModel.begin(base, new Random(seed), padTokenId);
   base.dispose();

@@ -1,8 +1,5 @@
-import { join } from 'node:path';
-
 import { InputError } from '../errors';
-import { modelFolder } from '../hub/modelFolder';
-import { readConfig as readModelConfig } from '../model/config';
+import { configOf } from '../model/folder';
 import { GPT2 } from '../model/gpt2';
 import { initialWeights } from '../model/initialize';
 import { lora, type LoraTarget } from '../model/lora';
@@ -92,7 +89,7 @@ export async function run(args: readonly string[]): Promise<void> {
   requireSftOptions(options);
   requireBestBy('train-sft', config.bestBy);
 
-  const sizes = readModelConfig(join(await modelFolder(source), 'config.json'));
+  const sizes = await configOf(source);
   const tokenizer = await Tokenizer.fromPretrained(source);
   const read = (path: string) => readData(config, sizes, (rowOptions) => readResponses(path, tokenizer, rowOptions));
   const rows = await read(data);

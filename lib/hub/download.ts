@@ -41,7 +41,7 @@ const FILES: Record<Part, readonly string[]> = {
  * @returns the snapshot's folder.
  * @throws HubError, InputError if the repository is no GPT-2 or has no safetensors, FileError if the cache cannot be written.
  */
-export async function download(repository: string, revision: string, parts: readonly Part[], settings: HubSettings, { checks = {}, ...options }: DownloadOptions & { checks?: Checks } = {}): Promise<string> {
+export async function download(repository: string, revision: string, parts: readonly Part[], settings: HubSettings, { checks, ...options }: DownloadOptions & { checks: Checks }): Promise<string> {
   const { onProgress = defaultProgress() } = options;
   const connection = new Connection(settings.endpoint, settings.token, options);
   const cached = new CachedRepository(settings.cache, repository);

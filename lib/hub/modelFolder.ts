@@ -25,9 +25,10 @@ export function embeddedModel(): string {
  *
  * @param model `tiny` (the embedded model), a folder with a config.json (`./gpt2` or `/models/gpt2`), or a name on the hub
  *   such as `gpt2`; with `@` and a branch, tag or commit to pin a revision.
+ * @param options `checks`: made before weights are downloaded; a model's are in model/folder.ts.
  * @throws InputError if there is no such model or it is no GPT-2, HubError if it cannot be downloaded.
  */
-export async function modelFolder(model: string, parts: readonly Part[] = ['tokenizer', 'weights'], options: DownloadOptions & { checks?: Checks } = {}): Promise<string> {
+export async function modelFolder(model: string, parts: readonly Part[], options: DownloadOptions & { checks: Checks }): Promise<string> {
   const name = parseModelName(model);
   if (name.kind === 'embedded') return embeddedModel();
   if (name.kind === 'folder') {
@@ -69,11 +70,12 @@ function requireModelFolder(folder: string): void {
  * @param model as for `modelFolder`; a model that is no hub's is where it is.
  * @returns its folder.
  */
-export async function downloadModel(model: string, options: DownloadOptions & { checks?: Checks } = {}): Promise<string> {
+export async function downloadWhole(model: string, options: DownloadOptions & { checks: Checks }): Promise<string> {
   const name = parseModelName(model);
   const settings = hubSettings();
-  if (name.kind !== 'hub') return modelFolder(model, undefined, options);
-  const fetched = () => (settings.offline ? modelFolder(model, undefined, options) : download(name.repository, name.revision, ['tokenizer', 'weights'], settings, options));
+  const parts = ['tokenizer', 'weights'] as const;
+  if (name.kind !== 'hub') return modelFolder(model, parts, options);
+  const fetched = () => (settings.offline ? modelFolder(model, parts, options) : download(name.repository, name.revision, parts, settings, options));
   const folder = await fetched();
   const damaged = damagedFiles(folder);
   if (damaged.length === 0) return folder;

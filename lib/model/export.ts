@@ -4,13 +4,13 @@ import { basename, dirname, join, resolve } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 
 import { InputError } from '../errors';
-import { modelFolder } from '../hub/modelFolder';
 import { readJsonObject, type JsonObject } from '../jsonFile';
 import { replaceFolder } from '../replaceFolder';
 import { templateFiles } from '../text/chatTemplate';
 import { readEndTokens } from '../text/endTokens';
 import { readTokenizerFiles } from '../text/tokenizerFiles';
 import { readConfig } from './config';
+import { gpt2Folder } from './folder';
 import { modelCard, origin, type Origin } from './modelCard';
 import { writeSafetensors, type FloatDType } from './safetensorsWriter';
 import { LM_HEAD, SCORE_HEAD, weightShapes, type Trainable } from './weights';
@@ -45,7 +45,7 @@ export interface Companions {
  * @throws InputError if the source is not there or of another architecture; FileError if its tokenizer cannot be read.
  */
 export async function exportCompanions(model: Trainable, source: string): Promise<Companions> {
-  const from = await modelFolder(source);
+  const from = await gpt2Folder(source);
   const config = readJsonObject(join(from, 'config.json'));
   if (!isDeepStrictEqual(readConfig(join(from, 'config.json')), model.config)) {
     throw new InputError(`the model is not of the architecture of its source, ${from}`);

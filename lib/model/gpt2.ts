@@ -3,11 +3,11 @@ import { join } from 'node:path';
 
 import { InputError } from '../errors';
 import type { DownloadOptions } from '../hub/download';
-import { modelFolder } from '../hub/modelFolder';
 import type { ResponseBatch } from '../text/responseBatch';
 import { tf } from '../tf';
 import { attentionBias, blocks } from './blocks';
 import { readConfig, type GPT2Config } from './config';
+import { weightsFolder } from './folder';
 import { layerNorm, type Read } from './layers';
 import { release, scope, type Handle } from './handle';
 import { ints, matmul, reshape } from './ops';
@@ -46,7 +46,7 @@ export class GPT2 {
    *   malformed or not GPT-2's.
    */
   static async fromPretrained(model: string, options?: DownloadOptions): Promise<GPT2> {
-    const folder = await modelFolder(model, ['weights'], { ...options, checks: { config: readConfig } });
+    const folder = await weightsFolder(model, options);
     const config = readConfig(join(folder, 'config.json'));
     return new GPT2(config, Weights.load(folder, config));
   }

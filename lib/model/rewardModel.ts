@@ -1,9 +1,8 @@
 /** A reward model: GPT-2 with a scalar head, read at a response's last token, or at the last one before its end token. */
 import { join } from 'node:path';
 
-import { FileError, InputError, quoted } from '../errors';
+import { FileError, InputError } from '../errors';
 import type { DownloadOptions } from '../hub/download';
-import { modelFolder } from '../hub/modelFolder';
 import { readJsonObject } from '../jsonFile';
 import type { Random } from '../random';
 import { lastTokens, type ResponseBatch } from '../text/responseBatch';
@@ -12,13 +11,14 @@ import { Checkpoint } from './checkpoint';
 import { readConfig, type GPT2Config } from './config';
 import type { Gradient } from './embeddingGradient';
 import { FollowedOnce } from './followed';
+import { weightsFolder } from './folder';
 import type { GPT2 } from './gpt2';
 import type { Gradients } from './gradients';
 import { release, scope, type Handle } from './handle';
 import { layerNorm, layerNormBackward, type LayerNormSaved } from './layers';
 import { floats, matmul } from './ops';
 import { trunk, trunkBackward, type TrunkSaved } from './trunk';
-import { SCORE_HEAD, Weights } from './weights';
+import { SCORE_HEAD, weightName, Weights } from './weights';
 
 /**
  * As transformers' GPT2ForSequenceClassification with one label: score = hidden W', without a bias. Owns its weights.
@@ -40,7 +40,7 @@ export class RewardModel {
    * @throws InputError, HubError or FileError as there; FileError, too, if it has no such head.
    */
   static async fromPretrained(model: string, options?: DownloadOptions): Promise<RewardModel> {
-    const folder = await modelFolder(model, ['weights'], { ...options, checks: { config: readConfig } });
+    const folder = await weightsFolder(model, options);
     const config = readConfig(join(folder, 'config.json'));
     if (!hasScoreHead(folder)) throw new FileError(folder, `has no "${SCORE_HEAD}", so it is no reward model; train-reward makes one of it`);
     return new RewardModel(config, Weights.load(folder, config, { scoreHead: true }), readPadTokenId(join(folder, 'config.json')));
@@ -113,17 +113,17 @@ export class RewardModel {
 
 type ScoreSaved = { readonly trunk: TrunkSaved; readonly norm: { readonly y: Handle; readonly saved: LayerNormSaved } };
 
-/** @throws FileError if it is neither missing, null nor a token id. */
+/** @param path of a config.json that `readConfig` has read. */
 function readPadTokenId(path: string): number | null {
   const { pad_token_id: id = null } = readJsonObject(path);
-  if (id === null || (typeof id === 'number' && Number.isInteger(id) && id >= 0)) return id;
-  throw new FileError(path, `"pad_token_id" must be a token id or null, got ${quoted(String(id))}`);
+  if (id === null || (id as number) >= 0) return id as number | null;
+  throw new FileError(path, `"pad_token_id" is ${id as number}; a reward model's is a token id, or null for scores at the last token`);
 }
 
 /** Whether a model folder's weights have a scalar head. */
 export function hasScoreHead(folder: string): boolean {
   using checkpoint = Checkpoint.open(folder);
-  return checkpoint.tensors.has(SCORE_HEAD);
+  return [...checkpoint.tensors.keys()].some((key) => weightName(key) === SCORE_HEAD);
 }
 
 /** A forward pass over a batch, and the way back. */

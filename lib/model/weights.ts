@@ -48,15 +48,21 @@ export function weightShapes({ nLayer, nEmbd: C, nInner = 4 * C, blockSize, voca
 /** Buffers of the causal mask, kept in old checkpoints, and the head, which is tied to wte. */
 const IGNORED = /^(h\.\d+\.attn\.(masked_)?bias|lm_head\.weight)$/;
 
-/** What torch's DistributedDataParallel and torch.compile put before every name. */
-const WRAPPERS = /^((module|_orig_mod)\.)+/;
+/** What torch's DistributedDataParallel and torch.compile put into names, at whatever they wrap: a model, its trunk, each block. */
+const WRAPPERS = /(?<=^|\.)(module|_orig_mod)\./g;
 /** The value head that TRL's PPO put beside a policy; transformers passes over it, too. */
 const VALUE_HEAD = /^v_head\./;
 
+/** GPT-2's name of a checkpoint's tensor. */
+export const weightName = (key: string): string => key.replace(WRAPPERS, '').replace(/^transformer\./, '');
+
+/** Models that have been said to come with a value head: once is enough. */
+const toldOf = new Set<string>();
+
 export class Weights extends Variables {
   /**
-   * Reads a model folder's model.safetensors or its shards: F32, F16 or BF16, keys with or without the prefix `transformer.`, and before it
-   * `module.` or `_orig_mod.`. A value head (`v_head.…`) is passed over, with a line on the standard error.
+   * Reads a model folder's model.safetensors or its shards: F32, F16 or BF16, keys with or without the prefix `transformer.`, and with
+   * `module.` and `_orig_mod.` in them or not. A value head (`v_head.…`) is passed over, with a line on the standard error.
    *
    * @throws FileError if a file is malformed, or a tensor is missing, unknown, or of another shape than the config's.
    */
@@ -68,7 +74,7 @@ export class Weights extends Variables {
     const unknown: string[] = [];
     const passedOver: string[] = [];
     for (const key of tensors.keys()) {
-      const name = key.replace(WRAPPERS, '').replace(/^transformer\./, '');
+      const name = weightName(key);
       if (VALUE_HEAD.test(name)) {
         passedOver.push(key);
         continue;
@@ -79,9 +85,11 @@ export class Weights extends Variables {
       stored.set(name, key);
     }
     if (unknown[0] !== undefined) throw new FileError(path, `has a tensor ${quoted(unknown[0])} that is not GPT-2's${unknown.length === 1 ? '' : `, and ${unknown.length - 1} more`}; save the model alone, with transformers' save_pretrained`);
-    if (passedOver[0] !== undefined) console.error(`${path}: ${passedOver.join(', ')}: a value head, which is passed over`);
+    if (passedOver[0] !== undefined && !toldOf.has(path)) console.error(`${path}: ${passedOver.join(', ')}: a value head, which is passed over`);
+    if (passedOver[0] !== undefined) toldOf.add(path);
     for (const [name, shape] of shapes) {
       const entry = tensors.get(stored.get(name) ?? '');
+      if (entry === undefined && name === LM_HEAD) throw new FileError(path, `lacks the tensor "${LM_HEAD}", and its config.json says that the head is not tied to the embedding; save the model again with its head, or take "tie_word_embeddings": false out if it was tied`);
       if (entry === undefined) throw new FileError(path, `lacks the tensor "${name}" of the model in its config.json`);
       if (name === SCORE_HEAD && entry.shape[0] !== 1) throw new FileError(path, `its "${SCORE_HEAD}" has ${entry.shape[0]} labels; a reward model has one (num_labels=1)`);
       if (entry.shape.join() !== shape.join()) {

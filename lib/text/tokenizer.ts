@@ -62,7 +62,7 @@ export class Tokenizer {
    *   be read.
    */
   static async fromPretrained(model: string, options?: DownloadOptions): Promise<Tokenizer> {
-    const folder = await modelFolder(model, ['tokenizer'], options);
+    const folder = await modelFolder(model, ['tokenizer'], { ...options, checks: {} });
     const files = readTokenizerFiles(folder);
     const { eosToken, padToken, path } = files;
     const template = await ChatTemplate.read(folder, files.config, files.special);
