@@ -1,12 +1,12 @@
 /** A number that is none does not pass for a result: named at load, in what is computed, and before it is saved. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { cpSync, existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 
-import { generate, GPT2, InputError, Random, referenceLogps, responseBatch, RewardModel, SafetensorsFile, scorePairs, scoreResponses, Tokenizer, TrainingState, writeSafetensors } from 'alignbook';
+import { evaluateDpo, evaluateSft, generate, GPT2, InputError, Random, referenceLogps, responseBatch, RewardModel, SafetensorsFile, scorePairs, scoreResponses, Tokenizer, TrainingState, writeSafetensors } from 'alignbook';
 
 import { loadEngineModel } from './engineFixtures';
 import { writeLetterModel } from './rollouts';
@@ -61,6 +61,29 @@ test('sums that overflow: the row is named, and nothing is made of them', async 
   assert.throws(() => scoreResponses(scorer, [{ promptIds: [1], responses: [[2, 3, 0], [4, 0]] }]), /^InputError: row 1: a score is NaN/);
   for (const temperature of [0, 1]) await assert.rejects(generate(huge, [[1, 2, 3, 4]], { temperature }), /^InputError: the model's logits are not numbers/);
   for (const each of [scorer, huge]) each.dispose();
+});
+
+test('a weight that is lost on the way: greedy tokens are looked at where they begin and where they end, evaluations by rows', async () => {
+  const model = await GPT2.fromPretrained(letters);
+  const lose = (name: string, row: number) => {
+    const values = model.weights.values(name);
+    values.fill(NaN, row * model.config.nEmbd, (row + 1) * model.config.nEmbd);
+    model.weights.assign(name, values);
+  };
+  lose('wpe.weight', 6); // two positions after the prompt's
+  for (const temperature of [0, 1]) await assert.rejects(generate(model, [[1, 2, 3, 4]], { temperature, maxNewTokens: 5 }), /^InputError: the model's logits are not numbers/);
+  assert.equal((await generate(model, [[1, 2, 3, 4]], { maxNewTokens: 2 }))[0]!.ids.length, 2); // nothing is made there yet
+  const rows = [{ promptIds: [1], responses: [[2, 3]] }, { promptIds: [1], responses: [[2, 3, 4, 5, 6, 7, 8]] }];
+  assert.throws(() => evaluateSft(model, rows, { batchSize: 1 }), /^InputError: rows 2 to 2: their loss is NaN; the model's weights/);
+  const pairs = rows.map(({ promptIds, responses: [ids] }) => ({ promptIds, chosenIds: ids!, rejectedIds: [9] }));
+  assert.throws(() => evaluateDpo(model, pairs, pairs.map(() => ({ refChosenLogps: -1, refRejectedLogps: -1 })), { batchSize: 2 }), /^InputError: rows 1 to 2: their loss is NaN/);
+
+  const other = await GPT2.fromPretrained(letters);
+  const embedding = other.weights.values('wte.weight');
+  embedding[9 * other.config.nEmbd] = NaN; // the logit of one token that the prompt does not have, which a greedy choice would pass over
+  other.weights.assign('wte.weight', embedding);
+  await assert.rejects(generate(other, [[1, 2]], {}), /^InputError: the model's logits are not numbers/);
+  for (const each of [model, other]) each.dispose();
 });
 
 test('what is saved is finite, and what is there already stays', async () => {
@@ -132,7 +155,7 @@ test('an embedding larger than the vocabulary: what the tokenizer lacks is never
 test('a padded embedding goes through generate, train-grpo and train-ppo; an id beyond the embedding is named with its row', async () => {
   const padded = join(folder, 'padded');
   cpSync(letters, padded, { recursive: true });
-  const tokenizer = JSON.parse((await import('node:fs')).readFileSync(join(letters, 'tokenizer.json'), 'utf8')) as { model: { vocab: Record<string, number> } };
+  const tokenizer = JSON.parse(readFileSync(join(letters, 'tokenizer.json'), 'utf8')) as { model: { vocab: Record<string, number> } };
   const few = Object.fromEntries(Object.entries(tokenizer.model.vocab).filter(([, id]) => id < 12)); // of 37 rows
   writeFileSync(join(padded, 'tokenizer.json'), JSON.stringify({ ...tokenizer, model: { ...tokenizer.model, vocab: few } }));
   assert.deepEqual((await Tokenizer.fromPretrained(padded)).missingIds(14), [12, 13]);
@@ -144,6 +167,22 @@ test('a padded embedding goes through generate, train-grpo and train-ppo; an id 
   for (const command of ['train-grpo', 'train-ppo']) {
     const { status, stderr } = alignbook(command, '--model', padded, '--data', prompts, '--reward-function', reward, '--output', join(folder, command), '--steps', '2', '--batch-size', '2', '--max-new-tokens', '8', '--temperature', '5', '--lr', '1e-3');
     assert.deepEqual({ status, stderr }, { status: 0, stderr: '' });
+  }
+
+  // An embedding of 14 rows beside one of 37, weights otherwise the same: over what can be drawn, the two are one distribution.
+  const fewer = join(folder, 'fewer');
+  cpSync(padded, fewer, { recursive: true });
+  const config = JSON.parse(readFileSync(join(padded, 'config.json'), 'utf8')) as { n_embd: number };
+  writeFileSync(join(fewer, 'config.json'), JSON.stringify({ ...config, vocab_size: 14 }));
+  using whole = new SafetensorsFile(join(padded, 'model.safetensors'));
+  const cut = (key: string, values: Float32Array) => (/wte\.weight$/.test(key) ? { shape: [14, config.n_embd], values: values.slice(0, 14 * config.n_embd) } : { shape: whole.tensors.get(key)!.shape, values });
+  writeSafetensors(join(fewer, 'model.safetensors'), [...whole.tensors.keys()].map((key) => ({ name: key, ...cut(key, whole.float32(key)) })));
+  for (const [command, policy, reference] of [['train-grpo', padded, fewer], ['train-ppo', fewer, padded]] as const) {
+    const output = join(folder, `${command}-two`);
+    const { status, stderr } = alignbook(command, '--model', policy, '--reference', reference, '--data', prompts, '--reward-function', reward, '--output', output, '--steps', '1', '--batch-size', '2', '--max-new-tokens', '8', '--temperature', '2', '--lr', '1e-3');
+    assert.deepEqual({ status, stderr }, { status: 0, stderr: '' });
+    const step = JSON.parse(readFileSync(join(output, 'metrics.jsonl'), 'utf8').split('\n')[0]!) as { kl?: number; objective?: { kl: number } };
+    assert.ok(Math.abs(step.kl ?? step.objective!.kl) < 1e-4, JSON.stringify(step)); // float32 sums over 8 tokens
   }
 
   const unresized = join(folder, 'unresized');

@@ -127,8 +127,8 @@ async function sample({ model, reference, rewardModel, tokenizer }: Models, pair
     return made;
   };
   const made = await draw(model, 'model');
-  const suppressTokens = tokenizer.missingIds(model.config.vocabSize);
-  const kl = reference && answerKl(model, reference, made, { temperature, suppressTokens, batchSize: settings.batchSize });
+  const lacking = (of: GPT2) => tokenizer.missingIds(of.config.vocabSize);
+  const kl = reference && answerKl(model, reference, made, { temperature, suppressTokens: lacking(model), referenceSuppressTokens: lacking(reference), batchSize: settings.batchSize });
   const reward = rewardModel && rewardOf(rewardModel, { batchSize: settings.batchSize });
   const scores = reward && (await scoreSamples(made, reward));
   const others = reward && reference ? await draw(reference, 'reference') : undefined;

@@ -1,6 +1,6 @@
 import { gpt2Folder } from '../model/folder';
 import { RewardModel } from '../model/rewardModel';
-import { scoreResponses } from '../model/scoreResponses';
+import { scoredRows } from '../model/scoreResponses';
 import { replaceFile } from '../replaceFile';
 import { readCandidates } from '../text/dataset';
 import { Tokenizer } from '../text/tokenizer';
@@ -12,9 +12,6 @@ export const usage = `  score --model M --data FILE
                       scores of responses by a reward model, one JSON line a row: {"chosen", "rejected"} for the rows of logps, {"score"}
                       for those of train-sft; of pairs, accuracy and calibration follow on the standard error
       --skip-bad      as of logps, and --batch-size N, --output FILE`;
-
-/** Rows between two reports of progress. */
-const PART = 256;
 
 export async function run(args: readonly string[]): Promise<void> {
   const known = { model: TEXT, data: TEXT, 'skip-bad': FLAG, 'batch-size': TEXT, output: TEXT } as const;
@@ -28,12 +25,12 @@ export async function run(args: readonly string[]): Promise<void> {
 
   const margins: number[] = [];
   const write = (append: (line: string) => void): void => {
-    for (let start = 0; start < rows.length; start += PART) {
-      for (const [first, second] of scoreResponses(model, rows.slice(start, start + PART), { batchSize: Number(size) })) {
-        append(`${JSON.stringify(second === undefined ? { score: first } : { chosen: first, rejected: second })}\n`);
-        if (second !== undefined) margins.push(first! - second);
-      }
-      progress(`${Math.min(start + PART, rows.length)} of ${rows.length} rows`);
+    let done = 0;
+    for (const [first, second] of scoredRows(model, rows, { batchSize: Number(size) })) {
+      append(`${JSON.stringify(second === undefined ? { score: first } : { chosen: first, rejected: second })}\n`);
+      if (second !== undefined) margins.push(first! - second);
+      done += 1;
+      progress(`${done} of ${rows.length} rows`);
     }
     progress('');
   };

@@ -110,7 +110,7 @@ export async function generate(model: GPT2, prompts: readonly (readonly number[]
         }
       }
       cache = withRoom(cache!, Math.max(...rows.map(lengthOf)), blockSize);
-      const { choose, cache: changed } = decode(model.config, weights, rows, cache, options);
+      const { choose, cache: changed } = decode(model.config, weights, rows, cache, { ...options, maxNewTokens });
       release(cache);
       cache = changed;
       addTokens(rows, choose);
@@ -164,14 +164,13 @@ function prefill(config: GPT2Config, weights: ReadonlyMap<string, Handle>, rows:
   return scope(() => {
     const read: Read = (name) => weights.get(name)!;
     const { hidden, cache } = trunk(made, ends, read, config, 'cache');
-    if (!Number.isFinite(l2(hidden).values()[0])) throw notNumbers(); // of NaNs, the first token is the largest
-    const choose = chooser(hidden, read, config, options);
+    const choose = chooser(hidden, read, config, options, { checked: true });
     return { choose: (row: Row, place: number) => choose(row, places[place]!), cache: keepRows(cache, places) };
   });
 }
 
 /** The forward pass over each row's last token. */
-function decode(config: GPT2Config, weights: ReadonlyMap<string, Handle>, rows: readonly Row[], cache: Cache, options: Sampling): Step {
+function decode(config: GPT2Config, weights: ReadonlyMap<string, Handle>, rows: readonly Row[], cache: Cache, options: Sampling & { readonly maxNewTokens: number }): Step {
   const { B, S } = sizeOf(cache);
   const positions = rows.map((row) => lengthOf(row) - 1);
   const visible = new Uint8Array(B * S);
@@ -180,16 +179,23 @@ function decode(config: GPT2Config, weights: ReadonlyMap<string, Handle>, rows: 
     const read: Read = (name) => weights.get(name)!;
     const ids = ints(Int32Array.from(rows, ({ ids: made }) => made.at(-1)!), [B]);
     const { y, cache: changed } = blocks(ids, ints(Int32Array.from(positions), [B]), attentionBias(visible, [B, 1, S]), read, config, { keep: 'cache', past: pastOf(cache, positions) });
-    return { choose: chooser(y, read, config, options), cache: changed };
+    // What is no number in a row stays in its cache, and a row of such tokens comes to its full length: to look at the last is enough.
+    const checked = rows.some((row) => row.ids.length + 1 === options.maxNewTokens || lengthOf(row) + 1 === config.blockSize);
+    return { choose: chooser(y, read, config, options, { checked }), cache: changed };
   });
 }
 
-/** The head over hidden states [B, C]. What leaves TensorFlow are the chosen tokens, or what they are drawn from. */
-function chooser(hidden: Handle, read: Read, { layerNormEpsilon, vocabSize }: GPT2Config, options: Sampling): Chooser {
+/**
+ * The head over hidden states [B, C]. What leaves TensorFlow are the chosen tokens, or what they are drawn from.
+ *
+ * @param checked whether greedy choices are looked at, too: of NaNs, the first token is the largest. A draw sees them without.
+ */
+function chooser(hidden: Handle, read: Read, { layerNormEpsilon, vocabSize }: GPT2Config, options: Sampling, { checked }: { checked: boolean }): Chooser {
   const { y } = layerNorm(hidden, read, 'ln_f', layerNormEpsilon);
   const { suppressTokens = [] } = options;
   const logits = (of: Handle) => {
     const all = matmul(of, read(HEAD), { transposeY: true });
+    if (checked && !Number.isFinite(l2(all).values()[0]) && (all.values() as Float32Array).some((logit) => !Number.isFinite(logit))) throw notNumbers();
     return suppressTokens.length === 0 ? all : biasAdd(all, floats(suppression(vocabSize, suppressTokens, -Infinity), [vocabSize]));
   };
   if (isGreedy(options)) {

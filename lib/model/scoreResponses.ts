@@ -16,18 +16,21 @@ export interface ScoringOptions {
  * @returns for each row its responses' scores, in order.
  * @throws InputError if a row is too long for the model, an id is not in its vocabulary, or a score is not finite.
  */
-export function scoreResponses(model: RewardModel, rows: readonly PromptResponses[], { batchSize = 16 }: ScoringOptions = {}): number[][] {
+export function scoreResponses(model: RewardModel, rows: readonly PromptResponses[], options: ScoringOptions = {}): number[][] {
+  return [...scoredRows(model, rows, options)];
+}
+
+/** The same, row after row. */
+export function* scoredRows(model: RewardModel, rows: readonly PromptResponses[], { batchSize = 16 }: ScoringOptions = {}): Generator<number[]> {
   requireRange('batchSize', batchSize, RANGES.training.batchSize);
-  const all: number[][] = [];
   for (let start = 0; start < rows.length; start += batchSize) {
     const some = rows.slice(start, start + batchSize);
     const scores = model.scores(responseBatch(some, { maxLength: model.config.blockSize }));
     const values = [...scores.dataSync()];
     scores.dispose();
     requireFiniteScores(values, some, start);
-    all.push(...some.map(({ responses }) => values.splice(0, responses.length)));
+    for (const { responses } of some) yield values.splice(0, responses.length);
   }
-  return all;
 }
 
 /**

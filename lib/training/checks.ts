@@ -25,6 +25,11 @@ export function requireTraining(options: Omit<TrainOptions, 'groupByLength' | 'v
   requireParts(rowsAnUpdate, accumulation);
 }
 
+/** @throws InputError naming the rows of an evaluation, from `start` on, whose loss is no number. */
+export function requireFiniteLoss(loss: number, start: number, count: number): void {
+  if (!Number.isFinite(loss)) throw new InputError(`rows ${start + 1} to ${start + count}: their loss is ${loss}; the model's weights or its sums are too large to compute with`);
+}
+
 /**
  * @param blockSize the model's window.
  * @throws InputError if nothing could be sampled after a prompt, or the window would end every response before `maxNewTokens`.

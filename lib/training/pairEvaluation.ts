@@ -54,9 +54,14 @@ export interface AnswerKl extends Measured {
   readonly ofSamples: readonly number[];
 }
 
-/** The KL between model and reference over whole answers that the model sampled, in nats, as `sequenceKl` estimates it. */
-export function answerKl(model: GPT2, reference: GPT2, samples: readonly Sample[], options: MeasureOptions = {}): AnswerKl {
-  const ofSamples = sequenceKl(sampleLogps(model, samples, options), sampleLogps(reference, samples, options));
+/**
+ * The KL between model and reference over whole answers that the model sampled, in nats, as `sequenceKl` estimates it.
+ *
+ * @param options `suppressTokens` is the model's; the reference's is the same unless `referenceSuppressTokens` is given.
+ */
+export function answerKl(model: GPT2, reference: GPT2, samples: readonly Sample[], { referenceSuppressTokens, ...options }: MeasureOptions & { referenceSuppressTokens?: readonly number[] } = {}): AnswerKl {
+  const ofReference = { ...options, ...(referenceSuppressTokens && { suppressTokens: referenceSuppressTokens }) };
+  const ofSamples = sequenceKl(sampleLogps(model, samples, options), sampleLogps(reference, samples, ofReference));
   const tokens = samples.reduce((sum, { ids }) => sum + ids.length, 0);
   return { ...overPrompts(samples, ofSamples), perToken: ofSamples.reduce((sum, kl) => sum + kl, 0) / tokens, ofSamples };
 }

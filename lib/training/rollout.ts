@@ -153,6 +153,15 @@ export interface MeasureOptions {
   batchSize?: number;
 }
 
+/**
+ * What a reference's distributions leave out beside a policy's: embeddings may be padded to different sizes.
+ *
+ * @param suppressTokens of the policy. Default: what the tokenizer lacks of the reference's embedding.
+ */
+export function referenceSuppression({ config: { vocabSize } }: GPT2, tokenizer: Decoder, suppressTokens: readonly number[] | undefined): readonly number[] | undefined {
+  return suppressTokens?.filter((id) => id < vocabSize) ?? tokenizer.missingIds?.(vocabSize);
+}
+
 /** Log-probs of the samples' tokens under `model`, in nats. */
 export function sampleLogps(model: GPT2, samples: readonly Sample[], { batchSize = 64, ...options }: MeasureOptions = {}): OfTokens {
   return inParts(samples, batchSize).flatMap((some) => {

@@ -10,7 +10,7 @@ import { RANGES, requireRange, type RangesOf } from '../ranges';
 import type { PairIds } from '../text/batch';
 import { tf } from '../tf';
 import { accumulate, update, type Part } from './accumulate';
-import { requireTraining, TRAINING_RANGES } from './checks';
+import { requireFiniteLoss, requireTraining, TRAINING_RANGES } from './checks';
 import { pairLoss, requireLossOptions, type DpoLossOptions, type DpoMetrics } from './dpoMetrics';
 import { mean, tokenMetrics } from './metrics';
 import { validationInterval, type TrainOptions } from './options';
@@ -110,6 +110,7 @@ function metricsOf(model: GPT2, pairs: readonly ReferencedPair[], options: DpoLo
     const { perTokenLogps, statistics } = model.measure(batch);
     const metrics = tf.tidy(() => pairLoss(perTokenLogps, some, some.length, options).metrics());
     perTokenLogps.dispose();
+    requireFiniteLoss(metrics.loss, start, some.length);
     parts.push({ ...metrics, ...tokenMetrics(batch, statistics, isChosen) });
     shares.push(some.length / pairs.length);
   }

@@ -17,7 +17,7 @@ import { requireRoom, requireTraining, TRAINING_RANGES } from './checks';
 import { mean } from './metrics';
 import type { TrainOptions } from './options';
 import { batchOrder, randomOf, stepCount } from './order';
-import { countTokens, padded, sampleBatch, sampleLogps, sampleResponses, SAMPLING_RANGES, scoreSamples, sequenceKl, type Decoder, type OfTokens, type Penalties, type Reward, type Sample, type SampleOptions } from './rollout';
+import { countTokens, padded, referenceSuppression, sampleBatch, sampleLogps, sampleResponses, SAMPLING_RANGES, scoreSamples, sequenceKl, type Decoder, type OfTokens, type Penalties, type Reward, type Sample, type SampleOptions } from './rollout';
 import { learningRate } from './schedule';
 import { TrainingState } from './state';
 
@@ -110,6 +110,7 @@ export async function* trainGrpo(policy: GPT2, prompts: readonly (readonly numbe
 
   const suppressTokens = options.suppressTokens ?? tokenizer.missingIds?.(policy.config.vocabSize); // the policy is what can be drawn, and is measured as that
   const held = reference ?? merged(policy);
+  const ofReference = { temperature, suppressTokens: referenceSuppression(held, tokenizer, options.suppressTokens) };
   const training = state ?? TrainingState.begin(policy, options);
   try {
     while (training.step < steps) {
@@ -120,7 +121,7 @@ export async function* trainGrpo(policy: GPT2, prompts: readonly (readonly numbe
 
       const samples = await sampleResponses(policy, tokenizer, prompts, { maxNewTokens, temperature, suppressTokens, samples: groupSize, seed: randomOf(seed, step).uint32(), signal }, rowsOf(step - 1));
       const scores = await scoreSamples(samples, reward, { ...options, step });
-      const refLogps = sampleLogps(held, samples, { temperature, suppressTokens });
+      const refLogps = sampleLogps(held, samples, ofReference);
       const oldLogps = algorithm === 'rloo' || iterations > 1 ? sampleLogps(policy, samples, { temperature, suppressTokens }) : undefined;
       const advantages = algorithm === 'rloo' ? rlooAdvantages(scores, { oldLogps: oldLogps!, refLogps }, options) : groupAdvantages(scores, groupSize, options);
       const rollout = { samples, scores, advantages, refLogps, oldLogps };

@@ -18,7 +18,7 @@ import type { TrainOptions } from './options';
 import { frozenNames } from './optimizer';
 import { batchOrder, randomOf, stepCount } from './order';
 import { minibatchOrder, ppoUpdates, rolloutAdvantages, type AdvantageOptions, type PpoUpdate, type PpoUpdateOptions, type Rollout, type RolloutAdvantages } from './ppoUpdate';
-import { countTokens, measureSamples, sampleLogps, sampleResponses, SAMPLING_RANGES, scoreSamples, sequenceKl, type Decoder, type OfTokens, type Penalties, type Reward, type SampleOptions } from './rollout';
+import { countTokens, measureSamples, referenceSuppression, sampleLogps, sampleResponses, SAMPLING_RANGES, scoreSamples, sequenceKl, type Decoder, type OfTokens, type Penalties, type Reward, type SampleOptions } from './rollout';
 import { learningRate } from './schedule';
 import { TrainingState } from './state';
 
@@ -130,6 +130,7 @@ export async function* trainPpo(policy: GPT2, prompts: readonly (readonly number
   const suppressTokens = options.suppressTokens ?? tokenizer.missingIds?.(policy.config.vocabSize); // the policy is what can be drawn, and is measured as that
   const model = state?.model ?? (policy.weights.hasValueHead ? policy : withValueHead(policy));
   const held = reference ?? merged(policy);
+  const ofReference = { temperature, suppressTokens: referenceSuppression(held, tokenizer, options.suppressTokens) };
   const training = state ?? TrainingState.begin(model, ppoAdam(options));
   try {
     while (training.step < steps) {
@@ -142,7 +143,7 @@ export async function* trainPpo(policy: GPT2, prompts: readonly (readonly number
       const samples = await sampleResponses(model, tokenizer, prompts, { maxNewTokens, temperature, suppressTokens, seed: random.uint32(), signal }, rowsOf(step - 1));
       const scores = await scoreSamples(samples, reward, { ...options, step });
       const { logps: oldLogps, values: oldValues } = measureSamples(model, samples, { temperature, suppressTokens });
-      const refLogps = sampleLogps(held, samples, { temperature, suppressTokens });
+      const refLogps = sampleLogps(held, samples, ofReference);
       const rollout = { samples, scores, oldLogps, refLogps, oldValues: oldValues! };
       const coef = training.carried.klCoef ?? klCoef;
       const advantages = rolloutAdvantages(rollout, { ...options, klCoef: coef });

@@ -6,7 +6,7 @@ import { RANGES, requireRange, type RangesOf } from '../ranges';
 import { responseBatch, type PromptResponses, type ResponseBatch } from '../text/responseBatch';
 import { tf } from '../tf';
 import { accumulate, update, type Part } from './accumulate';
-import { requireTraining, TRAINING_RANGES } from './checks';
+import { requireFiniteLoss, requireTraining, TRAINING_RANGES } from './checks';
 import { mean, tokenMetrics, type TokenMetrics } from './metrics';
 import { validationInterval, type TrainOptions } from './options';
 import { batchOrder, stepCount } from './order';
@@ -98,6 +98,7 @@ export function evaluateSft(model: GPT2, rows: readonly PromptResponses[], { bat
     const { perTokenLogps, statistics } = model.measure(batch);
     const loss = tf.tidy(() => perTokenLogps.sum().div(-responseTokens(some)).dataSync()[0]!);
     perTokenLogps.dispose();
+    requireFiniteLoss(loss, start, some.length);
     parts.push({ loss, ...tokenMetrics(batch, statistics, () => true) });
     shares.push(responseTokens(some) / responseTokens(rows));
   }
