@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -71,6 +71,15 @@ test('the card says what is known of licence and origin, and passes it on', asyn
   writeFileSync(join(unknown, 'README.md'), '---\nlanguage: en\nlicense: mit\nbase_model: openai-community/gpt2\n---\n# GPT-2\n\nlicense: none\n');
   assert.deepEqual(await front(unknown, 'of-known'), ['license: mit', 'base_model: openai-community/gpt2', ...always]);
   assert.deepEqual(await front(join(folder, 'of-known'), 'of-export'), ['license: mit', 'base_model: openai-community/gpt2', ...always]);
+
+  const here = process.cwd(); // a folder called gpt2 is not OpenAI's
+  renameSync(source(), join(folder, 'gpt2'));
+  process.chdir(folder);
+  try {
+    assert.deepEqual(await front('gpt2', 'of-namesake'), always);
+  } finally {
+    process.chdir(here);
+  }
 });
 
 test('what is there is left alone, unless it is a model folder and the caller forces it', async () => {

@@ -438,6 +438,8 @@ test('a model that cannot be read here is refused before its weights are asked f
   await refusedFiles({ 'README.md': Buffer.from('') }, /has no config\.json/);
   const { 'pytorch_model.bin': _pickle, ...nothing } = WITHOUT_WEIGHTS;
   await refusedFiles(nothing, /has no model\.safetensors; name another/);
+  const adapter = { 'adapter_config.json': Buffer.from('{"base_model_name_or_path": "openai-community/gpt2", "task_type": "CAUSAL_LM"}'), 'adapter_model.safetensors': Buffer.alloc(8) };
+  for (const more of [{}, nothing]) await refusedFiles({ ...more, ...adapter }, /is an adapter of PEFT for openai-community\/gpt2, not a model; merge it with Python: peft\.AutoPeftModelForCausalLM/);
 });
 
 /** The fixture's tensors in two files, and their index. */

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 
-import { FileError, GPT2, InputError, SafetensorsFile, writeSafetensors } from 'alignbook';
+import { FileError, GPT2, InputError, RewardModel, SafetensorsFile, writeSafetensors } from 'alignbook';
 
 const ROOT = join(__dirname, '..', '..', '..');
 const FIXTURES = join(ROOT, 'tests', 'fixtures', 'gpt2');
@@ -38,13 +38,17 @@ async function refused(path: string, message: RegExp, kind: typeof FileError | t
   });
 }
 
-test('prefixes of DistributedDataParallel and torch.compile are stripped, in any order', async () => {
+test('prefixes of DistributedDataParallel and torch.compile are stripped, in any order and place', async () => {
   const expected = await GPT2.fromPretrained(FIXTURES);
-  for (const [n, rename] of [(key: string) => `module.${key}`, (key: string) => `_orig_mod.${key}`, (key: string) => `module._orig_mod.${key}`, (key: string) => `_orig_mod.module.${key.replace('transformer.', '')}`].entries()) {
+  for (const [n, rename] of [(key: string) => `module.${key}`, (key: string) => `_orig_mod.${key}`, (key: string) => `module._orig_mod.${key}`, (key: string) => `_orig_mod.module.${key.replace('transformer.', '')}`, (key: string) => key.replace('transformer.', 'transformer._orig_mod.'), (key: string) => key.replace(/(h\.\d+\.)/, '$1_orig_mod.')].entries()) {
     const model = await GPT2.fromPretrained(renamed(`prefix-${n}`, rename));
     for (const name of expected.weights.names) assert.deepEqual(model.weights.values(name), expected.weights.values(name));
     model.dispose();
   }
+  const { nEmbd } = expected.config;
+  const scorer = await RewardModel.fromPretrained(renamed('prefixed-scorer', (key) => `module.${key}`, [{ name: 'module.score.weight', shape: [1, nEmbd], values: new Float32Array(nEmbd).fill(0.5) }]));
+  assert.deepEqual(scorer.weights.values('score.weight'), new Float32Array(nEmbd).fill(0.5));
+  scorer.dispose();
   expected.dispose();
 });
 
@@ -81,6 +85,11 @@ test('an adapter of PEFT, a folder without a model, and none at all', async () =
   mkdirSync(adapter);
   writeFileSync(join(adapter, 'adapter_config.json'), JSON.stringify({ base_model_name_or_path: 'openai-community/gpt2', peft_type: 'LORA' }));
   await refused(adapter, /adapter is an adapter of PEFT for openai-community\/gpt2, not a model; merge it with Python: .*merge_and_unload\(\)\.save_pretrained\("merged"\), and give \.\/merged/, InputError);
+  writeFileSync(join(adapter, 'adapter_config.json'), JSON.stringify({ base_model_name_or_path: '/models/gpt2', task_type: 'SEQ_CLS' }));
+  copyFileSync(join(FIXTURES, 'config.json'), join(adapter, 'config.json')); // beside the base model's config.json it is an adapter still
+  await refused(adapter, /an adapter of PEFT for \/models\/gpt2, .*peft\.AutoPeftModelForSequenceClassification\.from_pretrained\(".*adapter", num_labels=1\)/, InputError);
+  copyFileSync(join(FIXTURES, 'model.safetensors'), join(adapter, 'model.safetensors')); // a model, with an adapter's configuration left beside it
+  (await GPT2.fromPretrained(adapter)).dispose();
   mkdirSync(join(folder, 'nothing'));
   await refused(join(folder, 'nothing'), /nothing is not a model folder: it has no config\.json$/, InputError);
   await refused(join(folder, 'absent'), /absent is not there; give a model folder, or the name of a model on the Hugging Face hub$/, InputError);

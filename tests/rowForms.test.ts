@@ -179,6 +179,10 @@ test('a column that would be lost is refused by its name', async () => {
   for (const name of ['instruction', 'input', 'context', 'question', 'documents', 'tools', 'images', 'messages', 'chat_template_kwargs', 'conversations']) {
     await refused({ prompt: 'Name a bird.', [name]: /s$/.test(name) ? [{ a: 1 }] : 'Birds fly.' }, new RegExp(`line 1: "${name}" stands beside "prompt" and would be lost; put what it holds into "prompt", or drop the column$`));
   }
+  for (const name of ['choices', 'options', 'premise']) await refused({ prompt: 'Which?', [name]: ['a', 'b'] }, new RegExp(`"${name}" stands beside "prompt" and would be lost`));
+  for (const [name, usual] of [['System', 'system'], ['System Prompt', 'system_prompt'], ['CONTEXT', 'context'], ['chat-history', 'chat_history']]) {
+    await refused({ prompt: 'Name a bird.', [name!]: 'Birds fly.' }, new RegExp(`"${name}" stands beside "prompt" and would be lost; call it "${usual}", or drop the column$`));
+  }
   await refused({ prompt: 'Name a bird.', context: 'bird' }, /"context" stands beside "prompt" and would be lost/);
   await refused({ instruction: 'a', input: 'b', context: 'c' }, /"context" stands beside "instruction" and would be lost/);
   await refused({ prompt: [user('a')], history: [['x', 'y']] }, /"history" stands beside messages; put its turns into "prompt"/);

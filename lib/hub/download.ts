@@ -9,6 +9,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { FileError, HubError, InputError } from '../errors';
+import { ADAPTER, adapterOfPeft } from './adapter';
 import { fetchBlob } from './blob';
 import { CachedRepository, INDEX, isAdditionalTemplate, shards, type Part } from './cache';
 import { Connection, type ConnectionOptions } from './connection';
@@ -62,6 +63,10 @@ export async function download(repository: string, revision: string, parts: read
 
   try {
     if (files.has('config.json')) await fetchFile('config.json');
+    if (files.has(ADAPTER) && !files.has('model.safetensors') && !files.has(INDEX)) {
+      await fetchFile(ADAPTER);
+      throw new InputError(adapterOfPeft(repository, join(folder, ADAPTER)));
+    }
     if (parts.includes('weights')) {
       refuseOthers(repository, folder, files);
       checks.config?.(join(folder, 'config.json'));

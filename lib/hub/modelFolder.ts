@@ -1,10 +1,10 @@
 /** A model's name -> the folder that holds it, downloaded on first use. */
-import { existsSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 
 import { HubError, InputError, SetupError } from '../errors';
-import { readJsonObject } from '../jsonFile';
 import { recoverFolder } from '../replaceFolder';
+import { ADAPTER, adapterOfPeft } from './adapter';
 import { CachedRepository, damagedFiles, holds, removeFile, type Part } from './cache';
 import { download, type Checks, type DownloadOptions } from './download';
 import { parseModelName } from './modelName';
@@ -51,16 +51,12 @@ export async function modelFolder(model: string, parts: readonly Part[], options
 
 /** @throws InputError saying what the folder is instead. */
 function requireModelFolder(folder: string): void {
-  if (existsSync(join(folder, 'config.json'))) return;
+  const holdsWeights = () => readdirSync(folder).some((name) => /^(model.*\.safetensors|.*\.safetensors\.index\.json|pytorch_model.*\.bin)$/.test(name));
+  if (existsSync(join(folder, 'config.json')) && (!existsSync(join(folder, ADAPTER)) || holdsWeights())) return;
   if (!existsSync(folder)) throw new InputError(`${folder} is not there; give a model folder, or the name of a model on the Hugging Face hub`);
-  const adapter = join(folder, 'adapter_config.json');
+  const adapter = join(folder, ADAPTER);
   if (!existsSync(adapter)) throw new InputError(`${folder} is not a model folder: it has no config.json`);
-  const { base_model_name_or_path: base } = readJsonObject(adapter);
-  const model = typeof base === 'string' ? base : 'its base model';
-  throw new InputError(
-    `${folder} is an adapter of PEFT for ${model}, not a model; merge it with Python: ` +
-      `peft.AutoPeftModelForCausalLM.from_pretrained("${folder}").merge_and_unload().save_pretrained("merged"), and give ./merged with the tokenizer's files of ${model}`,
-  );
+  throw new InputError(adapterOfPeft(folder, adapter));
 }
 
 /**

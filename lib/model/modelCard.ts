@@ -2,6 +2,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
+import { parseModelName } from '../hub/modelName';
 import type { GPT2Config } from './config';
 
 /** What passes from a model to those made from it. */
@@ -28,10 +29,11 @@ export function origin(model: string, folder: string): Origin {
   const path = join(folder, 'README.md');
   const front = existsSync(path) ? (/^---\r?\n([\s\S]*?)\r?\n---/.exec(readFileSync(path, 'utf8'))?.[1] ?? '') : '';
   const field = (name: string) => new RegExp(`^${name}: *["']?([\\w./-]+)["']? *$`, 'm').exec(front)?.[1] ?? null;
-  const ofHub = model !== 'tiny' && /^[\w-][\w.-]*(\/[\w.-]+)?$/.test(model);
+  const name = parseModelName(model);
+  const known = name.kind === 'hub' ? name.repository : name.kind === 'embedded' ? model : ''; // a folder may be called gpt2, too
   return {
-    license: LICENSES.find(([name]) => name.test(model))?.[1] ?? field('license'),
-    baseModel: ofHub ? model : field('base_model'),
+    license: LICENSES.find(([names]) => names.test(known))?.[1] ?? field('license'),
+    baseModel: name.kind === 'hub' ? name.repository : field('base_model'),
   };
 }
 

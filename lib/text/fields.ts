@@ -22,6 +22,10 @@ export class Fields {
     private readonly form?: RowForm,
   ) {}
 
+  get names(): string[] {
+    return Object.keys(this.row);
+  }
+
   /** A field that is null counts as missing: a table has every column in every row. */
   has(name: string): boolean {
     return (this.row[name] ?? null) !== null;

@@ -10,8 +10,12 @@ const HISTORY = 'history';
 /** What no convention puts into a GPT-2's prompt. One of them that the row's form uses itself is not among the refused. */
 const REFUSED = [
   ...['instruction', 'input', 'inputs', 'context', 'question', 'query', 'passage', 'article', 'document', 'documents', 'background', 'knowledge', 'persona'],
+  ...['choices', 'options', 'premise', 'hypothesis', 'paragraph', 'paragraphs', 'passages', 'facts', 'evidence', 'chat_history', 'dialogue_history'],
   ...['messages', 'conversation', 'conversations', 'dialog', 'dialogue', 'tools', 'functions', 'image', 'images', 'video', 'videos', 'audio', 'audios', 'chat_template_kwargs'],
 ] as const;
+
+/** A name as conventions write it: "System Prompt" is system_prompt. */
+const usual = (name: string): string => name.toLowerCase().replace(/[ .-]+/g, '_');
 
 export const PROMPT_COLUMNS: readonly string[] = [...SYSTEM, HISTORY, ...REFUSED];
 
@@ -33,6 +37,8 @@ export interface Prompt {
  */
 export function withColumns(fields: Fields, prompt: Prompt): Prompt {
   const there = (name: string): boolean => !prompt.from.includes(name) && fields.holds(name) && !stands(fields.raw(name), prompt);
+  const misspelt = fields.names.find((name) => usual(name) !== name && PROMPT_COLUMNS.includes(usual(name)) && (there(name) || fields.raw(name) === undefined)); // of Parquet, such a column is not read
+  if (misspelt !== undefined) throw new InputError(`"${misspelt}" stands beside "${prompt.from[0]!}" and would be lost; call it "${usual(misspelt)}", or drop the column`);
   const lost = REFUSED.find(there);
   if (lost !== undefined) throw new InputError(`"${lost}" stands beside "${prompt.from[0]!}" and would be lost; put what it holds into "${prompt.from[0]!}", or drop the column`);
   const system = systemText(fields, SYSTEM.filter(there), prompt);

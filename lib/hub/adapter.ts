@@ -1,0 +1,19 @@
+/** Adapters that PEFT saved: not a model, and what makes one of them. */
+import { readJsonObject } from '../jsonFile';
+
+export const ADAPTER = 'adapter_config.json';
+
+/**
+ * @param name of the folder, or of the hub's repository.
+ * @param path of its adapter_config.json.
+ * @returns what it is and the remedy, as a sentence.
+ */
+export function adapterOfPeft(name: string, path: string): string {
+  const { base_model_name_or_path: base, task_type: task } = readJsonObject(path);
+  const model = typeof base === 'string' && base !== '' ? base : 'its base model';
+  const [auto, more] = task === 'SEQ_CLS' ? ['AutoPeftModelForSequenceClassification', ', num_labels=1'] : ['AutoPeftModelForCausalLM', ''];
+  return (
+    `${name} is an adapter of PEFT for ${model}, not a model; merge it with Python: ` +
+    `peft.${auto}.from_pretrained("${name}"${more}).merge_and_unload().save_pretrained("merged"), and give ./merged with the tokenizer's files of ${model}`
+  );
+}
