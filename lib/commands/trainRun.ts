@@ -4,7 +4,7 @@ import { join } from 'node:path';
 
 import { FileError, InputError } from '../errors';
 import { exportCompanions, writeExport, type Companions } from '../model/export';
-import { FLOAT_DTYPES, type FloatDType } from '../model/safetensorsWriter';
+import type { FloatDType } from '../model/safetensorsWriter';
 import type { Variables } from '../model/variables';
 import type { Trainable } from '../model/weights';
 import { computePolicy } from '../tf';
@@ -64,10 +64,6 @@ class Interrupted extends Error {}
  */
 export async function trainRun<S extends Step, Model extends Trainable>(run: Run<Model>, train: (state: TrainingState<Model>) => AsyncIterable<S>, line: (metrics: S | ValidationOf<S>) => string): Promise<void> {
   const { model, steps, saveEvery = 100, keep = 2, dtype = 'F32' } = run;
-  if (!FLOAT_DTYPES.includes(dtype)) throw new InputError(`dtype must be one of ${FLOAT_DTYPES.join(', ')}, got "${dtype}"`); // not after hours
-  for (const [name, value] of Object.entries({ saveEvery, keep })) {
-    if (!Number.isInteger(value) || value < 1) throw new InputError(`${name} must be a whole number from 1 up, got ${value}`);
-  }
   const companions = await exportCompanions(model, run.source);
   const looksForBest = run.bestBy !== undefined || run.patience !== undefined;
   using folder = new RunFolder(run.output, { keep, best: looksForBest ? () => new Best(run) : undefined });

@@ -3,7 +3,7 @@ import { configOf } from '../model/folder';
 import { GPT2 } from '../model/gpt2';
 import { initialWeights } from '../model/initialize';
 import { lora, type LoraTarget } from '../model/lora';
-import type { FloatDType } from '../model/safetensorsWriter';
+import { FLOAT_DTYPES, type FloatDType } from '../model/safetensorsWriter';
 import { Weights } from '../model/weights';
 import { Random } from '../random';
 import { RANGES } from '../ranges';
@@ -60,6 +60,11 @@ export const ranges: FieldRanges<typeof fields> = { ...trainRanges, ...RANGES.ru
 /** What of the settings every trainer takes. */
 export function trainOptions(config: Values<typeof trainFields>): TrainOptions {
   const { frozen, ...others } = config;
+  const { dtype = 'F32', saveEvery = 1, keep = 1 } = config;
+  if (!(FLOAT_DTYPES as readonly string[]).includes(dtype)) throw new InputError(`dtype must be one of ${FLOAT_DTYPES.join(', ')}, got "${dtype}"`); // not after the reference's log-probs
+  for (const [name, value] of Object.entries({ saveEvery, keep })) {
+    if (!Number.isInteger(value) || value < 1) throw new InputError(`${name} must be a whole number from 1 up, got ${value}`);
+  }
   if ((config.bestBy ?? config.patience) !== undefined && config.validation === undefined) throw new UsageError('bestBy and patience go by the validation: give a file of rows as "validation"');
   return { ...(others as Omit<TrainOptions, 'frozen'>), lr: required<number>(config, 'lr'), ...(frozen !== undefined && { frozen: list(frozen) }) };
 }
