@@ -1,7 +1,7 @@
 /** Config files of the training commands: fields of another type, unknown ones, ones that come twice, and numbers out of their range. */
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 
@@ -23,6 +23,9 @@ const refused = (text: string, message: string | RegExp) =>
 test('values of each type are read, and options win over the file', () => {
   assert.deepEqual(read('{"model": "tiny", "lr": 1e-4, "steps": 3, "liveReference": false}', '--lr', '0.5'), { model: 'tiny', lr: 0.5, steps: 3, liveReference: false });
   assert.deepEqual(read(' {} '), {});
+  const [data, output, cache] = ['rows.jsonl', 'run', 'cache'].map((name) => join(homedir(), name)); // no shell replaces a ~ in a file, or behind =
+  assert.deepEqual(read('{"data": "~/rows.jsonl", "output": "~/x", "referenceCache": "~/cache"}', '--output=~/run'), { data, output, referenceCache: cache });
+  assert.deepEqual(read('{"data": "a~/b", "output": "~c"}'), { data: 'a~/b', output: '~c' });
 });
 
 test('a value of another type is refused, with what to write where that is plain', () => {

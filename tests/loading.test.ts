@@ -1,7 +1,7 @@
 /** Model folders as people have them: what is something else is told by what it is, and what only looks strange is read. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { copyFileSync, cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -100,13 +100,14 @@ test('an existing folder is a folder, with or without ./, and ~ is the home fold
   mkdirSync(join(home, 'org'), { recursive: true });
   for (const name of ['my-gpt2', 'org/name']) cpSync(join(ROOT, 'data', 'models', 'tiny'), join(home, name), { recursive: true });
   const rows = join(home, 'rows.jsonl');
+  const [data, output] = ['--data=~/rows.jsonl', '--output=~/logps.jsonl']; // which a shell leaves as they are
   writeFileSync(rows, '{"prompt":"a","chosen":"b","rejected":"c"}\n');
   const lines = ['my-gpt2', './my-gpt2', 'org/name', '~/my-gpt2', join(home, 'my-gpt2')].map((model) => {
     const env = { ...process.env, HOME: home, HF_HUB_OFFLINE: '1' };
-    const { status, stdout, stderr } = spawnSync(process.execPath, [join(ROOT, 'lib', 'bin', 'alignbook.js'), 'logps', '--model', model, '--data', rows], { cwd: home, env, encoding: 'utf8' });
-    assert.deepEqual({ status, stderr }, { status: 0, stderr: '' }, model);
-    return stdout;
+    const { status, stdout, stderr } = spawnSync(process.execPath, [join(ROOT, 'lib', 'bin', 'alignbook.js'), 'logps', '--model', model, data!, output!], { cwd: home, env, encoding: 'utf8' });
+    assert.deepEqual({ status, stderr, stdout }, { status: 0, stderr: '', stdout: '' }, model);
+    return readFileSync(join(home, 'logps.jsonl'), 'utf8');
   });
   assert.equal(new Set(lines).size, 1);
-  assert.ok(readFileSync(rows).length > 0);
+  assert.ok(!existsSync(join(home, '~')));
 });

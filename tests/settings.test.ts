@@ -29,7 +29,7 @@ writeFileSync(at('reward.cjs'), "module.exports = (samples) => samples.map(({ te
 
 interface Command {
   readonly run: (args: readonly string[]) => Promise<void>;
-  readonly fields: Readonly<Record<string, 'text' | 'number' | 'flag'>>;
+  readonly fields: Readonly<Record<string, 'text' | 'path' | 'number' | 'flag'>>;
   readonly ranges: Readonly<Record<string, { words: string }>>;
   /** For one step. */
   readonly settings: Readonly<Record<string, unknown>>;

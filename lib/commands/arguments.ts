@@ -1,11 +1,12 @@
 /** A command's arguments -> its options. Each is given once, unless it may be repeated; what is unknown is told with the nearest that is known. */
 import { quoted } from '../errors';
+import { expandHome } from '../homePath';
 
 /** The command was called wrongly: exit status 2, with the usage. */
 export class UsageError extends Error {}
 
-/** `flag` takes no value, `text` one, `texts` one each time that it is given. */
-export type Kind = 'flag' | 'text' | 'texts';
+/** `flag` takes no value, `text` one, `texts` one each time that it is given; `path` is a text whose `~` is the home folder. */
+export type Kind = 'flag' | 'text' | 'texts' | 'path';
 
 /**
  * Node's own `parseArgs` takes the last of two values without a word, and a negative number for an option; hence this one.
@@ -39,7 +40,7 @@ export function readArguments(args: readonly string[], known: Readonly<Record<st
     }
     if (kind === 'texts') given[name] = [...((given[name] as string[] | undefined) ?? []), value as string];
     else if (Object.hasOwn(given, name)) throw new UsageError(`--${name} is given twice${kind === 'flag' ? '' : `, ${quoted(String(given[name]))} and ${quoted(String(value))}`}; give it once`);
-    else given[name] = value;
+    else given[name] = kind === 'path' ? expandHome(value as string) : value;
   }
   return given;
 }

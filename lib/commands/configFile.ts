@@ -2,12 +2,13 @@
 import { readFileSync } from 'node:fs';
 
 import { clipped, FileError } from '../errors';
+import { expandHome } from '../homePath';
 import { readJsonObject } from '../jsonFile';
 import { parseStrictJson } from '../model/strictJson';
 import { hint, nearest } from './arguments';
 
 /** Each kind's type in JSON, and what a message calls it. */
-const KINDS = { text: ['string', 'a text'], number: ['number', 'a number'], flag: ['boolean', 'true or false'] } as const;
+const KINDS = { text: ['string', 'a text'], path: ['string', 'a text'], number: ['number', 'a number'], flag: ['boolean', 'true or false'] } as const;
 export type Kind = keyof typeof KINDS;
 
 /** @throws FileError if a field is unknown, of another type, or in the file twice: JSON.parse would take the last one without a word. */
@@ -24,14 +25,15 @@ export function readConfigFile(path: string, fields: Readonly<Record<string, Kin
     const [type, called] = KINDS[kind];
     if (typeof value !== type) throw new FileError(path, `"${name}" is not ${called}${remedy(value, kind)}`);
   }
-  return values;
+  return Object.fromEntries(Object.entries(values).map(([name, value]) => [name, fields[name] === 'path' ? expandHome(value as string) : value]));
 }
 
 /** What to write instead, where that is plain. */
 function remedy(value: unknown, kind: Kind): string {
   if (value === null) return ' but null; leave it out for the default';
-  if (kind === 'text' && Array.isArray(value) && value.every((item) => typeof item === 'string')) return `; write ${clipped(JSON.stringify(value.join(',')))}`;
-  if (kind === 'text' && typeof value !== 'object') return `; write it in quotes, ${JSON.stringify(String(value))}`;
+  const isText = kind === 'text' || kind === 'path';
+  if (isText && Array.isArray(value) && value.every((item) => typeof item === 'string')) return `; write ${clipped(JSON.stringify(value.join(',')))}`;
+  if (isText && typeof value !== 'object') return `; write it in quotes, ${JSON.stringify(String(value))}`;
   const text = typeof value === 'string' ? value.trim() : '';
   const unquoted = kind === 'flag' ? /^(true|false)$/i.test(text) : text !== '' && Number.isFinite(Number(text));
   return unquoted ? `; write it without quotes, ${kind === 'flag' ? text.toLowerCase() : Number(text)}` : '';

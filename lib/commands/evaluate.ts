@@ -12,7 +12,7 @@ import type { DpoLossOptions } from '../training/dpoMetrics';
 import { referenceLogps } from '../training/reference';
 import { respond, rewardOf, sampleResponses, scoreSamples, type Sample } from '../training/rollout';
 import { readData } from './readData';
-import { FLAG, number, options, progress, TEXT, UsageError } from './usage';
+import { FLAG, number, options, PATH, progress, TEXT, UsageError } from './usage';
 
 export const usage = `  evaluate --model M --data FILE [--reference R] [--reward-model W]
                       a model against any preference pairs (rows as for logps): log-probs and how often the chosen answer is the likelier;
@@ -64,8 +64,8 @@ interface Sampled {
 }
 
 const KNOWN = {
-  ...{ model: TEXT, data: TEXT, reference: TEXT, loss: TEXT, beta: TEXT, 'label-smoothing': TEXT, 'reward-model': TEXT, prompts: TEXT, samples: TEXT, temperature: TEXT },
-  ...{ 'max-new-tokens': TEXT, seed: TEXT, show: TEXT, 'batch-size': TEXT, 'skip-bad': FLAG, output: TEXT, json: FLAG },
+  ...{ model: TEXT, data: PATH, reference: TEXT, loss: TEXT, beta: TEXT, 'label-smoothing': TEXT, 'reward-model': TEXT, prompts: TEXT, samples: TEXT, temperature: TEXT },
+  ...{ 'max-new-tokens': TEXT, seed: TEXT, show: TEXT, 'batch-size': TEXT, 'skip-bad': FLAG, output: PATH, json: FLAG },
 } as const;
 
 export async function run(args: readonly string[]): Promise<void> {

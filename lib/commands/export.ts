@@ -4,7 +4,7 @@ import { GPT2 } from '../model/gpt2';
 import { mayReplace, recoverFolder } from '../replaceFolder';
 import { hasScoreHead, RewardModel } from '../model/rewardModel';
 import { FLOAT_DTYPES } from '../model/safetensorsWriter';
-import { FLAG, options, TEXT, UsageError } from './usage';
+import { FLAG, options, PATH, TEXT, UsageError } from './usage';
 
 export const makesFiles = true;
 
@@ -14,7 +14,7 @@ export const usage = `  export --model M --out DIR
       --force         replace the model folder that is there`;
 
 export async function run(args: readonly string[]): Promise<void> {
-  const { model: name, out, dtype: asked = 'F32', force = false } = options(args, { model: TEXT, out: TEXT, dtype: TEXT, force: FLAG });
+  const { model: name, out, dtype: asked = 'F32', force = false } = options(args, { model: TEXT, out: PATH, dtype: TEXT, force: FLAG });
   if (name === undefined || out === undefined) throw new UsageError('export needs --model and --out');
   const dtype = FLOAT_DTYPES.find((known) => known === asked);
   if (dtype === undefined) throw new UsageError(`--dtype must be one of ${FLOAT_DTYPES.join(', ')}, got "${asked}"`);

@@ -5,7 +5,7 @@ import { replaceFile } from '../replaceFile';
 import { readPairs } from '../text/dataset';
 import { Tokenizer } from '../text/tokenizer';
 import { readData } from './readData';
-import { FLAG, options, progress, TEXT, UsageError } from './usage';
+import { FLAG, options, PATH, progress, TEXT, UsageError } from './usage';
 
 export const usage = `  logps --model M --data FILE
                       log-probs of the tokens of preference pairs, one JSON line a row; FILE holds rows {"prompt", "chosen", "rejected"},
@@ -16,7 +16,7 @@ export const usage = `  logps --model M --data FILE
       --output FILE   write there instead of the standard output, all or nothing`;
 
 export async function run(args: readonly string[]): Promise<void> {
-  const known = { model: TEXT, data: TEXT, 'skip-bad': FLAG, 'batch-size': TEXT, output: TEXT } as const;
+  const known = { model: TEXT, data: PATH, 'skip-bad': FLAG, 'batch-size': TEXT, output: PATH } as const;
   const { model: name, data, 'skip-bad': skipBad = false, 'batch-size': size = '8', output } = options(args, known);
   if (name === undefined || data === undefined) throw new UsageError('logps needs --model and --data');
   if (!/^[1-9]\d{0,5}$/.test(size)) throw new UsageError(`--batch-size must be a number from 1 up, got "${size}"`);

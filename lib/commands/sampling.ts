@@ -16,7 +16,7 @@ import { UsageError } from './usage';
 const { groupByLength, validation, validateEvery, bestBy, patience, tokenMetrics, ...sampled } = trainFields;
 
 export const samplingFields = {
-  ...sampled, rewardModel: 'text', rewardFunction: 'text', reference: 'text', maxNewTokens: 'number', temperature: 'number', missingEosPenalty: 'number', lengthPenalty: 'number',
+  ...sampled, rewardModel: 'text', rewardFunction: 'path', reference: 'text', maxNewTokens: 'number', temperature: 'number', missingEosPenalty: 'number', lengthPenalty: 'number',
 } as const; // prettier-ignore
 
 export const samplingUsage = `      data            rows {"prompt"} or {"instruction", "input"}; what else they have is not looked at, so pairs will do

@@ -6,7 +6,7 @@ import { readCandidates } from '../text/dataset';
 import { Tokenizer } from '../text/tokenizer';
 import { calibration } from '../training/calibration';
 import { readData } from './readData';
-import { FLAG, options, progress, TEXT, UsageError } from './usage';
+import { FLAG, options, PATH, progress, TEXT, UsageError } from './usage';
 
 export const usage = `  score --model M --data FILE
                       scores of responses by a reward model, one JSON line a row: {"chosen", "rejected"} for the rows of logps, {"score"}
@@ -14,7 +14,7 @@ export const usage = `  score --model M --data FILE
       --skip-bad      as of logps, and --batch-size N, --output FILE`;
 
 export async function run(args: readonly string[]): Promise<void> {
-  const known = { model: TEXT, data: TEXT, 'skip-bad': FLAG, 'batch-size': TEXT, output: TEXT } as const;
+  const known = { model: TEXT, data: PATH, 'skip-bad': FLAG, 'batch-size': TEXT, output: PATH } as const;
   const { model: name, data, 'skip-bad': skipBad = false, 'batch-size': size = '8', output } = options(args, known);
   if (name === undefined || data === undefined) throw new UsageError('score needs --model and --data');
   if (!/^[1-9]\d{0,5}$/.test(size)) throw new UsageError(`--batch-size must be a number from 1 up, got "${size}"`);

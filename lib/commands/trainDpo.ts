@@ -31,7 +31,7 @@ export const usage = `  train-dpo --config FILE
 
 export const fields = {
   ...trainFields, loss: 'text', divergence: 'text', beta: 'number', labelSmoothing: 'number', divergenceAlpha: 'number', discopopTau: 'number', gamma: 'number',
-  nllCoef: 'number', reference: 'text', liveReference: 'flag', referenceCache: 'text',
+  nllCoef: 'number', reference: 'text', liveReference: 'flag', referenceCache: 'path',
 } as const; // prettier-ignore
 export const ranges: FieldRanges<typeof fields> = { ...trainRanges, ...RANGES.pairs };
 

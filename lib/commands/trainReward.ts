@@ -27,7 +27,7 @@ export const usage = `  train-reward --config FILE
       bestBy          loss, calibrationError, brier (the least is best), accuracy, margin (the greatest)`;
 
 const { tokenMetrics: _, ...others } = trainFields;
-export const fields = { ...others, centring: 'number', normalizeOn: 'text' } as const;
+export const fields = { ...others, centring: 'number', normalizeOn: 'path' } as const;
 export const ranges: FieldRanges<typeof fields> = { ...trainRanges, ...RANGES.reward };
 
 /** Known, so that a message can say what becomes of them. */

@@ -45,9 +45,9 @@ export const usage = `  train-sft --config FILE
 
 /** The settings of every training command. */
 export const trainFields = {
-  model: 'text', data: 'text', output: 'text', steps: 'number', epochs: 'number', batchSize: 'number', accumulation: 'number',
+  model: 'text', data: 'path', output: 'path', steps: 'number', epochs: 'number', batchSize: 'number', accumulation: 'number',
   groupByLength: 'flag', lr: 'number', warmupSteps: 'number', schedule: 'text', finalShare: 'number', seed: 'number', beta1: 'number',
-  beta2: 'number', epsilon: 'number', weightDecay: 'number', maxGradNorm: 'number', frozen: 'text', loraRank: 'number', loraAlpha: 'number', loraTargets: 'text', validation: 'text',
+  beta2: 'number', epsilon: 'number', weightDecay: 'number', maxGradNorm: 'number', frozen: 'text', loraRank: 'number', loraAlpha: 'number', loraTargets: 'text', validation: 'path',
   validateEvery: 'number', bestBy: 'text', patience: 'number', tokenMetrics: 'flag', tensorBoard: 'flag', saveEvery: 'number', keep: 'number', dtype: 'text',
   maxLength: 'number', truncation: 'text', skipBad: 'flag',
 } as const; // prettier-ignore

@@ -5,10 +5,11 @@ import { readArguments, UsageError, type Kind } from './arguments';
 export { UsageError };
 
 export const TEXT = 'text' as const;
+export const PATH = 'path' as const;
 export const TEXTS = 'texts' as const;
 export const FLAG = 'flag' as const;
 
-type Value<Option extends Kind> = { text: string; texts: string[]; flag: boolean }[Option];
+type Value<Option extends Kind> = { text: string; path: string; texts: string[]; flag: boolean }[Option];
 
 /** A command's options by name; it takes nothing else. */
 export function options<const K extends Readonly<Record<string, Kind>>>(args: readonly string[], known: K): { [Name in keyof K]?: Value<K[Name]> } {

@@ -1,9 +1,9 @@
 /** What a model's name stands for: the embedded model, a folder, or a repository of the Hugging Face hub. */
 import { statSync } from 'node:fs';
-import { homedir } from 'node:os';
 import { resolve } from 'node:path';
 
 import { InputError } from '../errors';
+import { expandHome } from '../homePath';
 
 export type ModelName =
   | { readonly kind: 'embedded' }
@@ -31,7 +31,7 @@ export const COMMIT = /^[0-9a-f]{40}$/;
  */
 export function parseModelName(model: string): ModelName {
   if (model === 'tiny') return { kind: 'embedded' };
-  const path = model.replace(/^~(?=[\\/]|$)/, homedir());
+  const path = expandHome(model);
   if (path !== model || model === '.' || model === '..' || /^(\.{0,2}|[A-Za-z]:)[\\/]/.test(model) || isFolder(model)) return { kind: 'folder', folder: resolve(path) };
 
   const at = model.indexOf('@');

@@ -2,6 +2,7 @@
 import { createReadStream, readdirSync, statSync } from 'node:fs';
 
 import { FileError, InputError } from '../errors';
+import { expandHome } from '../homePath';
 import { foreignFolder, foreignForm, foreignObject } from './foreignForms';
 import { isParquet, PARQUET_MAGIC, parquetRows } from './parquet';
 
@@ -14,11 +15,12 @@ export interface Row {
 }
 
 /**
- * @param path a file, or `-` for JSON lines on the standard input. Empty lines are passed over.
+ * @param given a file, or `-` for JSON lines on the standard input. Empty lines are passed over.
  * @param columns what is read of Parquet, whose other columns are there as undefined; a JSON line has all its fields.
  * @throws FileError if the file cannot be read, is damaged Parquet, or has a form that is not read: it names the form and the remedy.
  */
-export async function* readRows(path: string, columns: readonly string[]): AsyncGenerator<Row> {
+export async function* readRows(given: string, columns: readonly string[]): AsyncGenerator<Row> {
+  const path = expandHome(given);
   let number = 0;
   let first = true;
   if (path !== '-' && statSync(path, { throwIfNoEntry: false })?.isDirectory()) throw new FileError(path, foreignFolder(readdirSync(path), path));
