@@ -1,29 +1,20 @@
 /** GPT-2s of the kinds that people have besides OpenAI's: forward, gradients, steps, generation and exports as transformers has them; others are refused from config.json. */
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
 
 import {
-  AdamW, checkpointFolder, configJson, exportModel, FileError, generate, GPT2, lora, merged, Random, readConfig, responseBatch, RewardModel, scoreResponses, tf, TrainingState, withValueHead, writeSafetensors,
-  SafetensorsFile, type Layout, type PromptResponses,
+  AdamW, checkpointFolder, configJson, exportModel, FileError, generate, GPT2, lora, merged, Random, readConfig, responseBatch, RewardModel, SafetensorsFile, scoreResponses, tf, TrainingState, withValueHead,
+  type Layout,
 } from 'alignbook'; // prettier-ignore
 
-const FIXTURES = join(__dirname, '..', '..', '..', 'tests', 'fixtures', 'variants');
+import { names, written as writtenIn } from './variantModels';
+
 const TINY = join(__dirname, '..', '..', '..', 'data', 'models', 'tiny');
 const root = mkdtempSync(join(tmpdir(), 'variants-'));
 after(() => rmSync(root, { recursive: true }));
-
-interface Expected {
-  config: Record<string, unknown>;
-  rows: PromptResponses[];
-  logps: number[][];
-  weights: number[][];
-  greedy: number[][];
-}
-const names = readdirSync(FIXTURES).filter((file) => file.endsWith('.json')).map((file) => file.slice(0, -'.json'.length));
-assert.equal(names.length, 12);
 
 /** Float32 here; float64 there, but for reordered attention. As in engine.test.ts, four times the greatest difference seen there. */
 const VALUES = 1e-5;
@@ -41,17 +32,10 @@ const ragged = (rows: readonly (readonly number[])[]): tf.Tensor2D => {
   return tf.tensor2d(rows.map((row) => [...row, ...Array<number>(L - row.length).fill(0)]));
 };
 
-/** A model folder of a case, and any of its tensors. */
-function written(name: string): { folder: string; expected: Expected; stored: (kind: string, weight: string) => Float32Array } {
-  const expected = JSON.parse(readFileSync(join(FIXTURES, `${name}.json`), 'utf8')) as Expected;
+/** In a folder of its own, which the tests may change. */
+function written(name: string) {
   const folder = mkdtempSync(join(root, `${name}-`));
-  using file = new SafetensorsFile(join(FIXTURES, `${name}.safetensors`));
-  const tensors = new Map([...file.tensors].map(([key, { shape }]) => [key, { name: key, shape, values: file.float32(key) }]));
-  writeSafetensors(join(folder, 'model.safetensors'), [...tensors.values()].filter(({ name: key }) => !/^(gradient|trained)\./.test(key)));
-  writeFileSync(join(folder, 'config.json'), JSON.stringify(expected.config));
-  for (const each of ['tokenizer.json', 'tokenizer_config.json', 'vocab.json', 'merges.txt']) writeFileSync(join(folder, each), readFileSync(join(TINY, each)));
-  const stored = (kind: string, weight: string) => (tensors.get(`${kind}.transformer.${weight}`) ?? tensors.get(`${kind}.${weight}`))!.values;
-  return { folder, expected, stored };
+  return { folder, ...writtenIn(name, folder) };
 }
 
 for (const name of names) {

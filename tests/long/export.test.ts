@@ -7,6 +7,7 @@ import { after, test } from 'node:test';
 
 import { exportModel, GPT2, Random, readPairs, RewardModel, scoreResponses, Tokenizer, type FloatDType } from 'alignbook';
 
+import { names, written } from '../variantModels';
 import { oracle } from './oracle';
 
 const DATA = join(__dirname, '..', '..', '..', '..', 'data');
@@ -36,3 +37,19 @@ for (const dtype of ['F32', 'BF16'] satisfies FloatDType[]) {
     assert.deepEqual(scoreResponses(await RewardModel.fromPretrained(resaved), candidates), scores);
   });
 }
+
+test('of each kind of GPT-2: transformers opens the export, and gives the scores of a reward model made of it', async () => {
+  const kinds = join(folder, 'kinds');
+  for (const [n, name] of names.entries()) {
+    const [source, exported, reward] = ['source', 'exported', 'scorer'].map((each) => join(kinds, name, each)) as [string, string, string];
+    const { rows } = written(name, source).expected;
+    const model = await GPT2.fromPretrained(source);
+    await exportModel(model, exported, { source });
+    const scorer = RewardModel.begin(model, new Random(n));
+    await exportModel(scorer, reward, { source });
+    const scores = scoreResponses(scorer, rows);
+    writeFileSync(join(kinds, name, 'scores.json'), JSON.stringify(rows.flatMap(({ promptIds, responses }, row) => responses.map((ids, i) => ({ ids: [...promptIds, ...ids], score: scores[row]![i] })))));
+    for (const each of [model, scorer]) each.dispose();
+  }
+  oracle('check_variants.py', kinds); // asserts
+});
