@@ -66,7 +66,7 @@ function positive(option: string, text: string): number {
 /** A folder is given relative to where the command runs; the kernels run in notebooks/. */
 function modelName(model: string): string {
   const folder = resolve(process.env['INIT_CWD'] ?? '.', model);
-  return model.includes('/') && existsSync(folder) && statSync(folder).isDirectory() ? folder : model;
+  return model !== 'tiny' && existsSync(folder) && statSync(folder).isDirectory() ? folder : model;
 }
 
 function chosen(names: readonly string[]): string[] {

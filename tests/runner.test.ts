@@ -89,6 +89,13 @@ test('npm run tutorial: values that match end with a table and 0', () => {
   assert.match(`${stdout}`, /^01-tokenize\.ipynb +In 1-5 .* ok$/m);
   assert.equal(status, 0);
   for (const name of ['01-tokenize.ipynb', '01-tokenize.html']) assert.ok(existsSync(join(out, 'copy', 'executed', name)));
+
+  // A model's folder is given from where the command runs, with or without ./; the kernel runs in notebooks/.
+  cpSync(join(root, 'data', 'models', 'tiny'), join(out, 'my-gpt2'), { recursive: true });
+  const env = { ...process.env, MODEL: 'my-gpt2', INIT_CWD: out };
+  const other = spawnSync(process.execPath, [join(out, 'copy', '.alignbook/build/scripts/tutorial.js'), '01'], { encoding: 'utf8', env });
+  assert.equal(other.status, 0, other.stderr);
+  assert.ok(other.stdout.includes(`model: ${join(out, 'my-gpt2')}\n`), other.stdout);
 });
 
 test('npm run tutorial: one changed digit is reported with notebook, source cell, expected and got, and ends with 1', () => {
