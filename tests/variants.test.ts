@@ -180,6 +180,19 @@ test('what is not computed, and fields of another type, are refused from config.
   }
 });
 
+test('what transformers wants with a point is exported with one', async () => {
+  const { folder } = written('gelu');
+  const config = JSON.parse(readFileSync(join(folder, 'config.json'), 'utf8')) as Record<string, unknown>;
+  writeFileSync(join(folder, 'config.json'), JSON.stringify({ ...config, initializer_range: 1, layer_norm_epsilon: 1 })); // 1.0, as Python writes it, is the same to JSON.parse
+  const model = await GPT2.fromPretrained(folder);
+  await exportModel(model, join(root, 'points'), { source: folder });
+  const exported = readFileSync(join(root, 'points', 'config.json'), 'utf8');
+  for (const text of [exported, configJson(model.config)]) assert.match(text, /"layer_norm_epsilon": 1\.0,?\n/);
+  assert.match(exported, /"initializer_range": 1\.0,?\n/);
+  assert.match(exported, /"n_layer": 2,\n/);
+  model.dispose();
+});
+
 test('a head that is not the embedding beside a config that ties them is refused with the remedy', async () => {
   const { folder } = written('untied');
   const config = JSON.parse(readFileSync(join(folder, 'config.json'), 'utf8')) as Record<string, unknown>;

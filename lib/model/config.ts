@@ -133,6 +133,12 @@ function fieldsOf(json: JsonObject, path: string) {
 
 const isTokenId = (value: unknown): boolean => typeof value === 'number' && Number.isInteger(value) && value >= 0;
 
+/** Fields that transformers 5 wants with a point: it refuses 1 for 1.0, and JavaScript writes the one for the other. */
+const FLOATS = /("(?:layer_norm_epsilon|initializer_range)": -?\d+)(?=,?$)/gm;
+
+/** A config.json's text, of all its fields. */
+export const configText = (json: JsonObject): string => `${JSON.stringify(json, null, 2).replace(FLOATS, '$1.0')}\n`;
+
 /** The config.json that transformers reads back. */
 export function configJson(config: GPT2Config): string {
   const json = {
@@ -154,7 +160,7 @@ export function configJson(config: GPT2Config): string {
     bos_token_id: config.vocabSize - 1,
     eos_token_id: config.vocabSize - 1,
   };
-  return `${JSON.stringify(json, null, 2)}\n`;
+  return configText(json);
 }
 
 /** What attention's scores of a layer, counted from 0, are multiplied by. */

@@ -9,7 +9,7 @@ import { replaceFolder } from '../replaceFolder';
 import { templateFiles } from '../text/chatTemplate';
 import { readEndTokens } from '../text/endTokens';
 import { readTokenizerFiles } from '../text/tokenizerFiles';
-import { readConfig } from './config';
+import { configText, readConfig } from './config';
 import { gpt2Folder } from './folder';
 import { modelCard, origin, type Origin } from './modelCard';
 import { writeSafetensors, type FloatDType } from './safetensorsWriter';
@@ -88,7 +88,7 @@ export function writeExport(model: Trainable, folder: string, { config, files, o
   const scoreHead = model.weights.names.includes(SCORE_HEAD);
   replaceFolder(folder, { force }, (out) => {
     const json = (name: string, value: unknown) => writeFileSync(join(out, name), `${JSON.stringify(value, null, 2)}\n`);
-    json('config.json', exportedConfig(config, dtype, scoreHead, model.padTokenId ?? null));
+    writeFileSync(join(out, 'config.json'), configText(exportedConfig(config, dtype, scoreHead, model.padTokenId ?? null)));
     if (!scoreHead && !files.has('generation_config.json')) json('generation_config.json', generationConfig(config));
     const all = scoreHead ? scorersFiles(files, model.padTokenId ?? null) : files;
     for (const [name, content] of all) {

@@ -1,6 +1,6 @@
 /** An exported folder opened by transformers: weights, logits or scores, token ids, and the file that it saves again. */
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -43,6 +43,9 @@ test('of each kind of GPT-2: transformers opens the export, and gives the scores
   for (const [n, name] of names.entries()) {
     const [source, exported, reward] = ['source', 'exported', 'scorer'].map((each) => join(kinds, name, each)) as [string, string, string];
     const { rows } = written(name, source).expected;
+    const config = join(source, 'config.json'); // 1.0 and 1 are one number to JSON.parse; transformers refuses the second
+    writeFileSync(config, readFileSync(config, 'utf8').replace('{', '{"initializer_range":1.0,'));
+    assert.match(readFileSync(config, 'utf8'), /"initializer_range":1\.0/);
     const model = await GPT2.fromPretrained(source);
     await exportModel(model, exported, { source });
     const scorer = RewardModel.begin(model, new Random(n));
