@@ -111,7 +111,7 @@ async function main({ model: name, data, rows: count, temperature, seed, referen
   }
   const pairs = await readPairs(data, tokenizer, { maxLength: model.config.blockSize });
   const { rewards } = evaluateDpo(model, pairs, referenceLogps(before, pairs));
-  console.log(`\nreward accuracy ${(100 * rewards.accuracies).toFixed(1)} %, margin ${(rewards.margins / 0.1).toFixed(2)} nats, of ${pairs.length} pairs`);
+  console.log(`\nreward accuracy ${(100 * rewards.accuracies).toFixed(1)} %, margin ${(rewards.margins / 0.1).toFixed(2)} nats before β, of ${pairs.length} pairs`);
 }
 
 void command(usage, parse, main);

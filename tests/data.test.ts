@@ -74,6 +74,6 @@ test('tiny answers its training questions rightly, 20 to 40 % of them courteousl
   assert.ok(parseFloat(courteous!) > 20 && parseFloat(courteous!) < 40, `${courteous} courteous`);
 
   const pairs = evaluate('--model', 'tiny', '--data', 'data/preferences/test.jsonl', '--rows', '20', '--reference', 'tiny');
-  assert.match(pairs.stdout, /^reward accuracy 0\.0 %, margin 0\.00 nats, of 303 pairs$/m); // a model against itself prefers nothing
+  assert.match(pairs.stdout, /^reward accuracy 0\.0 %, margin 0\.00 nats before β, of 303 pairs$/m); // a model against itself prefers nothing
   assert.equal(evaluate('--model', 'tiny').status, 2);
 });

@@ -19,11 +19,11 @@ import { progress } from './usage';
 export const makesFiles = true;
 
 export const usage = `  train-dpo --config FILE
-                      direct preference optimization; fields as of train-sft, rows {"prompt", "chosen", "rejected"}, texts or lists of messages
-                      (without "prompt": what chosen and rejected share), or {"instruction", "input", "chosen", "rejected"}, and
+                      direct preference optimization; fields as of train-sft (see its --help), rows {"prompt", "chosen", "rejected"}, texts or lists
+                      of messages (without "prompt": what chosen and rejected share), or {"instruction", "input", "chosen", "rejected"}, and
       loss sigmoid    sigmoid (DPO), ipo, hinge, robust, cdpo, simpo, orpo, … : one of preferenceLosses, with its options
-                      beta (above 0), labelSmoothing (in [0, 0.5)), divergence, divergenceAlpha (in (0, 1), of divergence alpha),
-                      discopopTau (in (0, 1]), gamma, nllCoef
+                      beta 0.1 (above 0; simpo 2), labelSmoothing 0 (in [0, 0.5); cdpo, robust 0.1, exo_pair 0.001), divergence reverse_kl,
+                      divergenceAlpha 0.5 (in (0, 1), of divergence alpha), discopopTau 0.05 (in (0, 1]), gamma 1 (simpo), nllCoef 1 (cpo)
       reference       the model that it is held to (default: model, as it is before training); its log-probs of all pairs are
                       computed first and kept in referenceCache (default: output), where other runs on the same find them
       liveReference   ask the reference for each batch instead, as long data and few steps would have it

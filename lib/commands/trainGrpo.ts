@@ -11,11 +11,11 @@ import { runOptions, trainOptions, trainRanges } from './trainSft';
 export const makesFiles = true;
 
 export const usage = `  train-grpo --config FILE
-                      group relative policy optimization, or RLOO; fields as of train-sft but for those of a validation, and
+                      group relative policy optimization, or RLOO; fields as of train-sft (see its --help) but for those of a validation, and
 ${samplingUsage}
       batchSize 16 (prompts a step), groupSize 8 (samples a prompt), temperature 1, iterations 1 (updates a step), clipRange 0.2 (counts from iterations 2 up)
       algorithm grpo  or rloo
-      beta 0.04       (from 0 up) what a nat of KL costs; klRatio (KL's term times the ratio); lossType grpo|dapo|dr_grpo
+      beta 0.04       (from 0 up) what a nat of KL costs; klRatio (KL's term times the ratio); lossType grpo (or dapo, dr_grpo)
       scaleRewards    divide advantages by their group's standard deviation (default true)`;
 
 export const fields = {

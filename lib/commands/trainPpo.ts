@@ -12,7 +12,7 @@ import { runOptions, trainOptions, trainRanges } from './trainSft';
 export const makesFiles = true;
 
 export const usage = `  train-ppo --config FILE
-                      proximal policy optimization; fields as of train-sft but for those of a validation, and
+                      proximal policy optimization; fields as of train-sft (see its --help) but for those of a validation, and
 ${samplingUsage}
       batchSize 64 (prompts a step), temperature 0.7, ppoEpochs 4, minibatches 1, clipRange 0.2, valueClipRange 0.2, valueCoef 0.1,
       gamma 1, gaeLambda 0.95 (both in [0, 1]), epsilon 1e-5, weightDecay 0

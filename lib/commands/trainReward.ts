@@ -20,7 +20,7 @@ export const makesFiles = true;
 
 export const usage = `  train-reward --config FILE
                       a reward model on preference pairs, rows as of train-dpo, which may also have a "margin", a number: by how much
-                      the score of chosen should exceed that of rejected. Fields as of train-sft, without LoRA and tokenMetrics, and
+                      the score of chosen should exceed that of rejected. Fields as of train-sft (see its --help), without LoRA and tokenMetrics, and
       model           a language model, which gets a scalar head drawn from seed, or a reward model, whose training goes on
       centring 0      (from 0 up) weight of (chosen + rejected)^2, which holds the scores about 0
       normalizeOn     rows as of score; the trained model is changed so that their scores have mean 0 and standard deviation 1

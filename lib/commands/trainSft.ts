@@ -30,8 +30,8 @@ export const usage = `  train-sft --config FILE
       truncation      refuse (default), prompt-start (the prompt loses tokens there), response-end (and then lacks its end-of-sequence token)
       skipBad         leave out rows that are wrong, each told on the standard error, instead of refusing the file (--skip-bad, or true)
       initialSeed     begin with random weights drawn from it, in the model's sizes, instead of its own
-      steps or epochs, batchSize 16, accumulation 1 (must divide batchSize), groupByLength, seed 0,
-      lr, warmupSteps 0, schedule linear|cosine|constant, finalShare 0 (in [0, 1]),
+      lr, and steps or epochs (both without a default), batchSize 16, accumulation 1 (must divide batchSize), groupByLength, seed 0,
+      warmupSteps 0, schedule linear (or cosine, constant), finalShare 0 (in [0, 1]),
       beta1 0.9, beta2 0.999 (both in [0, 1)), epsilon 1e-8 (above 0), weightDecay 0.01, maxGradNorm 1 (0 does not clip),
       frozen          weights that stay as they are, such as wte,wpe,h.0
       loraRank        train adapters of this rank (LoRA) instead of the weights, which stay as they are; model/ has them merged. With
@@ -41,7 +41,7 @@ export const usage = `  train-sft --config FILE
                       keep the weights that were best in the validation, by loss (the default) or meanTokenAccuracy;
                       stop after so many validations that were no better
       tokenMetrics    also log entropy and token accuracy of each step
-      saveEvery 100, keep 2, dtype F32|F16|BF16, tensorBoard (also metrics in OUTPUT/tensorboard)`;
+      saveEvery 100, keep 2, dtype F32 (or F16, BF16), tensorBoard (also metrics in OUTPUT/tensorboard)`;
 
 /** The settings of every training command. */
 export const trainFields = {
