@@ -1,5 +1,6 @@
 /** tslab's converter and executor, mended from outside: repaired sources, source maps, names of scripts. */
 import type { SourceMapPayload } from 'node:module';
+import { join } from 'node:path';
 import vm from 'node:vm';
 
 import type ts from '@tslab/typescript-for-tslab';
@@ -9,6 +10,7 @@ import { createExecutor, type Executor } from 'tslab/dist/executor';
 
 import { CompiledCell, nameOf, type Cell, type Steps } from './compiled';
 import { compileFailure, thrownFailure, type Diagnostic, type Failure } from './failure';
+import { ACCESSORS, declarationsAfter, declaredNames, publish, withAccessors, type Access, type Names } from './names';
 import { repair } from './repair';
 
 export interface CellRunnerOptions {
@@ -27,6 +29,13 @@ export class CellRunner {
   #diagnostics: readonly Diagnostic[] = [];
   #said: unknown[][] = [];
   #steps: Steps | undefined;
+  /** What cells have declared so far, for the compiler, and where their names are found. */
+  #declarations = '';
+  readonly #exports: Record<string, unknown> = new Proxy({}, {});
+  /** Of the cell that was compiled last: what the compiler says of it, and its names. */
+  #converted: ConvertResult | undefined;
+  #names: Names | undefined;
+  #program: (() => ts.Program) | undefined;
 
   constructor({ strict, root }: CellRunnerOptions) {
     this.#root = root;
@@ -34,22 +43,44 @@ export class CellRunner {
     const node = this.#mended(createConverter({ isJS: false, isBrowser: false }));
     const converters = { node, get browser(): Converter { throw new Error('cells for the browser are not supported'); }, close: () => node.close() }; // prettier-ignore
     this.executor = createExecutor(process.cwd(), converters, { log: console.log, error: (...said: unknown[]) => this.#said.push(said) });
+    of(globalThis).__tslab__.exports = this.#exports;
   }
 
   /** @returns undefined where the cell ran to its end. */
   async run(cell: Cell): Promise<Failure | undefined> {
-    [this.#cell, this.#diagnostics, this.#said] = [cell, [], []];
-    let ran: boolean;
+    [this.#cell, this.#diagnostics, this.#said, this.#converted] = [cell, [], [], undefined];
+    of(globalThis).__tslab__.accessors = undefined;
+    let ran = false;
     try {
       ran = await this.executor.execute(cell.written);
     } catch (error) {
       return this.failure(error);
+    } finally {
+      this.#keepNames(ran);
     }
     if (ran) {
+      this.#printLast();
       for (const said of this.#said) console.error(...said); // what is wrong with a module (%%), which is taken all the same
       return undefined;
     }
     return this.#diagnostics.length > 0 ? compileFailure(cell, this.#diagnostics) : this.failure(this.#said[0]?.[0]);
+  }
+
+  /** What the cell came to is there for later ones, however it ended. */
+  #keepNames(ended: boolean): void {
+    const { accessors } = of(globalThis).__tslab__;
+    if (this.#converted?.declOutput === undefined) return; // it was not compiled
+    const lost = accessors && this.#names ? publish(this.#exports, accessors(), this.#names, ended) : new Set(ended ? [] : this.#names?.all);
+    this.#declarations = declarationsAfter(this.#converted.declOutput, this.#declarations, lost);
+  }
+
+  /** tslab would look for the value on its own `exports`. */
+  #printLast(): void {
+    const name = this.#converted?.lastExpressionVar;
+    if (name === undefined) return;
+    const value = this.#exports[name];
+    delete this.#exports[name];
+    if (value != null) console.log(value);
   }
 
   failure(thrown: unknown): Failure {
@@ -59,29 +90,52 @@ export class CellRunner {
   #mended(converter: Converter): Converter {
     return {
       ...converter,
-      convert: (declarations: string, written: string): ConvertResult => {
+      inspect: (_: string, ...at: [string, number]) => converter.inspect(this.#declarations, ...at),
+      complete: (_: string, ...at: [string, number]) => converter.complete(this.#declarations, ...at),
+      convert: (_: string, written: string): ConvertResult => {
         const repaired = repair(written);
-        this.#steps = undefined;
-        const result = converter.convert(declarations, repaired.source);
+        [this.#steps, this.#names] = [undefined, undefined];
+        const result = converter.convert(this.#declarations, repaired.source);
         this.#diagnostics = result.diagnostics.map((diagnostic) => {
           if (diagnostic.fileName !== undefined) return diagnostic;
           const [start, end] = [diagnostic.start, diagnostic.end].map(({ line, character }) => repaired.original(line, character));
           return { ...diagnostic, start: { line: start!.line, character: start!.column }, end: { line: end!.line, character: end!.column } };
         });
         if (this.#steps) this.#compiled.set(this.#cell.count, new CompiledCell(this.#cell, repaired, this.#steps));
-        return { ...result, hasToplevelAwait: result.hasToplevelAwait || repaired.awaits };
+        if (result.diagnostics.length === 0) this.#converted = { ...result, declOutput: `${result.declOutput ?? ''}${this.#declarationsOfBlocks(result.declOutput ?? '')}` };
+        return { ...result, hasToplevelAwait: result.hasToplevelAwait || repaired.awaits, lastExpressionVar: undefined };
       },
     };
   }
 
+  /** Of each `var` in a block, which TypeScript leaves out of a module's declarations. */
+  #declarationsOfBlocks(declared: string): string {
+    const known = declaredNames(declared);
+    const names = (this.#names?.all ?? []).filter((name) => this.#names!.hoisted.has(name) && !known.has(name));
+    if (names.length === 0) return '';
+    const program = this.#program!();
+    const checker = program.getTypeChecker();
+    const source = program.getSourceFile(join(process.cwd(), '__tslab__.ts')) as ts.SourceFile & { locals: Map<string, ts.Symbol> };
+    const typeOf = (name: string) => checker.typeToString(checker.getTypeOfSymbolAtLocation(source.locals.get(name)!, source), source, mendable.TypeFormatFlags.NoTruncation);
+    return names.map((name) => `\ndeclare var ${name}: ${typeOf(name)};`).join('');
+  }
+
   /** What tslab takes from its compiler and from Node, so that the one tells where a line comes from and the other calls it by the cell's name. */
   #instrument(strict: boolean): void {
-    const { createWatchCompilerHost, transpileModule } = mendable;
-    const mended = mendable as { createWatchCompilerHost: unknown; transpileModule: unknown };
+    const { createWatchCompilerHost, createWatchProgram, transpileModule } = mendable;
+    const mended = mendable as { createWatchCompilerHost: unknown; createWatchProgram: unknown; transpileModule: unknown };
+    mended.createWatchProgram = (host: Parameters<typeof createWatchProgram>[0]) => {
+      const watch = createWatchProgram(host);
+      this.#program = () => watch.getProgram().getProgram();
+      return watch;
+    };
     mended.createWatchCompilerHost = (files: string[], options: ts.CompilerOptions, system: ts.System, ...others: []) =>
       createWatchCompilerHost(files, { ...options, strict, inlineSourceMap: true }, withTimers(system), ...others);
     mended.transpileModule = (module: string, options: ts.TranspileOptions): ts.TranspileOutput => {
-      const [code, toModule] = withoutMap(module);
+      const [written, toModule] = withoutMap(module);
+      const ofCell = toModule?.sources.some((name) => name.endsWith('__tslab__.ts'));
+      const { module: code, names } = ofCell ? withAccessors(written) : { module: written, names: undefined };
+      if (names) this.#names = names;
       const output = transpileModule(code, { ...options, compilerOptions: { ...options.compilerOptions, sourceMap: true } });
       const [script] = withoutMap(output.outputText);
       if (toModule) this.#steps = { toModule, toScript: JSON.parse(output.sourceMapText!) as SourceMapPayload, scriptLines: script.split('\n').length };
@@ -92,14 +146,22 @@ export class CellRunner {
     vm.runInThisContext = (code: string, options?: vm.RunningScriptOptions | string) => {
       const wrapped = /^\((async )?function\(exports, require\) \{ /.exec(code);
       if (!wrapped || typeof options === 'string') return runInThisContext(code, options);
+      const head = `${wrapped[0]}${this.#names && this.#names.all.length > 0 ? `__tslab__.accessors = ${ACCESSORS}; ` : ''}`;
       try {
-        return runInThisContext(code, { ...options, filename: nameOf(this.#cell.count), columnOffset: -wrapped[0].length, displayErrors: false });
+        return runInThisContext(head + code.slice(wrapped[0].length), { ...options, filename: nameOf(this.#cell.count), columnOffset: -head.length, displayErrors: false });
       } finally {
         rearmInterrupt();
       }
     };
   }
 }
+
+/** tslab's own place for what cells share. */
+interface Shared {
+  __tslab__: { exports: object; accessors?: (() => Readonly<Record<string, Access>>) | undefined };
+}
+
+const of = (global: object): Shared => global as Shared;
 
 const MAP = /\n?\/\/# sourceMappingURL=(?:data:application\/json;base64,)?(\S+)\s*$/;
 
