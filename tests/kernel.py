@@ -3,7 +3,8 @@
 The argument is JSON, a list. Of a cell, {"code": …, "interrupt"?: pattern, and "silent", "stop_on_error" as in the protocol}; a
 list in the list is of cells that are sent together. A cell with a pattern receives an interrupt once an output of its own
 matches. (One: a second one may be delivered so late, on a busy machine, that it is the next cell's.) Of any other request,
-{"request": its type, "content": …}; {"pause": seconds} sends nothing.
+{"request": its type, "content": …}; {"pause": seconds} sends nothing, and
+{"press": n} is the stop button, n times, while no cell runs.
 
 The reply, as JSON, has for each cell its status, its number, what it printed, its errors, its displays as they are in the end,
 the types of all that was drawn until then, and the kinds of its messages in order; for each other request the content of its
@@ -76,6 +77,11 @@ def run(manager, client, requests):
     for group in requests:
         if "pause" in group:
             time.sleep(group["pause"])
+            continue
+        if "press" in group:
+            for _ in range(group["press"]):
+                manager.interrupt_kernel()
+                time.sleep(0.02)
             continue
         if "request" in group:
             message = client.session.msg(group["request"], group["content"])

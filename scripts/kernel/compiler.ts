@@ -12,6 +12,7 @@ import { CompiledCell, nameOf, type Cell, type Steps } from './compiled';
 import { compileFailure, thrownFailure, type Diagnostic, type Failure } from './failure';
 import { ACCESSORS, declarationsAfter, declaredNames, publish, withAccessors, type Access, type Names } from './names';
 import { repair } from './repair';
+import { StopButton } from './stop';
 
 export interface CellRunnerOptions {
   /** Whether cells are compiled as `strict` has it. */
@@ -36,6 +37,10 @@ export class CellRunner {
   #converted: ConvertResult | undefined;
   #names: Names | undefined;
   #program: (() => ts.Program) | undefined;
+  /** Whether the cell that was compiled last awaits something outside of its functions, and whether it has been stopped. */
+  #awaits = false;
+  #stopped = false;
+  readonly #stop = new StopButton(() => this.interrupt());
 
   constructor({ strict, root }: CellRunnerOptions) {
     this.#root = root;
@@ -48,7 +53,8 @@ export class CellRunner {
 
   /** @returns undefined where the cell ran to its end. */
   async run(cell: Cell): Promise<Failure | undefined> {
-    [this.#cell, this.#diagnostics, this.#said, this.#converted] = [cell, [], [], undefined];
+    [this.#cell, this.#diagnostics, this.#said, this.#converted, this.#stopped] = [cell, [], [], undefined, false];
+    this.#stop.rearm();
     of(globalThis).__tslab__.accessors = undefined;
     let ran = false;
     try {
@@ -64,6 +70,12 @@ export class CellRunner {
       return undefined;
     }
     return this.#diagnostics.length > 0 ? compileFailure(cell, this.#diagnostics) : this.failure(this.#said[0]?.[0]);
+  }
+
+  /** Ends the running cell; what it left to run later goes on. */
+  interrupt(): void {
+    this.#stopped = true;
+    this.executor.interrupt();
   }
 
   /** What the cell came to is there for later ones, however it ended. */
@@ -90,12 +102,12 @@ export class CellRunner {
   #mended(converter: Converter): Converter {
     return {
       ...converter,
-      inspect: (_: string, ...at: [string, number]) => converter.inspect(this.#declarations, ...at),
-      complete: (_: string, ...at: [string, number]) => converter.complete(this.#declarations, ...at),
+      inspect: (_: string, ...at: [string, number]) => this.#stop.undisturbed(() => converter.inspect(this.#declarations, ...at)),
+      complete: (_: string, ...at: [string, number]) => this.#stop.undisturbed(() => converter.complete(this.#declarations, ...at)),
       convert: (_: string, written: string): ConvertResult => {
         const repaired = repair(written);
         [this.#steps, this.#names] = [undefined, undefined];
-        const result = converter.convert(this.#declarations, repaired.source);
+        const result = this.#stop.undisturbed(() => converter.convert(this.#declarations, repaired.source));
         this.#diagnostics = result.diagnostics.map((diagnostic) => {
           if (diagnostic.fileName !== undefined) return diagnostic;
           const [start, end] = [diagnostic.start, diagnostic.end].map(({ line, character }) => repaired.original(line, character));
@@ -103,7 +115,8 @@ export class CellRunner {
         });
         if (this.#steps) this.#compiled.set(this.#cell.count, new CompiledCell(this.#cell, repaired, this.#steps));
         if (result.diagnostics.length === 0) this.#converted = { ...result, declOutput: `${result.declOutput ?? ''}${this.#declarationsOfBlocks(result.declOutput ?? '')}` };
-        return { ...result, hasToplevelAwait: result.hasToplevelAwait || repaired.awaits, lastExpressionVar: undefined };
+        this.#awaits = result.hasToplevelAwait || repaired.awaits;
+        return { ...result, hasToplevelAwait: true, lastExpressionVar: undefined }; // it runs in a turn of its own: see below
       },
     };
   }
@@ -146,12 +159,19 @@ export class CellRunner {
     vm.runInThisContext = (code: string, options?: vm.RunningScriptOptions | string) => {
       const wrapped = /^\((async )?function\(exports, require\) \{ /.exec(code);
       if (!wrapped || typeof options === 'string') return runInThisContext(code, options);
-      const head = `${wrapped[0]}${this.#names && this.#names.all.length > 0 ? `__tslab__.accessors = ${ACCESSORS}; ` : ''}`;
-      try {
-        return runInThisContext(head + code.slice(wrapped[0].length), { ...options, filename: nameOf(this.#cell.count), columnOffset: -head.length, displayErrors: false });
-      } finally {
-        rearmInterrupt();
-      }
+      // In a turn of its own, so that the kernel goes on where it is ended from outside (stop.ts); what tslab awaits is settled by `interrupt` then.
+      const head = `(${this.#awaits ? 'async ' : ''}function(exports, require) { ${this.#names && this.#names.all.length > 0 ? `__tslab__.accessors = ${ACCESSORS}; ` : ''}`;
+      const script = { ...options, breakOnSigint: false, filename: nameOf(this.#cell.count), columnOffset: -head.length, displayErrors: false };
+      return new Promise((resolve, reject) => {
+        setImmediate(() => {
+          if (this.#stopped) return;
+          try {
+            resolve(runInThisContext(head + code.slice(wrapped[0].length), script));
+          } catch (error) {
+            reject(error as Error);
+          }
+        });
+      });
     };
   }
 }
@@ -188,14 +208,4 @@ function withTimers(system: ts.System): ts.System {
     else clearTimeout(timer as NodeJS.Timeout);
   };
   return system;
-}
-
-/**
- * While a cell's synchronous part runs, Node holds all handlers of SIGINT back; one that the cell registers meanwhile leaves the
- * process without any, and the next interrupt would end it. Registered again, they all work.
- */
-function rearmInterrupt(): void {
-  const listeners = process.rawListeners('SIGINT') as NodeJS.SignalsListener[];
-  process.removeAllListeners('SIGINT');
-  for (const listener of listeners) process.on('SIGINT', listener);
 }

@@ -19,7 +19,6 @@ function main(): void {
   const root = resolve(__dirname, '..', '..', '..', '..');
   const runner = new CellRunner({ strict: process.env['ALIGNBOOK_STRICT'] === '1', root });
   const server = new Server(runner, configPath, version);
-  process.on('SIGINT', () => runner.executor.interrupt());
   process.on('uncaughtException', (error) => server.failed(error));
   process.on('unhandledRejection', (reason) => server.failed(reason));
   server.init().catch((error: Error) => {

@@ -21,6 +21,9 @@ type ExecuteRequest = {
 /** So long a failed cell's reply waits, for the requests that were sent before it: those are aborted. */
 const ARRIVAL_MILLISECONDS = 50;
 
+/** So long after its sockets were closed the kernel ends, whatever cells have left to run. */
+const LAST_MILLISECONDS = 200;
+
 /** TypeScript's number of that message. */
 const UNTERMINATED_TEMPLATE = 1160;
 
@@ -33,6 +36,7 @@ export class Server extends jupyter.ZmqServer {
   /** Cells that were sent, and how many of them are not to run, as one before them failed. */
   #arrived = 0;
   #aborted = 0;
+  #closed = false;
   /** The request of the cell that runs, or ran last. */
   #current: Request | undefined;
   /** Of a promise or a callback that nothing handles: it fails the running cell, or else the next. */
@@ -95,9 +99,9 @@ export class Server extends jupyter.ZmqServer {
     } catch (error) {
       content = { status: 'error', ...this.#runner.failure(error) };
     }
-    if (content) await socket.send(answer(this.connInfo.key, request, type.replace(/_request$/, '_reply'), content));
+    if (content) await this.#send(socket, answer(this.connInfo.key, request, type.replace(/_request$/, '_reply'), content));
     this.#publish(request, 'status', { execution_state: 'idle' });
-    if (type === 'shutdown_request') this.close();
+    if (type === 'shutdown_request') this.#end();
   }
 
   #contentFor(request: Request): Content | undefined {
@@ -182,7 +186,22 @@ export class Server extends jupyter.ZmqServer {
   }
 
   #publish(request: Request, type: string, content: Content): void {
-    void this.iopub.send(answer(this.connInfo.key, request, type, content));
+    void this.#send(this.iopub, answer(this.connInfo.key, request, type, content));
+  }
+
+  /** At the end, cells may still print, and requests be under way: nobody listens any more. */
+  async #send(socket: zmq.Router | zmq.Publisher, frames: (Buffer | string)[]): Promise<void> {
+    try {
+      await socket.send(frames);
+    } catch (error) {
+      if (!this.#closed) throw error;
+    }
+  }
+
+  #end(): void {
+    this.#closed = true;
+    this.close();
+    setTimeout(() => process.exit(), LAST_MILLISECONDS); // whatever a cell has left to run; what was sent is on its way by then
   }
 }
 

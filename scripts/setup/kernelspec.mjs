@@ -12,6 +12,7 @@ const files = () => ({
     // The running Node, not the one that PATH has later: the addon was compiled for it.
     argv: [
       process.execPath,
+      '--no-force-async-hooks-checks', // they would end the kernel where a timer's endless loop is stopped
       '--enable-source-maps', // stacks show the library's TypeScript
       '--max-old-space-size=4096', // Node's own limit falls with the machine's memory, down to 2 GB; tensors lie outside of it
       join(paths.build, 'scripts', 'kernel', 'main.js'), // tslab, mended as it starts

@@ -1,0 +1,20 @@
+/** Cells that are stopped so many milliseconds after they began to wait. */
+import assert from 'node:assert/strict';
+
+import { kernel } from './kernel';
+
+/** A process of its own sends the signal: the kernel's thread has no part in when it comes. */
+const stopper = `
+const { spawn } = await import('node:child_process');
+const script = "process.stdin.on('data', (text) => setTimeout(() => process.kill(process.ppid, 'SIGINT'), Number(text)))";
+const stopper = spawn(process.execPath, ['-e', script], { stdio: ['pipe', 'ignore', 'ignore'] });
+stopper.unref();
+await new Promise((done) => setTimeout(done, 500)); // until it listens`;
+
+/** @returns how each cell ended. */
+export function stoppedAfter(milliseconds: number, times: number): string[] {
+  const code = `stopper.stdin.write('${milliseconds}');\nawait new Promise((done) => setTimeout(done, 2000));\nconsole.log('not stopped');`;
+  const { cells, alive } = kernel([{ code: stopper }, ...Array<object>(times).fill({ code, stop_on_error: false }), { code: 'stopper.kill(); console.log(1);' }]);
+  assert.deepEqual([cells[0]!.status, cells.at(-1)!.stdout, alive], ['ok', '1\n', true]);
+  return cells.slice(1, -1).map(({ status, errors, stdout }) => errors[0]?.ename ?? `${status} ${stdout}`);
+}
