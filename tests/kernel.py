@@ -56,8 +56,10 @@ class Cell:
             if kind == "update_display_data" and key not in self.displays:
                 raise RuntimeError("an update of nothing")
             self.displays[key] = content["data"]
+        if self.interrupt is None:
+            return
         seen = self.streams["stdout"] + "".join(data["text/plain"] for data in self.displays.values())
-        if self.interrupt and re.search(self.interrupt, seen):
+        if re.search(self.interrupt, seen):
             manager.interrupt_kernel()
             self.interrupt = None
 

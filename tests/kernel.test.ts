@@ -50,6 +50,36 @@ test('cells that plain tslab miscompiles', () => {
   cells.forEach(({ status, stdout, stderr, errors }, n) => assert.deepEqual({ status, stdout, stderr, errors }, { status: 'ok', stdout: `${mended[n]![1]}\n`, stderr: '', errors: [] }, mended[n]![0]));
 });
 
+test('a flood is cut, and says so; the callback of a write is called; half a surrogate pair does not leave the kernel', () => {
+  const { cells, alive: still } = kernel([
+    { code: "void process.stdout.write('x'.repeat(50_000_000));" },
+    { code: "for (let n = 0; n < 1_000_000; n += 1) console.log(n);" },
+    { code: "console.log('busy'); for (;;) console.log('more');", interrupt: 'busy', stop_on_error: false },
+    { code: "await new Promise<void>((done) => process.stdout.write('written', () => done()));" },
+    { code: "console.log('a\\ud83d.'); throw new Error('b\\ude00');", stop_on_error: false },
+    { code: "process.stdout.write(Buffer.from([0xf0, 0x9f])); void process.stdout.write(Buffer.from([0x98, 0x80]));" },
+  ] as object[]);
+  const [long, lines, endless, written, lone, parts] = cells as unknown as [Seen, Seen, Seen, Seen, Seen, Seen];
+  const cut = (left: number) => `\n… ${left} more characters of the cell were left out: its output is cut after 4000000 characters, or 50000 writes; write much to a file\n`;
+  assert.equal(long.stdout.replace(/x+/, (text) => `${text.length}`), `4000000${cut(46_000_000)}`);
+  const all = Array.from({ length: 1_000_000 }, (_, n) => `${n}\n`);
+  assert.equal(lines.stdout.slice(-300), (all.slice(0, 50_000).join('') + cut(all.slice(50_000).join('').length)).slice(-300));
+  assert.equal(lines.stdout.split('\n').length, 50_003);
+  assert.deepEqual([endless.status, endless.errors[0]?.ename], ['error', 'Interrupted']);
+  assert.equal(written.stdout, 'written');
+  assert.deepEqual([lone.stdout, lone.errors[0]?.evalue], ['a\ufffd.\n', 'b\ufffd']);
+  assert.deepEqual([parts.stdout, still], ['😀', true]);
+});
+
+test('names of cells that were not run, and packages that are not there: one line says what to do', () => {
+  const { cells } = kernel([{ code: "import { x } from 'left-padding';\nconsole.log(policy, tokenizer, policy);" }] as object[]);
+  const traceback = cells[0]!.errors[0]!.traceback;
+  assert.deepEqual(traceback.slice(-2), [
+    'No cell that has run declares policy, tokenizer: run the cells that do first.',
+    "To install what is missing, for all notebooks: npm install left-padding, in the project's folder; then restart the kernel.",
+  ]);
+});
+
 test('a cell that prints 20,000 lines at once: all are seen, in order', () => {
   const { cells: [many, next] } = kernel([{ code: 'for (let i = 0; i < 20000; i += 1) console.log(i);' }, { code: 'console.log("next");' }]); // prettier-ignore
   assert.equal(many!.stdout, Array.from({ length: 20_000 }, (_, n) => `${n}\n`).join(''));

@@ -25,7 +25,7 @@ export type Reply = Record<string, unknown>;
 /** Sends requests, in the form of kernel.py, to one kernel. */
 export function kernel(requests: readonly (object | readonly object[])[], ...options: string[]): { cells: (Seen & Reply)[]; alive: boolean } {
   const python = join(root, '.alignbook', 'python', 'bin', 'python');
-  const { stdout, stderr, status } = spawnSync(python, [join(root, 'tests', 'kernel.py'), JSON.stringify(requests), ...options], { encoding: 'utf8' });
+  const { stdout, stderr, status } = spawnSync(python, [join(root, 'tests', 'kernel.py'), JSON.stringify(requests), ...options], { encoding: 'utf8', maxBuffer: 2 ** 28 });
   assert.equal(status, 0, stderr);
   return JSON.parse(stdout) as { cells: (Seen & Reply)[]; alive: boolean };
 }

@@ -18,6 +18,17 @@ export interface Diagnostic {
   readonly fileName?: string;
 }
 
+/** What a reader of notebooks can do about it. */
+function hintsFor(diagnostics: readonly Diagnostic[]): string[] {
+  const named = (pattern: RegExp) => [...new Set(diagnostics.flatMap(({ messageText }) => pattern.exec(messageText)?.[1] ?? []))];
+  const names = named(/^Cannot find name '([^']+)'\.$/);
+  const packages = named(/^Cannot find module '([^'./][^']*)' or its corresponding type declarations\.$/);
+  return [
+    ...(names.length === 0 ? [] : [`No cell that has run declares ${names.join(', ')}: run the ${names.length === 1 ? 'cell that does' : 'cells that do'} first.`]),
+    ...(packages.length === 0 ? [] : [`To install what is missing, for all notebooks: npm install ${packages.join(' ')}, in the project's folder; then restart the kernel.`]),
+  ];
+}
+
 const RED = '\x1b[31m';
 const PLAIN = '\x1b[39m';
 
@@ -29,7 +40,8 @@ export function compileFailure({ count, written }: Cell, diagnostics: readonly D
     const width = end.line === start.line ? end.character - start.character : Infinity;
     return [head, ...excerpt(written, place, width)];
   });
-  return { ename: 'CompileError', evalue: diagnostics[0]!.messageText, traceback };
+  const hints = hintsFor(diagnostics);
+  return { ename: 'CompileError', evalue: diagnostics[0]!.messageText, traceback: hints.length === 0 ? traceback : [...traceback, '', ...hints] };
 }
 
 /** @param compiled of the cells that ran, by number. */

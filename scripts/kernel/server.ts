@@ -8,6 +8,7 @@ import * as zmq from 'zeromq';
 
 import type { CellRunner } from './compiler';
 import type { Failure } from './failure';
+import { CellOutput } from './output';
 import { answer, received, type Content, type Request } from './wire';
 
 /** A type, not an interface: a Content, too. */
@@ -148,12 +149,12 @@ export class Server extends jupyter.ZmqServer {
       return failure;
     }
     this.#current = request;
-    for (const name of ['stdout', 'stderr'] as const) {
-      process[name].write = this.#tslab.createWriteToIopub(name, (_, text) => publish('stream', { name, text })) as typeof process.stdout.write;
-    }
+    const output = new CellOutput((name, text) => publish('stream', { name, text }));
+    for (const name of ['stdout', 'stderr'] as const) process[name].write = output.writeTo(name);
     (jupyter as { lastWriteDisplayData: unknown }).lastWriteDisplayData = (data: object, update: boolean) => publish(update ? 'update_display_data' : 'display_data', data as Content);
     try {
       const failure = await this.#runner.run({ count: this.#count, written: request.content.code });
+      output.end();
       if (failure) publish('error', { ...failure });
       await nextTurn(); // in which a promise that was rejected and left alone is told
       return failure ?? this.#unhandled;

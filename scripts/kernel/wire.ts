@@ -33,10 +33,13 @@ export function received(key: string, frames: readonly Buffer[]): Request {
   return { identities: frames.slice(0, at), header: header as Header, content: content as Content };
 }
 
+/** Half of a surrogate pair is no character: Jupyter could not write it into a file, and would stop saving the notebook. */
+const wellFormed = (_: string, value: unknown): unknown => (typeof value === 'string' ? value.replace(/\p{Surrogate}/gu, '\ufffd') : value);
+
 /** A message's frames, in answer to `request`. */
 export function answer(key: string, { identities, header }: Request, type: string, content: Content): (Buffer | string)[] {
   const { session, username } = header;
   const own = { msg_id: randomUUID(), msg_type: type, session, username, date: new Date().toISOString(), version: VERSION };
-  const parts = [own, header, {}, content].map((part) => JSON.stringify(part));
+  const parts = [own, header, {}, content].map((part) => JSON.stringify(part, wellFormed));
   return [...identities, DELIMITER, signature(key, parts), ...parts];
 }

@@ -1,0 +1,48 @@
+/** What a cell writes to a stream, as messages: well-formed, in order, and with an end. */
+import { StringDecoder } from 'node:string_decoder';
+
+/** Characters and writes of a cell that are passed on: more would fill the notebook's file, and stop JupyterLab. */
+export const MOST = { characters: 4_000_000, writes: 50_000 };
+
+export type Stream = 'stdout' | 'stderr';
+
+/** A stream's `write`, as Node's, for one cell. */
+export class CellOutput {
+  readonly #send: (stream: Stream, text: string) => void;
+  readonly #decoders = { stdout: new StringDecoder('utf8'), stderr: new StringDecoder('utf8') };
+  readonly #leftOut = { stdout: 0, stderr: 0 };
+  #characters = 0;
+  #writes = 0;
+
+  constructor(send: (stream: Stream, text: string) => void) {
+    this.#send = send;
+  }
+
+  writeTo(stream: Stream): typeof process.stdout.write {
+    return ((chunk: string | Uint8Array, encoding?: unknown, callback?: unknown): boolean => {
+      this.#write(stream, typeof chunk === 'string' ? chunk : this.#decoders[stream].write(Buffer.from(chunk)));
+      const done = [encoding, callback].find((each) => typeof each === 'function') as (() => void) | undefined;
+      if (done) process.nextTick(done);
+      return true;
+    }) as typeof process.stdout.write;
+  }
+
+  #write(stream: Stream, text: string): void {
+    const room = this.#writes < MOST.writes ? MOST.characters - this.#characters : 0;
+    const passed = text.length <= room ? text : text.slice(0, room);
+    this.#leftOut[stream] += text.length - passed.length;
+    if (passed === '') return;
+    this.#characters += passed.length;
+    this.#writes += 1;
+    this.#send(stream, passed);
+  }
+
+  /** Says what was left out, once the cell has ended. */
+  end(): void {
+    for (const stream of ['stdout', 'stderr'] as const) {
+      const left = this.#leftOut[stream];
+      if (left > 0) this.#send(stream, `\n… ${left} more characters of the cell were left out: its output is cut after ${MOST.characters} characters, or ${MOST.writes} writes; write much to a file\n`);
+      this.#leftOut[stream] = 0;
+    }
+  }
+}
