@@ -1,7 +1,22 @@
 /** A file written whole or not at all. */
-import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
+import { accessSync, closeSync, constants, existsSync, fsyncSync, openSync, renameSync, rmSync, statSync, writeSync } from 'node:fs';
+import { dirname } from 'node:path';
+
+import { FileError } from './errors';
 
 const MAX_WRITE = 2 ** 30; // bytes; one call takes less than 2^31
+
+/** @throws FileError if no file can have that name; to be asked before long work whose result goes there. */
+export function requireWritable(path: string): void {
+  const folder = dirname(path);
+  if (statSync(path, { throwIfNoEntry: false })?.isDirectory()) throw new FileError(path, 'is a folder; give the name of a file');
+  if (!existsSync(folder)) throw new FileError(path, `cannot be written: ${folder} is not there; make that folder first`);
+  try {
+    accessSync(folder, constants.W_OK);
+  } catch (cause) {
+    throw new FileError(path, `cannot be written: ${folder} does not allow it (${(cause as NodeJS.ErrnoException).code})`, { cause });
+  }
+}
 
 /**
  * Writes under a temporary name beside `path`, then gives it that name: whoever looks finds the old file or the new one,
@@ -10,6 +25,7 @@ const MAX_WRITE = 2 ** 30; // bytes; one call takes less than 2^31
  * @param fill is handed a function that appends bytes, or text as UTF-8.
  */
 export function replaceFile(path: string, fill: (write: (part: Uint8Array | string) => void) => void): void {
+  requireWritable(path);
   const temporary = `${path}.${process.pid}.tmp`;
   const file = openSync(temporary, 'w');
   try {

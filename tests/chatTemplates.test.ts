@@ -142,6 +142,16 @@ test('a template goes along with an export, and the end that was trained is the 
   assert.deepEqual((await again('{"eos_token_id": [198, 50256]}')).eos_token_id, [198, 50256]);
   assert.equal((await again(null)).eos_token_id, 50256);
   assert.ok(existsSync(join(root, 'out', 'vocab.json')));
+
+  // A list in config.json alone stays, as transformers' generate ends at all of it; the trained end is put before one that lacks it.
+  const config = JSON.parse(readFileSync(join(TINY, 'config.json'), 'utf8')) as object;
+  for (const [ends, kept] of [[[50256, 6], [50256, 6]], [[6, 7], [50256, 6, 7]]]) {
+    writeFileSync(join(source, 'config.json'), JSON.stringify({ ...config, eos_token_id: ends }));
+    rmSync(join(root, 'out'), { recursive: true, force: true });
+    await exportModel(model, join(root, 'out'), { source });
+    for (const name of ['config.json', 'generation_config.json']) assert.deepEqual(exported(name).eos_token_id, kept, name);
+    assert.deepEqual((await Tokenizer.fromPretrained(join(root, 'out'))).endTokenIds, kept);
+  }
   model.dispose();
 });
 

@@ -144,6 +144,10 @@ test('without a reference: log-probs alone, as JSON on the standard output; what
     [2, /^alignbook: evaluate needs --model and --data$/m, '--model', 'tiny'],
     [2, /^alignbook: --samples must be a whole number from 1 up, got 0$/m, '--model', 'tiny', '--data', data, '--samples', '0'],
     [2, /^alignbook: --temperature must be a number above 0, got 0$/m, '--model', 'tiny', '--data', data, '--temperature', '0'],
+    [1, /^alignbook: temperature must be at least 0\.01, got 0\.001/m, '--model', 'tiny', '--data', data, '--temperature', '0.001'],
+    [1, /^alignbook: seed must be a whole number from 0 to 4294967295, got 4294967296/m, '--model', 'tiny', '--data', data, '--seed', '4294967296'],
+    [1, /^alignbook: .*nowhere\/x\.json: cannot be written: .*nowhere is not there; make that folder first$/m, '--model', 'tiny', '--data', data, '--output', join(folder, 'nowhere', 'x.json')],
+    [1, /^alignbook: .*: is a folder; give the name of a file$/m, '--model', 'tiny', '--data', data, '--output', folder],
     [1, /^alignbook: there is no loss "x"; the losses are sigmoid, /m, '--model', 'tiny', '--data', data, '--loss', 'x', '--output', join(folder, 'none.json')],
   ] as const) {
     const refused = alignbook('evaluate', ...args);

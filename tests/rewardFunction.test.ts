@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+import { setTimeout as wait } from 'node:timers/promises';
 
 import { FileError, weightedRewards, type Sample } from 'alignbook';
 import { loadRewardFunction } from 'alignbook/dist/commands/rewardFunction';
@@ -37,6 +38,7 @@ const failing: readonly (readonly [code: string, message: RegExp])[] = [
   ['module.exports = () => [1, "2", 3];', /^FILE: reward gave 2 for sample 1, "bad"; it must give a finite number$/],
   ['module.exports = () => [1, 2, NaN];', /^FILE: reward gave NaN for sample 2, "c"; it must give a finite number$/],
   ['module.exports = () => new Float32Array([1, 2, 1 / 0]);', /^FILE: reward gave Infinity for sample 2, "c"; it must give a finite number$/],
+  ['module.exports = () => [1, 2, 1e39];', /^FILE: reward gave 1e\+39 for sample 2, "c"; scores beyond 1000000000000000 overflow in a group's deviation: scale them down$/],
   ['module.exports = () => [() => 1, 2, 3];', /^FILE: the reward function failed, on 3 samples: DataCloneError: /],
   ['module.exports = () => process.exit(0);', /^FILE: the reward function ended the process \(process\.exit\(0\)\); throw an error instead$/],
   ['module.exports = () => { setTimeout(() => { throw new Error("later"); }); return new Promise(() => {}); };', /^FILE: the reward function ended with an error that it did not handle: later$/],
@@ -55,6 +57,21 @@ for (const [n, [code, message]] of failing.entries()) {
     });
   });
 }
+
+test('what goes wrong between two calls is said at the next one', async () => {
+  const between: readonly (readonly [code: string, message: RegExp])[] = [
+    ['let n = 0; module.exports = (all) => { if (++n === 1) setTimeout(() => { throw new Error("late"); }, 20); return all.map(() => n); };', /^FILE: the reward function ended with an error that it did not handle: late$/],
+    ['let n = 0; module.exports = (all) => { if (++n === 1) void Promise.reject(new Error("left alone")); return all.map(() => n); };', /^FILE: the reward function ended with an error that it did not handle: left alone$/],
+    ['let n = 0; module.exports = (all) => { if (++n === 1) setTimeout(() => process.exit(0), 20); return all.map(() => n); };', /^FILE: the reward function ended the process \(process\.exit\(0\)\); throw an error instead$/],
+  ];
+  for (const [n, [code, message]] of between.entries()) {
+    const path = file(`between-${n}.cjs`, code);
+    using loaded = await loadRewardFunction(path, { tell: (text) => assert.fail(text) });
+    assert.deepEqual(await loaded.reward(samples), [1, 1, 1]);
+    await wait(300);
+    await assert.rejects(async () => loaded.reward(samples), (error) => error instanceof FileError && message.test(error.message.replace(path, 'FILE')));
+  }
+});
 
 test('lists, promises, typed arrays, modules of either kind, and the library itself', async () => {
   assert.deepEqual(await scores('list.cjs', 'module.exports = (all) => all.map(({ text }) => text.length);'), [1, 3, 1]);

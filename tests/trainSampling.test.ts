@@ -3,12 +3,12 @@ import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 
-import { exportModel, GPT2, Random, RewardModel, type GrpoStep, type PpoStep } from 'alignbook';
+import { exportModel, GPT2, Random, RewardModel, SafetensorsFile, writeSafetensors, type GrpoStep, type PpoStep } from 'alignbook';
 
 import { writeLetterModel } from './rollouts';
 
@@ -69,6 +69,35 @@ const SHOWN: Readonly<Record<Command, RegExp>> = {
   'train-ppo': /^step 1 of 8 {2}loss -?\d\.\d{4} {2}score -?\d\.\d{3} {2}KL -?0\.00 {2}klCoef 0\.150 {2}clipped \d\.\d{3} {2}/m,
   'train-grpo': /^step 1 of 8 {2}loss -?\d\.\d{4} {2}score -?\d\.\d{3} {2}KL -?0\.00 {2}ended \d+ {2}/m,
 };
+
+test('a reference or a reward model whose window is too short is refused before the first step', async () => {
+  const short = (from: string, name: string): string => {
+    const out = join(folder, name);
+    cpSync(from, out, { recursive: true });
+    const config = JSON.parse(readFileSync(join(from, 'config.json'), 'utf8')) as { n_embd: number };
+    writeFileSync(join(out, 'config.json'), JSON.stringify({ ...config, n_positions: 9 }));
+    using file = new SafetensorsFile(join(from, 'model.safetensors'));
+    const tensors = [...file.tensors].map(([key, { shape }]) => ({ name: key, shape, values: file.float32(key) }));
+    const cut = tensors.map((tensor) => (/wpe\.weight$/.test(tensor.name) ? { ...tensor, shape: [9, config.n_embd], values: tensor.values.slice(0, 9 * config.n_embd) } : tensor));
+    writeSafetensors(join(out, 'model.safetensors'), cut);
+    return out;
+  };
+  const [judge, reference] = [short(scorer, 'short-scorer'), short(model, 'short-model')];
+  // The longest prompt, hello, has 5 tokens, and 8 come to it.
+  for (const [name, more, said] of [
+    ['train-ppo', { rewardModel: judge }, `rewardModel ${judge}`],
+    ['train-grpo', { rewardModel: scorer, reference }, `reference ${reference}`],
+  ] as const) {
+    const { status, stderr } = run(command(name, `${name}-short`, more));
+    assert.deepEqual({ status, stderr }, { status: 1, stderr: `alignbook: ${said} has a window of 9 tokens, and the longest text comes to 13; lower maxNewTokens, leave long prompts out (maxLength), or give another model\n` });
+    assert.ok(!existsSync(join(folder, `${name}-short`, 'metrics.jsonl')));
+  }
+  const pairs = join(folder, 'long-pairs.jsonl');
+  writeFileSync(pairs, '{"prompt":"abcdef","chosen":"ghijkl","rejected":"m"}\n{"prompt":"a","chosen":"b","rejected":"c"}\n');
+  const dpo = run([join(ROOT, 'lib', 'bin', 'alignbook.js'), 'train-dpo', '--model', model, '--reference', reference, '--data', pairs, '--output', join(folder, 'dpo-short'), '--steps', '1', '--batch-size', '2', '--lr', '1e-3']);
+  assert.equal(dpo.status, 1);
+  assert.match(dpo.stderr, /^alignbook: reference .*short-model has a window of 9 tokens, and the longest text comes to 13; give maxLength, or another reference$/m);
+});
 
 for (const name of Object.keys(COMMANDS) as Command[]) {
   test(`${name}: a whole run, and one that is interrupted and goes on to the same metrics and bits`, async () => {

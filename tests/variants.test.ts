@@ -174,7 +174,7 @@ test('what is not computed, and fields of another type, are refused from config.
     writeFileSync(path, JSON.stringify({ ...TINY_CONFIG, ...more }));
     assert.throws(() => readConfig(path), (error) => error instanceof FileError && error.path === path && said.test(error.message), JSON.stringify(more));
   }
-  for (const same of [{ activation_function: 'gelu_fast' }, { n_inner: 4 * (TINY_CONFIG['n_embd'] as number) }, { n_inner: null }, { layer_norm_epsilon: 1e-5 }, SYNONYMS, { hidden_size: TINY_CONFIG['n_embd'] }, { eos_token_id: [1, 2], pad_token_id: -1, bos_token_id: null }, { quantization_config: null }, { auto_map: { AutoTokenizer: ['t.Tokenizer', null] } }, { architectures: ['GPT2ForSequenceClassification'], id2label: { 0: 'LABEL_0' } }]) {
+  for (const same of [{ activation_function: 'gelu_fast' }, { n_inner: 4 * (TINY_CONFIG['n_embd'] as number) }, { n_inner: null }, { layer_norm_epsilon: 1e-5 }, SYNONYMS, { hidden_size: TINY_CONFIG['n_embd'] }, { eos_token_id: [1, 2], pad_token_id: -1, bos_token_id: null }, { quantization_config: null, auto_map: null, architectures: null, attention_head_type: null }, { auto_map: { AutoTokenizer: ['t.Tokenizer', null] } }, { architectures: ['GPT2ForSequenceClassification'], id2label: { 0: 'LABEL_0' } }]) {
     writeFileSync(path, JSON.stringify({ ...TINY_CONFIG, ...same }));
     assert.deepEqual(readConfig(path), readConfig(join(TINY, 'config.json')), JSON.stringify(same));
   }

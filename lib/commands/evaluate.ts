@@ -3,7 +3,8 @@ import { GPT2 } from '../model/gpt2';
 import { RewardModel } from '../model/rewardModel';
 import { average } from '../moments';
 import { Random } from '../random';
-import { replaceFile } from '../replaceFile';
+import { RANGES, requireRange } from '../ranges';
+import { replaceFile, requireWritable } from '../replaceFile';
 import type { PairIds } from '../text/batch';
 import { readPairs } from '../text/dataset';
 import { Tokenizer } from '../text/tokenizer';
@@ -82,6 +83,9 @@ export async function run(args: readonly string[]): Promise<void> {
     batchSize: whole('batch-size', 16, 1), seed: whole('seed', 0, 0), temperature: number('temperature', given.temperature) ?? 1,
   }; // prettier-ignore
   if (!(settings.temperature > 0)) throw new UsageError(`--temperature must be a number above 0, got ${settings.temperature}`);
+  requireRange('temperature', settings.temperature, RANGES.sampling.temperature);
+  requireRange('seed', settings.seed, RANGES.generation.seed);
+  if (output !== undefined) requireWritable(output);
   const [beta, labelSmoothing] = [number('beta', given.beta), number('label-smoothing', given['label-smoothing'])];
   const loss = { loss: given.loss ?? 'sigmoid', ...(beta !== undefined && { beta }), ...(labelSmoothing !== undefined && { labelSmoothing }) } as DpoLossOptions;
 

@@ -30,6 +30,7 @@ export async function run(args: readonly string[]): Promise<void> {
     repetitionPenalty: number('repetition-penalty', numbers['repetition-penalty']),
     seed: number('seed', numbers.seed),
   };
+  if (stop.includes('')) throw new UsageError('--stop is empty; give a text that ends the answer');
   const set = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) as GenerateOptions;
 
   await gpt2Folder(name);

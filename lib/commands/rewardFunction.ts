@@ -32,7 +32,11 @@ export interface LoadedReward extends Disposable {
 export async function loadRewardFunction(path: string, { signal, tell, patience = PATIENCE }: RewardFunctionOptions): Promise<LoadedReward> {
   if (!existsSync(path)) throw new FileError(path, 'is not there; give the file of a JavaScript module');
   const worker = new Worker(join(__dirname, 'rewardWorker.js'), { workerData: { path } satisfies Task });
-  const asking = (ask: () => void, most = patience) => answerOf(worker, path, ask, { signal, tell, patience: most });
+  // Also between two calls, when nothing waits for an answer: the next call says what it was.
+  let ended: FileError | undefined;
+  worker.on('error', (cause: Error) => (ended ??= new FileError(path, `the reward function ended with an error that it did not handle: ${cause.message}`, { cause })));
+  worker.on('exit', (code) => (ended ??= new FileError(path, `the reward function ended the process (process.exit(${code})); throw an error instead`)));
+  const asking = (ask: () => void, most = patience) => answerOf(worker, path, ask, { signal, tell, patience: most, ended: () => ended });
   const dispose = () => void worker.terminate();
   try {
     const first = await asking(() => undefined, Math.max(patience, PATIENCE)); // loading may take longer than a call
@@ -57,20 +61,21 @@ export async function loadRewardFunction(path: string, { signal, tell, patience 
 
 const named = (samples: readonly Sample[], sample: number | undefined): string => (sample === undefined ? `${samples.length} samples` : `sample ${sample}, ${quoted(samples[sample]!.text)}`);
 
-function answerOf(worker: Worker, path: string, ask: () => void, { signal, tell, patience }: Required<Pick<RewardFunctionOptions, 'tell' | 'patience'>> & Pick<RewardFunctionOptions, 'signal'>): Promise<Answer> {
+function answerOf(worker: Worker, path: string, ask: () => void, { signal, tell, patience, ended }: Required<Pick<RewardFunctionOptions, 'tell' | 'patience'>> & Pick<RewardFunctionOptions, 'signal'> & { ended: () => FileError | undefined }): Promise<Answer> {
+  const before = ended();
+  if (before !== undefined) return Promise.reject(before);
   return new Promise((resolve, reject) => {
     const late = setTimeout(() => tell(`${path}: the reward function has not returned for ${Math.round(patience / 1000)} s; Ctrl-C saves the last step and ends`), patience);
     const settled = <Value>(act: (value: Value) => void) => (value: Value) => {
       clearTimeout(late);
-      worker.off('message', onMessage).off('error', onError).off('exit', onExit);
+      worker.off('message', onMessage).off('error', onEnd).off('exit', onEnd);
       signal?.removeEventListener('abort', onAbort);
       act(value);
     };
     const onMessage = settled<Answer>(resolve);
-    const onError = settled<Error>((cause) => reject(new FileError(path, `the reward function ended with an error that it did not handle: ${cause.message}`, { cause })));
-    const onExit = settled<number>((code) => reject(new FileError(path, `the reward function ended the process (process.exit(${code})); throw an error instead`)));
+    const onEnd = settled<unknown>(() => reject(ended()!));
     const onAbort = settled<Event>(() => reject(signal!.reason as Error));
-    worker.once('message', onMessage).once('error', onError).once('exit', onExit);
+    worker.once('message', onMessage).once('error', onEnd).once('exit', onEnd);
     signal?.addEventListener('abort', onAbort, { once: true });
     if (signal?.aborted) onAbort(new Event('abort'));
     else ask();

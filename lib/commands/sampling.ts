@@ -5,6 +5,7 @@ import { GPT2 } from '../model/gpt2';
 import { RewardModel } from '../model/rewardModel';
 import { readPrompts } from '../text/dataset';
 import { Tokenizer } from '../text/tokenizer';
+import { requireWindow } from '../training/checks';
 import { rewardOf, weightedRewards, type Reward } from '../training/rollout';
 import { readData } from './readData';
 import { loadRewardFunction } from './rewardFunction';
@@ -50,10 +51,14 @@ export async function samplingRun(config: Values<typeof samplingFields>): Promis
   const interruption = new AbortController();
   const rewardModel = config.rewardModel === undefined ? undefined : await RewardModel.fromPretrained(config.rewardModel);
   const code = config.rewardFunction === undefined ? undefined : await loadRewardFunction(config.rewardFunction, { signal: interruption.signal, tell: (text) => console.error(text) });
+  const longest = Math.min(sizes.blockSize, prompts.reduce((most, { length }) => Math.max(most, length), 0) + maxNewTokens);
+  const remedy = 'lower maxNewTokens, leave long prompts out (maxLength), or give another model';
+  if (rewardModel) requireWindow('rewardModel', config.rewardModel!, rewardModel.config, longest, remedy);
   const terms = [...(rewardModel ? [rewardOf(rewardModel)] : []), ...(code ? [code.reward] : [])];
   const base = await GPT2.fromPretrained(source);
   const policy = trainedModel(base, config);
   const reference = referenceName === source && policy !== base ? base : await GPT2.fromPretrained(referenceName);
+  requireWindow('reference', referenceName, reference.config, longest, remedy);
   return {
     source, output, policy, reference, tokenizer, prompts,
     reward: terms.length === 1 ? terms[0]! : weightedRewards(terms.map((reward) => ({ reward, weight: 1 }))),

@@ -5,6 +5,7 @@ import { RANGES } from '../ranges';
 import type { PairIds } from '../text/batch';
 import { readPairs } from '../text/dataset';
 import { Tokenizer } from '../text/tokenizer';
+import { requireWindow } from '../training/checks';
 import { stepCount } from '../training/order';
 import { keptReferenceLogps } from '../training/reference';
 import { requireDpoOptions, trainDpo, type DpoInputs, type DpoStep, type DpoTrainOptions } from '../training/trainDpo';
@@ -55,6 +56,8 @@ export async function run(args: readonly string[]): Promise<void> {
   const base = await GPT2.fromPretrained(source);
   const model = trainedModel(base, config);
   const reference = referenceName === source && (model !== base || !liveReference) ? base : await GPT2.fromPretrained(referenceName);
+  const longest = [...pairs, ...(validation ?? [])].reduce((most, { promptIds, chosenIds, rejectedIds }) => Math.max(most, promptIds.length + Math.max(chosenIds.length, rejectedIds.length)), 0);
+  requireWindow('reference', referenceName, reference.config, longest, 'give maxLength, or another reference');
   const logps = (of: readonly PairIds[]) => {
     const kept = keptReferenceLogps(referenceCache, reference, of, { onProgress: (done) => progress(`log-probs of the reference: ${done} of ${of.length} pairs`) });
     progress('');

@@ -76,7 +76,8 @@ export function readConfig(path: string): GPT2Config {
 
 /** @throws FileError for a model that computes something else, or whose weights are stored otherwise, although its type is GPT-2. */
 function requireArchitecture(json: JsonObject, path: string): void {
-  const { architectures = [], attention_head_type: heads = 'multihead', auto_map: code = {}, quantization_config: quantized = null } = json;
+  const { architectures, quantization_config: quantized = null } = json;
+  const heads = json.attention_head_type ?? 'multihead';
   const named = (Array.isArray(architectures) ? architectures : []).map(String);
   const other = named.find((name) => ARCHITECTURES.includes(name));
   if (other !== undefined) throw new FileError(path, `"architectures" is ${quoted(other)}; supported are GPT2LMHeadModel, GPT2Model and GPT2ForSequenceClassification with one label`);
@@ -84,7 +85,7 @@ function requireArchitecture(json: JsonObject, path: string): void {
     throw new FileError(path, `it is a classifier of ${labels(json)} labels ("id2label"); a reward model has one (num_labels=1)`);
   }
   if (heads !== 'multihead') throw new FileError(path, `"attention_head_type" is ${quoted(String(heads))}; supported is "multihead"`);
-  const own = Object.values(code as object).flat().find((name) => typeof name === 'string' && /Model|CausalLM|Classification/.test(name.replace(/^.*\./, '')));
+  const own = Object.values((json.auto_map ?? {}) as object).flat().find((name) => typeof name === 'string' && /Model|CausalLM|Classification/.test(name.replace(/^.*\./, '')));
   if (own !== undefined) throw new FileError(path, `"auto_map" names code of its own, ${quoted(String(own))}, which is not run here; a GPT-2 needs none`);
   if (quantized !== null) {
     const method = String((quantized as { quant_method?: unknown }).quant_method ?? 'an unnamed method');

@@ -57,10 +57,11 @@ export async function exportCompanions(model: Trainable, source: string): Promis
   if (!files.has('merges.txt')) files.set('merges.txt', ['#version: 0.2', ...bpe.merges, ''].join('\n'));
   // Responses were trained to end with the tokenizer's end-of-sequence token: what generates from the export must end at it, too.
   const eosTokenId = addedTokens.find(({ content }) => content === eosToken)?.id ?? bpe.vocab[eosToken]!;
-  const agrees = eosTokenId >= model.config.vocabSize || (config.eos_token_id ?? GPT2_END) === eosTokenId;
+  const ends = [config.eos_token_id ?? GPT2_END].flat() as number[];
+  const agrees = eosTokenId >= model.config.vocabSize || ends.includes(eosTokenId);
   const generation = files.get('generation_config.json');
   if (generation !== undefined && eosTokenId < model.config.vocabSize) files.set('generation_config.json', withEnd(generation, eosTokenId, readEndTokens(from)));
-  return { config: agrees ? config : { ...config, eos_token_id: eosTokenId }, files, origin: origin(source, from) };
+  return { config: agrees ? config : { ...config, eos_token_id: Array.isArray(config.eos_token_id) ? [eosTokenId, ...ends] : eosTokenId }, files, origin: origin(source, from) };
 }
 
 /** What transformers takes where config.json has no `eos_token_id`. */

@@ -6,10 +6,12 @@ import { FileError, InputError, quoted } from '../errors';
 import { foreignFile } from '../foreignFile';
 import { ADDITIONAL_TEMPLATES, isAdditionalTemplate } from '../hub/cache';
 import type { JsonObject } from '../jsonFile';
+import { FUNCTIONS, likePython, sourceText } from './jinja';
 import type { ChatMessage } from './templates';
 
 /** The part of @huggingface/jinja's Template that is used here. */
 interface Template {
+  readonly parsed: { body: unknown[] };
   render(values: Record<string, unknown>): string;
 }
 
@@ -53,7 +55,9 @@ export class ChatTemplate {
     if (text === undefined) return null;
     const { Template } = await import('@huggingface/jinja');
     try {
-      return new ChatTemplate(new Template(text), special, source);
+      const template: Template = new Template(sourceText(text));
+      likePython(template.parsed);
+      return new ChatTemplate(template, special, source);
     } catch (cause) {
       throw new FileError(source, `its chat template cannot be read (${oneLine(cause)}); mend it, or take it out to have messages written as the Alpaca prompt`, { cause });
     }
@@ -63,7 +67,7 @@ export class ChatTemplate {
   render(messages: readonly ChatMessage[], { addGenerationPrompt = false } = {}): string {
     try {
       // As in transformers, what is not given is there, and none.
-      return this.#template.render({ tools: null, documents: null, ...this.#tokens, messages: messages.map((message) => ({ ...message })), add_generation_prompt: addGenerationPrompt });
+      return this.#template.render({ ...FUNCTIONS, tools: null, documents: null, ...this.#tokens, messages: messages.map((message) => ({ ...message })), add_generation_prompt: addGenerationPrompt });
     } catch (cause) {
       throw new InputError(`the model's chat template does not take these messages (${oneLine(cause)})`, { cause });
     }

@@ -106,7 +106,8 @@ function asMessage(message: unknown, name: string): ChatMessage {
     if (!isRole(role)) throw new InputError(`has the role ${quoted(role)}; there are ${ROLES.join(', ')}`);
     const beside = BESIDE_CONTENT.find((field) => fields.holds(field));
     if (beside !== undefined) throw new InputError(`has "${beside}", which would be lost; put it into "content" as text, or take it out`);
-    return { role, content: Array.isArray(fields.raw('content')) ? joined(fields.raw('content') as unknown[]) : fields.text('content') };
+    const by = fields.holds('name') ? { name: fields.text('name') } : {};
+    return { role, ...by, content: Array.isArray(fields.raw('content')) ? joined(fields.raw('content') as unknown[]) : fields.text('content') };
   } catch (cause) {
     throw cause instanceof InputError ? new InputError(`${name}: ${cause.message}`, { cause }) : cause;
   }

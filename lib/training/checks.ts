@@ -31,6 +31,17 @@ export function requireFiniteLoss(loss: number, start: number, count: number): v
 }
 
 /**
+ * Whether another model's window has room for all that it will be asked about.
+ *
+ * @param what the setting that names it, and `name` its value.
+ * @param longest tokens of the longest text.
+ * @throws InputError if it has not: a run would end in the middle.
+ */
+export function requireWindow(what: string, name: string, { blockSize }: { readonly blockSize: number }, longest: number, remedy: string): void {
+  if (longest > blockSize) throw new InputError(`${what} ${name} has a window of ${blockSize} tokens, and the longest text comes to ${longest}; ${remedy}`);
+}
+
+/**
  * @param blockSize the model's window.
  * @throws InputError if nothing could be sampled after a prompt, or the window would end every response before `maxNewTokens`.
  */

@@ -88,12 +88,17 @@ export async function scoreSamples(samples: readonly Sample[], reward: Reward, {
 
 const checkedScores = async (reward: Reward, samples: readonly Sample[]): Promise<readonly number[]> => requireScores(await reward(samples), samples);
 
+/** Its square is still a float32, and so is the sum of some million of them. */
+const LARGEST_SCORE = 1e15;
+
 /** What a reward function gave, if it is a finite number for each sample. @throws InputError naming the sample. */
 export function requireScores(scores: unknown, samples: readonly Sample[]): readonly number[] {
   if (!isList(scores)) throw new InputError(`reward gave ${clipped(String(scores))} for ${samples.length} samples; it must give a list of a number for each`);
   if (scores.length !== samples.length) throw new InputError(`reward gave ${scores.length} scores for ${samples.length} samples; it must give one for each`);
   const wrong = samples.findIndex((_, n) => !Number.isFinite(scores[n]));
   if (wrong >= 0) throw new InputError(`reward gave ${clipped(String(scores[wrong]))} for sample ${wrong}, ${quoted(samples[wrong]!.text)}; it must give a finite number`);
+  const large = samples.findIndex((_, n) => Math.abs(Number(scores[n])) > LARGEST_SCORE);
+  if (large >= 0) throw new InputError(`reward gave ${clipped(String(scores[large]))} for sample ${large}, ${quoted(samples[large]!.text)}; scores beyond ${LARGEST_SCORE} overflow in a group's deviation: scale them down`);
   return scores as readonly number[];
 }
 

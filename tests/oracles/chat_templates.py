@@ -19,6 +19,9 @@ OUT = Path(os.environ.get("ORACLES_OUT", ROOT / "tests"))
 TINY = ROOT / "data" / "models" / "tiny"
 
 TEMPLATES = {
+    # what @huggingface/jinja 0.5.11 renders otherwise, or passes over
+    "python's own": "{% set x = 'a' %}{% for m in messages %}{{ x }}{% if loop.first %}{% set x = 'b' %}{% endif %}{{ x }}[{{ m.role | capitalize }} {{ 'ANN'.capitalize() }}{{ -1 % 3 }}{{ loop.index0 % 2 }}]{{ m.content.strip('\n?') }}|{{ m.content.lstrip('WH') }}|{{ m.content.rstrip('.!?') }}|{{ m.content.strip() }}-}\r\n{% set y = m.role %}{% for c in [1, 2] %}{% set y = y ~ c %}{{ y }}{% endfor %}{{ y }}{{ eos_token }}\r\n{% endfor %}\r\n{% if add_generation_prompt %}[assistant]\r\n{% endif %}",
+    "names": "{% for m in messages %}<{{ m.role }}{% if m.name %} {{ m.name }}{% endif %}>{{ m.content }}{{ eos_token }}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}",
     "plain": "{% for message in messages %}{{ message['content'] }}{{ eos_token }}{% endfor %}",
     "chatml": """{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}""",
     "chatml with a default system message": """{%- if messages[0].role != 'system' %}
@@ -74,6 +77,7 @@ CONVERSATIONS = [
     [system("Be kind."), user("Say hello.")],
     [user("  Spaces \n"), assistant("Yes & <no> \"quoted\" é"), user("And then?")],
     [user("One."), assistant("Two."), user("Three."), assistant("Four.")],
+    [user("Who?!\n") | {"name": "Ann"}, assistant("HELLO there.")],
 ]
 PAIR = {"prompt": [user("Name a color.")], "chosen": [assistant("Blue, of course.")], "rejected": [assistant("No.")]}
 
