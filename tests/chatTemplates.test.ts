@@ -69,6 +69,16 @@ for (const { name, template, rendered, pair, ids } of fixture.templates) {
   });
 }
 
+test("a message's name reaches the template", async () => {
+  const { template, rendered } = fixture.templates.find(({ name }) => name === 'names')!;
+  const tokenizer = await Tokenizer.fromPretrained(folderOf({ 'chat_template.jinja': template }));
+  const [asked, answered] = fixture.conversations.at(-1)!;
+  const rows = rowsFile('names.jsonl', { prompt: [asked], chosen: [answered], rejected: [{ role: 'assistant', content: 'No.' }] });
+  const [pair] = (await readPairs(rows, tokenizer, { maxLength: 256 })) as [PairIds];
+  assert.match(rendered.at(-1)![0]!, /<user Ann>/);
+  assert.equal(tokenizer.decode([...pair.promptIds, ...pair.chosenIds]), rendered.at(-1)![0]);
+});
+
 test('an empty system message is as if it were not there', async () => {
   const empty = rowsFile('empty.jsonl', { ...fixture.pair, prompt: [{ role: 'system', content: '' }, ...fixture.pair.prompt] });
   const { template } = fixture.templates.find(({ name }) => name === 'gemma')!; // which refuses any other
