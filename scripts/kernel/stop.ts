@@ -19,6 +19,7 @@ export class StopButton {
     this.#interrupt = interrupt;
     const worker = new Worker(join(__dirname, 'stopWorker.js'), { workerData: this.#shared });
     worker.unref();
+    worker.on('error', (error) => console.error(`endless loops behind an await cannot be stopped: ${error.message}`)); // a Node without signal_wrap, say: the rest works on
     worker.on('message', (message: 'heard?' | 'ended' | 'orphaned') => {
       if (message === 'orphaned') process.exit();
       else if (message === 'heard?') worker.postMessage('heard');
