@@ -76,3 +76,5 @@ export { bands, type BandCurve, type BandsOptions } from './notebook/bands';
 export { reliability } from './notebook/reliability';
 export { tokenTable, type TokenRow, type TokenTableOptions } from './notebook/tokenTable';
 export { watch, type WatchOptions } from './notebook/watch';
+
+import './inspection';
