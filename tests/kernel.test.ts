@@ -152,6 +152,9 @@ const requests = {
   comm: request('comm_info', { target_name: 'jupyter.widget' }),
   history: request('history', { output: false, raw: true, hist_access_type: 'tail', n: 5 }),
   complete: request('complete', { code: "import { trainDpo } from 'alignbook';\nconst smile = '😀'; trainD", cursor_pos: 63 }),
+  signature: request('inspect', { code: "import { trainDpo } from 'alignbook';\nconst x = trainDpo(", cursor_pos: 58, detail_level: 0 }),
+  second: request('inspect', { code: 'thrower(a, ', cursor_pos: 11, detail_level: 0 }),
+  outside: request('inspect', { code: '1 + ', cursor_pos: 4, detail_level: 0 }),
   inspect: request('inspect', { code: "'😀😀😀😀😀😀'; thrower(a)", cursor_pos: 11, detail_level: 0 }),
   ...Object.fromEntries(['1 + 1', 'const f = () => {', 'const = 3;'].map((code, n) => [`complete${n}`, request('is_complete', { code })])),
 };
@@ -238,6 +241,12 @@ test('other requests', () => {
   assert.deepEqual(of('history'), { status: 'ok', history: [] });
   assert.deepEqual([of('complete')['matches'], of('complete')['cursor_start'], of('complete')['cursor_end']], [['trainDpo'], 57, 63]);
   assert.match(JSON.stringify(of('inspect')['data']), /function thrower\(x: any\): any/);
+  // Inside the parentheses of a call: what it takes, with its documentation.
+  const signature = (of('signature')['data'] as Record<string, string>)['text/plain']!;
+  assert.match(signature, /^trainDpo\(model: GPT2, pairs: readonly PairIds\[\], options: DpoTrainOptions, /);
+  assert.match(signature, /@param pairs as `encodePair` gives them/);
+  assert.match((of('second')['data'] as Record<string, string>)['text/plain']!, /^thrower\(x: any\): any/);
+  assert.equal(of('outside')['found'], false);
   assert.deepEqual([0, 1, 2].map((n) => of(`complete${n}` as 'info')['status']), ['complete', 'incomplete', 'invalid']);
 });
 

@@ -11,7 +11,7 @@ import { createExecutor, type Executor } from 'tslab/dist/executor';
 import { CompiledCell, nameOf, type Cell, type Steps } from './compiled';
 import { compileFailure, thrownFailure, type Diagnostic, type Failure } from './failure';
 import { ACCESSORS, declarationsAfter, declaredNames, publish, withAccessors, type Access, type Names } from './names';
-import { repair } from './repair';
+import { PREFIX, repair } from './repair';
 import { StopButton } from './stop';
 
 export interface CellRunnerOptions {
@@ -102,7 +102,7 @@ export class CellRunner {
   #mended(converter: Converter): Converter {
     return {
       ...converter,
-      inspect: (_: string, ...at: [string, number]) => this.#stop.undisturbed(() => converter.inspect(this.#declarations, ...at)),
+      inspect: (_: string, code: string, position: number) => this.#stop.undisturbed(() => converter.inspect(this.#declarations, code, position) ?? this.#signature(position)),
       complete: (_: string, ...at: [string, number]) => this.#stop.undisturbed(() => converter.complete(this.#declarations, ...at)),
       convert: (_: string, written: string): ConvertResult => {
         const repaired = repair(written);
@@ -121,14 +121,29 @@ export class CellRunner {
     };
   }
 
+  #source(): ts.SourceFile & { locals: Map<string, ts.Symbol> } {
+    return this.#program!().getSourceFile(join(process.cwd(), '__tslab__.ts')) as ts.SourceFile & { locals: Map<string, ts.Symbol> };
+  }
+
+  /** Between the parentheses of a call, where no name stands: what the function takes. The compiler has the cell's text from the question before. */
+  #signature(position: number): ts.QuickInfo | undefined {
+    const { SignatureHelp } = mendable as unknown as { SignatureHelp: SignatureHelper };
+    const never = { isCancellationRequested: () => false, throwIfCancellationRequested: () => undefined };
+    const help = SignatureHelp.getSignatureHelpItems(this.#program!(), this.#source(), position + PREFIX.length, { kind: 'invoked' }, never);
+    const item = help?.items[help.selectedItemIndex];
+    if (!help || !item) return undefined;
+    const parameters = item.parameters.flatMap(({ displayParts }, n) => [...(n === 0 ? [] : item.separatorDisplayParts), ...displayParts]);
+    const displayParts = [...item.prefixDisplayParts, ...parameters, ...item.suffixDisplayParts];
+    return { kind: mendable.ScriptElementKind.functionElement, kindModifiers: '', textSpan: { start: position, length: 0 }, displayParts, documentation: item.documentation, tags: item.tags };
+  }
+
   /** Of each `var` in a block, which TypeScript leaves out of a module's declarations. */
   #declarationsOfBlocks(declared: string): string {
     const known = declaredNames(declared);
     const names = (this.#names?.all ?? []).filter((name) => this.#names!.hoisted.has(name) && !known.has(name));
     if (names.length === 0) return '';
-    const program = this.#program!();
-    const checker = program.getTypeChecker();
-    const source = program.getSourceFile(join(process.cwd(), '__tslab__.ts')) as ts.SourceFile & { locals: Map<string, ts.Symbol> };
+    const checker = this.#program!().getTypeChecker();
+    const source = this.#source();
     const typeOf = (name: string) => checker.typeToString(checker.getTypeOfSymbolAtLocation(source.locals.get(name)!, source), source, mendable.TypeFormatFlags.NoTruncation);
     return names.map((name) => `\ndeclare var ${name}: ${typeOf(name)};`).join('');
   }
@@ -174,6 +189,11 @@ export class CellRunner {
       });
     };
   }
+}
+
+/** A part of TypeScript that its own types leave out. */
+interface SignatureHelper {
+  getSignatureHelpItems(program: ts.Program, source: ts.SourceFile, position: number, reason: ts.SignatureHelpTriggerReason, token: ts.CancellationToken & { throwIfCancellationRequested(): void }): ts.SignatureHelpItems | undefined;
 }
 
 /** tslab's own place for what cells share. */
