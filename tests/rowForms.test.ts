@@ -183,7 +183,6 @@ test('a column that would be lost is refused by its name', async () => {
   for (const [name, usual] of [['System', 'system'], ['System Prompt', 'system_prompt'], ['CONTEXT', 'context'], ['chat-history', 'chat_history']]) {
     await refused({ prompt: 'Name a bird.', [name!]: 'Birds fly.' }, new RegExp(`"${name}" stands beside "prompt" and would be lost; call it "${usual}", or drop the column$`));
   }
-  await refused({ prompt: [{ ...user('a'), name: 'Ann' }] }, /"prompt": message 1 has a "name", which the Alpaca prompt has no place for; put it into "content", or take it out$/);
   await refused({ prompt: 'Name a bird.', context: 'bird' }, /"context" stands beside "prompt" and would be lost/);
   await refused({ instruction: 'a', input: 'b', context: 'c' }, /"context" stands beside "instruction" and would be lost/);
   await refused({ prompt: [user('a')], history: [['x', 'y']] }, /"history" stands beside messages; put its turns into "prompt"/);

@@ -13,11 +13,7 @@ export interface Chat {
 }
 
 /** A response is its own text; the tokenizer's end-of-sequence token is set after it. */
-const alpaca: Chat = { templated: false, prompt: chatPrompt, response: (_, { content, name }) => {
-    if (name !== undefined) throw new InputError('has a "name", which the Alpaca prompt has no place for; put it into "content", or take it out');
-    return content;
-  },
-};
+const alpaca: Chat = { templated: false, prompt: chatPrompt, response: (_, { content }) => content };
 
 /**
  * As TRL takes a template: the prompt is rendered with the beginning of the answer, and a response is what the whole conversation has beyond it.

@@ -5,7 +5,7 @@ import { InputError } from '../errors';
 export interface ChatMessage {
   readonly role: 'system' | 'user' | 'assistant';
   readonly content: string;
-  /** Who speaks, for a chat template that writes it. */
+  /** Who speaks, for a chat template that writes it; the Alpaca prompt has no place for it. */
   readonly name?: string;
 }
 
@@ -42,8 +42,7 @@ export function alpacaInstruction({ instruction, input = '' }: { instruction: st
 export function chatPrompt(messages: readonly ChatMessage[]): string {
   if (messages.length === 0) throw new InputError('it has no messages');
   const system = messages[0]!.role === 'system' ? 1 : 0;
-  messages.forEach(({ role, content, name }, index) => {
-    if (name !== undefined) throw new InputError(`message ${index + 1} has a "name", which the Alpaca prompt has no place for; put it into "content", or take it out`);
+  messages.forEach(({ role, content }, index) => {
     const expected = index < system ? 'system' : (index - system) % 2 === 0 ? 'user' : 'assistant';
     if (role !== expected) {
       throw new InputError(`message ${index + 1} is of the role ${role} where ${expected} is due: one system message or none, then user and assistant in turn`);
