@@ -1,7 +1,7 @@
 // @ts-check
 /** `npm run lab`: JupyterLab on the first notebook, with the project's environment only. */
 import { spawn } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { resolve } from 'node:path';
 
 import { jupyterEnv, paths, pythonOf, root } from './setup/paths.mjs';
@@ -14,7 +14,7 @@ Options are JupyterLab's own, such as --no-browser, --port=8889, --ip=0.0.0.0. C
 /** MODEL for the kernels, which run in notebooks/: a folder is given relative to where the command runs. @param {NodeJS.ProcessEnv} env */
 function withModel(env) {
   const folder = resolve(process.env['INIT_CWD'] ?? '.', env['MODEL'] ?? '');
-  return env['MODEL'] && env['MODEL'] !== 'tiny' && existsSync(folder) ? { ...env, MODEL: folder } : env;
+  return env['MODEL'] && env['MODEL'] !== 'tiny' && statSync(folder, { throwIfNoEntry: false })?.isDirectory() ? { ...env, MODEL: folder } : env;
 }
 
 const args = process.argv.slice(2);

@@ -1,5 +1,5 @@
 /** `npm run tutorial`: executes the walkthrough notebooks, compares what they print, and ends with a table. */
-import { existsSync, readdirSync, statSync } from 'node:fs';
+import { readdirSync, statSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join, relative, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -66,7 +66,7 @@ function positive(option: string, text: string): number {
 /** A folder is given relative to where the command runs; the kernels run in notebooks/. */
 function modelName(model: string): string {
   const folder = resolve(process.env['INIT_CWD'] ?? '.', model);
-  return model !== 'tiny' && existsSync(folder) && statSync(folder).isDirectory() ? folder : model;
+  return model !== 'tiny' && statSync(folder, { throwIfNoEntry: false })?.isDirectory() ? folder : model;
 }
 
 function chosen(names: readonly string[]): string[] {

@@ -6,6 +6,8 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as wait } from 'node:timers/promises';
 
+import { isAlive } from 'alignbook/dist/processes';
+
 import { root } from '../scripts/notebooks/execute';
 
 const PYTHON = join(root, '.alignbook', 'python', 'bin', 'python');
@@ -30,24 +32,15 @@ print(manager.provisioner.process.pid, flush=True)
 ${end}
 `;
 
-function lives(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
 /** @returns seconds until the kernel was gone, after its client was killed. */
 async function secondsAfterKill(cell: string): Promise<number> {
   const jupyter = spawn(PYTHON, ['-c', client(cell, 'import time; time.sleep(600)')], { stdio: ['ignore', 'pipe', 'inherit'] });
   const [first] = (await once(jupyter.stdout, 'data')) as [Buffer];
   const pid = Number(first.toString());
-  assert.ok(lives(pid));
+  assert.ok(isAlive(pid));
   jupyter.kill('SIGKILL');
   const start = performance.now();
-  while (lives(pid)) {
+  while (isAlive(pid)) {
     await wait(50);
     assert.ok(performance.now() - start < 30_000, 'the kernel stays');
   }

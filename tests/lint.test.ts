@@ -1,38 +1,9 @@
 /** Each refused construct is shown to fail in tslab's own compiler, and its remedy to work there. */
 import assert from 'node:assert/strict';
-import { after, test } from 'node:test';
-import { format } from 'node:util';
+import { test } from 'node:test';
 
 import { importedNames, lintCell } from '../scripts/notebooks/lint';
-
-interface Executor {
-  execute(source: string): Promise<boolean>;
-}
-// eslint-disable-next-line @typescript-eslint/no-require-imports -- tslab ships no types for these
-const { createConverter } = require('tslab/dist/converter.js') as { createConverter(options: object): { close(): void } };
-const { createExecutor } = require('tslab/dist/executor.js') as {
-  createExecutor(root: string, converters: object, console: object): Executor;
-};
-
-const converter = createConverter({ isJS: false, isBrowser: false });
-after(() => converter.close());
-
-/** What the last cell prints; undefined where a cell fails. */
-async function run(...cells: string[]): Promise<string | undefined> {
-  const executor = createExecutor(process.cwd(), { node: converter, browser: converter }, { log: () => undefined, error: () => undefined });
-  const { log } = console;
-  let printed = '';
-  console.log = (...values: unknown[]) => (printed += `${format(...values)}\n`);
-  try {
-    for (const cell of cells) {
-      printed = '';
-      if (!(await executor.execute(cell))) return undefined;
-    }
-    return printed.trim();
-  } finally {
-    console.log = log;
-  }
-}
+import { plainTslab } from './plainTslab';
 
 const earlier = `
 import { basename } from 'node:path';
@@ -62,9 +33,9 @@ const refused: { name: string; bad: string; good: string; prints: string }[] = [
 for (const { name, bad, good, prints } of refused) {
   test(`refused: ${name}`, async () => {
     assert.equal(lintCell(bad).length, 1);
-    assert.notEqual(await run(earlier, bad), prints);
+    assert.notEqual(await plainTslab(earlier, bad), prints);
     assert.deepEqual(lintCell(good), []);
-    assert.equal(await run(earlier, good), prints);
+    assert.equal(await plainTslab(earlier, good), prints);
   });
 }
 
@@ -83,7 +54,7 @@ const allowed = [
 for (const source of allowed) {
   test(`allowed: ${source.replace(/\n/g, ' ')}`, async () => {
     assert.deepEqual(lintCell(source), []);
-    assert.ok(await run(earlier, source));
+    assert.ok(await plainTslab(earlier, source));
   });
 }
 

@@ -4,10 +4,10 @@
  * What each form prints is what Node prints where its cells are one script, by hand; beside it, what tslab as it comes makes of them.
  */
 import assert from 'node:assert/strict';
-import { after, before, describe, test } from 'node:test';
-import { format } from 'node:util';
+import { before, describe, test } from 'node:test';
 
 import { kernel, type Reply, type Seen } from './kernel';
+import { plainTslab } from './plainTslab';
 
 interface Form {
   readonly name: string;
@@ -61,29 +61,6 @@ before(() => {
   seen = kernel([...forms.flatMap(({ cells }) => cells.map((code) => ({ code, stop_on_error: false }))), ...ended, after]).cells;
 });
 
-// eslint-disable-next-line @typescript-eslint/no-require-imports -- tslab ships no types for these
-const { createConverter } = require('tslab/dist/converter.js') as { createConverter(options: object): { close(): void } };
-const { createExecutor } = require('tslab/dist/executor.js') as { createExecutor(root: string, converters: object, console: object): { execute(source: string): Promise<boolean> } };
-const converter = createConverter({ isJS: false, isBrowser: false });
-after(() => converter.close());
-
-/** What the second cell prints with tslab as it comes. */
-async function plain(cells: readonly string[]): Promise<string | undefined> {
-  const executor = createExecutor(process.cwd(), { node: converter, browser: converter }, { log: () => undefined, error: () => undefined });
-  const { log } = console;
-  let printed = '';
-  console.log = (...values: unknown[]) => (printed += `${format(...values)}\n`);
-  try {
-    for (const cell of cells) {
-      printed = '';
-      if (!(await executor.execute(cell))) return undefined;
-    }
-    return printed.trim();
-  } finally {
-    console.log = log;
-  }
-}
-
 const outcome = ({ status, stdout, stderr, errors }: Seen) => ({ status, stdout, stderr, errors: errors.map(({ evalue }) => evalue) });
 
 describe('one variable, whichever cell assigns it', () => {
@@ -91,7 +68,7 @@ describe('one variable, whichever cell assigns it', () => {
     test(name, async () => {
       assert.equal(seen[2 * n]!.status, 'ok', JSON.stringify(seen[2 * n]!.errors));
       assert.deepEqual(outcome(seen[2 * n + 1]!), { status: 'ok', stdout: `${prints}\n`, stderr: '', errors: [] });
-      assert.equal(await plain(cells), tslab, 'tslab as it comes');
+      assert.equal(await plainTslab(...cells), tslab, 'tslab as it comes');
     });
   }
 });

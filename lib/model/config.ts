@@ -34,8 +34,8 @@ const ACTIVATIONS: Readonly<Record<string, Activation>> = {
 /** transformers' other names of the sizes (GPT2Config.attribute_map). */
 const SYNONYMS = { n_layer: 'num_hidden_layers', n_head: 'num_attention_heads', n_embd: 'hidden_size', n_positions: 'max_position_embeddings' } as const;
 
-/** Heads and layers of transformers and of models with code of their own that are not computed here. */
-const ARCHITECTURES = ['GPT2DoubleHeadsModel', 'GPT2ForTokenClassification', 'GPT2ForQuestionAnswering'];
+/** transformers' GPT-2s with heads that are not computed here. */
+const OTHER_ARCHITECTURES = ['GPT2DoubleHeadsModel', 'GPT2ForTokenClassification', 'GPT2ForQuestionAnswering'];
 
 /**
  * Reads a Hugging Face config.json. `reorder_and_upcast_attn` computes the same function, in float32, which is all that is computed here.
@@ -79,7 +79,7 @@ function requireArchitecture(json: JsonObject, path: string): void {
   const { architectures, quantization_config: quantized = null } = json;
   const heads = json.attention_head_type ?? 'multihead';
   const named = (Array.isArray(architectures) ? architectures : []).map(String);
-  const other = named.find((name) => ARCHITECTURES.includes(name));
+  const other = named.find((name) => OTHER_ARCHITECTURES.includes(name));
   if (other !== undefined) throw new FileError(path, `"architectures" is ${quoted(other)}; supported are GPT2LMHeadModel, GPT2Model and GPT2ForSequenceClassification with one label`);
   if (named.includes('GPT2ForSequenceClassification') && labels(json) !== 1) {
     throw new FileError(path, `it is a classifier of ${labels(json)} labels ("id2label"); a reward model has one (num_labels=1)`);

@@ -85,8 +85,10 @@ export class Weights extends Variables {
       stored.set(name, key);
     }
     if (unknown[0] !== undefined) throw new FileError(path, `has a tensor ${quoted(unknown[0])} that is not GPT-2's${unknown.length === 1 ? '' : `, and ${unknown.length - 1} more`}; save the model alone, with transformers' save_pretrained`);
-    if (passedOver[0] !== undefined && !toldOf.has(path)) console.error(`${path}: ${passedOver.join(', ')}: a value head, which is passed over`);
-    if (passedOver[0] !== undefined) toldOf.add(path);
+    if (passedOver.length > 0 && !toldOf.has(path)) {
+      toldOf.add(path);
+      console.error(`${path}: ${passedOver.join(', ')}: a value head, which is passed over`);
+    }
     for (const [name, shape] of shapes) {
       const entry = tensors.get(stored.get(name) ?? '');
       if (entry === undefined && name === LM_HEAD) throw new FileError(path, `lacks the tensor "${LM_HEAD}", and its config.json says that the head is not tied to the embedding; save the model again with its head, or take "tie_word_embeddings": false out if it was tied`);

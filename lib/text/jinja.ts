@@ -56,7 +56,7 @@ export function likePython(program: { body: unknown[] }): void {
       return list;
     }
     if (!isNode(value)) return value;
-    for (const [field, child] of Object.entries(value)) value[field] = visit(child);
+    visitFields(value);
     return rewritten(value);
   };
   /** In Python each turn of a loop begins with the variables as they were before it: those that the last turn set are gone. */

@@ -35,7 +35,7 @@ export function withAccessors(module: string): { module: string; names: Names } 
     if (!ts.isExportDeclaration(statement) || !statement.exportClause || !ts.isNamedExports(statement.exportClause) || statement.moduleSpecifier) continue;
     exported.push(...statement.exportClause.elements.map(({ name }) => name.text));
     const [from, to] = [statement.getStart(file), statement.end];
-    text = text.slice(0, from) + 'export {};'.padEnd(to - from).slice(0, Math.max(to - from, 10)) + text.slice(to);
+    text = text.slice(0, from) + 'export {};'.padEnd(to - from) + text.slice(to);
   }
   const access = (name: string) => `${JSON.stringify(name)}: [() => ${name}${imported.has(name) ? '' : `, (value) => { ${name} = value; }`}]`;
   return {
@@ -100,9 +100,11 @@ export function declarationsAfter(made: string, before: string, lost: ReadonlySe
   return `${declarations(made, (name) => !lost.has(name))}\n${declarations(before, (name) => lost.has(name))}`;
 }
 
+const parsed = (declarations: string): ts.SourceFile => ts.createSourceFile('names.d.ts', declarations, ts.ScriptTarget.ES2022, true, ts.ScriptKind.TS);
+
 /** The values of a declaration file. */
 export function declaredNames(text: string): Set<string> {
-  const file = ts.createSourceFile('names.d.ts', text, ts.ScriptTarget.ES2022, true, ts.ScriptKind.TS);
+  const file = parsed(text);
   return new Set(
     file.statements.flatMap((statement) => {
       if (ts.isVariableStatement(statement)) return statement.declarationList.declarations.map(({ name }) => name.getText(file));
@@ -115,7 +117,7 @@ export function declaredNames(text: string): Set<string> {
 
 /** The statements of a declaration file, as far as they declare values that are wanted; types go with the first of two files only where nothing else is said. */
 function declarations(text: string, wanted: (name: string) => boolean): string {
-  const file = ts.createSourceFile('names.d.ts', text, ts.ScriptTarget.ES2022, true, ts.ScriptKind.TS);
+  const file = parsed(text);
   const printer = ts.createPrinter();
   const print = (node: ts.Node) => printer.printNode(ts.EmitHint.Unspecified, node, file);
   return file.statements
