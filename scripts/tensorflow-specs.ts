@@ -10,7 +10,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join, sep } from 'node:path';
 import util from 'node:util';
 
-import ts from '@tslab/typescript-for-tslab';
+import ts from 'typescript5';
 import { setTensorFlowUp } from 'alignbook/dist/settings';
 
 /** Specs that fail with TensorFlow 2.21, and why. */

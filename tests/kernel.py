@@ -6,8 +6,8 @@ matches. (One: a second one may be delivered so late, on a busy machine, that it
 {"request": its type, "content": …}; {"pause": seconds} sends nothing, and
 {"press": n} is the stop button, n times, while no cell runs.
 
-The reply, as JSON, has for each cell its status, its number, what it printed, its errors, its displays as they are in the end,
-the types of all that was drawn until then, and the kinds of its messages in order; for each other request the content of its
+The reply, as JSON, has for each cell its status, its number, what it printed, its errors, its last value (with its number), its displays as they
+are in the end, the types of all that was drawn until then, and the kinds of its messages in order; for each other request the content of its
 reply. `late` is what came for a cell after its end.
 
     python tests/kernel.py REQUESTS [--env NAME=VALUE]
@@ -37,6 +37,7 @@ class Cell:
         self.interrupt = interrupt
         self.streams = {"stdout": "", "stderr": ""}
         self.displays, self.drawn, self.errors, self.kinds, self.late = {}, [], [], [], []
+        self.result = None
         self.ended = False
 
     def hear(self, message, manager):
@@ -50,6 +51,8 @@ class Cell:
             self.streams[content["name"]] += content["text"]
         if kind == "error":
             self.errors.append(content)
+        if kind == "execute_result":
+            self.result = [content["execution_count"], content["data"]]
         if kind in ("display_data", "update_display_data"):
             self.drawn.append(sorted(content["data"]))
             key = content["transient"].get("display_id", len(self.displays))
@@ -64,7 +67,7 @@ class Cell:
             self.interrupt = None
 
     def seen(self, reply):
-        shown = {"displays": list(self.displays.values()), "drawn": self.drawn, "errors": self.errors, "kinds": self.kinds, "late": self.late}
+        shown = {"displays": list(self.displays.values()), "drawn": self.drawn, "errors": self.errors, "kinds": self.kinds, "late": self.late, "result": self.result}
         return {"status": reply["status"], "count": reply.get("execution_count"), **self.streams, **shown}
 
 

@@ -8,6 +8,7 @@ import { before, test } from 'node:test';
 
 import { repair } from '../scripts/kernel/repair';
 import { root } from '../scripts/notebooks/execute';
+import { committedMetadata } from '../scripts/notebooks/notebook';
 import { kernel, type Reply, type Seen } from './kernel';
 
 const request = (type: string, content: object) => ({ request: `${type}_request`, content });
@@ -69,6 +70,38 @@ test('a flood is cut, and says so; the callback of a write is called; half a sur
   assert.equal(written.stdout, 'written');
   assert.deepEqual([lone.stdout, lone.errors[0]?.evalue], ['a\ufffd.\n', 'b\ufffd']);
   assert.deepEqual([parts.stdout, still], ['😀', true]);
+});
+
+test('cells are of the library\'s language: TypeScript 5.9 and ES2023', () => {
+  // What they print is what Node prints of the same lines; tslab as it comes has TypeScript 5.0 and ES2022.
+  const cells: [code: string, prints: string][] = [
+    ['console.log([3, 1, 2].toSorted(), [1, 2, 3].with(1, 9), [1, 2, 3].findLast((x) => x < 3), [1, 2].toReversed());', '[ 1, 2, 3 ] [ 1, 9, 3 ] 2 [ 2, 1 ]'],
+    ["const made = { [Symbol.dispose]() { console.log('freed'); } }; { using held = made; console.log(held === made); }", 'true\nfreed'],
+    ["const later = { async [Symbol.asyncDispose]() { console.log('freed later'); } }; { await using held = later; console.log('used'); } console.log('end');", 'used\nfreed later\nend'],
+    ["const f = <const T,>(x: T) => x; const point = f({ a: 1 }) satisfies { readonly a: 1 }; console.log(point.a);", '1'],
+    ["const isText = (x: unknown) => typeof x === 'string'; console.log(['a', 1].filter(isText).map((text) => text.length));", '[ 1 ]'], // inferred type predicates: 5.5
+  ];
+  const seen = kernel(cells.map(([code]) => ({ code }))).cells;
+  seen.forEach(({ stdout, errors }, n) => assert.deepEqual([stdout, errors], [`${cells[n]![1]}\n`, []], cells[n]![0]));
+});
+
+test('the value of a cell\'s last line is its result, with the cell\'s number; nothing is no result', () => {
+  const { cells } = kernel([
+    { code: "import { tf } from 'alignbook';\nconst x = tf.tensor1d([1, 2]);\nx" },
+    { code: "'a text'" },
+    { code: 'console.log(1); undefined' },
+    { code: 'const y = 2;' },
+    { code: "({ toString: 1, [Symbol.for('nodejs.util.inspect.custom')]() { throw new Error('cannot be shown'); } })", stop_on_error: false },
+    { code: 'x.dispose(); 7', silent: true },
+  ] as object[]);
+  const plain = (text: string) => ({ 'text/plain': text });
+  assert.deepEqual(cells.map(({ result }) => result), [[1, plain('Tensor float32 [2]\n[1, 2]')], [2, plain("'a text'")], null, null, null, null]);
+  assert.deepEqual([cells[2]!.stdout, cells[4]!.errors[0]?.evalue], ['1\n', 'cannot be shown']);
+});
+
+test('show without its sentence says that it is missing', () => {
+  const [shown] = kernel([{ code: "import { show } from 'alignbook';\nshow({ data: [{ y: [1, 2, 3] }] });" }]).cells;
+  assert.equal(shown!.errors[0]?.evalue, "show's second argument is missing: a sentence that says what the figure shows, for whoever does not see it, as in show(figure, 'The loss falls.')");
 });
 
 test('names of cells that were not run, and packages that are not there: one line says what to do', () => {
@@ -236,7 +269,8 @@ test('an interrupt ends the cell and never the kernel', () => {
 
 test('other requests', () => {
   const info = of('info') as Reply as Reply & { language_info: Reply };
-  assert.deepEqual([info['status'], info['protocol_version'], info['implementation'], info['implementation_version'], info.language_info['version']], ['ok', '5.3', 'tslab', '1.0.22', '5.0.4']);
+  assert.deepEqual(info.language_info, committedMetadata.language_info); // else opening a notebook would change it
+  assert.deepEqual([info['status'], info['protocol_version'], info['implementation'], info['implementation_version'], info.language_info['version']], ['ok', '5.3', 'tslab', '1.0.22', '5.9.3']);
   assert.deepEqual(of('comm'), { status: 'ok', comms: {} });
   assert.deepEqual(of('history'), { status: 'ok', history: [] });
   assert.deepEqual([of('complete')['matches'], of('complete')['cursor_start'], of('complete')['cursor_end']], [['trainDpo'], 57, 63]);
@@ -264,7 +298,7 @@ test('it refuses another tslab, saying why', (t) => {
   mkdirSync(other, { recursive: true });
   cpSync(join(root, 'node_modules', 'tslab', 'dist'), join(other, 'dist'), { recursive: true });
   writeFileSync(join(other, 'package.json'), readFileSync(join(root, 'node_modules', 'tslab', 'package.json'), 'utf8').replace('"version": "1.0.22"', '"version": "1.0.23"'));
-  for (const name of ['@tslab', 'semver', 'commander', 'zeromq']) symlinkSync(join(root, 'node_modules', name), join(folder, 'node_modules', name));
+  for (const name of ['@tslab', '@types', 'typescript5', 'semver', 'commander', 'zeromq']) symlinkSync(join(root, 'node_modules', name), join(folder, 'node_modules', name));
   cpSync(join(root, '.alignbook', 'build', 'scripts', 'kernel'), join(folder, 'kernel'), { recursive: true });
 
   const { status, stderr } = spawnSync(process.execPath, [join(folder, 'kernel', 'main.js'), '--config-path', 'none.json'], { encoding: 'utf8' });

@@ -17,6 +17,8 @@ export interface Seen {
   drawn: string[][];
   kinds: string[];
   late: [string, object][];
+  /** Of the cell's last line, with the cell's number. */
+  result: [count: number, data: Record<string, string>] | null;
 }
 
 /** The content of any other request's reply. */

@@ -177,7 +177,7 @@ test('in a cell: a tensor and a forgotten await are refused in one line, at the 
 
 test('in a cell: fields and values that plotly does not know do not compile; what it knows is completed', () => {
   const said = (name: keyof typeof cells) => seen[name].errors[0]!.traceback.join('\n');
-  assert.match(said('field'), /'yy' does not exist in type 'Trace/);
+  assert.match(said('field'), /'yy' does not exist in type/);
   assert.match(said('axis'), /'titel' does not exist in type 'Fields<LayoutAxis>'\. Did you mean to write 'title'\?/);
   assert.match(said('value'), /'string' is not assignable to type/);
   assert.deepEqual([seen.completeTrace['matches'], seen.completeLayout['matches']], [['marker'], ['xaxis']]);

@@ -8,12 +8,25 @@ import { binding, type tf, toTfjs, type TensorMetadata } from '../tf';
 /** Handles made in the scopes now open, innermost last. */
 const scopes: Set<Handle>[] = [];
 
+let bytes = 0;
+
+/** Bytes of what lives until it is disposed of or forgotten: models' weights and what optimizers remember of them. */
+export const longLivedBytes = (): number => bytes;
+
+/** Frees what was forgotten. */
+const forgotten = new FinalizationRegistry<{ id: number; size: number }>(({ id, size }) => {
+  bytes -= size;
+  binding.deleteTensor(id);
+});
+
 /** A tensor in TensorFlow: its number, shape and dtype. */
 export class Handle implements Disposable {
   readonly id: number;
   readonly shape: readonly number[];
   readonly dtype: number;
   #live = true;
+  /** In bytes, of what is to be freed with the last reference to it. */
+  #size: number | undefined;
 
   constructor({ id, shape, dtype }: TensorMetadata) {
     this.id = id;
@@ -26,8 +39,20 @@ export class Handle implements Disposable {
   [Symbol.dispose](): void {
     if (!this.#live) return;
     this.#live = false;
+    if (this.#size !== undefined) {
+      bytes -= this.#size;
+      forgotten.unregister(this);
+    }
     binding.deleteTensor(this.id);
     for (const scope of scopes) scope.delete(this);
+  }
+
+  /** For what lives as long as a model, of `size` bytes: it is freed with the last reference to it, too, if nobody disposes of it before. */
+  freedWhenForgotten(size: number): this {
+    this.#size = size;
+    bytes += size;
+    forgotten.register(this, { id: this.id, size }, this);
+    return this;
   }
 
   /** Copies the values out, in row-major order. */

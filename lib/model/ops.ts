@@ -232,15 +232,15 @@ export const crossEntropy = (logits: Handle, labels: Handle): [losses: Handle, g
 
 // --- variables ---
 
-let variables = 0;
+/** TensorFlow's `ResourceHandle::ANONYMOUS_NAME`: its resource manager would keep a variable of any other name after its handle is gone. */
+const ANONYMOUS = 'cd2c89b7-88b7-44c8-ad83-06c2a9158347';
 
 /** A variable that TensorFlow's optimizers update in place; takes over `value`. */
 export function variable(value: Handle): Handle {
-  variables += 1;
-  const name = `alignbook/${variables}`;
-  const made = op('VarHandleOp', [string('container', ''), string('shared_name', name), type('dtype', TF_FLOAT), shapeOf('shape', value.shape)]);
+  const made = op('VarHandleOp', [string('container', ''), string('shared_name', ANONYMOUS), type('dtype', TF_FLOAT), shapeOf('shape', value.shape)]);
+  const size = 4 * value.shape.reduce((product, length) => product * length, 1);
   assign(made, value);
-  return made;
+  return made.freedWhenForgotten(size);
 }
 
 /** Puts `value` into a variable and takes it over. */

@@ -22,7 +22,7 @@ export interface Content {
 type WriteDisplayData = (output: Content & { transient: object }, update: boolean) => void;
 
 /**
- * Shows `figure` as one output in three forms: as an image, which plotly.js made of it (`figureImage` says what it needs); for plotly,
+ * Shows HTML, such as a `tokenTable`, or a figure with its text: the figure as one output in three forms: as an image, which plotly.js made of it (`figureImage` says what it needs); for plotly,
  * which JupyterLab draws as soon as the pointer comes to the image, and at once where there is none; and `text`, which is read out
  * for the image and stands in for it: say in it what the figure shows. A figure without a `template` gets the style of all others.
  *
@@ -30,17 +30,18 @@ type WriteDisplayData = (output: Content & { transient: object }, update: boolea
  *
  * Lists may be typed arrays; NaN is a gap; a title may be its text alone (`plainFigure` says what becomes of each value).
  *
- * @throws InputError that names the field, if a value cannot be drawn (a tensor, a Promise, …) or plotly has no trace of that type.
+ * @param text of a figure, which it must have; HTML has its own. (As two signatures, the compiler would say of a figure alone that it is
+ *   no HTML.)
+ * @throws InputError if a figure has no text, or, with the field's name, if a value cannot be drawn (a tensor, a Promise, …) or plotly has no
+ *   trace of that type.
  * @throws SetupError outside a notebook.
  */
-export function show(figure: Figure, text: string): void;
-/** Shows HTML, such as a `tokenTable`, with its text. */
-export function show(page: Html): void;
-export function show(shown: Figure | Html, text = ''): void {
+export function show(shown: Figure | Html, text?: string): void {
   const write = kernelOutput();
   if (!write) throw new SetupError('show draws in a notebook, under the tslab kernel');
   if (typeof shown !== 'object' || shown === null) throw new InputError(`show was given ${shown === null ? 'null' : `a value of type ${typeof shown}`}; give it a figure, { data: [{ y: [1, 2, 3] }] }, or HTML`);
-  const content = 'html' in shown ? { data: { 'text/html': shown.html, 'text/plain': shown.text }, metadata: {} } : figureContent(shown, text);
+  if (!('html' in shown) && text === undefined) throw new InputError("show's second argument is missing: a sentence that says what the figure shows, for whoever does not see it, as in show(figure, 'The loss falls.')");
+  const content = 'html' in shown ? { data: { 'text/html': shown.html, 'text/plain': shown.text }, metadata: {} } : figureContent(shown, text!);
   write({ ...content, transient: {} }, false);
 }
 

@@ -3,8 +3,8 @@ import type { SourceMapPayload } from 'node:module';
 import { join } from 'node:path';
 import vm from 'node:vm';
 
-import type ts from '@tslab/typescript-for-tslab';
-import { mendable } from './typescript'; // before tslab
+import type ts from 'typescript5';
+import { LIBRARIES, mendable, signatureAt } from './typescript'; // before tslab
 import { createConverter, type ConvertResult, type Converter } from 'tslab/dist/converter';
 import { createExecutor, type Executor } from 'tslab/dist/executor';
 
@@ -51,21 +51,24 @@ export class CellRunner {
     of(globalThis).__tslab__.exports = this.#exports;
   }
 
-  /** @returns undefined where the cell ran to its end. */
-  async run(cell: Cell): Promise<Failure | undefined> {
+  /**
+   * @param show takes the value of the cell's last expression, where it has one.
+   * @returns undefined where the cell ran to its end.
+   */
+  async run(cell: Cell, show: (value: {}) => void): Promise<Failure | undefined> {
     [this.#cell, this.#diagnostics, this.#said, this.#converted, this.#stopped] = [cell, [], [], undefined, false];
     this.#stop.rearm();
     of(globalThis).__tslab__.accessors = undefined;
     let ran = false;
     try {
       ran = await this.executor.execute(cell.written);
+      if (ran) this.#showLast(show);
     } catch (error) {
       return this.failure(error);
     } finally {
       this.#keepNames(ran);
     }
     if (ran) {
-      this.#printLast();
       for (const said of this.#said) console.error(...said); // what is wrong with a module (%%), which is taken all the same
       return undefined;
     }
@@ -86,13 +89,13 @@ export class CellRunner {
     this.#declarations = declarationsAfter(this.#converted.declOutput, this.#declarations, lost);
   }
 
-  /** tslab would look for the value on its own `exports`. */
-  #printLast(): void {
+  /** tslab would look for the value on its own `exports`, and print it. */
+  #showLast(show: (value: {}) => void): void {
     const name = this.#converted?.lastExpressionVar;
     if (name === undefined) return;
     const value = this.#exports[name];
     delete this.#exports[name];
-    if (value != null) console.log(value);
+    if (value !== undefined && value !== null) show(value);
   }
 
   failure(thrown: unknown): Failure {
@@ -127,9 +130,7 @@ export class CellRunner {
 
   /** Between the parentheses of a call, where no name stands: what the function takes. The compiler has the cell's text from the question before. */
   #signature(position: number): ts.QuickInfo | undefined {
-    const { SignatureHelp } = mendable as unknown as { SignatureHelp: SignatureHelper };
-    const never = { isCancellationRequested: () => false, throwIfCancellationRequested: () => undefined };
-    const help = SignatureHelp.getSignatureHelpItems(this.#program!(), this.#source(), position + PREFIX.length, { kind: 'invoked' }, never);
+    const help = signatureAt(this.#program!(), this.#source(), position + PREFIX.length);
     const item = help?.items[help.selectedItemIndex];
     if (!help || !item) return undefined;
     const parameters = item.parameters.flatMap(({ displayParts }, n) => [...(n === 0 ? [] : item.separatorDisplayParts), ...displayParts]);
@@ -148,6 +149,16 @@ export class CellRunner {
     return names.map((name) => `\ndeclare var ${name}: ${typeOf(name)};`).join('');
   }
 
+  /** A notebook that lies elsewhere imports the collection's packages all the same; NODE_PATH has them for Node (see kernelspec.mjs). */
+  #resolveModules(host: ts.ModuleResolutionHost): ts.CompilerHost['resolveModuleNameLiterals'] {
+    const resolve = (name: string, from: string, options: ts.CompilerOptions) => mendable.resolveModuleName(name, from, options, host);
+    return (literals, from, _, options) =>
+      literals.map(({ text }) => {
+        const found = resolve(text, from, options);
+        return found.resolvedModule || text.startsWith('.') ? found : resolve(text, join(this.#root, 'elsewhere.ts'), options);
+      });
+  }
+
   /** What tslab takes from its compiler and from Node, so that the one tells where a line comes from and the other calls it by the cell's name. */
   #instrument(strict: boolean): void {
     const { createWatchCompilerHost, createWatchProgram, transpileModule } = mendable;
@@ -157,15 +168,18 @@ export class CellRunner {
       this.#program = () => watch.getProgram().getProgram();
       return watch;
     };
-    mended.createWatchCompilerHost = (files: string[], options: ts.CompilerOptions, system: ts.System, ...others: []) =>
-      createWatchCompilerHost(files, { ...options, strict, inlineSourceMap: true }, withTimers(system), ...others);
+    mended.createWatchCompilerHost = (files: string[], options: ts.CompilerOptions, system: ts.System, ...others: []) => {
+      const host = createWatchCompilerHost(files, { ...options, strict, lib: [...LIBRARIES], inlineSourceMap: true }, withTimers(system), ...others);
+      // What a file imports is found once: else each cell would have the library's 500 files look for theirs again, for more than a second.
+      return { ...host, resolveModuleNameLiterals: this.#resolveModules(host), hasInvalidatedResolutions: () => false };
+    };
     mended.transpileModule = (module: string, options: ts.TranspileOptions): ts.TranspileOutput => {
       const [written, toModule] = withoutMap(module);
       const ofCell = toModule?.sources.some((name) => name.endsWith('__tslab__.ts'));
       const { module: code, names } = ofCell ? withAccessors(written) : { module: written, names: undefined };
       if (names) this.#names = names;
       const output = transpileModule(code, { ...options, compilerOptions: { ...options.compilerOptions, sourceMap: true } });
-      const [script] = withoutMap(output.outputText);
+      const script = withoutMap(output.outputText)[0].replace(STRICT, (found) => ' '.repeat(found.length));
       if (toModule) this.#steps = { toModule, toScript: JSON.parse(output.sourceMapText!) as SourceMapPayload, scriptLines: script.split('\n').length };
       return { ...output, outputText: script };
     };
@@ -191,17 +205,15 @@ export class CellRunner {
   }
 }
 
-/** A part of TypeScript that its own types leave out. */
-interface SignatureHelper {
-  getSignatureHelpItems(program: ts.Program, source: ts.SourceFile, position: number, reason: ts.SignatureHelpTriggerReason, token: ts.CancellationToken & { throwIfCancellationRequested(): void }): ts.SignatureHelpItems | undefined;
-}
-
 /** tslab's own place for what cells share. */
 interface Shared {
   __tslab__: { exports: object; accessors?: (() => Readonly<Record<string, Access>>) | undefined };
 }
 
 const of = (global: object): Shared => global as Shared;
+
+/** TypeScript 5.5 and later make every module strict; cells are not, with tslab as it comes. */
+const STRICT = /^"use strict";/;
 
 const MAP = /\n?\/\/# sourceMappingURL=(?:data:application\/json;base64,)?(\S+)\s*$/;
 

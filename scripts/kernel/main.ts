@@ -23,7 +23,7 @@ function main(): void {
   process.on('unhandledRejection', (reason) => server.failed(reason));
   server.init().catch((error: Error) => {
     console.error(`the kernel could not open its ports: ${error.message}`);
-    process.exit(1); // at once, so that Jupyter sees that it is dead
+    process.exit(1);
   });
 }
 
@@ -31,5 +31,5 @@ try {
   main();
 } catch (error) {
   console.error((error as Error).message);
-  process.exitCode = 1;
+  process.exit(1); // at once, so that Jupyter sees that it is dead
 }

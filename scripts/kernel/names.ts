@@ -5,7 +5,7 @@
  * functions of the first cell go on with a variable of their own. Here `exports` has a pair of accessors in place of the copy, which the cell
  * itself makes, so that they reach its variable.
  */
-import ts from '@tslab/typescript-for-tslab';
+import ts from 'typescript5';
 
 /** How a name is read, and, unless it was imported, assigned. */
 export type Access = readonly [get: () => unknown, set?: (value: unknown) => void];

@@ -5,7 +5,7 @@
  * misses shorthand properties, and rewrites names in patterns that are no variables; it exports every name by itself, and knows
  * top-level await only where its checker complains of one.
  */
-import ts from '@tslab/typescript-for-tslab';
+import ts from 'typescript5';
 
 /** `removed` characters at `at`, of the cell as written, gave way to `inserted`; neither holds a line break. */
 interface Edit {
@@ -16,7 +16,7 @@ interface Edit {
 
 export interface Repaired {
   readonly source: string;
-  /** Whether an await or a `for await` stands outside of any function. */
+  /** Whether an await, a `for await` or an `await using` stands outside of any function. */
   readonly awaits: boolean;
   /** Where a place in `source` is in the cell as written; lines and columns are counted from 0. */
   original(line: number, column: number): { line: number; column: number };
@@ -75,8 +75,9 @@ function isAssigned(literal: ts.Expression): boolean {
   return ts.isBinaryExpression(parent) && parent.operatorToken.kind === ts.SyntaxKind.EqualsToken && parent.left === literal;
 }
 
-/** Of an expression, or of a loop. */
-export function isAwait(node: ts.Node): boolean {
+/** Of an expression, a loop or a declaration. */
+function isAwait(node: ts.Node): boolean {
+  if (ts.isVariableDeclarationList(node)) return (node.flags & ts.NodeFlags.AwaitUsing) === ts.NodeFlags.AwaitUsing;
   return ts.isAwaitExpression(node) || (ts.isForOfStatement(node) && node.awaitModifier !== undefined);
 }
 

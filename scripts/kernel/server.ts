@@ -1,13 +1,15 @@
 /** tslab's server, with Jupyter's protocol to the letter: https://jupyter-client.readthedocs.io/en/stable/messaging.html */
 import { readFileSync } from 'node:fs';
 import { setImmediate as nextTurn, setTimeout as wait } from 'node:timers/promises';
+import { inspect } from 'node:util';
 
-import ts from '@tslab/typescript-for-tslab';
+import ts from 'typescript5';
 import * as jupyter from 'tslab/dist/jupyter';
 import * as zmq from 'zeromq';
 
 import type { CellRunner } from './compiler';
 import type { Failure } from './failure';
+import { freeForgotten } from './memory';
 import { CellOutput } from './output';
 import { answer, received, type Content, type Request } from './wire';
 
@@ -87,7 +89,7 @@ export class Server extends jupyter.ZmqServer {
     if (request.header.msg_type !== 'execute_request') return this.#answered(socket, request, () => this.#contentFor(request));
     const number = (this.#arrived += 1);
     // One after the other; other requests are answered also while a cell runs, if it leaves time.
-    this.#queue = this.#queue.then(() => this.#answered(socket, request, () => this.#execute(request as Request<ExecuteRequest>, number)));
+    this.#queue = this.#queue.then(() => this.#answered(socket, request, () => this.#execute(request as Request<ExecuteRequest>, number))).then(freeForgotten);
     return this.#queue;
   }
 
@@ -153,7 +155,8 @@ export class Server extends jupyter.ZmqServer {
     for (const name of ['stdout', 'stderr'] as const) process[name].write = output.writeTo(name);
     (jupyter as { lastWriteDisplayData: unknown }).lastWriteDisplayData = (data: object, update: boolean) => publish(update ? 'update_display_data' : 'display_data', data as Content);
     try {
-      const failure = await this.#runner.run({ count: this.#count, written: request.content.code });
+      const show = (value: {}) => publish('execute_result', { execution_count: this.#count, data: { 'text/plain': inspect(value) }, metadata: {} });
+      const failure = await this.#runner.run({ count: this.#count, written: request.content.code }, show);
       output.end();
       if (failure) publish('error', { ...failure });
       await nextTurn(); // in which a promise that was rejected and left alone is told

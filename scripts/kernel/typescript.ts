@@ -1,7 +1,82 @@
-/** tslab's TypeScript with functions that can be replaced, in the place of the one that cannot; to be imported before tslab. */
-import ts from '@tslab/typescript-for-tslab';
+/**
+ * TypeScript 5.9 in the place of the 5.0.4 that tslab comes with; to be imported before tslab. (TypeScript 7, which compiles the library, has
+ * no JavaScript API.) tslab's copy is Microsoft's with five more functions, written again below, and an option for which repair.ts stands in.
+ */
+import { Module } from 'node:module';
+import { dirname } from 'node:path';
 
-/** What is replaced on it counts for all of tslab. */
-export const mendable = { ...ts };
+import ts from 'typescript5';
 
-require.cache[require.resolve('@tslab/typescript-for-tslab')]!.exports = mendable;
+/** What the language of cells holds: the `lib` of the library's tsconfig.json. */
+export const LIBRARIES: readonly string[] = ['lib.es2023.d.ts', 'lib.esnext.disposable.d.ts'];
+
+type CancellationToken = ts.CancellationToken & { throwIfCancellationRequested(): void };
+
+/** Parts of TypeScript that its own types leave out. */
+interface Internals {
+  readonly nullTransformationContext: ts.TransformationContext;
+  getTouchingPropertyName(file: ts.SourceFile, position: number): ts.Node;
+  getContainerNode(node: ts.Node): ts.Node | undefined;
+  readonly Completions: { getCompletionsAtPosition(...of: unknown[]): ts.CompletionInfo | undefined };
+  readonly SignatureHelp: {
+    getSignatureHelpItems(program: ts.Program, file: ts.SourceFile, position: number, reason: ts.SignatureHelpTriggerReason, token: CancellationToken): ts.SignatureHelpItems | undefined;
+  };
+  readonly SymbolDisplay: {
+    getSymbolDisplayPartsDocumentationAndSymbolKind(checker: ts.TypeChecker, symbol: ts.Symbol, file: ts.SourceFile, container: ts.Node | undefined, at: ts.Node): Described;
+    getSymbolModifiers(checker: ts.TypeChecker, symbol: ts.Symbol): string;
+  };
+}
+
+interface Unknowns {
+  isUnknownSymbol(symbol: ts.Symbol): boolean;
+}
+
+interface Described extends Pick<ts.QuickInfo, 'displayParts' | 'documentation' | 'tags'> {
+  readonly symbolKind: ts.ScriptElementKind;
+}
+
+const { nullTransformationContext, getTouchingPropertyName, getContainerNode, Completions, SignatureHelp, SymbolDisplay } = ts as unknown as Internals;
+
+/** For notebooks that lie elsewhere, too: Node's types that tslab comes with are of another Node. */
+const PROJECTS_TYPES = dirname(dirname(require.resolve('@types/node/package.json')));
+
+/** TypeScript, with functions that can be replaced: what is replaced counts for all of tslab. */
+export const mendable = {
+  ...ts,
+  getDefaultTypeRoots: (folder: string) => [...(ts.getEffectiveTypeRoots({}, { getCurrentDirectory: () => folder }) ?? []), PROJECTS_TYPES],
+  getNullTransformationContext: () => nullTransformationContext,
+  getPreEmitDiagnosticsOfFiles,
+  getQuickInfoAtPosition,
+  Completions: { ...Completions, getCompletionsAtPositionForTslab: Completions.getCompletionsAtPosition },
+};
+
+function getPreEmitDiagnosticsOfFiles(program: ts.Program, files: readonly ts.SourceFile[]): readonly ts.Diagnostic[] {
+  const ofFiles = files.flatMap((file) => [...program.getSyntacticDiagnostics(file), ...program.getSemanticDiagnostics(file), ...program.getDeclarationDiagnostics(file)]);
+  return ts.sortAndDeduplicateDiagnostics([...program.getGlobalDiagnostics(), ...ofFiles]);
+}
+
+/** What a name is. TypeScript's language service says it of files that it compiles itself. */
+function getQuickInfoAtPosition(file: ts.SourceFile, checker: ts.TypeChecker, _: unknown, position: number): ts.QuickInfo | undefined {
+  const node = getTouchingPropertyName(file, position);
+  if (node === file) return undefined;
+  const textSpan = { start: node.getStart(file), length: node.getWidth(file) };
+  const symbol = checker.getSymbolAtLocation(node);
+  if (symbol && !(checker as unknown as Unknowns).isUnknownSymbol(symbol)) {
+    const { symbolKind, ...described } = SymbolDisplay.getSymbolDisplayPartsDocumentationAndSymbolKind(checker, symbol, file, getContainerNode(node), node);
+    return { kind: symbolKind, kindModifiers: SymbolDisplay.getSymbolModifiers(checker, symbol), textSpan, ...described };
+  }
+  if (!ts.isIdentifier(node) && node.kind !== ts.SyntaxKind.ThisKeyword && node.kind !== ts.SyntaxKind.SuperKeyword) return undefined;
+  const text = checker.typeToString(checker.getTypeAtLocation(node));
+  return { kind: ts.ScriptElementKind.unknown, kindModifiers: '', textSpan, displayParts: [{ kind: 'text', text }] };
+}
+
+/** The call at a place, and what it takes. */
+export function signatureAt(program: ts.Program, file: ts.SourceFile, position: number): ts.SignatureHelpItems | undefined {
+  const never: CancellationToken = { isCancellationRequested: () => false, throwIfCancellationRequested: () => undefined };
+  return SignatureHelp.getSignatureHelpItems(program, file, position, { kind: 'invoked' }, never);
+}
+
+const replaced = new Module(require.resolve('@tslab/typescript-for-tslab'));
+replaced.exports = mendable;
+replaced.loaded = true;
+require.cache[replaced.id] = replaced;

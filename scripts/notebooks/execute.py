@@ -6,7 +6,8 @@ promise or a throwing timer on stderr alone. So a run is clean only where
 - nothing came on stderr: from a cell, between two cells, after the last one, or from native code;
 - nothing was left running: timers and file work end, in silence, within seconds of the last cell.
 
-For each notebook the output folder receives NAME.ipynb (the executed copy), NAME.json (the report) and with --html NAME.html.
+For each notebook the output folder receives NAME.ipynb (the executed copy), NAME.json (the report) and with --html NAME.html. A file
+that JupyterLab would not open is refused, too, and has a report alone.
 Exit status: 0 every run was clean, 1 some were refused, 2 usage, 130 interrupted.
 """
 
@@ -21,6 +22,8 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
+import warnings
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -68,17 +71,35 @@ class Refused(Exception):
         self.cell, self.reason, self.detail = cell, reason, detail.strip()
 
 
+def read(path):
+    """A notebook in today's format: of an older one, or without ids, it is mended as JupyterLab mends it."""
+    try:
+        text = path.read_bytes().decode()
+        if text.startswith("\ufeff"):
+            raise ValueError("it begins with a byte order mark; save it as UTF-8 without one")
+        content = json.loads(text)
+        if not isinstance(content, dict) or not isinstance(content.get("worksheets" if content.get("nbformat") == 3 else "cells"), list):
+            raise ValueError("it is JSON, but has no list of cells")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of ids that were made
+            notebook = nbformat.reads(text, as_version=4)
+            if notebook.nbformat_minor < 5:
+                notebook = nbformat.v4.upgrade(notebook, 4, notebook.nbformat_minor)
+        nbformat.validate(notebook)
+        return notebook
+    except Exception as error:  # nbformat's own, and whatever its readers stumble over
+        raise Refused(None, "the file is not a sound notebook", str(error) or type(error).__name__) from None
+
+
 class Run:
     """One notebook on a kernel of its own."""
 
     def __init__(self, path, timeout):
         self.path = path
         self.timeout = timeout
-        self.notebook = nbformat.read(path, as_version=4)
-        self.code = [cell for cell in self.notebook.cells if cell.cell_type == "code"]
-        for cell in self.code:
-            cell.outputs, cell.execution_count = [], None
-        self.cells = {cell.id: {"id": cell.id, "status": "not run", "seconds": 0.0, "stderr": "", "error": ""} for cell in self.code}
+        self.notebook = None  # where it could not be read
+        self.code = []
+        self.cells = {}
         self.after = {"id": None, "status": "not run", "seconds": 0.0, "stderr": "", "error": ""}
         self.current = self.after
         self.requests = {}  # of which record each execute request is, by message id
@@ -88,6 +109,7 @@ class Run:
     async def execute(self):
         start = time.monotonic()
         try:
+            self._prepare()
             with tempfile.TemporaryFile() as native:
                 await self._on_kernel(native)
                 native.seek(0)
@@ -95,7 +117,16 @@ class Run:
                     raise Refused(None, "native code wrote past the notebook, to the terminal", noise)
         except Refused as refused:
             self.refused = refused
+        except Exception:  # of the runner: the other notebooks run on
+            self.refused = Refused(None, "the runner failed", traceback.format_exc())
         self.seconds = time.monotonic() - start
+
+    def _prepare(self):
+        self.notebook = read(self.path)
+        self.code = [cell for cell in self.notebook.cells if cell.cell_type == "code"]
+        for cell in self.code:
+            cell.outputs, cell.execution_count = [], None
+            self.cells[cell.id] = {"id": cell.id, "status": "not run", "seconds": 0.0, "stderr": "", "error": ""}
 
     async def _on_kernel(self, native):
         specs = KernelSpecManager(kernel_dirs=[str(Path(sys.prefix) / "share" / "jupyter" / "kernels")])
@@ -227,8 +258,9 @@ async def execute_and_write(path, out, timeout, html, turns, beside):
     async with turns:
         run = Run(path, timeout)
         await run.execute()
-    write(out / path.name, nbformat.writes(run.notebook) + "\n")
-    if html:
+    if run.notebook:
+        write(out / path.name, nbformat.writes(run.notebook) + "\n")
+    if run.notebook and html:
         from page import page  # loads nbconvert
 
         write((out / path.name).with_suffix(".html"), page(run.notebook, path, out.resolve(), beside))
@@ -265,6 +297,8 @@ def main():
     paths = [path.resolve() for path in options.notebooks]
     if missing := [path for path in paths if not path.is_file()]:
         parser.error(f"no such notebook: {missing[0]}")
+    if doubled := [path for path in paths if [other.name for other in paths].count(path.name) > 1]:
+        parser.error(f"two notebooks are called {doubled[0].name}: their results would have one name")
     options.out.mkdir(parents=True, exist_ok=True)
     if options.jobs > 1:  # kernels that each take every core hold each other up
         os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(max(1, len(os.sched_getaffinity(0)) // options.jobs)))

@@ -6,7 +6,7 @@
  */
 import ts from '@tslab/typescript-for-tslab';
 
-import { isAwait, PREFIX } from '../kernel/repair';
+import { PREFIX } from '../kernel/repair';
 
 export interface Finding {
   /** Counted from 1, within the cell. */
@@ -80,6 +80,9 @@ function isAssigned(literal: ts.Node): boolean {
   const { parent } = literal;
   return ts.isBinaryExpression(parent) && parent.left === literal && parent.operatorToken.kind === ts.SyntaxKind.EqualsToken;
 }
+
+/** Of an expression, or of a loop; as in the kernel's repair.ts, which has another TypeScript. */
+const isAwait = (node: ts.Node): boolean => ts.isAwaitExpression(node) || (ts.isForOfStatement(node) && node.awaitModifier !== undefined);
 
 /** `await (f())`, `await [x]`, … could also be a call, an index, … of a variable named await, and tslab takes them so. */
 function isRecognisedAwait(node: ts.Node, file: ts.SourceFile): boolean {

@@ -2,6 +2,8 @@
 import { readFileSync } from 'node:fs';
 import { basename } from 'node:path';
 
+import { version as typeScriptVersion } from 'typescript5/package.json';
+
 /** This project's marks on a code cell, kept under `metadata.alignbook`. */
 export interface Marks {
   /** The walkthrough's cell that this one mirrors, such as "In 6" or "PPO 1". */
@@ -90,10 +92,16 @@ function sorted(value: unknown): unknown {
   return Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)).map(([key, item]) => [key, sorted(item)]));
 }
 
-/** The only metadata that a committed notebook carries. */
+/** The only metadata that a committed notebook carries: word for word what the kernel says of itself, else opening it would mark it modified. */
 export const committedMetadata = {
   kernelspec: { display_name: 'TypeScript', language: 'typescript', name: 'tslab' },
-  language_info: { name: 'typescript' },
+  language_info: {
+    codemirror_mode: { mode: 'typescript', name: 'javascript', typescript: true },
+    file_extension: '.ts',
+    mimetype: 'text/typescript',
+    name: 'typescript',
+    version: typeScriptVersion,
+  },
 };
 
 /**
@@ -117,12 +125,12 @@ export function committedForm(notebook: Notebook): string {
 
 function committedOutput(output: Output): Json {
   if (output.output_type === 'stream') return { output_type: 'stream', name: output.name, text: lines(output.text ?? '') };
-  return { output_type: output.output_type, data: mapText(output.data ?? {}, lines), metadata: output.metadata ?? {} };
+  return { output_type: output.output_type, ...(output.output_type === 'execute_result' && { execution_count: null }), data: mapText(output.data ?? {}, lines), metadata: output.metadata ?? {} };
 }
 
-/** What a cell printed. */
+/** What a cell printed, its last line's value among it, which tslab as it comes prints, too. */
 export function printed(cell: Cell): string {
-  return cell.outputs.filter((output) => output.output_type === 'stream' && output.name === 'stdout').map((output) => output.text).join('');
+  return cell.outputs.map((output) => (output.output_type === 'execute_result' ? `${String(output.data?.['text/plain'])}\n` : output.name === 'stdout' ? output.text : '')).join('');
 }
 
 /** How a message names a cell: by the walkthrough's number where it has one. */

@@ -20,7 +20,7 @@ const files = () => ({
     ],
     display_name: 'TypeScript',
     language: 'typescript',
-    env: { TF_CPP_MIN_LOG_LEVEL: '2', TF_FORCE_GPU_ALLOW_GROWTH: 'true', ALIGNBOOK_KALEIDO: join(sitePackages(paths.python), 'kaleido', 'executable') },
+    env: { TF_CPP_MIN_LOG_LEVEL: '2', TF_FORCE_GPU_ALLOW_GROWTH: 'true', ALIGNBOOK_KALEIDO: join(sitePackages(paths.python), 'kaleido', 'executable'), NODE_PATH: paths.modules },
   },
   [join(paths.python, 'etc', 'jupyter', 'labconfig', 'page_config.json')]: {
     disabledExtensions: { '@jupyterlab/apputils-extension:announcements': true },

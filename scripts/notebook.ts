@@ -1,0 +1,50 @@
+/** `npm run notebook`: executes any notebooks, and says of each whether its run was clean. */
+import { statSync } from 'node:fs';
+import { basename, join, relative } from 'node:path';
+import { parseArgs } from 'node:util';
+
+// Not by way of the package's index, which loads TensorFlow: it computes in the kernels only.
+import { progressPrinter } from 'alignbook/dist/hub/progress';
+import { gpt2Folder } from 'alignbook/dist/model/folder';
+
+import { command } from './command';
+import { argumentsOf, fromCaller, OPTIONS, USAGE, type Arguments } from './notebooks/arguments';
+import { executeNotebooks, root } from './notebooks/execute';
+
+const usage = `Usage: npm run notebook -- FILE… [--model M] [--jobs N] [--timeout S] [--out DIR]
+
+Executes notebooks of your own, each on a kernel of its own in its folder, and refuses every run that is not clean: a cell that throws, does
+not compile or takes too long; anything on stderr, a promise that nobody awaits, a timer that never ends. The executed copies, their HTML
+pages and reports are written beside each other; the notebooks themselves stay as they are.
+
+${USAGE}
+  --out DIR      folder for the results (default: executed/ in the project)
+
+Exit status: 0 every run was clean, 1 some were refused, 2 usage, 130 interrupted.`;
+
+interface Options extends Arguments {
+  readonly notebooks: readonly string[];
+  readonly out: string;
+}
+
+function parse(): Options | null {
+  const { values, positionals } = parseArgs({ options: { ...OPTIONS, out: { type: 'string' } }, allowPositionals: true });
+  if (values.help) return null;
+  if (positionals.length === 0) throw new Error('no notebook is named');
+  const notebooks = [...new Set(positionals.map(fromCaller))];
+  for (const path of notebooks) {
+    if (!path.endsWith('.ipynb') || !statSync(path, { throwIfNoEntry: false })?.isFile()) throw new Error(`${path} is no notebook: there is no such file, or it does not end with .ipynb`);
+    const other = notebooks.find((each) => each !== path && basename(each) === basename(path));
+    if (other !== undefined) throw new Error(`${path} and ${other} have one name, and so would their results: run them one after the other, with an --out for each`);
+  }
+  return { notebooks, out: values.out === undefined ? join(root, 'executed') : fromCaller(values.out), ...argumentsOf(values) };
+}
+
+async function main({ notebooks, out, model, jobs, timeout }: Options): Promise<void> {
+  await gpt2Folder(model, { onProgress: progressPrinter(process.stderr) }); // a cell has no time for it, nor shows how far it is
+  const { exitCode, reports } = await executeNotebooks(notebooks, { out, jobs, timeout, html: true, model, progress: true });
+  process.exitCode = exitCode;
+  if (exitCode <= 1 && reports.length > 0) console.log(`\nexecuted copies, HTML pages and reports: ${relative(process.cwd(), out) || '.'}/`);
+}
+
+void command(usage, parse, main);
