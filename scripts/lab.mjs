@@ -30,7 +30,7 @@ if (args.includes('--help') || args.includes('-h')) {
     process.exitCode = 1;
   });
   for (const signal of /** @type {const} */ (['SIGINT', 'SIGTERM', 'SIGHUP'])) {
-    process.on(signal, () => signal !== 'SIGINT' && lab.kill(signal)); // a terminal's Ctrl-C reaches JupyterLab by itself
+    process.on(signal, () => (signal !== 'SIGINT' || !process.stdin.isTTY) && lab.kill(signal)); // a terminal's Ctrl-C reaches JupyterLab by itself
   }
   lab.on('exit', (code) => (process.exitCode = code ?? 1));
 }

@@ -3,7 +3,7 @@
  * embedded model, and `npx` and `npm` that run this project's commands, with fewer steps where they train.
  */
 import { spawnSync } from 'node:child_process';
-import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { root } from '../scripts/notebooks/execute';
@@ -31,7 +31,7 @@ export const USAGE_ONLY: Readonly<Record<string, string>> = {
   lab: 'scripts/lab.mjs',
 };
 /** Scripts that run as printed. */
-export const RUN: Readonly<Record<string, string>> = { evaluate: '.alignbook/build/scripts/evaluate.js', setup: 'scripts/setup.mjs' };
+export const RUN: Readonly<Record<string, string>> = { evaluate: '.alignbook/build/scripts/evaluate.js', notebook: '.alignbook/build/scripts/notebook.js', setup: 'scripts/setup.mjs' };
 
 const NPX = `#!/usr/bin/env node
 const { spawnSync } = require('node:child_process');
@@ -65,6 +65,7 @@ export class Place {
     const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { scripts: object };
     this.fewRows('data');
     mkdirSync(join(this.folder, 'notebooks'));
+    copyFileSync(join(root, 'tests', 'broken', 'clean.ipynb'), join(this.folder, 'notebooks', 'mine.ipynb'));
     mkdirSync(join(this.folder, 'bin'));
     const shim = (name: string, text: string, config: readonly unknown[]) => {
       writeFileSync(join(this.folder, 'bin', name), text.replace('$CONFIG', () => JSON.stringify(config)));

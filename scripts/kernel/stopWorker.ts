@@ -2,6 +2,8 @@
 import { Session } from 'node:inspector';
 import { parentPort, workerData } from 'node:worker_threads';
 
+import { isAlive } from 'alignbook/dist/processes';
+
 import { BUSY, OWN } from './stop';
 
 /** Node listens to signals in its main thread only; libuv, below it, in any. */
@@ -29,14 +31,18 @@ signal.onsignal = () => {
 };
 signal.start(SIGINT);
 
-/** A kernel whose Jupyter was killed, or whose terminal was closed, would stay for ever: nobody could reach it. */
+/** The process that started the kernel, by Jupyter's own account: it may have ended before this line. */
+const starter = Number(process.env['JPY_PARENT_PID'] ?? process.ppid);
 const parent = process.ppid;
-const watch = setInterval(() => {
-  if (process.ppid === parent) return;
+
+/** A kernel whose Jupyter was killed, or whose terminal was closed, would stay for ever: nobody could reach it. */
+function endWithJupyter(): void {
+  if (process.ppid === parent && (parent === starter || isAlive(starter))) return;
   clearInterval(watch);
   port.postMessage('orphaned');
   setTimeout(() => process.kill(process.pid, 'SIGKILL'), 2000); // where an endless loop hears nothing
-}, 1000);
+}
+const watch = setInterval(endWithJupyter, 1000);
 
 port.on('message', () => {
   presses = 0;

@@ -126,6 +126,33 @@ test("completion offers the library's names", async () => {
   await opened.close();
 });
 
+test('a notebook that was opened is not marked as modified', async () => {
+  const opened = await lab.open('notebooks/01-tokenize.ipynb');
+  await opened.page.waitForTimeout(3000); // what the kernel says of itself has come by then
+  assert.equal((await opened.state()).modified, false);
+  assert.equal(await opened.page.locator('.lm-DockPanel-tabBar .lm-TabBar-tab.jp-mod-dirty, .lm-DockPanel-tabBar .lm-TabBar-tab[class*="dirty"]').count(), 0);
+  await opened.picture('opened');
+  await opened.page.locator('.jp-CodeCell .cm-content').first().click();
+  await opened.page.keyboard.type('// typed');
+  await opened.waitFor(({ modified }) => modified, 10_000, 'a change is not seen');
+  await opened.close();
+});
+
+test('the last line of a cell shows its value, a tensor with its numbers; Shift-Tab in a call what it takes', async () => {
+  const opened = await lab.open(written('values.ipynb', "import { GPT2, tf, trainDpo } from 'alignbook';\ntf.tensor2d([[0.5, -1], [2, 3]])", "await GPT2.fromPretrained('tiny')", 'trainDpo('));
+  await opened.command('notebook:run-all-cells');
+  const { cells } = await opened.waitFor(({ cells: now }) => now[2]!.execution_count !== null, 60_000, 'the cells did not run');
+  assert.deepEqual(cells[0]!.outputs.map(({ output_type, data }) => [output_type, data?.['text/plain']]), [['execute_result', 'Tensor float32 [2, 2]\n[[0.5, -1],\n [2  , 3 ]]']]);
+  assert.deepEqual(await opened.page.locator('.jp-OutputPrompt').allInnerTexts().then((texts) => texts.filter((text) => text !== '')), ['[1]:', '[2]:']);
+  await opened.page.locator('.jp-CodeCell .cm-content').nth(2).click();
+  await opened.page.keyboard.press('Control+End');
+  await opened.page.keyboard.press('Shift+Tab');
+  const tooltip = await opened.page.waitForSelector('.jp-Tooltip', { timeout: 10_000 });
+  assert.match(await tooltip.innerText(), /trainDpo\(model: GPT2, pairs: readonly PairIds\[\]/);
+  await opened.picture('values');
+  await opened.close();
+});
+
 test('a notebook that is not trusted shows its figures, too, as plotly draws them or as images', async () => {
   const name = notebookNames().find((candidate) => readFileSync(join(root, 'notebooks', candidate), 'utf8').includes(PLOTLY))!;
   const opened = await lab.open(unsigned(name));

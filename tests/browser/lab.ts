@@ -87,6 +87,8 @@ export class Lab {
 interface State {
   readonly kernel: string;
   readonly trusted: boolean;
+  /** Whether the tab says that there is something to save. */
+  readonly modified: boolean;
   readonly cells: readonly LabCell[];
 }
 
@@ -96,8 +98,8 @@ export class LabPage {
   /** The model and the kernel's state, read in the page. */
   async state(): Promise<State> {
     return this.page.evaluate(() => {
-      const { content, sessionContext } = (globalThis as unknown as { jupyterapp: { shell: { currentWidget: { content: { model: { toJSON(): { cells: LabCell[] }; cells: Iterable<{ trusted: boolean }> } }; sessionContext: { session: { kernel: { status: string } } | null } } } } }).jupyterapp.shell.currentWidget;
-      return { kernel: sessionContext.session?.kernel?.status ?? 'none', trusted: [...content.model.cells].every((cell) => cell.trusted), cells: content.model.toJSON().cells };
+      const { content, sessionContext } = (globalThis as unknown as { jupyterapp: { shell: { currentWidget: { content: { model: { dirty: boolean; toJSON(): { cells: LabCell[] }; cells: Iterable<{ trusted: boolean }> } }; sessionContext: { session: { kernel: { status: string } } | null } } } } }).jupyterapp.shell.currentWidget;
+      return { kernel: sessionContext.session?.kernel?.status ?? 'none', trusted: [...content.model.cells].every((cell) => cell.trusted), modified: content.model.dirty, cells: content.model.toJSON().cells };
     });
   }
 
@@ -108,7 +110,7 @@ export class LabPage {
   /** @throws Error saying `otherwise` and what the outputs were, if it takes longer. */
   async waitFor(holds: (state: State) => boolean, milliseconds: number, otherwise: string): Promise<State> {
     for (const end = Date.now() + milliseconds; ; ) {
-      const state = await this.state().catch(() => ({ kernel: 'loading', trusted: false, cells: [] }));
+      const state = await this.state().catch(() => ({ kernel: 'loading', trusted: false, modified: false, cells: [] }));
       if (holds(state)) return state;
       if (Date.now() > end) throw new Error(`${otherwise} within ${milliseconds / 1000} s; kernel ${state.kernel}, outputs ${JSON.stringify(state.cells.map(({ outputs }) => outputs)).slice(0, 2000)}`);
       await this.page.waitForTimeout(300);
