@@ -10,8 +10,8 @@ import { checkNotebook, readExpected } from '../scripts/notebooks/expected';
 import { readNotebook } from '../scripts/notebooks/notebook';
 import * as rules from '../scripts/notebooks/rules';
 
-/** Those that train for minutes; the long tests run them. */
-const LONG = /^(06|07|09|10|11)-/;
+/** Those that the long tests run: the walkthrough, which `npm run tutorial` executes and compares, too, and those that train for minutes. */
+const LONG = /^(0[1-5]|06|07|09|10|11)-/;
 
 export const paths = notebookNames().map((name) => join(root, 'notebooks', name));
 export const isLong = (path: string): boolean => LONG.test(basename(path));

@@ -1,4 +1,4 @@
-/** The notebooks: their rules as files, and one execution of each that does not train for minutes; those are tests/long/notebooks.test.ts. */
+/** The notebooks: their rules as files, and one execution of those that tests/long/notebooks.test.ts leaves. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';

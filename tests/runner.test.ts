@@ -84,33 +84,30 @@ for (const [name, [cell, reason, detail]] of Object.entries(refused)) {
   });
 }
 
-/** A copy of the collection's commands in which notebook 01 may be edited: links lead to what set-up made. */
-function tutorial(edit: (notebook: string) => string, expected: (text: string) => string): ReturnType<typeof spawnSync> {
+/** A copy of the collection's commands in which files may be edited: links lead to what set-up made. */
+function tutorial(edits: Readonly<Record<string, (text: string) => string>>, ...notebooks: string[]): ReturnType<typeof spawnSync> {
   const folder = join(out, 'copy');
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder);
   for (const name of ['notebooks', 'tests', 'scripts', '.alignbook/build/scripts']) cpSync(join(root, name), join(folder, name), { recursive: true });
   for (const name of ['node_modules', '.alignbook/python']) spawnSync('ln', ['-s', join(root, name), join(folder, name)]);
-  const change = (path: string, how: (text: string) => string) => writeFileSync(join(folder, path), how(readFileSync(join(folder, path), 'utf8')));
-  change('notebooks/01-tokenize.ipynb', edit);
-  change('tests/expected/01-tokenize.json', expected);
-  return spawnSync(process.execPath, [join(folder, '.alignbook/build/scripts/tutorial.js'), '01'], { encoding: 'utf8' });
+  for (const [path, edit] of Object.entries(edits)) writeFileSync(join(folder, path), edit(readFileSync(join(folder, path), 'utf8')));
+  return spawnSync(process.execPath, [join(folder, '.alignbook/build/scripts/tutorial.js'), ...notebooks], { encoding: 'utf8' });
 }
 
-const same = (text: string) => text;
-/** The text with its first match replaced; it must match, or the test would prove nothing. */
+/** The text with its matches replaced; there must be one, or the test would prove nothing. */
 const replaced = (pattern: RegExp, by: string) => (text: string) => {
   assert.match(text, pattern);
   return text.replace(pattern, by);
 };
 
-test('npm run tutorial: values that match end with a table and 0', () => {
-  const { status, stdout } = tutorial(same, same);
+test('npm run tutorial: values that match end with a table and 0; a model\'s folder is given from where the command runs', () => {
+  const { status, stdout } = tutorial({}, '01');
   assert.match(`${stdout}`, /^01-tokenize\.ipynb +In 1-5 .* ok$/m);
   assert.equal(status, 0);
   for (const name of ['01-tokenize.ipynb', '01-tokenize.html']) assert.ok(existsSync(join(out, 'copy', 'executed', name)));
 
-  // A model's folder is given from where the command runs, with or without ./; the kernel runs in notebooks/.
+  // With or without ./; the kernel runs in notebooks/.
   cpSync(join(root, 'data', 'models', 'tiny'), join(out, 'my-gpt2'), { recursive: true });
   const env = { ...process.env, MODEL: 'my-gpt2', INIT_CWD: out };
   const other = spawnSync(process.execPath, [join(out, 'copy', '.alignbook/build/scripts/tutorial.js'), '01'], { encoding: 'utf8', env });
@@ -118,16 +115,11 @@ test('npm run tutorial: values that match end with a table and 0', () => {
   assert.ok(other.stdout.includes(`model: ${join(out, 'my-gpt2')}\n`), other.stdout);
 });
 
-test('npm run tutorial: one changed digit is reported with notebook, source cell, expected and got, and ends with 1', () => {
-  const { status, stdout } = tutorial(same, replaced(/50256/, '50255'));
+test('npm run tutorial: a changed digit and an edited cell are reported with notebook, source cell, expected and got, and end with 1', () => {
+  const { status, stdout } = tutorial({ 'tests/expected/01-tokenize.json': replaced(/50256/, '50255'), 'notebooks/02-pad-and-mask.ipynb': replaced(/paddedRejected\.arraySync/g, 'paddedChosen.arraySync') }, '01', '02');
   assert.match(`${stdout}`, /^01-tokenize\.ipynb, In 5 \(cell in-5\): what it printed differs\n  expected  50255 .*\n  got       50256 /m);
   assert.match(`${stdout}`, /^01-tokenize\.ipynb .* 1 wrong$/m);
-  assert.equal(status, 1);
-});
-
-test('npm run tutorial: an edited cell is reported', () => {
-  const { status, stdout } = tutorial(replaced(/padTokenId/g, 'vocabSize'), same);
-  assert.match(`${stdout}`, /^01-tokenize\.ipynb.*In 5/m);
+  assert.match(`${stdout}`, /^02-pad-and-mask\.ipynb, In 9 \(cell in-9\): what it printed differs$/m);
   assert.equal(status, 1);
 });
 

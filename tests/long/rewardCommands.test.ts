@@ -9,7 +9,7 @@ import { after, test } from 'node:test';
 
 import { readPairs, RewardModel, scoreNormalization, Tokenizer, type RewardStep } from 'alignbook';
 
-const ROOT = join(__dirname, '..', '..', '..');
+const ROOT = join(__dirname, '..', '..', '..', '..');
 const folder = mkdtempSync(join(tmpdir(), 'reward-'));
 after(() => rmSync(folder, { recursive: true }));
 

@@ -1,6 +1,6 @@
 /**
  * Every command and every code fence that README, data/, docs/ and the notebooks print is run, in the order in which they are read, in
- * the folder that `Place` describes. What is not run stands in NOT_RUN with the reason; the Python is run by tests/long/printed.test.ts.
+ * the folder that `Place` describes. What is not run stands in NOT_RUN with the reason; the Python is run by printed.test.ts.
  */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
@@ -9,9 +9,9 @@ import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 
-import { root } from '../scripts/notebooks/execute';
-import { Place, RUN, USAGE_ONLY } from './printedRun';
-import { printedCommands, printedFences, type Fence } from './printedText';
+import { root } from '../../scripts/notebooks/execute';
+import { Place, RUN, USAGE_ONLY } from '../printedRun';
+import { printedCommands, printedFences, type Fence } from '../printedText';
 
 const NOT_RUN: Readonly<Record<string, string>> = {
   'docker build --tag alignbook .': 'needs docker: npm run test:containers',

@@ -10,9 +10,9 @@ import { after, before, test } from 'node:test';
 
 import { exportModel, GPT2, Random, RewardModel, SafetensorsFile, writeSafetensors, type GrpoStep, type PpoStep } from 'alignbook';
 
-import { writeLetterModel } from './rollouts';
+import { writeLetterModel } from '../rollouts';
 
-const ROOT = join(__dirname, '..', '..', '..');
+const ROOT = join(__dirname, '..', '..', '..', '..');
 const folder = mkdtempSync(join(tmpdir(), 'sampling-'));
 const [model, scorer, data] = [join(folder, 'letters'), join(folder, 'scorer'), join(folder, 'prompts.jsonl')];
 after(() => rmSync(folder, { recursive: true }));
