@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { after, beforeEach, test } from 'node:test';
@@ -22,7 +22,7 @@ after(() => temporary.forEach((path) => rmSync(path, { recursive: true, force: t
 function runSteps(body: string, options = '') {
   const script = join(folder, 'steps.mjs');
   writeFileSync(script, `
-    import { appendFileSync, existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+    import { appendFileSync, existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
     import { setTimeout as sleep } from 'node:timers/promises';
     import { runSteps } from ${JSON.stringify(pathToFileURL(join(ROOT, 'scripts/setup/steps.mjs')).href)};
     import { run } from ${JSON.stringify(pathToFileURL(join(ROOT, 'scripts/setup/run.mjs')).href)};
@@ -83,6 +83,51 @@ test('a step runs again when its inputs change or its result is gone', async () 
   rmSync(join(folder, 'file'));
   await ended(runSteps(made));
   assert.equal(ran(), 'one two two file file');
+});
+
+test('a result that was damaged since is found by a run that is not quiet, and made anew', async () => {
+  const steps = `step('one', {
+    present: () => existsSync('out/a'),
+    made: () => ['out'],
+    discard: () => log('discarded'),
+    run() { log('one'); mkdirSync('out', { recursive: true }); for (const name of ['a', 'b']) writeFileSync('out/' + name, 'whole'); },
+  })`;
+  await ended(runSteps(steps));
+  for (const damage of [() => writeFileSync(join(folder, 'out', 'b'), 'cut'), () => rmSync(join(folder, 'out', 'b'))]) {
+    damage();
+    assert.deepEqual(await ended(runSteps(steps, 'quiet: true')), { status: 0, stdout: '', stderr: '' }); // each command asks: it looks at no file
+    assert.equal((await ended(runSteps(steps))).status, 0);
+    assert.equal(readFileSync(join(folder, 'out', 'b'), 'utf8'), 'whole');
+  }
+  writeFileSync(join(folder, 'out', 'more'), 'of another program');
+  await ended(runSteps(steps));
+  assert.equal(ran(), 'one discarded one discarded one');
+});
+
+test('a lock that is nobody\'s holds nobody up: empty, of a process number that lives again, of a clock that was ahead', { timeout: 20_000 }, async () => {
+  const lock = join(folder, 'made', 'setup.lock');
+  mkdirSync(join(folder, 'made'));
+  const old = (content: string, seconds: number) => {
+    writeFileSync(lock, content);
+    utimesSync(lock, Date.now() / 1000 + seconds, Date.now() / 1000 + seconds);
+  };
+  const leaves: readonly (() => void)[] = [
+    () => old('', -60),
+    () => old('', 3600),
+    () => old('{"host":', -60),
+    () => old(JSON.stringify({ host: hostname(), pid: process.pid, start: 'another time' }), 0),
+    () => old(JSON.stringify({ host: hostname(), pid: 2 ** 22 + 1, start: null }), 0),
+    () => old(JSON.stringify({ host: 'elsewhere', pid: process.pid, start: null }), -3600),
+  ];
+  for (const [n, leave] of leaves.entries()) {
+    leave();
+    const { status, stderr } = await ended(runSteps(`step('n${n}')`));
+    assert.deepEqual({ status, stderr }, { status: 0, stderr: '' }, `${n}`);
+  }
+  mkdirSync(lock);
+  const { status, stderr } = await ended(runSteps("step('never')"));
+  assert.equal(status, 1);
+  assert.match(stderr, /setup\.lock is a folder where a lock should be; remove it\./);
 });
 
 test('a step killed half-way is finished by the next run', async () => {

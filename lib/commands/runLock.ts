@@ -1,21 +1,16 @@
 /** One training at a time in one folder: two would double the metrics and replace each other's checkpoints. */
-import { randomBytes } from 'node:crypto';
-import { mkdirSync, statSync, utimesSync } from 'node:fs';
+import { mkdirSync, utimesSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { dirname } from 'node:path';
 
-import { InputError } from '../errors';
-import { readHolder, release, take, type Holder } from '../hub/lock';
-import { isAlive, startOf } from '../processes';
+import { FileError, InputError } from '../errors';
+import { ageOf, clearUnreadable, isDead, ownHolder, readHolder, release, take, type Holder } from '../hub/lock';
 
 const TOUCH_EVERY = 5_000; // milliseconds
 /** On another machine, or in another container, only the lock's age can tell that its holder is gone: a step takes less than this. */
 const DEAD_AFTER = 15 * 60_000;
-
-interface Run extends Holder {
-  /** Tells the holder from a later process of the same number. */
-  readonly start?: string | null;
-}
+/** How long a lock that says nothing is looked at again, in milliseconds. */
+const PATIENCE = 1000;
 
 /**
  * Takes the lock of a run's folder. A lock whose process is gone is taken over.
@@ -26,10 +21,14 @@ interface Run extends Holder {
  */
 export function lockRun(path: string): Disposable {
   mkdirSync(dirname(path), { recursive: true });
-  const own: Run = { host: hostname(), pid: process.pid, id: randomBytes(4).toString('hex'), start: startOf(process.pid) };
-  while (!take(path, own)) {
-    const holder = readHolder(path) as Run | null;
-    if (holder === null) continue; // given back a moment ago
+  const own = ownHolder();
+  for (const begun = Date.now(); !take(path, own); ) {
+    const holder = readHolder(path);
+    if (holder === null) {
+      clearUnreadable(path);
+      if (Date.now() - begun > PATIENCE) throw new FileError(path, 'is no lock of a training; remove it');
+      continue; // given back a moment ago
+    }
     if (isHeld(path, holder)) {
       const where = holder.host === own.host ? '' : ` on ${holder.host}`;
       throw new InputError(`${dirname(path)} is in use: process ${holder.pid}${where} trains in it; give another output folder, or wait for that run${where && `, or remove ${path} if it is gone`}`);
@@ -45,9 +44,9 @@ export function lockRun(path: string): Disposable {
   };
 }
 
-function isHeld(path: string, { host, pid, start }: Run): boolean {
-  if (host === hostname()) return isAlive(pid) && (start == null || start === startOf(pid));
-  return Date.now() - (statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0) < DEAD_AFTER;
+/** On this machine the process itself tells; a training may take longer over a step than a lock goes untouched. */
+function isHeld(path: string, holder: Holder): boolean {
+  return !isDead(holder, holder.host === hostname() ? 0 : ageOf(path), DEAD_AFTER);
 }
 
 function touch(path: string): void {

@@ -6,7 +6,7 @@ import { dirname, join } from 'node:path';
 
 import { HubError } from '../errors';
 import { hasEtag } from './cache';
-import type { Connection, Subject } from './connection';
+import { amount, TooLarge, type Connection, type Subject } from './connection';
 import { withLock } from './lock';
 import type { OnProgress } from './progress';
 import { Passing } from './refusal';
@@ -33,7 +33,9 @@ export async function fetchBlob(blobs: string, lock: string, remote: RemoteFile,
   const blob = join(blobs, remote.etag);
   if (isWhole(blob, remote)) return;
   mkdirSync(blobs, { recursive: true });
-  const { file } = remote.subject;
+  const { file, repository } = remote.subject;
+  const most = mostOf(file, connection);
+  if (remote.size !== null && remote.size > most) throw new TooLarge(`${file} of "${repository}" is said to have ${amount(remote.size)}, and no GPT-2's has more than ${amount(most)}: name another model, or check HF_ENDPOINT`);
   const wait = (pause: string) => onProgress({ file, received: 0, total: remote.size, pause });
   await withLock(lock, async () => {
     if (isWhole(blob, remote)) return; // downloaded while we waited
@@ -51,11 +53,15 @@ export async function fetchBlob(blobs: string, lock: string, remote: RemoteFile,
       renameSync(partial, blob);
       await sync(blobs);
     } catch (error) {
-      if (statSync(partial, { throwIfNoEntry: false })?.size === 0) rmSync(partial);
+      if (error instanceof TooLarge || statSync(partial, { throwIfNoEntry: false })?.size === 0) rmSync(partial, { force: true });
+      if ((error as NodeJS.ErrnoException).code === 'EFBIG') throw new HubError(`${file} is larger than a file may be here (EFBIG): raise the limit, with "ulimit -f unlimited", or set HF_HOME to a folder on another disk`, { cause: error });
       throw isDiskFull(error) ? new HubError(noSpace(file, remote.size ?? 0, 0, blobs), { cause: error }) : error;
     }
   }, wait);
 }
+
+/** Bytes of a file at most, whatever the hub says of it, or says nothing. */
+const mostOf = (file: string, { bounds }: Connection): number => (file.endsWith('.safetensors') ? bounds.weights : bounds.file);
 
 /** Python checks no more; and what is read is checked anew, as far as its format tells. */
 function isWhole(blob: string, { size }: RemoteFile): boolean {
@@ -107,7 +113,7 @@ async function receive(partial: string, remote: RemoteFile, connection: Connecti
           }
           if (size !== null && received < size) throw new Passing(`${subject.file} broke off at byte ${received} of ${size}`);
         },
-        received > 0 ? { range: `bytes=${received}-` } : {},
+        { most: mostOf(subject.file, connection), ...(received > 0 && { range: `bytes=${received}-` }) },
       );
     };
     report();

@@ -70,7 +70,12 @@ export class CachedRepository {
     mkdirSync(dirname(path), { recursive: true });
     const temporary = `${path}.${randomBytes(4).toString('hex')}.tmp`;
     writeFileSync(temporary, commit);
-    renameSync(temporary, path);
+    try {
+      renameSync(temporary, path);
+    } catch (error) {
+      rmSync(temporary, { force: true });
+      throw error; // a folder of that name, say
+    }
   }
 
   /** Gives a blob its name in a snapshot; the blob must be there, whole. */

@@ -1,7 +1,7 @@
 /** Requests to the hub: redirects, the token, silence, and trying again. */
 import { setTimeout as sleep } from 'node:timers/promises';
 
-import { HubError } from '../errors';
+import { HubError, quoted } from '../errors';
 import { failure, Passing, refusal, type Asked } from './refusal';
 
 /** What a request is about, as messages name it. */
@@ -12,11 +12,35 @@ const ATTEMPTS = 6;
 const REDIRECTS = 10;
 const REDIRECT = [301, 302, 303, 307, 308];
 
+/** What answers may take: nothing from a network is taken on trust. */
+export interface Bounds {
+  /** Bytes of a list of files, unpacked. */
+  readonly list: number;
+  /** Bytes of a file other than weights. */
+  readonly file: number;
+  /** Bytes of a file of weights. */
+  readonly weights: number;
+  /** Bytes a second that arrive at least, on an average over `window` milliseconds. */
+  readonly leastSpeed: number;
+  readonly window: number;
+}
+
+/** A list of 100,000 files has 6 MB, GPT-2's tokenizer 1.4 MB, its largest weights in float32 6.4 GB. */
+const BOUNDS: Bounds = { list: 16e6, file: 100e6, weights: 64e9, leastSpeed: 4000, window: 60_000 };
+
+/** Slower than the least speed. What has come counts as nothing: at one byte a second something would always have. */
+class Slow extends Passing {}
+
+/** More bytes than an answer may have. */
+export class TooLarge extends HubError {}
+
 export interface ConnectionOptions {
   /** Milliseconds before the second attempt after a passing failure, doubled at each further one. Default 1000. */
   readonly retryDelay?: number;
   /** Milliseconds without a byte after which a connection counts as broken. Default 30,000. */
   readonly timeout?: number;
+  /** Other bounds than usual. */
+  readonly bounds?: Partial<Bounds>;
 }
 
 /** Longer than this is not waited for, in milliseconds; the hub counts its requests over five minutes. */
@@ -25,14 +49,16 @@ const LONGEST_WAIT = 360_000;
 export class Connection {
   readonly #retryDelay: number;
   readonly #timeout: number;
+  readonly bounds: Bounds;
 
   constructor(
     readonly endpoint: string,
     readonly token: string | null,
-    { retryDelay = 1000, timeout = 30_000 }: ConnectionOptions = {},
+    { retryDelay = 1000, timeout = 30_000, bounds }: ConnectionOptions = {},
   ) {
     this.#retryDelay = retryDelay;
     this.#timeout = timeout;
+    this.bounds = { ...BOUNDS, ...bounds };
     if (!/^https?:\/\/[^/]/.test(endpoint)) throw new HubError(`HF_ENDPOINT must be an address such as https://huggingface.co, not "${endpoint}"`);
   }
 
@@ -41,10 +67,12 @@ export class Connection {
    * host only, and a HEAD ends at the answer that bears x-linked-etag, before the storage host.
    *
    * @param path below the endpoint.
-   * @param read is given the answer and its bytes as they arrive.
+   * @param read is given the answer and its bytes, unpacked, as they arrive.
+   * @param most bytes of them.
+   * @throws TooLarge where more arrive.
    * @throws HubError, or Passing where another attempt may succeed; and what `read` throws.
    */
-  async request<T>(path: string, subject: Subject, read: (answer: Response, bytes: AsyncIterable<Uint8Array>) => Promise<T>, { method = 'GET', range = '' } = {}): Promise<T> {
+  async request<T>(path: string, subject: Subject, read: (answer: Response, bytes: AsyncIterable<Uint8Array>) => Promise<T>, { method = 'GET', range = '', most }: { method?: string; range?: string; most: number }): Promise<T> {
     const asked = { ...subject, endpoint: this.endpoint, hasToken: this.token !== null };
     const home = new URL(this.endpoint).origin;
     const silence = new AbortController();
@@ -66,17 +94,37 @@ export class Connection {
         const moved = REDIRECT.includes(answer.status) && location !== null;
         if (answer.ok || (moved && method === 'HEAD' && answer.headers.has('x-linked-etag'))) {
           const lost = (cause: unknown) => failure(cause, url.host, asked);
-          return await read(answer, bytesOf(answer, () => void clock.refresh(), lost));
+          const check = this.#meter(url.host, subject.file ?? `the list of "${subject.repository}"'s files`, most);
+          const arrived = (count: number) => {
+            clock.refresh();
+            check(count);
+          };
+          return await read(answer, bytesOf(answer, arrived, lost));
         }
         await answer.body?.cancel();
         if (!moved) throw refusal(answer, url, asked);
-        url = new URL(location, url);
+        url = target(location, url);
       }
       throw new HubError(`${url.host} redirects in a circle; check HF_ENDPOINT (now ${this.endpoint})`);
     } finally {
       clearTimeout(clock);
       silence.abort(); // leaves no body behind that nobody reads
     }
+  }
+
+  /** Counts what arrives. */
+  #meter(host: string, what: string, most: number): (count: number) => void {
+    const { leastSpeed, window } = this.bounds;
+    let [received, since, at] = [0, 0, performance.now()];
+    return (count) => {
+      received += count;
+      since += count;
+      if (received > most) throw new TooLarge(`${host} sends more than ${amount(most)} as ${what}: it is no Hugging Face hub, or a proxy answers in its place; check HF_ENDPOINT (now ${this.endpoint}) and the network`);
+      const passed = performance.now() - at;
+      if (passed < window) return;
+      if (since / passed < leastSpeed / 1000) throw new Slow(`${host} sends ${what} at less than ${amount(leastSpeed)} a second`);
+      [since, at] = [0, performance.now()];
+    };
   }
 
   /**
@@ -92,7 +140,7 @@ export class Connection {
         return await attempt();
       } catch (error) {
         if (!(error instanceof Passing)) throw error;
-        if (progressed?.()) failures = 1;
+        if (progressed?.() && !(error instanceof Slow)) failures = 1;
         if (failures === ATTEMPTS) throw new HubError(`${error.message}, ${ATTEMPTS} times in a row; try again later: what has arrived is kept`, { cause: error });
         const wait = error.wait ?? this.#retryDelay * 2 ** (failures - 1);
         if (wait > LONGEST_WAIT) throw new HubError(`${error.message}, and asks to wait ${Math.ceil(wait / 60_000)} minutes; try again then: what has arrived is kept`, { cause: error });
@@ -103,8 +151,18 @@ export class Connection {
   }
 }
 
+/** @throws HubError if a redirect leads to no address of the web. */
+function target(location: string, from: URL): URL {
+  const to = URL.canParse(location, from.href) ? new URL(location, from) : undefined;
+  if (to && /^https?:$/.test(to.protocol)) return to;
+  throw new HubError(`${from.host} redirects to ${quoted(location)}, which is no address of http or https: a proxy answers in its place, or it is out of order; check HF_ENDPOINT and the network`);
+}
+
+/** @param bytes in words. */
+export const amount = (bytes: number): string => (bytes >= 1e9 ? `${+(bytes / 1e9).toPrecision(3)} GB` : bytes >= 1e6 ? `${+(bytes / 1e6).toPrecision(3)} MB` : bytes >= 1000 ? `${+(bytes / 1000).toPrecision(3)} kB` : `${bytes} bytes`);
+
 /** An answer's bytes; what breaks them off is told apart from what their reader throws. */
-async function* bytesOf({ body }: Response, arrived: () => void, lost: (cause: unknown) => Error): AsyncIterable<Uint8Array> {
+async function* bytesOf({ body }: Response, arrived: (count: number) => void, lost: (cause: unknown) => Error): AsyncIterable<Uint8Array> {
   if (body === null) return;
   const reader = body.getReader();
   for (;;) {
@@ -112,7 +170,7 @@ async function* bytesOf({ body }: Response, arrived: () => void, lost: (cause: u
       throw lost(cause);
     });
     if (done) return;
-    arrived();
+    arrived((value as Uint8Array).length);
     yield value as Uint8Array;
   }
 }

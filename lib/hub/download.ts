@@ -104,7 +104,7 @@ function listing(connection: Connection, repository: string, revision: string) {
       // no JSON, or another's: the error below
     }
     throw noHub(connection.endpoint, `no list of "${repository}"'s files`);
-  });
+  }, { most: connection.bounds.list });
 }
 
 /** A file's hash and size, which the hub puts into headers. */
@@ -119,7 +119,7 @@ function metadata(connection: Connection, path: string, subject: { repository: s
       if (!/^([0-9a-f]{40}|[0-9a-f]{64})$/.test(etag)) throw noHub(connection.endpoint, `no hash with ${subject.file}, so that nothing could check it`);
       return { etag, size: length !== null && /^\d+$/.test(length) ? Number(length) : null };
     },
-    { method: 'HEAD' },
+    { method: 'HEAD', most: connection.bounds.list },
   );
 }
 
@@ -150,7 +150,10 @@ function refuseOthers(repository: string, folder: string, files: ReadonlySet<str
 
 /** The file system's refusals with their remedy; anything else as it is. */
 function unwritable(error: unknown, cache: string): unknown {
-  const { code, path } = error as NodeJS.ErrnoException;
-  if (!['EACCES', 'EPERM', 'EROFS', 'ENOTDIR'].includes(String(code))) return error;
+  const { code, path: from, dest } = error as NodeJS.ErrnoException & { dest?: string };
+  const path = dest ?? from; // of a rename
+  const inTheWay: Readonly<Record<string, string>> = { ENOTDIR: 'a file where a folder should be', EEXIST: 'a file where a folder should be', EISDIR: 'a folder where a file should be', ENOTEMPTY: 'a folder where a file should be' };
+  if (Object.hasOwn(inTheWay, String(code))) return new FileError(path ?? cache, `is, or leads through, ${inTheWay[String(code)]} (${code}); remove that, or set HF_HOME to another folder`, { cause: error });
+  if (!['EACCES', 'EPERM', 'EROFS'].includes(String(code))) return error;
   return new FileError(path ?? cache, `cannot be written (${code}); make it yours, or set HF_HOME to a folder that is`, { cause: error });
 }

@@ -8,24 +8,31 @@
  * and renames it when it is whole. What a failing lock costs is a second download.
  */
 import { randomBytes } from 'node:crypto';
-import { linkSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import { linkSync, lstatSync, mkdirSync, readFileSync, renameSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-import { isAlive } from '../processes';
+import { FileError } from '../errors';
+import { isAlive, startOf } from '../processes';
 
 const TOUCH_EVERY = 5_000; // milliseconds
 const DEAD_AFTER = 60_000;
 const LOOK_EVERY = 100;
 const TELL_AFTER = 1_000;
+/** A lock appears with its content at once, so one that cannot be read was left by a lost disk, or is no lock. */
+const UNREADABLE_AFTER = 10_000;
 
 /** Who holds a lock: `id` tells apart two holders in one process. */
 export interface Holder {
   readonly host: string;
   readonly pid: number;
   readonly id: string;
+  /** Tells the holder from a later process of the same number, such as number 1 of a container that was started again. */
+  readonly start: string | null;
 }
+
+export const ownHolder = (): Holder => ({ host: hostname(), pid: process.pid, id: randomBytes(4).toString('hex'), start: startOf(process.pid) });
 
 /**
  * Runs `work` while holding the lock.
@@ -34,11 +41,12 @@ export interface Holder {
  */
 export async function withLock<T>(path: string, work: () => Promise<T>, tell: (reason: string) => void): Promise<T> {
   mkdirSync(dirname(path), { recursive: true });
-  const own: Holder = { host: hostname(), pid: process.pid, id: randomBytes(4).toString('hex') };
+  const own = ownHolder();
   const start = performance.now();
   for (let told = false; !take(path, own); ) {
     const holder = readHolder(path);
-    if (holder !== null && isDead(path, holder)) {
+    if (holder === null) clearUnreadable(path);
+    else if (isDead(holder, ageOf(path), DEAD_AFTER)) {
       release(path, holder.id);
       continue;
     }
@@ -84,18 +92,34 @@ export function release(path: string, id: string): void {
   else renameSync(aside, path);
 }
 
+/** @returns null where the lock is free, about to be, or cannot be read. */
 export function readHolder(path: string): Holder | null {
   try {
-    return JSON.parse(readFileSync(path, 'utf8')) as Holder;
+    const holder = JSON.parse(readFileSync(path, 'utf8')) as Partial<Holder> | null;
+    return typeof holder?.host === 'string' && Number.isInteger(holder.pid) && typeof holder.id === 'string' ? { ...(holder as Holder), start: holder.start ?? null } : null;
   } catch {
-    return null; // the lock is free, or about to be
+    return null;
   }
 }
 
-function isDead(path: string, { host, pid }: Holder): boolean {
-  if (host === hostname() && !isAlive(pid)) return true;
-  const age = Date.now() - (statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? Date.now());
-  return age > DEAD_AFTER;
+/**
+ * Removes a lock that is there and cannot be read, once it has some age.
+ *
+ * @throws FileError if it is a folder.
+ */
+export function clearUnreadable(path: string): void {
+  const isFolder = lstatSync(path, { throwIfNoEntry: false })?.isDirectory();
+  if (isFolder) throw new FileError(path, 'is a folder where a lock should be; remove it');
+  if (ageOf(path) > UNREADABLE_AFTER && readHolder(path) === null) rmSync(path, { force: true });
+}
+
+/** Milliseconds since the lock was last touched; 0 where it is gone. A clock may have been set back since. */
+export const ageOf = (path: string): number => Math.abs(Date.now() - (lstatSync(path, { throwIfNoEntry: false })?.mtimeMs ?? Date.now()));
+
+/** Whether the process that held a lock of this age is gone: on another machine, or in another container, its age alone tells. */
+export function isDead({ host, pid, start }: Holder, age: number, deadAfter: number): boolean {
+  if (host === hostname() && (!isAlive(pid) || (start !== null && start !== startOf(pid)))) return true;
+  return age > deadAfter;
 }
 
 function touch(path: string): void {

@@ -21,6 +21,7 @@ export const addon = {
   megabytes: 400,
   inputs: () => ({ build: build(), version, sources: [digest(join(paths.binding, 'package.json')), digest(logLevel)], abi: process.versions.modules, napi: process.versions.napi, root }),
   present: () => existsSync(paths.addon) && existsSync(record),
+  made: () => [folder],
   version: () => `for Node's ABI ${process.versions.modules}`,
   async run(progress) {
     mkdirSync(folder, { recursive: true });

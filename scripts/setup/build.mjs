@@ -48,6 +48,8 @@ export const build = {
     }),
   }),
   present: () => Object.values(outputs).every((folder) => existsSync(folder)),
+  made: () => Object.values(outputs),
+  discard: () => [outputs.lib, paths.build].forEach((folder) => rmSync(join(folder, '.tsbuildinfo'), { force: true })), // else the compiler would trust what it wrote
   version: () => `${sources().filter((path) => path.endsWith('.ts')).length} files`,
   async run(progress) {
     progress('compiling TypeScript');

@@ -2,7 +2,7 @@
 /** `--check`: what is there, and the remedy for what is not. */
 import { installedCompiler } from './compiler.mjs';
 import { paths } from './paths.mjs';
-import { isDone } from './steps.mjs';
+import { damagedFiles, isDone } from './steps.mjs';
 import { gpu } from './tensorflow.mjs';
 
 /** @typedef {import('./steps.mjs').Step} Step */
@@ -11,6 +11,8 @@ import { gpu } from './tensorflow.mjs';
 export function check(steps, optional) {
   /** @param {Step} step @param {string} remedy */
   const row = (step, remedy) => {
+    const damaged = damagedFiles(step, paths.made);
+    if (isDone(step, paths.made) && damaged.length > 0) return [step.name, 'damaged', `${damaged.length === 1 ? damaged[0] : `${damaged.length} files, such as ${damaged[0]}`}; ${remedy}`];
     if (isDone(step, paths.made)) return [step.name, 'ok', step.version?.() ?? ''];
     return [step.name, step.present() ? 'out of date' : 'missing', `${remedy} (needs ${step.megabytes} MB)`];
   };
@@ -22,5 +24,5 @@ export function check(steps, optional) {
     ...optional.map((step) => row(step, 'optional: npm run setup -- --oracles')),
   ];
   for (const [name = '', state = '', what] of rows) console.log(`${name.padEnd(11)}${state.padEnd(13)}${what}`);
-  return steps.every((step) => isDone(step, paths.made)) ? 0 : 1;
+  return steps.every((step) => isDone(step, paths.made) && damagedFiles(step, paths.made).length === 0) ? 0 : 1;
 }

@@ -1,7 +1,18 @@
 // @ts-check
 /** One set-up at a time. */
-import { linkSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { linkSync, lstatSync, readFileSync, renameSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
+
+import { SetupError } from './run.mjs';
+
+/** @typedef {{ host: string, pid: number, start: string | null }} Holder `start` tells it from a later process of the same number */
+
+const TOUCH_EVERY = 5_000; // milliseconds
+/** In another container, or on another machine, only the lock's age tells that its holder is gone. */
+const DEAD_AFTER = 600_000;
+/** A lock appears with its content at once: one that cannot be read is nobody's. */
+const UNREADABLE_AFTER = 10_000;
 
 /**
  * Runs `work` while holding the lock; waits for a living holder, takes over from a dead one.
@@ -9,31 +20,35 @@ import { setTimeout as sleep } from 'node:timers/promises';
  * @param {() => Promise<void>} work
  */
 export async function withLock(path, work) {
+  const own = { host: hostname(), pid: process.pid, start: startOf(process.pid) };
   let told = false;
-  while (!take(path)) {
+  while (!take(path, own)) {
     const holder = readHolder(path);
-    if (holder !== null && !isAlive(holder)) {
+    if (lstatSync(path, { throwIfNoEntry: false })?.isDirectory()) throw new SetupError(`${path} is a folder where a lock should be; remove it.`);
+    if (holder === null ? ageOf(path) > UNREADABLE_AFTER : isDead(holder, path)) {
       release(path, holder);
       continue;
     }
-    if (!told) console.log(`waiting for another set-up, process ${holder ?? '?'} (if there is none, remove ${path})`);
+    if (!told) console.log(`waiting for another set-up, process ${holder?.pid ?? '?'}${holder && holder.host !== own.host ? ` on ${holder.host}` : ''} (if there is none, remove ${path})`);
     told = true;
     await sleep(200);
   }
-  const drop = () => release(path, process.pid);
+  const touching = setInterval(() => touch(path), TOUCH_EVERY).unref();
+  const drop = () => release(path, own);
   process.once('exit', drop);
   try {
     await work();
   } finally {
+    clearInterval(touching);
     process.off('exit', drop);
     drop();
   }
 }
 
-/** Linking a file that is already written makes name and content appear at once. @param {string} path */
-function take(path) {
+/** Linking a file that is already written makes name and content appear at once. @param {string} path @param {Holder} holder */
+function take(path, holder) {
   const own = `${path}.${process.pid}`;
-  writeFileSync(own, `${process.pid}`);
+  writeFileSync(own, JSON.stringify(holder));
   try {
     linkSync(own, path);
     return true;
@@ -45,7 +60,7 @@ function take(path) {
   }
 }
 
-/** Removes the lock if it is the holder's: moved aside first, as another process may have taken it since it was read. @param {string} path @param {number} holder */
+/** Removes the lock if it is the holder's: moved aside first, as another process may have taken it since it was read. @param {string} path @param {Holder | null} holder */
 function release(path, holder) {
   const aside = `${path}.${process.pid}.old`;
   try {
@@ -53,16 +68,47 @@ function release(path, holder) {
   } catch {
     return; // someone else was faster
   }
-  if (readHolder(aside) === holder) rmSync(aside);
+  if (JSON.stringify(readHolder(aside)) === JSON.stringify(holder)) rmSync(aside);
   else renameSync(aside, path);
 }
 
-/** @param {string} path @returns {number | null} null where the lock is free */
+/** @param {string} path @returns {Holder | null} null where the lock is free, or cannot be read */
 function readHolder(path) {
   try {
-    return Number(readFileSync(path, 'utf8'));
+    const { host, pid, start } = JSON.parse(readFileSync(path, 'utf8'));
+    return typeof host === 'string' && Number.isInteger(pid) ? { host, pid, start: start ?? null } : null;
   } catch {
     return null;
+  }
+}
+
+/** Milliseconds since the lock was last touched; a clock may have been set back since. @param {string} path */
+function ageOf(path) {
+  return Math.abs(Date.now() - (lstatSync(path, { throwIfNoEntry: false })?.mtimeMs ?? Date.now()));
+}
+
+/** @param {Holder} holder @param {string} path */
+function isDead({ host, pid, start }, path) {
+  if (host !== hostname()) return ageOf(path) > DEAD_AFTER;
+  return !isAlive(pid) || (start !== null && start !== startOf(pid));
+}
+
+/** When the process began: after a restart, and in every container anew, its number is another's. @param {number} pid */
+function startOf(pid) {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    return `${readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()} ${stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]}`;
+  } catch {
+    return null;
+  }
+}
+
+/** @param {string} path */
+function touch(path) {
+  try {
+    utimesSync(path, new Date(), new Date());
+  } catch {
+    // removed by hand: the set-up goes on
   }
 }
 

@@ -20,7 +20,7 @@ const usage = `Usage: npm run setup -- [--check] [--cpu | --cuda] [--oracles] [-
 
 Makes ready what the notebooks and the tests need; does only what is still to do.
 
-  --check     say what is there and what is missing; change nothing
+  --check     say what is there, what is missing and what is damaged; change nothing
   --cpu       TensorFlow's CPU build
   --cuda      TensorFlow's CUDA build, even where there is no GPU
               (default: the one asked for last, else CUDA where an NVIDIA driver lists a GPU)
@@ -64,8 +64,13 @@ export async function main(args) {
     await runSteps([...steps, ...extra], { folder: paths.made, quiet: options.quiet });
     return 0;
   } catch (error) {
-    if (!(error instanceof SetupError)) throw error;
-    console.error(`\n${error.message}\n\nRunning it again goes on from there: npm run setup`);
+    const { syscall, code, path = paths.root, message } = /** @type {NodeJS.ErrnoException} */ (error);
+    if (syscall !== undefined && ['EACCES', 'EPERM', 'EROFS'].includes(String(code))) {
+      console.error(`${path} cannot be written (${code}): set-up keeps all that it makes in the project's folder; make that your own, or copy the project to a folder that is.`);
+      return 1;
+    }
+    if (!(error instanceof SetupError) && syscall === undefined) throw error;
+    console.error(`\n${message}\n\nRunning it again goes on from there: npm run setup`);
     return 1;
   }
 }

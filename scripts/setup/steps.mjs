@@ -1,7 +1,7 @@
 // @ts-check
 /** Runs the steps whose result is missing or was made from other inputs. Knows nothing of what a step does. */
-import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, statfsSync, writeSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { closeSync, existsSync, fsyncSync, lstatSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync, rmSync, statfsSync, writeSync } from 'node:fs';
+import { dirname, join, relative } from 'node:path';
 
 import { withLock } from './lock.mjs';
 import { SetupError } from './run.mjs';
@@ -13,6 +13,8 @@ import { SetupError } from './run.mjs';
  * @property {() => unknown} [inputs] All that its result depends on, as JSON. Other inputs run it again. Without them `present` decides alone.
  * @property {() => boolean} present Whether its result is there.
  * @property {() => unknown} [check] Throws a SetupError for what can be known to fail before any step is run.
+ * @property {() => string[]} [made] Files and folders of its result: the size of each file is kept, so that a damaged one is found.
+ * @property {() => void} [discard] Before a damaged result is made anew.
  * @property {(progress: (text: string) => void) => unknown} run Leaves either a whole result or none; may be run after having been killed.
  * @property {() => string} [version] What is there, for `--check`.
  */
@@ -51,19 +53,49 @@ export function isDone(step, folder) {
   return !step.inputs || (existsSync(stamp) && readFileSync(stamp, 'utf8') === inputsOf(step));
 }
 
-/** @param {Step[]} steps @param {Options} options */
+/** @param {Step} step @param {string} folder */
+const sizesPath = (step, folder) => join(folder, 'stamps', `${step.name}.files.json`);
+
+/** What programs make beside their own files, and change: not a part of any result. */
+const CHANGES = new Set(['__pycache__', '.cache', '.package-lock.json']);
+
+/** Sizes in bytes of the files below, relative to the folder. @param {string[]} paths @param {string} folder @returns {Record<string, number>} */
+function sizes(paths, folder) {
+  /** @type {Record<string, number>} */
+  const found = {};
+  const visit = (/** @type {string} */ path) => {
+    const entry = lstatSync(path, { throwIfNoEntry: false });
+    if (entry?.isDirectory()) for (const name of readdirSync(path).sort()) if (!CHANGES.has(name)) visit(join(path, name));
+    if (entry?.isFile()) found[relative(folder, path)] = entry.size;
+  };
+  for (const path of paths) visit(path);
+  return found;
+}
+
+/** Files of a step's result that are missing or have another size than when they were made. It looks at each: a second for all steps. @param {Step} step @param {string} folder */
+export function damagedFiles(step, folder) {
+  const path = sizesPath(step, folder);
+  if (!step.made || !existsSync(path)) return [];
+  const recorded = /** @type {Record<string, number>} */ (JSON.parse(readFileSync(path, 'utf8')));
+  return Object.entries(recorded).filter(([name, size]) => lstatSync(join(folder, name), { throwIfNoEntry: false })?.size !== size).map(([name]) => join(folder, name));
+}
+
+/** @param {Step[]} steps @param {Options} options Quiet, it trusts what is there, so that every command may ask. */
 export async function runSteps(steps, { folder, quiet = false }) {
-  if (steps.every((step) => isDone(step, folder))) {
+  const isSound = (/** @type {Step} */ step) => isDone(step, folder) && (quiet || damagedFiles(step, folder).length === 0);
+  if (steps.every(isSound)) {
     if (!quiet) console.log('set-up is complete');
     return;
   }
   mkdirSync(folder, { recursive: true });
   await withLock(join(folder, 'setup.lock'), async () => {
-    const pending = steps.filter((step) => !isDone(step, folder)); // another set-up may have done some meanwhile
+    const pending = steps.filter((step) => !isSound(step)); // another set-up may have done some meanwhile
     for (const step of pending) step.check?.();
     checkSpace(pending, folder);
     for (const step of steps) {
-      if (!isDone(step, folder)) await runStep(step, folder);
+      if (isSound(step)) continue;
+      if (isDone(step, folder)) step.discard?.();
+      await runStep(step, folder);
     }
   });
   console.log('set-up is complete');
@@ -84,6 +116,7 @@ async function runStep(step, folder) {
     if (error instanceof SetupError) throw new SetupError(`set-up failed at "${step.name}". ${error.message}`, { cause: error });
     throw error;
   }
+  if (step.made) replaceFile(sizesPath(step, folder), JSON.stringify(sizes(step.made(), folder)));
   replaceFile(stamp, inputsOf(step));
   end(`done in ${((performance.now() - start) / 1000).toFixed(1)} s`);
 }

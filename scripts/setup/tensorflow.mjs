@@ -58,6 +58,7 @@ export const tensorflow = {
   },
   inputs: () => ({ version, build: build(), wheel: wheels[build()].sha256, cuda: build() === 'cuda' ? digest(cudaLock) : null }),
   present: () => existsSync(join(libraries, 'libtensorflow_cc.so.2')),
+  made: () => [paths.tensorflow],
   version: () => `${version}, ${build() === 'cuda' ? 'CUDA' : 'CPU'} build`,
   check: checkPlatform,
   async run(progress) {

@@ -48,6 +48,7 @@ export const tokenizer = {
   name: 'tokenizer',
   megabytes: 5,
   inputs: () => ({ vocabulary: vocabulary.map(({ sha256 }) => sha256), script: digest(fileURLToPath(import.meta.url)) }),
+  made: () => ['vocab.json', 'merges.txt', 'tokenizer.json', 'tokenizer_config.json'].map((file) => join(paths.model, file)),
   present: () => ['vocab.json', 'merges.txt', 'tokenizer.json', 'tokenizer_config.json'].every((file) => existsSync(join(paths.model, file))),
   version: () => 'GPT-2, 50257 tokens',
   run() {
