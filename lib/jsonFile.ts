@@ -1,19 +1,50 @@
 /** JSON files that hold an object: config.json, tokenizer.json, an index of shards. */
-import { readFileSync } from 'node:fs';
+import { closeSync, openSync, readSync } from 'node:fs';
 
 import { FileError } from './errors';
 import { foreignFile } from './foreignFile';
 
 export type JsonObject = Record<string, unknown>;
 
+/** Bytes: a tokenizer of 250,000 tokens has 20 million. */
+const LARGEST = 200e6;
+
 /** @throws FileError if the file cannot be read, is not JSON, or holds something else than an object. */
 export function readJsonObject(path: string): JsonObject {
+  return readJson(path).json;
+}
+
+/** The object, with its text: of a pipe, there is no second reading. */
+export function readJson(path: string): { json: JsonObject; text: string } {
+  const text = readText(path);
   let json: unknown;
   try {
-    json = JSON.parse(readFileSync(path, 'utf8'));
+    json = JSON.parse(text);
   } catch (cause) {
     throw new FileError(path, foreignFile(path) ?? `cannot be read as JSON (${(cause as Error).message})`, { cause });
   }
   if (typeof json !== 'object' || json === null || Array.isArray(json)) throw new FileError(path, 'is not a JSON object');
-  return json as JsonObject;
+  return { json: json as JsonObject, text };
+}
+
+/** @throws FileError if it cannot be read, or goes on for ever, as a device does. */
+function readText(path: string): string {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  try {
+    const file = openSync(path, 'r');
+    try {
+      for (let count = -1; count !== 0 && size <= LARGEST; size += count) {
+        const chunk = Buffer.allocUnsafe(2 ** 20);
+        count = readSync(file, chunk);
+        chunks.push(chunk.subarray(0, count));
+      }
+    } finally {
+      closeSync(file);
+    }
+  } catch (cause) {
+    throw new FileError(path, `cannot be read as JSON (${(cause as Error).message})`, { cause });
+  }
+  if (size > LARGEST) throw new FileError(path, `has more than ${LARGEST / 1e6} MB; no such file has so many`);
+  return Buffer.concat(chunks).toString();
 }

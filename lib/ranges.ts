@@ -12,6 +12,9 @@ export interface Range {
   readonly why?: string;
 }
 
+/** `Math.max` of numbers however many: as arguments, some hundred thousand overflow the stack. @returns -Infinity of none. */
+export const largest = (numbers: readonly number[]): number => numbers.reduce((most, number) => Math.max(most, number), -Infinity);
+
 type Bounds = Pick<Range, 'least' | 'most' | 'why'>;
 
 /** As a number of steps, of rows: no run comes to more. */

@@ -1,9 +1,7 @@
 /** A config file: one JSON object, whose fields must be known, once each, and of their types. */
-import { readFileSync } from 'node:fs';
-
 import { clipped, FileError } from '../errors';
 import { expandHome } from '../homePath';
-import { readJsonObject } from '../jsonFile';
+import { readJson } from '../jsonFile';
 import { parseStrictJson } from '../model/strictJson';
 import { hint, nearest } from './arguments';
 
@@ -13,9 +11,9 @@ export type Kind = keyof typeof KINDS;
 
 /** @throws FileError if a field is unknown, of another type, or in the file twice: JSON.parse would take the last one without a word. */
 export function readConfigFile(path: string, fields: Readonly<Record<string, Kind>>): Record<string, unknown> {
-  const values = readJsonObject(path);
+  const { json: values, text } = readJson(path);
   try {
-    parseStrictJson(readFileSync(path, 'utf8'));
+    parseStrictJson(text);
   } catch (cause) {
     throw new FileError(path, `${(cause as Error).message}; write each field once, as plain JSON`, { cause });
   }

@@ -125,7 +125,8 @@ async function sample({ model, reference, rewardModel, tokenizer }: Models, pair
   const draw = async (from: GPT2, what: string): Promise<Sample[]> => {
     const made: Sample[] = [];
     for (let start = 0; start < chosen.length; start += PART) {
-      made.push(...(await sampleResponses(from, tokenizer, prompts, { samples, temperature, maxNewTokens, seed: seed + start }, chosen.slice(start, start + PART))));
+      const part = await sampleResponses(from, tokenizer, prompts, { samples, temperature, maxNewTokens, seed: seed + start }, chosen.slice(start, start + PART));
+      for (const sample of part) made.push(sample);
       progress(`answers of the ${what}: ${made.length} of ${chosen.length * samples}`);
     }
     return made;

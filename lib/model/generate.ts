@@ -3,7 +3,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 
 import { InputError } from '../errors';
 import { Random } from '../random';
-import { RANGES, requireRanges } from '../ranges';
+import { largest, RANGES, requireRanges } from '../ranges';
 import { promptRows } from '../text/responseBatch';
 import { bfloat16By } from '../tf';
 import { attentionBias, blocks } from './blocks';
@@ -109,7 +109,7 @@ export async function generate(model: GPT2, prompts: readonly (readonly number[]
           continue;
         }
       }
-      cache = withRoom(cache!, Math.max(...rows.map(lengthOf)), blockSize);
+      cache = withRoom(cache!, largest(rows.map(lengthOf)), blockSize);
       const { choose, cache: changed } = decode(model.config, weights, rows, cache, { ...options, maxNewTokens });
       release(cache);
       cache = changed;

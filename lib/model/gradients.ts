@@ -68,7 +68,7 @@ export class Gradients implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    release(...this.#byName.values());
+    for (const gradient of this.#byName.values()) release(gradient);
     this.#byName.clear();
   }
 }

@@ -78,7 +78,7 @@ export function release(...handles: readonly (Handles | undefined)[]): void {
   for (const item of handles) {
     if (item === undefined) continue;
     if (item instanceof Handle) item[Symbol.dispose]();
-    else release(...(parts(item) as Iterable<Handles>));
+    else for (const part of parts(item) as Iterable<Handles>) release(part);
   }
 }
 
@@ -114,6 +114,6 @@ export function outsideScopes<Result>(body: () => Result): Result {
   try {
     return body();
   } finally {
-    scopes.push(...open);
+    for (const scope of open) scopes.push(scope);
   }
 }

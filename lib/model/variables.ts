@@ -47,6 +47,6 @@ export class Variables {
   }
 
   dispose(): void {
-    release(...this.#variables.values());
+    release(this.#variables);
   }
 }

@@ -69,6 +69,7 @@ export class Weights extends Variables {
   static load(folder: string, config: GPT2Config, heads: { scoreHead?: boolean } = {}): Weights {
     using checkpoint = Checkpoint.open(folder);
     const { path, tensors } = checkpoint;
+    if (config.nLayer > tensors.size) throw new FileError(path, `has ${tensors.size} tensors, which are not ${config.nLayer} layers ("n_layer" in its config.json)`);
     const stored = new Map<string, string>(); // GPT-2's name -> the checkpoint's
     const shapes = weightShapes(config, heads);
     const unknown: string[] = [];
@@ -111,7 +112,7 @@ export class Weights extends Variables {
         variables.set(name, variable(values));
       }
     } catch (error) {
-      release(...variables.values());
+      release(variables);
       throw error;
     }
     return new Weights(variables, shapes);

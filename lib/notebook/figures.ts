@@ -1,4 +1,5 @@
 /** Curves of a training as plotly figures: plain data, for `show`. */
+import { largest } from '../ranges';
 import { page, panelsOf, SIZE, type Line, type Panels } from './panels';
 import type { Figure } from './figure';
 
@@ -35,7 +36,7 @@ export function curves<Step extends { readonly step: number }>(history: readonly
         title: { text: 'step' },
         anchor: `y${suffix(panels.length - 1)}`,
         zeroline: false,
-        ...(Math.max(...steps) - Math.min(...steps) < 10 && { dtick: 1 }), // no half steps
+        ...(largest(steps) + largest(steps.map((step) => -step)) < 10 && { dtick: 1 }), // no half steps
       },
       ...Object.fromEntries([...yAxes, ...legends]),
       annotations: panels.map(({ name }, n) => ({ text: name, showarrow: false, xref: 'paper', x: 0, xanchor: 'left', yref: 'paper', y: ends[n], yanchor: 'bottom' })),

@@ -1,5 +1,6 @@
 /** Token ids of prompts and responses -> padded tensors. */
 import { InputError } from '../errors';
+import { largest } from '../ranges';
 import { tf } from '../tf';
 
 /** A prompt and its two responses as token ids; the responses carry their end-of-sequence token. */
@@ -98,7 +99,7 @@ export function preferenceBatch(
 ): { chosen: PaddedRows; rejected: PaddedRows } {
   if (rows.length === 0) throw new InputError('a batch needs at least one row');
   rows.forEach((row, index) => check(row, index, maxLength));
-  const T = Math.max(...rows.map(length));
+  const T = largest(rows.map(length));
   return {
     chosen: pad(rows.map(({ promptIds, chosenIds }) => [promptIds, chosenIds]), T, padId),
     rejected: pad(rows.map(({ promptIds, rejectedIds }) => [promptIds, rejectedIds]), T, padId),

@@ -1,5 +1,6 @@
 /** Prompts and their responses -> one batch in which the model scores the responses' tokens. */
 import { InputError } from '../errors';
+import { largest } from '../ranges';
 
 /** A prompt and one response (SFT), two (a preference pair: chosen, rejected) or more (a group). */
 export interface PromptResponses {
@@ -49,9 +50,13 @@ export interface ResponseBatch extends TokenRows {
   readonly responseMask: Int32Array;
 }
 
+/** Of tokens that may see each other, in a batch: 2 GB as bytes, four times as much in float32. */
+const MOST_PAIRS = 2 ** 31;
+
 /**
  * @param options.maxLength the most tokens of a prompt and one response, such as the model's `blockSize`.
- * @throws InputError, naming the row, if a prompt or response is empty or too long, or an id is not a whole number from 0 up.
+ * @throws InputError, naming the row, if a prompt or response is empty or too long, or an id is not a whole number from 0 up; or if the batch is
+ *   too large.
  */
 export function responseBatch(rows: readonly PromptResponses[], { layout = 'shared' as Layout, maxLength = Infinity } = {}): ResponseBatch {
   if (rows.length === 0) throw new InputError('a batch needs at least one row');
@@ -59,11 +64,16 @@ export function responseBatch(rows: readonly PromptResponses[], { layout = 'shar
   const trees = layout === 'padded' ? rows.flatMap(({ promptIds, responses }) => responses.map((response) => ({ promptIds, responses: [response] }))) : rows;
   const lengths = trees.map(({ promptIds, responses }) => promptIds.length + sum(responses.map((response) => response.length)));
   const B = layout === 'packed' ? 1 : trees.length;
-  const T = layout === 'packed' ? sum(lengths) : Math.max(...lengths);
+  const T = layout === 'packed' ? sum(lengths) : largest(lengths);
 
-  const starts = lengths.map((_, index) => (layout === 'packed' ? sum(lengths.slice(0, index)) : index * T));
+  if (B * T * T > MOST_PAIRS) throw new InputError(`${rows.length} rows of up to ${largest(lengths)} tokens are too many for one batch: which token sees which would take ${Math.ceil((B * T * T) / 1e9)} GB; lower batchSize, and raise accumulation for the same sum`);
+  let before = 0;
+  const starts = lengths.map((length, index) => {
+    before += length;
+    return layout === 'packed' ? before - length : index * T;
+  });
   const all = trees.flatMap(({ responses }) => responses);
-  const [R, L] = [all.length, Math.max(...all.map((response) => response.length))];
+  const [R, L] = [all.length, largest(all.map((response) => response.length))];
   const scored = sum(all.map((response) => response.length));
   const batch = {
     shape: [B, T] as const,

@@ -47,14 +47,19 @@ function firstRow(row: Record<string, unknown>, columns: readonly string[], path
 export const fileName = (path: string): string => (path === '-' ? 'standard input' : path);
 
 const NEWLINE = 0x0a;
+/** Bytes of a line: a row of a million characters fits many times over. */
+const LONGEST_LINE = 32 * 2 ** 20;
+/** And of one whose end is waited for. */
+const ENDLESS = 2 ** 30;
 
 /** Lines as bytes: only so can one that is not UTF-8 be told from the others. A byte order mark at the beginning is taken away. */
 async function* lines(path: string): AsyncGenerator<Buffer> {
   let parts: Buffer[] = []; // of the line that has not ended yet
+  let length = 0;
   let first = true;
   const line = (end: Buffer): Buffer => {
     const whole = parts.length === 0 ? end : Buffer.concat([...parts, end]);
-    parts = [];
+    [parts, length] = [[], 0];
     const marked = first && whole.subarray(0, 3).equals(Buffer.of(0xef, 0xbb, 0xbf));
     first = false;
     return marked ? whole.subarray(3) : whole;
@@ -71,12 +76,14 @@ async function* lines(path: string): AsyncGenerator<Buffer> {
         yield line(chunk.subarray(start, end));
         start = end + 1;
       }
-      parts.push(chunk.subarray(start));
+      length += chunk.length - start;
+      if (length > ENDLESS) throw new FileError(fileName(path), `has a line of more than ${ENDLESS / 2 ** 30} GB; JSON lines have one row a line`); // /dev/zero, say
+      if (length <= 2 * LONGEST_LINE) parts.push(chunk.subarray(start)); // what is left out is not missed: parseLine refuses so long a line
     }
     yield line(Buffer.alloc(0));
   } catch (cause) {
-    const { code, message } = cause as NodeJS.ErrnoException;
-    if (code === 'ENOENT' || code === 'EISDIR' || code === 'EACCES') throw new FileError(fileName(path), `cannot be read (${message})`, { cause });
+    const { syscall, message } = cause as NodeJS.ErrnoException;
+    if (syscall !== undefined) throw new FileError(fileName(path), `cannot be read (${message})`, { cause });
     throw cause;
   }
 }
@@ -86,6 +93,7 @@ const isBlank = (line: Buffer): boolean => line.length < 100 && line.toString('l
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 function parseLine(line: Buffer): Record<string, unknown> {
+  if (line.length > LONGEST_LINE) throw new InputError(`is longer than ${LONGEST_LINE / 2 ** 20} MB; JSON lines have one row a line`);
   let text: string;
   try {
     text = decoder.decode(line);

@@ -23,6 +23,9 @@ const WORDS = ((L, N, s) => new RegExp(`'s|'t|'re|'ve|'m|'ll|'d| ?[${L}]+| ?[${N
   characterClass(spaces),
 );
 const SPACE = new RegExp(`[${characterClass(spaces)}]`, 'u');
+/** Characters of a text: 200 windows of GPT-2. What searches for words in ten million overflows its stack. */
+const LONGEST = 1_000_000;
+
 const LONE_SURROGATE = /\p{Surrogate}/u;
 /** The part of a text before whose beginning `add_prefix_space` puts no space. */
 const SPACED = /^ /;
@@ -82,9 +85,10 @@ export class Tokenizer {
   /**
    * The ids of a text; a special token written in it becomes its id. Nothing is added at either end.
    *
-   * @throws InputError if the text holds half of a surrogate pair, which is no character and has no bytes, or what the vocabulary lacks.
+   * @throws InputError if the text has more than a million characters, holds half of a surrogate pair, which is no character and has no bytes, or what the vocabulary lacks.
    */
   encode(text: string): number[] {
+    if (text.length > LONGEST) throw new InputError(`the text has ${text.length} characters, and at most ${LONGEST} are tokenized: no GPT-2 reads so many; cut it where it is made`);
     const lone = text.search(LONE_SURROGATE);
     if (lone >= 0) throw new InputError(`the text holds half of a surrogate pair at index ${lone}: it was cut within a character; mend it where it is made`);
     return this.#split(text).flatMap((piece) => (typeof piece === 'number' ? [piece] : this.#bpe(piece)));

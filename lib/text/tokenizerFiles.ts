@@ -35,6 +35,15 @@ const PLAIN: Readonly<Record<string, unknown>> = { add_bos_token: false, add_eos
  * @throws FileError if a file is missing or malformed, no token ends a text, or Python would give other ids.
  */
 export function readTokenizerFiles(folder: string): TokenizerFiles {
+  try {
+    return read(folder);
+  } catch (cause) {
+    if (!(cause instanceof TypeError || cause instanceof RangeError)) throw cause; // of a field that holds something else than ever before
+    throw new FileError(join(folder, 'tokenizer.json'), `or a file beside it is malformed (${cause.message}); save the tokenizer again`, { cause });
+  }
+}
+
+function read(folder: string): TokenizerFiles {
   const path = join(folder, 'tokenizer.json');
   const configPath = join(folder, 'tokenizer_config.json');
   const json = existsSync(path) ? readJsonObject(path) : fromVocabulary(folder);

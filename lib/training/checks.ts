@@ -9,6 +9,9 @@ import { learningRate } from './schedule';
 /** A range for each number that every trainer takes. */
 export const TRAINING_RANGES: RangesOf<Omit<TrainOptions, 'validateEvery'>> = RANGES.training;
 
+/** Rows that are computed at once: no machine has room for so many. */
+const MOST_ROWS = 2 ** 16;
+
 /**
  * @param ranges of all numbers among the options.
  * @param rowsAnUpdate what `accumulation` cuts into parts.
@@ -23,6 +26,8 @@ export function requireTraining(options: Omit<TrainOptions, 'groupByLength' | 'v
     throw new InputError(`weightDecay must be at most 1 / lr (${1 / lr}), got ${weightDecay}: each step would change the sign of every weight`);
   }
   requireParts(rowsAnUpdate, accumulation);
+  const rows = rowsAnUpdate / accumulation;
+  if (rows > MOST_ROWS) throw new InputError(`batchSize: ${rows} rows would be computed at once, and at most ${MOST_ROWS} are; lower it, or raise accumulation, which gives the same sum`);
 }
 
 /** @throws InputError naming the rows of an evaluation, from `start` on, whose loss is no number. */

@@ -97,7 +97,7 @@ function resumedLogps(partial: string, model: GPT2, pairs: readonly PairIds[], {
     for (let start = count; start < pairs.length; start += batchSize) {
       const made = referenceLogps(model, pairs.slice(start, start + batchSize), { batchSize });
       writeSync(file, new Uint8Array(Float32Array.from(made.flatMap(({ refChosenLogps, refRejectedLogps }) => [refChosenLogps, refRejectedLogps])).buffer));
-      all.push(...made);
+      for (const one of made) all.push(one);
       onProgress?.(all.length);
     }
   } finally {
