@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 
-import { FileError, InputError, quoted } from '../errors';
+import { FileError, InputError, oneLine, quoted } from '../errors';
 import { requireScores, type Reward, type Sample } from '../training/rollout';
 import type { Answer, Task } from './rewardWorker';
 
@@ -34,13 +34,13 @@ export async function loadRewardFunction(path: string, { signal, tell, patience 
   const worker = new Worker(join(__dirname, 'rewardWorker.js'), { workerData: { path } satisfies Task });
   // Also between two calls, when nothing waits for an answer: the next call says what it was.
   let ended: FileError | undefined;
-  worker.on('error', (cause: Error) => (ended ??= new FileError(path, `the reward function ended with an error that it did not handle: ${cause.message}`, { cause })));
+  worker.on('error', (cause: Error) => (ended ??= new FileError(path, `the reward function ended with an error that it did not handle: ${oneLine(cause)}`, { cause })));
   worker.on('exit', (code) => (ended ??= new FileError(path, `the reward function ended the process (process.exit(${code})); throw an error instead`)));
   const asking = (ask: () => void, most = patience) => answerOf(worker, path, ask, { signal, tell, patience: most, ended: () => ended });
   const dispose = () => void worker.terminate();
   try {
     const first = await asking(() => undefined, Math.max(patience, PATIENCE)); // loading may take longer than a call
-    if (first.kind === 'failed') throw new FileError(path, first.message);
+    if (first.kind === 'failed') throw new FileError(path, oneLine(first.message));
   } catch (error) {
     dispose();
     throw error;
@@ -49,7 +49,7 @@ export async function loadRewardFunction(path: string, { signal, tell, patience 
   const reward: Reward = async (samples) => {
     worker.ref();
     const answer = await asking(() => worker.postMessage(samples)).finally(() => worker.unref());
-    if (answer.kind === 'failed') throw new FileError(path, `the reward function failed${answer.place === undefined ? '' : ` in line ${answer.place}`}, on ${named(samples, answer.sample)}: ${answer.message}`);
+    if (answer.kind === 'failed') throw new FileError(path, `the reward function failed${answer.place === undefined ? '' : ` in line ${answer.place}`}, on ${named(samples, answer.sample)}: ${oneLine(answer.message)}`);
     try {
       return requireScores(answer.kind === 'scores' ? answer.scores : undefined, samples);
     } catch (cause) {

@@ -59,7 +59,7 @@ export class Connection {
     this.#retryDelay = retryDelay;
     this.#timeout = timeout;
     this.bounds = { ...BOUNDS, ...bounds };
-    if (!/^https?:\/\/[^/]/.test(endpoint)) throw new HubError(`HF_ENDPOINT must be an address such as https://huggingface.co, not "${endpoint}"`);
+    if (!/^https?:\/\/[^/]/.test(endpoint) || !URL.canParse(endpoint)) throw new HubError(`HF_ENDPOINT must be an address such as https://huggingface.co, not ${quoted(endpoint)}`);
   }
 
   /**

@@ -2,7 +2,7 @@
 import { statSync } from 'node:fs';
 import { resolve } from 'node:path';
 
-import { InputError } from '../errors';
+import { InputError, quoted } from '../errors';
 import { expandHome } from '../homePath';
 
 export type ModelName =
@@ -38,9 +38,9 @@ export function parseModelName(model: string): ModelName {
   const repository = at < 0 ? model : model.slice(0, at);
   const revision = at < 0 ? 'main' : model.slice(at + 1);
   if (!REPOSITORY.test(repository)) {
-    throw new InputError(`"${model}" is neither a model's name, such as gpt2 or openai-community/gpt2, nor a folder, such as ./my-model`);
+    throw new InputError(`${quoted(model)} is neither a model's name, such as gpt2 or openai-community/gpt2, nor a folder, such as ./my-model`);
   }
-  if (!REVISION.test(revision)) throw new InputError(`"${model}": after the @ comes a branch, a tag or a commit, not "${revision}"`);
+  if (!REVISION.test(revision)) throw new InputError(`${quoted(model)}: after the @ comes a branch, a tag or a commit, not ${quoted(revision)}`);
   return { kind: 'hub', repository, revision };
 }
 

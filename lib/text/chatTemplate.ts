@@ -2,7 +2,7 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-import { FileError, InputError, quoted } from '../errors';
+import { FileError, InputError, oneLine, quoted } from '../errors';
 import { foreignFile } from '../foreignFile';
 import { ADDITIONAL_TEMPLATES, isAdditionalTemplate } from '../hub/cache';
 import type { JsonObject } from '../jsonFile';
@@ -88,4 +88,3 @@ function ofConfig({ chat_template: given }: JsonObject, path: string): string | 
   throw new FileError(path, `its chat_template is neither a text nor a list with one that is named "default", but ${quoted(JSON.stringify(given))}`);
 }
 
-const oneLine = (cause: unknown): string => (cause as Error).message.replace(/\s+/g, ' ').trim();

@@ -1,7 +1,7 @@
 /** Rows of a file, of JSON lines or Parquet. */
 import { createReadStream, readdirSync, statSync } from 'node:fs';
 
-import { FileError, InputError } from '../errors';
+import { clipped, FileError, InputError } from '../errors';
 import { expandHome } from '../homePath';
 import { foreignFolder, foreignForm, foreignObject } from './foreignForms';
 import { isParquet, PARQUET_MAGIC, parquetRows } from './parquet';
@@ -23,8 +23,7 @@ export async function* readRows(given: string, columns: readonly string[]): Asyn
   const path = expandHome(given);
   let number = 0;
   let first = true;
-  if (path !== '-' && statSync(path, { throwIfNoEntry: false })?.isDirectory()) throw new FileError(path, foreignFolder(readdirSync(path), path));
-  if (path !== '-' && isParquet(path)) {
+  if (kindOf(path) === 'Parquet') {
     for await (const row of parquetRows(path, columns)) yield { place: `row ${(number += 1)}`, parse: () => row };
     return;
   }
@@ -34,6 +33,19 @@ export async function* readRows(given: string, columns: readonly string[]): Asyn
     const parse = first ? () => firstRow(parseLine(line), columns, path) : () => parseLine(line);
     first = false;
     yield { place: `line ${number}`, parse };
+  }
+}
+
+/** @throws FileError for a folder, and for what is no path. */
+function kindOf(path: string): 'lines' | 'Parquet' {
+  if (path === '-') return 'lines';
+  try {
+    if (statSync(path, { throwIfNoEntry: false })?.isDirectory()) throw new FileError(path, foreignFolder(readdirSync(path), path));
+    return isParquet(path) ? 'Parquet' : 'lines';
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    if (code === undefined) throw cause;
+    throw new FileError(clipped(path), `cannot be read (${code})`, { cause });
   }
 }
 

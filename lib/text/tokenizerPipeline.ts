@@ -53,7 +53,7 @@ function checkModel(value: unknown, path: string, refuse: (part: string) => neve
   if (type !== 'BPE') refuse(`its model ${type === undefined ? 'without a type, and without vocab and merges,' : quoted(String(type))}`);
   if (!vocab || !Array.isArray(merges)) throw new FileError(path, 'has no BPE vocabulary and merges');
   for (const [token, id] of Object.entries(vocab)) {
-    if (typeof id !== 'number' || !Number.isInteger(id) || id < 0) throw new FileError(path, `its vocabulary gives ${quoted(token)} the id ${quoted(String(id))}; an id is a whole number from 0 up`);
+    if (typeof id !== 'number' || !Number.isInteger(id) || id < 0 || id > 0x7fffffff) throw new FileError(path, `its vocabulary gives ${quoted(token)} the id ${quoted(String(id))}; an id is a whole number from 0 to 2147483647`);
   }
   const off = (name: string, ...values: readonly unknown[]) => {
     const given = model?.[name] ?? null;

@@ -31,7 +31,7 @@ export function learningRate({ lr, steps, warmupSteps = 0, schedule = 'linear', 
     linear: (progress: number) => 1 - progress,
     cosine: (progress: number) => 0.5 * (1 + Math.cos(Math.PI * progress)),
   };
-  const fall = falls[schedule];
+  const fall = Object.hasOwn(falls, schedule) ? falls[schedule] : undefined;
   if (fall === undefined) throw new InputError(`schedule must be constant, linear or cosine, got ${schedule}`);
   return (step) => {
     if (step < warmupSteps) return (lr * step) / warmupSteps;

@@ -46,6 +46,16 @@ export function compileFailure({ count, written }: Cell, diagnostics: readonly D
 
 /** @param compiled of the cells that ran, by number. */
 export function thrownFailure(thrown: unknown, compiled: ReadonlyMap<number, CompiledCell>, root: string): Failure {
+  try {
+    return shownFailure(thrown, compiled, root);
+  } catch (error) {
+    // Its message or its stack is a getter that throws, say.
+    const evalue = `what was thrown cannot be shown: ${error instanceof Error ? error.message : typeof error}`;
+    return { ename: 'Thrown', evalue, traceback: [`${RED}${evalue}${PLAIN}`] };
+  }
+}
+
+function shownFailure(thrown: unknown, compiled: ReadonlyMap<number, CompiledCell>, root: string): Failure {
   if (isInterrupt(thrown)) return { ename: 'Interrupted', evalue: 'the cell was interrupted', traceback: [`${RED}Interrupted${PLAIN}`] };
   let innermost: string[] | undefined; // the reader's lines about the place where it was thrown
   const lines = inspect(thrown).split('\n').flatMap((line) => {
