@@ -23,6 +23,8 @@ export interface Seen {
   readonly path: string;
   readonly range: string | undefined;
   readonly token: string | undefined;
+  /** Those that say how a client speaks: `accept-encoding`, `user-agent`, … */
+  readonly headers: Readonly<Record<string, string>>;
 }
 
 /** Answers in the server's place; false to let it answer. */
@@ -86,8 +88,9 @@ export class HubServer implements AsyncDisposable {
   #answer(host: 'hub' | 'storage', request: IncomingMessage, response: ServerResponse): void {
     const { pathname } = new URL(request.url!, 'http://host');
     const token = request.headers.authorization?.replace(/^Bearer /, '');
-    const seen: Seen = { host, method: request.method!, path: decodeURIComponent(pathname), range: request.headers.range, token };
+    const seen: Seen = { host, method: request.method!, path: decodeURIComponent(pathname), range: request.headers.range, token, headers: request.headers as Record<string, string> };
     if (pathname === '/requests') return void response.end(JSON.stringify(this.taken())); // for a test in another language
+    if (pathname === '/seen') return void response.end(JSON.stringify(this.seen.splice(0)));
     this.seen.push(seen);
     if (this.intercept(seen, response) === true) return;
     if (host === 'hub') this.#answerAsHub(seen, response);

@@ -47,6 +47,9 @@ export const empty = (shape: readonly number[]): Handle => op('Empty', [type('dt
 /** Constants (axes, shapes, scalars) are made once a process and kept; they belong to no scope. */
 const constants = new Map<string, Handle>();
 
+/** How many of `liveTensors` those are: one for each shape, more or less, that has come up. */
+export const constantsKept = (): number => constants.size;
+
 function constant(key: string, make: () => Handle): Handle {
   let handle = constants.get(key);
   if (handle === undefined) {

@@ -12,6 +12,8 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow as pa
@@ -20,21 +22,37 @@ from safetensors.torch import load_file
 
 HERE = Path(__file__).resolve().parent
 TESTS = HERE.parent
+MODELS = ("gpt2.py", "engine.py")  # on which others compute
 SCRIPTS = (
-    *("gpt2.py", "engine.py", "variants.py", "generate.py", "training.py", "reward.py", "tokenizer.py", "tokenizer_kinds.py", "chat_templates.py", "safetensors_cases.py", "half_floats.py", "logps.py", "settings.py"),
-    *("ppo_step.py", "ppo_trl.py", "grpo_step.py", "grpo_trl.py"),  # after engine.py, whose models they train
-    *("losses.py", "preference_losses.py", "play.py", "expected.py", "hub_cache.py", "dataset.py", "evaluate.py"),
+    *("training.py", "expected.py", "ppo_trl.py", "grpo_trl.py", "reward.py", "settings.py"),  # those that take long begin first
+    *("variants.py", "generate.py", "tokenizer.py", "tokenizer_kinds.py", "chat_templates.py", "safetensors_cases.py", "half_floats.py", "logps.py"),
+    *("ppo_step.py", "grpo_step.py", "losses.py", "preference_losses.py", "play.py", "hub_cache.py", "hub_requests.py", "dataset.py", "evaluate.py"),
 )
+AT_A_TIME = 2  # importing PyTorch and TRL keeps one core busy for seconds
 TRL_PPO = TESTS.parent / ".alignbook" / "trl-ppo"  # TRL 1.12, which ppo_trl.py finds before the environment's own
 TOLERANCE = 1e-5
 
 
+def run(script, out):
+    start = time.monotonic()
+    path = {"PYTHONPATH": str(TRL_PPO)} if script == "ppo_trl.py" else {}
+    done = subprocess.run([sys.executable, HERE / script], env={**os.environ, **path, "ORACLES_OUT": str(out)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    print(f"{script}  {time.monotonic() - start:.0f} s", flush=True)
+    if done.returncode != 0:
+        raise RuntimeError(f"{script} ended with {done.returncode}:\n{done.stdout[-4000:]}")
+
+
 def make(out):
-    for script in SCRIPTS:
-        print(f"{script} …", flush=True)
-        (out / "fixtures").mkdir(exist_ok=True)
-        path = {"PYTHONPATH": str(TRL_PPO)} if script == "ppo_trl.py" else {}
-        subprocess.run([sys.executable, HERE / script], check=True, env={**os.environ, **path, "ORACLES_OUT": str(out)})
+    (out / "fixtures").mkdir(exist_ok=True)
+    for script in MODELS:
+        run(script, out)
+    with ThreadPoolExecutor(AT_A_TIME) as pool:
+        try:
+            for done in [pool.submit(run, script, out) for script in SCRIPTS]:
+                done.result()
+        except RuntimeError as error:
+            pool.shutdown(cancel_futures=True)
+            sys.exit(str(error))
 
 
 def near(kept, made, tolerance):
