@@ -1,5 +1,5 @@
 /** `npm run notebook`: executes any notebooks, and says of each whether its run was clean. */
-import { statSync } from 'node:fs';
+import { existsSync, realpathSync, statSync } from 'node:fs';
 import { basename, join, relative } from 'node:path';
 import { parseArgs } from 'node:util';
 
@@ -14,7 +14,7 @@ import { executeNotebooks, root } from './notebooks/execute';
 const usage = `Usage: npm run notebook -- FILE… [--model M] [--jobs N] [--timeout S] [--out DIR]
 
 Executes notebooks of your own, each on a kernel of its own in its folder, and refuses every run that is not clean: a cell that throws, does
-not compile or takes too long; anything on stderr, a promise that nobody awaits, a timer that never ends. The executed copies, their HTML
+not compile, is skipped by a tag or takes too long; anything on stderr, a promise that nobody awaits, a timer that never ends. The executed copies, their HTML
 pages and reports are written beside each other; the notebooks themselves stay as they are.
 
 ${USAGE}
@@ -32,19 +32,24 @@ function parse(): Options | null {
   if (values.help) return null;
   if (positionals.length === 0) throw new Error('no notebook is named');
   const notebooks = [...new Set(positionals.map(fromCaller))];
+  const out = values.out === undefined ? join(root, 'executed') : fromCaller(values.out);
   for (const path of notebooks) {
-    if (!path.endsWith('.ipynb') || !statSync(path, { throwIfNoEntry: false })?.isFile()) throw new Error(`${path} is no notebook: there is no such file, or it does not end with .ipynb`);
+    if (!statSync(path, { throwIfNoEntry: false })?.isFile()) throw new Error(`${path} is not there, or is no file`);
+    if (!path.endsWith('.ipynb')) throw new Error(`${path} is no notebook: its name does not end with .ipynb`);
+    if (realpathSync(path) === realpathOf(join(out, basename(path)))) throw new Error(`${out} is the folder of ${basename(path)} itself, whose executed copy would replace it: give --out another folder`);
     const other = notebooks.find((each) => each !== path && basename(each) === basename(path));
     if (other !== undefined) throw new Error(`${path} and ${other} have one name, and so would their results: run them one after the other, with an --out for each`);
   }
-  return { notebooks, out: values.out === undefined ? join(root, 'executed') : fromCaller(values.out), ...argumentsOf(values) };
+  return { notebooks, out, ...argumentsOf(values) };
 }
+
+const realpathOf = (path: string): string | undefined => (existsSync(path) ? realpathSync(path) : undefined);
 
 async function main({ notebooks, out, model, jobs, timeout }: Options): Promise<void> {
   await gpt2Folder(model, { onProgress: progressPrinter(process.stderr) }); // a cell has no time for it, nor shows how far it is
-  const { exitCode, reports } = await executeNotebooks(notebooks, { out, jobs, timeout, html: true, model, progress: true });
+  const { exitCode } = await executeNotebooks(notebooks, { out, jobs, timeout, html: true, model, progress: true });
   process.exitCode = exitCode;
-  if (exitCode <= 1 && reports.length > 0) console.log(`\nexecuted copies, HTML pages and reports: ${relative(process.cwd(), out) || '.'}/`);
+  if (exitCode <= 1) console.log(`\nreports, and of what ran executed copies and HTML pages: ${relative(process.cwd(), out) || '.'}/`);
 }
 
 void command(usage, parse, main);

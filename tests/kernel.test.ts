@@ -99,6 +99,35 @@ test('the value of a cell\'s last line is its result, with the cell\'s number; n
   assert.deepEqual([cells[2]!.stdout, cells[4]!.errors[0]?.evalue], ['1\n', 'cannot be shown']);
 });
 
+test('an earlier cell\'s function is called by itself, and named as it was written; decorators are the standard\'s', () => {
+  const cells: [code: string, prints: string][] = [
+    ['class Counter { count = 1; get() { return this?.count; } }\nconst get = new Counter().get, self = function (this: unknown) { return this; }, tag = (parts: TemplateStringsArray, ...values: unknown[]) => parts.join("|") + values.length; let count = 99, notFn: any = 3, maybe: any;', ''],
+    ['console.log(get(), (self as any)() === globalThis, tag`a${1}b`, get.call({ count: 7 } as never), self?.call(5) == 5);', 'undefined true a|b1 7 true\n'],
+    ['try { notFn(); } catch (error) { console.log(error instanceof TypeError); }', 'true\n'],
+    ['function twice(method: any, context: ClassMethodDecoratorContext) { return function (this: unknown, ...given: unknown[]) { return 2 * method.apply(this, given); }; }\nclass D { @twice m(x: number) { return x + 1; } }\nconsole.log(new D().m(1));', '4\n'],
+    ['export default function () { return 1; }', ''],
+    ['export default class {}\nconsole.log(count);', '99\n'],
+  ];
+  const failing = ['const first = tag`x`; notFn(first);', 'new notFn()', '[...maybe]', 'const { q } = maybe;', '() => 1'];
+  const seen = kernel([...cells.map(([code]) => code), ...failing].map((code) => ({ code, stop_on_error: false }))).cells;
+  cells.forEach(([code, prints], n) => assert.deepEqual([seen[n]!.stdout, seen[n]!.errors], [prints, []], code));
+  const [call, made, spread, opened, nameless] = seen.slice(cells.length);
+  assert.deepEqual([call, made, spread, opened].map((cell) => cell!.errors[0]?.evalue), ['notFn is not a function', 'notFn is not a constructor', 'maybe is not iterable', "Cannot destructure property 'q' of 'maybe' as it is undefined."]);
+  assert.match(call!.errors[0]!.traceback.at(-1)!, /at In \[7\]:1:23$/);
+  assert.deepEqual(nameless!.result, [11, { 'text/plain': '[Function (anonymous)]' }]);
+});
+
+test('a stack is long enough for the reader\'s own line; a model that was disposed of says so', () => {
+  const { cells } = kernel([
+    { code: "import { GPT2, tf } from 'alignbook';\nfunction down(n: number): number { if (n === 0) throw new Error('deep'); return down(n - 1); }\nconst model = await GPT2.fromPretrained('tiny'); model.dispose();" },
+    { code: '[1].forEach(() => down(15));', stop_on_error: false },
+    { code: "model.forward(tf.tensor2d([[1]], [1, 1], 'int32'));", stop_on_error: false },
+  ] as object[]);
+  assert.match(cells[1]!.errors[0]!.traceback.join('\n'), /at In \[2\]:1:5$/);
+  assert.match(cells[2]!.errors[0]!.evalue, /^a model, or a part of it, is used after it was disposed of/);
+  assert.match(cells[2]!.errors[0]!.traceback.join('\n'), /at In \[3\]:1:/);
+});
+
 test('show without its sentence says that it is missing', () => {
   const [shown] = kernel([{ code: "import { show } from 'alignbook';\nshow({ data: [{ y: [1, 2, 3] }] });" }]).cells;
   assert.equal(shown!.errors[0]?.evalue, "show's second argument is missing: a sentence that says what the figure shows, for whoever does not see it, as in show(figure, 'The loss falls.')");
@@ -185,6 +214,7 @@ const requests = {
   comm: request('comm_info', { target_name: 'jupyter.widget' }),
   history: request('history', { output: false, raw: true, hist_access_type: 'tail', n: 5 }),
   complete: request('complete', { code: "import { trainDpo } from 'alignbook';\nconst smile = '😀'; trainD", cursor_pos: 63 }),
+  braces: request('complete', { code: "import { GPT2, trainDp } from 'alignbook';", cursor_pos: 22 }),
   signature: request('inspect', { code: "import { trainDpo } from 'alignbook';\nconst x = trainDpo(", cursor_pos: 58, detail_level: 0 }),
   second: request('inspect', { code: 'thrower(a, ', cursor_pos: 11, detail_level: 0 }),
   outside: request('inspect', { code: '1 + ', cursor_pos: 4, detail_level: 0 }),
@@ -274,6 +304,7 @@ test('other requests', () => {
   assert.deepEqual(of('comm'), { status: 'ok', comms: {} });
   assert.deepEqual(of('history'), { status: 'ok', history: [] });
   assert.deepEqual([of('complete')['matches'], of('complete')['cursor_start'], of('complete')['cursor_end']], [['trainDpo'], 57, 63]);
+  assert.deepEqual((of('braces')['matches'] as string[])[0], 'trainDpo');
   assert.match(JSON.stringify(of('inspect')['data']), /function thrower\(x: any\): any/);
   // Inside the parentheses of a call: what it takes, with its documentation.
   const signature = (of('signature')['data'] as Record<string, string>)['text/plain']!;

@@ -2,6 +2,7 @@
  * Tensors that we own: by `using`, by `release`, or by leaving the `scope` they were made in. tfjs does not see them, so
  * neither its tape nor its tidy keeps or frees them.
  */
+import { InputError } from '../errors';
 import { timed } from '../profile';
 import { binding, type tf, toTfjs, type TensorMetadata } from '../tf';
 
@@ -33,6 +34,16 @@ export class Handle implements Disposable {
     this.shape = shape;
     this.dtype = dtype;
     scopes.at(-1)?.add(this);
+  }
+
+  /**
+   * The number, for an operation.
+   *
+   * @throws InputError if the tensor has been freed.
+   */
+  used(): number {
+    if (!this.#live) throw new InputError('a model, or a part of it, is used after it was disposed of: load it again, or dispose of it later');
+    return this.id;
   }
 
   /** Frees the tensor; a second call does nothing. */

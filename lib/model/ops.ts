@@ -12,7 +12,7 @@ const TF_BFLOAT16 = 14; // tensorflow/core/framework/types.proto; tfjs has no na
 
 /** @param attributes but for the types that TensorFlow takes from the inputs: each costs a few microseconds. */
 function execute(name: string, attributes: readonly OpAttribute[], inputs: readonly Handle[], outputs: number): Handle[] {
-  const ids = inputs.map((input) => input.id);
+  const ids = inputs.map((input) => input.used());
   return timed(name, () => binding.executeOp(name, attributes, ids, outputs)).map((metadata) => new Handle(metadata));
 }
 

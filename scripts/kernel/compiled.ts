@@ -17,33 +17,36 @@ export interface Cell {
 /** tslab compiles in two steps, TypeScript to a module, and the module to what runs; the first puts a line before the cell. */
 export interface Steps {
   readonly toModule: SourceMapPayload;
+  /** The module is changed between the two (names.ts): where a place was before. */
+  readonly was: (line: number, column: number) => { line: number; column: number };
   readonly toScript: SourceMapPayload;
   readonly scriptLines: number;
 }
 
 export class CompiledCell {
-  readonly #maps: readonly SourceMap[];
+  readonly #toScript: SourceMap;
+  readonly #toModule: SourceMap;
+  readonly #was: Steps['was'];
   readonly #lines: number;
 
   constructor(
     readonly cell: Cell,
     private readonly repaired: Repaired,
-    { toModule, toScript, scriptLines }: Steps,
+    { toModule, toScript, was, scriptLines }: Steps,
   ) {
-    this.#maps = [toScript, toModule].map((payload) => new SourceMap(payload));
+    [this.#toScript, this.#toModule, this.#was] = [new SourceMap(toScript), new SourceMap(toModule), was];
     this.#lines = scriptLines;
   }
 
   /** @returns undefined for a place in what tslab adds. */
   written({ line, column }: Place): Place | undefined {
     if (line > this.#lines) return undefined;
-    let [atLine, atColumn] = [line - 1, column - 1];
-    for (const map of this.#maps) {
-      const entry = map.findEntry(atLine, atColumn);
-      if (!('originalLine' in entry)) return undefined;
-      [atLine, atColumn] = [entry.originalLine, entry.originalColumn];
-    }
-    const place = this.repaired.original(atLine - 1, atColumn);
+    const inChanged = this.#toScript.findEntry(line - 1, column - 1);
+    if (!('originalLine' in inChanged)) return undefined;
+    const inModule = this.#was(inChanged.originalLine, inChanged.originalColumn);
+    const entry = this.#toModule.findEntry(inModule.line, inModule.column);
+    if (!('originalLine' in entry)) return undefined;
+    const place = this.repaired.original(entry.originalLine - 1, entry.originalColumn);
     return { line: place.line + 1, column: place.column + 1 };
   }
 }

@@ -95,6 +95,7 @@ export class CellRunner {
     if (name === undefined) return;
     const value = this.#exports[name];
     delete this.#exports[name];
+    if (typeof value === 'function' && value.name === name) Object.defineProperty(value, 'name', { value: '' }); // it has none of its own
     if (value !== undefined && value !== null) show(value);
   }
 
@@ -169,18 +170,18 @@ export class CellRunner {
       return watch;
     };
     mended.createWatchCompilerHost = (files: string[], options: ts.CompilerOptions, system: ts.System, ...others: []) => {
-      const host = createWatchCompilerHost(files, { ...options, strict, lib: [...LIBRARIES], inlineSourceMap: true }, withTimers(system), ...others);
+      const host = createWatchCompilerHost(files, { ...options, strict, lib: [...LIBRARIES], experimentalDecorators: false, inlineSourceMap: true }, withTimers(system), ...others);
       // What a file imports is found once: else each cell would have the library's 500 files look for theirs again, for more than a second.
       return { ...host, resolveModuleNameLiterals: this.#resolveModules(host), hasInvalidatedResolutions: () => false };
     };
     mended.transpileModule = (module: string, options: ts.TranspileOptions): ts.TranspileOutput => {
       const [written, toModule] = withoutMap(module);
       const ofCell = toModule?.sources.some((name) => name.endsWith('__tslab__.ts'));
-      const { module: code, names } = ofCell ? withAccessors(written) : { module: written, names: undefined };
+      const { module: code, names, was } = ofCell ? withAccessors(written) : { module: written, names: undefined, was: undefined };
       if (names) this.#names = names;
       const output = transpileModule(code, { ...options, compilerOptions: { ...options.compilerOptions, sourceMap: true } });
       const script = withoutMap(output.outputText)[0].replace(STRICT, (found) => ' '.repeat(found.length));
-      if (toModule) this.#steps = { toModule, toScript: JSON.parse(output.sourceMapText!) as SourceMapPayload, scriptLines: script.split('\n').length };
+      if (toModule && was) this.#steps = { toModule, was, toScript: JSON.parse(output.sourceMapText!) as SourceMapPayload, scriptLines: script.split('\n').length };
       return { ...output, outputText: script };
     };
 

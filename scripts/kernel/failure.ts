@@ -63,7 +63,7 @@ function shownFailure(thrown: unknown, compiled: ReadonlyMap<number, CompiledCel
     const cell = found && compiled.get(Number(found[1]));
     const place = found && cell?.written({ line: Number(found[2]), column: Number(found[3]) });
     if (found ? !place : OF_KERNEL.test(line)) return line.endsWith(' {') ? ['    {'] : []; // the error's own fields follow
-    if (!found || !cell || !place) return [line.replaceAll(`${root}/`, '')];
+    if (!found || !cell || !place) return [bare(line.replaceAll(`${root}/`, ''))];
     innermost ??= ['', ...excerpt(cell.cell.written, place), ''];
     return [line.replace(found[0], `${nameOf(cell.cell.count)}:${place.line}:${place.column}`).replace('at Proxy.', 'at ')];
   });
@@ -76,10 +76,13 @@ const FRAME = /(?<=^\s+at .*)In \[(\d+)\]:(\d+):(\d+)/;
 /** A line of a stack that is the way from the kernel to the cell. */
 const OF_KERNEL = /^\s+at .*(node:vm|node:internal|\/tslab\/dist\/|\/scripts\/kernel\/)/;
 
+/** An earlier cell's name, as it was written: tslab and names.ts read it from an object. */
+const bare = (text: string): string => text.replace(/\(0 ?, ?exports\.([\w$]+)\)|\bexports\.([\w$]+)/g, (_, called?: string, read?: string) => called ?? read!);
+
 function nameAndMessage(thrown: unknown): { ename: string; evalue: string } {
   if (!(thrown instanceof Error) && !(typeof thrown === 'object' && thrown !== null && 'stack' in thrown)) return { ename: 'Thrown', evalue: inspect(thrown) };
   const { name, message } = thrown as Error;
-  return { ename: String(name), evalue: String(message) };
+  return { ename: String(name), evalue: bare(String(message)) };
 }
 
 const isInterrupt = (thrown: unknown): boolean =>

@@ -11,6 +11,7 @@ import { Server } from './server';
 const TSLAB = '1.0.22';
 
 function main(): void {
+  Error.stackTraceLimit = 50; // of a library's and a cell's functions: with ten, the reader's own line is often not among them
   const { values } = parseArgs({ options: { 'config-path': { type: 'string' } } });
   const configPath = values['config-path'];
   if (configPath === undefined) throw new Error('--config-path FILE is missing; Jupyter starts the kernel with it');

@@ -7,6 +7,8 @@
  */
 import ts from 'typescript5';
 
+import { applied, original, type Edit } from './repair';
+
 /** How a name is read, and, unless it was imported, assigned. */
 export type Access = readonly [get: () => unknown, set?: (value: unknown) => void];
 
@@ -20,25 +22,53 @@ export interface Names {
 /** The function that hands out a cell's accessors. */
 export const ACCESSORS = '__alignbook_accessors';
 
+export interface Named {
+  readonly module: string;
+  readonly names: Names;
+  /** Where a place was in the module as it came; lines and columns are counted from 0. */
+  was(line: number, column: number): { line: number; column: number };
+}
+
 /**
  * @param module a cell as JavaScript, with tslab's `export {…}` of its names.
  * @returns the same without them, on the same lines, and after its end a function that makes the accessors. It stands first when the cell
- *   runs: what comes before an error is there afterwards.
+ *   runs: what comes before an error is there afterwards. And an earlier cell's function is called by itself: as `exports.f()` it would have
+ *   all names of the notebook as its `this`.
  */
-export function withAccessors(module: string): { module: string; names: Names } {
+export function withAccessors(module: string): Named {
   const file = ts.createSourceFile('cell.js', module, ts.ScriptTarget.ES2022, true, ts.ScriptKind.JS);
   const exported: string[] = [];
   const imported = new Set<string>();
-  let text = module;
+  const edits: Edit[] = [];
+  const callees = new Map<number, number>(); // where a called name ends -> where it begins: a stack has the first for what is called so, and else the second
+  const visit = (node: ts.Node): void => {
+    const called = ts.isCallExpression(node) ? node.expression : ts.isTaggedTemplateExpression(node) ? node.tag : undefined;
+    if (called && ts.isPropertyAccessExpression(called) && ts.isIdentifier(called.expression) && called.expression.text === 'exports') {
+      edits.push({ at: called.getStart(file), removed: 0, inserted: '(0, ' }, { at: called.end, removed: 0, inserted: ')' });
+      callees.set(called.end, called.getStart(file));
+    }
+    ts.forEachChild(node, visit);
+  };
   for (const statement of file.statements) {
     if (ts.isImportDeclaration(statement)) for (const name of importedNames(statement)) imported.add(name);
+    visit(statement);
     if (!ts.isExportDeclaration(statement) || !statement.exportClause || !ts.isNamedExports(statement.exportClause) || statement.moduleSpecifier) continue;
     exported.push(...statement.exportClause.elements.map(({ name }) => name.text));
     const [from, to] = [statement.getStart(file), statement.end];
-    text = text.slice(0, from) + 'export {};'.padEnd(to - from) + text.slice(to);
+    edits.push({ at: from, removed: to - from, inserted: 'export {};' });
   }
   const access = (name: string) => `${JSON.stringify(name)}: [() => ${name}${imported.has(name) ? '' : `, (value) => { ${name} = value; }`}]`;
+  edits.sort((one, other) => one.at - other.at);
+  const text = applied(module, edits);
+  const starts = file.getLineStarts();
   return {
+    was: (line, column) => {
+      const place = original(starts[line] ?? module.length, edits, line, column);
+      const begins = callees.get((starts[place.line] ?? 0) + place.column);
+      if (begins === undefined) return place;
+      const { line: atLine, character } = file.getLineAndCharacterOfPosition(begins);
+      return { line: atLine, column: character };
+    },
     module: exported.length === 0 ? text : `${text}\nfunction ${ACCESSORS}() { return { ${exported.map(access).join(', ')} }; }`,
     names: { all: exported, hoisted: hoistedNames(file) },
   };

@@ -8,7 +8,7 @@
 import ts from 'typescript5';
 
 /** `removed` characters at `at`, of the cell as written, gave way to `inserted`; neither holds a line break. */
-interface Edit {
+export interface Edit {
   readonly at: number;
   readonly removed: number;
   readonly inserted: string;
@@ -48,7 +48,9 @@ export function repair(written: string): Repaired {
   };
   for (const statement of file.statements.slice(1)) {
     const exported = ts.canHaveModifiers(statement) ? ts.getModifiers(statement)?.filter(({ kind }) => kind === ts.SyntaxKind.ExportKeyword || kind === ts.SyntaxKind.DefaultKeyword) : undefined;
-    for (const modifier of exported ?? []) blank(modifier.getStart(file), modifier.end);
+    const nameless = (ts.isFunctionDeclaration(statement) || ts.isClassDeclaration(statement)) && statement.name === undefined && exported && exported.length > 0;
+    if (nameless) edit(exported[0]!.getStart(file), exported.at(-1)!.end, 'void'); // as an expression it needs no name
+    else for (const modifier of exported ?? []) blank(modifier.getStart(file), modifier.end);
     if (ts.isExportDeclaration(statement)) blank(statement.getStart(file), statement.end);
     else if (ts.isExportAssignment(statement) && !statement.isExportEquals) blank(statement.getStart(file), statement.expression.getStart(file));
     if (!ts.isExportDeclaration(statement)) visit(statement, false);
@@ -81,7 +83,8 @@ function isAwait(node: ts.Node): boolean {
   return ts.isAwaitExpression(node) || (ts.isForOfStatement(node) && node.awaitModifier !== undefined);
 }
 
-function applied(written: string, edits: readonly Edit[]): string {
+/** @param edits in the order of their places. */
+export function applied(written: string, edits: readonly Edit[]): string {
   let [source, from] = ['', 0];
   for (const { at, removed, inserted } of edits) {
     source += written.slice(from, at) + inserted;
@@ -90,8 +93,8 @@ function applied(written: string, edits: readonly Edit[]): string {
   return source + written.slice(from);
 }
 
-/** @param start of the line, in the cell as written. */
-function original(start: number, edits: readonly Edit[], line: number, column: number): { line: number; column: number } {
+/** Where a place in an edited line was. @param start of the line, in the text before. */
+export function original(start: number, edits: readonly Edit[], line: number, column: number): { line: number; column: number } {
   let shift = 0; // by how much the line's text is longer than as written, before `column`
   for (const { at, removed, inserted } of edits.filter(({ at }) => at >= start)) {
     const here = at - start + shift; // where the edit's text begins in the line

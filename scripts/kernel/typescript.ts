@@ -47,7 +47,11 @@ export const mendable = {
   getNullTransformationContext: () => nullTransformationContext,
   getPreEmitDiagnosticsOfFiles,
   getQuickInfoAtPosition,
-  Completions: { ...Completions, getCompletionsAtPositionForTslab: Completions.getCompletionsAtPosition },
+  Completions: {
+    ...Completions,
+    // tslab gives an empty host, of which names within an import's braces ask the compiler's settings.
+    getCompletionsAtPositionForTslab: (host: object, program: ts.Program, ...more: unknown[]) => Completions.getCompletionsAtPosition({ ...host, getCompilationSettings: () => program.getCompilerOptions() }, program, ...more),
+  },
 };
 
 function getPreEmitDiagnosticsOfFiles(program: ts.Program, files: readonly ts.SourceFile[]): readonly ts.Diagnostic[] {

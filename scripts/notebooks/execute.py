@@ -77,6 +77,8 @@ def read(path):
         text = path.read_bytes().decode()
         if text.startswith("\ufeff"):
             raise ValueError("it begins with a byte order mark; save it as UTF-8 without one")
+        if not text.strip():
+            raise ValueError("it is empty")
         content = json.loads(text)
         if not isinstance(content, dict) or not isinstance(content.get("worksheets" if content.get("nbformat") == 3 else "cells"), list):
             raise ValueError("it is JSON, but has no list of cells")
@@ -86,9 +88,16 @@ def read(path):
             if notebook.nbformat_minor < 5:
                 notebook = nbformat.v4.upgrade(notebook, 4, notebook.nbformat_minor)
         nbformat.validate(notebook)
-        return notebook
-    except Exception as error:  # nbformat's own, and whatever its readers stumble over
-        raise Refused(None, "the file is not a sound notebook", str(error) or type(error).__name__) from None
+    except json.JSONDecodeError as error:
+        raise Refused(None, "the file is not a sound notebook", f"it is not JSON: {error}") from None
+    except (AttributeError, KeyError, TypeError):  # what nbformat's readers stumble over
+        raise Refused(None, "the file is not a sound notebook", "a cell, or a part of one, is not what the format of notebooks says") from None
+    except Exception as error:
+        raise Refused(None, "the file is not a sound notebook", str(error).splitlines()[0] if str(error) else type(error).__name__) from None
+    kernel = notebook.metadata.get("kernelspec", {}).get("name", KERNEL)
+    if kernel != KERNEL:
+        raise Refused(None, f'the notebook is for the kernel "{kernel}", and not for TypeScript ("{KERNEL}")')
+    return notebook
 
 
 class Run:
@@ -181,7 +190,10 @@ class Run:
             cell.execution_count = None
             record["seconds"] = round(time.monotonic() - start, 3)
         if record["status"] != "ok":
-            raise Refused(cell.id, f'the cell did not run to its end (status "{record["status"]}")', record["stderr"])
+            why = "it is empty: remove it" if not cell.source.strip() else ""
+            if "skip-execution" in cell.metadata.get("tags", []):
+                why = 'its tag "skip-execution" keeps it from running: take the tag or the cell away'
+            raise Refused(cell.id, f'the cell did not run to its end (status "{record["status"]}")', record["stderr"] or why)
 
     async def _settle(self, client):
         cell = nbformat.v4.new_code_cell(SETTLE)
@@ -191,7 +203,9 @@ class Run:
         try:
             await client.async_execute_cell(cell, len(self.notebook.cells) - 1)
         except CellExecutionError:
-            raise Refused(None, "after the last cell", self.after["error"] or self.after["stderr"]) from None
+            said = self.after["error"] or self.after["stderr"]
+            left = re.search(r"still running after the last cell: .*", said)  # the rest shows the runner's own lines
+            raise Refused(None, "after the last cell", left.group() if left else said) from None
         except (CellTimeoutError, DeadKernelError) as error:
             raise Refused(None, "after the last cell", f"{type(error).__name__}\n{self.after['stderr']}") from None
         finally:
@@ -231,7 +245,7 @@ class Run:
         }
 
     def line(self):
-        head = f"{self.path.name}  {len(self.code)} code cells  {self.seconds:.1f} s"
+        head = f"{self.path.name}  {len(self.code)} code cell{'' if len(self.code) == 1 else 's'}  {self.seconds:.1f} s"
         if not self.refused:
             return f"{head}  clean"
         where = f"cell {self.refused.cell}: " if self.refused.cell else ""
@@ -294,16 +308,21 @@ def main():
     parser.add_argument("--timeout", type=int, default=120, help="seconds that one cell may take (default: 120)")
     parser.add_argument("--html", action="store_true", help="also write an HTML page")
     options = parser.parse_args()
-    paths = [path.resolve() for path in options.notebooks]
+    paths = [Path(os.path.abspath(path)) for path in options.notebooks]  # a link keeps its name and its folder
     if missing := [path for path in paths if not path.is_file()]:
         parser.error(f"no such notebook: {missing[0]}")
     if doubled := [path for path in paths if [other.name for other in paths].count(path.name) > 1]:
         parser.error(f"two notebooks are called {doubled[0].name}: their results would have one name")
-    options.out.mkdir(parents=True, exist_ok=True)
+    if own := [path for path in paths if (options.out / path.name).resolve() == path.resolve()]:
+        parser.error(f"{options.out} is the folder of {own[0].name} itself, whose executed copy would replace it: give another folder")
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"--out {options.out} cannot be made: {error.strerror}")
     if options.jobs > 1:  # kernels that each take every core hold each other up
         os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(max(1, len(os.sched_getaffinity(0)) // options.jobs)))
     for folder in {path.parent for path in paths}:
-        if (folder / "figures").is_dir():  # what the copies' Markdown shows
+        if (folder / "figures").is_dir() and folder.resolve() != options.out.resolve():  # what the copies' Markdown shows
             shutil.copytree(folder / "figures", options.out / "figures", dirs_exist_ok=True)
     try:
         runs = asyncio.run(execute_all(paths, options.out, options.jobs, options.timeout, options.html))
