@@ -418,12 +418,13 @@ test('a disk that is too small, or that cannot be written', async () => {
     response.writeHead(302, { location: server.endpoint, 'x-linked-etag': SHA, 'x-linked-size': `${2 ** 52}`, 'x-repo-commit': COMMIT }).end();
     return true;
   };
-  await refused(/^model\.safetensors needs 4503599628 MB more, and .+blobs has \d+ MB free: make room, or set HF_HOME/);
+  await refused(/^model\.safetensors needs 4503599628 MB more, and .+blobs has \d+ MB free: make room, or set HF_HOME/, { options: { ...quick, bounds: { weights: 2 ** 53 } } });
+  await refused(/^model\.safetensors of "openai-community\/gpt2" is said to have 4,500,000 GB, and no GPT-2's has more than 64 GB/);
   assert.deepEqual(server.taken().filter((request) => request.includes('storage')), []);
   server.intercept = () => false;
   writeFileSync(join(home, 'file'), '');
   process.env['HF_HUB_CACHE'] = join(home, 'file');
-  await refused(/: cannot be written \(ENOTDIR\); make it yours, or set HF_HOME to a folder that is$/, { kind: FileError });
+  await refused(/: is, or leads through, a file where a folder should be \(ENOTDIR\); remove that, or set HF_HOME to another folder$/, { kind: FileError });
 });
 
 test('a model that cannot be read here is refused before its weights are asked for', async () => {

@@ -158,8 +158,13 @@ function target(location: string, from: URL): URL {
   throw new HubError(`${from.host} redirects to ${quoted(location)}, which is no address of http or https: a proxy answers in its place, or it is out of order; check HF_ENDPOINT and the network`);
 }
 
-/** @param bytes in words. */
-export const amount = (bytes: number): string => (bytes >= 1e9 ? `${+(bytes / 1e9).toPrecision(3)} GB` : bytes >= 1e6 ? `${+(bytes / 1e6).toPrecision(3)} MB` : bytes >= 1000 ? `${+(bytes / 1000).toPrecision(3)} kB` : `${bytes} bytes`);
+const UNITS = [[1e9, 'GB'], [1e6, 'MB'], [1000, 'kB'], [1, 'bytes']] as const;
+
+/** Bytes in words: "64 GB", "1.5 MB". */
+export function amount(bytes: number): string {
+  const [size, unit] = UNITS.find(([least]) => bytes >= least) ?? [1, 'bytes'];
+  return `${Number((bytes / size).toPrecision(3)).toLocaleString('en')} ${unit}`;
+}
 
 /** An answer's bytes; what breaks them off is told apart from what their reader throws. */
 async function* bytesOf({ body }: Response, arrived: (count: number) => void, lost: (cause: unknown) => Error): AsyncIterable<Uint8Array> {
