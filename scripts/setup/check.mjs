@@ -11,18 +11,19 @@ import { gpu } from './tensorflow.mjs';
 export function check(steps, optional) {
   /** @param {Step} step @param {string} remedy */
   const row = (step, remedy) => {
+    if (!isDone(step, paths.made)) return [step.name, step.present() ? 'out of date' : 'missing', `${remedy} (needs ${step.megabytes} MB)`];
     const damaged = damagedFiles(step, paths.made);
-    if (isDone(step, paths.made) && damaged.length > 0) return [step.name, 'damaged', `${damaged.length === 1 ? damaged[0] : `${damaged.length} files, such as ${damaged[0]}`}; ${remedy}`];
-    if (isDone(step, paths.made)) return [step.name, 'ok', step.version?.() ?? ''];
-    return [step.name, step.present() ? 'out of date' : 'missing', `${remedy} (needs ${step.megabytes} MB)`];
+    if (damaged.length === 0) return [step.name, 'ok', step.version?.() ?? ''];
+    return [step.name, 'damaged', `${damaged.length === 1 ? damaged[0] : `${damaged.length} files, such as ${damaged[0]}`}; ${remedy}`];
   };
+  const needed = steps.map((step) => row(step, 'npm run setup'));
   const rows = [
     ['node', 'ok', `${process.versions.node}, ${process.execPath}`],
     ['compiler', 'ok', installedCompiler() ?? 'none; set-up fetches one from PyPI'],
     ['gpu', 'ok', gpu() ?? 'none; TensorFlow computes on the CPU'],
-    ...steps.map((step) => row(step, 'npm run setup')),
+    ...needed,
     ...optional.map((step) => row(step, 'optional: npm run setup -- --oracles')),
   ];
   for (const [name = '', state = '', what] of rows) console.log(`${name.padEnd(11)}${state.padEnd(13)}${what}`);
-  return steps.every((step) => isDone(step, paths.made) && damagedFiles(step, paths.made).length === 0) ? 0 : 1;
+  return needed.every(([, state]) => state === 'ok') ? 0 : 1;
 }
