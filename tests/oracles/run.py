@@ -2,7 +2,7 @@
 
     python tests/oracles/run.py          makes tests/fixtures and tests/expected anew
     python tests/oracles/run.py --check  makes them in a temporary folder and fails where a kept file differs
-    python tests/oracles/run.py --check --quick  the same without tests/expected, whose trainings in PyTorch take ten minutes
+    python tests/oracles/run.py --check --quick  the same without tests/expected, whose trainings in PyTorch take longest
 
 Files need not be equal to the byte: another processor sums in another order. Numbers may differ by 1e-5 of their size (of
 1, if that is more), everything else not at all.

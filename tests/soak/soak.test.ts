@@ -1,5 +1,5 @@
 /**
- * Long runs: tensors flat, and memory's slope stated. `npm run test:soak`, some fifteen minutes on two cores. SOAK is a share of it: 0.1 for a
+ * Long runs: tensors flat, and memory's slope stated. `npm run test:soak`. SOAK is a share of it: 0.1 for a
  * tenth.
  */
 import assert from 'node:assert/strict';
