@@ -15,7 +15,13 @@ export interface Diagnosis {
 /** Looks at the machine and computes one product on its device. */
 export function diagnose(): Diagnosis {
   const { name, build, tensorflow } = device();
-  const product = tf.tidy(() => tf.matMul(tf.ones([64, 64]), tf.ones([64, 64])).sum().dataSync()[0]);
+  const product = tf.tidy(
+    () =>
+      tf
+        .matMul(tf.ones([64, 64]), tf.ones([64, 64]))
+        .sum()
+        .dataSync()[0],
+  );
   const computes = product === 64 ** 3;
   const tiny = tinyModel();
   return {
@@ -24,7 +30,12 @@ export function diagnose(): Diagnosis {
       ['node', `${process.version} on ${process.platform} ${process.arch}`],
       ['tensorflow', `${tensorflow}, ${build === null ? 'not built by this set-up' : `${build.toUpperCase()} build`}`],
       ['device', deviceLine(name, build)],
-      ['products', computePolicy === 'fp32' ? 'fp32; ALIGNBOOK_COMPUTE chooses tf32 or bf16' : `${computePolicy}, by ALIGNBOOK_COMPUTE`],
+      [
+        'products',
+        computePolicy === 'fp32'
+          ? 'fp32; ALIGNBOOK_COMPUTE chooses tf32 or bf16'
+          : `${computePolicy}, by ALIGNBOOK_COMPUTE`,
+      ],
       ['arithmetic', computes ? 'a matrix product came out right' : `a matrix product came out wrong (${product})`],
       ['model tiny', tiny.text],
     ],
@@ -35,16 +46,23 @@ function deviceLine(name: 'cpu' | 'gpu', build: 'cpu' | 'cuda' | null): string {
   const driver = nvidiaDriver();
   if (name === 'gpu') return `GPU${driver === null ? '' : ` (${driver})`}`;
   if (build === 'cuda') {
-    const reason = driver === null ? 'no NVIDIA driver answers' : `TensorFlow does not use the ${driver}; TF_CPP_MIN_LOG_LEVEL=0 shows why`;
+    const reason =
+      driver === null
+        ? 'no NVIDIA driver answers'
+        : `TensorFlow does not use the ${driver}; TF_CPP_MIN_LOG_LEVEL=0 shows why`;
     return `CUDA build, no device: computing on the CPU. ${reason}`;
   }
   const cpu = `CPU (${cpus().length} cores)`;
-  return driver === null ? `${cpu}; on a machine with an NVIDIA GPU: npm run setup -- --cuda` : `${cpu}; to use the ${driver}: npm run setup -- --cuda`;
+  return driver === null
+    ? `${cpu}; on a machine with an NVIDIA GPU: npm run setup -- --cuda`
+    : `${cpu}; to use the ${driver}: npm run setup -- --cuda`;
 }
 
 /** The first GPU that the NVIDIA driver lists, or null. */
 function nvidiaDriver(): string | null {
-  const { status, stdout } = spawnSync('nvidia-smi', ['--query-gpu=name,driver_version', '--format=csv,noheader'], { encoding: 'utf8' });
+  const { status, stdout } = spawnSync('nvidia-smi', ['--query-gpu=name,driver_version', '--format=csv,noheader'], {
+    encoding: 'utf8',
+  });
   const first = status === 0 ? stdout.split('\n')[0]!.trim() : '';
   return first === '' ? null : first;
 }

@@ -29,7 +29,10 @@ export class HubError extends Error {
 /** Something that a file holds, for a message of one line: a name of ten thousand characters would hide the reason. */
 export const clipped = (text: string): string => (text.length <= 100 ? text : `${text.slice(0, 100)}…`);
 export const quoted = (text: string): string => clipped(JSON.stringify(text));
-/** What another program, or a user's own code, says of its failure, as a part of a message: in one line, and not without an end. */
+/**
+ * What another program, or a user's own code, says of its failure, as a part of a message: in one line, and not without
+ * an end.
+ */
 export const oneLine = (said: unknown): string => {
   const text = (said instanceof Error ? said.message : String(said)).replace(/\s+/g, ' ').trim();
   return text.length <= 500 ? text : `${text.slice(0, 500)}…`;

@@ -9,7 +9,8 @@ export function fileDigest(path: string, hash: Hash = createHash('sha256')): str
   const part = Buffer.allocUnsafe(PART);
   const file = openSync(path, 'r');
   try {
-    for (let count = readSync(file, part); count > 0; count = readSync(file, part)) hash.update(part.subarray(0, count));
+    for (let count = readSync(file, part); count > 0; count = readSync(file, part))
+      hash.update(part.subarray(0, count));
   } finally {
     closeSync(file);
   }

@@ -5,14 +5,26 @@ const FIRST = 64; // bytes, of which the signatures below need fewer
 
 const SIGNATURES: readonly (readonly [begins: RegExp, said: string])[] = [
   [/^$/, 'is empty'],
-  [/^version https:\/\/git-lfs\.github\.com\/spec\//, 'is a pointer of Git LFS, not the file itself; run "git lfs pull" where it was cloned, or download the file'],
-  [/^\s*<(!doctype html|html|head|\?xml)/i, 'is a web page, such as a proxy or a login gives in place of a file; download the file again'],
+  [
+    /^version https:\/\/git-lfs\.github\.com\/spec\//,
+    'is a pointer of Git LFS, not the file itself; run "git lfs pull" where it was cloned, or download the file',
+  ],
+  [
+    /^\s*<(!doctype html|html|head|\?xml)/i,
+    'is a web page, such as a proxy or a login gives in place of a file; download the file again',
+  ],
   [/^\x1f\x8b/, 'is compressed with gzip; unpack it first: gunzip'],
   [/^PK\x03\x04/, 'is a zip archive, as torch.save writes; give the safetensors file'],
-  [/^\x80[\x02-\x05]/, "is a Python pickle, which could run code and is not read; save it with transformers' save_pretrained"],
+  [
+    /^\x80[\x02-\x05]/,
+    "is a Python pickle, which could run code and is not read; save it with transformers' save_pretrained",
+  ],
 ];
 
-/** What a file that begins with these bytes is, as the rest of a sentence, if it is one of those that often stand in for others. */
+/**
+ * What a file that begins with these bytes is, as the rest of a sentence, if it is one of those that often stand in for
+ * others.
+ */
 export function foreign(first: Uint8Array): string | undefined {
   const text = Buffer.from(first.subarray(0, FIRST)).toString('latin1');
   return SIGNATURES.find(([begins]) => begins.test(text))?.[1];

@@ -39,18 +39,56 @@ export type { PairLogps } from './losses/logRatios';
 export { dpoLoss, type DpoLoss, type DpoOptions } from './losses/preference';
 export type { Divergence } from './losses/divergence';
 export type { PreferenceInputs, PreferenceOptions } from './losses/preferenceInputs';
-export { preferenceLosses, weightedLosses, type LossTerm, type PreferenceLoss, type PreferenceLossName } from './losses/preferenceLosses';
+export {
+  preferenceLosses,
+  weightedLosses,
+  type LossTerm,
+  type PreferenceLoss,
+  type PreferenceLossName,
+} from './losses/preferenceLosses';
 export { ktoLoss, type KtoInputs, type KtoLoss, type KtoOptions } from './losses/kto';
-export { lengthDesensitisedLogps, logSumSquaredProbs, withoutReference, wpoWeights, type ResponseTokens } from './losses/modifiers';
-export { gae, klK1, klK2, klK3, maskedMean, maskedVariance, tokenRewards, whiten, type Advantages } from './losses/advantages';
+export {
+  lengthDesensitisedLogps,
+  logSumSquaredProbs,
+  withoutReference,
+  wpoWeights,
+  type ResponseTokens,
+} from './losses/modifiers';
+export {
+  gae,
+  klK1,
+  klK2,
+  klK3,
+  maskedMean,
+  maskedVariance,
+  tokenRewards,
+  whiten,
+  type Advantages,
+} from './losses/advantages';
 export { entropy, ppoLoss, valueLoss, type PpoLoss } from './losses/ppo';
-export { groupAdvantages, grpoLoss, rlooLoss, type GroupAdvantageOptions, type GrpoLoss, type GrpoLossType, type GrpoOptions, type GrpoTensors } from './losses/grpo';
+export {
+  groupAdvantages,
+  grpoLoss,
+  rlooLoss,
+  type GroupAdvantageOptions,
+  type GrpoLoss,
+  type GrpoLossType,
+  type GrpoOptions,
+  type GrpoTensors,
+} from './losses/grpo';
 export { rewardLoss, type RewardLossOptions } from './losses/reward';
 
 export { AdamW, type AdamWOptions } from './training/optimizer';
 export { learningRate, type ScheduleOptions } from './training/schedule';
 export { batchOrder, type Duration, type OrderOptions } from './training/order';
-export { checkpointFolder, checkpoints, loadWeights, pruneCheckpoints, saveWeights, TrainingState } from './training/state';
+export {
+  checkpointFolder,
+  checkpoints,
+  loadWeights,
+  pruneCheckpoints,
+  saveWeights,
+  TrainingState,
+} from './training/state';
 export { Best, type BestOptions } from './training/best';
 export { type TokenMetrics } from './training/metrics';
 export { type TrainOptions } from './training/options';
@@ -59,12 +97,56 @@ export { keptReferenceLogps, referenceLogps, type ReferenceOptions, type RefLogp
 export { type DpoLossOptions, type DpoMetrics } from './training/dpoMetrics';
 export { evaluateDpo, trainDpo, type DpoInputs, type DpoStep, type DpoTrainOptions } from './training/trainDpo';
 export { calibration, type Calibration, type ReliabilityBin } from './training/calibration';
-export { evaluateReward, trainReward, type RewardEvaluation, type RewardMetrics, type RewardStep, type RewardTrainOptions } from './training/trainReward';
-export { measureSamples, rewardOf, sampleLogps, sampleResponses, scoreSamples, sequenceKl, weightedRewards, type OfTokens, type Penalties, type Reward, type Sample, type SampleOptions } from './training/rollout';
-export { answerKl, evaluatePairs, type AnswerKl, type EvaluationOptions, type PairEvaluation } from './training/pairEvaluation';
-export { minibatchOrder, ppoUpdates, rolloutAdvantages, type AdvantageOptions, type PpoUpdate, type PpoUpdateOptions, type Rollout, type RolloutAdvantages } from './training/ppoUpdate';
+export {
+  evaluateReward,
+  trainReward,
+  type RewardEvaluation,
+  type RewardMetrics,
+  type RewardStep,
+  type RewardTrainOptions,
+} from './training/trainReward';
+export {
+  measureSamples,
+  rewardOf,
+  sampleLogps,
+  sampleResponses,
+  scoreSamples,
+  sequenceKl,
+  weightedRewards,
+  type OfTokens,
+  type Penalties,
+  type Reward,
+  type Sample,
+  type SampleOptions,
+} from './training/rollout';
+export {
+  answerKl,
+  evaluatePairs,
+  type AnswerKl,
+  type EvaluationOptions,
+  type PairEvaluation,
+} from './training/pairEvaluation';
+export {
+  minibatchOrder,
+  ppoUpdates,
+  rolloutAdvantages,
+  type AdvantageOptions,
+  type PpoUpdate,
+  type PpoUpdateOptions,
+  type Rollout,
+  type RolloutAdvantages,
+} from './training/ppoUpdate';
 export { adaptedKlCoef, trainPpo, type PpoInputs, type PpoStep, type PpoTrainOptions } from './training/trainPpo';
-export { grpoUpdate, rlooAdvantages, trainGrpo, type GroupRollout, type GrpoInputs, type GrpoStep, type GrpoTrainOptions, type GrpoUpdate } from './training/trainGrpo';
+export {
+  grpoUpdate,
+  rlooAdvantages,
+  trainGrpo,
+  type GroupRollout,
+  type GrpoInputs,
+  type GrpoStep,
+  type GrpoTrainOptions,
+  type GrpoUpdate,
+} from './training/trainGrpo';
 export { tensorBoard } from './training/tensorBoard';
 export { bestOfN, bestOfNKl } from './training/bestOfN';
 

@@ -1,4 +1,6 @@
-/** What tensors and models look like as the last line of a cell, or in a console: as values, by Node's `util.inspect`. */
+/**
+ * What tensors and models look like as the last line of a cell, or in a console: as values, by Node's `util.inspect`.
+ */
 import { inspect, type InspectOptions } from 'node:util';
 
 import { GPT2 } from './model/gpt2';
@@ -9,14 +11,20 @@ import { tf } from './tf';
 /** Levels that `inspect` goes down by default: a value by itself has them all left. */
 const ALL_LEVELS = 2;
 
-function shownAs<T>(kind: { readonly prototype: T }, show: (value: T, options: InspectOptions, alone: boolean) => string): void {
+function shownAs<T>(
+  kind: { readonly prototype: T },
+  show: (value: T, options: InspectOptions, alone: boolean) => string,
+): void {
   const custom = function (this: T, depth: number | null, options: InspectOptions): string {
     return show(this, options, depth === null || depth >= ALL_LEVELS);
   };
   Object.defineProperty(kind.prototype, inspect.custom, { value: custom, configurable: true, writable: true });
 }
 
-/** Alone with its numbers, as tfjs prints them (of many the first and the last); within something else by dtype and shape. */
+/**
+ * Alone with its numbers, as tfjs prints them (of many the first and the last); within something else by dtype and
+ * shape.
+ */
 shownAs<tf.Tensor>(tf.Tensor as unknown as { prototype: tf.Tensor }, (tensor, _, alone) => {
   const head = `${tensor.constructor.name} ${tensor.dtype} [${tensor.shape.join(', ')}]`;
   if (tensor.isDisposed) return `${head}, disposed`;
@@ -24,8 +32,19 @@ shownAs<tf.Tensor>(tf.Tensor as unknown as { prototype: tf.Tensor }, (tensor, _,
   return alone ? [head, ...lines.map((line) => line.replace(/^ {4}/, ''))].join('\n') : head;
 });
 
-const numbers = (weights: Variables): number => weights.names.reduce((sum, name) => sum + weights.shape(name).reduce((product, size) => product * size, 1), 0);
+const numbers = (weights: Variables): number =>
+  weights.names.reduce((sum, name) => sum + weights.shape(name).reduce((product, size) => product * size, 1), 0);
 
-shownAs(GPT2, ({ config, weights }, options) => `GPT2 ${inspect({ ...config, parameters: numbers(weights) }, options)}`);
-shownAs(RewardModel, ({ config, weights, padTokenId }, options) => `RewardModel ${inspect({ ...config, padTokenId, parameters: numbers(weights) }, options)}`);
-shownAs(Variables, (weights) => `${weights.constructor.name} of ${weights.names.length} tensors, ${numbers(weights)} numbers`);
+shownAs(
+  GPT2,
+  ({ config, weights }, options) => `GPT2 ${inspect({ ...config, parameters: numbers(weights) }, options)}`,
+);
+shownAs(
+  RewardModel,
+  ({ config, weights, padTokenId }, options) =>
+    `RewardModel ${inspect({ ...config, padTokenId, parameters: numbers(weights) }, options)}`,
+);
+shownAs(
+  Variables,
+  (weights) => `${weights.constructor.name} of ${weights.names.length} tensors, ${numbers(weights)} numbers`,
+);

@@ -23,7 +23,8 @@ export function readJson(path: string): { json: JsonObject; text: string } {
   } catch (cause) {
     throw new FileError(path, foreignFile(path) ?? `cannot be read as JSON (${(cause as Error).message})`, { cause });
   }
-  if (typeof json !== 'object' || json === null || Array.isArray(json)) throw new FileError(path, 'is not a JSON object');
+  if (typeof json !== 'object' || json === null || Array.isArray(json))
+    throw new FileError(path, 'is not a JSON object');
   return { json: json as JsonObject, text };
 }
 

@@ -7,7 +7,10 @@ export function average(values: Iterable<number>): number {
   return sum / count;
 }
 
-/** @param options.unbiased with Bessel's correction, as torch.var; of a single value 0 all the same. Default false: of all values that there are. */
+/**
+ * @param options.unbiased with Bessel's correction, as torch.var; of a single value 0 all the same. Default false: of
+ * all values that there are.
+ */
 export function variance(values: readonly number[], { unbiased = false } = {}): number {
   const center = average(values);
   const squares = values.reduce((sum, value) => sum + (value - center) ** 2, 0);

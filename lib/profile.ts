@@ -4,7 +4,9 @@ export interface OpTime {
   /** TensorFlow's name of it, such as MatMul; `read` for values that are copied out. */
   readonly op: string;
   readonly calls: number;
-  /** On a GPU, which works on while the next operation is called: until it was called. `read` then waits for the rest. */
+  /**
+   * On a GPU, which works on while the next operation is called: until it was called. `read` then waits for the rest.
+   */
   readonly seconds: number;
 }
 
@@ -51,6 +53,11 @@ export async function profile<Result>(body: () => Result | Promise<Result>): Pro
 /** A line for each operation: its share, seconds and calls; the last for what is none of them. */
 export function profileTable({ seconds, ops }: Pick<Profile<unknown>, 'seconds' | 'ops'>): string {
   const inside = ops.reduce((sum, op) => sum + op.seconds, 0);
-  const row = (name: string, time: number, calls = '') => `${name.padEnd(36)} ${`${((100 * time) / seconds).toFixed(1)} %`.padStart(7)} ${time.toFixed(3).padStart(9)} s ${calls.padStart(9)}`;
-  return [...ops.map(({ op, calls, seconds: time }) => row(op, time, `${calls}`)), row('everything else', seconds - inside), row('in all', seconds)].join('\n');
+  const row = (name: string, time: number, calls = '') =>
+    `${name.padEnd(36)} ${`${((100 * time) / seconds).toFixed(1)} %`.padStart(7)} ${time.toFixed(3).padStart(9)} s ${calls.padStart(9)}`;
+  return [
+    ...ops.map(({ op, calls, seconds: time }) => row(op, time, `${calls}`)),
+    row('everything else', seconds - inside),
+    row('in all', seconds),
+  ].join('\n');
 }

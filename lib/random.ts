@@ -67,7 +67,8 @@ export class Random {
 
   /** An integer in [0, n), every one equally likely. */
   integer(n: number): number {
-    if (!Number.isInteger(n) || n < 1 || n > 2 ** 32) throw new InputError(`n must be an integer from 1 to 2^32, got ${n}`);
+    if (!Number.isInteger(n) || n < 1 || n > 2 ** 32)
+      throw new InputError(`n must be an integer from 1 to 2^32, got ${n}`);
     const limit = 2 ** 32 - (2 ** 32 % n); // refuse the incomplete last run, else low numbers win
     for (;;) {
       const bits = this.uint32();

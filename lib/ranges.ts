@@ -12,8 +12,12 @@ export interface Range {
   readonly why?: string;
 }
 
-/** `Math.max` of numbers however many: as arguments, some hundred thousand overflow the stack. @returns -Infinity of none. */
-export const largest = (numbers: readonly number[]): number => numbers.reduce((most, number) => Math.max(most, number), -Infinity);
+/**
+ * `Math.max` of numbers however many: as arguments, some hundred thousand overflow the stack.
+ * @returns -Infinity of none.
+ */
+export const largest = (numbers: readonly number[]): number =>
+  numbers.reduce((most, number) => Math.max(most, number), -Infinity);
 
 type Bounds = Pick<Range, 'least' | 'most' | 'why'>;
 
@@ -24,10 +28,28 @@ const LIST = 1e6;
 /** Factors and prices: a million times another term of a loss leaves nothing of that term in float32. */
 const FACTOR = 1e6;
 
-const whole = (first: number, most = COUNT): Range => ({ words: `a whole number from ${first} up`, holds: (x) => Number.isInteger(x) && x >= first, most });
-const from = (first: number, bounds: Bounds = {}): Range => ({ words: `a number from ${first} up`, holds: (x) => x >= first, most: FACTOR, ...bounds });
-const above0 = (bounds: Bounds = {}): Range => ({ words: 'a number above 0', holds: (x) => x > 0, most: FACTOR, ...bounds });
-const inside = (words: string, holds: (x: number) => boolean, why?: string): Range => ({ words, holds, ...(why !== undefined && { why }) });
+const whole = (first: number, most = COUNT): Range => ({
+  words: `a whole number from ${first} up`,
+  holds: (x) => Number.isInteger(x) && x >= first,
+  most,
+});
+const from = (first: number, bounds: Bounds = {}): Range => ({
+  words: `a number from ${first} up`,
+  holds: (x) => x >= first,
+  most: FACTOR,
+  ...bounds,
+});
+const above0 = (bounds: Bounds = {}): Range => ({
+  words: 'a number above 0',
+  holds: (x) => x > 0,
+  most: FACTOR,
+  ...bounds,
+});
+const inside = (words: string, holds: (x: number) => boolean, why?: string): Range => ({
+  words,
+  holds,
+  ...(why !== undefined && { why }),
+});
 
 const share = inside('in [0, 1]', (x) => x >= 0 && x <= 1);
 /** In float32, in which the optimizer computes: 0.99999999 is 1 there, and its bias correction divides by 1 - 1. */
@@ -45,7 +67,10 @@ const training = {
   /** 0 and Infinity do not clip. */
   maxGradNorm: from(0, { most: Infinity }),
   seed,
-  /** Within float32: one that is only too high shows, as in transformers, in the losses, and ends where they are no longer numbers. */
+  /**
+   * Within float32: one that is only too high shows, as in transformers, in the losses, and ends where they are no
+   * longer numbers.
+   */
   lr: from(0, { most: 3e38 }),
   warmupSteps: whole(0),
   finalShare: share,
@@ -75,7 +100,10 @@ const kto = { beta: pairs.beta, desirableWeight: from(0), undesirableWeight: fro
 
 const reward = { centring: from(0) } as const;
 
-/** Of the trainers that sample. A temperature beyond leaves either one token or a draw among all, and log-probs that say nothing. */
+/**
+ * Of the trainers that sample. A temperature beyond leaves either one token or a draw among all, and log-probs that say
+ * nothing.
+ */
 const sampling = {
   maxNewTokens: whole(1),
   temperature: above0({ least: 0.01, most: 100, why: 'greedy answers are no samples' }),
@@ -112,17 +140,47 @@ const generation = {
 const byModel = inside("a whole number from 2 to the model's window", () => true);
 
 /** What the commands take besides. */
-const run = { loraRank: whole(1), loraAlpha: above0({ least: 1e-6 }), patience: whole(1), saveEvery: whole(1), keep: whole(1), maxLength: byModel, initialSeed: seed } as const;
+const run = {
+  loraRank: whole(1),
+  loraAlpha: above0({ least: 1e-6 }),
+  patience: whole(1),
+  saveEvery: whole(1),
+  keep: whole(1),
+  maxLength: byModel,
+  initialSeed: seed,
+} as const;
 
-export const RANGES = { training, validated, pairs, aroundPairs, kto, reward, sampling, ppo, grpo, generation, run } as const;
+export const RANGES = {
+  training,
+  validated,
+  pairs,
+  aroundPairs,
+  kto,
+  reward,
+  sampling,
+  ppo,
+  grpo,
+  generation,
+  run,
+} as const;
 
 /** A range for each number among some options, so that the compiler asks for one where an option is new. */
-export type RangesOf<Options> = { readonly [Name in keyof Options as NonNullable<Options[Name]> extends number ? Name : never]-?: Range };
+export type RangesOf<Options> = {
+  readonly [Name in keyof Options as NonNullable<Options[Name]> extends number ? Name : never]-?: Range;
+};
 
 /** @throws InputError "NAME must be RANGE, got VALUE". */
-export function requireRange(name: string, value: unknown, { words, holds, least = -Infinity, most = Infinity, why }: Range): void {
-  const must = (range: string, reason = '') => new InputError(`${name} must be ${range}, got ${typeof value === 'string' ? JSON.stringify(value) : String(value)}${reason}`);
-  if (typeof value !== 'number' || !holds(value) || (value === Infinity && most < Infinity)) throw must(words, why && `: ${why}`);
+export function requireRange(
+  name: string,
+  value: unknown,
+  { words, holds, least = -Infinity, most = Infinity, why }: Range,
+): void {
+  const must = (range: string, reason = '') =>
+    new InputError(
+      `${name} must be ${range}, got ${typeof value === 'string' ? JSON.stringify(value) : String(value)}${reason}`,
+    );
+  if (typeof value !== 'number' || !holds(value) || (value === Infinity && most < Infinity))
+    throw must(words, why && `: ${why}`);
   if (value !== 0 && value < least) throw must(`at least ${least}`);
   if (value > most) throw must(`at most ${most}`);
 }

@@ -1,5 +1,16 @@
 /** A file written whole or not at all. */
-import { accessSync, closeSync, constants, existsSync, fsyncSync, openSync, renameSync, rmSync, statSync, writeSync } from 'node:fs';
+import {
+  accessSync,
+  closeSync,
+  constants,
+  existsSync,
+  fsyncSync,
+  openSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeSync,
+} from 'node:fs';
 import { dirname } from 'node:path';
 
 import { FileError } from './errors';
@@ -9,17 +20,24 @@ const MAX_WRITE = 2 ** 30; // bytes; one call takes less than 2^31
 /** @throws FileError if no file can have that name; to be asked before long work whose result goes there. */
 export function requireWritable(path: string): void {
   const folder = dirname(path);
-  if (statSync(path, { throwIfNoEntry: false })?.isDirectory()) throw new FileError(path, 'is a folder; give the name of a file');
-  if (!existsSync(folder)) throw new FileError(path, `cannot be written: ${folder} is not there; make that folder first`);
+  if (statSync(path, { throwIfNoEntry: false })?.isDirectory())
+    throw new FileError(path, 'is a folder; give the name of a file');
+  if (!existsSync(folder))
+    throw new FileError(path, `cannot be written: ${folder} is not there; make that folder first`);
   try {
     accessSync(folder, constants.W_OK);
   } catch (cause) {
-    throw new FileError(path, `cannot be written: ${folder} does not allow it (${(cause as NodeJS.ErrnoException).code})`, { cause });
+    throw new FileError(
+      path,
+      `cannot be written: ${folder} does not allow it (${(cause as NodeJS.ErrnoException).code})`,
+      { cause },
+    );
   }
 }
 
 /**
- * Writes under a temporary name beside `path`, then gives it that name: whoever looks finds the old file or the new one,
+ * Writes under a temporary name beside `path`, then gives it that name: whoever looks finds the old file or the new
+ * one,
  * and after a failure the old one alone.
  *
  * @param fill is handed a function that appends bytes, or text as UTF-8.
@@ -31,7 +49,8 @@ export function replaceFile(path: string, fill: (write: (part: Uint8Array | stri
   try {
     fill((part) => {
       const bytes = typeof part === 'string' ? Buffer.from(part) : part;
-      for (let done = 0; done < bytes.length; ) done += writeSync(file, bytes, done, Math.min(bytes.length - done, MAX_WRITE));
+      for (let done = 0; done < bytes.length;)
+        done += writeSync(file, bytes, done, Math.min(bytes.length - done, MAX_WRITE));
     });
     fsyncSync(file);
     renameSync(temporary, path);

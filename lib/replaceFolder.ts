@@ -1,12 +1,23 @@
 /** A folder written whole or not at all, and what a killed writer leaves behind. */
-import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+} from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 
 import { InputError } from './errors';
 import { isAlive } from './processes';
 
 /**
- * Fills a temporary folder beside `path`, then gives it that name: whoever looks finds the old folder or the new one. What
+ * Fills a temporary folder beside `path`, then gives it that name: whoever looks finds the old folder or the new one.
+ * What
  * `fill` wrote is on the disk before it is named. A failure leaves the old folder, and no temporary one.
  *
  * A process that is killed between the two renames leaves neither name: `recoverFolder` finishes its work.
@@ -47,7 +58,8 @@ export function mayReplace(path: string, { force }: { force: boolean }): void {
   const entries = readdirSync(path, { withFileTypes: true });
   if (entries.length === 0) return;
   if (!force) throw new InputError(`${path} is not empty; give another folder, or --force to replace it`);
-  const foreign = entries.find((entry) => entry.isDirectory() && entry.name !== 'additional_chat_templates'); // such as .git: forcing must not cost anyone their work
+  // such as .git: forcing must not cost anyone their work
+  const foreign = entries.find((entry) => entry.isDirectory() && entry.name !== 'additional_chat_templates');
   if (foreign !== undefined || !entries.some(({ name }) => name === 'config.json')) {
     const reason = foreign === undefined ? 'has no config.json' : `holds the folder "${foreign.name}"`;
     throw new InputError(`${path} ${reason}, so it is not replaced even with --force; give another folder`);
@@ -66,10 +78,12 @@ interface Leftover {
 /**
  * Finishes, or takes back, a replacement of `path` whose process was killed, and removes what else it left.
  *
- * The former folder is moved aside only after the new one is whole and on the disk. So where the name is free and a former folder waits,
+ * The former folder is moved aside only after the new one is whole and on the disk. So where the name is free and a
+ * former folder waits,
  * the new folder beside it is whole and takes the name; where only the former one is left, it gets its name back.
  *
- * @param options.evenIfAlive also what a living process of that number left: for a caller that holds a lock, so that the number
+ * @param options.evenIfAlive also what a living process of that number left: for a caller that holds a lock, so that
+ *   the number
  *   is another process's by now. Default false.
  * @returns whether a folder got the name.
  */
@@ -77,7 +91,10 @@ export function recoverFolder(path: string, { evenIfAlive = false } = {}): boole
   const target = resolve(path);
   const left = leftovers(target).filter(({ pid }) => evenIfAlive || pid === process.pid || !isAlive(pid));
   const former = left.find(({ kind }) => kind === 'old');
-  const found = existsSync(target) || former === undefined ? undefined : (left.find(({ kind, pid }) => kind === 'tmp' && pid === former.pid) ?? former);
+  const found =
+    existsSync(target) || former === undefined
+      ? undefined
+      : (left.find(({ kind, pid }) => kind === 'tmp' && pid === former.pid) ?? former);
   if (found) {
     renameSync(found.path, target);
     sync(dirname(target));
@@ -86,7 +103,10 @@ export function recoverFolder(path: string, { evenIfAlive = false } = {}): boole
   return found !== undefined;
 }
 
-/** Does the same for every folder in `parent` that a killed replacement may have left nameless. @returns the paths that were brought back. */
+/**
+ * Does the same for every folder in `parent` that a killed replacement may have left nameless.
+ * @returns the paths that were brought back.
+ */
 export function recoverFolders(parent: string, options: { evenIfAlive?: boolean } = {}): string[] {
   if (!existsSync(parent)) return [];
   const targets = readdirSync(parent).flatMap((name) => LEFTOVER.exec(name)?.[1] ?? []);

@@ -7,12 +7,14 @@ import { InputError, SetupError } from './errors';
 import { setTensorFlowUp } from './settings';
 
 /**
- * How matrix products are computed; everything else is float32 always. ALIGNBOOK_COMPUTE chooses, for the whole process,
+ * How matrix products are computed; everything else is float32 always. ALIGNBOOK_COMPUTE chooses, for the whole
+ * process,
  * because TensorFlow reads its settings once.
  *
  * - `fp32`, the default: exact float32 products.
  * - `tf32`: on NVIDIA from Ampere on, products of 10-bit fractions, summed in float32. Elsewhere as fp32.
- * - `bf16`: products of bfloat16 numbers, 7-bit fractions, summed in float32; on a GPU, or a CPU with AVX512_BF16 or AMX.
+ * - `bf16`: products of bfloat16 numbers, 7-bit fractions, summed in float32; on a GPU, or a CPU with AVX512_BF16 or
+ *   AMX.
  */
 export type ComputePolicy = 'fp32' | 'tf32' | 'bf16';
 
@@ -45,7 +47,8 @@ function prepare(): void {
   setTensorFlowUp();
   for (const name of ['NVIDIA_TF32_OVERRIDE', 'TF_SET_ONEDNN_FPMATH_MODE'] as const) {
     const value = POLICIES[computePolicy][name];
-    if (value === undefined) delete process.env[name]; // a setting left over must not change what the policy says
+    if (value === undefined)
+      delete process.env[name]; // a setting left over must not change what the policy says
     else process.env[name] = value;
   }
   Object.assign(util, formerHelpers);
@@ -72,7 +75,12 @@ export interface Binding {
   createTensor(shape: readonly number[], dtype: number, values: Float32Array | Int32Array): number;
   deleteTensor(id: number): void;
   tensorDataSync(id: number): Float32Array | Int32Array;
-  executeOp(name: string, attributes: readonly OpAttribute[], inputs: readonly number[], outputs: number): TensorMetadata[];
+  executeOp(
+    name: string,
+    attributes: readonly OpAttribute[],
+    inputs: readonly number[],
+    outputs: number,
+  ): TensorMetadata[];
   getNumOfTensors(): number;
   isUsingGpuDevice(): boolean;
 }
@@ -111,9 +119,11 @@ export function tensorId(tensor: tf.Tensor): number {
 
 /**
  * Who makes bfloat16 of float32 under the `bf16` policy: oneDNN, inside its products, where the CPU has AMX (reading
- * TF_SET_ONEDNN_FPMATH_MODE); else we round the factors, for tensor cores or AVX512_BF16. Null under the other policies.
+ * TF_SET_ONEDNN_FPMATH_MODE); else we round the factors, for tensor cores or AVX512_BF16. Null under the other
+ * policies.
  */
-export const bfloat16By = computePolicy !== 'bf16' ? null : !binding.isUsingGpuDevice() && hasAmx() ? 'oneDNN' : 'rounding';
+export const bfloat16By =
+  computePolicy !== 'bf16' ? null : !binding.isUsingGpuDevice() && hasAmx() ? 'oneDNN' : 'rounding';
 
 function hasAmx(): boolean {
   return existsSync('/proc/cpuinfo') && /^flags\b.*\bamx_bf16\b/m.test(readFileSync('/proc/cpuinfo', 'utf8'));
@@ -130,7 +140,9 @@ export interface Device {
 
 export function device(): Device {
   const record = join(addonFolder(), 'build.json'); // written by set-up beside the addon
-  const build = existsSync(record) ? (JSON.parse(readFileSync(record, 'utf8')) as { build: 'cpu' | 'cuda' }).build : null;
+  const build = existsSync(record)
+    ? (JSON.parse(readFileSync(record, 'utf8')) as { build: 'cpu' | 'cuda' }).build
+    : null;
   return { name: binding.isUsingGpuDevice() ? 'gpu' : 'cpu', build, tensorflow: binding.TF_Version };
 }
 

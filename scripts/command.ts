@@ -1,5 +1,12 @@
-/** The frame of a script that is called with options: exit status 2, with the usage, where they are wrong; 1 where the work fails. */
-export async function command<Options>(usage: string, parse: () => Options | null, main: (options: Options) => Promise<void>): Promise<void> {
+/**
+ * The frame of a script that is called with options: exit status 2, with the usage, where they are wrong; 1 where the
+ * work fails.
+ */
+export async function command<Options>(
+  usage: string,
+  parse: () => Options | null,
+  main: (options: Options) => Promise<void>,
+): Promise<void> {
   let options: Options | null;
   try {
     options = parse();

@@ -3,7 +3,21 @@ import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 
-import { alpacaPrompt, evaluateDpo, GPT2, InputError, Random, readPairs, referenceLogps, RewardModel, rewardOf, sampleLogps, sequenceKl, Tokenizer, type Sample } from 'alignbook';
+import {
+  alpacaPrompt,
+  evaluateDpo,
+  GPT2,
+  InputError,
+  Random,
+  readPairs,
+  referenceLogps,
+  RewardModel,
+  rewardOf,
+  sampleLogps,
+  sequenceKl,
+  Tokenizer,
+  type Sample,
+} from 'alignbook';
 import { respond } from 'alignbook/dist/training/rollout';
 
 import { command } from './command';
@@ -45,32 +59,72 @@ const BATCH = 50;
 
 function parse(): Options | null {
   const text = { type: 'string' } as const;
-  const { values } = parseArgs({ options: { model: text, data: text, rows: text, temperature: text, seed: text, reference: text, 'reward-model': text, help: { type: 'boolean', short: 'h' } } });
+  const { values } = parseArgs({
+    options: {
+      model: text,
+      data: text,
+      rows: text,
+      temperature: text,
+      seed: text,
+      reference: text,
+      'reward-model': text,
+      help: { type: 'boolean', short: 'h' },
+    },
+  });
   if (values.help) return null;
-  const { model, data, rows = 'Infinity', temperature = '0', seed = '0', reference, 'reward-model': rewardModel } = values;
+  const {
+    model,
+    data,
+    rows = 'Infinity',
+    temperature = '0',
+    seed = '0',
+    reference,
+    'reward-model': rewardModel,
+  } = values;
   if (model === undefined || data === undefined) throw new Error('evaluate needs --model and --data');
   if (!(Number(rows) >= 1)) throw new Error(`--rows must be a number from 1 up, got "${rows}"`);
   if (!(Number(temperature) >= 0)) throw new Error(`--temperature must be a number from 0 up, got "${temperature}"`);
-  return { model, data: resolve(process.env['INIT_CWD'] ?? '.', data), rows: Number(rows), temperature: Number(temperature), seed: Number(seed), reference, rewardModel };
+  return {
+    model,
+    data: resolve(process.env['INIT_CWD'] ?? '.', data),
+    rows: Number(rows),
+    temperature: Number(temperature),
+    seed: Number(seed),
+    reference,
+    rewardModel,
+  };
 }
 
 /** @throws InputError, naming the command for other data, if a row is not one of the project's own questions. */
 function readRows(model: string, data: string): Row[] {
   const elsewhere = `npm run evaluate judges the questions of data/ alone; for any other pairs: npx alignbook evaluate --model ${model} --data ${data}`;
-  return readFileSync(data, 'utf8').trim().split('\n').map((line, n) => {
-    let row: unknown;
-    try {
-      row = JSON.parse(line);
-    } catch {
-      throw new InputError(`${data}: line ${n + 1}: is not JSON: ${elsewhere}`);
-    }
-    const missing = ['instruction', 'kind', 'word', 'answer'].find((field) => typeof (row as Record<string, unknown> | null)?.[field] !== 'string');
-    if (missing !== undefined) throw new InputError(`${data}: line ${n + 1}: has no "${missing}": ${elsewhere}`);
-    return row as Row;
-  });
+  return readFileSync(data, 'utf8')
+    .trim()
+    .split('\n')
+    .map((line, n) => {
+      let row: unknown;
+      try {
+        row = JSON.parse(line);
+      } catch {
+        throw new InputError(`${data}: line ${n + 1}: is not JSON: ${elsewhere}`);
+      }
+      const missing = ['instruction', 'kind', 'word', 'answer'].find(
+        (field) => typeof (row as Record<string, unknown> | null)?.[field] !== 'string',
+      );
+      if (missing !== undefined) throw new InputError(`${data}: line ${n + 1}: has no "${missing}": ${elsewhere}`);
+      return row as Row;
+    });
 }
 
-async function main({ model: name, data, rows: count, temperature, seed, reference, rewardModel }: Options): Promise<void> {
+async function main({
+  model: name,
+  data,
+  rows: count,
+  temperature,
+  seed,
+  reference,
+  rewardModel,
+}: Options): Promise<void> {
   const all = readRows(name, data);
   const rows = count < all.length ? new Random(seed).shuffle(all).slice(0, count) : all;
   const tokenizer = await Tokenizer.fromPretrained(name);
@@ -97,7 +151,18 @@ async function main({ model: name, data, rows: count, temperature, seed, referen
     return [kind, `${of.length}`, ...share(({ correct }) => correct), ...share(({ courteous }) => courteous)];
   };
   const kinds = [...new Set(verdicts.map(({ kind }) => kind))].sort();
-  console.log(table(['kind', 'questions', 'right', '', 'courteous', ''], kinds.map((kind) => line(kind, verdicts.filter((verdict) => verdict.kind === kind))), line('all', verdicts)));
+  console.log(
+    table(
+      ['kind', 'questions', 'right', '', 'courteous', ''],
+      kinds.map((kind) =>
+        line(
+          kind,
+          verdicts.filter((verdict) => verdict.kind === kind),
+        ),
+      ),
+      line('all', verdicts),
+    ),
+  );
 
   if (rewardModel !== undefined) {
     const { mean, standardError } = estimate(await rewardOf(await RewardModel.fromPretrained(rewardModel))(answers));
@@ -106,12 +171,16 @@ async function main({ model: name, data, rows: count, temperature, seed, referen
   if (reference === undefined) return;
   const before = await GPT2.fromPretrained(reference);
   if (temperature > 0) {
-    const { mean, standardError } = estimate(sequenceKl(sampleLogps(model, answers, { temperature }), sampleLogps(before, answers, { temperature })));
+    const { mean, standardError } = estimate(
+      sequenceKl(sampleLogps(model, answers, { temperature }), sampleLogps(before, answers, { temperature })),
+    );
     console.log(`\nKL ${mean.toFixed(2)} ± ${standardError.toFixed(2)} nats an answer`);
   }
   const pairs = await readPairs(data, tokenizer, { maxLength: model.config.blockSize });
   const { rewards } = evaluateDpo(model, pairs, referenceLogps(before, pairs));
-  console.log(`\nreward accuracy ${(100 * rewards.accuracies).toFixed(1)} %, margin ${(rewards.margins / 0.1).toFixed(2)} nats before β, of ${pairs.length} pairs`);
+  console.log(
+    `\nreward accuracy ${(100 * rewards.accuracies).toFixed(1)} %, margin ${(rewards.margins / 0.1).toFixed(2)} nats before β, of ${pairs.length} pairs`,
+  );
 }
 
 void command(usage, parse, main);

@@ -1,4 +1,7 @@
-/** `npm run test:exact`: GPT-2 at full size against PyTorch and transformers, on the same random weights. Needs the oracles. */
+/**
+ * `npm run test:exact`: GPT-2 at full size against PyTorch and transformers, on the same random weights. Needs the
+ * oracles.
+ */
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -16,7 +19,10 @@ Exit status: 0 all within the bounds, 1 not, 2 usage.`;
 const root = resolve(__dirname, '..', '..', '..');
 const shapes = ['gpt2', 'gpt2-medium'];
 
-/** For logits, hidden states and log-probs the absolute difference counts, for a gradient that relative to its largest element. */
+/**
+ * For logits, hidden states and log-probs the absolute difference counts, for a gradient that relative to its largest
+ * element.
+ */
 const bounds = {
   /** Two float32 implementations, each with its own order of summing. */
   fp32: { logits: 1e-4, hidden: 1e-4, logps: 1e-4, gradient: 1e-3 },
@@ -40,8 +46,14 @@ interface Difference {
   readonly largest: number;
 }
 
-function difference(what: string, actual: ArrayLike<number>, expected: ArrayLike<number>, counts: (element: number) => boolean = () => true): Difference {
-  if (actual.length !== expected.length) throw new Error(`${what}: ${actual.length} values instead of ${expected.length}`);
+function difference(
+  what: string,
+  actual: ArrayLike<number>,
+  expected: ArrayLike<number>,
+  counts: (element: number) => boolean = () => true,
+): Difference {
+  if (actual.length !== expected.length)
+    throw new Error(`${what}: ${actual.length} values instead of ${expected.length}`);
   let absolute = 0;
   let largest = 0;
   for (let i = 0; i < expected.length; i += 1) {
@@ -60,18 +72,25 @@ async function compare(shape: string, folder: string): Promise<boolean> {
   const ints = (values: number[][]) => tf.tensor2d(values, undefined, 'int32');
   const report = ({ what, absolute, relative, largest }: Difference, bound: number, measured: number): boolean => {
     const within = measured <= bound;
-    console.log(`${shape.padEnd(12)} ${what.padEnd(34)} ${absolute.toExponential(1).padStart(8)} ${relative.toExponential(1).padStart(9)} ${largest.toPrecision(3).padStart(9)}  ${within ? 'ok' : `above ${bound}`}`);
+    console.log(
+      `${shape.padEnd(12)} ${what.padEnd(34)} ${absolute.toExponential(1).padStart(8)} ${relative.toExponential(1).padStart(9)} ${largest.toPrecision(3).padStart(9)}  ${within ? 'ok' : `above ${bound}`}`,
+    );
     return within;
   };
   let within = true;
 
   for (const [name, { inputIds, attentionMask, positionIds }] of Object.entries(batch.inputs)) {
-    const options = { ...(attentionMask && { attentionMask: ints(attentionMask) }), ...(positionIds && { positionIds: ints(positionIds) }) };
+    const options = {
+      ...(attentionMask && { attentionMask: ints(attentionMask) }),
+      ...(positionIds && { positionIds: ints(positionIds) }),
+    };
     const mask = attentionMask?.flat();
     for (const kind of ['logits', 'hidden'] as const) {
-      const tensor = kind === 'logits' ? model.forward(ints(inputIds), options).logits : model.hidden(ints(inputIds), options);
+      const tensor =
+        kind === 'logits' ? model.forward(ints(inputIds), options).logits : model.hidden(ints(inputIds), options);
       const width = tensor.shape[2]!;
-      const real = (element: number) => mask?.[Math.floor(element / width)] !== 0; // what padding computes means nothing
+      // what padding computes means nothing
+      const real = (element: number) => mask?.[Math.floor(element / width)] !== 0;
       const found = difference(`${kind}, ${name}`, tensor.dataSync(), expected.float32(`${kind} ${name}`), real);
       within = report(found, bounds[kind], found.absolute) && within;
       tensor.dispose();
@@ -79,14 +98,17 @@ async function compare(shape: string, folder: string): Promise<boolean> {
   }
 
   const L = Math.max(...batch.weights.map((row) => row.length));
-  const padded = (rows: ArrayLike<number>[]) => rows.map((row) => [...Array.from(row), ...Array<number>(L - row.length).fill(0)]);
+  const padded = (rows: ArrayLike<number>[]) =>
+    rows.map((row) => [...Array.from(row), ...Array<number>(L - row.length).fill(0)]);
   const logps = padded(batch.weights.map((_, n) => expected.float32(`logps ${n}`))).flat();
   for (const layout of ['padded', 'shared', 'packed'] satisfies Layout[]) {
     using recording = model.record(responseBatch(batch.rows, { layout }));
     const found = difference(`log-probs, ${layout}`, recording.perTokenLogps.dataSync(), logps);
     within = report(found, bounds.logps, found.absolute) && within;
     using gradients = recording.backward(tf.tensor2d(padded(batch.weights)));
-    const all = gradients.names.map((name) => difference(`gradient, ${layout}, ${name}`, gradients.values(name), expected.float32(`gradient ${name}`)));
+    const all = gradients.names.map((name) =>
+      difference(`gradient, ${layout}, ${name}`, gradients.values(name), expected.float32(`gradient ${name}`)),
+    );
     const worst = all.reduce((a, b) => (b.relative <= a.relative ? a : b));
     within = report(worst, bounds.gradient, worst.relative) && within;
   }
@@ -101,7 +123,11 @@ async function main(names: readonly string[]): Promise<number> {
     const folder = mkdtempSync(join(tmpdir(), 'exactness-'));
     try {
       const python = join(root, '.alignbook', 'oracles', 'bin', 'python');
-      const { status } = spawnSync(python, [join(root, 'tests', 'oracles', 'exactness.py'), '--shape', shape, '--out', folder], { stdio: ['ignore', 'ignore', 'inherit'], env: { ...process.env, TQDM_DISABLE: '1' } });
+      const { status } = spawnSync(
+        python,
+        [join(root, 'tests', 'oracles', 'exactness.py'), '--shape', shape, '--out', folder],
+        { stdio: ['ignore', 'ignore', 'inherit'], env: { ...process.env, TQDM_DISABLE: '1' } },
+      );
       if (status !== 0) throw new Error('the oracle failed; run "npm run setup -- --oracles"');
       within = (await compare(shape, folder)) && within;
     } finally {
@@ -114,7 +140,10 @@ async function main(names: readonly string[]): Promise<number> {
 async function run(): Promise<number> {
   let names: string[];
   try {
-    const { values, positionals } = parseArgs({ options: { help: { type: 'boolean', short: 'h' } }, allowPositionals: true });
+    const { values, positionals } = parseArgs({
+      options: { help: { type: 'boolean', short: 'h' } },
+      allowPositionals: true,
+    });
     if (values.help) {
       console.log(usage);
       return 0;

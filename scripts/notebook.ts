@@ -28,7 +28,10 @@ interface Options extends Arguments {
 }
 
 function parse(): Options | null {
-  const { values, positionals } = parseArgs({ options: { ...OPTIONS, out: { type: 'string' } }, allowPositionals: true });
+  const { values, positionals } = parseArgs({
+    options: { ...OPTIONS, out: { type: 'string' } },
+    allowPositionals: true,
+  });
   if (values.help) return null;
   if (positionals.length === 0) throw new Error('no notebook is named');
   const notebooks = [...new Set(positionals.map(fromCaller))];
@@ -36,9 +39,15 @@ function parse(): Options | null {
   for (const path of notebooks) {
     if (!statSync(path, { throwIfNoEntry: false })?.isFile()) throw new Error(`${path} is not there, or is no file`);
     if (!path.endsWith('.ipynb')) throw new Error(`${path} is no notebook: its name does not end with .ipynb`);
-    if (realpathSync(path) === realpathOf(join(out, basename(path)))) throw new Error(`${out} is the folder of ${basename(path)} itself, whose executed copy would replace it: give --out another folder`);
+    if (realpathSync(path) === realpathOf(join(out, basename(path))))
+      throw new Error(
+        `${out} is the folder of ${basename(path)} itself, whose executed copy would replace it: give --out another folder`,
+      );
     const other = notebooks.find((each) => each !== path && basename(each) === basename(path));
-    if (other !== undefined) throw new Error(`${path} and ${other} have one name, and so would their results: run them one after the other, with an --out for each`);
+    if (other !== undefined)
+      throw new Error(
+        `${path} and ${other} have one name, and so would their results: run them one after the other, with an --out for each`,
+      );
   }
   return { notebooks, out, ...argumentsOf(values) };
 }
@@ -46,10 +55,12 @@ function parse(): Options | null {
 const realpathOf = (path: string): string | undefined => (existsSync(path) ? realpathSync(path) : undefined);
 
 async function main({ notebooks, out, model, jobs, timeout }: Options): Promise<void> {
-  await gpt2Folder(model, { onProgress: progressPrinter(process.stderr) }); // a cell has no time for it, nor shows how far it is
+  // a cell has no time for it, nor shows how far it is
+  await gpt2Folder(model, { onProgress: progressPrinter(process.stderr) });
   const { exitCode } = await executeNotebooks(notebooks, { out, jobs, timeout, html: true, model, progress: true });
   process.exitCode = exitCode;
-  if (exitCode <= 1) console.log(`\nreports, and of what ran executed copies and HTML pages: ${relative(process.cwd(), out) || '.'}/`);
+  if (exitCode <= 1)
+    console.log(`\nreports, and of what ran executed copies and HTML pages: ${relative(process.cwd(), out) || '.'}/`);
 }
 
 void command(usage, parse, main);

@@ -1,8 +1,10 @@
 /**
  * `npm run test:tensorflow`: tfjs-core's own specs on the addon, as tfjs-node's run_tests.js selects them.
  *
- * Both come compiled in the npm packages, but the specs as ES modules without file endings: a hook turns them into CommonJS on
- * their way in, and lets every package share the one tfjs-core that they test. Exit status: 0 where the known specs fail, and no others.
+ * Both come compiled in the npm packages, but the specs as ES modules without file endings: a hook turns them into
+ * CommonJS on
+ * their way in, and lets every package share the one tfjs-core that they test. Exit status: 0 where the known specs
+ * fail, and no others.
  */
 import { readFileSync, mkdtempSync, rmSync } from 'node:fs';
 import Module from 'node:module';
@@ -14,7 +16,9 @@ import ts from 'typescript5';
 import { setTensorFlowUp } from 'alignbook/dist/settings';
 
 /** Specs that fail with TensorFlow 2.21, and why. */
-const known = new Map([['round test-tensorflow {} int32', 'TensorFlow gives zeros for Round of int32; the library rounds no integers']]);
+const known = new Map([
+  ['round test-tensorflow {} int32', 'TensorFlow gives zeros for Round of int32; the library rounds no integers'],
+]);
 
 interface Spec {
   readonly fullName: string;
@@ -39,7 +43,14 @@ function loadAsCommonJs(): void {
   const load = loader._extensions['.js']!;
   loader._extensions['.js'] = (module, path) => {
     if (!path.startsWith(core + sep) || path.includes('.node.')) return load(module, path);
-    const { outputText } = ts.transpileModule(readFileSync(path, 'utf8'), { compilerOptions: { module: ts.ModuleKind.CommonJS, target: ts.ScriptTarget.ES5, downlevelIteration: true, esModuleInterop: true } }); // ES5 as tfjs-node: its classes extend these
+    const { outputText } = ts.transpileModule(readFileSync(path, 'utf8'), {
+      compilerOptions: {
+        module: ts.ModuleKind.CommonJS,
+        target: ts.ScriptTarget.ES5,
+        downlevelIteration: true,
+        esModuleInterop: true,
+      },
+    }); // ES5 as tfjs-node: its classes extend these
     module._compile(outputText, path);
   };
 }
@@ -47,11 +58,15 @@ function loadAsCommonJs(): void {
 const specs: Spec[] = [];
 
 function summary(): number {
-  const names = (status: Spec['status']) => specs.filter((spec) => spec.status === status).map(({ fullName }) => fullName);
+  const names = (status: Spec['status']) =>
+    specs.filter((spec) => spec.status === status).map(({ fullName }) => fullName);
   const failed = names('failed');
   const excluded = names('excluded').length;
-  console.log(`\n${specs.length} specs, ${specs.length - excluded} selected: ${names('passed').length} passed, ${failed.length} failed, ${names('pending').length} pending`);
-  for (const name of failed) console.log(`failed: ${name} (${known.has(name) ? `known: ${known.get(name)}` : 'not known'})`);
+  console.log(
+    `\n${specs.length} specs, ${specs.length - excluded} selected: ${names('passed').length} passed, ${failed.length} failed, ${names('pending').length} pending`,
+  );
+  for (const name of failed)
+    console.log(`failed: ${name} (${known.has(name) ? `known: ${known.get(name)}` : 'not known'})`);
   const mended = [...known.keys()].filter((name) => !failed.includes(name));
   for (const name of mended) console.log(`known to fail, but did not: ${name}`);
   return specs.length > excluded && mended.length === 0 && failed.every((name) => known.has(name)) ? 0 : 1;
@@ -60,7 +75,11 @@ function summary(): number {
 process.env['TF_CPP_MIN_LOG_LEVEL'] ??= '3'; // specs provoke TensorFlow's errors on purpose
 setTensorFlowUp();
 // As in lib/tf.ts, which cannot be used here: it would load another tfjs-core.
-Object.assign(util, { isArray: Array.isArray, isNullOrUndefined: (x: unknown) => x == null, isString: (x: unknown) => typeof x === 'string' });
+Object.assign(util, {
+  isArray: Array.isArray,
+  isNullOrUndefined: (x: unknown) => x == null,
+  isString: (x: unknown) => typeof x === 'string',
+});
 
 const empty = mkdtempSync(join(tmpdir(), 'specs-')); // run_tests.js also looks for specs below the working folder
 process.chdir(empty);
@@ -70,4 +89,6 @@ process.once('exit', () => {
 });
 loadAsCommonJs();
 require('@tensorflow/tfjs-node-gpu/dist/run_tests.js');
-(globalThis as unknown as { jasmine: { getEnv(): { addReporter(reporter: object): void } } }).jasmine.getEnv().addReporter({ specDone: (spec: Spec) => specs.push(spec) });
+(globalThis as unknown as { jasmine: { getEnv(): { addReporter(reporter: object): void } } }).jasmine
+  .getEnv()
+  .addReporter({ specDone: (spec: Spec) => specs.push(spec) });

@@ -10,21 +10,47 @@ const mask2d = (values: number[][]) => tf.tensor2d(values, undefined, 'int32');
 test('tokenRewards: a KL penalty on each response token, the score on the last', () => {
   for (const c of cases('token_rewards')) {
     const rewards = tokenRewards(
-      { logps: c.floats('logps'), refLogps: c.floats('refLogps'), responseMask: c.ints('responseMask'), scores: c.floats('scores') },
+      {
+        logps: c.floats('logps'),
+        refLogps: c.floats('refLogps'),
+        responseMask: c.ints('responseMask'),
+        scores: c.floats('scores'),
+      },
       { klCoef: c.number('klCoef') },
     );
     c.check(rewards, 'rewards');
   }
   const byHand = tokenRewards({
-    logps: tf.tensor2d([[NaN, -1, -2, Infinity], [-1, -1, -1, -1]]),
-    refLogps: tf.tensor2d([[0, -3, -1, 0], [-2, -1, -1, 0]]),
-    responseMask: mask2d([[0, 1, 1, 0], [1, 1, 1, 1]]),
+    logps: tf.tensor2d([
+      [NaN, -1, -2, Infinity],
+      [-1, -1, -1, -1],
+    ]),
+    refLogps: tf.tensor2d([
+      [0, -3, -1, 0],
+      [-2, -1, -1, 0],
+    ]),
+    responseMask: mask2d([
+      [0, 1, 1, 0],
+      [1, 1, 1, 1],
+    ]),
     scores: tf.tensor1d([5, -7]),
   });
-  close(byHand, [[0, -0.1, 5.05, 0], [-0.05, 0, 0, -7 + 0.05]], 'by hand');
+  close(
+    byHand,
+    [
+      [0, -0.1, 5.05, 0],
+      [-0.05, 0, 0, -7 + 0.05],
+    ],
+    'by hand',
+  );
 
   const rewards = (logps: tf.Tensor) =>
-    tokenRewards({ logps: logps as tf.Tensor2D, refLogps: tf.zeros([1, 2]), responseMask: mask2d([[1, 1]]), scores: tf.ones([1]) });
+    tokenRewards({
+      logps: logps as tf.Tensor2D,
+      refLogps: tf.zeros([1, 2]),
+      responseMask: mask2d([[1, 1]]),
+      scores: tf.ones([1]),
+    });
   close(tf.grad((logps) => rewards(logps).sum())(tf.ones([1, 2])), [[0, 0]], 'rewards are constants');
 });
 
@@ -41,17 +67,47 @@ test('gae is the sum of its definition, over whatever mask', () => {
 
 test('gae by hand; padding on either side changes nothing, whatever it holds', () => {
   // Deltas -0.1, -0.1, 0.7; backward 0.7, -0.1 + 0.95 * 0.7, -0.1 + 0.95 * 0.565.
-  const [advantages, returns] = [[0.43675, 0.565, 0.7], [0.93675, 0.965, 1]];
-  const plain = gae({ rewards: tf.tensor2d([[0, 0, 1]]), values: tf.tensor2d([[0.5, 0.4, 0.3]]), responseMask: mask2d([[1, 1, 1]]) });
+  const [advantages, returns] = [
+    [0.43675, 0.565, 0.7],
+    [0.93675, 0.965, 1],
+  ];
+  const plain = gae({
+    rewards: tf.tensor2d([[0, 0, 1]]),
+    values: tf.tensor2d([[0.5, 0.4, 0.3]]),
+    responseMask: mask2d([[1, 1, 1]]),
+  });
   close(plain.advantages, [advantages], 'advantages');
   close(plain.returns, [returns], 'returns');
   const padded = gae({
-    rewards: tf.tensor2d([[0, 0, 1, 99, NaN], [NaN, 99, 0, 0, 1]]),
-    values: tf.tensor2d([[0.5, 0.4, 0.3, 99, NaN], [NaN, 99, 0.5, 0.4, 0.3]]),
-    responseMask: mask2d([[1, 1, 1, 0, 0], [0, 0, 1, 1, 1]]),
+    rewards: tf.tensor2d([
+      [0, 0, 1, 99, NaN],
+      [NaN, 99, 0, 0, 1],
+    ]),
+    values: tf.tensor2d([
+      [0.5, 0.4, 0.3, 99, NaN],
+      [NaN, 99, 0.5, 0.4, 0.3],
+    ]),
+    responseMask: mask2d([
+      [1, 1, 1, 0, 0],
+      [0, 0, 1, 1, 1],
+    ]),
   });
-  close(padded.advantages, [[...advantages, 0, 0], [0, 0, ...advantages]], 'advantages');
-  close(padded.returns, [[...returns, 0, 0], [0, 0, ...returns]], 'returns');
+  close(
+    padded.advantages,
+    [
+      [...advantages, 0, 0],
+      [0, 0, ...advantages],
+    ],
+    'advantages',
+  );
+  close(
+    padded.returns,
+    [
+      [...returns, 0, 0],
+      [0, 0, ...returns],
+    ],
+    'returns',
+  );
 });
 
 test('masked statistics, their gradients, and whitening are those of TRL', () => {
@@ -82,9 +138,22 @@ test('masked statistics by hand', () => {
     assert.ok(gradient!.dataSync().every(Number.isFinite), `${statistic.name}: ${gradient}`);
   }
 
-  const rewards = tf.tensor2d([[1.2, 1.3, 1.4], [1.5, 1.6, 1.7], [1.8, 1.9, 2]]);
+  const rewards = tf.tensor2d([
+    [1.2, 1.3, 1.4],
+    [1.5, 1.6, 1.7],
+    [1.8, 1.9, 2],
+  ]);
   const whitened = whiten(rewards, tf.onesLike(rewards), { shiftMean: false, unbiased: false });
-  close(whitened, [[0.0508, 0.4381, 0.8254], [1.2127, 1.6, 1.9873], [2.3746, 2.7619, 3.1492]], 'whitened', 5e-5); // four decimals are given
+  close(
+    whitened,
+    [
+      [0.0508, 0.4381, 0.8254],
+      [1.2127, 1.6, 1.9873],
+      [2.3746, 2.7619, 3.1492],
+    ],
+    'whitened',
+    5e-5,
+  ); // four decimals are given
 });
 
 test('whitening equal values gives zeros, or their mean back', () => {
@@ -119,11 +188,23 @@ test('klK3 keeps its digits where the policies are close', () => {
 });
 
 test('inputs that do not fit are refused', () => {
-  const [x, mask] = [tf.zeros<tf.Rank.R2>([2, 3]), mask2d([[1, 1, 0], [0, 0, 0]])];
+  const [x, mask] = [
+    tf.zeros<tf.Rank.R2>([2, 3]),
+    mask2d([
+      [1, 1, 0],
+      [0, 0, 0],
+    ]),
+  ];
   refused(() => gae({ rewards: x, values: x, responseMask: mask }), /row 1 has no response token/);
   refused(() => gae({ rewards: x, values: tf.zeros([2, 4]), responseMask: mask }), /values has shape \[2,4\]/);
-  refused(() => tokenRewards({ logps: x, refLogps: x, responseMask: mask, scores: tf.zeros([2]) }), /row 1 has no response token/);
-  refused(() => tokenRewards({ logps: x, refLogps: x, responseMask: tf.onesLike(x), scores: tf.zeros([3]) }), /scores must be \[2\]/);
+  refused(
+    () => tokenRewards({ logps: x, refLogps: x, responseMask: mask, scores: tf.zeros([2]) }),
+    /row 1 has no response token/,
+  );
+  refused(
+    () => tokenRewards({ logps: x, refLogps: x, responseMask: tf.onesLike(x), scores: tf.zeros([3]) }),
+    /scores must be \[2\]/,
+  );
   refused(() => maskedMean(x, tf.zerosLike(x)), /holds 0 positions, at least 1/);
   refused(() => maskedMean(x, tf.ones([2, 4])), /mask has shape \[2,4\]/);
   refused(() => maskedVariance(tf.tensor1d([1]), tf.tensor1d([1])), /holds 1 positions, at least 2/);
@@ -132,8 +213,20 @@ test('inputs that do not fit are refused', () => {
 });
 
 test('no tensor stays behind', () => {
-  const [x, y] = [tf.tensor2d([[1, 2, 3], [4, 5, 6]]), tf.ones<tf.Rank.R2>([2, 3])];
-  const [responseMask, scores] = [mask2d([[1, 1, 0], [0, 0, 1]]), tf.zeros<tf.Rank.R1>([2])];
+  const [x, y] = [
+    tf.tensor2d([
+      [1, 2, 3],
+      [4, 5, 6],
+    ]),
+    tf.ones<tf.Rank.R2>([2, 3]),
+  ];
+  const [responseMask, scores] = [
+    mask2d([
+      [1, 1, 0],
+      [0, 0, 1],
+    ]),
+    tf.zeros<tf.Rank.R1>([2]),
+  ];
   keepsNothing(() => tokenRewards({ logps: x, refLogps: y, responseMask, scores }));
   keepsNothing(() => ({ ...gae({ rewards: x, values: y, responseMask }) }));
   for (const statistic of [maskedMean, maskedVariance, whiten]) {

@@ -10,7 +10,12 @@ const EOS = 50256;
 const gpt2 = { encode, eosTokenId: EOS };
 
 /** A batch of one row. */
-function batchOf(promptIds: number[], chosenIds: number[], rejectedIds: number[], options: { padId?: number; maxLength?: number } = {}) {
+function batchOf(
+  promptIds: number[],
+  chosenIds: number[],
+  rejectedIds: number[],
+  options: { padId?: number; maxLength?: number } = {},
+) {
   return preferenceBatch([{ promptIds, chosenIds, rejectedIds }], { padId: 0, ...options });
 }
 
@@ -22,12 +27,30 @@ test('rows are joined and padded on the right to one length', () => {
     ],
     { padId: 0 },
   );
-  assert.deepEqual(chosen.inputIds.arraySync(), [[1, 2, 3, 4, 5], [7, 8, 9, 10, 0]]);
-  assert.deepEqual(rejected.inputIds.arraySync(), [[1, 2, 3, 6, 0], [7, 8, 11, 12, 13]]);
-  assert.deepEqual(chosen.responseMask.arraySync(), [[0, 0, 0, 1, 1], [0, 0, 1, 1, 0]]);
-  assert.deepEqual(rejected.responseMask.arraySync(), [[0, 0, 0, 1, 0], [0, 0, 1, 1, 1]]);
-  assert.deepEqual(chosen.attentionMask.arraySync(), [[1, 1, 1, 1, 1], [1, 1, 1, 1, 0]]);
-  assert.deepEqual(rejected.attentionMask.arraySync(), [[1, 1, 1, 1, 0], [1, 1, 1, 1, 1]]);
+  assert.deepEqual(chosen.inputIds.arraySync(), [
+    [1, 2, 3, 4, 5],
+    [7, 8, 9, 10, 0],
+  ]);
+  assert.deepEqual(rejected.inputIds.arraySync(), [
+    [1, 2, 3, 6, 0],
+    [7, 8, 11, 12, 13],
+  ]);
+  assert.deepEqual(chosen.responseMask.arraySync(), [
+    [0, 0, 0, 1, 1],
+    [0, 0, 1, 1, 0],
+  ]);
+  assert.deepEqual(rejected.responseMask.arraySync(), [
+    [0, 0, 0, 1, 0],
+    [0, 0, 1, 1, 1],
+  ]);
+  assert.deepEqual(chosen.attentionMask.arraySync(), [
+    [1, 1, 1, 1, 1],
+    [1, 1, 1, 1, 0],
+  ]);
+  assert.deepEqual(rejected.attentionMask.arraySync(), [
+    [1, 1, 1, 1, 0],
+    [1, 1, 1, 1, 1],
+  ]);
   assert.ok([chosen, rejected].flatMap<tf.Tensor>(Object.values).every(({ dtype }) => dtype === 'int32'));
 });
 
@@ -62,16 +85,28 @@ test('encodePair ends each response with one end of sequence', () => {
   assert.deepEqual([chosenIds[0], rejectedIds[0]], [32, 2025]);
   assert.deepEqual([chosenIds.at(-1), rejectedIds.at(-1)], [EOS, EOS]);
   for (const name of ['prompt', 'chosen', 'rejected']) {
-    refused(() => encodePair(gpt2, { prompt: 'a', chosen: 'b', rejected: 'c', [name]: '' }), new RegExp(`${name} is empty`));
+    refused(
+      () => encodePair(gpt2, { prompt: 'a', chosen: 'b', rejected: 'c', [name]: '' }),
+      new RegExp(`${name} is empty`),
+    );
   }
 });
 
 test('a text has its own end where the end of sequence is its last token; a chat template may write white space after it', () => {
-  const ids: Record<string, number[]> = { a: [64], 'b<|endoftext|> ': [65, EOS, 220], 'c<|endoftext|>': [66, EOS] }; // GPT-2's
+  // GPT-2's
+  const ids: Record<string, number[]> = { a: [64], 'b<|endoftext|> ': [65, EOS, 220], 'c<|endoftext|>': [66, EOS] };
   const encoder = { encode: (text: string) => ids[text]!, eosTokenId: EOS, eosToken: '<|endoftext|>' };
   const texts = { prompt: 'a', chosen: 'b<|endoftext|> ', rejected: 'c<|endoftext|>' };
-  assert.deepEqual(encodePair(encoder, texts), { promptIds: [64], chosenIds: [65, EOS, 220, EOS], rejectedIds: [66, EOS] });
-  assert.deepEqual(encodePair(encoder, { ...texts, templated: true }), { promptIds: [64], chosenIds: [65, EOS, 220], rejectedIds: [66, EOS] });
+  assert.deepEqual(encodePair(encoder, texts), {
+    promptIds: [64],
+    chosenIds: [65, EOS, 220, EOS],
+    rejectedIds: [66, EOS],
+  });
+  assert.deepEqual(encodePair(encoder, { ...texts, templated: true }), {
+    promptIds: [64],
+    chosenIds: [65, EOS, 220],
+    rejectedIds: [66, EOS],
+  });
 });
 
 test('appendEos adds one, never a second', () => {
@@ -91,4 +126,5 @@ test('responseStart refuses ids in which prompt and response have merged', () =>
   refused(() => responseStart(promptIds, promptIds.slice(0, 2)), /do not begin/);
 });
 
-test('no tensor stays behind', () => keepsNothing(() => ({ ...batchOf([1], [2], [3, 4]) }) as unknown as tf.TensorContainer));
+test('no tensor stays behind', () =>
+  keepsNothing(() => ({ ...batchOf([1], [2], [3, 4]) }) as unknown as tf.TensorContainer));

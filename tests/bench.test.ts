@@ -10,11 +10,17 @@ test('results of one machine come together, those of another give way', () => {
   const here: Machine = { cpu: 'one', cores: 2, gigabytes: 24, instructions: ['avx2'], versions: { node: '20.20.2' } };
   const first = joined(undefined, here, { dpo: { seconds: [2] }, score: { seconds: [5] } }, '2026-11-01');
   const second = joined(first, here, { dpo: { seconds: [1] } }, '2026-11-02');
-  assert.deepEqual(second, { machine: here, results: { dpo: { date: '2026-11-02', seconds: [1] }, score: { date: '2026-11-01', seconds: [5] } } });
+  assert.deepEqual(second, {
+    machine: here,
+    results: { dpo: { date: '2026-11-02', seconds: [1] }, score: { date: '2026-11-01', seconds: [5] } },
+  });
   const sized = joined(undefined, here, { 'dpo, 16 pairs': {}, 'dpo, 4 pairs': {} }, '2026-11-01');
   assert.deepEqual(Object.keys(sized.results), ['dpo, 4 pairs', 'dpo, 16 pairs']);
   const updated = { ...here, versions: { node: '22.0.0' } };
-  assert.deepEqual(joined(first, updated, { dpo: { seconds: [1] } }, '2026-11-02'), { machine: updated, results: { dpo: { date: '2026-11-02', seconds: [1] } } });
+  assert.deepEqual(joined(first, updated, { dpo: { seconds: [1] } }, '2026-11-02'), {
+    machine: updated,
+    results: { dpo: { date: '2026-11-02', seconds: [1] } },
+  });
 });
 
 test('the median, of an odd and an even number', () => {

@@ -3,7 +3,10 @@ import { test } from 'node:test';
 
 import { Best, InputError } from 'alignbook';
 
-const step = (n: number, loss?: number, accuracies = 0) => ({ step: n, ...(loss !== undefined && { validation: { loss, rewards: { accuracies } } }) });
+const step = (n: number, loss?: number, accuracies = 0) => ({
+  step: n,
+  ...(loss !== undefined && { validation: { loss, rewards: { accuracies } } }),
+});
 
 test('the best validation is the one of least loss, the first of equals; steps without one do not count', () => {
   const best = new Best({ patience: 2 });
@@ -17,20 +20,28 @@ test('the best validation is the one of least loss, the first of equals; steps w
 
 test('of other metrics more is better; NaN never is; without patience it never ends', () => {
   const best = new Best({ bestBy: 'rewards/accuracies' });
-  const seen = [step(1, 1, 0.5), step(2, 2, 0.75), step(3, 0, NaN), step(4, 0, 0.75), step(5, 9, 1)].map((each) => best.see(each));
+  const seen = [step(1, 1, 0.5), step(2, 2, 0.75), step(3, 0, NaN), step(4, 0, 0.75), step(5, 9, 1)].map((each) =>
+    best.see(each),
+  );
   assert.deepEqual(seen, [true, true, false, false, true]);
   assert.equal(best.exhausted, false);
 });
 
 test('a metric that there is not, and a patience of none', () => {
   const isInput = (message: RegExp) => (error: unknown) => error instanceof InputError && message.test(error.message);
-  assert.throws(() => new Best({ bestBy: 'rewards' }).see(step(1, 1)), isInput(/^bestBy: the validation has no "rewards"; it has loss, rewards\/accuracies$/));
+  assert.throws(
+    () => new Best({ bestBy: 'rewards' }).see(step(1, 1)),
+    isInput(/^bestBy: the validation has no "rewards"; it has loss, rewards\/accuracies$/),
+  );
   assert.throws(() => new Best({ patience: 0 }), isInput(/^patience must be a whole number from 1 up, got 0$/));
 });
 
 test("of a reward model's calibration less is better, as of the loss", () => {
   for (const bestBy of ['brier', 'calibrationError']) {
     const best = new Best({ bestBy });
-    assert.deepEqual([0.2, 0.3, 0.1].map((value, n) => best.see({ step: n + 1, validation: { loss: 1, [bestBy]: value } })), [true, false, true]);
+    assert.deepEqual(
+      [0.2, 0.3, 0.1].map((value, n) => best.see({ step: n + 1, validation: { loss: 1, [bestBy]: value } })),
+      [true, false, true],
+    );
   }
 });

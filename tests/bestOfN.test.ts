@@ -4,12 +4,14 @@ import { test } from 'node:test';
 
 import { bestOfN, bestOfNKl, InputError, Random } from 'alignbook';
 
-const near = (actual: number, expected: number) => assert.ok(Math.abs(actual - expected) <= 1e-12 * Math.max(1, Math.abs(expected)), `${actual} instead of ${expected}`);
+const near = (actual: number, expected: number) =>
+  assert.ok(Math.abs(actual - expected) <= 1e-12 * Math.max(1, Math.abs(expected)), `${actual} instead of ${expected}`);
 
 /** Every way to choose n of the items. */
 function* choices<Item>(items: readonly Item[], n: number): Generator<Item[]> {
   if (n === 0) yield [];
-  for (let first = 0; first <= items.length - n && n > 0; first += 1) for (const rest of choices(items.slice(first + 1), n - 1)) yield [items[first]!, ...rest];
+  for (let first = 0; first <= items.length - n && n > 0; first += 1)
+    for (const rest of choices(items.slice(first + 1), n - 1)) yield [items[first]!, ...rest];
 }
 
 test('bestOfN by hand: of 1, 2, 4 the best of two is 2 once and 4 twice', () => {
@@ -40,7 +42,11 @@ test('bestOfN refuses, and leaves the scores in their order', () => {
   const scores = [3, 1, 2];
   bestOfN(scores, 2);
   assert.deepEqual(scores, [3, 1, 2]);
-  for (const n of [0, 4, 1.5, NaN]) assert.throws(() => bestOfN(scores, n), new InputError(`n must be a whole number from 1 to 3, the number of scores, got ${n}`));
+  for (const n of [0, 4, 1.5, NaN])
+    assert.throws(
+      () => bestOfN(scores, n),
+      new InputError(`n must be a whole number from 1 to 3, the number of scores, got ${n}`),
+    );
   assert.throws(() => bestOfN([], 1), InputError);
   assert.throws(() => bestOfN([1, NaN], 1), new InputError('score 1 is NaN; scores must be finite numbers'));
 });
@@ -51,7 +57,10 @@ test('bestOfNKl: 0 of one sample, and the exact KL where no two scores are the s
   near(bestOfNKl(16), 4 * Math.log(2) - 15 / 16);
   // K answers, equally likely: the k-th best of them is the best of n with (k/K)^n - ((k-1)/K)^n
   const K = 20000;
-  const kl = Array.from({ length: K }, (_, k) => ((k + 1) / K) ** 4 - (k / K) ** 4).reduce((sum, p) => sum + p * Math.log(p * K), 0);
+  const kl = Array.from({ length: K }, (_, k) => ((k + 1) / K) ** 4 - (k / K) ** 4).reduce(
+    (sum, p) => sum + p * Math.log(p * K),
+    0,
+  );
   assert.ok(kl <= bestOfNKl(4) && Math.abs(kl - bestOfNKl(4)) < 1e-3, `${kl}`);
   for (const n of [0, -1, 2.5]) assert.throws(() => bestOfNKl(n), InputError);
 });

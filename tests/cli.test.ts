@@ -18,7 +18,10 @@ function alignbook(...args: string[]) {
 
 /** With `input` on its standard input. */
 function alignbookOn(input: string | Uint8Array, ...args: string[]) {
-  const { status, stdout, stderr } = spawnSync(process.execPath, [join(ROOT, 'lib', 'bin', 'alignbook.js'), ...args], { encoding: 'utf8', input });
+  const { status, stdout, stderr } = spawnSync(process.execPath, [join(ROOT, 'lib', 'bin', 'alignbook.js'), ...args], {
+    encoding: 'utf8',
+    input,
+  });
   return { status, stdout, stderr };
 }
 
@@ -52,23 +55,43 @@ test('a malformed file: one line that names it, exit 1', () => {
   rmSync(folder, { recursive: true });
 });
 
-/** Float32 here, float64 there, on log-probs down to -15. Greatest difference seen: 2.5e-6; another processor sums in another order: allow four times that. */
+/**
+ * Float32 here, float64 there, on log-probs down to -15. Greatest difference seen: 2.5e-6; another processor sums in
+ * another order: allow four times that.
+ */
 const LOGP = 1e-5;
 
 test("logps writes transformers' log-probs, from a file or the standard input, in batches of any size", () => {
-  const { rows, lines } = JSON.parse(readFileSync(join(ROOT, 'tests', 'fixtures', 'logps.json'), 'utf8')) as { rows: unknown[]; lines: Line[] };
-  const text = `\ufeff${rows.map((row) => JSON.stringify(row)).join('\r\n\n')}\n`; // a byte order mark, an empty line, CRLF
+  const { rows, lines } = JSON.parse(readFileSync(join(ROOT, 'tests', 'fixtures', 'logps.json'), 'utf8')) as {
+    rows: unknown[];
+    lines: Line[];
+  };
+  // a byte order mark, an empty line, CRLF
+  const text = `\ufeff${rows.map((row) => JSON.stringify(row)).join('\r\n\n')}\n`;
   const folder = mkdtempSync(join(tmpdir(), 'cli-'));
   writeFileSync(join(folder, 'rows.jsonl'), text);
   const output = join(folder, 'logps.jsonl');
   const runs = [
-    alignbook('logps', '--model', 'tiny', '--data', join(folder, 'rows.jsonl'), '--batch-size', '2', '--output', output),
+    alignbook(
+      'logps',
+      '--model',
+      'tiny',
+      '--data',
+      join(folder, 'rows.jsonl'),
+      '--batch-size',
+      '2',
+      '--output',
+      output,
+    ),
     alignbookOn(text, 'logps', '--model', 'tiny', '--data', '-'),
   ];
   for (const { status, stderr } of runs) assert.deepEqual([status, stderr], [0, '']);
   assert.equal(runs[0]!.stdout, '');
   for (const written of [readFileSync(output, 'utf8'), runs[1]!.stdout]) {
-    const made = written.trimEnd().split('\n').map((line) => JSON.parse(line) as Line);
+    const made = written
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line) as Line);
     assert.equal(made.length, 5);
     made.forEach((line, n) => sameLine(line, lines[n]!, LOGP));
   }
@@ -79,7 +102,15 @@ test('logps names the file and the line that is wrong, and writes nothing', () =
   const folder = mkdtempSync(join(tmpdir(), 'cli-'));
   const path = join(folder, 'rows.jsonl');
   writeFileSync(path, '{"prompt":"a","chosen":"b","rejected":"c"}\n{"prompt":"a","chosen":"b"}\n');
-  const { status, stdout, stderr } = alignbook('logps', '--model', 'tiny', '--data', path, '--output', join(folder, 'out'));
+  const { status, stdout, stderr } = alignbook(
+    'logps',
+    '--model',
+    'tiny',
+    '--data',
+    path,
+    '--output',
+    join(folder, 'out'),
+  );
   assert.deepEqual([status, stdout, stderr], [1, '', `alignbook: ${path}: line 2: has no "rejected"\n`]);
   assert.deepEqual(readdirSync(folder), ['rows.jsonl']);
   rmSync(folder, { recursive: true });
@@ -89,18 +120,31 @@ test('logps --skip-bad tells the first 20 bad rows, counts them all, and scores 
   const folder = mkdtempSync(join(tmpdir(), 'cli-'));
   const path = join(folder, 'rows.jsonl');
   const [good, bad] = ['{"prompt":"a","chosen":"b","rejected":"c"}', '{"prompt":"a","chosen":"b"}'];
-  const told = (count: number, first: number) => Array.from({ length: count }, (_, n) => `left out: ${path}: line ${n + first}: has no "rejected"\n`).join('');
+  const told = (count: number, first: number) =>
+    Array.from({ length: count }, (_, n) => `left out: ${path}: line ${n + first}: has no "rejected"\n`).join('');
   const logps = (...rows: string[]) => {
     writeFileSync(path, rows.join('\n'));
     const { status, stdout, stderr } = alignbook('logps', '--model', 'tiny', '--data', path, '--skip-bad');
     return { status, rows: stdout.split('\n').length - 1, stderr };
   };
   assert.deepEqual(logps(good, bad), { status: 0, rows: 1, stderr: `${told(1, 2)}1 of 2 rows left out\n` });
-  assert.deepEqual(logps(good, ...Array<string>(20).fill(bad)), { status: 0, rows: 1, stderr: `${told(20, 2)}20 of 21 rows left out\n` });
-  assert.deepEqual(logps(good, ...Array<string>(25).fill(bad), good), { status: 0, rows: 2, stderr: `${told(20, 2)}… and 5 more\n25 of 27 rows left out\n` });
+  assert.deepEqual(logps(good, ...Array<string>(20).fill(bad)), {
+    status: 0,
+    rows: 1,
+    stderr: `${told(20, 2)}20 of 21 rows left out\n`,
+  });
+  assert.deepEqual(logps(good, ...Array<string>(25).fill(bad), good), {
+    status: 0,
+    rows: 2,
+    stderr: `${told(20, 2)}… and 5 more\n25 of 27 rows left out\n`,
+  });
   assert.deepEqual(logps(good), { status: 0, rows: 1, stderr: '' });
   const none = `alignbook: ${path}: has no row that can be kept: 21 of 21 left out\n`;
-  assert.deepEqual(logps(...Array<string>(21).fill(bad)), { status: 1, rows: 0, stderr: `${told(20, 1)}… and 1 more\n${none}` });
+  assert.deepEqual(logps(...Array<string>(21).fill(bad)), {
+    status: 1,
+    rows: 0,
+    stderr: `${told(20, 1)}… and 1 more\n${none}`,
+  });
   rmSync(folder, { recursive: true });
 });
 
@@ -110,7 +154,10 @@ test('export makes a folder, refuses one that is there, and replaces it when for
   const first = alignbook('export', '--model', 'tiny', '--out', out, '--dtype', 'BF16');
   assert.deepEqual([first.status, first.stdout], [0, `tiny is in ${out}, as BF16\n`]);
   const again = alignbook('export', '--model', 'tiny', '--out', out);
-  assert.deepEqual([again.status, again.stderr], [1, `alignbook: ${out} is not empty; give another folder, or --force to replace it\n`]);
+  assert.deepEqual(
+    [again.status, again.stderr],
+    [1, `alignbook: ${out} is not empty; give another folder, or --force to replace it\n`],
+  );
   assert.match(alignbook('weights', out).stdout, /^transformer\.wte\.weight +BF16 +\[50257, 128\]$/m);
   assert.equal(alignbook('export', '--model', out, '--out', out, '--force').status, 0);
   assert.match(alignbook('weights', out).stdout, /^transformer\.wte\.weight +F32 +\[50257, 128\]$/m);
@@ -119,9 +166,14 @@ test('export makes a folder, refuses one that is there, and replaces it when for
 
 test('a command that is not there, or its options: usage, exit 2', () => {
   const wrong = [
-    [], ['nonsense'], ['weights'], ['doctor', '--nonsense'], ['logps', '--model', 'tiny'], ['logps', '--model', 'tiny', '--data', '-', '--batch-size', '0'],
+    [],
+    ['nonsense'],
+    ['weights'],
+    ['doctor', '--nonsense'],
+    ['logps', '--model', 'tiny'],
+    ['logps', '--model', 'tiny', '--data', '-', '--batch-size', '0'],
     ['export', '--model', 'tiny', '--out', '/nowhere/out', '--dtype', 'F8'],
-  ]; // prettier-ignore
+  ];
   for (const args of wrong) {
     const { status, stderr } = alignbook(...args);
     assert.equal(status, 2, args.join(' '));
@@ -134,11 +186,15 @@ test('generate continues a prompt as the library does, ends at a stop string, an
   const [tokenizer, model] = await Promise.all([Tokenizer.fromPretrained('tiny'), GPT2.fromPretrained('tiny')]);
   const prompt = 'What is an antonym of';
   const made = async (options: GenerateOptions) => {
-    const [{ ids }] = (await generate(model, [tokenizer.encode(prompt)], { eosTokenId: tokenizer.eosTokenId, ...options })) as [Generated];
+    const [{ ids }] = (await generate(model, [tokenizer.encode(prompt)], {
+      eosTokenId: tokenizer.eosTokenId,
+      ...options,
+    })) as [Generated];
     return tokenizer.decode(ids.filter((id) => id !== tokenizer.eosTokenId));
   };
   const greedy = await made({ maxNewTokens: 12 });
-  const command = (...args: string[]) => alignbook('generate', '--model', 'tiny', '--prompt', prompt, '--max-new-tokens', '12', ...args);
+  const command = (...args: string[]) =>
+    alignbook('generate', '--model', 'tiny', '--prompt', prompt, '--max-new-tokens', '12', ...args);
   assert.deepEqual(command(), { status: 0, stdout: `${greedy}\n`, stderr: '' });
 
   const end = greedy.slice(6, 9);

@@ -33,18 +33,18 @@ const different: [expected: string, got: string, why: string][] = [
   ['9.781366', '9.791366', 'a float in its second digit'],
   ['1e-05', '1e-03', 'an exponent'],
   ['36', '37', 'an integer'],
-  ['50256', '50257', 'an integer within a float\'s tolerance'],
+  ['50256', '50257', "an integer within a float's tolerance"],
   ['36', '36.0', 'an integer written as a float'],
   ['36.', '37.', 'an integer that ends a sentence'],
   ['9007199254740993', '9007199254740992', 'integers past the precision of a double'],
   ['-1.5', '1.5', 'a sign'],
-  ['[0, -1]', '[0, 1]', 'an integer\'s sign'],
+  ['[0, -1]', '[0, 1]', "an integer's sign"],
   ['36-56', '36 -56', 'a dash between two numbers, and a minus'],
   ['nan', '0.5', 'not a number expected'],
   ['0.5', 'NaN', 'not a number got'],
-  ['inf', '-Infinity', 'infinity\'s sign'],
+  ['inf', '-Infinity', "infinity's sign"],
   ['None', 'null', 'None stays None'],
-  ['True', 'true', 'a word\'s case'],
+  ['True', 'true', "a word's case"],
   ['gpt2', 'gpt3', 'a digit in a word'],
   ['124M', '125M', 'a word that begins with digits'],
   ['2.21.0', '2.21.1', 'a version'],
@@ -53,13 +53,17 @@ const different: [expected: string, got: string, why: string][] = [
   ['[1, 2]', '[1, 2, 3]', 'more than expected'],
   ['[1, 2]\ndone', '[1, 2]', 'less than expected'],
   ['tensor([[1, 2]])', '[1, 2]', 'a dimension'],
-  ['(1)', '1', 'parentheses that are no tensor\'s'],
+  ['(1)', '1', "parentheses that are no tensor's"],
   ['Prompt: a', 'Prompt; a', 'punctuation'],
 ];
 for (const [expected, got, why] of different) test(`different: ${why}`, () => assert.ok(!equal(expected, got)));
 
 test('a difference is the first one, with the text around it', () => {
-  const { numbers, difference } = compareText('Loss: 0.6931, Chosen rewards: 0.0000', 'Loss: 0.6931, Chosen rewards: 0.5000', tolerance);
+  const { numbers, difference } = compareText(
+    'Loss: 0.6931, Chosen rewards: 0.0000',
+    'Loss: 0.6931, Chosen rewards: 0.5000',
+    tolerance,
+  );
   assert.equal(numbers, 2);
   assert.equal(difference!.expected, '0.0000   in "Loss: 0.6931, Chosen rewards: 0.0000"');
   assert.equal(difference!.got, '0.5000   in "Loss: 0.6931, Chosen rewards: 0.5000"');
@@ -102,22 +106,50 @@ function notebook(...cells: (Pick<Cell, 'id'> & { prints?: string; marks?: objec
   };
 }
 
-const expecting = (cells: Expected['cells'], more: Partial<Expected> = {}): Expected => ({ notebook: '01-a.ipynb', cells, ...more });
+const expecting = (cells: Expected['cells'], more: Partial<Expected> = {}): Expected => ({
+  notebook: '01-a.ipynb',
+  cells,
+  ...more,
+});
 const problems = (book: Notebook, expected: Expected, model = 'tiny') => checkNotebook(book, expected, model).problems;
 
 test('a notebook whose values match', () => {
-  const book = notebook({ id: 'in-5', prints: 'id: 50256\n', marks: { source: 'In 5' } }, { id: 'quiet' }, { id: 'loss', prints: '0.5 and 0.25' });
-  const result = checkNotebook(book, expecting({ 'in-5': { any: 'id: 50256' }, loss: { tiny: '0.5 and 0.25' } }), 'tiny');
-  assert.deepEqual(result, { notebook: '01-a.ipynb', sources: ['In 5'], cellsCompared: 2, numbersCompared: 3, notCompared: [], problems: [] });
+  const book = notebook(
+    { id: 'in-5', prints: 'id: 50256\n', marks: { source: 'In 5' } },
+    { id: 'quiet' },
+    { id: 'loss', prints: '0.5 and 0.25' },
+  );
+  const result = checkNotebook(
+    book,
+    expecting({ 'in-5': { any: 'id: 50256' }, loss: { tiny: '0.5 and 0.25' } }),
+    'tiny',
+  );
+  assert.deepEqual(result, {
+    notebook: '01-a.ipynb',
+    sources: ['In 5'],
+    cellsCompared: 2,
+    numbersCompared: 3,
+    notCompared: [],
+    problems: [],
+  });
 });
 
 test('a value that differs is reported with notebook, source cell, expected and got', () => {
-  const [problem] = problems(notebook({ id: 'in-5', prints: 'id: 50255', marks: { source: 'In 5' } }), expecting({ 'in-5': { any: 'id: 50256' } }));
-  assert.equal(problem, '01-a.ipynb, In 5 (cell in-5): what it printed differs\n  expected  50256   in "id: 50256"\n  got       50255   in "id: 50255"');
+  const [problem] = problems(
+    notebook({ id: 'in-5', prints: 'id: 50255', marks: { source: 'In 5' } }),
+    expecting({ 'in-5': { any: 'id: 50256' } }),
+  );
+  assert.equal(
+    problem,
+    '01-a.ipynb, In 5 (cell in-5): what it printed differs\n  expected  50256   in "id: 50256"\n  got       50255   in "id: 50255"',
+  );
 });
 
 test('a cell that prints without an expected text is refused', () => {
-  assert.match(problems(notebook({ id: 'a', prints: 'x' }), expecting({}))[0]!, /cell a: prints, but no text is expected/);
+  assert.match(
+    problems(notebook({ id: 'a', prints: 'x' }), expecting({}))[0]!,
+    /cell a: prints, but no text is expected/,
+  );
 });
 
 test('a cell that should print and does not is refused', () => {
@@ -125,7 +157,10 @@ test('a cell that should print and does not is refused', () => {
 });
 
 test('an expected text for a cell that is gone is refused', () => {
-  assert.match(problems(notebook(), expecting({ a: { any: 'x' } }))[0]!, /cell a: a text is expected of it, but there is no such cell/);
+  assert.match(
+    problems(notebook(), expecting({ a: { any: 'x' } }))[0]!,
+    /cell a: a text is expected of it, but there is no such cell/,
+  );
 });
 
 test('an unchecked cell is left alone, but not with an expected text as well', () => {
@@ -141,7 +176,7 @@ test('a model without an expected text is counted as not compared', () => {
   assert.equal(problems(book, expecting({ a: { tiny: '0.25' } }), 'tiny').length, 1);
 });
 
-test('the cell\'s tolerance wins over the file\'s', () => {
+test("the cell's tolerance wins over the file's", () => {
   const book = notebook({ id: 'a', prints: '0.52' });
   const wide = { absolute: 0.1, relative: 0 };
   const narrow = { absolute: 0.001, relative: 0 };

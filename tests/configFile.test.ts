@@ -1,4 +1,7 @@
-/** Config files of the training commands: fields of another type, unknown ones, ones that come twice, and numbers out of their range. */
+/**
+ * Config files of the training commands: fields of another type, unknown ones, ones that come twice, and numbers out of
+ * their range.
+ */
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { homedir, tmpdir } from 'node:os';
@@ -18,13 +21,29 @@ function read(text: string, ...args: string[]): Record<string, unknown> {
   return readConfig(['--config', path, ...args], dpo.fields, dpo.ranges);
 }
 const refused = (text: string, message: string | RegExp) =>
-  assert.throws(() => read(text), (error) => error instanceof FileError && (typeof message === 'string' ? error.message === `${path}: ${message}` : message.test(error.message)), `${text}: ${message}`);
+  assert.throws(
+    () => read(text),
+    (error) =>
+      error instanceof FileError &&
+      (typeof message === 'string' ? error.message === `${path}: ${message}` : message.test(error.message)),
+    `${text}: ${message}`,
+  );
 
 test('values of each type are read, and options win over the file', () => {
-  assert.deepEqual(read('{"model": "tiny", "lr": 1e-4, "steps": 3, "liveReference": false}', '--lr', '0.5'), { model: 'tiny', lr: 0.5, steps: 3, liveReference: false });
+  assert.deepEqual(read('{"model": "tiny", "lr": 1e-4, "steps": 3, "liveReference": false}', '--lr', '0.5'), {
+    model: 'tiny',
+    lr: 0.5,
+    steps: 3,
+    liveReference: false,
+  });
   assert.deepEqual(read(' {} '), {});
-  const [data, output, cache] = ['rows.jsonl', 'run', 'cache'].map((name) => join(homedir(), name)); // no shell replaces a ~ in a file, or behind =
-  assert.deepEqual(read('{"data": "~/rows.jsonl", "output": "~/x", "referenceCache": "~/cache"}', '--output=~/run'), { data, output, referenceCache: cache });
+  // no shell replaces a ~ in a file, or behind =
+  const [data, output, cache] = ['rows.jsonl', 'run', 'cache'].map((name) => join(homedir(), name));
+  assert.deepEqual(read('{"data": "~/rows.jsonl", "output": "~/x", "referenceCache": "~/cache"}', '--output=~/run'), {
+    data,
+    output,
+    referenceCache: cache,
+  });
   assert.deepEqual(read('{"data": "a~/b", "output": "~c"}'), { data: 'a~/b', output: '~c' });
 });
 
@@ -53,21 +72,42 @@ test('what is no JSON object, or holds numbers that JSON has not, is refused', (
 });
 
 test('a field that comes twice is refused: the last would win', () => {
-  refused('{"lr": 1e-4, "steps": 3, "lr": 1e-2}', /run\.json: the key "lr" comes twice.*; write each field once, as plain JSON$/);
+  refused(
+    '{"lr": 1e-4, "steps": 3, "lr": 1e-2}',
+    /run\.json: the key "lr" comes twice.*; write each field once, as plain JSON$/,
+  );
   refused('{"lr": 1e-4, "l\\u0072": 1e-2}', /the key "lr" comes twice/);
 });
 
 test('an unknown field is told with the one that it is nearest to', () => {
   const all = Object.keys(dpo.fields).join(', ');
-  for (const [wrong, meant] of [['stepz', 'steps'], ['batch_size', 'batchSize'], ['batch-size', 'batchSize'], ['labelSmooting', 'labelSmoothing'], ['LR', 'lr'], ['max_grad_norm', 'maxGradNorm'], ['gama', 'gamma'], ['warmpStep', 'warmupSteps']]) {
+  for (const [wrong, meant] of [
+    ['stepz', 'steps'],
+    ['batch_size', 'batchSize'],
+    ['batch-size', 'batchSize'],
+    ['labelSmooting', 'labelSmoothing'],
+    ['LR', 'lr'],
+    ['max_grad_norm', 'maxGradNorm'],
+    ['gama', 'gamma'],
+    ['warmpStep', 'warmupSteps'],
+  ]) {
     refused(`{"${wrong}": 1}`, `has an unknown field "${wrong}"; there are ${all}; did you mean ${meant}?`);
   }
-  for (const wrong of ['groupSize', 'toString', '__proto__', 'q']) refused(`{"${wrong}": 1}`, new RegExp(`has an unknown field "${wrong}"; there are ${all}(; did you mean \\w+\\?)?$`));
+  for (const wrong of ['groupSize', 'toString', '__proto__', 'q'])
+    refused(
+      `{"${wrong}": 1}`,
+      new RegExp(`has an unknown field "${wrong}"; there are ${all}(; did you mean \\w+\\?)?$`),
+    );
   refused(`{"${'x'.repeat(10_000)}": 1}`, /has an unknown field "x{100}…"; /);
 });
 
 test('a number out of its range is told with it, from a file and from an option', () => {
-  const range = (text: string, message: string, ...args: string[]) => assert.throws(() => read(text, ...args), (error) => error instanceof InputError && error.message === message, message);
+  const range = (text: string, message: string, ...args: string[]) =>
+    assert.throws(
+      () => read(text, ...args),
+      (error) => error instanceof InputError && error.message === message,
+      message,
+    );
   range('{"lr": -1}', 'lr must be a number from 0 up, got -1');
   range('{"lr": 1e-3}', 'lr must be a number from 0 up, got -1', '--lr=-1');
   range('{"steps": 2.5}', 'steps must be a whole number from 1 up, got 2.5');

@@ -16,13 +16,21 @@ interface Row {
   word: string;
   answer: string;
 }
-const read = <More>(name: string) => readFileSync(join(ROOT, 'data', name), 'utf8').trim().split('\n').map((line) => JSON.parse(line) as Row & More);
+const read = <More>(name: string) =>
+  readFileSync(join(ROOT, 'data', name), 'utf8')
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as Row & More);
 const instructions = read<{ output: string; style: string }>('instructions/train.jsonl');
 const pairsOf = (split: string) => read<{ chosen: string; rejected: string }>(`preferences/${split}.jsonl`);
 const [train, validation, held] = [pairsOf('train'), pairsOf('validation'), pairsOf('test')];
 
 test('the scripts make the files to the byte', () => {
-  const { status, stderr } = spawnSync(process.execPath, [join(ROOT, '.alignbook', 'build', 'scripts', 'data', 'prepare.js'), '--check'], { encoding: 'utf8' });
+  const { status, stderr } = spawnSync(
+    process.execPath,
+    [join(ROOT, '.alignbook', 'build', 'scripts', 'data', 'prepare.js'), '--check'],
+    { encoding: 'utf8' },
+  );
   assert.deepEqual({ status, stderr }, { status: 0, stderr: '' });
 });
 
@@ -36,22 +44,37 @@ test('instructions: six kinds, two styles, nothing twice', () => {
 
 test('preference pairs: no answer of validation or test stands in a training pair', () => {
   assert.ok(train.length + validation.length + held.length >= 2000);
-  const words = new Set(train.flatMap(({ instruction, chosen, rejected }) => `${instruction} ${chosen} ${rejected}`.toLowerCase().match(/[a-z]+/g)!));
-  for (const { answer, word } of [...validation, ...held]) for (const unseen of [answer, word]) assert.ok(!words.has(unseen), unseen);
+  const words = new Set(
+    train.flatMap(({ instruction, chosen, rejected }) =>
+      `${instruction} ${chosen} ${rejected}`.toLowerCase().match(/[a-z]+/g)!,
+    ),
+  );
+  for (const { answer, word } of [...validation, ...held])
+    for (const unseen of [answer, word]) assert.ok(!words.has(unseen), unseen);
 });
 
-test('preference pairs: neither length nor the first words tell which is chosen; the walkthrough\'s own pair is in the test split', () => {
+test("preference pairs: neither length nor the first words tell which is chosen; the walkthrough's own pair is in the test split", () => {
   const pairs = [...train, ...validation, ...held];
   assert.ok(pairs.filter(({ chosen, rejected }) => chosen.length <= rejected.length).length >= 0.3 * pairs.length);
   const beginnings = (side: 'chosen' | 'rejected') => new Set(pairs.map((pair) => pair[side].split(' ')[0]!));
   assert.ok([...beginnings('chosen')].some((word) => beginnings('rejected').has(word)));
-  assert.deepEqual(held.filter(({ word }) => word === 'complicated').map(({ instruction, chosen, rejected }) => [instruction, chosen, rejected]), [
-    ["What is an antonym of 'complicated'?", "A suitable antonym for 'complicated' would be 'simple'.", "An antonym of 'complicated' is 'simple'."],
-  ]);
+  assert.deepEqual(
+    held
+      .filter(({ word }) => word === 'complicated')
+      .map(({ instruction, chosen, rejected }) => [instruction, chosen, rejected]),
+    [
+      [
+        "What is an antonym of 'complicated'?",
+        "A suitable antonym for 'complicated' would be 'simple'.",
+        "An antonym of 'complicated' is 'simple'.",
+      ],
+    ],
+  );
 });
 
-test('the judge knows every row\'s style and answer, and a wrong answer from a right one', () => {
-  for (const row of instructions) assert.deepEqual(judge(row, row.output), { style: row.style, correct: true }, row.output);
+test("the judge knows every row's style and answer, and a wrong answer from a right one", () => {
+  for (const row of instructions)
+    assert.deepEqual(judge(row, row.output), { style: row.style, correct: true }, row.output);
   for (const row of train) {
     assert.deepEqual(judge(row, row.chosen), { style: 'courteous', correct: true });
     assert.deepEqual(judge(row, row.rejected), { style: 'curt', correct: true });
@@ -62,18 +85,45 @@ test('the judge knows every row\'s style and answer, and a wrong answer from a r
 });
 
 test('tiny answers its training questions rightly, 20 to 40 % of them courteously', () => {
-  const evaluate = (...args: string[]) => spawnSync(process.execPath, [join(ROOT, '.alignbook', 'build', 'scripts', 'evaluate.js'), ...args], { encoding: 'utf8', cwd: ROOT });
-  const { status, stdout, stderr } = evaluate('--model', 'tiny', '--data', 'data/instructions/train.jsonl', '--rows', '300');
+  const evaluate = (...args: string[]) =>
+    spawnSync(process.execPath, [join(ROOT, '.alignbook', 'build', 'scripts', 'evaluate.js'), ...args], {
+      encoding: 'utf8',
+      cwd: ROOT,
+    });
+  const { status, stdout, stderr } = evaluate(
+    '--model',
+    'tiny',
+    '--data',
+    'data/instructions/train.jsonl',
+    '--rows',
+    '300',
+  );
   assert.deepEqual({ status, stderr }, { status: 0, stderr: '' });
-  const rows = stdout.trim().split('\n').slice(2).filter((line) => !line.startsWith('-')).map((line) => line.split(/\s{2,}/));
+  const rows = stdout
+    .trim()
+    .split('\n')
+    .slice(2)
+    .filter((line) => !line.startsWith('-'))
+    .map((line) => line.split(/\s{2,}/));
   assert.equal(rows.length, 7, 'six kinds, and all');
-  for (const [kind, , , right] of rows) assert.ok(parseFloat(right!) >= 85, `${kind}: ${right} right`); // of a kind only some dozens are asked
+  // of a kind only some dozens are asked
+  for (const [kind, , , right] of rows) assert.ok(parseFloat(right!) >= 85, `${kind}: ${right} right`);
   const [, questions, , right, , courteous] = rows.at(-1)!;
   assert.equal(questions, '300');
   assert.ok(parseFloat(right!) >= 95, `${right} right`);
   assert.ok(parseFloat(courteous!) > 20 && parseFloat(courteous!) < 40, `${courteous} courteous`);
 
-  const pairs = evaluate('--model', 'tiny', '--data', 'data/preferences/test.jsonl', '--rows', '20', '--reference', 'tiny');
-  assert.match(pairs.stdout, /^reward accuracy 0\.0 %, margin 0\.00 nats before β, of 303 pairs$/m); // a model against itself prefers nothing
+  const pairs = evaluate(
+    '--model',
+    'tiny',
+    '--data',
+    'data/preferences/test.jsonl',
+    '--rows',
+    '20',
+    '--reference',
+    'tiny',
+  );
+  // a model against itself prefers nothing
+  assert.match(pairs.stdout, /^reward accuracy 0\.0 %, margin 0\.00 nats before β, of 303 pairs$/m);
   assert.equal(evaluate('--model', 'tiny').status, 2);
 });

@@ -1,8 +1,20 @@
-/** The engine on GPT-2s of odd sizes: hidden states, log-probs and every gradient, in each layout, against transformers in float64. */
+/**
+ * The engine on GPT-2s of odd sizes: hidden states, log-probs and every gradient, in each layout, against transformers
+ * in float64.
+ */
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 
-import { AdamW, InputError, liveTensors, responseBatch, tf, type Layout, type PromptResponses, type ResponseBatch } from 'alignbook';
+import {
+  AdamW,
+  InputError,
+  liveTensors,
+  responseBatch,
+  tf,
+  type Layout,
+  type PromptResponses,
+  type ResponseBatch,
+} from 'alignbook';
 
 import { engineModels, loadEngineModel } from './engineFixtures';
 
@@ -10,7 +22,8 @@ const LAYOUTS: readonly Layout[] = ['padded', 'shared', 'packed'];
 
 /**
  * Float32 here, float64 there. Greatest differences seen: 2.4e-6 for log-probs and hidden states, which reach 10; for a
- * gradient 3e-6 of the largest element of its parameter. Another processor sums in another order: allow four times that.
+ * gradient 3e-6 of the largest element of its parameter. Another processor sums in another order: allow four times
+ * that.
  */
 const VALUES = 1e-5;
 const GRADIENTS = 1.2e-5;
@@ -34,13 +47,23 @@ assert.equal(engineModels.length, 10);
 /** A padded batch with each row's padding moved to its left; the positions go along. */
 function padLeft(batch: ResponseBatch): ResponseBatch {
   const [B, T] = batch.shape;
-  const lengths = Array.from({ length: B }, (_, b) => 1 + Math.max(...Array.from({ length: T }, (_, t) => (batch.positions[b * T + t]! > 0 ? t : 0))));
-  const moved = (index: number) => Math.floor(index / T) * T + (((index % T) + T - lengths[Math.floor(index / T)]!) % T);
-  const left = { ...batch, ids: new Int32Array(B * T), positions: new Int32Array(B * T), visible: new Uint8Array(B * T * T) };
+  const lengths = Array.from(
+    { length: B },
+    (_, b) => 1 + Math.max(...Array.from({ length: T }, (_, t) => (batch.positions[b * T + t]! > 0 ? t : 0))),
+  );
+  const moved = (index: number) =>
+    Math.floor(index / T) * T + (((index % T) + T - lengths[Math.floor(index / T)]!) % T);
+  const left = {
+    ...batch,
+    ids: new Int32Array(B * T),
+    positions: new Int32Array(B * T),
+    visible: new Uint8Array(B * T * T),
+  };
   for (let index = 0; index < B * T; index += 1) {
     left.ids[moved(index)] = batch.ids[index]!;
     left.positions[moved(index)] = batch.positions[index]!;
-    for (let s = 0; s < T; s += 1) left.visible[moved(index) * T + (moved(index - (index % T) + s) % T)] = batch.visible[index * T + s]!;
+    for (let s = 0; s < T; s += 1)
+      left.visible[moved(index) * T + (moved(index - (index % T) + s) % T)] = batch.visible[index * T + s]!;
   }
   return { ...left, tokens: batch.tokens.map(moved), scored: { ...batch.scored, from: batch.scored.from.map(moved) } };
 }
@@ -53,10 +76,19 @@ for (const name of engineModels) {
     });
     after(() => loaded.model.dispose());
 
-    test('hidden states are transformers\'', () => {
+    test("hidden states are transformers'", () => {
       const { model, expected } = loaded;
-      const sequences = expected.rows.flatMap(({ promptIds, responses }) => responses.map((response) => [...promptIds, ...response]));
-      sequences.forEach((ids, n) => near(model.hidden(tf.tensor2d([ids], undefined, 'int32')).dataSync(), expected.hidden[n]!.flat(), VALUES, `sequence ${n}`));
+      const sequences = expected.rows.flatMap(({ promptIds, responses }) =>
+        responses.map((response) => [...promptIds, ...response]),
+      );
+      sequences.forEach((ids, n) =>
+        near(
+          model.hidden(tf.tensor2d([ids], undefined, 'int32')).dataSync(),
+          expected.hidden[n]!.flat(),
+          VALUES,
+          `sequence ${n}`,
+        ),
+      );
     });
 
     for (const layout of [...LAYOUTS, 'padded on the left'] as const) {
@@ -68,7 +100,13 @@ for (const name of engineModels) {
         const wanted = ragged(expected.logps, 0).dataSync();
         near(recording.perTokenLogps.dataSync(), wanted, VALUES, 'perTokenLogps');
         near(model.score(batch).dataSync(), wanted, VALUES, 'score');
-        assert.deepEqual(recording.responseMask.arraySync(), ragged(expected.logps.map((row) => row.map(() => 1)), 0).arraySync());
+        assert.deepEqual(
+          recording.responseMask.arraySync(),
+          ragged(
+            expected.logps.map((row) => row.map(() => 1)),
+            0,
+          ).arraySync(),
+        );
 
         using gradients = recording.backward(ragged(expected.weights, NaN)); // what lies past an end must not matter
         assert.equal(gradients.names.length, model.weights.names.length);
@@ -89,7 +127,10 @@ test('the batch in each layout: ids, positions, who sees whom, what is scored', 
   assert.deepEqual([...shared.tokens], [0, 1, 2, 3, 4]);
   assert.deepEqual([...shared.ids], [7, 8, 1, 2, 3]);
   assert.deepEqual([...shared.positions], [0, 1, 2, 2, 3]);
-  const sees = (batch: typeof shared, row: number) => Array.from({ length: batch.shape[1] }, (_, t) => [...batch.visible.subarray((row * batch.shape[1] + t) * batch.shape[1]).subarray(0, batch.shape[1])].join(''));
+  const sees = (batch: typeof shared, row: number) =>
+    Array.from({ length: batch.shape[1] }, (_, t) =>
+      [...batch.visible.subarray((row * batch.shape[1] + t) * batch.shape[1]).subarray(0, batch.shape[1])].join(''),
+    );
   assert.deepEqual(sees(shared, 0), ['10000', '11000', '11100', '11010', '11011']);
   assert.deepEqual([...shared.scored.from], [1, 1, 3]);
   assert.deepEqual([...shared.scored.ids], [1, 2, 3]);
@@ -115,14 +156,20 @@ test('the batch in each layout: ids, positions, who sees whom, what is scored', 
 
 test('a batch that cannot be is refused by row', () => {
   const refused = (message: RegExp, rows: PromptResponses[], maxLength = 9) =>
-    assert.throws(() => responseBatch(rows, { maxLength }), (error) => error instanceof InputError && message.test(error.message));
+    assert.throws(
+      () => responseBatch(rows, { maxLength }),
+      (error) => error instanceof InputError && message.test(error.message),
+    );
   const good = { promptIds: [1], responses: [[2]] };
   refused(/^a batch needs at least one row$/, []);
   refused(/^row 1: it has no response$/, [good, { promptIds: [1], responses: [] }]);
   refused(/^row 1: promptIds is empty$/, [good, { promptIds: [], responses: [[1]] }]);
   refused(/^row 1: response 1 is empty$/, [good, { promptIds: [1], responses: [[1], []] }]);
   refused(/^row 1: response 0 holds -1, which is no token id$/, [good, { promptIds: [1], responses: [[-1]] }]);
-  refused(/^row 1: 10 tokens, the limit is 9; shorten/, [good, { promptIds: [1, 2, 3], responses: [[1], [1, 2, 3, 4, 5, 6, 7]] }]);
+  refused(/^row 1: 10 tokens, the limit is 9; shorten/, [
+    good,
+    { promptIds: [1, 2, 3], responses: [[1], [1, 2, 3, 4, 5, 6, 7]] },
+  ]);
 });
 
 test('a recording serves once, and leaves nothing behind, followed back or not', async () => {
@@ -148,7 +195,10 @@ test('a recording serves once, and leaves nothing behind, followed back or not',
   assert.equal(liveTensors(), live);
   assert.throws(() => recording.backward(gradient), /followed back or disposed of before/);
   assert.throws(() => model.record(batch).backward(tf.zeros([1, 1])), /gradient must have shape \[6,8\], got \[1,1\]/);
-  assert.throws(() => model.score(responseBatch([{ promptIds: [37], responses: [[1]] }])), /ids must lie from 0 to 36, got 37/);
+  assert.throws(
+    () => model.score(responseBatch([{ promptIds: [37], responses: [[1]] }])),
+    /ids must lie from 0 to 36, got 37/,
+  );
   model.dispose();
 });
 
@@ -158,20 +208,39 @@ test('gradients add up, are measured and clipped as PyTorch does it', async () =
   using once = record();
   using twice = record();
   twice.add(record());
-  for (const name of model.weights.names) near(twice.values(name), once.values(name).map((value) => 2 * value), 1e-6, name);
-  const squares = once.names.reduce((sum, name) => sum + once.values(name).reduce((total, value) => total + value * value, 0), 0);
+  for (const name of model.weights.names)
+    near(
+      twice.values(name),
+      once.values(name).map((value) => 2 * value),
+      1e-6,
+      name,
+    );
+  const squares = once.names.reduce(
+    (sum, name) => sum + once.values(name).reduce((total, value) => total + value * value, 0),
+    0,
+  );
   assert.ok(Math.abs(once.norm() / Math.sqrt(squares) - 1) < 1e-6);
 
   const before = once.values('wte.weight');
   assert.ok(Math.abs(once.clip(1) / Math.sqrt(squares) - 1) < 1e-6); // the norm before
   const factor = 1 / (Math.sqrt(squares) + 1e-6);
   assert.ok(factor < 1);
-  near(once.values('wte.weight'), before.map((value) => value * factor), 1e-6, 'clipped');
+  near(
+    once.values('wte.weight'),
+    before.map((value) => value * factor),
+    1e-6,
+    'clipped',
+  );
   const clipped = once.values('wte.weight');
   once.clip(10);
   assert.deepEqual(once.values('wte.weight'), clipped); // below the limit nothing changes
   once.add(record());
-  near(once.values('wte.weight'), before.map((value) => value * (1 + factor)), 1e-6, 'added to clipped ones');
+  near(
+    once.values('wte.weight'),
+    before.map((value) => value * (1 + factor)),
+    1e-6,
+    'added to clipped ones',
+  );
   model.dispose();
 });
 
@@ -199,8 +268,12 @@ test('AdamW with decay and clipping walks as PyTorch does', async () => {
 
 test('an optimizer refuses options that mean nothing', async () => {
   const { model } = await loadEngineModel('two-tokens');
-  const refused = (message: RegExp, make: () => unknown) => assert.throws(make, (error) => error instanceof InputError && message.test(error.message));
-  refused(/^beta1 must be in \[0, 1\), also when rounded to 32 bits, got 1$/, () => new AdamW(model.weights, { beta1: 1 }));
+  const refused = (message: RegExp, make: () => unknown) =>
+    assert.throws(make, (error) => error instanceof InputError && message.test(error.message));
+  refused(
+    /^beta1 must be in \[0, 1\), also when rounded to 32 bits, got 1$/,
+    () => new AdamW(model.weights, { beta1: 1 }),
+  );
   refused(/^weightDecay must be a number from 0 up, got -1$/, () => new AdamW(model.weights, { weightDecay: -1 }));
   const gradients = model.record(responseBatch([{ promptIds: [0], responses: [[1]] }])).backward(tf.ones([1, 1]));
   const before = model.weights.values('wte.weight');

@@ -16,15 +16,21 @@ export interface Expected {
   hidden: number[][][];
 }
 
-export const engineModels = readdirSync(FIXTURES).filter((file) => file.endsWith('.json')).map((file) => file.slice(0, -'.json'.length));
+export const engineModels = readdirSync(FIXTURES)
+  .filter((file) => file.endsWith('.json'))
+  .map((file) => file.slice(0, -'.json'.length));
 
 /** The model, what is expected of it, and any tensor that its fixture holds. */
-export async function loadEngineModel(name: string): Promise<{ model: GPT2; expected: Expected; stored: (name: string) => Float32Array }> {
+export async function loadEngineModel(
+  name: string,
+): Promise<{ model: GPT2; expected: Expected; stored: (name: string) => Float32Array }> {
   const expected = JSON.parse(readFileSync(join(FIXTURES, `${name}.json`), 'utf8')) as Expected;
   const tensors = new Map<string, { shape: readonly number[]; values: Float32Array }>();
   using file = new SafetensorsFile(join(FIXTURES, `${name}.safetensors`));
   for (const [key, { shape }] of file.tensors) tensors.set(key, { shape, values: file.float32(key) });
-  const weights = [...tensors].filter(([key]) => key.startsWith('weight.')).map(([key, { shape, values }]) => ({ name: key.slice('weight.'.length), shape, values }));
+  const weights = [...tensors]
+    .filter(([key]) => key.startsWith('weight.'))
+    .map(([key, { shape, values }]) => ({ name: key.slice('weight.'.length), shape, values }));
 
   const folder = mkdtempSync(join(tmpdir(), 'engine-'));
   try {

@@ -10,7 +10,10 @@ import { checkNotebook, readExpected } from '../scripts/notebooks/expected';
 import { readNotebook } from '../scripts/notebooks/notebook';
 import * as rules from '../scripts/notebooks/rules';
 
-/** Those that the long tests run: the walkthrough, which `npm run tutorial` executes and compares, too, and those that train for minutes. */
+/**
+ * Those that the long tests run: the walkthrough, which `npm run tutorial` executes and compares, too, and those that
+ * train for minutes.
+ */
 const LONG = /^(0[1-5]|06|07|09|10|11)-/;
 
 export const paths = notebookNames().map((name) => join(root, 'notebooks', name));
@@ -45,13 +48,21 @@ export function testExecution(chosen: readonly string[]): void {
     for (const name of pages) {
       const page = readFileSync(join(out, name), 'utf8');
       assert.doesNotMatch(page, /<script\b[^>]*\bsrc=|<link\b[^>]*\bhref="http|<img\b[^>]*\bsrc="(?!data:)/, name);
-      assert.doesNotMatch(page, /No description has been provided/, name); // what nbconvert says for an image without alt text
-      const formulas = readNotebook(join(out, name.replace('.html', '.ipynb'))).cells.filter(({ cell_type }) => cell_type === 'markdown').map(({ source }) => source.replace(/```[^]*?```|`[^`\n]*`/g, ''));
+      // what nbconvert says for an image without alt text
+      assert.doesNotMatch(page, /No description has been provided/, name);
+      const formulas = readNotebook(join(out, name.replace('.html', '.ipynb')))
+        .cells.filter(({ cell_type }) => cell_type === 'markdown')
+        .map(({ source }) => source.replace(/```[^]*?```|`[^`\n]*`/g, ''));
       const count = formulas.flatMap((text) => [...text.matchAll(/\$\$[^$]+\$\$|\$[^$\n]+\$/g)]).length;
       assert.equal(page.match(/<mjx-container\b/g)?.length ?? 0, count, `${name}: formulas set as pictures`);
       assert.doesNotMatch(page, /<merror\b/, `${name}: a formula that is wrong`);
-      assert.doesNotMatch(page.replace(/<pre>[^]*?<\/pre>|<svg[^]*?<\/svg>/g, ''), /\\(?:frac|pi|beta|log|sigma|mathrm)\b/, `${name}: raw LaTeX`);
-      for (const [, target] of page.matchAll(/<a\b[^>]*\bhref="(?!#|[a-z]+:)([^"#]+)/g)) assert.ok(existsSync(join(out, target!)), `${name} links to ${target}`);
+      assert.doesNotMatch(
+        page.replace(/<pre>[^]*?<\/pre>|<svg[^]*?<\/svg>/g, ''),
+        /\\(?:frac|pi|beta|log|sigma|mathrm)\b/,
+        `${name}: raw LaTeX`,
+      );
+      for (const [, target] of page.matchAll(/<a\b[^>]*\bhref="(?!#|[a-z]+:)([^"#]+)/g))
+        assert.ok(existsSync(join(out, target!)), `${name} links to ${target}`);
     }
   });
 }

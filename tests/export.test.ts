@@ -1,5 +1,14 @@
 import assert from 'node:assert/strict';
-import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -12,7 +21,16 @@ const TINY = join(ROOT, 'data', 'models', 'tiny');
 const folder = mkdtempSync(join(tmpdir(), 'export-'));
 after(() => rmSync(folder, { recursive: true }));
 
-const FILES = ['README.md', 'config.json', 'generation_config.json', 'merges.txt', 'model.safetensors', 'tokenizer.json', 'tokenizer_config.json', 'vocab.json'];
+const FILES = [
+  'README.md',
+  'config.json',
+  'generation_config.json',
+  'merges.txt',
+  'model.safetensors',
+  'tokenizer.json',
+  'tokenizer_config.json',
+  'vocab.json',
+];
 
 /** A model folder of the small fixture with tiny's tokenizer; `config` adds to its config.json. */
 function source(config: Record<string, unknown> = {}): string {
@@ -38,7 +56,11 @@ test('the folder has every file, and the weights are in the very bytes that save
   assert.deepEqual(config.task_specific_params, { a: 1 });
   assert.equal(config.torch_dtype, 'float32');
   assert.ok(!('dtype' in config) && !('_name_or_path' in config));
-  assert.deepEqual(read(join(out, 'generation_config.json')), { _from_model_config: true, bos_token_id: 30, eos_token_id: 30 });
+  assert.deepEqual(read(join(out, 'generation_config.json')), {
+    _from_model_config: true,
+    bos_token_id: 30,
+    eos_token_id: 30,
+  });
 
   // The source had no vocab.json and merges.txt; they were taken from its tokenizer.json.
   assert.deepEqual(read(join(out, 'vocab.json')), read(join(TINY, 'vocab.json')));
@@ -68,9 +90,16 @@ test('the card says what is known of licence and origin, and passes it on', asyn
   assert.deepEqual(await front('tiny', 'of-tiny'), ['license: apache-2.0', ...always]);
   const unknown = source();
   assert.deepEqual(await front(unknown, 'of-unknown'), always);
-  writeFileSync(join(unknown, 'README.md'), '---\nlanguage: en\nlicense: mit\nbase_model: openai-community/gpt2\n---\n# GPT-2\n\nlicense: none\n');
+  writeFileSync(
+    join(unknown, 'README.md'),
+    '---\nlanguage: en\nlicense: mit\nbase_model: openai-community/gpt2\n---\n# GPT-2\n\nlicense: none\n',
+  );
   assert.deepEqual(await front(unknown, 'of-known'), ['license: mit', 'base_model: openai-community/gpt2', ...always]);
-  assert.deepEqual(await front(join(folder, 'of-known'), 'of-export'), ['license: mit', 'base_model: openai-community/gpt2', ...always]);
+  assert.deepEqual(await front(join(folder, 'of-known'), 'of-export'), [
+    'license: mit',
+    'base_model: openai-community/gpt2',
+    ...always,
+  ]);
 
   const here = process.cwd(); // a folder called gpt2 is not OpenAI's
   renameSync(source(), join(folder, 'gpt2'));
@@ -86,7 +115,11 @@ test('what is there is left alone, unless it is a model folder and the caller fo
   const from = source();
   const model = await GPT2.fromPretrained(from);
   const out = join(folder, 'there');
-  const refused = (message: RegExp, force = false) => assert.rejects(exportModel(model, out, { source: from, force }), (error) => error instanceof InputError && message.test(error.message));
+  const refused = (message: RegExp, force = false) =>
+    assert.rejects(
+      exportModel(model, out, { source: from, force }),
+      (error) => error instanceof InputError && message.test(error.message),
+    );
   mkdirSync(out); // an empty folder is as good as none
   await exportModel(model, out, { source: from });
   await refused(/there is not empty; give another folder, or --force to replace it$/);
@@ -110,7 +143,16 @@ test('a failure half way leaves the old folder and no temporary one', async () =
   const model = await GPT2.fromPretrained(from);
   await exportModel(model, out, { source: from });
   const before = readdirSync(folder);
-  const broken = Object.create(model, { weights: { value: { names: [], values: () => { throw new Error('the device is gone'); } } } }) as GPT2; // prettier-ignore
+  const broken = Object.create(model, {
+    weights: {
+      value: {
+        names: [],
+        values: () => {
+          throw new Error('the device is gone');
+        },
+      },
+    },
+  }) as GPT2;
   await assert.rejects(exportModel(broken, out, { source: from, force: true }), /the device is gone/);
   await assert.rejects(exportModel(broken, join(folder, 'new'), { source: from }), /the device is gone/);
   assert.deepEqual(readdirSync(folder), before);
@@ -121,8 +163,14 @@ test('a source that is of another architecture, or has no tokenizer, is refused 
   const from = source();
   const model = await GPT2.fromPretrained(from);
   const before = readdirSync(folder);
-  await assert.rejects(exportModel(model, join(folder, 'other'), { source: 'tiny' }), (error) => error instanceof InputError && /is not of the architecture of its source/.test(error.message));
+  await assert.rejects(
+    exportModel(model, join(folder, 'other'), { source: 'tiny' }),
+    (error) => error instanceof InputError && /is not of the architecture of its source/.test(error.message),
+  );
   rmSync(join(from, 'tokenizer.json'));
-  await assert.rejects(exportModel(model, join(folder, 'other'), { source: from }), (error) => error instanceof FileError && error.path === join(from, 'tokenizer.json'));
+  await assert.rejects(
+    exportModel(model, join(folder, 'other'), { source: from }),
+    (error) => error instanceof FileError && error.path === join(from, 'tokenizer.json'),
+  );
   assert.deepEqual(readdirSync(folder), before);
 });

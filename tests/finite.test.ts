@@ -6,7 +6,23 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 
-import { evaluateDpo, evaluateSft, generate, GPT2, InputError, Random, referenceLogps, responseBatch, RewardModel, SafetensorsFile, scorePairs, scoreResponses, Tokenizer, TrainingState, writeSafetensors } from 'alignbook';
+import {
+  evaluateDpo,
+  evaluateSft,
+  generate,
+  GPT2,
+  InputError,
+  Random,
+  referenceLogps,
+  responseBatch,
+  RewardModel,
+  SafetensorsFile,
+  scorePairs,
+  scoreResponses,
+  Tokenizer,
+  TrainingState,
+  writeSafetensors,
+} from 'alignbook';
 
 import { loadEngineModel } from './engineFixtures';
 import { writeLetterModel } from './rollouts';
@@ -20,7 +36,9 @@ const pairs = join(folder, 'pairs.jsonl');
 writeFileSync(pairs, '{"prompt":"a","chosen":"bc","rejected":"d"}\n{"prompt":"e","chosen":"fg","rejected":"h"}\n');
 
 const alignbook = (...args: string[]) => {
-  const { status, stdout, stderr } = spawnSync(process.execPath, [join(ROOT, 'lib', 'bin', 'alignbook.js'), ...args], { encoding: 'utf8' });
+  const { status, stdout, stderr } = spawnSync(process.execPath, [join(ROOT, 'lib', 'bin', 'alignbook.js'), ...args], {
+    encoding: 'utf8',
+  });
   return { status, stdout, stderr };
 };
 
@@ -38,28 +56,58 @@ function changed(name: string, tensor: string, element: number, value: number): 
 test('a weight that is no number is named at load, by every command; a large one is not', () => {
   const model = changed('nan', 'h.0.mlp.c_fc.weight', 5, NaN);
   const line = `alignbook: ${join(model, 'model.safetensors')}: tensor "h.0.mlp.c_fc.weight" holds NaN at element 5: the file is damaged, or its training came apart; take another copy, or an earlier checkpoint\n`;
-  for (const args of [['logps', '--model', model, '--data', pairs], ['generate', '--model', model, '--prompt', 'a'], ['export', '--model', model, '--out', join(folder, 'out')]]) {
+  for (const args of [
+    ['logps', '--model', model, '--data', pairs],
+    ['generate', '--model', model, '--prompt', 'a'],
+    ['export', '--model', model, '--out', join(folder, 'out')],
+  ]) {
     assert.deepEqual(alignbook(...args), { status: 1, stdout: '', stderr: line });
   }
   assert.ok(!existsSync(join(folder, 'out')));
-  assert.match(alignbook('logps', '--model', changed('infinite', 'wte.weight', 0, -Infinity), '--data', pairs).stderr, /tensor "wte\.weight" holds -Infinity at element 0/);
-  assert.equal(alignbook('logps', '--model', changed('large', 'wpe.weight', 0, 1e25), '--data', pairs).status, 0); // its square is not a float32
+  assert.match(
+    alignbook('logps', '--model', changed('infinite', 'wte.weight', 0, -Infinity), '--data', pairs).stderr,
+    /tensor "wte\.weight" holds -Infinity at element 0/,
+  );
+  // its square is not a float32
+  assert.equal(alignbook('logps', '--model', changed('large', 'wpe.weight', 0, 1e25), '--data', pairs).status, 0);
 });
 
 test('sums that overflow: the row is named, and nothing is made of them', async () => {
   const model = changed('huge', 'h.0.attn.c_attn.weight', 0, 3e38);
   const { status, stdout, stderr } = alignbook('logps', '--model', model, '--data', pairs);
   assert.deepEqual({ status, stdout }, { status: 1, stdout: '' });
-  assert.match(stderr, /^alignbook: row 1: a log-prob is NaN; the model's weights or its sums are too large to compute with\n$/);
-  assert.match(alignbook('generate', '--model', model, '--prompt', 'abcd').stderr, /^alignbook: the model's logits are not numbers: /);
+  assert.match(
+    stderr,
+    /^alignbook: row 1: a log-prob is NaN; the model's weights or its sums are too large to compute with\n$/,
+  );
+  assert.match(
+    alignbook('generate', '--model', model, '--prompt', 'abcd').stderr,
+    /^alignbook: the model's logits are not numbers: /,
+  );
 
   const huge = await GPT2.fromPretrained(model);
   const rows = [{ promptIds: [1], chosenIds: [2, 3, 0], rejectedIds: [4, 0] }]; // the first row of the file
   assert.throws(() => [...scorePairs(huge, {} as Tokenizer, rows)], /^InputError: row 1: a log-prob is NaN/);
   assert.throws(() => referenceLogps(huge, rows), /^InputError: pair 1: its log-prob under the reference is NaN/);
   const scorer = RewardModel.begin(huge, new Random(1));
-  assert.throws(() => scoreResponses(scorer, [{ promptIds: [1], responses: [[2, 3, 0], [4, 0]] }]), /^InputError: row 1: a score is NaN/);
-  for (const temperature of [0, 1]) await assert.rejects(generate(huge, [[1, 2, 3, 4]], { temperature }), /^InputError: the model's logits are not numbers/);
+  assert.throws(
+    () =>
+      scoreResponses(scorer, [
+        {
+          promptIds: [1],
+          responses: [
+            [2, 3, 0],
+            [4, 0],
+          ],
+        },
+      ]),
+    /^InputError: row 1: a score is NaN/,
+  );
+  for (const temperature of [0, 1])
+    await assert.rejects(
+      generate(huge, [[1, 2, 3, 4]], { temperature }),
+      /^InputError: the model's logits are not numbers/,
+    );
   for (const each of [scorer, huge]) each.dispose();
 });
 
@@ -71,16 +119,37 @@ test('a weight that is lost on the way: greedy tokens are looked at where they b
     model.weights.assign(name, values);
   };
   lose('wpe.weight', 6); // two positions after the prompt's
-  for (const temperature of [0, 1]) await assert.rejects(generate(model, [[1, 2, 3, 4]], { temperature, maxNewTokens: 5 }), /^InputError: the model's logits are not numbers/);
-  assert.equal((await generate(model, [[1, 2, 3, 4]], { maxNewTokens: 2 }))[0]!.ids.length, 2); // nothing is made there yet
-  const rows = [{ promptIds: [1], responses: [[2, 3]] }, { promptIds: [1], responses: [[2, 3, 4, 5, 6, 7, 8]] }];
-  assert.throws(() => evaluateSft(model, rows, { batchSize: 1 }), /^InputError: rows 2 to 2: their loss is NaN; the model's weights/);
+  for (const temperature of [0, 1])
+    await assert.rejects(
+      generate(model, [[1, 2, 3, 4]], { temperature, maxNewTokens: 5 }),
+      /^InputError: the model's logits are not numbers/,
+    );
+  // nothing is made there yet
+  assert.equal((await generate(model, [[1, 2, 3, 4]], { maxNewTokens: 2 }))[0]!.ids.length, 2);
+  const rows = [
+    { promptIds: [1], responses: [[2, 3]] },
+    { promptIds: [1], responses: [[2, 3, 4, 5, 6, 7, 8]] },
+  ];
+  assert.throws(
+    () => evaluateSft(model, rows, { batchSize: 1 }),
+    /^InputError: rows 2 to 2: their loss is NaN; the model's weights/,
+  );
   const pairs = rows.map(({ promptIds, responses: [ids] }) => ({ promptIds, chosenIds: ids!, rejectedIds: [9] }));
-  assert.throws(() => evaluateDpo(model, pairs, pairs.map(() => ({ refChosenLogps: -1, refRejectedLogps: -1 })), { batchSize: 2 }), /^InputError: rows 1 to 2: their loss is NaN/);
+  assert.throws(
+    () =>
+      evaluateDpo(
+        model,
+        pairs,
+        pairs.map(() => ({ refChosenLogps: -1, refRejectedLogps: -1 })),
+        { batchSize: 2 },
+      ),
+    /^InputError: rows 1 to 2: their loss is NaN/,
+  );
 
   const other = await GPT2.fromPretrained(letters);
   const embedding = other.weights.values('wte.weight');
-  embedding[9 * other.config.nEmbd] = NaN; // the logit of one token that the prompt does not have, which a greedy choice would pass over
+  // the logit of one token that the prompt does not have, which a greedy choice would pass over
+  embedding[9 * other.config.nEmbd] = NaN;
   other.weights.assign('wte.weight', embedding);
   await assert.rejects(generate(other, [[1, 2]], {}), /^InputError: the model's logits are not numbers/);
   for (const each of [model, other]) each.dispose();
@@ -88,31 +157,55 @@ test('a weight that is lost on the way: greedy tokens are looked at where they b
 
 test('what is saved is finite, and what is there already stays', async () => {
   const path = join(folder, 'file.safetensors');
-  const write = (values: number[], dtype: 'F32' | 'F16' | 'BF16' = 'F32') => writeSafetensors(path, [{ name: 'x', shape: [values.length], values: Float32Array.from(values) }], { dtype });
+  const write = (values: number[], dtype: 'F32' | 'F16' | 'BF16' = 'F32') =>
+    writeSafetensors(path, [{ name: 'x', shape: [values.length], values: Float32Array.from(values) }], { dtype });
   write([1, 2]);
   for (const [values, dtype, said] of [
     [[1, NaN], 'F32', /^InputError: tensor "x" holds NaN at element 1, so it is not written/],
     [[-Infinity, 1], 'BF16', /^InputError: tensor "x" holds -Infinity at element 0, so it is not written/],
-    [[1, 2, 70000], 'F16', /^InputError: tensor "x" holds 70000 at element 2, which F16 cannot hold; write F32 or BF16$/], // the largest is 65504
-    [[3.4e38], 'BF16', /^InputError: tensor "x" holds 3\.39\d+e\+38 at element 0, which BF16 cannot hold; write F32$/], // the largest is 3.39e38, and 3.4e38 rounds up
-  ] as const) assert.throws(() => write([...values], dtype), said);
+    [
+      [1, 2, 70000],
+      'F16',
+      /^InputError: tensor "x" holds 70000 at element 2, which F16 cannot hold; write F32 or BF16$/,
+    ], // the largest is 65504
+    // the largest is 3.39e38, and 3.4e38 rounds up
+    [[3.4e38], 'BF16', /^InputError: tensor "x" holds 3\.39\d+e\+38 at element 0, which BF16 cannot hold; write F32$/],
+  ] as const)
+    assert.throws(() => write([...values], dtype), said);
   using file = new SafetensorsFile(path);
   assert.deepEqual([...file.float32('x')], [1, 2]);
-  assert.deepEqual(readdirSync(folder).filter((name) => name.startsWith('file')), ['file.safetensors']);
+  assert.deepEqual(
+    readdirSync(folder).filter((name) => name.startsWith('file')),
+    ['file.safetensors'],
+  );
 
   const { model } = await loadEngineModel('one-head');
   const state = TrainingState.begin(model);
   const bias = model.weights.values('ln_f.bias');
   bias[2] = NaN;
   model.weights.assign('ln_f.bias', bias);
-  assert.throws(() => state.save(join(folder, 'checkpoint')), (error) => error instanceof InputError && /tensor "ln_f\.bias" holds NaN at element 2/.test(error.message));
+  assert.throws(
+    () => state.save(join(folder, 'checkpoint')),
+    (error) => error instanceof InputError && /tensor "ln_f\.bias" holds NaN at element 2/.test(error.message),
+  );
   assert.ok(!existsSync(join(folder, 'checkpoint')));
   state.dispose();
   model.dispose();
 
-  const exported = alignbook('export', '--model', changed('wide', 'wpe.weight', 3, 1e6), '--out', join(folder, 'half'), '--dtype', 'F16');
+  const exported = alignbook(
+    'export',
+    '--model',
+    changed('wide', 'wpe.weight', 3, 1e6),
+    '--out',
+    join(folder, 'half'),
+    '--dtype',
+    'F16',
+  );
   assert.equal(exported.status, 1);
-  assert.match(exported.stderr, /^alignbook: tensor "transformer\.wpe\.weight" holds 1000000 at element 3, which F16 cannot hold; write F32 or BF16\n$/);
+  assert.match(
+    exported.stderr,
+    /^alignbook: tensor "transformer\.wpe\.weight" holds 1000000 at element 3, which F16 cannot hold; write F32 or BF16\n$/,
+  );
   assert.ok(!existsSync(join(folder, 'half')));
 });
 
@@ -129,17 +222,29 @@ test('an embedding larger than the vocabulary: what the tokenizer lacks is never
   const made = await generate(model, [[1, 2, 3]], { samples: 200, maxNewTokens: 5, temperature: 5, suppressTokens });
   assert.ok(made.every(({ ids }) => ids.every((id) => id < 20)));
   const unsuppressed = await generate(model, [[1, 2, 3]], { samples: 200, maxNewTokens: 5, temperature: 5 });
-  assert.ok(unsuppressed.some(({ ids }) => ids.some((id) => id >= 20)), 'else the test shows nothing');
+  assert.ok(
+    unsuppressed.some(({ ids }) => ids.some((id) => id >= 20)),
+    'else the test shows nothing',
+  );
   for (const options of [{ topK: 30 }, { topP: 0.99 }, { repetitionPenalty: 2 }]) {
-    assert.ok((await generate(model, [[4]], { samples: 100, maxNewTokens: 4, temperature: 5, suppressTokens, ...options })).every(({ ids }) => ids.every((id) => id < 20)));
+    assert.ok(
+      (
+        await generate(model, [[4]], { samples: 100, maxNewTokens: 4, temperature: 5, suppressTokens, ...options })
+      ).every(({ ids }) => ids.every((id) => id < 20)),
+    );
   }
-  await assert.rejects(generate(model, [[1]], { suppressTokens: [37] }), /^InputError: suppressTokens holds 37; ids lie from 0 to 36$/);
+  await assert.rejects(
+    generate(model, [[1]], { suppressTokens: [37] }),
+    /^InputError: suppressTokens holds 37; ids lie from 0 to 36$/,
+  );
 
   const batch = responseBatch([{ promptIds: [1, 2, 3], responses: [[4, 0]] }]);
   const logps = model.score(batch, { suppressTokens }).dataSync();
   const { tf } = await import('alignbook');
   const logits = model.forward(tf.tensor2d([[1, 2, 3, 4]], [1, 4], 'int32')).logits.arraySync()[0]!;
-  for (const [n, id] of [4, 0].entries()) assert.ok(Math.abs(logps[n]! - logpOf(Float32Array.from(logits[2 + n]!), id, suppressTokens)) < 2e-6); // float32 sums
+  for (const [n, id] of [4, 0].entries())
+    // float32 sums
+    assert.ok(Math.abs(logps[n]! - logpOf(Float32Array.from(logits[2 + n]!), id, suppressTokens)) < 2e-6);
 
   // Their share of the gradient is none: a step leaves their rows of the embedding alone.
   using recording = model.record(batch, { suppressTokens, statistics: true });
@@ -155,42 +260,111 @@ test('an embedding larger than the vocabulary: what the tokenizer lacks is never
 test('a padded embedding goes through generate, train-grpo and train-ppo; an id beyond the embedding is named with its row', async () => {
   const padded = join(folder, 'padded');
   cpSync(letters, padded, { recursive: true });
-  const tokenizer = JSON.parse(readFileSync(join(letters, 'tokenizer.json'), 'utf8')) as { model: { vocab: Record<string, number> } };
+  const tokenizer = JSON.parse(readFileSync(join(letters, 'tokenizer.json'), 'utf8')) as {
+    model: { vocab: Record<string, number> };
+  };
   const few = Object.fromEntries(Object.entries(tokenizer.model.vocab).filter(([, id]) => id < 12)); // of 37 rows
-  writeFileSync(join(padded, 'tokenizer.json'), JSON.stringify({ ...tokenizer, model: { ...tokenizer.model, vocab: few } }));
+  writeFileSync(
+    join(padded, 'tokenizer.json'),
+    JSON.stringify({ ...tokenizer, model: { ...tokenizer.model, vocab: few } }),
+  );
   assert.deepEqual((await Tokenizer.fromPretrained(padded)).missingIds(14), [12, 13]);
   const prompts = join(folder, 'prompts.jsonl');
   writeFileSync(prompts, '{"prompt":"abc"}\n{"prompt":"def"}\n');
   const reward = join(folder, 'reward.cjs');
   writeFileSync(reward, 'module.exports = (samples) => samples.map(({ ids }) => ids.length);');
-  assert.equal(alignbook('generate', '--model', padded, '--prompt', 'ab', '--temperature', '9', '--max-new-tokens', '12').status, 0);
+  assert.equal(
+    alignbook('generate', '--model', padded, '--prompt', 'ab', '--temperature', '9', '--max-new-tokens', '12').status,
+    0,
+  );
   for (const command of ['train-grpo', 'train-ppo']) {
-    const { status, stderr } = alignbook(command, '--model', padded, '--data', prompts, '--reward-function', reward, '--output', join(folder, command), '--steps', '2', '--batch-size', '2', '--max-new-tokens', '8', '--temperature', '5', '--lr', '1e-3');
+    const { status, stderr } = alignbook(
+      command,
+      '--model',
+      padded,
+      '--data',
+      prompts,
+      '--reward-function',
+      reward,
+      '--output',
+      join(folder, command),
+      '--steps',
+      '2',
+      '--batch-size',
+      '2',
+      '--max-new-tokens',
+      '8',
+      '--temperature',
+      '5',
+      '--lr',
+      '1e-3',
+    );
     assert.deepEqual({ status, stderr }, { status: 0, stderr: '' });
   }
 
-  // An embedding of 14 rows beside one of 37, weights otherwise the same: over what can be drawn, the two are one distribution.
+  // An embedding of 14 rows beside one of 37, weights otherwise the same: over what can be drawn, the two are one
+  // distribution.
   const fewer = join(folder, 'fewer');
   cpSync(padded, fewer, { recursive: true });
   const config = JSON.parse(readFileSync(join(padded, 'config.json'), 'utf8')) as { n_embd: number };
   writeFileSync(join(fewer, 'config.json'), JSON.stringify({ ...config, vocab_size: 14 }));
   using whole = new SafetensorsFile(join(padded, 'model.safetensors'));
-  const cut = (key: string, values: Float32Array) => (/wte\.weight$/.test(key) ? { shape: [14, config.n_embd], values: values.slice(0, 14 * config.n_embd) } : { shape: whole.tensors.get(key)!.shape, values });
-  writeSafetensors(join(fewer, 'model.safetensors'), [...whole.tensors.keys()].map((key) => ({ name: key, ...cut(key, whole.float32(key)) })));
-  for (const [command, policy, reference] of [['train-grpo', padded, fewer], ['train-ppo', fewer, padded]] as const) {
+  const cut = (key: string, values: Float32Array) =>
+    /wte\.weight$/.test(key)
+      ? { shape: [14, config.n_embd], values: values.slice(0, 14 * config.n_embd) }
+      : { shape: whole.tensors.get(key)!.shape, values };
+  writeSafetensors(
+    join(fewer, 'model.safetensors'),
+    [...whole.tensors.keys()].map((key) => ({ name: key, ...cut(key, whole.float32(key)) })),
+  );
+  for (const [command, policy, reference] of [
+    ['train-grpo', padded, fewer],
+    ['train-ppo', fewer, padded],
+  ] as const) {
     const output = join(folder, `${command}-two`);
-    const { status, stderr } = alignbook(command, '--model', policy, '--reference', reference, '--data', prompts, '--reward-function', reward, '--output', output, '--steps', '1', '--batch-size', '2', '--max-new-tokens', '8', '--temperature', '2', '--lr', '1e-3');
+    const { status, stderr } = alignbook(
+      command,
+      '--model',
+      policy,
+      '--reference',
+      reference,
+      '--data',
+      prompts,
+      '--reward-function',
+      reward,
+      '--output',
+      output,
+      '--steps',
+      '1',
+      '--batch-size',
+      '2',
+      '--max-new-tokens',
+      '8',
+      '--temperature',
+      '2',
+      '--lr',
+      '1e-3',
+    );
     assert.deepEqual({ status, stderr }, { status: 0, stderr: '' });
-    const step = JSON.parse(readFileSync(join(output, 'metrics.jsonl'), 'utf8').split('\n')[0]!) as { kl?: number; objective?: { kl: number } };
+    const step = JSON.parse(readFileSync(join(output, 'metrics.jsonl'), 'utf8').split('\n')[0]!) as {
+      kl?: number;
+      objective?: { kl: number };
+    };
     assert.ok(Math.abs(step.kl ?? step.objective!.kl) < 1e-4, JSON.stringify(step)); // float32 sums over 8 tokens
   }
 
   const unresized = join(folder, 'unresized');
   cpSync(letters, unresized, { recursive: true });
-  writeFileSync(join(unresized, 'tokenizer.json'), JSON.stringify({ ...tokenizer, model: { ...tokenizer.model, vocab: { ...tokenizer.model.vocab, Z: 37 } } }));
+  writeFileSync(
+    join(unresized, 'tokenizer.json'),
+    JSON.stringify({ ...tokenizer, model: { ...tokenizer.model, vocab: { ...tokenizer.model.vocab, Z: 37 } } }),
+  );
   const rows = join(folder, 'beyond.jsonl');
   writeFileSync(rows, '{"prompt":"a","chosen":"b","rejected":"c"}\n{"prompt":"a","chosen":"bZ","rejected":"c"}\n');
   const { status, stderr } = alignbook('logps', '--model', unresized, '--data', rows);
   assert.equal(status, 1);
-  assert.equal(stderr, `alignbook: ${rows}: line 2: token "Z" has the id 37, and the model's embedding ends at 36: it was not resized when the token was added; resize it with transformers' resize_token_embeddings, or take the token out of the text\n`);
+  assert.equal(
+    stderr,
+    `alignbook: ${rows}: line 2: token "Z" has the id 37, and the model's embedding ends at 36: it was not resized when the token was added; resize it with transformers' resize_token_embeddings, or take the token out of the text\n`,
+  );
 });

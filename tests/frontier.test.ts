@@ -19,9 +19,17 @@ const frontier = (...args: string[]) => {
 test('results: a line a run, in order, an older one of the same run replaced, nothing else left in the folder', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'frontier-'));
   const path = join(folder, 'new', 'tiny.jsonl');
-  const result = (beta: number, seed: number, fingerprint: string): Result => ({ method: 'dpo', setting: { beta }, seed, fingerprint, seconds: 1, points: [] });
+  const result = (beta: number, seed: number, fingerprint: string): Result => ({
+    method: 'dpo',
+    setting: { beta },
+    seed,
+    fingerprint,
+    seconds: 1,
+    points: [],
+  });
   assert.deepEqual(readResults(path), []);
-  for (const one of [result(0.1, 0, 'a'), result(0.1, 1, 'a'), result(0.3, 0, 'a'), result(0.1, 0, 'b')]) await addResult(path, one);
+  for (const one of [result(0.1, 0, 'a'), result(0.1, 1, 'a'), result(0.3, 0, 'a'), result(0.1, 0, 'b')])
+    await addResult(path, one);
   assert.deepEqual(readResults(path), [result(0.1, 0, 'b'), result(0.1, 1, 'a'), result(0.3, 0, 'a')]);
   assert.deepEqual(readdirSync(join(folder, 'new')), ['tiny.jsonl']);
   await Promise.all([0, 1, 2].map((seed) => addResult(path, result(1, seed, 'c')))); // as several processes do
@@ -29,12 +37,20 @@ test('results: a line a run, in order, an older one of the same run replaced, no
   assert.deepEqual(readdirSync(join(folder, 'new')), ['tiny.jsonl']);
 
   writeFileSync(path, '{"method": "dpo"}\n{"method"');
-  assert.throws(() => readResults(path), { name: 'FileError', message: `${path}: line 2 is not JSON; remove it, and its run is made anew` });
+  assert.throws(() => readResults(path), {
+    name: 'FileError',
+    message: `${path}: line 2 is not JSON; remove it, and its run is made anew`,
+  });
   rmSync(folder, { recursive: true });
 });
 
 test('the command: usage', () => {
   assert.match(frontier('--help').stdout, /^Usage: npm run frontier/);
-  for (const args of [['--methods', 'dop'], ['--seeds', '0,x'], ['--steps', '3']]) assert.equal(frontier(...args).status, 2, args.join(' '));
+  for (const args of [
+    ['--methods', 'dop'],
+    ['--seeds', '0,x'],
+    ['--steps', '3'],
+  ])
+    assert.equal(frontier(...args).status, 2, args.join(' '));
   assert.match(frontier('--model', './nowhere').stderr, /nowhere is not there; give a model folder/);
 });

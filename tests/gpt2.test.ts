@@ -4,7 +4,17 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 
-import { FileError, GPT2, InputError, liveTensors, readConfig, SafetensorsFile, tf, weightShapes, writeSafetensors } from 'alignbook';
+import {
+  FileError,
+  GPT2,
+  InputError,
+  liveTensors,
+  readConfig,
+  SafetensorsFile,
+  tf,
+  weightShapes,
+  writeSafetensors,
+} from 'alignbook';
 
 const FIXTURES = join(__dirname, '..', '..', '..', 'tests', 'fixtures', 'gpt2');
 
@@ -55,7 +65,10 @@ for (const { name, checkpoint, inputIds, attentionMask, positionIds, logits: exp
         if (attentionMask?.[b]![t] === 0) return; // what padding computes means nothing
         row.forEach((value, v) => {
           const difference = Math.abs(actual[b]![t]![v]! - value);
-          assert.ok(difference < TOLERANCE, `row ${b}, position ${t}, token ${v}: ${actual[b]![t]![v]} instead of ${value}`);
+          assert.ok(
+            difference < TOLERANCE,
+            `row ${b}, position ${t}, token ${v}: ${actual[b]![t]![v]} instead of ${value}`,
+          );
         });
       }),
     );
@@ -64,7 +77,9 @@ for (const { name, checkpoint, inputIds, attentionMask, positionIds, logits: exp
 }
 
 test('keys without the prefix "transformer." are the same weights', async () => {
-  const [bare, prefixed] = await Promise.all(['bare-keys', 'model'].map((checkpoint) => GPT2.fromPretrained(folderOf({ checkpoint }))));
+  const [bare, prefixed] = await Promise.all(
+    ['bare-keys', 'model'].map((checkpoint) => GPT2.fromPretrained(folderOf({ checkpoint }))),
+  );
   const ids = ints([[1, 2, 3]]);
   assert.deepEqual(bare!.forward(ids).logits.dataSync(), prefixed!.forward(ids).logits.dataSync());
 });
@@ -89,7 +104,8 @@ test('a forward pass leaves nothing behind but its logits, nor does a refused on
 
 test('inputs that do not fit are refused by name', async () => {
   const model = await GPT2.fromPretrained(folderOf());
-  const refused = (message: RegExp, ...call: Parameters<GPT2['forward']>) => assert.throws(() => model.forward(...call), refusal(InputError, message));
+  const refused = (message: RegExp, ...call: Parameters<GPT2['forward']>) =>
+    assert.throws(() => model.forward(...call), refusal(InputError, message));
   refused(/^inputIds have 10 positions; this model takes 1 to 9$/, ints([Array(10).fill(0)]));
   refused(/^inputIds must lie from 0 to 30, got 31$/, ints([[0, 31]]));
   refused(/^inputIds must be int32, got float32$/, tf.tensor2d([[1, 2]]));
@@ -108,7 +124,10 @@ test('a config that this GPT-2 does not compute is refused by field', async () =
   await refused({ n_layer: 0 }, /"n_layer" must be a positive integer, got 0$/);
   await refused({ n_embd: undefined }, /"n_embd" must be a positive integer, got undefined$/);
   await refused({ n_head: 4 }, /"n_embd" 15 is not a multiple of "n_head" 4$/);
-  await refused({ n_inner: 10 }, /tensor "h\.0\.mlp\.c_fc\.weight" is \[15, 60\]; its config\.json asks for \[15, 10\]$/);
+  await refused(
+    { n_inner: 10 },
+    /tensor "h\.0\.mlp\.c_fc\.weight" is \[15, 60\]; its config\.json asks for \[15, 10\]$/,
+  );
 
   const broken = folderOf();
   writeFileSync(join(broken, 'config.json'), '{');
@@ -116,10 +135,17 @@ test('a config that this GPT-2 does not compute is refused by field', async () =
 });
 
 test('weights that are not those of the config are refused by name', async () => {
-  const refused = async (folder: string, message: RegExp) => assert.rejects(GPT2.fromPretrained(folder), refusal(FileError, message));
+  const refused = async (folder: string, message: RegExp) =>
+    assert.rejects(GPT2.fromPretrained(folder), refusal(FileError, message));
   await refused(folderOf({ config: { n_layer: 4 } }), /lacks the tensor "h\.3\.ln_1\.weight"/);
-  await refused(folderOf({ config: { n_layer: 2 } }), /has a tensor "transformer\.h\.2\.\S+" that is not GPT-2's, and 11 more; save the model alone, with transformers' save_pretrained$/);
-  await refused(folderOf({ config: { vocab_size: 32 } }), /tensor "wte\.weight" is \[31, 15\]; its config\.json asks for \[32, 15\]$/);
+  await refused(
+    folderOf({ config: { n_layer: 2 } }),
+    /has a tensor "transformer\.h\.2\.\S+" that is not GPT-2's, and 11 more; save the model alone, with transformers' save_pretrained$/,
+  );
+  await refused(
+    folderOf({ config: { vocab_size: 32 } }),
+    /tensor "wte\.weight" is \[31, 15\]; its config\.json asks for \[32, 15\]$/,
+  );
 });
 
 test('causal-mask buffers and a tied head in old checkpoints are passed over', async () => {
@@ -131,7 +157,11 @@ test('causal-mask buffers and a tied head in old checkpoints are passed over', a
     return { name, shape, values: file.float32(name) };
   });
   const wte = tensors[0]!;
-  writeSafetensors(path, [...tensors, { ...wte, name: 'lm_head.weight' }, { name: 'h.0.attn.bias', shape: [1], values: Float32Array.of(1) }]);
+  writeSafetensors(path, [
+    ...tensors,
+    { ...wte, name: 'lm_head.weight' },
+    { name: 'h.0.attn.bias', shape: [1], values: Float32Array.of(1) },
+  ]);
   const model = await GPT2.fromPretrained(folder);
   const plain = await GPT2.fromPretrained(folderOf());
   const ids = ints([[5, 6]]);

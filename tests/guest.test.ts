@@ -1,4 +1,7 @@
-/** A kernel ends when Jupyter does, and says nothing at its end; every way in which JupyterLab may end is in tests/long/guest.test.ts. */
+/**
+ * A kernel ends when Jupyter does, and says nothing at its end; every way in which JupyterLab may end is in
+ * tests/long/guest.test.ts.
+ */
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
@@ -34,7 +37,9 @@ ${end}
 
 /** @returns seconds until the kernel was gone, after its client was killed. */
 async function secondsAfterKill(cell: string): Promise<number> {
-  const jupyter = spawn(PYTHON, ['-c', client(cell, 'import time; time.sleep(600)')], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const jupyter = spawn(PYTHON, ['-c', client(cell, 'import time; time.sleep(600)')], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
   const [first] = (await once(jupyter.stdout, 'data')) as [Buffer];
   const pid = Number(first.toString());
   assert.ok(isAlive(pid));
@@ -59,7 +64,11 @@ for (const [name, cell] of Object.entries({
 test('a kernel that is shut down says nothing, whatever its cells have left to run', () => {
   for (let n = 0; n < 2; n += 1) {
     const cell = "setInterval(() => console.log('tick'), 1); void Promise.resolve().then(() => console.log('ready'));";
-    const { status, stderr } = spawnSync(PYTHON, ['-c', client(cell, 'client.stop_channels(); manager.shutdown_kernel()')], { encoding: 'utf8' });
+    const { status, stderr } = spawnSync(
+      PYTHON,
+      ['-c', client(cell, 'client.stop_channels(); manager.shutdown_kernel()')],
+      { encoding: 'utf8' },
+    );
     assert.deepEqual([status, stderr], [0, '']);
   }
 });

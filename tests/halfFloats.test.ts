@@ -9,7 +9,9 @@ import { writtenAs } from './halves';
 
 const folder = mkdtempSync(join(tmpdir(), 'halves-'));
 after(() => rmSync(folder, { recursive: true }));
-const expected = JSON.parse(readFileSync(join(__dirname, '..', '..', '..', 'tests', 'fixtures', 'half-floats.json'), 'utf8')) as Record<'F32' | 'F16' | 'BF16', number[]>;
+const expected = JSON.parse(
+  readFileSync(join(__dirname, '..', '..', '..', 'tests', 'fixtures', 'half-floats.json'), 'utf8'),
+) as Record<'F32' | 'F16' | 'BF16', number[]>;
 const values = new Float32Array(Uint32Array.from(expected.F32).buffer);
 
 for (const dtype of ['F16', 'BF16'] as const) {
@@ -18,6 +20,11 @@ for (const dtype of ['F16', 'BF16'] as const) {
     halves.forEach((half, i) => assert.equal(half, expected[dtype][i], `${values[i]}`));
     const again = writtenAs(dtype, read, join(folder, 'file'));
     assert.deepEqual(again.read, read); // a number of that type is written and read unchanged
-    assert.ok(read.some((value) => value !== 0 && Math.abs(value) < 2 ** -14) && read.includes(-Infinity) && read.some(Number.isNaN), 'the table has its edges');
+    assert.ok(
+      read.some((value) => value !== 0 && Math.abs(value) < 2 ** -14) &&
+        read.includes(-Infinity) &&
+        read.some(Number.isNaN),
+      'the table has its edges',
+    );
   });
 }

@@ -3,15 +3,40 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import {
-  closeSync, existsSync, lstatSync, mkdirSync, mkdtempSync, openSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync, symlinkSync,
-  utimesSync, writeFileSync, writeSync,
-} from 'node:fs'; // prettier-ignore
+  closeSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import type { ServerResponse } from 'node:http';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, afterEach, beforeEach, test } from 'node:test';
 
-import { downloadModel, FileError, GPT2, HubError, InputError, progressPrinter, SafetensorsFile, Tokenizer, writeSafetensors, type DownloadOptions, type DownloadProgress } from 'alignbook';
+import {
+  downloadModel,
+  FileError,
+  GPT2,
+  HubError,
+  InputError,
+  progressPrinter,
+  SafetensorsFile,
+  Tokenizer,
+  writeSafetensors,
+  type DownloadOptions,
+  type DownloadProgress,
+} from 'alignbook';
 
 import { etagOf, gitSha1, HubServer, refuse, sendFile, sha256, type Seen } from './hubServer';
 
@@ -23,7 +48,9 @@ const COMMIT = '607a30d783dfa663caf39e06633721c8d4cfcd7e';
 const WEIGHTS = readFileSync(join(FIXTURES, 'model.safetensors'));
 const SIZE = WEIGHTS.length;
 const SHA = sha256(WEIGHTS);
-const tokenizerFiles = Object.fromEntries(['tokenizer.json', 'vocab.json', 'merges.txt'].map((file) => [file, readFileSync(join(TINY, file))]));
+const tokenizerFiles = Object.fromEntries(
+  ['tokenizer.json', 'vocab.json', 'merges.txt'].map((file) => [file, readFileSync(join(TINY, file))]),
+);
 /** The same files as openai-community/gpt2, whose tokenizer_config.json says no more than this. */
 const FILES: Record<string, Buffer> = {
   'README.md': Buffer.from('not needed'),
@@ -48,7 +75,8 @@ beforeEach(async () => {
   home = mkdtempSync(join(tmpdir(), 'hub-'));
   homes.push(home);
   server = await HubServer.start({ [NAME]: { commit: COMMIT, revisions: ['main', 'v1', 'refs/pr/1'], files: FILES } });
-  for (const name of Object.keys(process.env)) if (/^(HF_|HUGGING|TRANSFORMERS_|XDG_CACHE)/.test(name)) delete process.env[name];
+  for (const name of Object.keys(process.env))
+    if (/^(HF_|HUGGING|TRANSFORMERS_|XDG_CACHE)/.test(name)) delete process.env[name];
   process.env['HF_HOME'] = home;
   process.env['HF_ENDPOINT'] = server.endpoint;
 });
@@ -57,8 +85,12 @@ after(() => homes.forEach((folder) => rmSync(folder, { recursive: true, force: t
 
 const repository = (name = NAME) => join(home, 'hub', `models--${name.replace('/', '--')}`);
 const snapshot = (name = NAME) => join(repository(name), 'snapshots', COMMIT);
-const blobs = (name = NAME) => (existsSync(join(repository(name), 'blobs')) ? readdirSync(join(repository(name), 'blobs')) : []);
-const incomplete = () => blobs().filter((name) => name.endsWith('.incomplete')).map((name) => join(repository(), 'blobs', name));
+const blobs = (name = NAME) =>
+  existsSync(join(repository(name), 'blobs')) ? readdirSync(join(repository(name), 'blobs')) : [];
+const incomplete = () =>
+  blobs()
+    .filter((name) => name.endsWith('.incomplete'))
+    .map((name) => join(repository(), 'blobs', name));
 
 /** What no failure may leave: a name in a snapshot, or a blob, whose bytes are not those of its hash. */
 function assertNothingCorrupt(name = NAME): void {
@@ -66,11 +98,15 @@ function assertNothingCorrupt(name = NAME): void {
     const bytes = readFileSync(join(repository(name), 'blobs', etag));
     assert.equal(etag.length === 64 ? sha256(bytes) : gitSha1(bytes), etag);
   }
-  for (const file of existsSync(snapshot(name)) ? readdirSync(snapshot(name)) : []) readFileSync(join(snapshot(name), file));
+  for (const file of existsSync(snapshot(name)) ? readdirSync(snapshot(name)) : [])
+    readFileSync(join(snapshot(name), file));
 }
 
 /** The weights are refused with such a message, and neither they nor the revision have a name in the cache. */
-async function refused(message: RegExp, { kind = HubError as typeof HubError | typeof FileError, model = NAME, options = quick } = {}): Promise<void> {
+async function refused(
+  message: RegExp,
+  { kind = HubError as typeof HubError | typeof FileError, model = NAME, options = quick } = {},
+): Promise<void> {
   await assert.rejects(GPT2.fromPretrained(model, options), (error: Error) => {
     assert.ok(error instanceof kind, `${error.name}: ${error.stack}`);
     assert.match(error.message, message);
@@ -126,7 +162,9 @@ test('a model is downloaded in the layout of Python, loaded, and used again with
   assert.equal(tokenizer.eosTokenId, 50256);
 
   assert.equal(readFileSync(join(repository(), 'refs', 'main'), 'utf8'), COMMIT);
-  const wanted = Object.keys(FILES).filter((file) => !['README.md', 'pytorch_model.bin'].includes(file)).sort();
+  const wanted = Object.keys(FILES)
+    .filter((file) => !['README.md', 'pytorch_model.bin'].includes(file))
+    .sort();
   assert.deepEqual(readdirSync(snapshot()).sort(), wanted);
   for (const file of wanted) {
     assert.equal(readlinkSync(join(snapshot(), file)), `../../blobs/${etagOf(file, FILES[file]!)}`);
@@ -144,7 +182,10 @@ test('a model is downloaded in the layout of Python, loaded, and used again with
 test('a tokenizer asks for no weights', async () => {
   await Tokenizer.fromPretrained(NAME, quick);
   assert.ok(server.seen.length > 0);
-  assert.deepEqual(server.seen.filter(({ path }) => /model|generation/.test(path) && !path.startsWith('/api/models/')), []);
+  assert.deepEqual(
+    server.seen.filter(({ path }) => /model|generation/.test(path) && !path.startsWith('/api/models/')),
+    [],
+  );
 });
 
 test('what Python left in the cache is used without a request', async () => {
@@ -174,7 +215,10 @@ test('a revision is pinned by tag, branch or commit', async () => {
   assert.equal(readFileSync(join(repository(), 'refs', 'v1'), 'utf8'), COMMIT);
   assert.equal(readFileSync(join(repository(), 'refs', 'refs', 'pr', '1'), 'utf8'), COMMIT);
   assert.equal(existsSync(join(repository(), 'refs', 'main')), false);
-  assert.deepEqual(server.taken().filter((request) => request.startsWith('GET /api/models/')), [`GET /api/models/${NAME}/revision/v1`, `GET /api/models/${NAME}/revision/refs/pr/1`]);
+  assert.deepEqual(
+    server.taken().filter((request) => request.startsWith('GET /api/models/')),
+    [`GET /api/models/${NAME}/revision/v1`, `GET /api/models/${NAME}/revision/refs/pr/1`],
+  );
 });
 
 test('the tokenizer and the weights are of one commit; download asks for the newer one', async () => {
@@ -193,7 +237,11 @@ test('the tokenizer and the weights are of one commit; download asks for the new
   server.taken();
   assert.equal(await downloadModel(NAME, quick), join(repository(), 'snapshots', newer));
   assert.equal(readFileSync(join(repository(), 'refs', 'main'), 'utf8'), newer);
-  assert.deepEqual(server.taken().filter((request) => request.includes('storage')), [], 'the bytes are the same');
+  assert.deepEqual(
+    server.taken().filter((request) => request.includes('storage')),
+    [],
+    'the bytes are the same',
+  );
 });
 
 test('names that are none are refused without a request', async () => {
@@ -228,22 +276,42 @@ test('every other request may be cut or fail once, too', async () => {
 });
 
 test('cut again and again it gives up, keeps what came, and another call asks only for the rest', async () => {
-  storage(cut(1000), cut(2000), ...Array.from({ length: 6 }, () => (response: ServerResponse) => void response.destroy()));
-  await refused(/^the connection to 127\.0\.0\.1:\d+ broke off \(.+\), 6 times in a row; try again later: what has arrived is kept$/);
-  assert.equal(server.taken().filter((request) => request.startsWith('GET storage')).length, 8 - 1, 'the first of the six is the cut at 2000');
-  assert.deepEqual(incomplete().map((path) => statSync(path).size), [2000]);
+  storage(
+    cut(1000),
+    cut(2000),
+    ...Array.from({ length: 6 }, () => (response: ServerResponse) => void response.destroy()),
+  );
+  await refused(
+    /^the connection to 127\.0\.0\.1:\d+ broke off \(.+\), 6 times in a row; try again later: what has arrived is kept$/,
+  );
+  assert.equal(
+    server.taken().filter((request) => request.startsWith('GET storage')).length,
+    8 - 1,
+    'the first of the six is the cut at 2000',
+  );
+  assert.deepEqual(
+    incomplete().map((path) => statSync(path).size),
+    [2000],
+  );
   server.intercept = () => false;
   await assertLoads();
-  assert.deepEqual(server.taken().filter((request) => request.startsWith('GET storage')), ['GET storage bytes=2000-']);
+  assert.deepEqual(
+    server.taken().filter((request) => request.startsWith('GET storage')),
+    ['GET storage bytes=2000-'],
+  );
 });
 
-test('a storage host that ignores ranges: from the start, and no circle if it is always cut', { timeout: 20_000 }, async () => {
-  storage(cut(5000), (response) => sendFile(response, WEIGHTS, { method: 'GET', range: undefined }));
-  await assertLoads();
-  rmSync(repository(), { recursive: true });
-  storage(...Array.from({ length: 50 }, () => cut(5000, { partial: false })));
-  await refused(/6 times in a row/);
-});
+test(
+  'a storage host that ignores ranges: from the start, and no circle if it is always cut',
+  { timeout: 20_000 },
+  async () => {
+    storage(cut(5000), (response) => sendFile(response, WEIGHTS, { method: 'GET', range: undefined }));
+    await assertLoads();
+    rmSync(repository(), { recursive: true });
+    storage(...Array.from({ length: 50 }, () => cut(5000, { partial: false })));
+    await refused(/6 times in a row/);
+  },
+);
 
 test('a range other than the one asked for is not taken for it', { timeout: 20_000 }, async () => {
   storage(cut(5000), (response) => {
@@ -261,7 +329,9 @@ test('one wrong bit: downloaded anew; twice: refused, and nothing is left', asyn
   await assertLoads();
   rmSync(repository(), { recursive: true });
   storage(sends(flipped), sends(flipped));
-  await refused(/^model\.safetensors of "openai-community\/gpt2" came twice with other bytes than the hub lists \([0-9a-f]{64}\): .*try again/);
+  await refused(
+    /^model\.safetensors of "openai-community\/gpt2" came twice with other bytes than the hub lists \([0-9a-f]{64}\): .*try again/,
+  );
   assert.deepEqual(incomplete(), []);
 });
 
@@ -269,7 +339,10 @@ test('a small file is held to its hash as well', async () => {
   const etag = etagOf('config.json', FILES['config.json']!);
   server.intercept = ({ method, path }, response) => {
     if (method !== 'GET' || !path.endsWith(etag)) return false;
-    sendFile(response, Buffer.from(FILES['config.json']!.toString().replace('"n_head": 5', '"n_head": 3')), { method, range: undefined });
+    sendFile(response, Buffer.from(FILES['config.json']!.toString().replace('"n_head": 5', '"n_head": 3')), {
+      method,
+      range: undefined,
+    });
     return true;
   };
   await refused(/^config\.json of .* came twice with other bytes/);
@@ -277,11 +350,17 @@ test('a small file is held to its hash as well', async () => {
 });
 
 test('a damaged remainder of an earlier attempt is found out, and downloaded anew', async () => {
-  storage(cut(9000, { bytes: Buffer.alloc(SIZE, 1) }), ...Array.from({ length: 5 }, () => (response: ServerResponse) => void response.destroy()));
+  storage(
+    cut(9000, { bytes: Buffer.alloc(SIZE, 1) }),
+    ...Array.from({ length: 5 }, () => (response: ServerResponse) => void response.destroy()),
+  );
   await refused(/6 times/);
   server.taken();
   await assertLoads();
-  assert.deepEqual(server.taken().filter((request) => request.startsWith('GET storage')), ['GET storage bytes=9000-', 'GET storage']);
+  assert.deepEqual(
+    server.taken().filter((request) => request.startsWith('GET storage')),
+    ['GET storage bytes=9000-', 'GET storage'],
+  );
 });
 
 test('too many bytes, or too few', async () => {
@@ -300,19 +379,29 @@ test('a blob of the wrong size, left by others, is not used', async () => {
 });
 
 test('silence ends a connection, slowness does not', { timeout: 20_000 }, async () => {
-  storage((response) => void response.writeHead(200, { 'content-length': SIZE }).write(WEIGHTS.subarray(0, 10)), async (response, { range }) => {
-    const from = Number(/\d+/.exec(range!)![0]);
-    response.writeHead(206, { 'content-range': `bytes ${from}-${SIZE - 1}/${SIZE}`, 'content-length': SIZE - from });
-    for (let i = from; i < SIZE; i += SIZE >> 3) {
-      response.write(WEIGHTS.subarray(i, Math.min(SIZE, i + (SIZE >> 3))));
-      await new Promise((resolve) => setTimeout(resolve, 200));
-    }
-    response.end();
-  });
+  storage(
+    (response) => void response.writeHead(200, { 'content-length': SIZE }).write(WEIGHTS.subarray(0, 10)),
+    async (response, { range }) => {
+      const from = Number(/\d+/.exec(range!)![0]);
+      response.writeHead(206, { 'content-range': `bytes ${from}-${SIZE - 1}/${SIZE}`, 'content-length': SIZE - from });
+      for (let i = from; i < SIZE; i += SIZE >> 3) {
+        response.write(WEIGHTS.subarray(i, Math.min(SIZE, i + (SIZE >> 3))));
+        await new Promise((resolve) => setTimeout(resolve, 200));
+      }
+      response.end();
+    },
+  );
   const pauses: string[] = [];
-  const gpt2 = await GPT2.fromPretrained(NAME, { retryDelay: 1, timeout: 1000, onProgress: ({ pause }) => void (pause !== undefined && pauses.push(pause)) });
+  const gpt2 = await GPT2.fromPretrained(NAME, {
+    retryDelay: 1,
+    timeout: 1000,
+    onProgress: ({ pause }) => void (pause !== undefined && pauses.push(pause)),
+  });
   gpt2.dispose();
-  assert.deepEqual(server.taken().filter((request) => request.startsWith('GET storage')), ['GET storage', 'GET storage bytes=10-']);
+  assert.deepEqual(
+    server.taken().filter((request) => request.startsWith('GET storage')),
+    ['GET storage', 'GET storage bytes=10-'],
+  );
   assert.match(pauses.join(), /^the connection to 127\.0\.0\.1:\d+ broke off \(silent for 1 s\); again in 1 s$/);
 });
 
@@ -320,14 +409,19 @@ test('429: waits as long as it is asked to, but not for an hour', { timeout: 20_
   let refusals = 0;
   const tooMany = (headers: object) => {
     refusals = 0;
-    server.intercept = ({ path }, response) => path.startsWith('/api/models') && (refusals += 1) === 1 && (refuse(response, 429, undefined, headers), true);
+    server.intercept = ({ path }, response) =>
+      path.startsWith('/api/models') && (refusals += 1) === 1 && (refuse(response, 429, undefined, headers), true);
   };
   tooMany({ 'retry-after': '1' });
   const start = performance.now();
   await assertLoads();
   assert.ok(performance.now() - start >= 990);
   assert.equal(refusals, 2);
-  for (const headers of [{ 'retry-after': '3600' }, { ratelimit: '"api";r=0;t=3600' }, { 'retry-after': new Date(Date.now() + 3_600_000).toUTCString() }]) {
+  for (const headers of [
+    { 'retry-after': '3600' },
+    { ratelimit: '"api";r=0;t=3600' },
+    { 'retry-after': new Date(Date.now() + 3_600_000).toUTCString() },
+  ]) {
     rmSync(repository(), { recursive: true, force: true });
     tooMany(headers);
     await refused(/^127\.0\.0\.1:\d+ answers 429, too many requests, and asks to wait 60 minutes; try again then/);
@@ -335,21 +429,35 @@ test('429: waits as long as it is asked to, but not for an hour', { timeout: 20_
 });
 
 test('what the hub refuses, and what to do', async () => {
-  await refused(/^"no\/such" does not exist, or is private \(then give a token: HF_TOKEN or "hf auth login"\); check the name at http.+\/no\/such$/, { model: 'no/such' });
-  await refused(/^"openai-community\/gpt2" has no revision "v9"; its branches and tags are listed at http.+\/openai-community\/gpt2\/tree\/main$/, { model: `${NAME}@v9` });
+  await refused(
+    /^"no\/such" does not exist, or is private \(then give a token: HF_TOKEN or "hf auth login"\); check the name at http.+\/no\/such$/,
+    { model: 'no/such' },
+  );
+  await refused(
+    /^"openai-community\/gpt2" has no revision "v9"; its branches and tags are listed at http.+\/openai-community\/gpt2\/tree\/main$/,
+    { model: `${NAME}@v9` },
+  );
   server.repositories.set('org/gated', { commit: COMMIT, files: FILES, gatedFor: 'hf_right' });
-  await refused(/^"org\/gated" is gated: accept its terms at http.+\/org\/gated, then give a token of that account \(HF_TOKEN or "hf auth login"\)$/, { model: 'org/gated' });
+  await refused(
+    /^"org\/gated" is gated: accept its terms at http.+\/org\/gated, then give a token of that account \(HF_TOKEN or "hf auth login"\)$/,
+    { model: 'org/gated' },
+  );
   process.env['HF_TOKEN'] = 'hf_wrong';
-  await refused(/^"org\/gated" is gated: accept its terms at http.+\/org\/gated with the account of your token$/, { model: 'org/gated' });
+  await refused(/^"org\/gated" is gated: accept its terms at http.+\/org\/gated with the account of your token$/, {
+    model: 'org/gated',
+  });
   await refused(/^"no\/such" does not exist, or your token may not see it; check the name at/, { model: 'no/such' });
   process.env['HF_TOKEN'] = 'hf_right';
   await assertLoads('org/gated');
 
-  const always = (status: number, code?: string) => (server.intercept = ({ host }, response) => host === 'hub' && (refuse(response, status, code), true));
+  const always = (status: number, code?: string) =>
+    (server.intercept = ({ host }, response) => host === 'hub' && (refuse(response, status, code), true));
   always(401);
   await refused(/refuses your token \(401\); make a new one at http.+\/settings\/tokens/);
   delete process.env['HF_TOKEN'];
-  await refused(/^"openai-community\/gpt2" asks for a token \(401\); make one at http.+\/settings\/tokens and give it as HF_TOKEN/);
+  await refused(
+    /^"openai-community\/gpt2" asks for a token \(401\); make one at http.+\/settings\/tokens and give it as HF_TOKEN/,
+  );
   always(403);
   await refused(/forbids "openai-community\/gpt2" \(403\): it may need a token \(HF_TOKEN/);
   always(404);
@@ -366,8 +474,12 @@ test('what the hub refuses, and what to do', async () => {
 
 test('a host that is no hub', async () => {
   server.intercept = (_seen, response) => (response.end('<html>Sign in to the network</html>'), true);
-  await refused(/gives no list of "openai-community\/gpt2"'s files: it is no Hugging Face hub, or a proxy answers in its place; check HF_ENDPOINT/);
-  const head = (headers: object) => (server.intercept = ({ method }, response) => method === 'HEAD' && (response.writeHead(200, { ...headers }).end(), true));
+  await refused(
+    /gives no list of "openai-community\/gpt2"'s files: it is no Hugging Face hub, or a proxy answers in its place; check HF_ENDPOINT/,
+  );
+  const head = (headers: object) =>
+    (server.intercept = ({ method }, response) =>
+      method === 'HEAD' && (response.writeHead(200, { ...headers }).end(), true));
   head({ etag: `"${SHA}"` });
   await refused(/gives no commit with config\.json/);
   head({ etag: '"an-md5"', 'x-repo-commit': COMMIT });
@@ -379,7 +491,9 @@ test('a host that is no hub', async () => {
 test('a host that is not there, and offline', async () => {
   process.env['HF_ENDPOINT'] = 'http://no-such-host.invalid';
   process.env['HTTPS_PROXY'] = 'http://proxy:3128';
-  await refused(/^no-such-host\.invalid is not found \((ENOTFOUND|EAI_AGAIN)\): check the network \(HTTPS_PROXY is used by .+\), or set HF_ENDPOINT to a mirror, or download with "hf download openai-community\/gpt2"/);
+  await refused(
+    /^no-such-host\.invalid is not found \((ENOTFOUND|EAI_AGAIN)\): check the network \(HTTPS_PROXY is used by .+\), or set HF_ENDPOINT to a mirror, or download with "hf download openai-community\/gpt2"/,
+  );
   delete process.env['HTTPS_PROXY'];
   const closed = await HubServer.start({});
   process.env['HF_ENDPOINT'] = closed.endpoint;
@@ -388,14 +502,18 @@ test('a host that is not there, and offline', async () => {
 
   process.env['HF_ENDPOINT'] = server.endpoint;
   process.env['HF_HUB_OFFLINE'] = '1';
-  await refused(/^"openai-community\/gpt2" is not in the Hugging Face cache \(.+models--openai-community--gpt2\), and HF_HUB_OFFLINE is set; unset it/);
+  await refused(
+    /^"openai-community\/gpt2" is not in the Hugging Face cache \(.+models--openai-community--gpt2\), and HF_HUB_OFFLINE is set; unset it/,
+  );
   assert.deepEqual(server.taken(), []);
 });
 
 test('the token goes to the hub and to nobody else', async () => {
   writeFileSync(join(home, 'token'), 'hf_from_file\n');
   await assertLoads();
-  const tokens = (host: string) => [...new Set(server.seen.filter((seen) => seen.host === host).map(({ token }) => token))];
+  const tokens = (host: string) => [
+    ...new Set(server.seen.filter((seen) => seen.host === host).map(({ token }) => token)),
+  ];
   assert.deepEqual(tokens('hub'), ['hf_from_file']);
   assert.deepEqual(tokens('storage'), [undefined]);
 });
@@ -415,16 +533,34 @@ test('the cache is where the variables say', async () => {
 test('a disk that is too small, or that cannot be written', async () => {
   server.intercept = ({ method, path }, response) => {
     if (method !== 'HEAD' || !path.endsWith('model.safetensors')) return false;
-    response.writeHead(302, { location: server.endpoint, 'x-linked-etag': SHA, 'x-linked-size': `${2 ** 52}`, 'x-repo-commit': COMMIT }).end();
+    response
+      .writeHead(302, {
+        location: server.endpoint,
+        'x-linked-etag': SHA,
+        'x-linked-size': `${2 ** 52}`,
+        'x-repo-commit': COMMIT,
+      })
+      .end();
     return true;
   };
-  await refused(/^model\.safetensors needs 4503599628 MB more, and .+blobs has \d+ MB free: make room, or set HF_HOME/, { options: { ...quick, bounds: { weights: 2 ** 53 } } });
-  await refused(/^model\.safetensors of "openai-community\/gpt2" is said to have 4,500,000 GB, and no GPT-2's has more than 64 GB/);
-  assert.deepEqual(server.taken().filter((request) => request.includes('storage')), []);
+  await refused(
+    /^model\.safetensors needs 4503599628 MB more, and .+blobs has \d+ MB free: make room, or set HF_HOME/,
+    { options: { ...quick, bounds: { weights: 2 ** 53 } } },
+  );
+  await refused(
+    /^model\.safetensors of "openai-community\/gpt2" is said to have 4,500,000 GB, and no GPT-2's has more than 64 GB/,
+  );
+  assert.deepEqual(
+    server.taken().filter((request) => request.includes('storage')),
+    [],
+  );
   server.intercept = () => false;
   writeFileSync(join(home, 'file'), '');
   process.env['HF_HUB_CACHE'] = join(home, 'file');
-  await refused(/: is, or leads through, a file where a folder should be \(ENOTDIR\); remove that, or set HF_HOME to another folder$/, { kind: FileError });
+  await refused(
+    /: is, or leads through, a file where a folder should be \(ENOTDIR\); remove that, or set HF_HOME to another folder$/,
+    { kind: FileError },
+  );
 });
 
 test('a model that cannot be read here is refused before its weights are asked for', async () => {
@@ -432,15 +568,33 @@ test('a model that cannot be read here is refused before its weights are asked f
     server.repositories.set(NAME, { commit: COMMIT, files });
     rmSync(repository(), { recursive: true, force: true });
     await refused(message, { kind: InputError });
-    assert.deepEqual(server.taken().filter((request) => request.includes('storage')), []);
+    assert.deepEqual(
+      server.taken().filter((request) => request.includes('storage')),
+      [],
+    );
   };
-  await refusedFiles(WITHOUT_WEIGHTS, /has its weights as pytorch_model\.bin only, Python's pickle, which is not read here; convert it .+save_pretrained\("my-model"\).+ and give \.\/my-model$/);
-  await refusedFiles({ ...FILES, 'config.json': Buffer.from('{"model_type": "llama"}') }, /is of type "llama"; only GPT-2s can be loaded/);
+  await refusedFiles(
+    WITHOUT_WEIGHTS,
+    /has its weights as pytorch_model\.bin only, Python's pickle, which is not read here; convert it .+save_pretrained\("my-model"\).+ and give \.\/my-model$/,
+  );
+  await refusedFiles(
+    { ...FILES, 'config.json': Buffer.from('{"model_type": "llama"}') },
+    /is of type "llama"; only GPT-2s can be loaded/,
+  );
   await refusedFiles({ 'README.md': Buffer.from('') }, /has no config\.json/);
   const { 'pytorch_model.bin': _pickle, ...nothing } = WITHOUT_WEIGHTS;
   await refusedFiles(nothing, /has no model\.safetensors; name another/);
-  const adapter = { 'adapter_config.json': Buffer.from('{"base_model_name_or_path": "openai-community/gpt2", "task_type": "CAUSAL_LM"}'), 'adapter_model.safetensors': Buffer.alloc(8) };
-  for (const more of [{}, nothing]) await refusedFiles({ ...more, ...adapter }, /is an adapter of PEFT for openai-community\/gpt2, not a model; merge it with Python: peft\.AutoPeftModelForCausalLM/);
+  const adapter = {
+    'adapter_config.json': Buffer.from(
+      '{"base_model_name_or_path": "openai-community/gpt2", "task_type": "CAUSAL_LM"}',
+    ),
+    'adapter_model.safetensors': Buffer.alloc(8),
+  };
+  for (const more of [{}, nothing])
+    await refusedFiles(
+      { ...more, ...adapter },
+      /is an adapter of PEFT for openai-community\/gpt2, not a model; merge it with Python: peft\.AutoPeftModelForCausalLM/,
+    );
 });
 
 /** The fixture's tensors in two files, and their index. */
@@ -449,11 +603,18 @@ function sharded(): Record<string, Buffer> {
   const names = [...whole.tensors.keys()];
   const files = [names.slice(0, 20), names.slice(20)].map((part, i) => {
     const path = join(home, `part-${i}`);
-    writeSafetensors(path, part.map((name) => ({ name, shape: whole.tensors.get(name)!.shape, values: whole.float32(name) })));
+    writeSafetensors(
+      path,
+      part.map((name) => ({ name, shape: whole.tensors.get(name)!.shape, values: whole.float32(name) })),
+    );
     return [`model-0000${i + 1}-of-00002.safetensors`, readFileSync(path)] as const;
   });
   const map = Object.fromEntries(names.map((name, i) => [name, files[i < 20 ? 0 : 1]![0]]));
-  return { ...WITHOUT_WEIGHTS, ...Object.fromEntries(files), 'model.safetensors.index.json': Buffer.from(JSON.stringify({ metadata: {}, weight_map: map })) };
+  return {
+    ...WITHOUT_WEIGHTS,
+    ...Object.fromEntries(files),
+    'model.safetensors.index.json': Buffer.from(JSON.stringify({ metadata: {}, weight_map: map })),
+  };
 }
 
 test('weights in several files', async () => {
@@ -465,10 +626,20 @@ test('weights in several files', async () => {
   assert.deepEqual(server.taken(), []);
   rmSync(join(snapshot(), 'model-00002-of-00002.safetensors'));
   await assertLoads();
-  assert.deepEqual(server.taken().filter((request) => request.includes('storage')), [], 'its blob is there');
+  assert.deepEqual(
+    server.taken().filter((request) => request.includes('storage')),
+    [],
+    'its blob is there',
+  );
 
   rmSync(repository(), { recursive: true });
-  server.repositories.set(NAME, { commit: COMMIT, files: { ...files, 'model.safetensors.index.json': Buffer.from('{"weight_map": {"wte.weight": "../../../x.safetensors"}}') } });
+  server.repositories.set(NAME, {
+    commit: COMMIT,
+    files: {
+      ...files,
+      'model.safetensors.index.json': Buffer.from('{"weight_map": {"wte.weight": "../../../x.safetensors"}}'),
+    },
+  });
   await refused(/model\.safetensors\.index\.json: its "weight_map" names no safetensors files/, { kind: FileError });
 });
 
@@ -496,33 +667,44 @@ test('a process killed half-way leaves nothing under a final name, and the next 
   assert.equal(existsSync(join(snapshot(), 'model.safetensors')), false);
   server.taken();
   await assertLoads();
-  assert.deepEqual(server.taken().filter((request) => request.startsWith('GET storage')), [`GET storage bytes=${half}-`]);
+  assert.deepEqual(
+    server.taken().filter((request) => request.startsWith('GET storage')),
+    [`GET storage bytes=${half}-`],
+  );
   assert.deepEqual(incomplete(), []);
 });
 
 test('two processes, and two calls in one, download it once', async () => {
   storage(async (response, seen) => {
     response.writeHead(200, { 'content-length': SIZE }).write(WEIGHTS.subarray(0, 100));
-    await until(() => server.seen.filter(({ method, path }) => method === 'HEAD' && path.endsWith('model.safetensors')).length === 4);
+    await until(
+      () =>
+        server.seen.filter(({ method, path }) => method === 'HEAD' && path.endsWith('model.safetensors')).length === 4,
+    );
     response.end(seen.method === 'GET' ? WEIGHTS.subarray(100) : undefined);
   });
   const [one, two] = [otherProcess(), otherProcess()];
   await Promise.all([assertLoads(), assertLoads()]);
-  for (const { code, output } of [await one.ended, await two.ended]) assert.deepEqual({ code, output }, { code: 0, output: `${snapshot()}\n` });
+  for (const { code, output } of [await one.ended, await two.ended])
+    assert.deepEqual({ code, output }, { code: 0, output: `${snapshot()}\n` });
   assert.equal(server.taken().filter((request) => request.startsWith('GET storage')).length, 1);
   assert.deepEqual(readdirSync(join(home, 'hub', '.locks', 'models--openai-community--gpt2')), []);
 });
 
-test('a lock of a dead process, and one of another machine that is not touched any more, hold nobody up', { timeout: 20_000 }, async () => {
-  const lock = join(home, 'hub', '.locks', 'models--openai-community--gpt2', `${SHA}.alignbook.lock`);
-  mkdirSync(join(lock, '..'), { recursive: true });
-  writeFileSync(lock, JSON.stringify({ host: hostname(), pid: 2 ** 22 + 1, id: 'dead' }));
-  await assertLoads();
-  rmSync(repository(), { recursive: true });
-  writeFileSync(lock, JSON.stringify({ host: 'elsewhere', pid: process.pid, id: 'old' }));
-  utimesSync(lock, new Date(Date.now() - 61_000), new Date(Date.now() - 61_000));
-  await assertLoads();
-});
+test(
+  'a lock of a dead process, and one of another machine that is not touched any more, hold nobody up',
+  { timeout: 20_000 },
+  async () => {
+    const lock = join(home, 'hub', '.locks', 'models--openai-community--gpt2', `${SHA}.alignbook.lock`);
+    mkdirSync(join(lock, '..'), { recursive: true });
+    writeFileSync(lock, JSON.stringify({ host: hostname(), pid: 2 ** 22 + 1, id: 'dead' }));
+    await assertLoads();
+    rmSync(repository(), { recursive: true });
+    writeFileSync(lock, JSON.stringify({ host: 'elsewhere', pid: process.pid, id: 'old' }));
+    utimesSync(lock, new Date(Date.now() - 61_000), new Date(Date.now() - 61_000));
+    await assertLoads();
+  },
+);
 
 test('a writer that was taken for dead and goes on damages nothing', async () => {
   const folder = join(repository(), 'blobs');
@@ -545,7 +727,10 @@ test('progress: every byte is told of, from where it goes on', async () => {
   const weights = told.filter(({ file }) => file === 'model.safetensors');
   assert.deepEqual(weights[0], { file: 'model.safetensors', received: 0, total: SIZE });
   assert.deepEqual(weights.at(-1), { file: 'model.safetensors', received: SIZE, total: SIZE });
-  assert.deepEqual(weights.filter(({ pause }) => pause !== undefined).map(({ received }) => received), [SIZE >> 1]);
+  assert.deepEqual(
+    weights.filter(({ pause }) => pause !== undefined).map(({ received }) => received),
+    [SIZE >> 1],
+  );
   weights.forEach(({ received }, i) => assert.ok(received >= (weights[i - 1]?.received ?? 0)));
 });
 
@@ -556,21 +741,32 @@ test('the bar on a terminal, lines in a log, silence for small files', () => {
     const print = progressPrinter({ isTTY, columns: 80, write: (piece) => (text += piece) }, () => time);
     print({ file: 'config.json', received: 0, total: 1000 });
     print({ file: 'config.json', received: 1000, total: 1000 });
-    for (const [at, received] of [[0, 48e6], [50, 50e6], [10_000, 148e6], [10_001, 149e6], [50_000, 548e6]] as const) {
+    for (const [at, received] of [
+      [0, 48e6],
+      [50, 50e6],
+      [10_000, 148e6],
+      [10_001, 149e6],
+      [50_000, 548e6],
+    ] as const) {
       time = at;
       print({ file: 'model.safetensors', received, total: 548e6 });
     }
     print({ file: 'merges.txt', received: 0, total: 1000, pause: 'the connection broke off; again in 2 s' });
     return text;
   };
-  assert.equal(run(false), [
-    'model.safetensors   8% [#                   ] 48 / 548 MB  0.0 MB/s',
-    'model.safetensors  27% [#####               ] 148 / 548 MB  10.0 MB/s  0:40 left',
-    'model.safetensors 100% [####################] 548 / 548 MB  10.0 MB/s',
-    'merges.txt  the connection broke off; again in 2 s',
-    '',
-  ].join('\n'));
-  const drawn = run(true).split(/[\r\n]+/).filter(Boolean);
+  assert.equal(
+    run(false),
+    [
+      'model.safetensors   8% [#                   ] 48 / 548 MB  0.0 MB/s',
+      'model.safetensors  27% [#####               ] 148 / 548 MB  10.0 MB/s  0:40 left',
+      'model.safetensors 100% [####################] 548 / 548 MB  10.0 MB/s',
+      'merges.txt  the connection broke off; again in 2 s',
+      '',
+    ].join('\n'),
+  );
+  const drawn = run(true)
+    .split(/[\r\n]+/)
+    .filter(Boolean);
   assert.equal(drawn.length, 4);
   for (const line of drawn) assert.equal(line.length, 79);
 });
@@ -579,14 +775,24 @@ test('what the cache holds is checked by downloadModel: a cut or a changed file 
   const folder = await downloadModel(NAME, quick);
   const damage: readonly (readonly [file: string, change: (bytes: Buffer) => Buffer])[] = [
     ['model.safetensors', (bytes) => bytes.subarray(0, bytes.length - 5)],
-    ['model.safetensors', (bytes) => Buffer.concat([bytes.subarray(0, bytes.length - 1), Buffer.of(bytes.at(-1)! ^ 1)])],
+    [
+      'model.safetensors',
+      (bytes) => Buffer.concat([bytes.subarray(0, bytes.length - 1), Buffer.of(bytes.at(-1)! ^ 1)]),
+    ],
     ['tokenizer.json', (bytes) => Buffer.concat([bytes, Buffer.from(' ')])],
   ];
   for (const [file, change] of damage) {
     const whole = readFileSync(join(folder, file));
     writeFileSync(join(folder, file), change(whole)); // through the link, into the blob
     process.env['HF_HUB_OFFLINE'] = '1';
-    await assert.rejects(downloadModel(NAME, quick), (error) => error instanceof HubError && new RegExp(`^${file.replace('.', '\\.')} of "${NAME}" in the cache \\(.*\\) has been cut or changed, and HF_HUB_OFFLINE is set; unset it`).test(error.message));
+    await assert.rejects(
+      downloadModel(NAME, quick),
+      (error) =>
+        error instanceof HubError &&
+        new RegExp(
+          `^${file.replace('.', '\\.')} of "${NAME}" in the cache \\(.*\\) has been cut or changed, and HF_HUB_OFFLINE is set; unset it`,
+        ).test(error.message),
+    );
     delete process.env['HF_HUB_OFFLINE'];
     assert.equal(await downloadModel(NAME, quick), folder);
     assert.ok(readFileSync(join(folder, file)).equals(whole), file);
@@ -599,11 +805,20 @@ test('what the cache holds is checked by downloadModel: a cut or a changed file 
 
 test('chat templates come along, those of a folder of their own, too', async () => {
   const [file, template] = ['additional_chat_templates/rag.jinja', Buffer.from('the other')];
-  server.repositories.set(NAME, { commit: COMMIT, files: { ...FILES, 'chat_template.jinja': Buffer.from('the default'), [file]: template, 'additional_chat_templates/..jinja': template } });
+  server.repositories.set(NAME, {
+    commit: COMMIT,
+    files: {
+      ...FILES,
+      'chat_template.jinja': Buffer.from('the default'),
+      [file]: template,
+      'additional_chat_templates/..jinja': template,
+    },
+  });
   await downloadModel(NAME, quick);
   assert.equal(readFileSync(join(snapshot(), 'chat_template.jinja'), 'utf8'), 'the default');
   assert.deepEqual(readdirSync(join(snapshot(), 'additional_chat_templates')), ['rag.jinja']);
-  assert.equal(readlinkSync(join(snapshot(), file)), `../../../blobs/${etagOf(file, template)}`); // as huggingface_hub links it
+  // as huggingface_hub links it
+  assert.equal(readlinkSync(join(snapshot(), file)), `../../../blobs/${etagOf(file, template)}`);
   writeFileSync(join(snapshot(), file), 'cut');
   await downloadModel(NAME, quick);
   assert.deepEqual(readFileSync(join(snapshot(), file)), template);
@@ -611,7 +826,10 @@ test('chat templates come along, those of a folder of their own, too', async () 
 
 test('download looks first: nothing large is fetched of a model that would be refused', async () => {
   const config = JSON.parse(FILES['config.json']!.toString()) as Record<string, unknown>;
-  const withConfig = (more: Record<string, unknown>) => ({ ...FILES, 'config.json': Buffer.from(JSON.stringify({ ...config, ...more })) });
+  const withConfig = (more: Record<string, unknown>) => ({
+    ...FILES,
+    'config.json': Buffer.from(JSON.stringify({ ...config, ...more })),
+  });
   const { 'tokenizer.json': _json, 'vocab.json': _vocab, ...withoutTokenizer } = FILES;
   const kinds: Record<string, Record<string, Buffer>> = {
     activation: withConfig({ activation_function: 'mish' }),
@@ -634,7 +852,10 @@ test('download looks first: nothing large is fetched of a model that would be re
     wordpiece: /its model "WordPiece" is not reproduced here/,
   };
   const refusedBy = async (name: string, ...args: string[]) => {
-    const child = spawn(process.execPath, [join(ROOT, 'lib', 'bin', 'alignbook.js'), ...args], { cwd: home, stdio: ['ignore', 'ignore', 'pipe'] });
+    const child = spawn(process.execPath, [join(ROOT, 'lib', 'bin', 'alignbook.js'), ...args], {
+      cwd: home,
+      stdio: ['ignore', 'ignore', 'pipe'],
+    });
     let stderr = '';
     child.stderr.on('data', (chunk) => (stderr += chunk));
     const [status] = (await once(child, 'close')) as [number | null];
@@ -644,7 +865,11 @@ test('download looks first: nothing large is fetched of a model that would be re
   for (const [name, files] of Object.entries(kinds)) {
     server.repositories.set(`people/${name}`, { commit: COMMIT, files });
     await refusedBy(name, 'download', `people/${name}`);
-    if (name !== 'spiece' && name !== 'wordpiece') await assert.rejects(GPT2.fromPretrained(`people/${name}`, quick), (error) => error instanceof FileError && said[name]!.test(error.message));
+    if (name !== 'spiece' && name !== 'wordpiece')
+      await assert.rejects(
+        GPT2.fromPretrained(`people/${name}`, quick),
+        (error) => error instanceof FileError && said[name]!.test(error.message),
+      );
   }
   assert.ok(!server.seen.some(({ path }) => path.endsWith('model.safetensors') || path === `/${SHA}`));
 
@@ -654,9 +879,16 @@ test('download looks first: nothing large is fetched of a model that would be re
   const rows = ['--data', 'rows.jsonl'];
   const trained = ['--output', 'run', '--steps', '1', '--lr', '1e-3'];
   const commands = [
-    ['logps', ...rows], ['evaluate', ...rows], ['score', ...rows], ['generate', '--prompt', 'a'], ['export', '--out', 'exported'],
-    ['train-sft', ...rows, ...trained], ['train-dpo', ...rows, ...trained], ['train-reward', ...rows, ...trained],
-    ['train-ppo', ...rows, ...trained, '--max-new-tokens', '4', '--reward-model', TINY], ['train-grpo', ...rows, ...trained, '--max-new-tokens', '4', '--reward-model', TINY],
+    ['logps', ...rows],
+    ['evaluate', ...rows],
+    ['score', ...rows],
+    ['generate', '--prompt', 'a'],
+    ['export', '--out', 'exported'],
+    ['train-sft', ...rows, ...trained],
+    ['train-dpo', ...rows, ...trained],
+    ['train-reward', ...rows, ...trained],
+    ['train-ppo', ...rows, ...trained, '--max-new-tokens', '4', '--reward-model', TINY],
+    ['train-grpo', ...rows, ...trained, '--max-new-tokens', '4', '--reward-model', TINY],
   ];
   for (const [command, ...rest] of commands) await refusedBy('wordpiece', command!, ...model, ...rest);
   assert.ok(!server.seen.some(({ path }) => path.endsWith('model.safetensors') || path === `/${SHA}`));

@@ -1,5 +1,6 @@
 /**
- * A Hugging Face hub on this machine: a hub host and, on another port, the storage host that large files are redirected to.
+ * A Hugging Face hub on this machine: a hub host and, on another port, the storage host that large files are redirected
+ * to.
  * It speaks as huggingface.co does (huggingface_hub's file_download.py reads it), and fails where a test tells it to.
  */
 import { createHash } from 'node:crypto';
@@ -60,8 +61,13 @@ export class HubServer implements AsyncDisposable {
 
   static async start(repositories: Record<string, Repository>): Promise<HubServer> {
     const server = new HubServer(new Map(Object.entries(repositories)), createServer(), createServer());
-    for (const [host, listener] of [['hub', server.hub], ['storage', server.storage]] as const) {
-      listener.on('request', (request: IncomingMessage, response: ServerResponse) => server.#answer(host, request, response));
+    for (const [host, listener] of [
+      ['hub', server.hub],
+      ['storage', server.storage],
+    ] as const) {
+      listener.on('request', (request: IncomingMessage, response: ServerResponse) =>
+        server.#answer(host, request, response),
+      );
       listener.listen(0, '127.0.0.1');
       await once(listener, 'listening');
     }
@@ -82,14 +88,26 @@ export class HubServer implements AsyncDisposable {
 
   /** The requests since the last call, as `METHOD path`, for the storage host with the range. */
   taken(): string[] {
-    return this.seen.splice(0).map(({ host, method, path, range }) => [method, host === 'hub' ? path : 'storage', range].filter(Boolean).join(' '));
+    return this.seen
+      .splice(0)
+      .map(({ host, method, path, range }) =>
+        [method, host === 'hub' ? path : 'storage', range].filter(Boolean).join(' '),
+      );
   }
 
   #answer(host: 'hub' | 'storage', request: IncomingMessage, response: ServerResponse): void {
     const { pathname } = new URL(request.url!, 'http://host');
     const token = request.headers.authorization?.replace(/^Bearer /, '');
-    const seen: Seen = { host, method: request.method!, path: decodeURIComponent(pathname), range: request.headers.range, token, headers: request.headers as Record<string, string> };
-    if (pathname === '/requests') return void response.end(JSON.stringify(this.taken())); // for a test in another language
+    const seen: Seen = {
+      host,
+      method: request.method!,
+      path: decodeURIComponent(pathname),
+      range: request.headers.range,
+      token,
+      headers: request.headers as Record<string, string>,
+    };
+    // for a test in another language
+    if (pathname === '/requests') return void response.end(JSON.stringify(this.taken()));
     if (pathname === '/seen') return void response.end(JSON.stringify(this.seen.splice(0)));
     this.seen.push(seen);
     if (this.intercept(seen, response) === true) return;
@@ -104,26 +122,53 @@ export class HubServer implements AsyncDisposable {
 
   #answerAsHub({ method, path, token, range }: Seen, response: ServerResponse): void {
     const cached = /^\/api\/resolve-cache\/([0-9a-f]+)$/.exec(path);
-    const match = /^\/api\/models\/(.+?)\/(revision|tree)\/(.+)$/.exec(path) ?? /^\/(.+?)\/(resolve)\/([^/]+)\/(.+)$/.exec(path);
+    const match =
+      /^\/api\/models\/(.+?)\/(revision|tree)\/(.+)$/.exec(path) ?? /^\/(.+?)\/(resolve)\/([^/]+)\/(.+)$/.exec(path);
     const [, name = '', what = '', revision = '', file = ''] = match ?? [];
     const target = this.renamed.get(name);
     if (target !== undefined) return redirect(response, 307, path.replace(name, target));
 
-    const repository = cached ? [...this.repositories.values()].find(({ files }) => Object.entries(files).some(([key, bytes]) => etagOf(key, bytes) === cached[1])) : this.repositories.get(name);
+    const repository = cached
+      ? [...this.repositories.values()].find(({ files }) =>
+          Object.entries(files).some(([key, bytes]) => etagOf(key, bytes) === cached[1]),
+        )
+      : this.repositories.get(name);
     if (!repository) return refuse(response, token === undefined ? 401 : 404, 'RepoNotFound');
     const { commit, revisions = ['main'], files, gatedFor } = repository;
-    if (cached) return sendFile(response, this.#blob(cached[1]!), { method, range }, { etag: `"${cached[1]}"`, 'x-repo-commit': commit });
-    if (what === 'resolve' && gatedFor !== undefined && token !== gatedFor) return refuse(response, token === undefined ? 401 : 403, 'GatedRepo');
+    if (cached)
+      return sendFile(
+        response,
+        this.#blob(cached[1]!),
+        { method, range },
+        { etag: `"${cached[1]}"`, 'x-repo-commit': commit },
+      );
+    if (what === 'resolve' && gatedFor !== undefined && token !== gatedFor)
+      return refuse(response, token === undefined ? 401 : 403, 'GatedRepo');
     if (revision !== commit && !revisions.includes(revision)) return refuse(response, 404, 'RevisionNotFound');
-    if (what === 'revision') return json(response, { id: name, sha: commit, siblings: Object.keys(files).map((rfilename) => ({ rfilename })) });
-    if (what === 'tree') return json(response, Object.entries(files).map(([key, bytes]) => treeEntry(key, bytes)));
+    if (what === 'revision')
+      return json(response, {
+        id: name,
+        sha: commit,
+        siblings: Object.keys(files).map((rfilename) => ({ rfilename })),
+      });
+    if (what === 'tree')
+      return json(
+        response,
+        Object.entries(files).map(([key, bytes]) => treeEntry(key, bytes)),
+      );
 
     const bytes = files[file];
     if (!bytes) return refuse(response, 404, 'EntryNotFound', { 'x-repo-commit': commit });
     const etag = etagOf(file, bytes);
     if (!isLarge(file)) return redirect(response, 307, `/api/resolve-cache/${etag}`);
     const storage = `http://127.0.0.1:${(this.storage.address() as AddressInfo).port}/${etag}?signature=x`;
-    const headers = { 'x-repo-commit': commit, 'x-linked-etag': `"${etag}"`, 'x-linked-size': `${bytes.length}`, 'accept-ranges': 'bytes', etag: '"of-the-redirect"' };
+    const headers = {
+      'x-repo-commit': commit,
+      'x-linked-etag': `"${etag}"`,
+      'x-linked-size': `${bytes.length}`,
+      'accept-ranges': 'bytes',
+      etag: '"of-the-redirect"',
+    };
     return redirect(response, 302, storage, headers);
   }
 }
@@ -138,7 +183,9 @@ function redirect(response: ServerResponse, status: number, location: string, he
 }
 
 export function refuse(response: ServerResponse, status: number, code?: string, headers = {}): void {
-  response.writeHead(status, { ...headers, ...(code !== undefined && { 'x-error-code': code }), 'content-length': 0 }).end();
+  response
+    .writeHead(status, { ...headers, ...(code !== undefined && { 'x-error-code': code }), 'content-length': 0 })
+    .end();
 }
 
 function json(response: ServerResponse, value: unknown): void {
@@ -146,11 +193,22 @@ function json(response: ServerResponse, value: unknown): void {
 }
 
 /** A file, or the range of it that is asked for, as a storage host sends it. */
-export function sendFile(response: ServerResponse, bytes: Buffer, { method, range }: Pick<Seen, 'method' | 'range'>, headers = {}): void {
+export function sendFile(
+  response: ServerResponse,
+  bytes: Buffer,
+  { method, range }: Pick<Seen, 'method' | 'range'>,
+  headers = {},
+): void {
   const from = Number(/^bytes=(\d+)-$/.exec(range ?? '')?.[1] ?? 0);
-  if (from > 0 && from >= bytes.length) return void response.writeHead(416, { 'content-range': `bytes */${bytes.length}` }).end();
+  if (from > 0 && from >= bytes.length)
+    return void response.writeHead(416, { 'content-range': `bytes */${bytes.length}` }).end();
   const part = bytes.subarray(from);
   const partial = range === undefined ? {} : { 'content-range': `bytes ${from}-${bytes.length - 1}/${bytes.length}` };
-  response.writeHead(range === undefined ? 200 : 206, { 'accept-ranges': 'bytes', ...headers, ...partial, 'content-length': part.length });
+  response.writeHead(range === undefined ? 200 : 206, {
+    'accept-ranges': 'bytes',
+    ...headers,
+    ...partial,
+    'content-length': part.length,
+  });
   response.end(method === 'HEAD' ? undefined : part);
 }

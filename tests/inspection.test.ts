@@ -6,7 +6,10 @@ import { inspect } from 'node:util';
 import { GPT2, Random, RewardModel, tf } from 'alignbook';
 
 test('a tensor shows dtype, shape and numbers; within an object, dtype and shape', () => {
-  const x = tf.tensor2d([[1, 2, 3], [4, 5, 6.5]]);
+  const x = tf.tensor2d([
+    [1, 2, 3],
+    [4, 5, 6.5],
+  ]);
   assert.equal(inspect(x), 'Tensor float32 [2, 3]\n[[1, 2, 3  ],\n [4, 5, 6.5]]');
   assert.equal(inspect({ x, n: 1 }), '{ x: Tensor float32 [2, 3], n: 1 }');
   assert.equal(inspect([x]), '[ Tensor float32 [2, 3] ]');
@@ -24,9 +27,15 @@ test('a model shows its architecture and the number of its parameters, not its i
   const { nEmbd: C, nLayer, vocabSize, blockSize } = model.config;
   // Of a block: two layer norms, and four matrices of 3 C, C, 4 C and 4 C columns or rows, with their biases.
   const parameters = (vocabSize + blockSize) * C + nLayer * (4 * C + 12 * C * C + 9 * C) + 2 * C;
-  assert.match(inspect(model, { breakLength: Infinity }), new RegExp(`^GPT2 { nLayer: ${nLayer}, .*parameters: ${parameters} }$`));
+  assert.match(
+    inspect(model, { breakLength: Infinity }),
+    new RegExp(`^GPT2 { nLayer: ${nLayer}, .*parameters: ${parameters} }$`),
+  );
   assert.equal(inspect(model.weights), `Weights of ${4 + 12 * nLayer} tensors, ${parameters} numbers`);
   const judge = RewardModel.begin(model, new Random(1), 50256);
-  assert.match(inspect(judge, { breakLength: Infinity }), new RegExp(`^RewardModel { .*padTokenId: 50256, parameters: ${parameters + C} }$`));
+  assert.match(
+    inspect(judge, { breakLength: Infinity }),
+    new RegExp(`^RewardModel { .*padTokenId: 50256, parameters: ${parameters + C} }$`),
+  );
   for (const each of [model, judge]) each.dispose();
 });

@@ -25,9 +25,16 @@ export interface Seen {
 export type Reply = Record<string, unknown>;
 
 /** Sends requests, in the form of kernel.py, to one kernel. */
-export function kernel(requests: readonly (object | readonly object[])[], ...options: string[]): { cells: (Seen & Reply)[]; alive: boolean } {
+export function kernel(
+  requests: readonly (object | readonly object[])[],
+  ...options: string[]
+): { cells: (Seen & Reply)[]; alive: boolean } {
   const python = join(root, '.alignbook', 'python', 'bin', 'python');
-  const { stdout, stderr, status } = spawnSync(python, [join(root, 'tests', 'kernel.py'), JSON.stringify(requests), ...options], { encoding: 'utf8', maxBuffer: 2 ** 28 });
+  const { stdout, stderr, status } = spawnSync(
+    python,
+    [join(root, 'tests', 'kernel.py'), JSON.stringify(requests), ...options],
+    { encoding: 'utf8', maxBuffer: 2 ** 28 },
+  );
   assert.equal(status, 0, stderr);
   return JSON.parse(stdout) as { cells: (Seen & Reply)[]; alive: boolean };
 }

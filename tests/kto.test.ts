@@ -23,14 +23,25 @@ const s = (x: number) => 1 / (1 + Math.exp(-x));
 test('losses, the point of reference and gradients are those of TRL', () => {
   for (const c of cases('kto', 'preferenceLosses.json')) {
     const vector = (name: string) => c.floats<tf.Tensor1D>(name);
-    const [policyLogps, refLogps, desirable] = [vector('policyLogps'), vector('refLogps'), c.ints<tf.Tensor1D>('desirable')];
+    const [policyLogps, refLogps, desirable] = [
+      vector('policyLogps'),
+      vector('refLogps'),
+      c.ints<tf.Tensor1D>('desirable'),
+    ];
     const [policyMismatchedLogps, refMismatchedLogps] = [vector('policyMismatchedLogps'), vector('refMismatchedLogps')];
     const inputs = { policyLogps, refLogps, desirable, policyMismatchedLogps, refMismatchedLogps };
-    const options = { beta: c.number('beta'), desirableWeight: c.number('desirableWeight'), undesirableWeight: c.number('undesirableWeight') };
+    const options = {
+      beta: c.number('beta'),
+      desirableWeight: c.number('desirableWeight'),
+      undesirableWeight: c.number('undesirableWeight'),
+    };
     const { losses, kl } = ktoLoss(inputs, options);
     c.check(losses, 'losses');
     c.check(kl, 'kl');
-    c.checkGradient(tf.grad((x) => ktoLoss({ ...inputs, policyLogps: x as tf.Tensor1D }, options).losses.sum())(policyLogps), 'grad.policyLogps');
+    c.checkGradient(
+      tf.grad((x) => ktoLoss({ ...inputs, policyLogps: x as tf.Tensor1D }, options).losses.sum())(policyLogps),
+      'grad.policyLogps',
+    );
   }
 });
 
@@ -48,11 +59,14 @@ test('numbers worked by hand', () => {
 test('the gradient reaches the policy only', () => {
   const slope = (x: number) => 0.1 * s(x) * s(-x);
   close(gradient(inputsWith(1), 'policyLogps'), [-slope(0.1), slope(0.4)], 'policy');
-  for (const name of ['refLogps', 'policyMismatchedLogps', 'refMismatchedLogps'] as const) close(gradient(inputsWith(1), name), [0, 0], name);
+  for (const name of ['refLogps', 'policyMismatchedLogps', 'refMismatchedLogps'] as const)
+    close(gradient(inputsWith(1), name), [0, 0], name);
 });
 
 test('inputs that do not fit are refused', () => {
-  const one = Object.fromEntries(Object.entries(inputsWith(0)).map(([name, x]) => [name, (x as tf.Tensor1D).slice(0, 1)]));
+  const one = Object.fromEntries(
+    Object.entries(inputsWith(0)).map(([name, x]) => [name, (x as tf.Tensor1D).slice(0, 1)]),
+  );
   refused(() => ktoLoss(one as unknown as KtoInputs), /at least 2 rows/);
   refused(() => ktoLoss({ ...inputsWith(0), refLogps: tf.tensor1d([1]) }), /refLogps has shape \[1\]/);
   for (const beta of [0, NaN]) refused(() => ktoLoss(inputsWith(0), { beta }), /beta must be a number above 0/);

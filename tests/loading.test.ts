@@ -1,4 +1,6 @@
-/** Model folders as people have them: what is something else is told by what it is, and what only looks strange is read. */
+/**
+ * Model folders as people have them: what is something else is told by what it is, and what only looks strange is read.
+ */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { copyFileSync, cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -21,15 +23,26 @@ const copy = (name: string): string => {
 };
 
 /** The fixture's tensors under other names, and more. */
-function renamed(name: string, rename: (key: string) => string, more: { name: string; shape: number[]; values: Float32Array }[] = []): string {
+function renamed(
+  name: string,
+  rename: (key: string) => string,
+  more: { name: string; shape: number[]; values: Float32Array }[] = [],
+): string {
   const out = copy(name);
   using file = new SafetensorsFile(join(FIXTURES, 'model.safetensors'));
-  writeSafetensors(join(out, 'model.safetensors'), [...[...file.tensors].map(([key, { shape }]) => ({ name: rename(key), shape, values: file.float32(key) })), ...more]);
+  writeSafetensors(join(out, 'model.safetensors'), [
+    ...[...file.tensors].map(([key, { shape }]) => ({ name: rename(key), shape, values: file.float32(key) })),
+    ...more,
+  ]);
   return out;
 }
 const extra = (name: string) => ({ name, shape: [1], values: Float32Array.of(1) });
 
-async function refused(path: string, message: RegExp, kind: typeof FileError | typeof InputError = FileError): Promise<void> {
+async function refused(
+  path: string,
+  message: RegExp,
+  kind: typeof FileError | typeof InputError = FileError,
+): Promise<void> {
   await assert.rejects(GPT2.fromPretrained(path), (error: Error) => {
     assert.ok(error instanceof kind, error.stack);
     assert.match(error.message, message);
@@ -40,13 +53,25 @@ async function refused(path: string, message: RegExp, kind: typeof FileError | t
 
 test('prefixes of DistributedDataParallel and torch.compile are stripped, in any order and place', async () => {
   const expected = await GPT2.fromPretrained(FIXTURES);
-  for (const [n, rename] of [(key: string) => `module.${key}`, (key: string) => `_orig_mod.${key}`, (key: string) => `module._orig_mod.${key}`, (key: string) => `_orig_mod.module.${key.replace('transformer.', '')}`, (key: string) => key.replace('transformer.', 'transformer._orig_mod.'), (key: string) => key.replace(/(h\.\d+\.)/, '$1_orig_mod.')].entries()) {
+  for (const [n, rename] of [
+    (key: string) => `module.${key}`,
+    (key: string) => `_orig_mod.${key}`,
+    (key: string) => `module._orig_mod.${key}`,
+    (key: string) => `_orig_mod.module.${key.replace('transformer.', '')}`,
+    (key: string) => key.replace('transformer.', 'transformer._orig_mod.'),
+    (key: string) => key.replace(/(h\.\d+\.)/, '$1_orig_mod.'),
+  ].entries()) {
     const model = await GPT2.fromPretrained(renamed(`prefix-${n}`, rename));
-    for (const name of expected.weights.names) assert.deepEqual(model.weights.values(name), expected.weights.values(name));
+    for (const name of expected.weights.names)
+      assert.deepEqual(model.weights.values(name), expected.weights.values(name));
     model.dispose();
   }
   const { nEmbd } = expected.config;
-  const scorer = await RewardModel.fromPretrained(renamed('prefixed-scorer', (key) => `module.${key}`, [{ name: 'module.score.weight', shape: [1, nEmbd], values: new Float32Array(nEmbd).fill(0.5) }]));
+  const scorer = await RewardModel.fromPretrained(
+    renamed('prefixed-scorer', (key) => `module.${key}`, [
+      { name: 'module.score.weight', shape: [1, nEmbd], values: new Float32Array(nEmbd).fill(0.5) },
+    ]),
+  );
   assert.deepEqual(scorer.weights.values('score.weight'), new Float32Array(nEmbd).fill(0.5));
   scorer.dispose();
   expected.dispose();
@@ -54,22 +79,48 @@ test('prefixes of DistributedDataParallel and torch.compile are stripped, in any
 
 test('a value head beside the model is passed over with one line; any other tensor is refused by name', async () => {
   const model = renamed('value-head', (key) => key, [extra('v_head.summary.weight'), extra('v_head.summary.bias')]);
-  const { status, stderr } = spawnSync(process.execPath, ['-e', `require('alignbook').GPT2.fromPretrained(${JSON.stringify(model)})`], { cwd: ROOT, encoding: 'utf8' });
-  assert.deepEqual({ status, stderr }, { status: 0, stderr: `${join(model, 'model.safetensors')}: v_head.summary.weight, v_head.summary.bias: a value head, which is passed over\n` });
-  await refused(renamed('one-more', (key) => key, [extra('h.0.attn.rotary')]), /has a tensor "h\.0\.attn\.rotary" that is not GPT-2's; save the model alone, with transformers' save_pretrained$/);
-  await refused(renamed('two-more', (key) => key, [extra('a'), extra('b')]), /has a tensor "a" that is not GPT-2's, and 1 more; save/);
+  const { status, stderr } = spawnSync(
+    process.execPath,
+    ['-e', `require('alignbook').GPT2.fromPretrained(${JSON.stringify(model)})`],
+    { cwd: ROOT, encoding: 'utf8' },
+  );
+  assert.deepEqual(
+    { status, stderr },
+    {
+      status: 0,
+      stderr: `${join(model, 'model.safetensors')}: v_head.summary.weight, v_head.summary.bias: a value head, which is passed over\n`,
+    },
+  );
+  await refused(
+    renamed('one-more', (key) => key, [extra('h.0.attn.rotary')]),
+    /has a tensor "h\.0\.attn\.rotary" that is not GPT-2's; save the model alone, with transformers' save_pretrained$/,
+  );
+  await refused(
+    renamed('two-more', (key) => key, [extra('a'), extra('b')]),
+    /has a tensor "a" that is not GPT-2's, and 1 more; save/,
+  );
 });
 
-const POINTER = 'version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 548105171\n';
+const POINTER =
+  'version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 548105171\n';
 
 test('files that stand in for others are told by what they are', async () => {
   const stands: readonly (readonly [content: string | Buffer, said: RegExp])[] = [
-    [POINTER, /is a pointer of Git LFS, not the file itself; run "git lfs pull" where it was cloned, or download the file$/],
+    [
+      POINTER,
+      /is a pointer of Git LFS, not the file itself; run "git lfs pull" where it was cloned, or download the file$/,
+    ],
     ['', /is empty$/],
-    ['<!DOCTYPE html><html><body>Sign in</body></html>', /is a web page, such as a proxy or a login gives in place of a file; download the file again$/],
+    [
+      '<!DOCTYPE html><html><body>Sign in</body></html>',
+      /is a web page, such as a proxy or a login gives in place of a file; download the file again$/,
+    ],
     [Buffer.from([0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3]), /is compressed with gzip; unpack it first: gunzip$/],
     [Buffer.from('PK\x03\x04 archive'), /is a zip archive, as torch\.save writes; give the safetensors file$/],
-    [Buffer.from([0x80, 2, 0x8a, 10, 0x6c, 0xfc, 0x9c, 0x46, 0xf9]), /is a Python pickle, which could run code and is not read; save it with transformers' save_pretrained$/],
+    [
+      Buffer.from([0x80, 2, 0x8a, 10, 0x6c, 0xfc, 0x9c, 0x46, 0xf9]),
+      /is a Python pickle, which could run code and is not read; save it with transformers' save_pretrained$/,
+    ],
   ];
   for (const [n, [content, said]] of stands.entries()) {
     for (const file of ['model.safetensors', 'config.json']) {
@@ -83,28 +134,53 @@ test('files that stand in for others are told by what they are', async () => {
 test('an adapter of PEFT, a folder without a model, and none at all', async () => {
   const adapter = join(folder, 'adapter');
   mkdirSync(adapter);
-  writeFileSync(join(adapter, 'adapter_config.json'), JSON.stringify({ base_model_name_or_path: 'openai-community/gpt2', peft_type: 'LORA' }));
-  await refused(adapter, /adapter is an adapter of PEFT for openai-community\/gpt2, not a model; merge it with Python: .*merge_and_unload\(\)\.save_pretrained\("merged"\), and give \.\/merged/, InputError);
-  writeFileSync(join(adapter, 'adapter_config.json'), JSON.stringify({ base_model_name_or_path: '/models/gpt2', task_type: 'SEQ_CLS' }));
-  copyFileSync(join(FIXTURES, 'config.json'), join(adapter, 'config.json')); // beside the base model's config.json it is an adapter still
-  await refused(adapter, /an adapter of PEFT for \/models\/gpt2, .*peft\.AutoPeftModelForSequenceClassification\.from_pretrained\(".*adapter", num_labels=1\)/, InputError);
-  copyFileSync(join(FIXTURES, 'model.safetensors'), join(adapter, 'model.safetensors')); // a model, with an adapter's configuration left beside it
+  writeFileSync(
+    join(adapter, 'adapter_config.json'),
+    JSON.stringify({ base_model_name_or_path: 'openai-community/gpt2', peft_type: 'LORA' }),
+  );
+  await refused(
+    adapter,
+    /adapter is an adapter of PEFT for openai-community\/gpt2, not a model; merge it with Python: .*merge_and_unload\(\)\.save_pretrained\("merged"\), and give \.\/merged/,
+    InputError,
+  );
+  writeFileSync(
+    join(adapter, 'adapter_config.json'),
+    JSON.stringify({ base_model_name_or_path: '/models/gpt2', task_type: 'SEQ_CLS' }),
+  );
+  // beside the base model's config.json it is an adapter still
+  copyFileSync(join(FIXTURES, 'config.json'), join(adapter, 'config.json'));
+  await refused(
+    adapter,
+    /an adapter of PEFT for \/models\/gpt2, .*peft\.AutoPeftModelForSequenceClassification\.from_pretrained\(".*adapter", num_labels=1\)/,
+    InputError,
+  );
+  // a model, with an adapter's configuration left beside it
+  copyFileSync(join(FIXTURES, 'model.safetensors'), join(adapter, 'model.safetensors'));
   (await GPT2.fromPretrained(adapter)).dispose();
   mkdirSync(join(folder, 'nothing'));
   await refused(join(folder, 'nothing'), /nothing is not a model folder: it has no config\.json$/, InputError);
-  await refused(join(folder, 'absent'), /absent is not there; give a model folder, or the name of a model on the Hugging Face hub$/, InputError);
+  await refused(
+    join(folder, 'absent'),
+    /absent is not there; give a model folder, or the name of a model on the Hugging Face hub$/,
+    InputError,
+  );
 });
 
 test('an existing folder is a folder, with or without ./, and ~ is the home folder', () => {
   const home = join(folder, 'home');
   mkdirSync(join(home, 'org'), { recursive: true });
-  for (const name of ['my-gpt2', 'org/name']) cpSync(join(ROOT, 'data', 'models', 'tiny'), join(home, name), { recursive: true });
+  for (const name of ['my-gpt2', 'org/name'])
+    cpSync(join(ROOT, 'data', 'models', 'tiny'), join(home, name), { recursive: true });
   const rows = join(home, 'rows.jsonl');
   const [data, output] = ['--data=~/rows.jsonl', '--output=~/logps.jsonl']; // which a shell leaves as they are
   writeFileSync(rows, '{"prompt":"a","chosen":"b","rejected":"c"}\n');
   const lines = ['my-gpt2', './my-gpt2', 'org/name', '~/my-gpt2', join(home, 'my-gpt2')].map((model) => {
     const env = { ...process.env, HOME: home, HF_HUB_OFFLINE: '1' };
-    const { status, stdout, stderr } = spawnSync(process.execPath, [join(ROOT, 'lib', 'bin', 'alignbook.js'), 'logps', '--model', model, data!, output!], { cwd: home, env, encoding: 'utf8' });
+    const { status, stdout, stderr } = spawnSync(
+      process.execPath,
+      [join(ROOT, 'lib', 'bin', 'alignbook.js'), 'logps', '--model', model, data!, output!],
+      { cwd: home, env, encoding: 'utf8' },
+    );
     assert.deepEqual({ status, stderr, stdout }, { status: 0, stderr: '', stdout: '' }, model);
     return readFileSync(join(home, 'logps.jsonl'), 'utf8');
   });

@@ -21,12 +21,13 @@ function left(content: string, seconds: number): string {
   return path;
 }
 
-const holder = (more: object) => JSON.stringify({ host: hostname(), pid: process.pid, id: 'left', start: startOf(process.pid), ...more });
+const holder = (more: object) =>
+  JSON.stringify({ host: hostname(), pid: process.pid, id: 'left', start: startOf(process.pid), ...more });
 /** What is left, and seconds from now at which it was last touched. */
 const DEAD: Readonly<Record<string, readonly [content: string, seconds: number]>> = {
-  'empty': ['', -60],
+  empty: ['', -60],
   'of a clock that was ahead': ['', 3600],
-  'cut': ['{"host": "x', -60],
+  cut: ['{"host": "x', -60],
   'of another kind': ['5', -60],
   'of a process that is gone': [holder({ pid: 2 ** 22 + 1 }), 0],
   'of a process number that lives again': [holder({ start: 'another start' }), 0],
@@ -37,7 +38,14 @@ for (const [name, [content, seconds]] of Object.entries(DEAD)) {
   test(`a lock that is ${name} is taken over`, { timeout: 5000 }, async () => {
     const told: string[] = [];
     const path = left(content, seconds);
-    assert.equal(await withLock(path, () => Promise.resolve(7), (reason) => told.push(reason)), 7);
+    assert.equal(
+      await withLock(
+        path,
+        () => Promise.resolve(7),
+        (reason) => told.push(reason),
+      ),
+      7,
+    );
     assert.deepEqual([told, existsSync(path)], [[], false]);
     const ofRun = left(content, seconds);
     {
@@ -52,7 +60,11 @@ test('a lock that is held is waited for, or named', { timeout: 5000 }, async () 
   const path = left(holder({}), 0);
   assert.throws(() => lockRun(path), new RegExp(`is in use: process ${process.pid} trains in it`));
   let done = false;
-  const waiting = withLock(path, () => Promise.resolve((done = true)), () => undefined);
+  const waiting = withLock(
+    path,
+    () => Promise.resolve((done = true)),
+    () => undefined,
+  );
   await new Promise((resolve) => setTimeout(resolve, 300));
   assert.equal(done, false);
   rmSync(path);
@@ -66,5 +78,12 @@ test('a folder, or a fresh file that is no lock, in its place: one line', { time
   mkdirSync(path);
   const message = `${path}: is a folder where a lock should be; remove it`;
   assert.throws(() => lockRun(path), { name: 'FileError', message });
-  await assert.rejects(withLock(path, () => Promise.resolve(), () => undefined), { name: 'FileError', message });
+  await assert.rejects(
+    withLock(
+      path,
+      () => Promise.resolve(),
+      () => undefined,
+    ),
+    { name: 'FileError', message },
+  );
 });

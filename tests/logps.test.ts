@@ -16,7 +16,11 @@ function naive(logits: tf.Tensor3D, inputIds: tf.Tensor2D): tf.Tensor2D {
 
 test('perTokenLogps and its gradient are those of TRL, and of the naive form', () => {
   for (const c of cases('per_token_logps')) {
-    const [logits, inputIds, weight] = [c.floats<tf.Tensor3D>('logits'), c.ints<tf.Tensor2D>('inputIds'), c.floats('weight')];
+    const [logits, inputIds, weight] = [
+      c.floats<tf.Tensor3D>('logits'),
+      c.ints<tf.Tensor2D>('inputIds'),
+      c.floats('weight'),
+    ];
     for (const form of [perTokenLogps, naive]) {
       c.check(form(logits, inputIds), 'logps');
       c.check(tf.grad((x) => weighted(form(x as tf.Tensor3D, inputIds), weight))(logits), 'grad.logits');
@@ -48,7 +52,11 @@ test('perTokenLogps holds one array as large as the logits, the naive form more'
 
 test('logps is the sum over the response, meanLogps the mean; both with their gradients', () => {
   for (const c of cases('response_logps')) {
-    const [tokenLogps, mask, weight] = [c.floats<tf.Tensor2D>('tokenLogps'), c.ints<tf.Tensor2D>('responseMask'), c.floats('weight')];
+    const [tokenLogps, mask, weight] = [
+      c.floats<tf.Tensor2D>('tokenLogps'),
+      c.ints<tf.Tensor2D>('responseMask'),
+      c.floats('weight'),
+    ];
     c.check(logps(tokenLogps, mask), 'logps');
     c.check(meanLogps(tokenLogps, mask), 'meanLogps');
     c.check(tf.grad((x) => weighted(logps(x as tf.Tensor2D, mask), weight))(tokenLogps), 'grad.tokenLogps');
@@ -72,13 +80,33 @@ test('inputs that do not fit are refused', () => {
   refused(() => perTokenLogps(logits, ids([[1, -1, 2]])), /id -1/);
   refused(() => perTokenLogps(tf.zeros([1, 1, 5]), ids([[1]])), /nothing to predict/);
   for (const sum of [logps, meanLogps]) {
-    refused(() => sum(tf.zeros([2, 3]), ids([[0, 1, 0, 0], [1, 0, 0, 0]])), /row 1 has no response token/);
+    refused(
+      () =>
+        sum(
+          tf.zeros([2, 3]),
+          ids([
+            [0, 1, 0, 0],
+            [1, 0, 0, 0],
+          ]),
+        ),
+      /row 1 has no response token/,
+    );
     refused(() => sum(tf.zeros([1, 3]), ids([[0, 1, 1]])), /\[1,2\], tokenLogps has \[1,3\]/);
   }
 });
 
 test('no tensor stays behind', () => {
-  const [logits, inputIds, mask] = [tf.zeros<tf.Rank.R3>([2, 3, 5]), ids([[1, 2, 3], [3, 2, 1]]), ids([[0, 1, 1], [0, 0, 1]])];
+  const [logits, inputIds, mask] = [
+    tf.zeros<tf.Rank.R3>([2, 3, 5]),
+    ids([
+      [1, 2, 3],
+      [3, 2, 1],
+    ]),
+    ids([
+      [0, 1, 1],
+      [0, 0, 1],
+    ]),
+  ];
   const tokenLogps = perTokenLogps(logits, inputIds);
   const loss = (sum: typeof logps) => (x: tf.Tensor) => sum(perTokenLogps(x as tf.Tensor3D, inputIds), mask);
   keepsNothing(() => perTokenLogps(logits, inputIds));

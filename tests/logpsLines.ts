@@ -5,7 +5,10 @@ import type { PairScore } from 'alignbook';
 
 export type Line = PairScore;
 
-/** Ids and tokens equal, log-probs within `tolerance`, sums within that for each token. Returns the greatest difference of a token. */
+/**
+ * Ids and tokens equal, log-probs within `tolerance`, sums within that for each token. Returns the greatest difference
+ * of a token.
+ */
 export function sameLine(line: Line, expected: Line, tolerance: number): number {
   assert.deepEqual(Object.keys(line), ['promptIds', 'chosen', 'rejected']);
   assert.deepEqual(line.promptIds, expected.promptIds);
@@ -19,7 +22,10 @@ export function sameLine(line: Line, expected: Line, tolerance: number): number 
       assert.ok(difference <= tolerance, `${name}, token ${i}: ${logp} instead of ${wanted.logps[i]}`);
       greatest = Math.max(greatest, difference);
     });
-    assert.ok(Math.abs(made.sum - wanted.sum) <= tolerance * made.logps.length, `${name}, sum: ${made.sum} instead of ${wanted.sum}`);
+    assert.ok(
+      Math.abs(made.sum - wanted.sum) <= tolerance * made.logps.length,
+      `${name}, sum: ${made.sum} instead of ${wanted.sum}`,
+    );
   }
   return greatest;
 }

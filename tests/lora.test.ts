@@ -6,10 +6,32 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 
 import {
-  checkpointFolder, configJson, exportModel, FileError, generate, GPT2, InputError, liveTensors, loadWeights, lora, merged, Random, referenceLogps, responseBatch, saveWeights, SafetensorsFile, tf,
-  trainDpo, TrainingState, trainSft,
-  type DpoTrainOptions, type LoraOptions, type PairIds, type PromptResponses, type TrainOptions,
-} from 'alignbook'; // prettier-ignore
+  checkpointFolder,
+  configJson,
+  exportModel,
+  FileError,
+  generate,
+  GPT2,
+  InputError,
+  liveTensors,
+  loadWeights,
+  lora,
+  merged,
+  Random,
+  referenceLogps,
+  responseBatch,
+  saveWeights,
+  SafetensorsFile,
+  tf,
+  trainDpo,
+  TrainingState,
+  trainSft,
+  type DpoTrainOptions,
+  type LoraOptions,
+  type PairIds,
+  type PromptResponses,
+  type TrainOptions,
+} from 'alignbook';
 
 import { loadEngineModel } from './engineFixtures';
 import { collect, near, ordered } from './trainingSteps';
@@ -22,7 +44,10 @@ interface LoraFixture extends Required<LoraOptions> {
   last: number[];
 }
 const ROOT = join(__dirname, '..', '..', '..');
-const fixtures = JSON.parse(readFileSync(join(ROOT, 'tests', 'fixtures', 'training.json'), 'utf8')) as { lora: LoraFixture; dpo: { pairs: PairIds[] } };
+const fixtures = JSON.parse(readFileSync(join(ROOT, 'tests', 'fixtures', 'training.json'), 'utf8')) as {
+  lora: LoraFixture;
+  dpo: { pairs: PairIds[] };
+};
 const pairs = fixtures.dpo.pairs.slice(0, 40);
 const folder = mkdtempSync(join(tmpdir(), 'lora-'));
 after(() => rmSync(folder, { recursive: true }));
@@ -30,7 +55,17 @@ after(() => rmSync(folder, { recursive: true }));
 const copies = ({ weights }: GPT2) => new Map(weights.names.map((name) => [name, weights.values(name)]));
 const everywhere: LoraOptions = { rank: 2, targets: ['attn.c_attn', 'attn.c_proj', 'mlp.c_fc', 'mlp.c_proj'] };
 const dpoOptions: DpoTrainOptions = { steps: 9, batchSize: 8, lr: 1e-2, schedule: 'constant', epsilon: 1e-4 };
-const sftOptions: TrainOptions = { steps: 5, batchSize: 4, lr: 0.01, warmupSteps: 2, schedule: 'cosine', beta2: 0.98, epsilon: 1e-4, weightDecay: 0.1, maxGradNorm: 1 };
+const sftOptions: TrainOptions = {
+  steps: 5,
+  batchSize: 4,
+  lr: 0.01,
+  warmupSteps: 2,
+  schedule: 'cosine',
+  beta2: 0.98,
+  epsilon: 1e-4,
+  weightDecay: 0.1,
+  maxGradNorm: 1,
+};
 
 for (const accumulation of [1, 2]) {
   test(`SFT of adapters walks as PyTorch does, accumulation ${accumulation}`, async () => {
@@ -66,22 +101,41 @@ test('A begins uniform within 1 / sqrt(in), B at 0, and the model as its base, b
     const [from, to] = shape(name) as [number, number];
     const values = trained.values(name);
     assert.deepEqual(trained.shape(name), name.endsWith('A') ? [from, 2] : [2, to]);
-    if (name.endsWith('B')) assert.ok(values.every((value) => value === 0), name);
+    if (name.endsWith('B'))
+      assert.ok(
+        values.every((value) => value === 0),
+        name,
+      );
     else {
       const largest = Math.max(...values.map(Math.abs)) * Math.sqrt(from);
       assert.ok(largest <= 1 && largest > 0.8, `${name}: ${largest}`);
-      near(values.reduce((sum, value) => sum + value ** 2, 0) / values.length, 1 / (3 * from), 0.4 / (3 * from), `variance of ${name}`);
-      near((values.reduce((sum, value) => sum + value, 0) / values.length) * Math.sqrt(from), 0, 0.35, `mean of ${name}`);
+      near(
+        values.reduce((sum, value) => sum + value ** 2, 0) / values.length,
+        1 / (3 * from),
+        0.4 / (3 * from),
+        `variance of ${name}`,
+      );
+      near(
+        (values.reduce((sum, value) => sum + value, 0) / values.length) * Math.sqrt(from),
+        0,
+        0.35,
+        `mean of ${name}`,
+      );
     }
   }
   const rows = fixtures.lora.rows;
-  const logps = (of: GPT2) => tf.tidy(() => of.score(responseBatch(rows, { layout: 'padded', maxLength: 12 })).dataSync());
+  const logps = (of: GPT2) =>
+    tf.tidy(() => of.score(responseBatch(rows, { layout: 'padded', maxLength: 12 })).dataSync());
   assert.deepEqual(logps(model), logps(base));
   const again = lora(base, everywhere, new Random(7)).weights.trained;
   for (const name of trained.names) assert.deepEqual(again.values(name), trained.values(name));
   const others = lora(base, everywhere, new Random(8)).weights.trained;
-  for (const name of trained.names.filter((each) => each.endsWith('A'))) assert.notDeepEqual(others.values(name), trained.values(name));
-  assert.deepEqual(lora(base, { rank: 1 }, new Random(7)).weights.trained.names, ['h.0', 'h.1'].flatMap((h) => [`${h}.attn.c_attn.lora_A`, `${h}.attn.c_attn.lora_B`]));
+  for (const name of trained.names.filter((each) => each.endsWith('A')))
+    assert.notDeepEqual(others.values(name), trained.values(name));
+  assert.deepEqual(
+    lora(base, { rank: 1 }, new Random(7)).weights.trained.names,
+    ['h.0', 'h.1'].flatMap((h) => [`${h}.attn.c_attn.lora_A`, `${h}.attn.c_attn.lora_B`]),
+  );
 });
 
 test('DPO of adapters leaves the base as it is, which is the reference; the merged model is the model, bit for bit', async () => {
@@ -96,7 +150,8 @@ test('DPO of adapters leaves the base as it is, which is the reference; the merg
   const [live, known] = [await losses(base), await losses(reference)];
   near(live.losses[0]!, Math.LN2, 1e-7, 'the first loss');
   assert.ok(live.losses.at(-1)! < 0.65, `it learned something: ${live.losses.at(-1)}`);
-  live.losses.forEach((loss, n) => near(loss, known.losses[n]!, 1e-5, `loss of step ${n + 1}, asked or known`)); // other batches round otherwise
+  // other batches round otherwise
+  live.losses.forEach((loss, n) => near(loss, known.losses[n]!, 1e-5, `loss of step ${n + 1}, asked or known`));
   assert.deepEqual(copies(base), before);
   assert.deepEqual(referenceLogps(base, pairs), reference);
 
@@ -113,10 +168,20 @@ test('DPO of adapters leaves the base as it is, which is the reference; the merg
       assert.deepEqual(plain.weights.values(name), w, name);
       continue;
     }
-    const [A, B, W, to] = [model.weights.trained.values(a!), model.weights.trained.values(b!), plain.weights.values(name), base.weights.shape(name)[1]!];
+    const [A, B, W, to] = [
+      model.weights.trained.values(a!),
+      model.weights.trained.values(b!),
+      plain.weights.values(name),
+      base.weights.shape(name)[1]!,
+    ];
     W.forEach((value, at) => {
       const [row, column] = [Math.floor(at / to), at % to];
-      near(value, w[at]! + (alpha / rank) * (A[row * 2]! * B[column]! + A[row * 2 + 1]! * B[to + column]!), 1e-6, `${name}[${row}, ${column}]`); // float32
+      near(
+        value,
+        w[at]! + (alpha / rank) * (A[row * 2]! * B[column]! + A[row * 2 + 1]! * B[to + column]!),
+        1e-6,
+        `${name}[${row}, ${column}]`,
+      ); // float32
     });
   }
   for (const each of [plain, model, known.model, base]) each.dispose();
@@ -128,7 +193,8 @@ test('an export is a plain model with the adapters merged', async () => {
   await collect(trainDpo(model, pairs, dpoOptions));
   const source = mkdtempSync(join(folder, 'source-'));
   writeFileSync(join(source, 'config.json'), configJson(base.config));
-  for (const name of ['tokenizer.json', 'tokenizer_config.json']) copyFileSync(join(ROOT, 'data', 'models', 'tiny', name), join(source, name));
+  for (const name of ['tokenizer.json', 'tokenizer_config.json'])
+    copyFileSync(join(ROOT, 'data', 'models', 'tiny', name), join(source, name));
   await exportModel(model, join(folder, 'exported'), { source });
   const opened = await GPT2.fromPretrained(join(folder, 'exported'));
   assert.deepEqual(referenceLogps(opened, pairs), referenceLogps(model, pairs));
@@ -157,7 +223,9 @@ test('a checkpoint holds the adapters, their moments and the step; going on from
 
   const second = lora(base, { rank: 2 }, new Random(99));
   const resumed = TrainingState.resume(checkpoint, second, dpoOptions);
-  const rest = (await collect(trainDpo(second, pairs, dpoOptions, { reference, state: resumed }))).map(({ loss }) => loss);
+  const rest = (await collect(trainDpo(second, pairs, dpoOptions, { reference, state: resumed }))).map(
+    ({ loss }) => loss,
+  );
   assert.deepEqual(rest, losses.slice(4));
   assert.deepEqual(copies(second), copies(whole));
 
@@ -168,9 +236,16 @@ test('a checkpoint holds the adapters, their moments and the step; going on from
 
   TrainingState.begin(base).dispose(); // makes the constants
   const live = liveTensors();
-  assert.throws(() => TrainingState.resume(checkpoint, base), (error) => error instanceof FileError && /has no "wte\.weight" of shape/.test(error.message));
+  assert.throws(
+    () => TrainingState.resume(checkpoint, base),
+    (error) => error instanceof FileError && /has no "wte\.weight" of shape/.test(error.message),
+  );
   assert.equal(liveTensors(), live, 'no moments are left behind');
-  assert.throws(() => TrainingState.resume(checkpoint, lora(base, { rank: 3 }, new Random(4))), (error) => error instanceof FileError && /has no "h\.0\.attn\.c_attn\.lora_A" of shape \[\d+, 3\]/.test(error.message));
+  assert.throws(
+    () => TrainingState.resume(checkpoint, lora(base, { rank: 3 }, new Random(4))),
+    (error) =>
+      error instanceof FileError && /has no "h\.0\.attn\.c_attn\.lora_A" of shape \[\d+, 3\]/.test(error.message),
+  );
 });
 
 test('training adapters leaves no tensor behind, and disposing of them frees these alone', async () => {
@@ -202,26 +277,46 @@ test('a backward pass gives the gradients of the adapters that are wanted', asyn
     return found.names.sort();
   };
   assert.deepEqual(gradients(), [...model.weights.trained.names].sort());
-  assert.deepEqual(gradients((name) => name === 'h.1.attn.c_attn.lora_B'), ['h.1.attn.c_attn.lora_B']);
-  assert.deepEqual(gradients((name) => name === 'h.0.attn.c_attn.lora_A'), ['h.0.attn.c_attn.lora_A']);
-  assert.deepEqual(gradients((name) => name === 'h.0.attn.c_attn.weight'), []);
+  assert.deepEqual(
+    gradients((name) => name === 'h.1.attn.c_attn.lora_B'),
+    ['h.1.attn.c_attn.lora_B'],
+  );
+  assert.deepEqual(
+    gradients((name) => name === 'h.0.attn.c_attn.lora_A'),
+    ['h.0.attn.c_attn.lora_A'],
+  );
+  assert.deepEqual(
+    gradients((name) => name === 'h.0.attn.c_attn.weight'),
+    [],
+  );
   for (const each of [model, base]) each.dispose();
 });
 
 test('frozen names adapters, where there are any; options that do not fit', async () => {
   const { model: base } = await loadEngineModel('a-group');
   const refused = (message: RegExp, options: Partial<LoraOptions>) =>
-    assert.throws(() => lora(base, { rank: 2, ...options }, new Random(0)), (error) => error instanceof InputError && message.test(error.message));
+    assert.throws(
+      () => lora(base, { rank: 2, ...options }, new Random(0)),
+      (error) => error instanceof InputError && message.test(error.message),
+    );
   const live = liveTensors();
-  for (const rank of [0, 1.5, 17, NaN]) refused(new RegExp(`^rank must be a whole number from 1 to 16, the smaller side of the matrices, got ${rank}$`), { rank });
+  for (const rank of [0, 1.5, 17, NaN])
+    refused(new RegExp(`^rank must be a whole number from 1 to 16, the smaller side of the matrices, got ${rank}$`), {
+      rank,
+    });
   refused(/^alpha must be a number above 0, got 0$/, { alpha: 0 });
-  refused(/^targets: there is no "c_fc" to adapt; there are attn\.c_attn, attn\.c_proj, mlp\.c_fc, mlp\.c_proj$/, { targets: ['attn.c_attn', 'c_fc' as 'mlp.c_fc'] });
+  refused(/^targets: there is no "c_fc" to adapt; there are attn\.c_attn, attn\.c_proj, mlp\.c_fc, mlp\.c_proj$/, {
+    targets: ['attn.c_attn', 'c_fc' as 'mlp.c_fc'],
+  });
   refused(/^targets is empty/, { targets: [] });
   assert.equal(liveTensors(), live);
 
   const model = lora(base, { rank: 2 }, new Random(0));
   const before = model.weights.trained.values('h.0.attn.c_attn.lora_A');
-  await assert.rejects(collect(trainSft(model, fixtures.lora.rows, { ...sftOptions, frozen: ['wte'] })), /frozen: no weight is or begins with "wte"; the model has h\.0\.attn\.c_attn\.lora_A, /);
+  await assert.rejects(
+    collect(trainSft(model, fixtures.lora.rows, { ...sftOptions, frozen: ['wte'] })),
+    /frozen: no weight is or begins with "wte"; the model has h\.0\.attn\.c_attn\.lora_A, /,
+  );
   await collect(trainSft(model, fixtures.lora.rows, { ...sftOptions, frozen: ['h.0.attn.c_attn.lora_A', 'h.1'] }));
   assert.deepEqual(model.weights.trained.values('h.0.attn.c_attn.lora_A'), before);
   assert.ok(model.weights.trained.values('h.0.attn.c_attn.lora_B').some((value) => value !== 0));

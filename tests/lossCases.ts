@@ -1,4 +1,7 @@
-/** The cases of tests/fixtures/losses.json (made by tests/oracles/losses.py) and its like, and comparing tensors with them. */
+/**
+ * The cases of tests/fixtures/losses.json (made by tests/oracles/losses.py) and its like, and comparing tensors with
+ * them.
+ */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -76,17 +79,27 @@ export function close(actual: tf.Tensor, expected: Numbers, what: string, tolera
   got.forEach((value: number, i: number) => {
     const allowed = tolerance * Math.max(1, Math.abs(want[i]!));
     // Written so that NaN fails.
-    assert.ok(Math.abs(value - want[i]!) <= allowed, `${what}: expected ${want[i]} at ${i}, got ${value}, tolerance ${allowed}`);
+    assert.ok(
+      Math.abs(value - want[i]!) <= allowed,
+      `${what}: expected ${want[i]} at ${i}, got ${value}, tolerance ${allowed}`,
+    );
   });
 }
 
 /**
- * Gradients of one result may be off by that part of the largest of them in the place of 1: where beta is small, all are.
+ * Gradients of one result may be off by that part of the largest of them in the place of 1: where beta is small, all
+ * are.
  * Where all are 0, as beyond the hinge, so must ours be, but for what float32 cannot tell from it.
  */
 export function closeGradients(actual: tf.Tensor[], expected: Numbers[], what: string): void {
   const largest = Math.max(...(expected.flat(2) as number[]).map(Math.abs), 1e-30);
-  actual.forEach((gradient, i) => close(tf.div(gradient, largest), tf.div(tf.tensor(expected[i] as tf.TensorLike), largest).arraySync() as Numbers, what));
+  actual.forEach((gradient, i) =>
+    close(
+      tf.div(gradient, largest),
+      tf.div(tf.tensor(expected[i] as tf.TensorLike), largest).arraySync() as Numbers,
+      what,
+    ),
+  );
 }
 
 /** sum(weight * result): the scalar whose gradient the fixtures hold. */

@@ -1,8 +1,14 @@
 import { test } from 'node:test';
 
 import {
-  lengthDesensitisedLogps, logSumSquaredProbs, preferenceLosses, tf, withoutReference, wpoWeights,
-  type PreferenceLossName, type ResponseTokens,
+  lengthDesensitisedLogps,
+  logSumSquaredProbs,
+  preferenceLosses,
+  tf,
+  withoutReference,
+  wpoWeights,
+  type PreferenceLossName,
+  type ResponseTokens,
 } from 'alignbook';
 
 import { cases, close, keepsNothing, refused, type Case } from './lossCases';
@@ -17,7 +23,10 @@ function halves(tensor: tf.Tensor): [chosen: tf.Tensor2D, rejected: tf.Tensor2D]
 
 function tokensOf(perTokenLogps: tf.Tensor, c: Case): { chosen: ResponseTokens; rejected: ResponseTokens } {
   const [[chosen, rejected], [chosenMask, rejectedMask]] = [halves(perTokenLogps), halves(c.ints('mask'))];
-  return { chosen: { perTokenLogps: chosen, responseMask: chosenMask }, rejected: { perTokenLogps: rejected, responseMask: rejectedMask } };
+  return {
+    chosen: { perTokenLogps: chosen, responseMask: chosenMask },
+    rejected: { perTokenLogps: rejected, responseMask: rejectedMask },
+  };
 }
 
 test('on desensitised log-probs, DPO and its gradient per token are those of TRL', () => {
@@ -27,8 +36,10 @@ test('on desensitised log-probs, DPO and its gradient per token are those of TRL
     const loss = (perTokenLogps: tf.Tensor) => {
       const policy = lengthDesensitisedLogps(tokensOf(perTokenLogps, c), options);
       return preferenceLosses.sigmoid({
-        policyChosenLogps: policy.chosenLogps, policyRejectedLogps: policy.rejectedLogps,
-        refChosenLogps: reference.chosenLogps, refRejectedLogps: reference.rejectedLogps,
+        policyChosenLogps: policy.chosenLogps,
+        policyRejectedLogps: policy.rejectedLogps,
+        refChosenLogps: reference.chosenLogps,
+        refRejectedLogps: reference.rejectedLogps,
       });
     };
     c.check(loss(c.floats('perTokenLogps')), 'losses');
@@ -49,12 +60,19 @@ test("weighted by the policy's own probabilities, losses and gradients per token
     const loss = (perTokenLogps: tf.Tensor) => {
       const { chosen, rejected } = tokensOf(perTokenLogps, c);
       const [chosenSquares, rejectedSquares] = halves(c.floats('logSumSquaredProbs'));
-      const sum = ({ perTokenLogps, responseMask }: ResponseTokens) => tf.mul(perTokenLogps, responseMask).sum<tf.Tensor1D>(1);
+      const sum = ({ perTokenLogps, responseMask }: ResponseTokens) =>
+        tf.mul(perTokenLogps, responseMask).sum<tf.Tensor1D>(1);
       return preferenceLosses[c.text('loss') as PreferenceLossName]({
-        policyChosenLogps: sum(chosen), policyRejectedLogps: sum(rejected),
-        refChosenLogps: c.floats('refChosenLogps'), refRejectedLogps: c.floats('refRejectedLogps'),
-        chosenLengths: chosen.responseMask.sum(1), rejectedLengths: rejected.responseMask.sum(1),
-        pairWeights: tf.mul(wpoWeights({ ...chosen, logSumSquaredProbs: chosenSquares }), wpoWeights({ ...rejected, logSumSquaredProbs: rejectedSquares })),
+        policyChosenLogps: sum(chosen),
+        policyRejectedLogps: sum(rejected),
+        refChosenLogps: c.floats('refChosenLogps'),
+        refRejectedLogps: c.floats('refRejectedLogps'),
+        chosenLengths: chosen.responseMask.sum(1),
+        rejectedLengths: rejected.responseMask.sum(1),
+        pairWeights: tf.mul(
+          wpoWeights({ ...chosen, logSumSquaredProbs: chosenSquares }),
+          wpoWeights({ ...rejected, logSumSquaredProbs: rejectedSquares }),
+        ),
       });
     };
     c.check(loss(c.floats('perTokenLogps')), 'losses');
@@ -79,15 +97,25 @@ test('inputs that do not fit are refused', () => {
   const two = { perTokenLogps: tf.zeros<tf.Rank.R2>([2, 3]), responseMask: tf.onesLike(tf.zeros<tf.Rank.R2>([2, 3])) };
   const one = { perTokenLogps: tf.zeros<tf.Rank.R2>([1, 3]), responseMask: mask2d([[0, 0, 0]]) };
   const pairs = { chosen: two, rejected: two };
-  for (const ldAlpha of [-0.1, 1.1, NaN]) refused(() => lengthDesensitisedLogps(pairs, { ldAlpha }), /ldAlpha must be in \[0, 1\], got/);
+  for (const ldAlpha of [-0.1, 1.1, NaN])
+    refused(() => lengthDesensitisedLogps(pairs, { ldAlpha }), /ldAlpha must be in \[0, 1\], got/);
   refused(() => lengthDesensitisedLogps({ chosen: two, rejected: one }, { ldAlpha: 0 }), /row 0 has no response token/);
   const row = { ...one, responseMask: mask2d([[1, 0, 0]]) };
-  refused(() => lengthDesensitisedLogps({ chosen: two, rejected: row }, { ldAlpha: 0 }), /chosen has 2 rows, rejected 1/);
+  refused(
+    () => lengthDesensitisedLogps({ chosen: two, rejected: row }, { ldAlpha: 0 }),
+    /chosen has 2 rows, rejected 1/,
+  );
   refused(() => wpoWeights({ ...two, logSumSquaredProbs: tf.zeros([2, 4]) }), /logSumSquaredProbs has shape \[2,4\]/);
 });
 
 test('no tensor stays behind', () => {
-  const tokens = { perTokenLogps: tf.zeros<tf.Rank.R2>([2, 3]), responseMask: mask2d([[1, 1, 0], [1, 1, 1]]) };
+  const tokens = {
+    perTokenLogps: tf.zeros<tf.Rank.R2>([2, 3]),
+    responseMask: mask2d([
+      [1, 1, 0],
+      [1, 1, 1],
+    ]),
+  };
   const squares = tf.zeros<tf.Rank.R2>([2, 3]);
   const desensitised = () => lengthDesensitisedLogps({ chosen: tokens, rejected: tokens }, { ldAlpha: 0.5 });
   keepsNothing(desensitised);
@@ -95,7 +123,10 @@ test('no tensor stays behind', () => {
   keepsNothing(() => logSumSquaredProbs(squares));
   const logps = tf.tensor1d([-1, -2]);
   keepsNothing(() => {
-    const { refChosenLogps, refRejectedLogps } = withoutReference({ policyChosenLogps: logps, policyRejectedLogps: logps });
+    const { refChosenLogps, refRejectedLogps } = withoutReference({
+      policyChosenLogps: logps,
+      policyRejectedLogps: logps,
+    });
     return [refChosenLogps!, refRejectedLogps!];
   });
 });

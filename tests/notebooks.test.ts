@@ -13,12 +13,14 @@ import { isLong, none, paths, testExecution } from './execution';
 const notebooks = paths.map(readNotebook);
 
 test('every source cell is mirrored once, in order', () => none(rules.coverage(notebooks)));
-test('mirrored cells link their Python twins', () => none(notebooks.flatMap((notebook) => rules.pythonLinks(notebook, root))));
+test('mirrored cells link their Python twins', () =>
+  none(notebooks.flatMap((notebook) => rules.pythonLinks(notebook, root))));
 test('repeated cells equal their originals', () => none(rules.repeats(notebooks)));
 test('cells are thin', () => none(notebooks.flatMap(rules.thinCells)));
 test('plain tslab compiles every cell correctly', () => none(notebooks.flatMap(rules.safeCells)));
 test('few names of the library are needed', () => none(rules.fewNames(notebooks)));
-test('committed notebooks carry nothing of the run or the machine', () => none(paths.flatMap((path, i) => rules.committed(notebooks[i]!, readFileSync(path, 'utf8'), root))));
+test('committed notebooks carry nothing of the run or the machine', () =>
+  none(paths.flatMap((path, i) => rules.committed(notebooks[i]!, readFileSync(path, 'utf8'), root))));
 
 testExecution(paths.filter((path) => !isLong(path)));
 
@@ -37,14 +39,20 @@ test('coverage finds a missing, a doubled, an unknown and a misplaced source cel
 
   const doubled = copy();
   doubled[0]!.cells.push(structuredClone(cell(doubled, 'in-5')));
-  assert.match(rules.coverage(doubled).join('\n'), /In 5 is mirrored more than once: 01-tokenize\.ipynb, 01-tokenize\.ipynb/);
+  assert.match(
+    rules.coverage(doubled).join('\n'),
+    /In 5 is mirrored more than once: 01-tokenize\.ipynb, 01-tokenize\.ipynb/,
+  );
 
   const unknown = copy();
   cell(unknown, 'in-5').metadata.alignbook!.source = 'In 99';
   assert.match(rules.coverage(unknown).join('\n'), /the source has no cell "In 99"/);
 
   const swapped = copy();
-  const [a, b] = ['in-6', 'in-7'].map((id) => swapped[1]!.cells.findIndex((candidate) => candidate.id === id)) as [number, number];
+  const [a, b] = ['in-6', 'in-7'].map((id) => swapped[1]!.cells.findIndex((candidate) => candidate.id === id)) as [
+    number,
+    number,
+  ];
   [swapped[1]!.cells[a], swapped[1]!.cells[b]] = [swapped[1]!.cells[b]!, swapped[1]!.cells[a]!];
   assert.deepEqual(rules.coverage(swapped), ["In 6 comes after In 7, against the source's order"]);
 
@@ -54,7 +62,7 @@ test('coverage finds a missing, a doubled, an unknown and a misplaced source cel
   assert.deepEqual(rules.coverage(moved), ['03-logprobs.ipynb, cell in-13: In 13 belongs in 04-dpo-loss.ipynb']);
 });
 
-test('links to other lines than the twin\'s are found', () => {
+test("links to other lines than the twin's are found", () => {
   const books = copy();
   const marks = cell(books, 'in-6').metadata.alignbook!;
   marks.python = marks.python!.replace(/#L\d+/, '#L1');
@@ -81,7 +89,8 @@ test('long cells, excusing tags and unsafe constructs are found', () => {
 test('too many names of the library are found, in the walkthrough only', () => {
   const books = copy();
   const source = `import { ${Array.from({ length: 16 }, (_, i) => `name${i}`).join(', ')} } from 'alignbook';`;
-  books.find(({ name }) => name.startsWith('07-'))!.cells.find(({ cell_type }) => cell_type === 'code')!.source = source;
+  books.find(({ name }) => name.startsWith('07-'))!.cells.find(({ cell_type }) => cell_type === 'code')!.source =
+    source;
   assert.deepEqual(rules.fewNames(books), []);
   books[4]!.cells.find(({ cell_type }) => cell_type === 'code')!.source = source;
   assert.match(rules.fewNames(books).join('\n'), /notebooks 01 to 05 import \d+ names/);
@@ -90,10 +99,25 @@ test('too many names of the library are found, in the walkthrough only', () => {
 test('execution counts, machine paths, stderr, errors, big outputs and figures without images are found', () => {
   const books = copy();
   const { outputs } = cell(books, 'in-5');
-  outputs.push({ output_type: 'stream', name: 'stderr', text: join(root, 'lib') }, { output_type: 'stream', name: 'stdout', text: 'x'.repeat(300_000) }, { output_type: 'error' });
-  outputs.push({ output_type: 'display_data', data: { 'application/vnd.plotly.v1+json': {}, 'text/plain': 'a figure' } });
+  outputs.push(
+    { output_type: 'stream', name: 'stderr', text: join(root, 'lib') },
+    { output_type: 'stream', name: 'stdout', text: 'x'.repeat(300_000) },
+    { output_type: 'error' },
+  );
+  outputs.push({
+    output_type: 'display_data',
+    data: { 'application/vnd.plotly.v1+json': {}, 'text/plain': 'a figure' },
+  });
   const findings = rules.committed(books[0]!, '', root).join('\n');
-  for (const finding of [/not in the committed form/, /30\d KB of output/, /holds a path of this machine/, /holds stderr/, /holds an error/, /a figure without its image/]) assert.match(findings, finding);
+  for (const finding of [
+    /not in the committed form/,
+    /30\d KB of output/,
+    /holds a path of this machine/,
+    /holds stderr/,
+    /holds an error/,
+    /a figure without its image/,
+  ])
+    assert.match(findings, finding);
 });
 
 test("trained values may differ from a fresh run's within their cell's tolerance, and no more", () => {
@@ -112,5 +136,8 @@ test("trained values may differ from a fresh run's within their cell's tolerance
 test('an output that no fresh run gives is found', () => {
   const books = copy();
   cell(books, 'in-5').outputs[0]!.text = 'id: 1\n';
-  assert.match(rules.sameOutputs(books[0]!, notebooks[0]!).join('\n'), /In 5 \(cell in-5\): the committed output is not a fresh run's/);
+  assert.match(
+    rules.sameOutputs(books[0]!, notebooks[0]!).join('\n'),
+    /In 5 \(cell in-5\): the committed output is not a fresh run's/,
+  );
 });

@@ -6,7 +6,9 @@ interface Executor {
   execute(source: string): Promise<boolean>;
 }
 // eslint-disable-next-line @typescript-eslint/no-require-imports -- tslab ships no types for these
-const { createConverter } = require('tslab/dist/converter.js') as { createConverter(options: object): { close(): void } };
+const { createConverter } = require('tslab/dist/converter.js') as {
+  createConverter(options: object): { close(): void };
+};
 const { createExecutor } = require('tslab/dist/executor.js') as {
   createExecutor(root: string, converters: object, console: object): Executor;
 };
@@ -16,7 +18,11 @@ after(() => converter.close());
 
 /** What the last cell prints; undefined where a cell fails. */
 export async function plainTslab(...cells: readonly string[]): Promise<string | undefined> {
-  const executor = createExecutor(process.cwd(), { node: converter, browser: converter }, { log: () => undefined, error: () => undefined });
+  const executor = createExecutor(
+    process.cwd(),
+    { node: converter, browser: converter },
+    { log: () => undefined, error: () => undefined },
+  );
   const { log } = console;
   let printed = '';
   console.log = (...values: unknown[]) => (printed += `${format(...values)}\n`);

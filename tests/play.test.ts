@@ -1,6 +1,8 @@
 /**
- * Notebooks are there to be played with: another prompt, a training that is stopped. No cell fails, and what is shown belongs to what
- * was changed. Numbers are transformers' in float64 (tests/oracles/play.py), within 1e-4 + 1e-5 of their size, as elsewhere between two
+ * Notebooks are there to be played with: another prompt, a training that is stopped. No cell fails, and what is shown
+ * belongs to what
+ * was changed. Numbers are transformers' in float64 (tests/oracles/play.py), within 1e-4 + 1e-5 of their size, as
+ * elsewhere between two
  * ways of adding up float32. The other notebooks are played with in tests/long/play.test.ts.
  */
 import assert from 'node:assert/strict';
@@ -9,13 +11,19 @@ import { test } from 'node:test';
 import { play } from './play';
 import { otherTexts, played } from './played';
 
-const near = (got: number, want: number, what: string) => assert.ok(Math.abs(got - want) <= 1e-4 + 1e-5 * Math.abs(want), `${what}: ${got}, expected ${want}`);
+const near = (got: number, want: number, what: string) =>
+  assert.ok(Math.abs(got - want) <= 1e-4 + 1e-5 * Math.abs(want), `${what}: ${got}, expected ${want}`);
 const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
 
 test('notebook 3 with another prompt and another answer: its figure shows that answer, its means are of its tokens', () => {
   const seen = play('03-logprobs', { changes: { repeats: otherTexts } });
-  const { data } = seen['picture']!.displays[0]!['application/vnd.plotly.v1+json'] as unknown as { data: { x: string[]; y: number[] }[] };
-  assert.deepEqual(data[0]!.x, played.scoredTokens.map((token, n) => `${n} ${JSON.stringify(token).slice(1, -1)}`));
+  const { data } = seen['picture']!.displays[0]!['application/vnd.plotly.v1+json'] as unknown as {
+    data: { x: string[]; y: number[] }[];
+  };
+  assert.deepEqual(
+    data[0]!.x,
+    played.scoredTokens.map((token, n) => `${n} ${JSON.stringify(token).slice(1, -1)}`),
+  );
   for (const [n, wanted] of [played.before, played.itself].entries()) {
     assert.equal(data[n]!.y.length, wanted.length);
     data[n]!.y.forEach((value, t) => near(value, wanted[t]!, `bar ${t} of trace ${n}`));

@@ -15,14 +15,31 @@ export interface Play {
   readonly twice?: boolean;
 }
 
-/** A training's progress beyond its first step: the line is written at most every 200 ms, so that any one of these steps may not be seen. */
+/**
+ * A training's progress beyond its first step: the line is written at most every 200 ms, so that any one of these steps
+ * may not be seen.
+ */
 export const beyondFirst = (steps: number): string => `step ([2-9]|\\d\\d+) of ${steps} `;
 
-/** @returns what a reader sees of each code cell, by its id; of one that ran twice, the second time. No cell may fail or write to stderr. */
-export function play(name: string, { changes, stop = {}, twice = false }: Play, ...options: string[]): Record<string, Seen & Reply> {
-  const cells = readNotebook(join(root, 'notebooks', `${name}.ipynb`)).cells.filter(({ cell_type }) => cell_type === 'code');
-  for (const id of [...Object.keys(changes), ...Object.keys(stop)]) assert.ok(id === '*' || cells.some((cell) => cell.id === id), `${name} has no cell "${id}"`);
-  for (const [from] of changes['*'] ?? []) assert.ok(cells.some(({ source }) => source.includes(from)), `no cell has ${from}`);
+/**
+ * @returns what a reader sees of each code cell, by its id; of one that ran twice, the second time. No cell may fail or
+ * write to stderr.
+ */
+export function play(
+  name: string,
+  { changes, stop = {}, twice = false }: Play,
+  ...options: string[]
+): Record<string, Seen & Reply> {
+  const cells = readNotebook(join(root, 'notebooks', `${name}.ipynb`)).cells.filter(
+    ({ cell_type }) => cell_type === 'code',
+  );
+  for (const id of [...Object.keys(changes), ...Object.keys(stop)])
+    assert.ok(id === '*' || cells.some((cell) => cell.id === id), `${name} has no cell "${id}"`);
+  for (const [from] of changes['*'] ?? [])
+    assert.ok(
+      cells.some(({ source }) => source.includes(from)),
+      `no cell has ${from}`,
+    );
   const requests = cells.flatMap(({ id, source }) => {
     const changed = (changes[id] ?? []).reduce((code, [from, to]) => {
       assert.ok(code.includes(from), `cell ${id} has no ${from}`);
@@ -35,8 +52,15 @@ export function play(name: string, { changes, stop = {}, twice = false }: Play, 
   const { cells: seen, alive } = kernel(requests, ...options);
   assert.ok(alive);
   const times = twice ? 2 : 1;
-  return Object.fromEntries(cells.map(({ id }, n) => {
-    for (const one of seen.slice(n * times, (n + 1) * times)) assert.deepEqual([one.status, one.errors.map(({ evalue }) => evalue), one.stderr], ['ok', [], ''], `${name}, cell ${id}`);
-    return [id, seen[(n + 1) * times - 1]!];
-  }));
+  return Object.fromEntries(
+    cells.map(({ id }, n) => {
+      for (const one of seen.slice(n * times, (n + 1) * times))
+        assert.deepEqual(
+          [one.status, one.errors.map(({ evalue }) => evalue), one.stderr],
+          ['ok', [], ''],
+          `${name}, cell ${id}`,
+        );
+      return [id, seen[(n + 1) * times - 1]!];
+    }),
+  );
 }

@@ -1,14 +1,25 @@
-/** The prompt, answers and β that the notebooks are played with, and what transformers says of them: tests/oracles/play.py. */
+/**
+ * The prompt, answers and β that the notebooks are played with, and what transformers says of them:
+ * tests/oracles/play.py.
+ */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { root } from '../scripts/notebooks/execute';
 
 export interface Played {
-  instruction: string; chosen: string; rejected: string; beta: number;
-  rejectedTokens: string[]; scoredTokens: string[]; before: number[]; itself: number[];
-  chosenLogp: number; rejectedLogp: number; lossAt6: number;
-} // prettier-ignore
+  instruction: string;
+  chosen: string;
+  rejected: string;
+  beta: number;
+  rejectedTokens: string[];
+  scoredTokens: string[];
+  before: number[];
+  itself: number[];
+  chosenLogp: number;
+  rejectedLogp: number;
+  lossAt6: number;
+}
 
 export const played = JSON.parse(readFileSync(join(root, 'tests', 'fixtures', 'play.json'), 'utf8')) as Played;
 

@@ -27,7 +27,11 @@ test('ppoLoss, its metrics and its gradient are those of PyTorch', () => {
 test('ppoLoss by hand: each side of the clip, with either sign of the advantage', () => {
   // Ratios 0.5, 1.5 and 1.1 against a clip at 0.8 and 1.2.
   const logps = row(...[0.5, 1.5, 0.5, 1.5, 1.1, 1.1].map(Math.log));
-  const given = { oldLogps: tf.zerosLike(logps), advantages: row(2, 2, -2, -2, 2, -2), responseMask: tf.onesLike(logps) };
+  const given = {
+    oldLogps: tf.zerosLike(logps),
+    advantages: row(2, 2, -2, -2, 2, -2),
+    responseMask: tf.onesLike(logps),
+  };
   const { loss, clipFraction } = ppoLoss({ ...given, logps });
   close(loss, -(2 * 0.5 + 2 * 1.2 - 2 * 0.8 - 2 * 1.5 + 2 * 1.1 - 2 * 1.1) / 6, 'loss');
   close(clipFraction, 2 / 6, 'clipFraction');
@@ -36,12 +40,30 @@ test('ppoLoss by hand: each side of the clip, with either sign of the advantage'
 });
 
 test('at the first step the ratio is 1 and the gradient is that of REINFORCE, not 0', () => {
-  const [logits, inputIds] = [tf.tensor3d([[[1, 2, 1, 1], [0, 0, 0, 0]]]), mask2d([[0, 1]])];
+  const [logits, inputIds] = [
+    tf.tensor3d([
+      [
+        [1, 2, 1, 1],
+        [0, 0, 0, 0],
+      ],
+    ]),
+    mask2d([[0, 1]]),
+  ];
   const oldLogps = perTokenLogps(logits, inputIds);
   const given = { oldLogps, advantages: row(1), responseMask: mask2d([[1]]) };
   const loss = (x: tf.Tensor) => ppoLoss({ ...given, logps: perTokenLogps(x as tf.Tensor3D, inputIds) }).loss;
   close(loss(logits), -1, 'loss');
-  close(tf.grad(loss)(logits), [[[0.1749, -0.5246, 0.1749, 0.1749], [0, 0, 0, 0]]], 'gradient', 5e-5); // four decimals are given
+  close(
+    tf.grad(loss)(logits),
+    [
+      [
+        [0.1749, -0.5246, 0.1749, 0.1749],
+        [0, 0, 0, 0],
+      ],
+    ],
+    'gradient',
+    5e-5,
+  ); // four decimals are given
 });
 
 test('log-ratios of 1e4 give neither NaN nor infinity', () => {
@@ -55,14 +77,24 @@ test('log-ratios of 1e4 give neither NaN nor infinity', () => {
 
 test('what lies outside the mask has no part in the losses', () => {
   const responseMask = mask2d([[0, 1, 1, 0]]);
-  const policy = { logps: row(NaN, -1, -2, 1e30), oldLogps: row(0, -1.1, -2, -1e30), advantages: row(NaN, 1, -1, 5), responseMask };
+  const policy = {
+    logps: row(NaN, -1, -2, 1e30),
+    oldLogps: row(0, -1.1, -2, -1e30),
+    advantages: row(NaN, 1, -1, 5),
+    responseMask,
+  };
   const expected = -(Math.exp(0.1) - 1) / 2;
   close(ppoLoss(policy).loss, expected, 'policy');
   close(ppoLoss(policy).ratio, [[1, Math.exp(0.1), 1, 1]], 'ratio');
   const gradient = tf.grad((x) => ppoLoss({ ...policy, logps: x as Rows }).loss)(policy.logps);
   close(gradient, [[0, -Math.exp(0.1) / 2, 0.5, 0]], 'gradient');
 
-  const value = { values: row(NaN, 1, 2, 1e30), oldValues: row(0, 1, 2, NaN), returns: row(NaN, 2, 2, 0), responseMask };
+  const value = {
+    values: row(NaN, 1, 2, 1e30),
+    oldValues: row(0, 1, 2, NaN),
+    returns: row(NaN, 2, 2, 0),
+    responseMask,
+  };
   close(valueLoss(value).loss, 0.25, 'value');
   close(tf.grad((x) => valueLoss({ ...value, values: x as Rows }).loss)(value.values), [[0, -0.5, 0, 0]], 'gradient');
 });
@@ -118,7 +150,16 @@ test('entropy and its gradient are those of TRL', () => {
     c.check(entropy(logits), 'entropy');
     c.check(tf.grad((x) => weighted(entropy(x), weight))(logits), 'grad.logits');
   }
-  close(entropy(tf.tensor2d([[5, 5, 5, 5], [1e4, 0, 0, -1e4]])), [Math.log(4), 0], 'uniform and certain');
+  close(
+    entropy(
+      tf.tensor2d([
+        [5, 5, 5, 5],
+        [1e4, 0, 0, -1e4],
+      ]),
+    ),
+    [Math.log(4), 0],
+    'uniform and certain',
+  );
 });
 
 test('inputs that do not fit are refused', () => {
@@ -126,7 +167,10 @@ test('inputs that do not fit are refused', () => {
   const short = { logps: x, oldLogps: x, advantages: row(1), responseMask: tf.onesLike(x) };
   refused(() => ppoLoss(short), /advantages has shape \[1,1\], logps has \[1,2\]/);
   refused(() => ppoLoss({ logps: x, oldLogps: x, advantages: x, responseMask: tf.zerosLike(x) }), /holds 0 positions/);
-  refused(() => valueLoss({ values: x, oldValues: x, returns: x, responseMask: mask2d([[1]]) }), /responseMask has shape/);
+  refused(
+    () => valueLoss({ values: x, oldValues: x, returns: x, responseMask: mask2d([[1]]) }),
+    /responseMask has shape/,
+  );
 });
 
 test('no tensor stays behind', () => {

@@ -15,7 +15,9 @@ function pairOf(c: Case) {
 
 /** A pair with h = policyChosen - refChosen - (policyRejected - refRejected), split unevenly over the four. */
 function pairWith(h: number) {
-  const [policyChosenLogps, policyRejectedLogps, refChosenLogps, refRejectedLogps] = [h - 12, -9, -14, -11].map((x) => tf.tensor1d([x]));
+  const [policyChosenLogps, policyRejectedLogps, refChosenLogps, refRejectedLogps] = [h - 12, -9, -14, -11].map((x) =>
+    tf.tensor1d([x]),
+  );
   return { policyChosenLogps, policyRejectedLogps, refChosenLogps, refRejectedLogps } as ReturnType<typeof pairOf>;
 }
 
@@ -61,7 +63,8 @@ test('rewards are beta times the log-ratio, and constants', () => {
   const { chosenRewards, rejectedRewards } = dpoLoss(pairWith(6), { beta: 0.25 });
   close(chosenRewards, [0.25 * 8], 'chosen');
   close(rejectedRewards, [0.25 * 2], 'rejected');
-  const rewards = (pair: ReturnType<typeof pairWith>) => tf.add<tf.Tensor1D>(dpoLoss(pair).chosenRewards, dpoLoss(pair).rejectedRewards);
+  const rewards = (pair: ReturnType<typeof pairWith>) =>
+    tf.add<tf.Tensor1D>(dpoLoss(pair).chosenRewards, dpoLoss(pair).rejectedRewards);
   for (const gradient of gradients(pairWith(6), (pair) => rewards(pair).sum())) close(gradient, [0], 'gradient');
 });
 
@@ -75,16 +78,25 @@ test('an identical pair has no gradient', () => {
   const same = tf.tensor1d([-12]);
   const loss = (x: tf.Tensor) => {
     const policy = x as tf.Tensor1D;
-    return dpoLoss({ policyChosenLogps: policy, policyRejectedLogps: policy, refChosenLogps: same, refRejectedLogps: same }).losses.sum();
+    return dpoLoss({
+      policyChosenLogps: policy,
+      policyRejectedLogps: policy,
+      refChosenLogps: same,
+      refRejectedLogps: same,
+    }).losses.sum();
   };
   close(tf.grad(loss)(tf.tensor1d([-8])), [0], 'gradient');
 });
 
 test('inputs that do not fit are refused', () => {
   refused(() => dpoLoss({ ...pairWith(1), refChosenLogps: tf.tensor1d([1, 2]) }), /refChosenLogps has shape \[2\]/);
-  refused(() => dpoLoss({ ...pairWith(1), policyChosenLogps: tf.scalar(1) as unknown as tf.Tensor1D }), /must have 1 axes/);
+  refused(
+    () => dpoLoss({ ...pairWith(1), policyChosenLogps: tf.scalar(1) as unknown as tf.Tensor1D }),
+    /must have 1 axes/,
+  );
   for (const beta of [-0.1, NaN, Infinity]) refused(() => dpoLoss(pairWith(1), { beta }), /beta/);
-  for (const labelSmoothing of [-0.1, 0.5, NaN]) refused(() => dpoLoss(pairWith(1), { labelSmoothing }), /labelSmoothing/);
+  for (const labelSmoothing of [-0.1, 0.5, NaN])
+    refused(() => dpoLoss(pairWith(1), { labelSmoothing }), /labelSmoothing/);
 });
 
 test('no tensor stays behind', () => {

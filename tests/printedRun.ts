@@ -1,9 +1,20 @@
 /**
- * A folder in which what the documents print runs as in the project's own, in seconds: data/ with the first rows of each file, the
+ * A folder in which what the documents print runs as in the project's own, in seconds: data/ with the first rows of
+ * each file, the
  * embedded model, and `npx` and `npm` that run this project's commands, with fewer steps where they train.
  */
 import { spawnSync } from 'node:child_process';
-import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 
 import { root } from '../scripts/notebooks/execute';
@@ -12,10 +23,26 @@ import { root } from '../scripts/notebooks/execute';
 const ROWS = 24;
 
 /** What is added to a command that trains, or replaced in it: nothing else differs from what is printed. */
-const OVERRIDES: readonly { readonly command: RegExp; readonly drop?: readonly string[]; readonly add: readonly string[] }[] = [
-  { command: /^train-(sft|dpo|reward)$/, drop: ['--epochs', '--steps', '--batch-size', '--warmup-steps'], add: ['--steps', '2', '--batch-size', '4', '--warmup-steps', '1'] },
-  { command: /^train-ppo$/, drop: ['--steps', '--batch-size', '--max-new-tokens'], add: ['--steps', '2', '--batch-size', '4', '--max-new-tokens', '8'] },
-  { command: /^train-grpo$/, drop: ['--steps', '--batch-size', '--max-new-tokens'], add: ['--steps', '2', '--batch-size', '2', '--max-new-tokens', '8'] },
+const OVERRIDES: readonly {
+  readonly command: RegExp;
+  readonly drop?: readonly string[];
+  readonly add: readonly string[];
+}[] = [
+  {
+    command: /^train-(sft|dpo|reward)$/,
+    drop: ['--epochs', '--steps', '--batch-size', '--warmup-steps'],
+    add: ['--steps', '2', '--batch-size', '4', '--warmup-steps', '1'],
+  },
+  {
+    command: /^train-ppo$/,
+    drop: ['--steps', '--batch-size', '--max-new-tokens'],
+    add: ['--steps', '2', '--batch-size', '4', '--max-new-tokens', '8'],
+  },
+  {
+    command: /^train-grpo$/,
+    drop: ['--steps', '--batch-size', '--max-new-tokens'],
+    add: ['--steps', '2', '--batch-size', '2', '--max-new-tokens', '8'],
+  },
 ];
 /** A model that only the hub has, and the one that stands in for it. */
 const MODELS = { gpt2: 'tiny' } as const;
@@ -31,7 +58,11 @@ export const USAGE_ONLY: Readonly<Record<string, string>> = {
   lab: 'scripts/lab.mjs',
 };
 /** Scripts that run as printed. */
-export const RUN: Readonly<Record<string, string>> = { evaluate: '.alignbook/build/scripts/evaluate.js', notebook: '.alignbook/build/scripts/notebook.js', setup: 'scripts/setup.mjs' };
+export const RUN: Readonly<Record<string, string>> = {
+  evaluate: '.alignbook/build/scripts/evaluate.js',
+  notebook: '.alignbook/build/scripts/notebook.js',
+  setup: 'scripts/setup.mjs',
+};
 
 const NPX = `#!/usr/bin/env node
 const { spawnSync } = require('node:child_process');
@@ -68,10 +99,17 @@ export class Place {
     copyFileSync(join(root, 'tests', 'broken', 'clean.ipynb'), join(this.folder, 'notebooks', 'mine.ipynb'));
     mkdirSync(join(this.folder, 'bin'));
     const shim = (name: string, text: string, config: readonly unknown[]) => {
-      writeFileSync(join(this.folder, 'bin', name), text.replace('$CONFIG', () => JSON.stringify(config)));
+      writeFileSync(
+        join(this.folder, 'bin', name),
+        text.replace('$CONFIG', () => JSON.stringify(config)),
+      );
       chmodSync(join(this.folder, 'bin', name), 0o755);
     };
-    shim('npx', NPX, [root, OVERRIDES.map(({ command, drop = [], add }) => ({ command: command.source, drop, add })), MODELS]);
+    shim('npx', NPX, [
+      root,
+      OVERRIDES.map(({ command, drop = [], add }) => ({ command: command.source, drop, add })),
+      MODELS,
+    ]);
     shim('npm', NPM, [root, USAGE_ONLY, RUN, scripts]);
   }
 
@@ -80,7 +118,8 @@ export class Place {
     for (const entry of readdirSync(join(root, path), { withFileTypes: true })) {
       const [from, to] = [join(root, path, entry.name), join(this.folder, path, entry.name)];
       if (entry.isDirectory() && entry.name !== 'tiny') this.fewRows(join(path, entry.name));
-      else if (entry.name.endsWith('.jsonl')) writeFileSync(to, readFileSync(from, 'utf8').split('\n').slice(0, ROWS).join('\n') + '\n');
+      else if (entry.name.endsWith('.jsonl'))
+        writeFileSync(to, readFileSync(from, 'utf8').split('\n').slice(0, ROWS).join('\n') + '\n');
       else symlinkSync(from, to);
     }
   }
@@ -88,7 +127,12 @@ export class Place {
   /** Runs a line of shell, as a reader would type it. */
   shell(line: string): { status: number | null; stdout: string; stderr: string } {
     const env = { ...process.env, PATH: `${join(this.folder, 'bin')}:${process.env['PATH']}`, HF_HUB_OFFLINE: '1' };
-    const { status, stdout, stderr } = spawnSync('bash', ['-euo', 'pipefail', '-c', line], { cwd: this.folder, env, encoding: 'utf8', maxBuffer: 2 ** 26 });
+    const { status, stdout, stderr } = spawnSync('bash', ['-euo', 'pipefail', '-c', line], {
+      cwd: this.folder,
+      env,
+      encoding: 'utf8',
+      maxBuffer: 2 ** 26,
+    });
     return { status, stdout, stderr };
   }
 

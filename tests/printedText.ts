@@ -29,17 +29,30 @@ interface Part {
 }
 
 function markdownFiles(folder: string): string[] {
-  return readdirSync(folder).sort().flatMap((name) => {
-    const path = join(folder, name);
-    if (name.startsWith('.') || ['node_modules', 'runs', 'executed', 'book', 'findings', 'dist'].includes(name)) return [];
-    return statSync(path).isDirectory() ? markdownFiles(path) : name.endsWith('.md') ? [path] : [];
-  });
+  return readdirSync(folder)
+    .sort()
+    .flatMap((name) => {
+      const path = join(folder, name);
+      if (name.startsWith('.') || ['node_modules', 'runs', 'executed', 'book', 'findings', 'dist'].includes(name))
+        return [];
+      return statSync(path).isDirectory() ? markdownFiles(path) : name.endsWith('.md') ? [path] : [];
+    });
 }
 
 /** All Markdown files of the project, and the notebooks' cells. */
 function parts(): Part[] {
-  const files = markdownFiles(root).map((path) => ({ document: relative(root, path), text: readFileSync(path, 'utf8'), code: false }));
-  const notebooks = notebookNames().flatMap((name) => readNotebook(join(root, 'notebooks', name)).cells.map((cell) => ({ document: `notebooks/${name}`, text: cell.source, code: cell.cell_type === 'code' })));
+  const files = markdownFiles(root).map((path) => ({
+    document: relative(root, path),
+    text: readFileSync(path, 'utf8'),
+    code: false,
+  }));
+  const notebooks = notebookNames().flatMap((name) =>
+    readNotebook(join(root, 'notebooks', name)).cells.map((cell) => ({
+      document: `notebooks/${name}`,
+      text: cell.source,
+      code: cell.cell_type === 'code',
+    })),
+  );
   return [...files, ...notebooks];
 }
 
@@ -47,22 +60,47 @@ const FENCE = /^```(\w*)\n([^]*?)^```/gm;
 const RUNNABLE = /(?:^|\s)(?:npx alignbook|npm (?:run|test))\b/;
 
 export function printedFences(): Fence[] {
-  return parts().filter(({ code }) => !code).flatMap(({ document, text }) => [...text.matchAll(FENCE)].map((found) => {
-    const before = text.slice(0, found.index).trimEnd();
-    return { language: found[1]!, text: found[2]!, document, where: `${document}, ${JSON.stringify(found[2]!.split('\n')[0]!.slice(0, 60))}`, file: /`([\w.-]+\.(?:jsonl?|m?js))`[^`\n]*:$/.exec(before)?.[1] };
-  }));
+  return parts()
+    .filter(({ code }) => !code)
+    .flatMap(({ document, text }) =>
+      [...text.matchAll(FENCE)].map((found) => {
+        const before = text.slice(0, found.index).trimEnd();
+        return {
+          language: found[1]!,
+          text: found[2]!,
+          document,
+          where: `${document}, ${JSON.stringify(found[2]!.split('\n')[0]!.slice(0, 60))}`,
+          file: /`([\w.-]+\.(?:jsonl?|m?js))`[^`\n]*:$/.exec(before)?.[1],
+        };
+      }),
+    );
 }
 
 /** Lines of shell: joined where they go on, without their comments; of an untagged fence, what follows a "$ ". */
 export function printedCommands(): Command[] {
   const fenced = printedFences().flatMap(({ language, text, document, where }) => {
     if (language !== 'sh' && language !== '') return [];
-    const lines = text.replace(/\\\n\s*/g, ' ').split('\n').map((line) => (language === 'sh' ? line : line.startsWith('$ ') ? line.slice(2) : ''));
-    return lines.map((line) => line.replace(/\s+#.*$|^#.*$/, '').trim()).filter((line) => line !== '').map((line) => ({ text: line, where, document }));
+    const lines = text
+      .replace(/\\\n\s*/g, ' ')
+      .split('\n')
+      .map((line) => (language === 'sh' ? line : line.startsWith('$ ') ? line.slice(2) : ''));
+    return lines
+      .map((line) => line.replace(/\s+#.*$|^#.*$/, '').trim())
+      .filter((line) => line !== '')
+      .map((line) => ({ text: line, where, document }));
   });
   const inline = parts().flatMap(({ document, text, code }) => {
-    const spans = code ? [...text.matchAll(/\b((?:npx alignbook|npm run|npm test)[ \w:.-]*)/g)] : [...text.replace(FENCE, '').matchAll(/`([^`\n]+)`/g)];
-    return spans.map(([, span]) => span!.trim()).filter((span) => RUNNABLE.test(span) && !/npm run(?: |$)makes/.test(span)).map((span) => ({ text: code ? span.replace(/ makes it.*$/, '') : span, document, where: `${document}, \`${span}\`` }));
+    const spans = code
+      ? [...text.matchAll(/\b((?:npx alignbook|npm run|npm test)[ \w:.-]*)/g)]
+      : [...text.replace(FENCE, '').matchAll(/`([^`\n]+)`/g)];
+    return spans
+      .map(([, span]) => span!.trim())
+      .filter((span) => RUNNABLE.test(span) && !/npm run(?: |$)makes/.test(span))
+      .map((span) => ({
+        text: code ? span.replace(/ makes it.*$/, '') : span,
+        document,
+        where: `${document}, \`${span}\``,
+      }));
   });
   return [...fenced, ...inline];
 }

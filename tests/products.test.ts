@@ -27,67 +27,87 @@ function worked(x: Float32Array, y: Float32Array, N: number): Float64Array {
 
 function close(values: Float32Array | Int32Array, expected: Float64Array): void {
   assert.equal(values.length, expected.length);
-  values.forEach((value, n) => assert.ok(Math.abs(value - expected[n]!) < TOLERANCE, `element ${n}: ${value}, expected ${expected[n]}`));
+  values.forEach((value, n) =>
+    assert.ok(Math.abs(value - expected[n]!) < TOLERANCE, `element ${n}: ${value}, expected ${expected[n]}`),
+  );
 }
 
-describe('a product with a matrix whose rows are 4096 bytes apart', { skip: binding.isUsingGpuDevice() && 'such products are as any other on a GPU' }, () => {
-  // 1024 columns: copied from 64 rows up, and up to 1 / M + 1 / 1024 = 0.0038, which is M = 354
-  for (const { M, N, copied } of [{ M: 63, N: 1024, copied: false }, { M: 64, N: 1024, copied: true }, { M: 354, N: 1024, copied: true }, { M: 355, N: 1024, copied: false }, { M: 64, N: 1023, copied: false }]) {
-    test(`${M} rows, ${N} columns: ${copied ? 'by way of' : 'without'} a copy`, async () => {
-      const [xValues, yValues] = [matrix(M, K), matrix(K, N)];
-      const [x, y] = [floats(xValues, [M, K]), floats(yValues, [K, N])];
-      const once = async () => {
-        const { result, ops } = await profile(() => matmul(x, y));
-        assert.deepEqual(result.shape, [M, N]);
-        assert.equal(ops.some(({ op }) => op === 'ConcatV2'), copied);
-        close(result.values(), worked(xValues, yValues, N));
-        release(result);
-      };
-      await once();
-      const before = liveTensors();
-      await once();
-      assert.equal(liveTensors(), before);
-      release(x, y);
-    });
-  }
-
-  test('transposed, it is read along its rows, and stays as it is', async () => {
-    const [xValues, yValues] = [matrix(64, 1024), matrix(K, 1024)];
-    const [x, y] = [floats(xValues, [64, 1024]), floats(yValues, [K, 1024])];
-    const { result, ops } = await profile(() => matmul(x, y, { transposeY: true }));
-    assert.deepEqual(ops.map(({ op }) => op), ['MatMul']);
-    release(result, x, y);
-  });
-
-  test('a copy that is kept serves any number of rows', () => {
-    const yValues = matrix(K, 1024);
-    const y = floats(yValues, [K, 1024]);
-    assert.ok(isCrowded(y));
-    const wider = spaced(y);
-    assert.ok(!isCrowded(wider));
-    for (const M of [1, 70]) {
-      const xValues = matrix(M, K);
-      const x = floats(xValues, [M, K]);
-      const product = matmul(x, wider, { columns: 1024 });
-      close(product.values(), worked(xValues, yValues, 1024));
-      release(product, x);
+describe(
+  'a product with a matrix whose rows are 4096 bytes apart',
+  { skip: binding.isUsingGpuDevice() && 'such products are as any other on a GPU' },
+  () => {
+    // 1024 columns: copied from 64 rows up, and up to 1 / M + 1 / 1024 = 0.0038, which is M = 354
+    for (const { M, N, copied } of [
+      { M: 63, N: 1024, copied: false },
+      { M: 64, N: 1024, copied: true },
+      { M: 354, N: 1024, copied: true },
+      { M: 355, N: 1024, copied: false },
+      { M: 64, N: 1023, copied: false },
+    ]) {
+      test(`${M} rows, ${N} columns: ${copied ? 'by way of' : 'without'} a copy`, async () => {
+        const [xValues, yValues] = [matrix(M, K), matrix(K, N)];
+        const [x, y] = [floats(xValues, [M, K]), floats(yValues, [K, N])];
+        const once = async () => {
+          const { result, ops } = await profile(() => matmul(x, y));
+          assert.deepEqual(result.shape, [M, N]);
+          assert.equal(
+            ops.some(({ op }) => op === 'ConcatV2'),
+            copied,
+          );
+          close(result.values(), worked(xValues, yValues, N));
+          release(result);
+        };
+        await once();
+        const before = liveTensors();
+        await once();
+        assert.equal(liveTensors(), before);
+        release(x, y);
+      });
     }
-    release(y, wider);
-  });
 
-  test('generation with many rows keeps such copies, and gives what few rows give', async () => {
-    const config = { nLayer: 2, nHead: 4, nEmbd: 256, blockSize: 32, vocabSize: 90, layerNormEpsilon: 1e-5 };
-    const model = new GPT2(config, Weights.from(initialWeights(config, new Random(5)), config));
-    const prompts = Array.from({ length: 16 }, (_, row) => Array.from({ length: 1 + (row % 5) }, () => random.integer(90)));
-    const alone = await generate(model, prompts, { maxNewTokens: 12, batchSize: 15 });
-    const together = () => generate(model, prompts, { maxNewTokens: 12 });
-    const { result, ops } = await profile(together);
-    assert.deepEqual(result, alone);
-    const before = liveTensors();
-    await together();
-    assert.equal(liveTensors(), before);
-    const cut = ops.find(({ op }) => op === 'Slice');
-    assert.equal(cut?.calls, 2 * 12, 'each layer, in each step');
-    model.dispose();
-  });
-});
+    test('transposed, it is read along its rows, and stays as it is', async () => {
+      const [xValues, yValues] = [matrix(64, 1024), matrix(K, 1024)];
+      const [x, y] = [floats(xValues, [64, 1024]), floats(yValues, [K, 1024])];
+      const { result, ops } = await profile(() => matmul(x, y, { transposeY: true }));
+      assert.deepEqual(
+        ops.map(({ op }) => op),
+        ['MatMul'],
+      );
+      release(result, x, y);
+    });
+
+    test('a copy that is kept serves any number of rows', () => {
+      const yValues = matrix(K, 1024);
+      const y = floats(yValues, [K, 1024]);
+      assert.ok(isCrowded(y));
+      const wider = spaced(y);
+      assert.ok(!isCrowded(wider));
+      for (const M of [1, 70]) {
+        const xValues = matrix(M, K);
+        const x = floats(xValues, [M, K]);
+        const product = matmul(x, wider, { columns: 1024 });
+        close(product.values(), worked(xValues, yValues, 1024));
+        release(product, x);
+      }
+      release(y, wider);
+    });
+
+    test('generation with many rows keeps such copies, and gives what few rows give', async () => {
+      const config = { nLayer: 2, nHead: 4, nEmbd: 256, blockSize: 32, vocabSize: 90, layerNormEpsilon: 1e-5 };
+      const model = new GPT2(config, Weights.from(initialWeights(config, new Random(5)), config));
+      const prompts = Array.from({ length: 16 }, (_, row) =>
+        Array.from({ length: 1 + (row % 5) }, () => random.integer(90)),
+      );
+      const alone = await generate(model, prompts, { maxNewTokens: 12, batchSize: 15 });
+      const together = () => generate(model, prompts, { maxNewTokens: 12 });
+      const { result, ops } = await profile(together);
+      assert.deepEqual(result, alone);
+      const before = liveTensors();
+      await together();
+      assert.equal(liveTensors(), before);
+      const cut = ops.find(({ op }) => op === 'Slice');
+      assert.equal(cut?.calls, 2 * 12, 'each layer, in each step');
+      model.dispose();
+    });
+  },
+);

@@ -16,7 +16,12 @@ test('a profile counts the operations inside it; one within it counts its own, a
   const { ops, seconds, result } = await profile(async () => {
     scored();
     const inner = await profile(scored);
-    await assert.rejects(profile(() => { throw new RangeError('wrong'); }), RangeError); // prettier-ignore
+    await assert.rejects(
+      profile(() => {
+        throw new RangeError('wrong');
+      }),
+      RangeError,
+    );
     scored(); // counted here again, after the inner ones have ended
     return inner.ops.find(({ op }) => op === 'MatMul')!.calls;
   });
@@ -26,17 +31,40 @@ test('a profile counts the operations inside it; one within it counts its own, a
   assert.equal(ops.find(({ op }) => op === 'Softmax')!.calls, 2 * model.config.nLayer);
   const inside = ops.reduce((sum, op) => sum + op.seconds, 0);
   assert.ok(inside > 0 && inside < seconds, `${inside} of ${seconds} s`);
-  assert.deepEqual(ops.map((op) => op.seconds), ops.map((op) => op.seconds).sort((a, b) => b - a));
+  assert.deepEqual(
+    ops.map((op) => op.seconds),
+    ops.map((op) => op.seconds).sort((a, b) => b - a),
+  );
   model.dispose();
 });
 
 test('the table: shares, the rest, the sum', () => {
-  const table = profileTable({ seconds: 4, ops: [{ op: 'MatMul', calls: 12, seconds: 3 }] }).split('\n').map((line) => line.trim().split(/  +/));
-  assert.deepEqual(table, [['MatMul', '75.0 %', '3.000 s', '12'], ['everything else', '25.0 %', '1.000 s'], ['in all', '100.0 %', '4.000 s']]);
+  const table = profileTable({ seconds: 4, ops: [{ op: 'MatMul', calls: 12, seconds: 3 }] })
+    .split('\n')
+    .map((line) => line.trim().split(/  +/));
+  assert.deepEqual(table, [
+    ['MatMul', '75.0 %', '3.000 s', '12'],
+    ['everything else', '25.0 %', '1.000 s'],
+    ['in all', '100.0 %', '4.000 s'],
+  ]);
 });
 
 test('any command takes --profile', () => {
-  const { status, stdout, stderr } = spawnSync(process.execPath, [join(root, 'lib', 'bin', 'alignbook.js'), 'generate', '--model', 'tiny', '--prompt', 'A', '--max-new-tokens', '2', '--profile'], { encoding: 'utf8' });
+  const { status, stdout, stderr } = spawnSync(
+    process.execPath,
+    [
+      join(root, 'lib', 'bin', 'alignbook.js'),
+      'generate',
+      '--model',
+      'tiny',
+      '--prompt',
+      'A',
+      '--max-new-tokens',
+      '2',
+      '--profile',
+    ],
+    { encoding: 'utf8' },
+  );
   assert.equal(status, 0, stderr);
   assert.match(stderr, /^MatMul +\d+\.\d % +\d+\.\d{3} s +\d+$/m);
   assert.doesNotMatch(stdout, /MatMul/);

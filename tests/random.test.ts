@@ -5,13 +5,25 @@ import { InputError, Random } from 'alignbook';
 
 test('xoshiro128** gives the published sequence', () => {
   // From the state 1, 2, 3, 4: tests/oracles/xoshiro.py.
-  const expected = [11520, 0, 5927040, 70819200, 2031721883, 1637235492, 1287239034, 3734860849, 3729100597, 4258142804];
+  const expected = [
+    11520, 0, 5927040, 70819200, 2031721883, 1637235492, 1287239034, 3734860849, 3729100597, 4258142804,
+  ];
   const random = new Random([1, 2, 3, 4]);
-  assert.deepEqual(expected.map(() => random.uint32()), expected);
+  assert.deepEqual(
+    expected.map(() => random.uint32()),
+    expected,
+  );
 });
 
 test('the same seed gives the same numbers, another seed others', () => {
-  const draw = (seed: number) => Array.from({ length: 5 }, ((random) => () => random.uint32())(new Random(seed)));
+  const draw = (seed: number) =>
+    Array.from(
+      { length: 5 },
+      (
+        (random) => () =>
+          random.uint32()
+      )(new Random(seed)),
+    );
   assert.deepEqual(draw(7), draw(7));
   assert.notDeepEqual(draw(7), draw(8));
 });
@@ -46,7 +58,10 @@ test('uniform, normal and integer have the moments of their distributions', () =
 test('shuffle keeps every item, and every order is as likely as any other', () => {
   const random = new Random(5);
   const items = Array.from({ length: 20 }, (_, index) => index);
-  assert.deepEqual(random.shuffle(items).sort((a, b) => a - b), items);
+  assert.deepEqual(
+    random.shuffle(items).sort((a, b) => a - b),
+    items,
+  );
 
   const counts = new Map<string, number>();
   for (let round = 0; round < 24_000; round += 1) {

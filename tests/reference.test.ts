@@ -5,18 +5,32 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 
-import { FileError, InputError, keptReferenceLogps, liveTensors, referenceLogps, trainDpo, type DpoInputs, type PairIds } from 'alignbook';
+import {
+  FileError,
+  InputError,
+  keptReferenceLogps,
+  liveTensors,
+  referenceLogps,
+  trainDpo,
+  type DpoInputs,
+  type PairIds,
+} from 'alignbook';
 
 import { loadEngineModel } from './engineFixtures';
 
 const folder = mkdtempSync(join(tmpdir(), 'reference-'));
 after(() => rmSync(folder, { recursive: true }));
-const { pairs } = (JSON.parse(readFileSync(join(__dirname, '..', '..', '..', 'tests', 'fixtures', 'training.json'), 'utf8')) as { dpo: { pairs: PairIds[] } }).dpo;
+const { pairs } = (
+  JSON.parse(readFileSync(join(__dirname, '..', '..', '..', 'tests', 'fixtures', 'training.json'), 'utf8')) as {
+    dpo: { pairs: PairIds[] };
+  }
+).dpo;
 
 test('kept log-probs are those computed, and are found again; another model or other pairs have a file of their own', async () => {
   const { model } = await loadEngineModel('one-head');
   let computed = 0;
-  const kept = (some: readonly PairIds[]) => keptReferenceLogps(join(folder, 'kept'), model, some, { onProgress: () => (computed += 1) });
+  const kept = (some: readonly PairIds[]) =>
+    keptReferenceLogps(join(folder, 'kept'), model, some, { onProgress: () => (computed += 1) });
   const first = kept(pairs.slice(0, 20));
   assert.deepEqual(first, referenceLogps(model, pairs.slice(0, 20)));
   assert.equal(computed, 2);
@@ -36,15 +50,25 @@ test('a computation that was killed goes on after its last whole batch, with the
   const some = pairs.slice(0, 20);
   const expected = keptReferenceLogps(join(folder, 'undisturbed'), model, some, { batchSize: 4 });
   const [name] = readdirSync(join(folder, 'undisturbed')) as [string];
-  assert.throws(() => keptReferenceLogps(join(folder, 'killed'), model, some, { batchSize: 4, onProgress: (done) => {
-    if (done === 12) throw new Error('killed');
-  } }), /killed/);
+  assert.throws(
+    () =>
+      keptReferenceLogps(join(folder, 'killed'), model, some, {
+        batchSize: 4,
+        onProgress: (done) => {
+          if (done === 12) throw new Error('killed');
+        },
+      }),
+    /killed/,
+  );
   const [partial] = readdirSync(join(folder, 'killed')) as [string];
   const gone = spawnSync('true').pid; // as if the process that wrote it had ended, half a pair further
   appendFileSync(join(folder, 'killed', partial), Buffer.alloc(11, 1));
   renameSync(join(folder, 'killed', partial), join(folder, 'killed', `${name}.${gone}.partial`));
   const done: number[] = [];
-  assert.deepEqual(keptReferenceLogps(join(folder, 'killed'), model, some, { batchSize: 4, onProgress: (count) => done.push(count) }), expected);
+  assert.deepEqual(
+    keptReferenceLogps(join(folder, 'killed'), model, some, { batchSize: 4, onProgress: (count) => done.push(count) }),
+    expected,
+  );
   assert.deepEqual(done, [16, 20]);
   assert.deepEqual(readdirSync(join(folder, 'killed')), [name]);
   model.dispose();
@@ -55,7 +79,10 @@ test('a damaged file is refused with the remedy', async () => {
   keptReferenceLogps(join(folder, 'damaged'), model, pairs.slice(0, 3));
   const [file] = readdirSync(join(folder, 'damaged')) as [string];
   writeFileSync(join(folder, 'damaged', file), 'x');
-  assert.throws(() => keptReferenceLogps(join(folder, 'damaged'), model, pairs.slice(0, 3)), (error) => error instanceof FileError && error.path.endsWith(file));
+  assert.throws(
+    () => keptReferenceLogps(join(folder, 'damaged'), model, pairs.slice(0, 3)),
+    (error) => error instanceof FileError && error.path.endsWith(file),
+  );
   model.dispose();
 });
 
@@ -67,7 +94,8 @@ test('a live reference trains as its log-probs do, and neither leaves a tensor b
     const { model } = await loadEngineModel('one-head');
     const live = liveTensors();
     const losses: number[] = [];
-    for await (const { loss, validation: held } of trainDpo(model, some, options, { ...inputs, validation })) losses.push(loss, ...(held ? [held.loss] : []));
+    for await (const { loss, validation: held } of trainDpo(model, some, options, { ...inputs, validation }))
+      losses.push(loss, ...(held ? [held.loss] : []));
     kept = liveTensors() - live;
     model.dispose();
     return losses;
@@ -77,7 +105,12 @@ test('a live reference trains as its log-probs do, and neither leaves a tensor b
   const [precomputed, live] = [await trained({}), await trained({ reference })];
   assert.equal(kept, 0);
   assert.equal(live.length, 8);
-  live.forEach((loss, n) => assert.ok(Math.abs(loss - precomputed[n]!) < 1e-6, `${loss} instead of ${precomputed[n]}`)); // batches of 8 instead of 16: rounding
-  await assert.rejects(trained({ reference: referenceLogps(reference, pairs.slice(0, 99)) }), (error) => error instanceof InputError && /the reference has log-probs of 99 pairs, but there are 100$/.test(error.message));
+  // batches of 8 instead of 16: rounding
+  live.forEach((loss, n) => assert.ok(Math.abs(loss - precomputed[n]!) < 1e-6, `${loss} instead of ${precomputed[n]}`));
+  await assert.rejects(
+    trained({ reference: referenceLogps(reference, pairs.slice(0, 99)) }),
+    (error) =>
+      error instanceof InputError && /the reference has log-probs of 99 pairs, but there are 100$/.test(error.message),
+  );
   reference.dispose();
 });

@@ -52,7 +52,8 @@ test('a killed replacement is finished where the new folder is whole, and taken 
   assert.equal(recoverFolder(writing), false);
   assert.equal(content(writing), 'old');
 
-  for (const path of [both, former, begun, replaced, writing]) assert.deepEqual(readdirSync(join(path, '..')), existsSync(path) ? ['model'] : []);
+  for (const path of [both, former, begun, replaced, writing])
+    assert.deepEqual(readdirSync(join(path, '..')), existsSync(path) ? ['model'] : []);
 });
 
 test('what a living process is about to rename is left to it, unless the caller knows better', () => {
@@ -70,7 +71,10 @@ test('every folder of a run is brought back; other names are left alone', () => 
   const run = join(root, 'run');
   for (const name of ['checkpoint-00000003', 'best-00000002', 'model']) model(join(run, `${name}.${GONE}.old`), name);
   model(join(run, 'mine.old'), 'mine');
-  assert.deepEqual(recoverFolders(run).sort(), ['best-00000002', 'checkpoint-00000003', 'model'].map((name) => join(run, name)));
+  assert.deepEqual(
+    recoverFolders(run).sort(),
+    ['best-00000002', 'checkpoint-00000003', 'model'].map((name) => join(run, name)),
+  );
   assert.deepEqual(readdirSync(run).sort(), ['best-00000002', 'checkpoint-00000003', 'mine.old', 'model']);
   assert.deepEqual(recoverFolders(join(root, 'nowhere')), []);
 });
@@ -80,10 +84,14 @@ test('a replacement that finds an unfinished one takes its place; one that fails
   model(`${path}.${GONE}.old`, 'old');
   replaceFolder(path, { force: true }, (out) => model(out, 'newer'));
   assert.equal(content(path), 'newer');
-  assert.throws(() => replaceFolder(path, { force: true }, (out) => {
-    model(out, 'half');
-    throw new Error('no space');
-  }), /no space/);
+  assert.throws(
+    () =>
+      replaceFolder(path, { force: true }, (out) => {
+        model(out, 'half');
+        throw new Error('no space');
+      }),
+    /no space/,
+  );
   assert.equal(content(path), 'newer');
   assert.deepEqual(readdirSync(join(path, '..')), ['model']);
 });

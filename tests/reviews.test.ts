@@ -15,13 +15,24 @@ import { sentiment, valence, words } from '../scripts/reviews/sentiment';
 import { details, opinions, things, type Part, type Polarity } from '../scripts/reviews/vocabulary';
 
 const ROOT = join(__dirname, '..', '..', '..');
-const read = (part: string) => readFileSync(join(ROOT, 'data', 'reviews', `${part}.jsonl`), 'utf8').trim().split('\n').map((line) => JSON.parse(line) as Review);
+const read = (part: string) =>
+  readFileSync(join(ROOT, 'data', 'reviews', `${part}.jsonl`), 'utf8')
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as Review);
 const parts = { train: read('train'), validation: read('validation'), test: read('test') };
 const all = Object.values(parts).flat();
 
 test('sentiment by hand', () => {
   assert.deepEqual(['superb', 'Superb', 'boring', 'table', 'constructor', ''].map(valence), [5, 5, -3, 0, 0, 0]);
-  assert.deepEqual(words("A well-developed plot; don't miss it!"), ['A', 'well-developed', 'plot', "don't", 'miss', 'it']);
+  assert.deepEqual(words("A well-developed plot; don't miss it!"), [
+    'A',
+    'well-developed',
+    'plot',
+    "don't",
+    'miss',
+    'it',
+  ]);
   assert.equal(sentiment('A superb book, but a boring ending.'), 2 / Math.sqrt(2 * 2 + 15));
   assert.equal(sentiment('I hated it.'), -3 / Math.sqrt(9 + 15));
   assert.equal(sentiment('The table was wooden.'), 0);
@@ -33,23 +44,29 @@ test('the vocabulary is of the signs that it says, and the rest has no sentiment
   const signs: Record<Polarity, number> = { positive: 1, neutral: 0, negative: -1 };
   for (const part of Object.keys(opinions) as Part[]) {
     for (const [polarity, list] of Object.entries(opinions[part])) {
-      for (const word of list) assert.equal(Math.sign(valence(word)), signs[polarity as Polarity], `${word} as a ${polarity} ${part}`);
+      for (const word of list)
+        assert.equal(Math.sign(valence(word)), signs[polarity as Polarity], `${word} as a ${polarity} ${part}`);
       assert.equal(new Set(list).size, list.length);
     }
   }
-  for (const text of [...details, ...things.flatMap(({ name, aspects }) => [name, ...aspects])]) for (const word of words(text)) assert.equal(valence(word), 0, word);
+  for (const text of [...details, ...things.flatMap(({ name, aspects }) => [name, ...aspects])])
+    for (const word of words(text)) assert.equal(valence(word), 0, word);
 });
 
 test('prompts are neutral, of 3 to 8 tokens, and none comes twice; responses have at most 20 tokens', async () => {
   const tokenizer = await Tokenizer.fromPretrained('tiny');
-  assert.deepEqual(Object.values(parts).map(({ length }) => length), [4000, 200, 256]);
+  assert.deepEqual(
+    Object.values(parts).map(({ length }) => length),
+    [4000, 200, 256],
+  );
   assert.equal(new Set(all.map(({ prompt }) => prompt)).size, all.length);
   for (const { prompt, response } of all) {
     assert.equal(sentiment(prompt), 0, prompt);
     const [before, after] = [tokenizer.encode(prompt), tokenizer.encode(response)];
     assert.ok(before.length >= 3 && before.length <= 8, prompt);
     assert.ok(after.length + 1 <= MAX_RESPONSE, response); // and the end-of-text token
-    assert.deepEqual(tokenizer.encode(prompt + response), [...before, ...after]); // GPT-2 would cut the text at the same place
+    // GPT-2 would cut the text at the same place
+    assert.deepEqual(tokenizer.encode(prompt + response), [...before, ...after]);
   }
 });
 
@@ -58,7 +75,8 @@ test('the reviews are as often positive as negative, of every strength, and say 
   const { mean, standardError } = estimate(rewards);
   assert.ok(Math.abs(mean) < 0.05, `mean ${mean}`);
   assert.ok(standardError * Math.sqrt(rewards.length) > 0.5);
-  for (let low = -1; low < 1; low += 0.25) assert.ok(rewards.filter((reward) => reward >= low && reward < low + 0.25).length > 100, `from ${low}`);
+  for (let low = -1; low < 1; low += 0.25)
+    assert.ok(rewards.filter((reward) => reward >= low && reward < low + 0.25).length > 100, `from ${low}`);
   const used = new Set(parts.train.flatMap(({ response }) => words(response)).filter((word) => valence(word) > 0));
   assert.ok(used.size > 100, `${used.size} positive words`);
 });
@@ -73,17 +91,25 @@ test('samples and their evaluation: the policy against itself has gone nowhere; 
   const tokenizer = await Tokenizer.fromPretrained('tiny');
   const { config } = await GPT2.fromPretrained('tiny');
   const small = { ...config, nLayer: 1, nHead: 1, nEmbd: 8, blockSize: 64 };
-  const [policy, reference] = [1, 2].map((seed) => new GPT2(small, Weights.from(initialWeights(small, new Random(seed)), small))) as [GPT2, GPT2];
+  const [policy, reference] = [1, 2].map(
+    (seed) => new GPT2(small, Weights.from(initialWeights(small, new Random(seed)), small)),
+  ) as [GPT2, GPT2];
   const prompts = parts.test.slice(0, 5).map(({ prompt }) => prompt);
   const reward = (review: string) => review.length;
 
   const drawn = await samples(policy, tokenizer, prompts, { reward, each: 2, seed: 3 });
-  assert.deepEqual(drawn.map(({ promptIds }) => tokenizer.decode(promptIds)), prompts.flatMap((prompt) => [prompt, prompt]));
+  assert.deepEqual(
+    drawn.map(({ promptIds }) => tokenizer.decode(promptIds)),
+    prompts.flatMap((prompt) => [prompt, prompt]),
+  );
   assert.deepEqual(drawn, await samples(policy, tokenizer, prompts, { reward, each: 2, seed: 3 }));
   assert.notDeepEqual(drawn[0]!.ids, drawn[1]!.ids);
   for (const { ids, review, promptIds, reward: length } of drawn) {
     assert.ok(ids.length <= MAX_NEW_TOKENS);
-    assert.equal(review, tokenizer.decode(promptIds) + tokenizer.decode(ids.filter((id) => id !== tokenizer.eosTokenId)));
+    assert.equal(
+      review,
+      tokenizer.decode(promptIds) + tokenizer.decode(ids.filter((id) => id !== tokenizer.eosTokenId)),
+    );
     assert.equal(length, review.length);
   }
 

@@ -33,10 +33,18 @@ export function stored(file: 'gradients' | 'trained', name: string): Float32Arra
 }
 
 /** An engine's model with a head. */
-export async function rewardModel(name: string, head: Float32Array, padTokenId: number | null = null): Promise<{ model: RewardModel; rows: Expected['rows'] }> {
+export async function rewardModel(
+  name: string,
+  head: Float32Array,
+  padTokenId: number | null = null,
+): Promise<{ model: RewardModel; rows: Expected['rows'] }> {
   const { model: base, expected } = await loadEngineModel(name);
   const values = new Map(base.weights.names.map((weight) => [weight, base.weights.values(weight)]));
-  const model = new RewardModel(base.config, Weights.from(values.set('score.weight', head), base.config, { scoreHead: true }), padTokenId);
+  const model = new RewardModel(
+    base.config,
+    Weights.from(values.set('score.weight', head), base.config, { scoreHead: true }),
+    padTokenId,
+  );
   base.dispose();
   return { model, rows: expected.rows };
 }

@@ -6,8 +6,22 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 
 import {
-  exportModel, FileError, GPT2, InputError, liveTensors, lora, Random, responseBatch, RewardModel, scoreNormalization, scoreResponses, tf, Tokenizer, writeSafetensors, type Layout,
-} from 'alignbook'; // prettier-ignore
+  exportModel,
+  FileError,
+  GPT2,
+  InputError,
+  liveTensors,
+  lora,
+  Random,
+  responseBatch,
+  RewardModel,
+  scoreNormalization,
+  scoreResponses,
+  tf,
+  Tokenizer,
+  writeSafetensors,
+  type Layout,
+} from 'alignbook';
 
 import { loadEngineModel } from './engineFixtures';
 import { fixtures, FOLDER, rewardModel, stored } from './rewardFixtures';
@@ -17,7 +31,8 @@ const folder = mkdtempSync(join(tmpdir(), 'reward-'));
 after(() => rmSync(folder, { recursive: true }));
 
 /**
- * As in engine.test.ts, float32 here, float64 there. Greatest differences seen: 8e-7 for scores, which reach 4; for a gradient 3e-6 of
+ * As in engine.test.ts, float32 here, float64 there. Greatest differences seen: 8e-7 for scores, which reach 4; for a
+ * gradient 3e-6 of
  * the largest element of its parameter.
  */
 const SCORES = 5e-6;
@@ -25,7 +40,11 @@ const GRADIENTS = 1.2e-5;
 
 function near(actual: ArrayLike<number>, expected: ArrayLike<number>, tolerance: number, what: string): void {
   assert.equal(actual.length, expected.length, what);
-  for (let i = 0; i < expected.length; i += 1) assert.ok(Math.abs(actual[i]! - expected[i]!) <= tolerance, `${what}, element ${i}: ${actual[i]} instead of ${expected[i]}`);
+  for (let i = 0; i < expected.length; i += 1)
+    assert.ok(
+      Math.abs(actual[i]! - expected[i]!) <= tolerance,
+      `${what}, element ${i}: ${actual[i]} instead of ${expected[i]}`,
+    );
 }
 
 for (const [name, { scores, weights }] of Object.entries(fixtures.models)) {
@@ -62,9 +81,14 @@ for (const [pad, scores] of Object.entries(fixtures.positions.scores)) {
 
 test('only the gradients that are wanted are made, from no deeper than they need', async () => {
   const { model, rows } = await rewardModel('five-layers', stored('gradients', 'five-layers/head'));
-  const gradients = (wanted: (name: string) => boolean) => model.record(responseBatch(rows)).backward(tf.tensor1d(fixtures.models['five-layers']!.weights), wanted);
+  const gradients = (wanted: (name: string) => boolean) =>
+    model.record(responseBatch(rows)).backward(tf.tensor1d(fixtures.models['five-layers']!.weights), wanted);
   using all = gradients(() => true);
-  for (const wanted of [(name: string) => name === 'score.weight', (name: string) => /^(ln_f|score|h\.4)\./.test(name), (name: string) => name === 'wpe.weight']) {
+  for (const wanted of [
+    (name: string) => name === 'score.weight',
+    (name: string) => /^(ln_f|score|h\.4)\./.test(name),
+    (name: string) => name === 'wpe.weight',
+  ]) {
     using some = gradients(wanted);
     assert.deepEqual(some.names.slice().sort(), model.weights.names.filter(wanted).sort());
     for (const name of some.names) assert.deepEqual(some.values(name), all.values(name), name);
@@ -92,7 +116,10 @@ test('a recording serves once, and leaves nothing behind, followed back or not',
   assert.equal(liveTensors(), live);
   assert.throws(() => recording.backward(gradient), /followed back or disposed of before; record the batch again/);
   assert.throws(() => model.record(batch).backward(tf.zeros([5])), /gradient must have shape \[6\], got \[5\]/);
-  assert.throws(() => model.scores(responseBatch([{ promptIds: [37], responses: [[1]] }])), /ids must lie from 0 to 36, got 37/);
+  assert.throws(
+    () => model.scores(responseBatch([{ promptIds: [37], responses: [[1]] }])),
+    /ids must lie from 0 to 36, got 37/,
+  );
   model.dispose();
 });
 
@@ -100,18 +127,29 @@ test('it begins as a copy of the language model, adapters merged, with a head dr
   const { seed, normals } = fixtures.begin;
   const { model: base } = await loadEngineModel('one-head');
   const begun = RewardModel.begin(base, new Random(seed));
-  near(begun.weights.values('score.weight'), normals.map((x) => x / Math.sqrt(11)), 1e-7, 'the head');
+  near(
+    begun.weights.values('score.weight'),
+    normals.map((x) => x / Math.sqrt(11)),
+    1e-7,
+    'the head',
+  );
   for (const name of base.weights.names) assert.deepEqual(begun.weights.values(name), base.weights.values(name), name);
   begun.weights.assign('ln_f.bias', new Float32Array(10));
   assert.notDeepEqual(base.weights.values('ln_f.bias'), new Float32Array(10), 'a copy');
   const adapted = lora(base, { rank: 1 }, new Random(1));
   adapted.weights.trained.assign('h.0.attn.c_attn.lora_B', new Float32Array(30).fill(1));
-  assert.deepEqual(RewardModel.begin(adapted, new Random(seed)).weights.values('h.0.attn.c_attn.weight'), adapted.weights.values('h.0.attn.c_attn.weight'));
+  assert.deepEqual(
+    RewardModel.begin(adapted, new Random(seed)).weights.values('h.0.attn.c_attn.weight'),
+    adapted.weights.values('h.0.attn.c_attn.weight'),
+  );
   for (const each of [begun, adapted, base]) each.dispose();
 });
 
 test('normalized, the samples have mean 0 and deviation 1, and other scores are moved and stretched alike', async () => {
-  const { model, rows } = await rewardModel('a-group', stored('gradients', 'a-group/head').map((w) => 7 * w));
+  const { model, rows } = await rewardModel(
+    'a-group',
+    stored('gradients', 'a-group/head').map((w) => 7 * w),
+  );
   const others = [{ promptIds: [1, 2], responses: [[3], [4, 5, 6]] }];
   const before = scoreResponses(model, others)[0]!;
   const found = scoreNormalization(model, rows);
@@ -123,10 +161,22 @@ test('normalized, the samples have mean 0 and deviation 1, and other scores are 
   model.normalize(found);
   const after = scoreNormalization(model, rows, { batchSize: 2 });
   near([after.mean, after.deviation], [0, 1], 3e-6, 'mean and deviation'); // float32's rounding of scores of some size
-  near(scoreResponses(model, others)[0]!, before.map((score) => (score - found.mean) / found.deviation), 3e-6, 'other scores');
-  const same = scoreNormalization(model, [rows[0]!, rows[0]!].map(({ promptIds, responses }) => ({ promptIds, responses: [responses[0]!] })));
+  near(
+    scoreResponses(model, others)[0]!,
+    before.map((score) => (score - found.mean) / found.deviation),
+    3e-6,
+    'other scores',
+  );
+  const same = scoreNormalization(
+    model,
+    [rows[0]!, rows[0]!].map(({ promptIds, responses }) => ({ promptIds, responses: [responses[0]!] })),
+  );
   for (const wrong of [same, { mean: NaN, deviation: 1 }, scoreNormalization(model, [])]) {
-    assert.throws(() => model.normalize(wrong), (error) => error instanceof InputError && /cannot be normalized; give samples whose scores differ$/.test(error.message));
+    assert.throws(
+      () => model.normalize(wrong),
+      (error) =>
+        error instanceof InputError && /cannot be normalized; give samples whose scores differ$/.test(error.message),
+    );
   }
   model.dispose();
 });
@@ -142,22 +192,48 @@ test('a folder of save_pretrained opens, and an export has its very bytes', asyn
 
   const out = join(folder, 'exported');
   await exportModel(model, out, { source: from });
-  assert.deepEqual(readFileSync(join(out, 'model.safetensors')), readFileSync(join(FOLDER, 'saved', 'model.safetensors')));
+  assert.deepEqual(
+    readFileSync(join(out, 'model.safetensors')),
+    readFileSync(join(FOLDER, 'saved', 'model.safetensors')),
+  );
   const config = JSON.parse(readFileSync(join(out, 'config.json'), 'utf8')) as Record<string, unknown>;
-  assert.deepEqual([config.architectures, config.id2label, config.label2id], [['GPT2ForSequenceClassification'], { 0: 'score' }, { score: 0 }]);
-  assert.match(readFileSync(join(out, 'README.md'), 'utf8'), /pipeline_tag: text-classification\n[\s\S]*AutoModelForSequenceClassification/);
+  assert.deepEqual(
+    [config.architectures, config.id2label, config.label2id],
+    [['GPT2ForSequenceClassification'], { 0: 'score' }, { score: 0 }],
+  );
+  assert.match(
+    readFileSync(join(out, 'README.md'), 'utf8'),
+    /pipeline_tag: text-classification\n[\s\S]*AutoModelForSequenceClassification/,
+  );
   await Tokenizer.fromPretrained(out);
   assert.deepEqual(scoreResponses(await RewardModel.fromPretrained(out), rows), scoreResponses(model, rows));
 });
 
 test('a language model is no reward model, nor the other way round, and two labels are none either', async () => {
-  const refused = (opened: Promise<unknown>, message: RegExp) => assert.rejects(opened, (error) => error instanceof FileError && message.test(error.message));
-  await refused(RewardModel.fromPretrained('tiny'), /tiny: has no "score\.weight", so it is no reward model; train-reward makes one of it$/);
-  await refused(GPT2.fromPretrained(join(FOLDER, 'saved')), /model\.safetensors: has a "score\.weight", so it is a reward model, which writes no text; RewardModel\.fromPretrained opens it/);
+  const refused = (opened: Promise<unknown>, message: RegExp) =>
+    assert.rejects(opened, (error) => error instanceof FileError && message.test(error.message));
+  await refused(
+    RewardModel.fromPretrained('tiny'),
+    /tiny: has no "score\.weight", so it is no reward model; train-reward makes one of it$/,
+  );
+  await refused(
+    GPT2.fromPretrained(join(FOLDER, 'saved')),
+    /model\.safetensors: has a "score\.weight", so it is a reward model, which writes no text; RewardModel\.fromPretrained opens it/,
+  );
   const two = mkdtempSync(join(folder, 'two-'));
   copyFileSync(join(FOLDER, 'saved', 'config.json'), join(two, 'config.json'));
   const { model } = await loadEngineModel('one-head');
-  const weights = model.weights.names.map((name) => ({ name, shape: model.weights.shape(name), values: model.weights.values(name) }));
-  writeSafetensors(join(two, 'model.safetensors'), [...weights, { name: 'score.weight', shape: [2, 10], values: new Float32Array(20) }]);
-  await refused(RewardModel.fromPretrained(two), /its "score\.weight" has 2 labels; a reward model has one \(num_labels=1\)$/);
+  const weights = model.weights.names.map((name) => ({
+    name,
+    shape: model.weights.shape(name),
+    values: model.weights.values(name),
+  }));
+  writeSafetensors(join(two, 'model.safetensors'), [
+    ...weights,
+    { name: 'score.weight', shape: [2, 10], values: new Float32Array(20) },
+  ]);
+  await refused(
+    RewardModel.fromPretrained(two),
+    /its "score\.weight" has 2 labels; a reward model has one \(num_labels=1\)$/,
+  );
 });

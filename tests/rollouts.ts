@@ -1,4 +1,7 @@
-/** What the tests of PPO and GRPO share: a tokenizer as small as the fixtures' models, and rollouts that the fixtures script. */
+/**
+ * What the tests of PPO and GRPO share: a tokenizer as small as the fixtures' models, and rollouts that the fixtures
+ * script.
+ */
 import assert from 'node:assert/strict';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -32,11 +35,21 @@ function writeLetterTokenizer(folder: string, vocabSize: number): void {
   const vocab = Object.fromEntries([END, ...LETTERS].slice(0, vocabSize).map((token, id) => [token, id]));
   const byteLevel = { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: true };
   const json = {
-    version: '1.0', added_tokens: [{ id: 0, content: END, single_word: false, lstrip: false, rstrip: false, normalized: false, special: true }],
-    normalizer: null, pre_tokenizer: byteLevel, post_processor: byteLevel, decoder: byteLevel, model: { type: 'BPE', unk_token: null, vocab, merges: [] },
-  }; // prettier-ignore
+    version: '1.0',
+    added_tokens: [
+      { id: 0, content: END, single_word: false, lstrip: false, rstrip: false, normalized: false, special: true },
+    ],
+    normalizer: null,
+    pre_tokenizer: byteLevel,
+    post_processor: byteLevel,
+    decoder: byteLevel,
+    model: { type: 'BPE', unk_token: null, vocab, merges: [] },
+  };
   writeFileSync(join(folder, 'tokenizer.json'), JSON.stringify(json));
-  writeFileSync(join(folder, 'tokenizer_config.json'), JSON.stringify({ eos_token: END, tokenizer_class: 'GPT2Tokenizer' }));
+  writeFileSync(
+    join(folder, 'tokenizer_config.json'),
+    JSON.stringify({ eos_token: END, tokenizer_class: 'GPT2Tokenizer' }),
+  );
 }
 
 /** a-group with its letters, as a model folder that the commands open. */
@@ -44,7 +57,10 @@ export async function writeLetterModel(folder: string): Promise<void> {
   mkdirSync(folder);
   const { model, expected } = await loadEngineModel('a-group');
   writeFileSync(join(folder, 'config.json'), JSON.stringify({ ...expected.config, bos_token_id: 0, eos_token_id: 0 }));
-  writeSafetensors(join(folder, 'model.safetensors'), model.weights.names.map((name) => ({ name, shape: model.weights.shape(name), values: model.weights.values(name) })));
+  writeSafetensors(
+    join(folder, 'model.safetensors'),
+    model.weights.names.map((name) => ({ name, shape: model.weights.shape(name), values: model.weights.values(name) })),
+  );
   writeLetterTokenizer(folder, model.config.vocabSize);
   model.dispose();
 }
@@ -56,7 +72,13 @@ export interface ScriptedRow {
 
 /** Samples of the fixtures, whose end of text is 0; `groupSize` of them have a prompt in common. */
 export function scripted(rows: readonly ScriptedRow[], groupSize = 1): Sample[] {
-  return rows.map(({ promptIds, responseIds }, n) => ({ prompt: Math.floor(n / groupSize), promptIds, ids: responseIds, text: '', ended: responseIds.at(-1) === 0 }));
+  return rows.map(({ promptIds, responseIds }, n) => ({
+    prompt: Math.floor(n / groupSize),
+    promptIds,
+    ids: responseIds,
+    text: '',
+    ended: responseIds.at(-1) === 0,
+  }));
 }
 
 export const float32 = (rows: readonly (readonly number[])[]): OfTokens => rows.map((row) => Float32Array.from(row));
@@ -66,30 +88,54 @@ export function nearAll(actual: ArrayLike<number>, expected: ArrayLike<number>, 
   for (let n = 0; n < expected.length; n += 1) near(actual[n]!, expected[n]!, tolerance, `${what}, element ${n}`);
 }
 
-export function nearRows(actual: OfTokens, expected: readonly (readonly number[])[], tolerance: number, what: string): void {
+export function nearRows(
+  actual: OfTokens,
+  expected: readonly (readonly number[])[],
+  tolerance: number,
+  what: string,
+): void {
   assert.equal(actual.length, expected.length, `${what}: rows`);
   actual.forEach((row, n) => nearAll(row, expected[n]!, tolerance, `${what}, row ${n}`));
 }
 
 /** As the greatest of each parameter's gradient allows: float32 sums there are no better. */
-export function nearGradients(actual: (name: string) => ArrayLike<number>, expected: Readonly<Record<string, number[]>>, tolerance: number, what: string): void {
+export function nearGradients(
+  actual: (name: string) => ArrayLike<number>,
+  expected: Readonly<Record<string, number[]>>,
+  tolerance: number,
+  what: string,
+): void {
   for (const [name, values] of Object.entries(expected)) {
     const largest = values.reduce((most, value) => Math.max(most, Math.abs(value)), 1e-3);
     nearAll(actual(name), values, tolerance * largest, `${what}: ${name}`);
   }
 }
 
-export function nearWeights({ weights: { trained } }: GPT2, expected: Readonly<Record<string, number[]>>, tolerance: number): void {
+export function nearWeights(
+  { weights: { trained } }: GPT2,
+  expected: Readonly<Record<string, number[]>>,
+  tolerance: number,
+): void {
   assert.deepEqual([...trained.names].sort(), Object.keys(expected).sort());
   for (const [name, values] of Object.entries(expected)) nearAll(trained.values(name), values, tolerance, name);
 }
 
 /** The gradients that an update saw, from the running mean that it left behind: m' = beta1 m + (1 - beta1) g. */
-export function lastGradients(optimizer: AdamW, before: ReadonlyMap<string, Float32Array>, beta1: number): Map<string, Float32Array> {
-  return new Map([...firstMoments(optimizer)].map(([name, m]) => [name, m.map((value, n) => (value - beta1 * before.get(name)![n]!) / (1 - beta1))]));
+export function lastGradients(
+  optimizer: AdamW,
+  before: ReadonlyMap<string, Float32Array>,
+  beta1: number,
+): Map<string, Float32Array> {
+  return new Map(
+    [...firstMoments(optimizer)].map(([name, m]) => [
+      name,
+      m.map((value, n) => (value - beta1 * before.get(name)![n]!) / (1 - beta1)),
+    ]),
+  );
 }
 
-export const firstMoments = (optimizer: AdamW): Map<string, Float32Array> => new Map(optimizer.names.map((name) => [name, optimizer.moment('m', name)]));
+export const firstMoments = (optimizer: AdamW): Map<string, Float32Array> =>
+  new Map(optimizer.names.map((name) => [name, optimizer.moment('m', name)]));
 
 /** The values of a head, as a fixture gives them. */
 export function setHead({ weights: { trained } }: GPT2, { weight, bias }: { weight: number[]; bias: number[] }): void {
@@ -97,4 +143,5 @@ export function setHead({ weights: { trained } }: GPT2, { weight, bias }: { weig
   trained.assign('v_head.bias', Float32Array.from(bias));
 }
 
-export const copyOf = ({ weights: { trained } }: GPT2): Map<string, Float32Array> => new Map(trained.names.map((name) => [name, trained.values(name)]));
+export const copyOf = ({ weights: { trained } }: GPT2): Map<string, Float32Array> =>
+  new Map(trained.names.map((name) => [name, trained.values(name)]));

@@ -1,4 +1,7 @@
-/** Files of other forms are named with what converts them; columns beside the prompt are used or refused by name, never dropped. */
+/**
+ * Files of other forms are named with what converts them; columns beside the prompt are used or refused by name, never
+ * dropped.
+ */
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -7,7 +10,16 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 
-import { alpacaPrompt, chatPrompt, FileError, readCandidates, readPairs, readPrompts, readResponses, Tokenizer } from 'alignbook';
+import {
+  alpacaPrompt,
+  chatPrompt,
+  FileError,
+  readCandidates,
+  readPairs,
+  readPrompts,
+  readResponses,
+  Tokenizer,
+} from 'alignbook';
 
 const ROOT = join(__dirname, '..', '..', '..');
 const folder = mkdtempSync(join(tmpdir(), 'forms-'));
@@ -20,28 +32,59 @@ const file = (name: string, content: string | Uint8Array) => {
 };
 
 /** The rows that every file below holds in its own form. */
-const ROWS = [{ prompt: 'Name a "bird", please.', chosen: 'A robin,\nor é.', rejected: 'Bird.' }, { prompt: 'Two plus three?', chosen: 'It is five.', rejected: 'Six.' }];
+const ROWS = [
+  { prompt: 'Name a "bird", please.', chosen: 'A robin,\nor é.', rejected: 'Bird.' },
+  { prompt: 'Two plus three?', chosen: 'It is five.', rejected: 'Six.' },
+];
 const LINES = ROWS.map((row) => `${JSON.stringify(row)}\n`).join('');
-const table = (separator: string) => ['prompt', 'chosen', 'rejected'].join(separator) + '\n' + ROWS.map((row) => Object.values(row).map((text) => `"${text.replaceAll('"', '""')}"`).join(separator)).join('\n');
+const table = (separator: string) =>
+  ['prompt', 'chosen', 'rejected'].join(separator) +
+  '\n' +
+  ROWS.map((row) =>
+    Object.values(row)
+      .map((text) => `"${text.replaceAll('"', '""')}"`)
+      .join(separator),
+  ).join('\n');
 const python = (code: string, ...args: string[]) => execFileSync('python3', ['-c', code, ...args]);
 const read = async (path: string) => readPairs(path, await tokenizer, options);
-const refusal = (path: string) => read(path).then(() => assert.fail(`${path} is read`), (error: unknown) => (assert.ok(error instanceof FileError, `${error as Error}`), error.message));
+const refusal = (path: string) =>
+  read(path).then(
+    () => assert.fail(`${path} is read`),
+    (error: unknown) => (assert.ok(error instanceof FileError, `${error as Error}`), error.message),
+  );
 
-const CONVERTED: readonly (readonly [name: string, content: () => string | Uint8Array, form: RegExp, key?: string])[] = [
-  ['array.json', () => JSON.stringify(ROWS), /is a JSON array, which is not read here/],
-  ['indented array.json', () => `\ufeff${JSON.stringify(ROWS, null, 4)}`, /is a JSON array/],
-  ['key.json', () => JSON.stringify({ version: 1, data: ROWS }, null, 1), /is one JSON object with a list of rows in "data"/],
-  ['key-compact.json', () => JSON.stringify({ data: ROWS }), /is one JSON object with a list of rows in "data"/],
-  ['objects.json', () => ROWS.map((row) => JSON.stringify(row, null, 2)).join('\n'), /has JSON objects over several lines/],
-  ["it's.csv", () => `\ufeff${table(',')}`, /is CSV/],
-  ['rows.tsv', () => table('\t'), /is a table of values between tabs/],
-  ['rows.jsonl.gz', () => gzipSync(LINES), /is compressed with gzip/],
-  ['rows.bz2', () => python('import bz2, sys; sys.stdout.buffer.write(bz2.compress(sys.argv[1].encode()))', LINES), /is compressed with bzip2/],
-  ['rows.xz', () => python('import lzma, sys; sys.stdout.buffer.write(lzma.compress(sys.argv[1].encode()))', LINES), /is compressed with xz/],
-  ['utf16.jsonl', () => Buffer.from(`\ufeff${LINES}`, 'utf16le'), /is UTF-16, and rows are read as UTF-8/],
-  ['utf16-unmarked.jsonl', () => Buffer.from(LINES, 'utf16le'), /is UTF-16LE, and rows are read as UTF-8/],
-  ['utf16-big.jsonl', () => Buffer.from(LINES, 'utf16le').swap16(), /is UTF-16BE, and rows are read as UTF-8/],
-];
+const CONVERTED: readonly (readonly [name: string, content: () => string | Uint8Array, form: RegExp, key?: string])[] =
+  [
+    ['array.json', () => JSON.stringify(ROWS), /is a JSON array, which is not read here/],
+    ['indented array.json', () => `\ufeff${JSON.stringify(ROWS, null, 4)}`, /is a JSON array/],
+    [
+      'key.json',
+      () => JSON.stringify({ version: 1, data: ROWS }, null, 1),
+      /is one JSON object with a list of rows in "data"/,
+    ],
+    ['key-compact.json', () => JSON.stringify({ data: ROWS }), /is one JSON object with a list of rows in "data"/],
+    [
+      'objects.json',
+      () => ROWS.map((row) => JSON.stringify(row, null, 2)).join('\n'),
+      /has JSON objects over several lines/,
+    ],
+    ["it's.csv", () => `\ufeff${table(',')}`, /is CSV/],
+    ['rows.tsv', () => table('\t'), /is a table of values between tabs/],
+    ['rows.jsonl.gz', () => gzipSync(LINES), /is compressed with gzip/],
+    [
+      'rows.bz2',
+      () => python('import bz2, sys; sys.stdout.buffer.write(bz2.compress(sys.argv[1].encode()))', LINES),
+      /is compressed with bzip2/,
+    ],
+    [
+      'rows.xz',
+      () => python('import lzma, sys; sys.stdout.buffer.write(lzma.compress(sys.argv[1].encode()))', LINES),
+      /is compressed with xz/,
+    ],
+    ['utf16.jsonl', () => Buffer.from(`\ufeff${LINES}`, 'utf16le'), /is UTF-16, and rows are read as UTF-8/],
+    ['utf16-unmarked.jsonl', () => Buffer.from(LINES, 'utf16le'), /is UTF-16LE, and rows are read as UTF-8/],
+    ['utf16-big.jsonl', () => Buffer.from(LINES, 'utf16le').swap16(), /is UTF-16BE, and rows are read as UTF-8/],
+  ];
 
 for (const [name, content, form] of CONVERTED) {
   test(`${name}: one line names the form, and its command makes rows of it`, async (t) => {
@@ -50,7 +93,8 @@ for (const [name, content, form] of CONVERTED) {
     assert.ok(!message.includes('\n'));
     const command = /(?:python3|gunzip|bunzip2|xz|iconv|jq) .*$/.exec(message)![0];
     const program = command.split(' ')[0]!;
-    if (spawnSync('sh', ['-c', `command -v ${program}`]).status !== 0) return t.skip(`${program} is not on this machine`);
+    if (spawnSync('sh', ['-c', `command -v ${program}`]).status !== 0)
+      return t.skip(`${program} is not on this machine`);
     const { status, stderr } = spawnSync('sh', ['-c', command], { cwd: folder, encoding: 'utf8' });
     assert.deepEqual([status, stderr], [0, '']);
     assert.deepEqual(await read(join(folder, 'converted.jsonl')), await read(file('rows.jsonl', LINES)));
@@ -59,7 +103,11 @@ for (const [name, content, form] of CONVERTED) {
 
 test('an SQLite table: the same, with the name of the table', async () => {
   const path = join(folder, 'rows.db');
-  python('import sqlite3, sys, json; c = sqlite3.connect(sys.argv[1]); c.execute("CREATE TABLE pairs (prompt, chosen, rejected)"); c.executemany("INSERT INTO pairs VALUES (:prompt, :chosen, :rejected)", json.loads(sys.argv[2])); c.commit()', path, JSON.stringify(ROWS));
+  python(
+    'import sqlite3, sys, json; c = sqlite3.connect(sys.argv[1]); c.execute("CREATE TABLE pairs (prompt, chosen, rejected)"); c.executemany("INSERT INTO pairs VALUES (:prompt, :chosen, :rejected)", json.loads(sys.argv[2])); c.commit()',
+    path,
+    JSON.stringify(ROWS),
+  );
   const message = await refusal(path);
   assert.match(message, /is an SQLite database, which is not read here; put the name of its table for TABLE: /);
   execFileSync('sh', ['-c', /python3 .*$/.exec(message)![0].replace('TABLE', 'pairs')], { cwd: folder });
@@ -67,26 +115,42 @@ test('an SQLite table: the same, with the name of the table', async () => {
 });
 
 const ORACLES = join(ROOT, '.alignbook', 'oracles', 'bin');
-test('what pandas, pyarrow and datasets write: named, and their own commands make rows of it', { skip: existsSync(ORACLES) ? false : 'needs the oracles\' Python' }, async () => {
-  const code = `import sys, json, os, pandas, pyarrow as pa, pyarrow.feather as f, datasets
+test(
+  'what pandas, pyarrow and datasets write: named, and their own commands make rows of it',
+  { skip: existsSync(ORACLES) ? false : "needs the oracles' Python" },
+  async () => {
+    const code = `import sys, json, os, pandas, pyarrow as pa, pyarrow.feather as f, datasets
 rows = json.loads(sys.argv[1]); d = pandas.DataFrame(rows); t = pa.Table.from_pylist(rows)
 d.to_json("columns.json"); d.to_json("split.json", orient="split")
 f.write_feather(t, "rows.feather"); f.write_feather(t, "rows.feather1", version=1)
 with pa.ipc.new_stream("rows.arrow", t.schema) as s: s.write_table(t)
 datasets.Dataset.from_list(rows).save_to_disk("saved")`;
-  const env = { ...process.env, PATH: `${ORACLES}:${process.env['PATH']}` };
-  execFileSync(join(ORACLES, 'python'), ['-c', code, JSON.stringify(ROWS)], { cwd: folder, env, stdio: 'pipe' });
-  for (const [name, form] of [
-    ['columns.json', /is a table by columns, as pandas writes it/], ['split.json', /is a table that pandas wrote with orient="split"/], ['rows.feather', /is an Arrow file/],
-    ['rows.feather1', /is a Feather file/], ['rows.arrow', /is a stream of Arrow record batches/], ['saved', /is a folder that datasets saved/],
-  ] as const) { // prettier-ignore
-    const message = await refusal(join(folder, name));
-    assert.match(message, form);
-    execFileSync('sh', ['-c', /python3 .*$/.exec(message)![0].replace('python3', join(ORACLES, 'python'))], { cwd: folder, env, stdio: 'pipe' });
-    assert.deepEqual(await read(join(folder, /converted\.\w+/.exec(message)![0])), await read(file('rows.jsonl', LINES)), name);
-    for (const made of ['converted.jsonl', 'converted.parquet']) rmSync(join(folder, made), { force: true });
-  }
-});
+    const env = { ...process.env, PATH: `${ORACLES}:${process.env['PATH']}` };
+    execFileSync(join(ORACLES, 'python'), ['-c', code, JSON.stringify(ROWS)], { cwd: folder, env, stdio: 'pipe' });
+    for (const [name, form] of [
+      ['columns.json', /is a table by columns, as pandas writes it/],
+      ['split.json', /is a table that pandas wrote with orient="split"/],
+      ['rows.feather', /is an Arrow file/],
+      ['rows.feather1', /is a Feather file/],
+      ['rows.arrow', /is a stream of Arrow record batches/],
+      ['saved', /is a folder that datasets saved/],
+    ] as const) {
+      const message = await refusal(join(folder, name));
+      assert.match(message, form);
+      execFileSync('sh', ['-c', /python3 .*$/.exec(message)![0].replace('python3', join(ORACLES, 'python'))], {
+        cwd: folder,
+        env,
+        stdio: 'pipe',
+      });
+      assert.deepEqual(
+        await read(join(folder, /converted\.\w+/.exec(message)![0])),
+        await read(file('rows.jsonl', LINES)),
+        name,
+      );
+      for (const made of ['converted.jsonl', 'converted.parquet']) rmSync(join(folder, made), { force: true });
+    }
+  },
+);
 
 test('forms without a command are named, too', async () => {
   for (const [content, form] of [
@@ -104,14 +168,20 @@ test('forms without a command are named, too', async () => {
     assert.ok(!message.includes('\n'), message);
   }
   mkdirSync(join(folder, 'empty'));
-  assert.match(await refusal(join(folder, 'empty')), /is a folder, without a \.jsonl or \.parquet file in it; give a file of rows$/);
+  assert.match(
+    await refusal(join(folder, 'empty')),
+    /is a folder, without a \.jsonl or \.parquet file in it; give a file of rows$/,
+  );
 });
 
 test('a bad first line is no other form: the rows after it are read', async () => {
   const good = LINES.split('\n')[1]!;
   for (const bad of ['{"prompt":', '["a"]', 'no', '{"prompt":"a","chosen":"b",', '{', '3', '"a,b"', 'a, b?']) {
     const told: string[] = [];
-    const rows = await readPairs(file('x', `${bad}\n${good}\n`), await tokenizer, { ...options, onBadRow: ({ message }) => told.push(message) });
+    const rows = await readPairs(file('x', `${bad}\n${good}\n`), await tokenizer, {
+      ...options,
+      onBadRow: ({ message }) => told.push(message),
+    });
     assert.deepEqual([rows.length, told.length], [1, 1], bad);
   }
 });
@@ -120,24 +190,48 @@ test('a row with other fields: the message says which it has, and which a row ne
   const t = await tokenizer;
   const row = (fields: object) => file('x', JSON.stringify(fields));
   const foreign = row({ id: 7, question: 'a', good: 'b', bad: 'c', empty: null });
-  await assert.rejects(readPairs(foreign, t, options), /: line 1: has no "chosen"; it has id, question, good, bad; a pair needs prompt \(or instruction\), chosen, rejected$/);
-  await assert.rejects(readResponses(foreign, t, options), /: line 1: has no "prompt"; it has id, question, good, bad; a row needs prompt \(or instruction\) and response \(or output\), or messages$/);
-  await assert.rejects(readPrompts(foreign, t, { ...options, maxNewTokens: 2 }), /: line 1: has no "prompt"; it has id, question, good, bad; a row needs prompt \(or instruction\)$/);
-  await assert.rejects(readCandidates(foreign, t, options), /: line 1: has no "prompt"; it has id, question, good, bad; a row needs prompt \(or instruction\) and chosen, rejected or response$/);
-  await assert.rejects(read(row(Object.fromEntries(Array.from({ length: 40 }, (_, n) => [`c${n}`, 1])))), /it has c0, .*, c11 and 28 more; a pair needs/);
+  await assert.rejects(
+    readPairs(foreign, t, options),
+    /: line 1: has no "chosen"; it has id, question, good, bad; a pair needs prompt \(or instruction\), chosen, rejected$/,
+  );
+  await assert.rejects(
+    readResponses(foreign, t, options),
+    /: line 1: has no "prompt"; it has id, question, good, bad; a row needs prompt \(or instruction\) and response \(or output\), or messages$/,
+  );
+  await assert.rejects(
+    readPrompts(foreign, t, { ...options, maxNewTokens: 2 }),
+    /: line 1: has no "prompt"; it has id, question, good, bad; a row needs prompt \(or instruction\)$/,
+  );
+  await assert.rejects(
+    readCandidates(foreign, t, options),
+    /: line 1: has no "prompt"; it has id, question, good, bad; a row needs prompt \(or instruction\) and chosen, rejected or response$/,
+  );
+  await assert.rejects(
+    read(row(Object.fromEntries(Array.from({ length: 40 }, (_, n) => [`c${n}`, 1])))),
+    /it has c0, .*, c11 and 28 more; a pair needs/,
+  );
   await assert.rejects(read(row({ ['n'.repeat(1000)]: 1 })), /it has n{100}…; a pair/);
-  await assert.rejects(read(row({ prompt: [{ from: 'human', value: 'x' }], chosen: 'a', rejected: 'b' })), /"prompt", message 1: has no "role"; it has from, value; a message needs role, content$/);
-  await assert.rejects(read(row({ chosen: '\n\nHuman: a\n\nAssistant: b', rejected: '\n\nHuman: a\n\nAssistant: c' })), /has no "prompt": chosen and rejected are whole transcripts; split each behind its last/);
+  await assert.rejects(
+    read(row({ prompt: [{ from: 'human', value: 'x' }], chosen: 'a', rejected: 'b' })),
+    /"prompt", message 1: has no "role"; it has from, value; a message needs role, content$/,
+  );
+  await assert.rejects(
+    read(row({ chosen: '\n\nHuman: a\n\nAssistant: b', rejected: '\n\nHuman: a\n\nAssistant: c' })),
+    /has no "prompt": chosen and rejected are whole transcripts; split each behind its last/,
+  );
 });
 
 const user = (content: unknown) => ({ role: 'user', content });
 const assistant = (content: unknown) => ({ role: 'assistant', content });
 const say = { chosen: 'A robin.', rejected: 'Bird.' };
-const promptOf = async (row: object) => (await tokenizer).decode((await read(file('x', JSON.stringify({ ...say, ...row }))))[0]!.promptIds);
+const promptOf = async (row: object) =>
+  (await tokenizer).decode((await read(file('x', JSON.stringify({ ...say, ...row }))))[0]!.promptIds);
 
 test('system, history and context become part of the prompt, in every reader', async () => {
   const t = await tokenizer;
-  const pirate = 'Answer as a pirate.\n\n### Instruction:\nHi.\n\n### Response:\nAhoy.\n\n### Instruction:\nName a bird.\n\n### Response:\n'; // chatPrompt's form, by hand
+  const pirate =
+    // chatPrompt's form, by hand
+    'Answer as a pirate.\n\n### Instruction:\nHi.\n\n### Response:\nAhoy.\n\n### Instruction:\nName a bird.\n\n### Response:\n';
   const history = [['Hi.', 'Ahoy.']];
   const alpaca = { instruction: 'Name a bird.', input: '', system: 'Answer as a pirate.', history };
   assert.equal(await promptOf(alpaca), pirate);
@@ -148,48 +242,147 @@ test('system, history and context become part of the prompt, in every reader', a
   assert.equal(t.decode((await readCandidates(rows, t, options))[0]!.promptIds), pirate);
 
   const system = 'Be brief.';
-  const asked = chatPrompt([{ role: 'system', content: system }, { role: 'user', content: 'Name a bird.' }]);
+  const asked = chatPrompt([
+    { role: 'system', content: system },
+    { role: 'user', content: 'Name a bird.' },
+  ]);
   for (const row of [
-    { prompt: 'Name a bird.', system }, { prompt: 'Name a bird.', system_prompt: system }, { instruction: 'Name a bird.', system_message: system, system },
-    { prompt: [user('Name a bird.')], system }, { prompt: [{ role: 'system', content: system }, user('Name a bird.')], system },
-    { chosen: [user('Name a bird.'), assistant('A robin.')], rejected: [user('Name a bird.'), assistant('Bird.')], system },
-  ]) assert.equal(await promptOf(row), asked, JSON.stringify(row)); // prettier-ignore
+    { prompt: 'Name a bird.', system },
+    { prompt: 'Name a bird.', system_prompt: system },
+    { instruction: 'Name a bird.', system_message: system, system },
+    { prompt: [user('Name a bird.')], system },
+    { prompt: [{ role: 'system', content: system }, user('Name a bird.')], system },
+    {
+      chosen: [user('Name a bird.'), assistant('A robin.')],
+      rejected: [user('Name a bird.'), assistant('Bird.')],
+      system,
+    },
+  ])
+    assert.equal(await promptOf(row), asked, JSON.stringify(row));
   const messages = file('x', JSON.stringify({ messages: [user('Name a bird.'), assistant('A robin.')], system }));
   assert.equal(t.decode((await readResponses(messages, t, options))[0]!.promptIds), asked);
-  const dolly = file('x', JSON.stringify({ instruction: 'Name a bird.', context: 'Birds fly.', response: 'A robin.', category: 'open_qa' }));
-  assert.deepEqual(await readResponses(dolly, t, options), [{ promptIds: t.encode(alpacaPrompt({ instruction: 'Name a bird.', input: 'Birds fly.' })), responses: [t.encode('A robin.<|endoftext|>')] }]);
+  const dolly = file(
+    'x',
+    JSON.stringify({ instruction: 'Name a bird.', context: 'Birds fly.', response: 'A robin.', category: 'open_qa' }),
+  );
+  assert.deepEqual(await readResponses(dolly, t, options), [
+    {
+      promptIds: t.encode(alpacaPrompt({ instruction: 'Name a bird.', input: 'Birds fly.' })),
+      responses: [t.encode('A robin.<|endoftext|>')],
+    },
+  ]);
 });
 
 test('an empty column is as if it were not there, and so is one whose text the prompt has', async () => {
   const bare = await promptOf({ prompt: 'Name a bird.' });
   assert.equal(bare, 'Name a bird.');
-  const empty = { system: '', history: [], tools: null, images: [], chat_template_kwargs: {}, context: ' ', messages: [], input: '' };
+  const empty = {
+    system: '',
+    history: [],
+    tools: null,
+    images: [],
+    chat_template_kwargs: {},
+    context: ' ',
+    messages: [],
+    input: '',
+  };
   assert.equal(await promptOf({ prompt: 'Name a bird.', ...empty }), bare);
-  assert.equal(await promptOf({ prompt: 'Name a bird.', id: 3, source: 'x', score: 1, category: 'y', margin: 2 }), bare);
-  assert.equal(await promptOf({ prompt: 'Name a bird.', question: 'Name a bird.', messages: [user('Name a bird.'), assistant('A robin.')] }), bare);
+  assert.equal(
+    await promptOf({ prompt: 'Name a bird.', id: 3, source: 'x', score: 1, category: 'y', margin: 2 }),
+    bare,
+  );
+  assert.equal(
+    await promptOf({
+      prompt: 'Name a bird.',
+      question: 'Name a bird.',
+      messages: [user('Name a bird.'), assistant('A robin.')],
+    }),
+    bare,
+  );
   const alpaca = alpacaPrompt({ instruction: 'Name a bird.' });
   const emptySystem = [{ role: 'system', content: '' }, user('Name a bird.')];
   assert.equal(await promptOf({ prompt: emptySystem }), alpaca);
-  assert.equal(await promptOf({ chosen: [...emptySystem, assistant('a')], rejected: [...emptySystem, assistant('b')] }), alpaca);
-  assert.equal(await promptOf({ prompt: [user([{ type: 'text', text: 'Name ' }, { type: 'text', text: 'a bird.' }])], chosen: [assistant([{ type: 'text', text: 'A.' }])] }), alpaca);
+  assert.equal(
+    await promptOf({ chosen: [...emptySystem, assistant('a')], rejected: [...emptySystem, assistant('b')] }),
+    alpaca,
+  );
+  assert.equal(
+    await promptOf({
+      prompt: [
+        user([
+          { type: 'text', text: 'Name ' },
+          { type: 'text', text: 'a bird.' },
+        ]),
+      ],
+      chosen: [assistant([{ type: 'text', text: 'A.' }])],
+    }),
+    alpaca,
+  );
 });
 
 test('a column that would be lost is refused by its name', async () => {
-  const refused = async (row: object, message: RegExp) => assert.match(await refusal(file('x', JSON.stringify({ ...say, ...row }))), message);
-  for (const name of ['instruction', 'input', 'context', 'question', 'documents', 'tools', 'images', 'messages', 'chat_template_kwargs', 'conversations']) {
-    await refused({ prompt: 'Name a bird.', [name]: /s$/.test(name) ? [{ a: 1 }] : 'Birds fly.' }, new RegExp(`line 1: "${name}" stands beside "prompt" and would be lost; put what it holds into "prompt", or drop the column$`));
+  const refused = async (row: object, message: RegExp) =>
+    assert.match(await refusal(file('x', JSON.stringify({ ...say, ...row }))), message);
+  for (const name of [
+    'instruction',
+    'input',
+    'context',
+    'question',
+    'documents',
+    'tools',
+    'images',
+    'messages',
+    'chat_template_kwargs',
+    'conversations',
+  ]) {
+    await refused(
+      { prompt: 'Name a bird.', [name]: /s$/.test(name) ? [{ a: 1 }] : 'Birds fly.' },
+      new RegExp(
+        `line 1: "${name}" stands beside "prompt" and would be lost; put what it holds into "prompt", or drop the column$`,
+      ),
+    );
   }
-  for (const name of ['choices', 'options', 'premise']) await refused({ prompt: 'Which?', [name]: ['a', 'b'] }, new RegExp(`"${name}" stands beside "prompt" and would be lost`));
-  for (const [name, usual] of [['System', 'system'], ['System Prompt', 'system_prompt'], ['CONTEXT', 'context'], ['chat-history', 'chat_history']]) {
-    await refused({ prompt: 'Name a bird.', [name!]: 'Birds fly.' }, new RegExp(`"${name}" stands beside "prompt" and would be lost; call it "${usual}", or drop the column$`));
+  for (const name of ['choices', 'options', 'premise'])
+    await refused(
+      { prompt: 'Which?', [name]: ['a', 'b'] },
+      new RegExp(`"${name}" stands beside "prompt" and would be lost`),
+    );
+  for (const [name, usual] of [
+    ['System', 'system'],
+    ['System Prompt', 'system_prompt'],
+    ['CONTEXT', 'context'],
+    ['chat-history', 'chat_history'],
+  ]) {
+    await refused(
+      { prompt: 'Name a bird.', [name!]: 'Birds fly.' },
+      new RegExp(`"${name}" stands beside "prompt" and would be lost; call it "${usual}", or drop the column$`),
+    );
   }
   await refused({ prompt: 'Name a bird.', context: 'bird' }, /"context" stands beside "prompt" and would be lost/);
-  await refused({ instruction: 'a', input: 'b', context: 'c' }, /"context" stands beside "instruction" and would be lost/);
-  await refused({ prompt: [user('a')], history: [['x', 'y']] }, /"history" stands beside messages; put its turns into "prompt"/);
+  await refused(
+    { instruction: 'a', input: 'b', context: 'c' },
+    /"context" stands beside "instruction" and would be lost/,
+  );
+  await refused(
+    { prompt: [user('a')], history: [['x', 'y']] },
+    /"history" stands beside messages; put its turns into "prompt"/,
+  );
   await refused({ prompt: 'a', history: ['x'] }, /"history" is not a list of \[question, answer\]/);
   await refused({ prompt: 'a', system: 3 }, /"system" is not a text$/);
-  await refused({ prompt: 'a', system: 'x', system_prompt: 'y' }, /"system" and "system_prompt" differ; drop one of them$/);
-  await refused({ prompt: [{ role: 'system', content: 'x' }, user('a')], system: 'y' }, /"system" is another text than the system message that the prompt has; drop one of them$/);
-  await refused({ prompt: [user([{ type: 'text', text: 'a' }, { type: 'image' }])] }, /"prompt", message 1: part 2 of "content" is of the type "image"; GPT-2 reads texts alone: leave the part out$/);
-  await refused({ prompt: [user('a'), { ...assistant('b'), tool_calls: [{ name: 'f' }] }, user('c')] }, /"prompt", message 2: has "tool_calls", which would be lost/);
+  await refused(
+    { prompt: 'a', system: 'x', system_prompt: 'y' },
+    /"system" and "system_prompt" differ; drop one of them$/,
+  );
+  await refused(
+    { prompt: [{ role: 'system', content: 'x' }, user('a')], system: 'y' },
+    /"system" is another text than the system message that the prompt has; drop one of them$/,
+  );
+  await refused(
+    { prompt: [user([{ type: 'text', text: 'a' }, { type: 'image' }])] },
+    /"prompt", message 1: part 2 of "content" is of the type "image"; GPT-2 reads texts alone: leave the part out$/,
+  );
+  await refused(
+    { prompt: [user('a'), { ...assistant('b'), tool_calls: [{ name: 'f' }] }, user('c')] },
+    /"prompt", message 2: has "tool_calls", which would be lost/,
+  );
 });

@@ -19,7 +19,9 @@ interface Pair {
   chosen: ChatMessage[];
   rejected: ChatMessage[];
 }
-const { conversations } = JSON.parse(readFileSync(FIXTURE, 'utf8')) as { conversations: { whole: Omit<Pair, 'prompt'>; extracted: Pair }[] };
+const { conversations } = JSON.parse(readFileSync(FIXTURE, 'utf8')) as {
+  conversations: { whole: Omit<Pair, 'prompt'>; extracted: Pair }[];
+};
 
 const write = (...rows: object[]) => writeFileSync(path, rows.map((row) => JSON.stringify(row)).join('\n'));
 const pairsOf = async (...rows: object[]) => {
@@ -38,9 +40,16 @@ const system = (content: string) => ({ role: 'system', content });
 test('whole conversations, their parts as TRL extracts them, and the prompt as a text are the same pairs', async () => {
   const whole = await pairsOf(...conversations.map((row) => row.whole));
   assert.deepEqual(await pairsOf(...conversations.map(({ extracted }) => extracted)), whole);
-  const texts = conversations.map(({ extracted: { prompt, chosen, rejected } }) => ({ prompt: chatPrompt(prompt), chosen: chosen[0]!.content, rejected: rejected[0]!.content }));
+  const texts = conversations.map(({ extracted: { prompt, chosen, rejected } }) => ({
+    prompt: chatPrompt(prompt),
+    chosen: chosen[0]!.content,
+    rejected: rejected[0]!.content,
+  }));
   assert.deepEqual(await pairsOf(...texts), whole);
-  assert.deepEqual(await pairsOf(...conversations.map(({ extracted }, n) => ({ ...texts[n], prompt: extracted.prompt }))), whole);
+  assert.deepEqual(
+    await pairsOf(...conversations.map(({ extracted }, n) => ({ ...texts[n], prompt: extracted.prompt }))),
+    whole,
+  );
   assert.equal(whole.length, 3);
 });
 
@@ -61,54 +70,114 @@ test('for SFT the last message is the response', async () => {
     { prompt: chatPrompt(messages.slice(0, -1) as ChatMessage[]), response: 'So.' },
   );
   for (const row of rows) assert.deepEqual(row, rows[3]);
-  assert.deepEqual(await responsesOf({ messages: [user('a'), assistant('b')] }), await responsesOf({ instruction: 'a', output: 'b' }));
-  assert.equal((await tokenizer).decode((await responsesOf({ messages: [user('a'), assistant('b')] }))[0]!.promptIds), alpacaPrompt({ instruction: 'a' }));
+  assert.deepEqual(
+    await responsesOf({ messages: [user('a'), assistant('b')] }),
+    await responsesOf({ instruction: 'a', output: 'b' }),
+  );
+  assert.equal(
+    (await tokenizer).decode((await responsesOf({ messages: [user('a'), assistant('b')] }))[0]!.promptIds),
+    alpacaPrompt({ instruction: 'a' }),
+  );
 });
 
 test('a pair in another shape is refused by field and message', async () => {
   const good = { prompt: [user('a')], chosen: [assistant('b')], rejected: [assistant('c')] };
   const refused = (row: object, message: RegExp) =>
-    assert.rejects(pairsOf(row), (error) => error instanceof FileError && message.test(error.message), `${message} of ${JSON.stringify(row)}`);
+    assert.rejects(
+      pairsOf(row),
+      (error) => error instanceof FileError && message.test(error.message),
+      `${message} of ${JSON.stringify(row)}`,
+    );
   const prompt = (messages: unknown, message: RegExp) => refused({ ...good, prompt: messages }, message);
   await prompt({ role: 'user', content: 'a' }, /line 1: "prompt" is not a text or a list of messages$/);
   await prompt([], /line 1: "prompt": it has no messages$/);
   await prompt(['a'], /line 1: "prompt", message 1 is not an object with "role" and "content"$/);
   await prompt([null], /line 1: "prompt", message 1 is not an object with "role" and "content"$/);
-  await prompt([user('a'), { role: 'tool', content: 'b' }], /line 1: "prompt", message 2: has the role "tool"; there are system, user, assistant$/);
+  await prompt(
+    [user('a'), { role: 'tool', content: 'b' }],
+    /line 1: "prompt", message 2: has the role "tool"; there are system, user, assistant$/,
+  );
   await prompt([{ content: 'a' }], /line 1: "prompt", message 1: has no "role"$/);
   await prompt([{ role: 'user' }], /line 1: "prompt", message 1: has no "content"$/);
   await prompt([{ role: 'user', content: { text: 'a' } }], /line 1: "prompt", message 1: "content" is not a text$/);
   await prompt([user('')], /line 1: "prompt": message 1 is empty$/);
-  await prompt([user('a'), assistant('b')], /line 1: "prompt": it ends with a message of the role assistant; a prompt ends with the user's$/);
+  await prompt(
+    [user('a'), assistant('b')],
+    /line 1: "prompt": it ends with a message of the role assistant; a prompt ends with the user's$/,
+  );
   await prompt([user('a'), user('b')], /line 1: "prompt": message 2 is of the role user where assistant is due: /);
-  await prompt([user('a'), system('b'), user('c')], /line 1: "prompt": message 2 is of the role system where assistant is due: /);
+  await prompt(
+    [user('a'), system('b'), user('c')],
+    /line 1: "prompt": message 2 is of the role system where assistant is due: /,
+  );
 
-  await refused({ ...good, chosen: [] }, /line 1: "chosen" has 0 messages after the prompt; a response is one, the assistant's$/);
+  await refused(
+    { ...good, chosen: [] },
+    /line 1: "chosen" has 0 messages after the prompt; a response is one, the assistant's$/,
+  );
   await refused({ ...good, chosen: [assistant('b'), user('c')] }, /line 1: "chosen" has 2 messages after the prompt/);
-  await refused({ ...good, rejected: [user('c')] }, /line 1: "rejected" is a message of the role user; a response is the assistant's$/);
+  await refused(
+    { ...good, rejected: [user('c')] },
+    /line 1: "rejected" is a message of the role user; a response is the assistant's$/,
+  );
   await refused({ ...good, rejected: [assistant('')] }, /line 1: rejected is empty$/);
-  await refused({ ...good, prompt: 'a' }, /line 1: "chosen" is a list of messages and the prompt is not; make both texts or both messages$/);
-  await refused({ ...good, chosen: 'b', prompt: 'a' }, /line 1: "rejected" is a list of messages and the prompt is not/);
+  await refused(
+    { ...good, prompt: 'a' },
+    /line 1: "chosen" is a list of messages and the prompt is not; make both texts or both messages$/,
+  );
+  await refused(
+    { ...good, chosen: 'b', prompt: 'a' },
+    /line 1: "rejected" is a list of messages and the prompt is not/,
+  );
   await refused({ chosen: 'ab', rejected: 'ac' }, /line 1: has no "prompt"$/);
 
-  await refused({ chosen: [user('a'), assistant('b')], rejected: [user('A'), assistant('c')] }, /line 1: "chosen" and "rejected" share no message at their beginning/);
-  await refused({ chosen: [assistant('b')], rejected: [assistant('c')] }, /line 1: "chosen" and "rejected" share no message at their beginning/);
+  await refused(
+    { chosen: [user('a'), assistant('b')], rejected: [user('A'), assistant('c')] },
+    /line 1: "chosen" and "rejected" share no message at their beginning/,
+  );
+  await refused(
+    { chosen: [assistant('b')], rejected: [assistant('c')] },
+    /line 1: "chosen" and "rejected" share no message at their beginning/,
+  );
   await refused({ chosen: [], rejected: [] }, /line 1: "chosen" and "rejected" share no message at their beginning/);
-  await refused({ chosen: [user('a'), assistant('b')], rejected: [user('a'), assistant('b')] }, /line 1: chosen and rejected are the same/);
-  await refused({ chosen: [user('a'), assistant('b')], rejected: [user('a'), assistant('c'), user('d'), assistant('e')] }, /line 1: "rejected" has 3 messages after the prompt/);
-  await refused({ chosen: [assistant('a'), assistant('b')], rejected: [assistant('a'), assistant('c')] }, /line 1: "chosen": message 1 is of the role assistant where user is due/);
-  await refused({ prompt: 'x', chosen: [user('a'), assistant('b')], rejected: [user('a'), assistant('c')] }, /line 1: "prompt" is not the first user message that "chosen" and "rejected" share/);
+  await refused(
+    { chosen: [user('a'), assistant('b')], rejected: [user('a'), assistant('b')] },
+    /line 1: chosen and rejected are the same/,
+  );
+  await refused(
+    { chosen: [user('a'), assistant('b')], rejected: [user('a'), assistant('c'), user('d'), assistant('e')] },
+    /line 1: "rejected" has 3 messages after the prompt/,
+  );
+  await refused(
+    { chosen: [assistant('a'), assistant('b')], rejected: [assistant('a'), assistant('c')] },
+    /line 1: "chosen": message 1 is of the role assistant where user is due/,
+  );
+  await refused(
+    { prompt: 'x', chosen: [user('a'), assistant('b')], rejected: [user('a'), assistant('c')] },
+    /line 1: "prompt" is not the first user message that "chosen" and "rejected" share/,
+  );
 });
 
 test('messages for SFT in another shape are refused', async () => {
-  const refused = (row: object, message: RegExp) => assert.rejects(responsesOf(row), (error) => error instanceof FileError && message.test(error.message), `${message}`);
+  const refused = (row: object, message: RegExp) =>
+    assert.rejects(
+      responsesOf(row),
+      (error) => error instanceof FileError && message.test(error.message),
+      `${message}`,
+    );
   await refused({ messages: 'a' }, /line 1: "messages" is not a list of messages$/);
   await refused({ messages: [] }, /line 1: "messages" does not end with a message of the assistant, the response$/);
   await refused({ messages: [user('a')] }, /line 1: "messages" does not end with a message of the assistant/);
   await refused({ messages: [assistant('a')] }, /line 1: "messages": it has no messages$/);
   await refused({ messages: [user('a'), assistant('')] }, /line 1: response is empty$/);
-  await refused({ prompt: [user('a')], response: [assistant('b'), user('c')] }, /line 1: "response" has 2 messages after the prompt/);
+  await refused(
+    { prompt: [user('a')], response: [assistant('b'), user('c')] },
+    /line 1: "response" has 2 messages after the prompt/,
+  );
   await refused({ prompt: [user('a')], response: [user('c')] }, /line 1: "response" is a message of the role user/);
   await refused({ prompt: [user('a')] }, /line 1: has no "response"$/);
-  await refused({ instruction: 'a', output: [assistant('b')] }, /line 1: "output" is a list of messages and the prompt is not/);
+  await refused(
+    { instruction: 'a', output: [assistant('b')] },
+    /line 1: "output" is a list of messages and the prompt is not/,
+  );
 });

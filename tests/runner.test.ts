@@ -13,7 +13,10 @@ const broken = join(root, 'tests', 'broken');
 const out = mkdtempSync(join(tmpdir(), 'runner-'));
 after(() => rmSync(out, { recursive: true, force: true }));
 
-/** Notebook -> the cell it is refused at (counted from 0; null outside the cells), the reason, and what the detail names. */
+/**
+ * Notebook -> the cell it is refused at (counted from 0; null outside the cells), the reason, and what the detail
+ * names.
+ */
 const refused: Record<string, [cell: number | null, reason: RegExp, detail: RegExp]> = {
   'a-list': [null, /not a sound notebook/, /^it is JSON, but has no list of cells$/],
   'byte-order-mark': [null, /not a sound notebook/, /^it begins with a byte order mark; save it as UTF-8 without one$/],
@@ -21,7 +24,7 @@ const refused: Record<string, [cell: number | null, reason: RegExp, detail: RegE
   'does-not-compile': [1, /threw or did not compile/, /not assignable to type 'number'/],
   'empty-file': [null, /not a sound notebook/, /^it is empty$/],
   'empty-cell': [1, /did not run to its end \(status "not run"\)/, /^it is empty: remove it$/],
-  'exits': [1, /the kernel died/, /^$/],
+  exits: [1, /the kernel died/, /^$/],
   'is-killed': [1, /the kernel died/, /^$/],
   'loops-forever': [1, /did not end within 3 s/, /^$/],
   'never-settles': [null, /after the last cell/, /^still running after the last cell: Timeout$/],
@@ -35,7 +38,7 @@ const refused: Record<string, [cell: number | null, reason: RegExp, detail: RegE
   'skipped-cell': [1, /did not run to its end \(status "not run"\)/, /^its tag "skip-execution" keeps it from running/],
   'throws-from-a-timer': [1, /threw or did not compile/, /thrown by a timer[^]*In \[1\]:1:/],
   'throws-then-goes-on': [0, /threw or did not compile/, /thrown in the first cell/],
-  'throws': [1, /threw or did not compile/, /thrown in a cell/],
+  throws: [1, /threw or did not compile/, /thrown in a cell/],
   'unhandled-rejection': [0, /threw or did not compile/, /nobody awaits this/],
   'unknown-cell-type': [null, /not a sound notebook/, /'spreadsheet'/],
   'waits-forever': [1, /did not end within 3 s/, /^$/],
@@ -53,7 +56,10 @@ before(async () => {
 
 test('a clean notebook is accepted; timers may end after its last cell', () => {
   assert.equal(report('clean').refused, null);
-  assert.deepEqual(report('clean').cells.map(({ status }) => status), ['ok', 'ok']);
+  assert.deepEqual(
+    report('clean').cells.map(({ status }) => status),
+    ['ok', 'ok'],
+  );
   assert.deepEqual(executedCopy(out, 'clean.ipynb').cells.map(printed), ['', '42\n']);
 });
 
@@ -63,13 +69,19 @@ const opened = ['older-format', 'one-id-twice', 'without-ids'];
 test('notebooks of an older format, without ids or with one id twice run', () => {
   for (const name of opened) {
     assert.equal(report(name).refused, null, name);
-    assert.ok(report(name).cells.every(({ id, status }) => id !== '' && status === 'ok'), name);
+    assert.ok(
+      report(name).cells.every(({ id, status }) => id !== '' && status === 'ok'),
+      name,
+    );
   }
   assert.equal(report('one-id-twice').cells.length, 2);
 });
 
 test('every broken notebook is listed here', () => {
-  assert.deepEqual(readdirSync(broken).sort(), ['clean', ...opened, ...Object.keys(refused)].map((name) => `${name}.ipynb`).sort());
+  assert.deepEqual(
+    readdirSync(broken).sort(),
+    ['clean', ...opened, ...Object.keys(refused)].map((name) => `${name}.ipynb`).sort(),
+  );
   assert.equal(execution.exitCode, 1);
 });
 
@@ -86,14 +98,22 @@ for (const [name, [cell, reason, detail]] of Object.entries(refused)) {
 }
 
 /** A copy of the collection's commands in which files may be edited: links lead to what set-up made. */
-function tutorial(edits: Readonly<Record<string, (text: string) => string>>, ...notebooks: string[]): ReturnType<typeof spawnSync> {
+function tutorial(
+  edits: Readonly<Record<string, (text: string) => string>>,
+  ...notebooks: string[]
+): ReturnType<typeof spawnSync> {
   const folder = join(out, 'copy');
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder);
-  for (const name of ['notebooks', 'tests', 'scripts', '.alignbook/build/scripts']) cpSync(join(root, name), join(folder, name), { recursive: true });
-  for (const name of ['node_modules', '.alignbook/python']) spawnSync('ln', ['-s', join(root, name), join(folder, name)]);
-  for (const [path, edit] of Object.entries(edits)) writeFileSync(join(folder, path), edit(readFileSync(join(folder, path), 'utf8')));
-  return spawnSync(process.execPath, [join(folder, '.alignbook/build/scripts/tutorial.js'), ...notebooks], { encoding: 'utf8' });
+  for (const name of ['notebooks', 'tests', 'scripts', '.alignbook/build/scripts'])
+    cpSync(join(root, name), join(folder, name), { recursive: true });
+  for (const name of ['node_modules', '.alignbook/python'])
+    spawnSync('ln', ['-s', join(root, name), join(folder, name)]);
+  for (const [path, edit] of Object.entries(edits))
+    writeFileSync(join(folder, path), edit(readFileSync(join(folder, path), 'utf8')));
+  return spawnSync(process.execPath, [join(folder, '.alignbook/build/scripts/tutorial.js'), ...notebooks], {
+    encoding: 'utf8',
+  });
 }
 
 /** The text with its matches replaced; there must be one, or the test would prove nothing. */
@@ -102,30 +122,45 @@ const replaced = (pattern: RegExp, by: string) => (text: string) => {
   return text.replace(pattern, by);
 };
 
-test('npm run tutorial: values that match end with a table and 0; a model\'s folder is given from where the command runs', () => {
+test("npm run tutorial: values that match end with a table and 0; a model's folder is given from where the command runs", () => {
   const { status, stdout } = tutorial({}, '01');
   assert.match(`${stdout}`, /^01-tokenize\.ipynb +In 1-5 .* ok$/m);
   assert.equal(status, 0);
-  for (const name of ['01-tokenize.ipynb', '01-tokenize.html']) assert.ok(existsSync(join(out, 'copy', 'executed', name)));
+  for (const name of ['01-tokenize.ipynb', '01-tokenize.html'])
+    assert.ok(existsSync(join(out, 'copy', 'executed', name)));
 
   // With or without ./; the kernel runs in notebooks/.
   cpSync(join(root, 'data', 'models', 'tiny'), join(out, 'my-gpt2'), { recursive: true });
   const env = { ...process.env, MODEL: 'my-gpt2', INIT_CWD: out };
-  const other = spawnSync(process.execPath, [join(out, 'copy', '.alignbook/build/scripts/tutorial.js'), '01'], { encoding: 'utf8', env });
+  const other = spawnSync(process.execPath, [join(out, 'copy', '.alignbook/build/scripts/tutorial.js'), '01'], {
+    encoding: 'utf8',
+    env,
+  });
   assert.equal(other.status, 0, other.stderr);
   assert.ok(other.stdout.includes(`model: ${join(out, 'my-gpt2')}\n`), other.stdout);
 });
 
 test('npm run tutorial: a changed digit and an edited cell are reported with notebook, source cell, expected and got, and end with 1', () => {
-  const { status, stdout } = tutorial({ 'tests/expected/01-tokenize.json': replaced(/50256/, '50255'), 'notebooks/02-pad-and-mask.ipynb': replaced(/paddedRejected\.arraySync/g, 'paddedChosen.arraySync') }, '01', '02');
-  assert.match(`${stdout}`, /^01-tokenize\.ipynb, In 5 \(cell in-5\): what it printed differs\n  expected  50255 .*\n  got       50256 /m);
+  const { status, stdout } = tutorial(
+    {
+      'tests/expected/01-tokenize.json': replaced(/50256/, '50255'),
+      'notebooks/02-pad-and-mask.ipynb': replaced(/paddedRejected\.arraySync/g, 'paddedChosen.arraySync'),
+    },
+    '01',
+    '02',
+  );
+  assert.match(
+    `${stdout}`,
+    /^01-tokenize\.ipynb, In 5 \(cell in-5\): what it printed differs\n  expected  50255 .*\n  got       50256 /m,
+  );
   assert.match(`${stdout}`, /^01-tokenize\.ipynb .* 1 wrong$/m);
   assert.match(`${stdout}`, /^02-pad-and-mask\.ipynb, In 9 \(cell in-9\): what it printed differs$/m);
   assert.equal(status, 1);
 });
 
 test('npm run tutorial: --help, and usage errors end with 2', () => {
-  const run = (...args: string[]) => spawnSync(process.execPath, [join(root, '.alignbook/build/scripts/tutorial.js'), ...args], { encoding: 'utf8' });
+  const run = (...args: string[]) =>
+    spawnSync(process.execPath, [join(root, '.alignbook/build/scripts/tutorial.js'), ...args], { encoding: 'utf8' });
   assert.match(run('--help').stdout, /--model M/);
   assert.equal(run('--help').status, 0);
   for (const [args, message] of [
@@ -139,14 +174,18 @@ test('npm run tutorial: --help, and usage errors end with 2', () => {
   }
 });
 
-test('npm run notebook: notebooks anywhere, with the collection\'s packages; a damaged one leaves the others their reports', () => {
+test("npm run notebook: notebooks anywhere, with the collection's packages; a damaged one leaves the others their reports", () => {
   const folder = join(out, 'mine');
   mkdirSync(folder);
   const notebook = readFileSync(join(broken, 'clean.ipynb'), 'utf8');
   const code = "import { tf } from 'alignbook'; console.log(tf.tensor1d([1, 2]).shape);";
   writeFileSync(join(folder, 'own.ipynb'), notebook.replace('const six = 6;', code + ' const six = 6;'));
   writeFileSync(join(folder, 'damaged.ipynb'), notebook.slice(0, 100));
-  const run = (...args: string[]) => spawnSync(process.execPath, [join(root, '.alignbook/build/scripts/notebook.js'), ...args], { encoding: 'utf8', env: { ...process.env, INIT_CWD: folder } });
+  const run = (...args: string[]) =>
+    spawnSync(process.execPath, [join(root, '.alignbook/build/scripts/notebook.js'), ...args], {
+      encoding: 'utf8',
+      env: { ...process.env, INIT_CWD: folder },
+    });
   const { status, stdout, stderr } = run('own.ipynb', 'damaged.ipynb', '--out', 'results');
   assert.equal(status, 1, stderr);
   assert.match(stdout, /^own\.ipynb  2 code cells .* clean$/m);

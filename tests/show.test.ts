@@ -1,4 +1,7 @@
-/** What `show` makes of a figure's values: plain data for plotly, or one line that names the field. The right values are written out by hand. */
+/**
+ * What `show` makes of a figure's values: plain data for plotly, or one line that names the field. The right values are
+ * written out by hand.
+ */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -12,7 +15,11 @@ import { root } from '../scripts/notebooks/execute';
 import { kernel, type Reply, type Seen } from './kernel';
 
 /** As JSON carries it: what arrives at plotly. */
-const sent = (figure: unknown) => JSON.parse(JSON.stringify(figureContent(figure as Figure, '').data['application/vnd.plotly.v1+json'])) as { data: Record<string, unknown>[]; layout: Record<string, unknown> };
+const sent = (figure: unknown) =>
+  JSON.parse(JSON.stringify(figureContent(figure as Figure, '').data['application/vnd.plotly.v1+json'])) as {
+    data: Record<string, unknown>[];
+    layout: Record<string, unknown>;
+  };
 const y = (values: unknown) => sent({ data: [{ y: values }] }).data[0]!['y'];
 const refusal = (figure: unknown): string => {
   try {
@@ -26,7 +33,18 @@ const refusal = (figure: unknown): string => {
 };
 
 test('typed arrays of every kind become lists', () => {
-  for (const Kind of [Int8Array, Uint8Array, Uint8ClampedArray, Int16Array, Uint16Array, Int32Array, Uint32Array, Float32Array, Float64Array]) assert.deepEqual(y(new Kind([3, 1, 2])), [3, 1, 2], Kind.name);
+  for (const Kind of [
+    Int8Array,
+    Uint8Array,
+    Uint8ClampedArray,
+    Int16Array,
+    Uint16Array,
+    Int32Array,
+    Uint32Array,
+    Float32Array,
+    Float64Array,
+  ])
+    assert.deepEqual(y(new Kind([3, 1, 2])), [3, 1, 2], Kind.name);
   assert.deepEqual(y(Buffer.from([3, 1, 2])), [3, 1, 2]);
   assert.deepEqual(y(new Float32Array([9, 8, 7, 6]).subarray(1, 3)), [8, 7]);
   assert.deepEqual(y(tf.tensor1d([0.5, 0.25]).dataSync()), [0.5, 0.25]);
@@ -35,17 +53,33 @@ test('typed arrays of every kind become lists', () => {
 
 test('at any depth, in traces and in the layout', () => {
   const { data, layout } = sent({
-    data: [{ z: [new Float32Array([1, 2]), new Int32Array([3, 4])], marker: { color: new Float32Array([5]), line: { width: new Uint8Array([6]) } }, customdata: [[new Float32Array([7])]] }],
+    data: [
+      {
+        z: [new Float32Array([1, 2]), new Int32Array([3, 4])],
+        marker: { color: new Float32Array([5]), line: { width: new Uint8Array([6]) } },
+        customdata: [[new Float32Array([7])]],
+      },
+    ],
     layout: { xaxis: { range: new Float32Array([0, 8]), tickvals: new Int16Array([9]) }, shapes: [{ x0: 1 }] },
   });
-  assert.deepEqual(data, [{ z: [[1, 2], [3, 4]], marker: { color: [5], line: { width: [6] } }, customdata: [[[7]]] }]);
+  assert.deepEqual(data, [
+    {
+      z: [
+        [1, 2],
+        [3, 4],
+      ],
+      marker: { color: [5], line: { width: [6] } },
+      customdata: [[[7]]],
+    },
+  ]);
   assert.deepEqual([layout['xaxis'], layout['shapes']], [{ range: [0, 8], tickvals: [9] }, [{ x0: 1 }]]);
 });
 
 test('numbers of 32 bits have as few digits as tell them from their neighbors', () => {
   const values = [0.1, 1 / 3, 0.6931471805599453, 16777216, 16777218, 1e-45, 3.4028234663852886e38, -97.0123];
   const written = y(new Float32Array(values)) as number[];
-  // Of float32, 0.333333343…, 0.693147182…, the largest number and the first above 2^24 that is even, in their shortest forms.
+  // Of float32, 0.333333343…, 0.693147182…, the largest number and the first above 2^24 that is even, in their shortest
+  // forms.
   assert.deepEqual(written, [0.1, 0.33333334, 0.6931472, 16777216, 16777218, 1.4013e-45, 3.4028235e38, -97.0123]);
   assert.deepEqual([...new Float32Array(written)], [...new Float32Array(values)]);
   assert.deepEqual(y(new Float64Array([0.1 + 0.2])), [0.30000000000000004]);
@@ -55,34 +89,71 @@ test('what is no number is a gap', () => {
   assert.deepEqual(y([1, NaN, Infinity, -Infinity, undefined, null, 2]), [1, null, null, null, null, null, 2]);
   assert.deepEqual(y(new Float32Array([1, NaN, Infinity, -Infinity])), [1, null, null, null]);
   assert.deepEqual(y(new Float64Array([NaN, 1])), [null, 1]);
-  assert.deepEqual(plainFigure({ data: [{ y: [NaN, 1] }, { y: new Float32Array([Infinity]) }] }).data, [{ y: [null, 1] }, { y: [null] }]); // before JSON would have it so
+  assert.deepEqual(plainFigure({ data: [{ y: [NaN, 1] }, { y: new Float32Array([Infinity]) }] }).data, [
+    { y: [null, 1] },
+    { y: [null] },
+  ]); // before JSON would have it so
 });
 
 test('a Date is the time that it shows here, as in plotly.js; texts, booleans and other fields stay', () => {
   assert.deepEqual(y([new Date(2026, 0, 2, 3, 4, 5, 6), new Date(NaN)]), ['2026-01-02 03:04:05.006', null]);
-  const figure = { data: [{ type: 'bar', x: ['a', 'b'], y: [1, 2], visible: false, text: '' }], layout: { template: 'none', height: 300, showlegend: true } };
+  const figure = {
+    data: [{ type: 'bar', x: ['a', 'b'], y: [1, 2], visible: false, text: '' }],
+    layout: { template: 'none', height: 300, showlegend: true },
+  };
   assert.deepEqual(sent(figure), figure);
 });
 
-test('a title may be its text: of the figure, an axis, a colorbar, a legend; titles among the reader\'s own data stay', () => {
+test("a title may be its text: of the figure, an axis, a colorbar, a legend; titles among the reader's own data stay", () => {
   const { data, layout } = sent({
-    data: [{ type: 'heatmap', z: [[1]], colorbar: { title: 'nats' }, customdata: [{ title: 'mine' }] }, { type: 'pie', values: [1], title: 'parts' }],
-    layout: { title: 'Loss', xaxis: { title: 'step' }, yaxis2: { title: { text: 'nats' } }, legend: { title: 'run' }, scene: { zaxis: { title: 7 } }, coloraxis: { colorbar: { title: '' } }, meta: { title: 'mine' } },
+    data: [
+      { type: 'heatmap', z: [[1]], colorbar: { title: 'nats' }, customdata: [{ title: 'mine' }] },
+      { type: 'pie', values: [1], title: 'parts' },
+    ],
+    layout: {
+      title: 'Loss',
+      xaxis: { title: 'step' },
+      yaxis2: { title: { text: 'nats' } },
+      legend: { title: 'run' },
+      scene: { zaxis: { title: 7 } },
+      coloraxis: { colorbar: { title: '' } },
+      meta: { title: 'mine' },
+    },
   });
-  assert.deepEqual(data, [{ type: 'heatmap', z: [[1]], colorbar: { title: { text: 'nats' } }, customdata: [{ title: 'mine' }] }, { type: 'pie', values: [1], title: { text: 'parts' } }]);
+  assert.deepEqual(data, [
+    { type: 'heatmap', z: [[1]], colorbar: { title: { text: 'nats' } }, customdata: [{ title: 'mine' }] },
+    { type: 'pie', values: [1], title: { text: 'parts' } },
+  ]);
   const { template, ...rest } = layout;
   assert.ok(template);
-  assert.deepEqual(rest, { title: { text: 'Loss' }, xaxis: { title: { text: 'step' } }, yaxis2: { title: { text: 'nats' } }, legend: { title: { text: 'run' } }, scene: { zaxis: { title: { text: '7' } } }, coloraxis: { colorbar: { title: { text: '' } } }, meta: { title: 'mine' } });
+  assert.deepEqual(rest, {
+    title: { text: 'Loss' },
+    xaxis: { title: { text: 'step' } },
+    yaxis2: { title: { text: 'nats' } },
+    legend: { title: { text: 'run' } },
+    scene: { zaxis: { title: { text: '7' } } },
+    coloraxis: { colorbar: { title: { text: '' } } },
+    meta: { title: 'mine' },
+  });
 });
 
 const circle: { data: object[] } = { data: [] };
 circle.data.push({ y: [1], customdata: circle });
 const refused: [figure: unknown, message: RegExp][] = [
-  [{ data: [{ y: tf.tensor1d([1, 2]) }] }, /^data\[0\]\.y is a tensor of shape \[2\]; take its values with await y\.data\(\)$/],
-  [{ data: [{}, { z: tf.zeros([2, 3]) }] }, /^data\[1\]\.z is a tensor of shape \[2, 3\]; take its values with await z\.array\(\)$/],
+  [
+    { data: [{ y: tf.tensor1d([1, 2]) }] },
+    /^data\[0\]\.y is a tensor of shape \[2\]; take its values with await y\.data\(\)$/,
+  ],
+  [
+    { data: [{}, { z: tf.zeros([2, 3]) }] },
+    /^data\[1\]\.z is a tensor of shape \[2, 3\]; take its values with await z\.array\(\)$/,
+  ],
   [{ data: [{ y: tf.variable(tf.scalar(1)) }] }, /^data\[0\]\.y is a tensor of shape \[\]/],
   [{ data: [{ marker: { size: [1, tf.scalar(2)] } }] }, /^data\[0\]\.marker\.size\[1\] is a tensor/],
-  [{ data: [{ y: Promise.resolve([1]) }] }, /^data\[0\]\.y is a Promise, whose value is still to come; wait for it: await y$/],
+  [
+    { data: [{ y: Promise.resolve([1]) }] },
+    /^data\[0\]\.y is a Promise, whose value is still to come; wait for it: await y$/,
+  ],
   [{ data: [{ y: new BigInt64Array([1n]) }] }, /^data\[0\]\.y is a BigInt64Array, .*Array\.from\(y, Number\)$/],
   [{ data: [{ y: new BigUint64Array([1n]) }] }, /^data\[0\]\.y is a BigUint64Array/],
   [{ data: [{ y: [1, 2n] }] }, /^data\[0\]\.y\[1\] is a BigInt, .*Number\(…\)$/],
@@ -106,8 +177,14 @@ const refused: [figure: unknown, message: RegExp][] = [
   [{}, /^data is missing/],
   [Promise.resolve({ data: [] }), /^the figure is a Promise/],
   [tf.zeros([3]), /^the figure is a tensor/],
-  [{ data: [{ type: 'line', y: [1] }] }, /^data\[0\]\.type is "line", which plotly cannot draw; write type: 'scatter' with mode: 'lines'; plotly has bar, barpolar, /],
-  [{ data: [{}, { type: 'scater' }] }, /^data\[1\]\.type is "scater", which plotly cannot draw; write one of bar, barpolar, .*, scatter, .*, waterfall$/],
+  [
+    { data: [{ type: 'line', y: [1] }] },
+    /^data\[0\]\.type is "line", which plotly cannot draw; write type: 'scatter' with mode: 'lines'; plotly has bar, barpolar, /,
+  ],
+  [
+    { data: [{}, { type: 'scater' }] },
+    /^data\[1\]\.type is "scater", which plotly cannot draw; write one of bar, barpolar, .*, scatter, .*, waterfall$/,
+  ],
   [{ data: [{ type: 'scattermapbox' }] }, /type: 'scattermap'/],
   [{ data: [{ type: 'toString' }] }, /"toString", which plotly cannot draw/],
   [{ data: [{ type: 7 }] }, /^data\[0\]\.type is a number/],
@@ -130,7 +207,9 @@ test('the known traces are those that plotly.js registers', () => {
 
 test('plotly draws a typed array as it draws the list', () => {
   const spec = join(root, '.alignbook', 'python', 'share', 'jupyter', 'kernels', 'tslab', 'kernel.json');
-  process.env['ALIGNBOOK_KALEIDO'] = (JSON.parse(readFileSync(spec, 'utf8')) as { env: Record<string, string> }).env['ALIGNBOOK_KALEIDO']!;
+  process.env['ALIGNBOOK_KALEIDO'] = (JSON.parse(readFileSync(spec, 'utf8')) as { env: Record<string, string> }).env[
+    'ALIGNBOOK_KALEIDO'
+  ]!;
   const image = (figure: unknown) => figureContent(figure as Figure, '').data['image/png'];
   const drawn = image({ data: [{ y: new Float32Array([3, 1, NaN, 2]) }], layout: { title: 'Loss' } });
   assert.ok(drawn);
@@ -144,9 +223,15 @@ test('plotly draws a typed array as it draws the list', () => {
 const complete = (code: string) => ({ request: 'complete_request', content: { code, cursor_pos: code.length } });
 const cells = {
   import: { code: "import { show, tf } from 'alignbook';\nconst losses = tf.tensor1d([3, 1, 2]);" },
-  typed: { code: "show({ data: [{ type: 'scatter', y: losses.dataSync() }], layout: { title: 'Loss', legend: { title: 'run' } } }, 'a line');" },
-  apart: { code: "const trace = { type: 'bar', y: [1, 2], marker: { color: 'red' } };\nconst layout = { legend: { orientation: 'h' }, xaxis: { range: [0, 1], title: 'k' } };\nshow({ data: [trace], layout: layout }, 'bars');" },
-  untyped: { code: "const some: object[] = [{ y: [2] }];\nconst other: object = { height: 300 };\nshow({ data: some, layout: other }, 'a point');" },
+  typed: {
+    code: "show({ data: [{ type: 'scatter', y: losses.dataSync() }], layout: { title: 'Loss', legend: { title: 'run' } } }, 'a line');",
+  },
+  apart: {
+    code: "const trace = { type: 'bar', y: [1, 2], marker: { color: 'red' } };\nconst layout = { legend: { orientation: 'h' }, xaxis: { range: [0, 1], title: 'k' } };\nshow({ data: [trace], layout: layout }, 'bars');",
+  },
+  untyped: {
+    code: "const some: object[] = [{ y: [2] }];\nconst other: object = { height: 300 };\nshow({ data: some, layout: other }, 'a point');",
+  },
   tensor: { code: "show({ data: [{ y: losses }] }, '');" },
   promise: { code: "show({ data: [{ y: losses.data() }] }, '');" },
   field: { code: "show({ data: [{ type: 'scatter', yy: [1] }] }, '');" },
@@ -162,7 +247,8 @@ before(() => {
 });
 
 test('in a cell: typed arrays, titles, and figures put together elsewhere are drawn', () => {
-  const figure = (name: keyof typeof cells) => seen[name].displays[0]!['application/vnd.plotly.v1+json'] as unknown as { data: object[] };
+  const figure = (name: keyof typeof cells) =>
+    seen[name].displays[0]!['application/vnd.plotly.v1+json'] as unknown as { data: object[] };
   assert.deepEqual([seen.typed.status, seen.typed.errors], ['ok', []]);
   assert.deepEqual(figure('typed').data, [{ type: 'scatter', y: [3, 1, 2] }]);
   assert.deepEqual([seen.apart.errors, seen.untyped.errors], [[], []]);
@@ -170,9 +256,15 @@ test('in a cell: typed arrays, titles, and figures put together elsewhere are dr
 });
 
 test('in a cell: a tensor and a forgotten await are refused in one line, at the line that shows them', () => {
-  assert.equal(seen.tensor.errors[0]!.evalue, 'data[0].y is a tensor of shape [3]; take its values with await y.data()');
+  assert.equal(
+    seen.tensor.errors[0]!.evalue,
+    'data[0].y is a tensor of shape [3]; take its values with await y.data()',
+  );
   assert.match(seen.tensor.errors[0]!.traceback.join('\n'), /> 1 \| show\(/);
-  assert.equal(seen.promise.errors[0]!.evalue, 'data[0].y is a Promise, whose value is still to come; wait for it: await y');
+  assert.equal(
+    seen.promise.errors[0]!.evalue,
+    'data[0].y is a Promise, whose value is still to come; wait for it: await y',
+  );
 });
 
 test('in a cell: fields and values that plotly does not know do not compile; what it knows is completed', () => {

@@ -14,7 +14,11 @@ await new Promise((done) => setTimeout(done, 500)); // until it listens`;
 /** @returns how each cell ended. */
 export function stoppedAfter(milliseconds: number, times: number): string[] {
   const code = `stopper.stdin.write('${milliseconds}');\nawait new Promise((done) => setTimeout(done, 2000));\nconsole.log('not stopped');`;
-  const { cells, alive } = kernel([{ code: stopper }, ...Array<object>(times).fill({ code, stop_on_error: false }), { code: 'stopper.kill(); console.log(1);' }]);
+  const { cells, alive } = kernel([
+    { code: stopper },
+    ...Array<object>(times).fill({ code, stop_on_error: false }),
+    { code: 'stopper.kill(); console.log(1);' },
+  ]);
   assert.deepEqual([cells[0]!.status, cells.at(-1)!.stdout, alive], ['ok', '1\n', true]);
   return cells.slice(1, -1).map(({ status, errors, stdout }) => errors[0]?.ename ?? `${status} ${stdout}`);
 }

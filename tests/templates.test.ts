@@ -3,7 +3,8 @@ import { test } from 'node:test';
 
 import { alpacaPrompt, chatPrompt, InputError } from 'alignbook';
 
-const HEAD = 'Below is an instruction that describes a task.\nWrite a response that appropriately completes the request.\n\n';
+const HEAD =
+  'Below is an instruction that describes a task.\nWrite a response that appropriately completes the request.\n\n';
 
 test("the prompt is the walkthrough's, and the heading of the response belongs to it", () => {
   const instruction = "What is an antonym of 'complicated'?";
@@ -22,7 +23,10 @@ test('an empty instruction is refused', () => {
 });
 
 test('a conversation carries the Alpaca prompt on; its system message takes the place of the preamble', () => {
-  const [first, second] = [{ role: 'user', content: 'Who?' }, { role: 'user', content: 'Why?\n' }] as const;
+  const [first, second] = [
+    { role: 'user', content: 'Who?' },
+    { role: 'user', content: 'Why?\n' },
+  ] as const;
   assert.equal(chatPrompt([first]), alpacaPrompt({ instruction: 'Who?' }));
   const turns = '\n\n### Instruction:\nWho?\n\n### Response:\nMe.\n\n### Instruction:\nWhy?\n\n\n### Response:\n';
   const messages = [first, { role: 'assistant', content: 'Me.' }, second] as const;
@@ -31,8 +35,16 @@ test('a conversation carries the Alpaca prompt on; its system message takes the 
 });
 
 test('a conversation that is empty, out of turn, or no prompt is refused', () => {
-  const [system, user, assistant] = (['system', 'user', 'assistant'] as const).map((role) => ({ role, content: 'x' })) as [never, never, never];
-  const refused = (messages: Parameters<typeof chatPrompt>[0], message: RegExp) => assert.throws(() => chatPrompt(messages), (error) => error instanceof InputError && message.test(error.message), `${message}`);
+  const [system, user, assistant] = (['system', 'user', 'assistant'] as const).map((role) => ({
+    role,
+    content: 'x',
+  })) as [never, never, never];
+  const refused = (messages: Parameters<typeof chatPrompt>[0], message: RegExp) =>
+    assert.throws(
+      () => chatPrompt(messages),
+      (error) => error instanceof InputError && message.test(error.message),
+      `${message}`,
+    );
   refused([], /^it has no messages$/);
   refused([system], /^it ends with a message of the role system; a prompt ends with the user's$/);
   refused([user, assistant], /^it ends with a message of the role assistant/);

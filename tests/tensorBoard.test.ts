@@ -1,4 +1,7 @@
-/** Files of events, read here without TensorFlow: TFRecords with their checksums, and the part of the protobuf that scalars use. */
+/**
+ * Files of events, read here without TensorFlow: TFRecords with their checksums, and the part of the protobuf that
+ * scalars use.
+ */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -23,10 +26,13 @@ function maskedCrc(bytes: Uint8Array): number {
   return (((crc >>> 15) | (crc << 17)) + 0xa282ead8) >>> 0;
 }
 
-/** length uint64, its CRC, bytes, their CRC: https://www.tensorflow.org/tutorials/load_data/tfrecord#tfrecords_format_details */
+/**
+ * length uint64, its CRC, bytes, their CRC:
+ * https://www.tensorflow.org/tutorials/load_data/tfrecord#tfrecords_format_details
+ */
 function records(file: Buffer): Buffer[] {
   const found: Buffer[] = [];
-  for (let at = 0; at < file.length; ) {
+  for (let at = 0; at < file.length;) {
     const length = Number(file.readBigUInt64LE(at));
     const bytes = file.subarray(at + 12, at + 12 + length);
     assert.equal(file.readUInt32LE(at + 8), maskedCrc(file.subarray(at, at + 8)));
@@ -67,17 +73,27 @@ function scalarsIn(path: string): [name: string, step: number, value: number][] 
     return [String(value.get(1)), event.get(2) as number, (value.get(2) as Buffer).readFloatLE()];
   });
 }
-const eventFiles = (run: string) => readdirSync(join(folder, run)).sort().map((name) => join(folder, run, name));
+const eventFiles = (run: string) =>
+  readdirSync(join(folder, run))
+    .sort()
+    .map((name) => join(folder, run, name));
 
 test('each number of a step is a scalar, named by its place', () => {
   const write = tensorBoard(join(folder, 'deep', 'run'));
   const tensors = liveTensors();
-  write({ step: 1, loss: 0.5, rewards: { chosen: 0.25, margins: -2 }, phase: 'warm-up', skipped: undefined } as { step: number });
+  write({ step: 1, loss: 0.5, rewards: { chosen: 0.25, margins: -2 }, phase: 'warm-up', skipped: undefined } as {
+    step: number;
+  });
   write({ step: 1e9, loss: NaN } as { step: number });
   assert.equal(liveTensors(), tensors);
   const [file, ...more] = eventFiles('deep/run');
   assert.deepEqual(more, []);
-  assert.deepEqual(scalarsIn(file!), [['loss', 1, 0.5], ['rewards/chosen', 1, 0.25], ['rewards/margins', 1, -2], ['loss', 1e9, NaN]]);
+  assert.deepEqual(scalarsIn(file!), [
+    ['loss', 1, 0.5],
+    ['rewards/chosen', 1, 0.25],
+    ['rewards/margins', 1, -2],
+    ['loss', 1e9, NaN],
+  ]);
 });
 
 test('a killed run keeps what it wrote; one that goes on adds a file', async () => {
@@ -92,5 +108,11 @@ test('a killed run keeps what it wrote; one that goes on adds a file', async () 
     child.kill('SIGKILL');
     await once(child, 'close');
   }
-  assert.deepEqual(eventFiles('killed').map(scalarsIn), [[1, 2, 3], [3, 4, 5]].map((steps) => steps.map((step) => ['loss', step, step / 2])));
+  assert.deepEqual(
+    eventFiles('killed').map(scalarsIn),
+    [
+      [1, 2, 3],
+      [3, 4, 5],
+    ].map((steps) => steps.map((step) => ['loss', step, step / 2])),
+  );
 });

@@ -11,7 +11,10 @@ const TINY = join(ROOT, 'data', 'models', 'tiny');
 const folders: string[] = [];
 after(() => folders.forEach((folder) => rmSync(folder, { recursive: true })));
 
-const rows = JSON.parse(readFileSync(join(ROOT, 'tests', 'fixtures', 'tokenizer.json'), 'utf8')) as [string, number[]][];
+const rows = JSON.parse(readFileSync(join(ROOT, 'tests', 'fixtures', 'tokenizer.json'), 'utf8')) as [
+  string,
+  number[],
+][];
 
 test("ids are those of Python's tokenizers, as plain numbers", async () => {
   const tokenizer = await Tokenizer.fromPretrained('tiny');
@@ -28,12 +31,29 @@ test('decode gives the text back, whatever the text', async () => {
   for (const [text, ids] of rows) assert.equal(tokenizer.decode(ids), text);
 
   const random = new Random(11);
-  const pieces = [' ', '\n', '\r\n', '\t', '\x00', '\x85', '\xa0', '\ufeff', '\u2028', '\u200d', '\u0301', "'s", '<|endoftext|>', '<|', '😀'];
+  const pieces = [
+    ' ',
+    '\n',
+    '\r\n',
+    '\t',
+    '\x00',
+    '\x85',
+    '\xa0',
+    '\ufeff',
+    '\u2028',
+    '\u200d',
+    '\u0301',
+    "'s",
+    '<|endoftext|>',
+    '<|',
+    '😀',
+  ];
   const piece = () => {
     const kind = random.integer(5);
     if (kind === 4) return pieces[random.integer(pieces.length)]!;
     const point = random.integer([0x80, 0x800, 0x10000, 0x110000][kind]!);
-    return point >= 0xd800 && point < 0xe000 ? ' ' : String.fromCodePoint(point); // no lone surrogates: they are not text
+    // no lone surrogates: they are not text
+    return point >= 0xd800 && point < 0xe000 ? ' ' : String.fromCodePoint(point);
   };
   for (let round = 0; round < 3000; round += 1) {
     const text = Array.from({ length: random.integer(40) }, piece).join('');
@@ -43,11 +63,13 @@ test('decode gives the text back, whatever the text', async () => {
 
 test('what is no text, and what is no id, is refused', async () => {
   const tokenizer = await Tokenizer.fromPretrained('tiny');
-  const refused = (call: () => unknown, message: RegExp) => assert.throws(call, (error) => error instanceof InputError && message.test(error.message));
+  const refused = (call: () => unknown, message: RegExp) =>
+    assert.throws(call, (error) => error instanceof InputError && message.test(error.message));
   refused(() => tokenizer.encode('ab\ud83d'), /^the text holds half of a surrogate pair at index 2: /);
   refused(() => tokenizer.encode('\ude00\ud83d'), /at index 0: /);
   assert.deepEqual(tokenizer.encode('\ud83d\ude00'), tokenizer.encode('😀'));
-  for (const id of [50257, -1, 0.5, NaN]) refused(() => tokenizer.decode([64, id]), new RegExp(`^${id} is no token id; the vocabulary has 0 to 50256$`));
+  for (const id of [50257, -1, 0.5, NaN])
+    refused(() => tokenizer.decode([64, id]), new RegExp(`^${id} is no token id; the vocabulary has 0 to 50256$`));
   assert.equal(tokenizer.decode(Int32Array.of(64, 65)), 'ab');
 });
 
@@ -62,7 +84,9 @@ test('special tokens of GPT-2', async () => {
 
 test('merges are read as pairs, too, as newer tokenizers write them', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'tokenizer-'));
-  const json = JSON.parse(readFileSync(join(TINY, 'tokenizer.json'), 'utf8')) as { model: { merges: (string | string[])[] } };
+  const json = JSON.parse(readFileSync(join(TINY, 'tokenizer.json'), 'utf8')) as {
+    model: { merges: (string | string[])[] };
+  };
   json.model.merges = json.model.merges.map((merge) => (typeof merge === 'string' ? merge.split(' ') : merge));
   writeFileSync(join(folder, 'tokenizer.json'), JSON.stringify(json));
   copyFileSync(join(TINY, 'tokenizer_config.json'), join(folder, 'tokenizer_config.json'));
@@ -89,7 +113,10 @@ test("OpenAI's own repository names no special tokens, and the oldest have vocab
   ]) {
     const tokenizer = await Tokenizer.fromPretrained(folder);
     const { eosToken, eosTokenId, padToken, vocabSize } = tokenizer;
-    assert.deepEqual({ eosToken, eosTokenId, padToken, vocabSize }, { eosToken: '<|endoftext|>', eosTokenId: 50256, padToken: null, vocabSize: 50257 });
+    assert.deepEqual(
+      { eosToken, eosTokenId, padToken, vocabSize },
+      { eosToken: '<|endoftext|>', eosTokenId: 50256, padToken: null, vocabSize: 50257 },
+    );
     for (const [text, ids] of rows) {
       assert.deepEqual(tokenizer.encode(text), ids, JSON.stringify(text));
       assert.equal(tokenizer.decode(ids), text);
@@ -98,25 +125,50 @@ test("OpenAI's own repository names no special tokens, and the oldest have vocab
 });
 
 test('tokens that a fine-tuning added, in the files of then', async () => {
-  const folder = folderOf(['vocab.json', 'merges.txt'], { 'added_tokens.json': { '<pad>': 50257 }, 'special_tokens_map.json': { eos_token: { content: '<|endoftext|>' }, pad_token: '<pad>' } });
+  const folder = folderOf(['vocab.json', 'merges.txt'], {
+    'added_tokens.json': { '<pad>': 50257 },
+    'special_tokens_map.json': { eos_token: { content: '<|endoftext|>' }, pad_token: '<pad>' },
+  });
   const tokenizer = await Tokenizer.fromPretrained(folder);
   assert.equal(tokenizer.padTokenId, 50257);
   assert.deepEqual(tokenizer.encode('Hello<pad> world'), [15496, 50257, 995]);
 });
 
 test('a folder without the files of a tokenizer, or with none that ends a text', async () => {
-  await assert.rejects(Tokenizer.fromPretrained(folderOf(['vocab.json'])), (error) => error instanceof FileError && /tokenizer\.json: is missing, and so are vocab\.json and merges\.txt/.test(error.message));
-  const nameless = { added_tokens: [], pre_tokenizer: { type: 'ByteLevel' }, decoder: { type: 'ByteLevel' }, model: { type: 'BPE', vocab: { a: 0 }, merges: [] } };
-  await assert.rejects(Tokenizer.fromPretrained(folderOf([], { 'tokenizer.json': nameless })), (error) => error instanceof FileError && /names no "eos_token"/.test(error.message));
+  await assert.rejects(
+    Tokenizer.fromPretrained(folderOf(['vocab.json'])),
+    (error) =>
+      error instanceof FileError &&
+      /tokenizer\.json: is missing, and so are vocab\.json and merges\.txt/.test(error.message),
+  );
+  const nameless = {
+    added_tokens: [],
+    pre_tokenizer: { type: 'ByteLevel' },
+    decoder: { type: 'ByteLevel' },
+    model: { type: 'BPE', vocab: { a: 0 }, merges: [] },
+  };
+  await assert.rejects(
+    Tokenizer.fromPretrained(folderOf([], { 'tokenizer.json': nameless })),
+    (error) => error instanceof FileError && /names no "eos_token"/.test(error.message),
+  );
 });
 
 test('a model that is not there, and a tokenizer that is damaged', async () => {
-  await assert.rejects(Tokenizer.fromPretrained('/nowhere/model'), (error) => error instanceof InputError && /model is not there; give a model folder/.test(error.message));
+  await assert.rejects(
+    Tokenizer.fromPretrained('/nowhere/model'),
+    (error) => error instanceof InputError && /model is not there; give a model folder/.test(error.message),
+  );
   process.env['HF_HUB_OFFLINE'] = '1';
-  await assert.rejects(Tokenizer.fromPretrained('no/such-model'), (error) => error instanceof HubError && /HF_HUB_OFFLINE is set; unset it/.test(error.message));
+  await assert.rejects(
+    Tokenizer.fromPretrained('no/such-model'),
+    (error) => error instanceof HubError && /HF_HUB_OFFLINE is set; unset it/.test(error.message),
+  );
 
   const folder = mkdtempSync(join(tmpdir(), 'tokenizer-'));
   writeFileSync(join(folder, 'config.json'), '{}');
-  await assert.rejects(Tokenizer.fromPretrained(folder), (error) => error instanceof FileError && error.path === join(folder, 'tokenizer.json'));
+  await assert.rejects(
+    Tokenizer.fromPretrained(folder),
+    (error) => error instanceof FileError && error.path === join(folder, 'tokenizer.json'),
+  );
   rmSync(folder, { recursive: true });
 });

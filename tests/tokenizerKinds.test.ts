@@ -5,7 +5,18 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 
-import { exportModel, FileError, GPT2, InputError, Random, Tokenizer, Weights, configJson, initialWeights, writeSafetensors } from 'alignbook';
+import {
+  exportModel,
+  FileError,
+  GPT2,
+  InputError,
+  Random,
+  Tokenizer,
+  Weights,
+  configJson,
+  initialWeights,
+  writeSafetensors,
+} from 'alignbook';
 
 type Json = Record<string, unknown>;
 
@@ -21,7 +32,9 @@ interface Kind {
   eos?: number | null;
   refused?: string;
 }
-const { base, config, texts, ids, kinds } = JSON.parse(readFileSync(join(__dirname, '..', '..', '..', 'tests', 'fixtures', 'tokenizer-kinds.json'), 'utf8')) as { base: Json; config: Json; texts: string[]; ids: number[][]; kinds: Kind[] };
+const { base, config, texts, ids, kinds } = JSON.parse(
+  readFileSync(join(__dirname, '..', '..', '..', 'tests', 'fixtures', 'tokenizer-kinds.json'), 'utf8'),
+) as { base: Json; config: Json; texts: string[]; ids: number[][]; kinds: Kind[] };
 
 const idsOf = (kind: Kind, n: number): number[] => kind.ids![n] ?? ids[n]!;
 
@@ -43,8 +56,15 @@ const present = (json: Json): Json => Object.fromEntries(Object.entries(json).fi
 
 function folderOf({ edits, config: more, files, without = [] }: Kind): string {
   const folder = mkdtempSync(join(root, 'kind-'));
-  const all: Record<string, unknown> = { 'config.json': { model_type: 'gpt2' }, 'tokenizer.json': edited(base, edits), 'tokenizer_config.json': present({ ...config, ...more }), ...files };
-  for (const [name, content] of Object.entries(all)) if (!without.includes(name)) writeFileSync(join(folder, name), typeof content === 'string' ? content : JSON.stringify(content));
+  const all: Record<string, unknown> = {
+    'config.json': { model_type: 'gpt2' },
+    'tokenizer.json': edited(base, edits),
+    'tokenizer_config.json': present({ ...config, ...more }),
+    ...files,
+  };
+  for (const [name, content] of Object.entries(all))
+    if (!without.includes(name))
+      writeFileSync(join(folder, name), typeof content === 'string' ? content : JSON.stringify(content));
   return folder;
 }
 
@@ -56,37 +76,70 @@ for (const kind of kinds) {
   test(`${kind.refused === undefined ? "Python's ids" : 'refused'}: ${kind.name}`, async () => {
     const folder = folderOf(kind);
     if (kind.refused !== undefined) {
-      await assert.rejects(Tokenizer.fromPretrained(folder), (error) => error instanceof FileError && error.message.includes(kind.refused!) && !error.message.includes('\n'), kind.refused);
+      await assert.rejects(
+        Tokenizer.fromPretrained(folder),
+        (error) => error instanceof FileError && error.message.includes(kind.refused!) && !error.message.includes('\n'),
+        kind.refused,
+      );
       return;
     }
     const tokenizer = await Tokenizer.fromPretrained(folder);
     if (kind.eos != null) assert.equal(tokenizer.eosTokenId, kind.eos);
     texts.forEach((text, n) => {
       assert.deepEqual(tokenizer.encode(text), idsOf(kind, n), JSON.stringify(text));
-      assert.equal(tokenizer.decode(idsOf(kind, n)).replaceAll(' ', ''), text.replaceAll(' ', '')); // spaces may have been put before
+      // spaces may have been put before
+      assert.equal(tokenizer.decode(idsOf(kind, n)).replaceAll(' ', ''), text.replaceAll(' ', ''));
     });
   });
 }
 
-/** Where the classes make no difference, @huggingface/tokenizers, another implementation, gives the same ids of ASCII texts, whose classes of characters are the same everywhere. */
+/**
+ * Where the classes make no difference, @huggingface/tokenizers, another implementation, gives the same ids of ASCII
+ * texts, whose classes of characters are the same everywhere.
+ */
 test('@huggingface/tokenizers gives the same ids', async () => {
   const { Tokenizer: Other } = await import('@huggingface/tokenizers');
-  for (const name of ['as tokenizers writes it', 'an added token that begins with another', 'tokenizer.json with added_tokens_decoder']) {
+  for (const name of [
+    'as tokenizers writes it',
+    'an added token that begins with another',
+    'tokenizer.json with added_tokens_decoder',
+  ]) {
     const kind = kinds.find((each) => each.name === name)!;
-    const decoder = Object.entries((kind.config?.['added_tokens_decoder'] ?? {}) as Record<string, Json>).map(([id, token]): Json => ({ ...token, id: Number(id) }));
+    const decoder = Object.entries((kind.config?.['added_tokens_decoder'] ?? {}) as Record<string, Json>).map(
+      ([id, token]): Json => ({ ...token, id: Number(id) }),
+    );
     const json = edited(base, kind.edits);
-    const added = [...(json['added_tokens'] as Json[]), ...decoder.filter((token) => token['id'] !== 0)].sort((a, b) => (b['content'] as string).length - (a['content'] as string).length);
+    const added = [...(json['added_tokens'] as Json[]), ...decoder.filter((token) => token['id'] !== 0)].sort(
+      (a, b) => (b['content'] as string).length - (a['content'] as string).length,
+    );
     const other = new Other({ ...json, added_tokens: added }, {});
     const tokenizer = await Tokenizer.fromPretrained(folderOf(kind));
-    for (const text of texts.filter((each) => /^[\x20-\x7e\n]*$/.test(each))) assert.deepEqual(tokenizer.encode(text), other.encode(text, { add_special_tokens: false }).ids, `${name}: ${JSON.stringify(text)}`);
+    for (const text of texts.filter((each) => /^[\x20-\x7e\n]*$/.test(each)))
+      assert.deepEqual(
+        tokenizer.encode(text),
+        other.encode(text, { add_special_tokens: false }).ids,
+        `${name}: ${JSON.stringify(text)}`,
+      );
   }
 });
 
 test('a character that the vocabulary lacks is named, and no id is undefined', async () => {
-  const few = { edits: [[['model', 'vocab'], { '<|endoftext|>': 0, a: 1, b: 2, 'ab': 3 }], [['model', 'merges'], ['a b']]] as Kind['edits'], name: '' };
+  const few = {
+    edits: [
+      [['model', 'vocab'], { '<|endoftext|>': 0, a: 1, b: 2, ab: 3 }],
+      [['model', 'merges'], ['a b']],
+    ] as Kind['edits'],
+    name: '',
+  };
   const tokenizer = await Tokenizer.fromPretrained(folderOf(few as Kind));
   assert.deepEqual(tokenizer.encode('abba<|endoftext|>'), [3, 2, 1, 0]);
-  for (const text of ['abc', 'a b', 'é']) assert.throws(() => tokenizer.encode(text), (error) => error instanceof InputError && /^the vocabulary has no token for "[c é]"; take it out of the text/.test(error.message));
+  for (const text of ['abc', 'a b', 'é'])
+    assert.throws(
+      () => tokenizer.encode(text),
+      (error) =>
+        error instanceof InputError &&
+        /^the vocabulary has no token for "[c é]"; take it out of the text/.test(error.message),
+    );
 });
 
 test('an export of each kind has the ids of its source', async () => {
@@ -97,10 +150,15 @@ test('an export of each kind has the ids of its source', async () => {
     const folder = folderOf(kind);
     const own = JSON.parse(readFileSync(join(folder, 'config.json'), 'utf8')) as Json;
     writeFileSync(join(folder, 'config.json'), JSON.stringify({ ...own, ...(JSON.parse(configJson(sizes)) as Json) }));
-    writeSafetensors(join(folder, 'model.safetensors'), [...weights].map(([name, values]) => ({ name, shape: model.weights.shape(name), values })));
+    writeSafetensors(
+      join(folder, 'model.safetensors'),
+      [...weights].map(([name, values]) => ({ name, shape: model.weights.shape(name), values })),
+    );
     await exportModel(model, join(root, `exported-${n}`), { source: folder });
     const exported = await Tokenizer.fromPretrained(join(root, `exported-${n}`));
-    texts.forEach((text, row) => assert.deepEqual(exported.encode(text), idsOf(kind, row), `${kind.name}: ${JSON.stringify(text)}`));
+    texts.forEach((text, row) =>
+      assert.deepEqual(exported.encode(text), idsOf(kind, row), `${kind.name}: ${JSON.stringify(text)}`),
+    );
   }
   model.dispose();
 });

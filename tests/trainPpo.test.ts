@@ -1,4 +1,7 @@
-/** PPO, GRPO and RLOO as whole trainings: the same bits again, resumed or not; what they refuse; a reward that they learn. */
+/**
+ * PPO, GRPO and RLOO as whole trainings: the same bits again, resumed or not; what they refuse; a reward that they
+ * learn.
+ */
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -6,9 +9,27 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 
 import {
-  adaptedKlCoef, checkpointFolder, InputError, liveTensors, lora, merged, Random, tf, trainGrpo, TrainingState, trainPpo, withValueHead,
-  type GPT2, type GroupRollout, type GrpoStep, type GrpoTrainOptions, type PpoStep, type PpoTrainOptions, type Reward, type Rollout,
-} from 'alignbook'; // prettier-ignore
+  adaptedKlCoef,
+  checkpointFolder,
+  InputError,
+  liveTensors,
+  lora,
+  merged,
+  Random,
+  tf,
+  trainGrpo,
+  TrainingState,
+  trainPpo,
+  withValueHead,
+  type GPT2,
+  type GroupRollout,
+  type GrpoStep,
+  type GrpoTrainOptions,
+  type PpoStep,
+  type PpoTrainOptions,
+  type Reward,
+  type Rollout,
+} from 'alignbook';
 
 import { loadEngineModel } from './engineFixtures';
 import { copyOf, letterTokenizer, nearAll } from './rollouts';
@@ -18,35 +39,91 @@ const folder = mkdtempSync(join(tmpdir(), 'ppo-'));
 after(() => rmSync(folder, { recursive: true }));
 const tokenizer = letterTokenizer(37); // a-group's ids
 const random = new Random(2);
-const prompts = Array.from({ length: 7 }, () => Array.from({ length: 1 + random.integer(5) }, () => 1 + random.integer(36)));
+const prompts = Array.from({ length: 7 }, () =>
+  Array.from({ length: 1 + random.integer(5) }, () => 1 + random.integer(36)),
+);
 
 /** The share of some tokens among those of a response. */
-const shareOf = (some: (id: number) => boolean): Reward => (samples) => samples.map(({ ids }) => ids.filter(some).length / ids.length);
+const shareOf =
+  (some: (id: number) => boolean): Reward =>
+  (samples) =>
+    samples.map(({ ids }) => ids.filter(some).length / ids.length);
 const reward = shareOf((id) => id < 12);
 
-const ppoOptions: PpoTrainOptions = { steps: 5, batchSize: 6, lr: 3e-3, schedule: 'constant', maxNewTokens: 8, seed: 4, ppoEpochs: 2, minibatches: 3, klTarget: 0.5, klHorizon: 40, missingEosPenalty: 0.1 };
-const grpoOptions: GrpoTrainOptions = { steps: 5, batchSize: 3, groupSize: 4, lr: 3e-3, schedule: 'constant', maxNewTokens: 8, seed: 4, iterations: 2, epsilon: 1e-5 };
+const ppoOptions: PpoTrainOptions = {
+  steps: 5,
+  batchSize: 6,
+  lr: 3e-3,
+  schedule: 'constant',
+  maxNewTokens: 8,
+  seed: 4,
+  ppoEpochs: 2,
+  minibatches: 3,
+  klTarget: 0.5,
+  klHorizon: 40,
+  missingEosPenalty: 0.1,
+};
+const grpoOptions: GrpoTrainOptions = {
+  steps: 5,
+  batchSize: 3,
+  groupSize: 4,
+  lr: 3e-3,
+  schedule: 'constant',
+  maxNewTokens: 8,
+  seed: 4,
+  iterations: 2,
+  epsilon: 1e-5,
+};
 
 interface Trained {
   steps: (PpoStep | GrpoStep)[];
   weights: Map<string, Float32Array>;
 }
-type Train = (model: GPT2, state?: TrainingState, reference?: GPT2, more?: object, given?: Reward) => AsyncGenerator<PpoStep | GrpoStep, void>;
+type Train = (
+  model: GPT2,
+  state?: TrainingState,
+  reference?: GPT2,
+  more?: object,
+  given?: Reward,
+) => AsyncGenerator<PpoStep | GrpoStep, void>;
 const trainers: Readonly<Record<string, { head: boolean; train: Train }>> = {
-  ppo: { head: true, train: (model, state, reference, more, given) => ppo(model, { ...ppoOptions, ...more }, state, reference, given) },
-  grpo: { head: false, train: (model, state, reference, more, given) => grpo(model, { ...grpoOptions, ...more }, state, reference, given) },
-  rloo: { head: false, train: (model, state, reference, more, given) => grpo(model, { ...grpoOptions, algorithm: 'rloo', ...more }, state, reference, given) },
+  ppo: {
+    head: true,
+    train: (model, state, reference, more, given) => ppo(model, { ...ppoOptions, ...more }, state, reference, given),
+  },
+  grpo: {
+    head: false,
+    train: (model, state, reference, more, given) => grpo(model, { ...grpoOptions, ...more }, state, reference, given),
+  },
+  rloo: {
+    head: false,
+    train: (model, state, reference, more, given) =>
+      grpo(model, { ...grpoOptions, algorithm: 'rloo', ...more }, state, reference, given),
+  },
 };
-async function* ppo(model: GPT2, options: PpoTrainOptions, state?: TrainingState, reference?: GPT2, given: Reward = reward): AsyncGenerator<PpoStep, void> {
+async function* ppo(
+  model: GPT2,
+  options: PpoTrainOptions,
+  state?: TrainingState,
+  reference?: GPT2,
+  given: Reward = reward,
+): AsyncGenerator<PpoStep, void> {
   yield* trainPpo(model, prompts, options, { tokenizer: await tokenizer, reward: given, state, reference });
 }
-async function* grpo(model: GPT2, options: GrpoTrainOptions, state?: TrainingState, reference?: GPT2, given: Reward = reward): AsyncGenerator<GrpoStep, void> {
+async function* grpo(
+  model: GPT2,
+  options: GrpoTrainOptions,
+  state?: TrainingState,
+  reference?: GPT2,
+  given: Reward = reward,
+): AsyncGenerator<GrpoStep, void> {
   yield* trainGrpo(model, prompts, options, { tokenizer: await tokenizer, reward: given, state, reference });
 }
 /** The trainers' own: a state's optimizer is the caller's to make. */
 const adam = (head: boolean) => ({ epsilon: 1e-5, weightDecay: head ? 0 : 0.01 });
 /** Without what the clock says. */
-const timeless = <Step extends { seconds: number }>(steps: readonly Step[]) => steps.map(({ seconds, ...others }) => others);
+const timeless = <Step extends { seconds: number }>(steps: readonly Step[]) =>
+  steps.map(({ seconds, ...others }) => others);
 
 for (const [name, { head, train }] of Object.entries(trainers)) {
   test(`${name}: a seed gives the same bits again, another one others; adapters and accumulation go along`, async () => {
@@ -64,7 +141,12 @@ for (const [name, { head, train }] of Object.entries(trainers)) {
     assert.notDeepEqual((await run({ seed: 9 })).weights, first.weights);
     const [whole, inParts] = [await run({ steps: 1 }), await run({ steps: 1, accumulation: 2 })];
     near(inParts.steps[0]!.loss, whole.steps[0]!.loss, 1e-5, 'loss'); // other orders of float32 sums
-    nearAll(inParts.weights.get('ln_f.bias')!, whole.weights.get('ln_f.bias')!, 1e-4, 'ln_f.bias, which moved by 3e-3 an update');
+    nearAll(
+      inParts.weights.get('ln_f.bias')!,
+      whole.weights.get('ln_f.bias')!,
+      1e-4,
+      'ln_f.bias, which moved by 3e-3 an update',
+    );
 
     const { model: base } = await loadEngineModel('a-group');
     const before = copyOf(base);
@@ -98,8 +180,19 @@ for (const [name, { head, train }] of Object.entries(trainers)) {
     assert.deepEqual(copyOf(second.model), copyOf(whole.model));
 
     const alone = collect(train(second.model, TrainingState.resume(checkpoint, second.model)));
-    await assert.rejects(alone, (error) => error instanceof InputError && /^a training that goes on needs its reference: the policy is no longer what it began as$/.test(error.message));
-    for (const each of [state, resumed, reference, ...[whole, first, second].flatMap(({ base, model }) => (head ? [model, base] : [base]))]) each.dispose();
+    await assert.rejects(
+      alone,
+      (error) =>
+        error instanceof InputError &&
+        /^a training that goes on needs its reference: the policy is no longer what it began as$/.test(error.message),
+    );
+    for (const each of [
+      state,
+      resumed,
+      reference,
+      ...[whole, first, second].flatMap(({ base, model }) => (head ? [model, base] : [base])),
+    ])
+      each.dispose();
   });
 
   test(`${name}: a training leaves no tensor behind, ended early, aborted, refused or not`, async () => {
@@ -116,9 +209,16 @@ for (const [name, { head, train }] of Object.entries(trainers)) {
     flat('ended early');
     const abort = new AbortController();
     let scored = 0;
-    const late: Reward = (samples) => { scored += samples.length; setImmediate(() => abort.abort(new Error('enough'))); return reward(samples); }; // prettier-ignore
-    await assert.rejects(collect(train(model, undefined, undefined, { ...still, signal: abort.signal }, late)), /^Error: enough$/);
-    assert.equal(scored, head ? 6 : 12, 'the signal came in the first step, and ended the second one\'s sampling');
+    const late: Reward = (samples) => {
+      scored += samples.length;
+      setImmediate(() => abort.abort(new Error('enough')));
+      return reward(samples);
+    };
+    await assert.rejects(
+      collect(train(model, undefined, undefined, { ...still, signal: abort.signal }, late)),
+      /^Error: enough$/,
+    );
+    assert.equal(scored, head ? 6 : 12, "the signal came in the first step, and ended the second one's sampling");
     flat('aborted');
     model.dispose();
   });
@@ -128,7 +228,14 @@ for (const [name, { head, train }] of Object.entries(trainers)) {
     for (let round = 0; round < 3; round += 1) {
       const { model } = await loadEngineModel('a-group');
       const lost = collect(train(model, undefined, undefined, { lr: 1e30 }));
-      await assert.rejects(lost, (error) => error instanceof InputError && /^step [12]: loss is NaN, on the rows \d(, \d)+ \(counted from 1\); look at them, or try a lower lr/.test(error.message));
+      await assert.rejects(
+        lost,
+        (error) =>
+          error instanceof InputError &&
+          /^step [12]: loss is NaN, on the rows \d(, \d)+ \(counted from 1\); look at them, or try a lower lr/.test(
+            error.message,
+          ),
+      );
       model.dispose();
       counts.push(liveTensors());
     }
@@ -138,11 +245,22 @@ for (const [name, { head, train }] of Object.entries(trainers)) {
   test(`${name}: it learns a reward, the share of a token`, async () => {
     const { model } = await loadEngineModel('a-group');
     const more = head ? { klTarget: undefined, klCoef: 0.01, missingEosPenalty: 0 } : { beta: 0.01 };
-    const steps = await collect(train(model, undefined, undefined, { steps: 16, batchSize: head ? 12 : 6, ...more }, shareOf((id) => id === 5)));
+    const steps = await collect(
+      train(
+        model,
+        undefined,
+        undefined,
+        { steps: 16, batchSize: head ? 12 : 6, ...more },
+        shareOf((id) => id === 5),
+      ),
+    );
     const scores = steps.map((step) => ('objective' in step ? step.objective.scores : step.scores.mean));
     const mean = (some: readonly number[]) => some.reduce((sum, score) => sum + score, 0) / some.length;
     // One of 37 tokens begins as 1% to 8% of the texts here, and comes to 75% to 90%.
-    assert.ok(mean(scores.slice(0, 3)) < 0.15 && mean(scores.slice(-3)) > 0.5, `${scores.map((score) => score.toFixed(2))}`);
+    assert.ok(
+      mean(scores.slice(0, 3)) < 0.15 && mean(scores.slice(-3)) > 0.5,
+      `${scores.map((score) => score.toFixed(2))}`,
+    );
     model.dispose();
   });
 }
@@ -166,7 +284,10 @@ test('a PPO step says what its rollout and its updates were', async () => {
     const { samples, scores, oldLogps, refLogps, oldValues } = rollouts[n]!;
     assert.equal(samples.length, 6);
     assert.equal(updates.length, 2 * 3);
-    assert.equal(tokens, samples.reduce((sum, { ids }) => sum + ids.length, 0));
+    assert.equal(
+      tokens,
+      samples.reduce((sum, { ids }) => sum + ids.length, 0),
+    );
     assert.equal(eosCount, samples.filter(({ ended }) => ended).length);
     near(used, klCoef, 1e-12, 'klCoef');
     const sums = (rows: readonly Float32Array[]) => rows.map((row) => row.reduce((sum, logp) => sum + logp, 0));
@@ -181,7 +302,10 @@ test('a PPO step says what its rollout and its updates were', async () => {
     assert.ok(Math.abs(updates.at(-1)!.ratio.mean - 1) > 1e-4, 'the last one sees another');
     if (n === 0) {
       near(objective.kl, 0, 1e-5, 'the policy begins as the reference');
-      assert.ok(oldValues.every((row) => row.every((expected) => expected === 0)), 'the head begins at 0');
+      assert.ok(
+        oldValues.every((row) => row.every((expected) => expected === 0)),
+        'the head begins at 0',
+      );
       near(value.explainedVariance, 0, 1e-6, 'values that are all the same explain nothing');
     }
     klCoef = adaptedKlCoef(klCoef, { kl: objective.kl, klTarget: 0.5, klHorizon: 40, samples: 6 });
@@ -194,10 +318,17 @@ test('a GRPO step says what its rollout was; samples stand group by group', asyn
   const { model } = await loadEngineModel('a-group');
   const rollouts: GroupRollout[] = [];
   const constant: Reward = (samples) => samples.map(({ prompt }, n) => (prompt === samples[0]!.prompt ? 1 : n % 4));
-  const inputs = { tokenizer: await tokenizer, reward: constant, onRollout: (rollout: GroupRollout) => rollouts.push(rollout) };
+  const inputs = {
+    tokenizer: await tokenizer,
+    reward: constant,
+    onRollout: (rollout: GroupRollout) => rollouts.push(rollout),
+  };
   const [step] = await collect(trainGrpo(model, prompts, { ...grpoOptions, steps: 1 }, inputs));
   const [{ samples, scores, advantages, oldLogps }] = rollouts as [GroupRollout];
-  assert.deepEqual(samples.map(({ prompt }) => prompt), samples.map((_, n) => samples[n - (n % 4)]!.prompt));
+  assert.deepEqual(
+    samples.map(({ prompt }) => prompt),
+    samples.map((_, n) => samples[n - (n % 4)]!.prompt),
+  );
   assert.equal(new Set(samples.map(({ prompt }) => prompt)).size, 3);
   assert.deepEqual(advantages.slice(0, 4), [0, 0, 0, 0]);
   assert.equal(oldLogps!.length, 12);
@@ -205,7 +336,10 @@ test('a GRPO step says what its rollout was; samples stand group by group', asyn
   near(step!.scores.groupDeviation, (2 * Math.sqrt(5 / 3)) / 3, 1e-12, 'of 0, 1, 2, 3 in two groups of three');
   near(step!.scores.equalGroups, 1 / 3, 1e-12, 'equalGroups');
   near(step!.sequenceKl, 0, 1e-5, 'the policy begins as the reference');
-  assert.equal(step!.tokens, samples.reduce((sum, { ids }) => sum + ids.length, 0));
+  assert.equal(
+    step!.tokens,
+    samples.reduce((sum, { ids }) => sum + ids.length, 0),
+  );
   model.dispose();
 });
 
@@ -233,18 +367,31 @@ test('a policy with a head of its own keeps it; a plain one is given a head for 
 
 test('options that do not fit, a reward that is NaN, and a state without a head are refused', async () => {
   const { model } = await loadEngineModel('a-group');
-  const refused = (message: RegExp, run: AsyncIterable<unknown>) => assert.rejects(collect(run), (error) => error instanceof InputError && message.test(error.message), `${message}`);
+  const refused = (message: RegExp, run: AsyncIterable<unknown>) =>
+    assert.rejects(collect(run), (error) => error instanceof InputError && message.test(error.message), `${message}`);
   await refused(/^klTarget must be a number of nats above 0, got 0$/, ppo(model, { ...ppoOptions, klTarget: 0 }));
-  await refused(/^a rollout of 6 samples cannot be cut into 4 equal minibatches/, ppo(model, { ...ppoOptions, minibatches: 4 }));
+  await refused(
+    /^a rollout of 6 samples cannot be cut into 4 equal minibatches/,
+    ppo(model, { ...ppoOptions, minibatches: 4 }),
+  );
   await refused(/^temperature must be a number above 0, got 0: /, ppo(model, { ...ppoOptions, temperature: 0 }));
   await refused(/^give either steps or epochs$/, grpo(model, { ...grpoOptions, epochs: 1 }));
   await refused(/^iterations must be a whole number from 1 up, got 0$/, grpo(model, { ...grpoOptions, iterations: 0 }));
-  await refused(/^algorithm must be grpo or rloo, got "reinforce"$/, grpo(model, { ...grpoOptions, algorithm: 'reinforce' as 'rloo' }));
+  await refused(
+    /^algorithm must be grpo or rloo, got "reinforce"$/,
+    grpo(model, { ...grpoOptions, algorithm: 'reinforce' as 'rloo' }),
+  );
   await refused(/^groupSize must be a whole number from 2 up, got 1$/, grpo(model, { ...grpoOptions, groupSize: 1 }));
   const state = TrainingState.begin(model);
-  await refused(/^the state is of a model without a value head; begin it with withValueHead\(policy\)$/, ppo(model, ppoOptions, state));
+  await refused(
+    /^the state is of a model without a value head; begin it with withValueHead\(policy\)$/,
+    ppo(model, ppoOptions, state),
+  );
   const inputs = { tokenizer: await tokenizer, reward: (() => [NaN]) as Reward };
   await refused(/^step 1: reward gave 1 scores for 6 samples/, trainPpo(model, prompts, ppoOptions, inputs));
-  await refused(/^step 1: reward gave NaN for sample 0, /, trainGrpo(model, prompts, grpoOptions, { ...inputs, reward: (samples) => samples.map(() => NaN) }));
+  await refused(
+    /^step 1: reward gave NaN for sample 0, /,
+    trainGrpo(model, prompts, grpoOptions, { ...inputs, reward: (samples) => samples.map(() => NaN) }),
+  );
   for (const each of [state, model]) each.dispose();
 });

@@ -5,10 +5,31 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 
 import {
-  batchOrder, Random, checkpointFolder, checkpoints, evaluateDpo, evaluateSft, FileError, InputError, learningRate, liveTensors, pruneCheckpoints, referenceLogps, tf,
-  preferenceLosses, SafetensorsFile, trainDpo, TrainingState, trainSft,
-  type DpoTrainOptions, type PairIds, type PreferenceLossName, type PromptResponses, type ScheduleOptions, type TrainOptions,
-} from 'alignbook'; // prettier-ignore
+  batchOrder,
+  Random,
+  checkpointFolder,
+  checkpoints,
+  evaluateDpo,
+  evaluateSft,
+  FileError,
+  InputError,
+  learningRate,
+  liveTensors,
+  pruneCheckpoints,
+  referenceLogps,
+  tf,
+  preferenceLosses,
+  SafetensorsFile,
+  trainDpo,
+  TrainingState,
+  trainSft,
+  type DpoTrainOptions,
+  type PairIds,
+  type PreferenceLossName,
+  type PromptResponses,
+  type ScheduleOptions,
+  type TrainOptions,
+} from 'alignbook';
 
 import { loadEngineModel } from './engineFixtures';
 import { collect, near, ordered } from './trainingSteps';
@@ -17,7 +38,23 @@ interface Fixtures {
   schedules: { options: ScheduleOptions; rates: number[] }[];
   sft: SftFixture;
   frozen: SftFixture;
-  dpo: { pairs: PairIds[]; steps: Record<'loss' | 'gradNorm' | 'lr' | 'chosen' | 'rejected' | 'margins' | 'accuracies' | 'logpsChosen' | 'logpsRejected' | 'entropy' | 'meanTokenAccuracy', number>[] };
+  dpo: {
+    pairs: PairIds[];
+    steps: Record<
+      | 'loss'
+      | 'gradNorm'
+      | 'lr'
+      | 'chosen'
+      | 'rejected'
+      | 'margins'
+      | 'accuracies'
+      | 'logpsChosen'
+      | 'logpsRejected'
+      | 'entropy'
+      | 'meanTokenAccuracy',
+      number
+    >[];
+  };
 }
 interface SftFixture {
   rows: PromptResponses[];
@@ -25,7 +62,9 @@ interface SftFixture {
   steps: { loss: number; gradNorm: number; lr: number; tokens: number }[];
   last: number[];
 }
-const fixtures = JSON.parse(readFileSync(join(__dirname, '..', '..', '..', 'tests', 'fixtures', 'training.json'), 'utf8')) as Fixtures;
+const fixtures = JSON.parse(
+  readFileSync(join(__dirname, '..', '..', '..', 'tests', 'fixtures', 'training.json'), 'utf8'),
+) as Fixtures;
 
 for (const { options, rates } of fixtures.schedules) {
   test(`the learning rate is transformers': ${options.schedule}, ${options.warmupSteps} of ${options.steps} steps warm up`, () => {
@@ -57,9 +96,13 @@ test('grouped by length: every row once an epoch, little padding, the longest fi
   const random = new Random(5);
   const lengths = Array.from({ length: 1003 }, () => 10 + random.integer(200));
   const order = batchOrder(1003, { batchSize: 8, seed: 1, lengths });
-  const epoch = (n: number) => Array.from({ length: 1003 }, (_, place) => order(Math.floor((n * 1003 + place) / 8))[(n * 1003 + place) % 8]!);
+  const epoch = (n: number) =>
+    Array.from({ length: 1003 }, (_, place) => order(Math.floor((n * 1003 + place) / 8))[(n * 1003 + place) % 8]!);
   const first = epoch(0);
-  assert.deepEqual([...first].sort((a, b) => a - b), lengths.map((_, row) => row));
+  assert.deepEqual(
+    [...first].sort((a, b) => a - b),
+    lengths.map((_, row) => row),
+  );
   const padding = (rows: readonly number[]) => {
     let sum = 0;
     for (let start = 0; start + 8 <= rows.length; start += 8) {
@@ -76,10 +119,24 @@ test('grouped by length: every row once an epoch, little padding, the longest fi
   assert.deepEqual(batchOrder(3, { batchSize: 8, seed: 1, lengths: [1, 2, 3] })(0).length, 8);
 });
 
-const sftOptions: TrainOptions = { steps: 5, batchSize: 4, lr: 0.01, warmupSteps: 2, schedule: 'cosine', beta2: 0.98, epsilon: 1e-4, weightDecay: 0.1, maxGradNorm: 1 };
+const sftOptions: TrainOptions = {
+  steps: 5,
+  batchSize: 4,
+  lr: 0.01,
+  warmupSteps: 2,
+  schedule: 'cosine',
+  beta2: 0.98,
+  epsilon: 1e-4,
+  weightDecay: 0.1,
+  maxGradNorm: 1,
+};
 
 const FROZEN = ['wte', 'wpe', 'h.0', 'h.1.mlp'];
-for (const [what, fixture, more] of [['', fixtures.sft, {}], [', in two parts', fixtures.sft, { accumulation: 2 }], [', most weights frozen', fixtures.frozen, { frozen: FROZEN }]] as const) {
+for (const [what, fixture, more] of [
+  ['', fixtures.sft, {}],
+  [', in two parts', fixtures.sft, { accumulation: 2 }],
+  [', most weights frozen', fixtures.frozen, { frozen: FROZEN }],
+] as const) {
   test(`SFT walks as PyTorch does${what}`, async () => {
     const { rows, order, steps, last } = fixture;
     const { model } = await loadEngineModel('a-group');
@@ -101,24 +158,40 @@ for (const [what, fixture, more] of [['', fixtures.sft, {}], [', in two parts', 
   });
 }
 
-const dpoOptions: DpoTrainOptions = { steps: 50, batchSize: 8, lr: 3e-3, warmupSteps: 5, epsilon: 1e-4, weightDecay: 0.01, maxGradNorm: 1, beta: 0.1 };
+const dpoOptions: DpoTrainOptions = {
+  steps: 50,
+  batchSize: 8,
+  lr: 3e-3,
+  warmupSteps: 5,
+  epsilon: 1e-4,
+  weightDecay: 0.01,
+  maxGradNorm: 1,
+  beta: 0.1,
+};
 
 for (const accumulation of [1, 4]) {
   test(`50 steps of DPO follow TRL's DPOTrainer, accumulation ${accumulation}`, async () => {
     const { pairs, steps } = fixtures.dpo;
     const { model } = await loadEngineModel('one-head');
-    const laid = ordered(pairs, pairs.map((_, n) => n), 8);
+    const laid = ordered(
+      pairs,
+      pairs.map((_, n) => n),
+      8,
+    );
     const made = await collect(trainDpo(model, laid, { ...dpoOptions, accumulation, tokenMetrics: true }));
     made.forEach(({ step, loss, gradNorm, lr, rewards, logps, entropy, meanTokenAccuracy }, n) => {
       const expected = steps[n]!;
-      // Two float32 implementations drift apart. Greatest differences seen in 50 steps: 4e-7 for losses, 1e-6 for rewards, 8e-6 for
+      // Two float32 implementations drift apart. Greatest differences seen in 50 steps: 4e-7 for losses, 1e-6 for
+      // rewards, 8e-6 for
       // log-probs of size 15, 1.5e-5 of the norm; another processor may drift otherwise: allow some times that.
       near(loss, expected.loss, 5e-6, `loss of step ${step}`);
       near(gradNorm, expected.gradNorm, 1e-4 * expected.gradNorm, `gradNorm of step ${step}`);
       near(lr, expected.lr, 1e-12, `lr of step ${step}`);
-      for (const name of ['chosen', 'rejected', 'margins'] as const) near(rewards[name], expected[name], 1e-5, `rewards.${name} of step ${step}`);
+      for (const name of ['chosen', 'rejected', 'margins'] as const)
+        near(rewards[name], expected[name], 1e-5, `rewards.${name} of step ${step}`);
       // Where policy and reference still agree, rounding alone decides which reward is greater.
-      if (Math.abs(expected.margins) > 1e-6) near(rewards.accuracies, expected.accuracies, 1e-6, `rewards.accuracies of step ${step}`);
+      if (Math.abs(expected.margins) > 1e-6)
+        near(rewards.accuracies, expected.accuracies, 1e-6, `rewards.accuracies of step ${step}`);
       near(logps.chosen, expected.logpsChosen, 1e-4, `logps.chosen of step ${step}`);
       near(logps.rejected, expected.logpsRejected, 1e-4, `logps.rejected of step ${step}`);
       if (accumulation > 1) return; // parts count alike here, whatever their numbers of tokens
@@ -136,8 +209,16 @@ for (const loss of Object.keys(preferenceLosses) as PreferenceLossName[]) {
     const pairs = fixtures.dpo.pairs.slice(0, 8);
     const reference = referenceLogps(model, pairs);
     const before = evaluateDpo(model, pairs, reference, { loss, batchSize: 8 }).loss;
-    const [first] = await collect(trainDpo(model, pairs, { steps: 6, batchSize: 8, lr: 2e-3, schedule: 'constant', epsilon: 1e-4, loss }, { reference }));
-    near(first!.loss, before, 1e-5 * Math.max(1, Math.abs(before)), 'the first step sees the loss before'); // the same pairs in another order
+    const [first] = await collect(
+      trainDpo(
+        model,
+        pairs,
+        { steps: 6, batchSize: 8, lr: 2e-3, schedule: 'constant', epsilon: 1e-4, loss },
+        { reference },
+      ),
+    );
+    // the same pairs in another order
+    near(first!.loss, before, 1e-5 * Math.max(1, Math.abs(before)), 'the first step sees the loss before');
     assert.ok(evaluateDpo(model, pairs, reference, { loss, batchSize: 8 }).loss < before - 1e-4);
     model.dispose();
   });
@@ -147,7 +228,10 @@ test('a loss that there is not, and an option that it does not take', async () =
   const { model } = await loadEngineModel('one-head');
   const pairs = fixtures.dpo.pairs.slice(0, 2);
   const refused = async (message: RegExp, options: Partial<DpoTrainOptions>) =>
-    assert.rejects(collect(trainDpo(model, pairs, { ...dpoOptions, batchSize: 2, ...options })), (error) => error instanceof InputError && message.test(error.message));
+    assert.rejects(
+      collect(trainDpo(model, pairs, { ...dpoOptions, batchSize: 2, ...options })),
+      (error) => error instanceof InputError && message.test(error.message),
+    );
   await refused(/^there is no loss "dpo"; the losses are sigmoid, /, { loss: 'dpo' as 'sigmoid' });
   await refused(/nllCoef/, { nllCoef: 1 });
   model.dispose();
@@ -189,23 +273,37 @@ test('options that do not fit, and a loss that is lost', async () => {
   const { model } = await loadEngineModel('a-group');
   const { rows } = fixtures.sft;
   const refused = async (message: RegExp, options: Partial<TrainOptions>, some: readonly PromptResponses[] = rows) =>
-    assert.rejects(collect(trainSft(model, some, { ...sftOptions, ...options })), (error) => error instanceof InputError && message.test(error.message));
+    assert.rejects(
+      collect(trainSft(model, some, { ...sftOptions, ...options })),
+      (error) => error instanceof InputError && message.test(error.message),
+    );
   await refused(/^there are no rows to train on$/, {}, []);
   await refused(/^steps must be a whole number from 1 up, got 0$/, { steps: 0 });
   await refused(/^batchSize must be a whole number from 1 up, got 0$/, { batchSize: 0 });
-  await refused(/^a batch of 4 rows cannot be cut into 3 equal parts; change batchSize or accumulation$/, { accumulation: 3 });
-  await refused(/^schedule must be constant, linear or cosine, got polynomial$/, { schedule: 'polynomial' as 'linear' });
+  await refused(/^a batch of 4 rows cannot be cut into 3 equal parts; change batchSize or accumulation$/, {
+    accumulation: 3,
+  });
+  await refused(/^schedule must be constant, linear or cosine, got polynomial$/, {
+    schedule: 'polynomial' as 'linear',
+  });
   await refused(/^give either steps or epochs$/, { epochs: 2 });
   await refused(/^validateEvery must be a whole number from 1 up, got 0$/, { validateEvery: 0 });
   await refused(/^epochs must be a number above 0, got 0$/, { steps: undefined, epochs: 0 } as object);
-  await refused(/^frozen: no weight is or begins with "h\.2"; the model has wte\.weight, wpe\.weight, .*, ln_f\.bias$/, { frozen: ['h.2'] });
+  await refused(
+    /^frozen: no weight is or begins with "h\.2"; the model has wte\.weight, wpe\.weight, .*, ln_f\.bias$/,
+    { frozen: ['h.2'] },
+  );
   await refused(/^frozen: no weight is or begins with "h\.0\.ln"/, { frozen: ['h.0.ln'] });
   await refused(/^frozen names every weight/, { frozen: ['wte', 'wpe', 'h', 'ln_f'] });
-  const { model: other } = await loadEngineModel('a-group'); // the first time makes the constants, and leaves a model of NaN
+  // the first time makes the constants, and leaves a model of NaN
+  const { model: other } = await loadEngineModel('a-group');
   await assert.rejects(collect(trainSft(other, rows, { ...sftOptions, lr: 1e30, warmupSteps: 0 })));
   other.dispose();
   const live = liveTensors();
-  await refused(/^step 2: loss is NaN, on the rows (\d, ){3}\d \(counted from 1\); look at them/, { lr: 1e30, warmupSteps: 0 });
+  await refused(/^step 2: loss is NaN, on the rows (\d, ){3}\d \(counted from 1\); look at them/, {
+    lr: 1e30,
+    warmupSteps: 0,
+  });
   assert.equal(liveTensors(), live);
   model.dispose();
 });
@@ -232,15 +330,25 @@ test('going on from a checkpoint gives the same bits as never having stopped', a
   const [newest] = checkpoints(run);
   const resumed = TrainingState.resume(newest!, second.model, options, 'the same run');
   assert.equal(resumed.step, 4);
-  const rest = (await collect(trainDpo(second.model, pairs, options, { reference, state: resumed }))).map(({ loss }) => loss);
+  const rest = (await collect(trainDpo(second.model, pairs, options, { reference, state: resumed }))).map(
+    ({ loss }) => loss,
+  );
   assert.deepEqual([...made.slice(0, 4), ...rest], losses);
-  for (const name of whole.model.weights.names) assert.deepEqual(second.model.weights.values(name), whole.model.weights.values(name), name);
+  for (const name of whole.model.weights.names)
+    assert.deepEqual(second.model.weights.values(name), whole.model.weights.values(name), name);
   resumed.dispose();
 
   const other = await loadEngineModel('a-group');
   const refused = (message: RegExp, model = second.model, fingerprint = 'the same run') =>
-    assert.throws(() => TrainingState.resume(newest!, model, options, fingerprint), (error) => error instanceof FileError && message.test(error.message));
-  refused(/training\.json: is of a run with other data or options; give another output folder/, second.model, 'another run');
+    assert.throws(
+      () => TrainingState.resume(newest!, model, options, fingerprint),
+      (error) => error instanceof FileError && message.test(error.message),
+    );
+  refused(
+    /training\.json: is of a run with other data or options; give another output folder/,
+    second.model,
+    'another run',
+  );
   refused(/model\.safetensors: has no "wte\.weight" of shape \[37, 16\], which this model needs$/, other.model);
   writeFileSync(join(newest!, 'training.json'), '{');
   refused(/training\.json: cannot be read as JSON/);
@@ -254,11 +362,22 @@ test('frozen weights stay as they are, and have no moments', async () => {
   const state = TrainingState.begin(model, { frozen: FROZEN });
   await collect(trainSft(model, fixtures.sft.rows, { ...sftOptions, frozen: FROZEN }, { state }));
   const isFrozen = (name: string) => FROZEN.some((beginning) => name.startsWith(`${beginning}.`));
-  for (const [name, values] of before) assert.equal(Buffer.from(values.buffer).equals(Buffer.from(model.weights.values(name).buffer)), isFrozen(name), name);
+  for (const [name, values] of before)
+    assert.equal(
+      Buffer.from(values.buffer).equals(Buffer.from(model.weights.values(name).buffer)),
+      isFrozen(name),
+      name,
+    );
   const folder = mkdtempSync(join(tmpdir(), 'frozen-'));
   state.save(join(folder, 'state'));
   const { tensors } = new SafetensorsFile(join(folder, 'state', 'optimizer.safetensors'));
-  assert.deepEqual([...tensors.keys()].sort(), model.weights.names.filter((name) => !isFrozen(name)).flatMap((name) => [`m.${name}`, `v.${name}`]).sort());
+  assert.deepEqual(
+    [...tensors.keys()].sort(),
+    model.weights.names
+      .filter((name) => !isFrozen(name))
+      .flatMap((name) => [`m.${name}`, `v.${name}`])
+      .sort(),
+  );
   TrainingState.resume(join(folder, 'state'), model, { frozen: FROZEN }).dispose();
   state.dispose();
   model.dispose();
@@ -268,7 +387,8 @@ test('frozen weights stay as they are, and have no moments', async () => {
 test('epochs say how often each row comes', async () => {
   const { model } = await loadEngineModel('a-group');
   const { rows } = fixtures.sft; // six
-  const count = async (epochs: number) => (await collect(trainSft(model, rows, { lr: 0, batchSize: 4, epochs }))).length;
+  const count = async (epochs: number) =>
+    (await collect(trainSft(model, rows, { lr: 0, batchSize: 4, epochs }))).length;
   assert.deepEqual([await count(1), await count(2), await count(0.5)], [2, 3, 1]);
   model.dispose();
 });
@@ -279,14 +399,24 @@ test('validation rows are looked at every few steps and after the last, and chan
   const { pairs } = fixtures.dpo;
   const [train, held] = [pairs.slice(0, 100), pairs.slice(100, 130)];
   const reference = referenceLogps(watched, held);
-  const made = await collect(trainDpo(watched, train, { ...dpoOptions, steps: 7, validateEvery: 3 }, { validation: { pairs: held } }));
-  assert.deepEqual(made.filter(({ validation }) => validation).map(({ step }) => step), [3, 6, 7]);
+  const made = await collect(
+    trainDpo(watched, train, { ...dpoOptions, steps: 7, validateEvery: 3 }, { validation: { pairs: held } }),
+  );
+  assert.deepEqual(
+    made.filter(({ validation }) => validation).map(({ step }) => step),
+    [3, 6, 7],
+  );
   assert.deepEqual(made.at(-1)!.validation, evaluateDpo(watched, held, reference, { batchSize: 8 }));
   const plain = await collect(trainDpo(unwatched, train, { ...dpoOptions, steps: 7 }));
-  assert.deepEqual(made.map(({ loss }) => loss), plain.map(({ loss }) => loss));
+  assert.deepEqual(
+    made.map(({ loss }) => loss),
+    plain.map(({ loss }) => loss),
+  );
 
   const responses = held.map(({ promptIds, chosenIds }) => ({ promptIds, responses: [chosenIds] }));
-  const [, last] = await collect(trainSft(watched, responses, { steps: 2, lr: 1e-3, validateEvery: 5 }, { validation: responses }));
+  const [, last] = await collect(
+    trainSft(watched, responses, { steps: 2, lr: 1e-3, validateEvery: 5 }, { validation: responses }),
+  );
   const whole = evaluateSft(watched, responses, { batchSize: responses.length });
   near(last!.validation!.loss, whole.loss, 1e-6, 'loss, in batches'); // rounding
   near(last!.validation!.entropy!, whole.entropy!, 1e-5, 'entropy, in batches');
@@ -297,11 +427,22 @@ test('validation rows are looked at every few steps and after the last, and chan
 test('the newest checkpoints are kept; what a killed save left does not count', () => {
   const run = mkdtempSync(join(tmpdir(), 'run-'));
   for (const step of [100, 200, 300]) mkdirSync(checkpointFolder(run, step));
-  for (const left of [`${checkpointFolder(run, 400)}.1234.tmp`, join(run, 'best.1234.old'), join(run, 'model.1234.tmp')]) mkdirSync(left);
+  for (const left of [
+    `${checkpointFolder(run, 400)}.1234.tmp`,
+    join(run, 'best.1234.old'),
+    join(run, 'model.1234.tmp'),
+  ])
+    mkdirSync(left);
   mkdirSync(join(run, 'mine'));
-  assert.deepEqual(checkpoints(run), [300, 200, 100].map((step) => checkpointFolder(run, step)));
+  assert.deepEqual(
+    checkpoints(run),
+    [300, 200, 100].map((step) => checkpointFolder(run, step)),
+  );
   pruneCheckpoints(run, 2);
-  assert.deepEqual(checkpoints(run), [300, 200].map((step) => checkpointFolder(run, step)));
+  assert.deepEqual(
+    checkpoints(run),
+    [300, 200].map((step) => checkpointFolder(run, step)),
+  );
   pruneCheckpoints(run, 2);
   assert.deepEqual(readdirSync(run).sort(), ['checkpoint-00000200', 'checkpoint-00000300', 'mine']);
   assert.deepEqual(checkpoints(join(run, 'nothing')), []);

@@ -1,11 +1,29 @@
-/** The value head: its values and the gradients of both heads against PyTorch in float64, and what it shares with its base. */
+/**
+ * The value head: its values and the gradients of both heads against PyTorch in float64, and what it shares with its
+ * base.
+ */
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 
-import { exportModel, GPT2, InputError, liveTensors, lora, merged, ppoLoss, Random, responseBatch, SafetensorsFile, tf, Tokenizer, valueLoss, withValueHead } from 'alignbook';
+import {
+  exportModel,
+  GPT2,
+  InputError,
+  liveTensors,
+  lora,
+  merged,
+  ppoLoss,
+  Random,
+  responseBatch,
+  SafetensorsFile,
+  tf,
+  Tokenizer,
+  valueLoss,
+  withValueHead,
+} from 'alignbook';
 
 import { loadEngineModel } from './engineFixtures';
 import { copyOf, fixture, nearAll, nearGradients, setHead, type ScriptedRow } from './rollouts';
@@ -23,7 +41,8 @@ interface Fixture {
   gradients: { first: Record<string, number[]> };
 }
 const { options, rows, vHead, order, ...fixed } = fixture<Fixture>('ppo_step.json');
-const batchOf = (numbers: readonly number[]) => responseBatch(numbers.map((n) => ({ promptIds: rows[n]!.promptIds, responses: [rows[n]!.responseIds] })));
+const batchOf = (numbers: readonly number[]) =>
+  responseBatch(numbers.map((n) => ({ promptIds: rows[n]!.promptIds, responses: [rows[n]!.responseIds] })));
 const all = batchOf(rows.map((_, n) => n));
 
 /** [R, L], 0 after the ends. */
@@ -32,7 +51,10 @@ function ragged(some: readonly (readonly number[])[]): tf.Tensor2D {
   return tf.tensor2d(some.map((row) => [...row, ...Array<number>(L - row.length).fill(0)]));
 }
 
-/** Float32 here, float64 there: values reach 1.5, log-probs 10. Greatest differences seen: 3.3e-7 and 2.4e-6; allow four times that. */
+/**
+ * Float32 here, float64 there: values reach 1.5, log-probs 10. Greatest differences seen: 3.3e-7 and 2.4e-6; allow four
+ * times that.
+ */
 const [VALUES, LOGPS] = [2e-6, 1e-5];
 
 test('a new head says 0 of every state, and leaves the log-probs as they were, bit for bit', async () => {
@@ -69,7 +91,13 @@ test('the gradients of both heads together are those of PyTorch', async () => {
   using recording = model.record(batchOf(numbers), { temperature: options.temperature });
   const { perTokenLogps, values, responseMask } = recording;
   const of = (every: readonly (readonly number[])[]) => ragged(numbers.map((n) => every[n]!));
-  const constants = { responseMask, oldLogps: of(fixed.oldLogps), oldValues: of(fixed.oldValues), returns: of(fixed.returns), advantages: of(fixed.advantages) };
+  const constants = {
+    responseMask,
+    oldLogps: of(fixed.oldLogps),
+    oldValues: of(fixed.oldValues),
+    returns: of(fixed.returns),
+    advantages: of(fixed.advantages),
+  };
   const [dLogps, dValues] = tf.grads((logps, ofStates) => {
     const { loss } = ppoLoss({ logps: logps as tf.Tensor2D, ...constants });
     return loss.add(valueLoss({ values: ofStates as tf.Tensor2D, ...constants }).loss.mul(options.valueCoef));
@@ -101,7 +129,7 @@ test('without the gradient of values, the head has none; and only what is wanted
   for (const each of [model, base]) each.dispose();
 });
 
-test('the view shares its base\'s variables; disposing of it frees the head alone', async () => {
+test("the view shares its base's variables; disposing of it frees the head alone", async () => {
   const { model: base } = await loadEngineModel('a-group');
   const live = liveTensors();
   const model = withValueHead(base);
@@ -142,14 +170,18 @@ test('over adapters, these and the head are trained, and the base stays as it is
   const adapters = adapted.weights.trained.names;
   for (const name of adapters.filter((each) => each.endsWith('lora_B'))) {
     const values = adapted.weights.trained.values(name);
-    adapted.weights.trained.assign(name, values.map((_, n) => 0.05 * Math.sin(n)));
+    adapted.weights.trained.assign(
+      name,
+      values.map((_, n) => 0.05 * Math.sin(n)),
+    );
   }
   const model = withValueHead(adapted);
   setHead(model, vHead);
   assert.deepEqual(model.weights.trained.names, [...adapters, 'v_head.weight', 'v_head.bias']);
   assert.deepEqual(model.score(all).dataSync(), adapted.score(all).dataSync());
 
-  // The same model with plain weights: its gradient of W gives those of the adapters, dA = scale dW B' and dB = scale A' dW.
+  // The same model with plain weights: its gradient of W gives those of the adapters, dA = scale dW B' and dB = scale
+  // A' dW.
   const plain = withValueHead(merged(adapted));
   setHead(plain, vHead);
   const gradientsOf = (of: GPT2) => {
@@ -162,8 +194,14 @@ test('over adapters, these and the head are trained, and the base stays as it is
   assert.deepEqual([...ofView.names].sort(), [...model.weights.trained.names].sort());
   const name = 'h.1.attn.c_attn';
   const dW = tf.tensor2d(ofPlain.values(`${name}.weight`), [16, 48]);
-  const [A, B] = (['lora_A', 'lora_B'] as const).map((each) => tf.tensor2d(adapted.weights.trained.values(`${name}.${each}`), each === 'lora_A' ? [16, 2] : [2, 48])) as [tf.Tensor2D, tf.Tensor2D];
-  const expected = { [`${name}.lora_A`]: [...dW.matMul(B.transpose()).mul(2).dataSync()], [`${name}.lora_B`]: [...A.transpose().matMul(dW).mul(2).dataSync()], 'v_head.weight': [...ofPlain.values('v_head.weight')] };
+  const [A, B] = (['lora_A', 'lora_B'] as const).map((each) =>
+    tf.tensor2d(adapted.weights.trained.values(`${name}.${each}`), each === 'lora_A' ? [16, 2] : [2, 48]),
+  ) as [tf.Tensor2D, tf.Tensor2D];
+  const expected = {
+    [`${name}.lora_A`]: [...dW.matMul(B.transpose()).mul(2).dataSync()],
+    [`${name}.lora_B`]: [...A.transpose().matMul(dW).mul(2).dataSync()],
+    'v_head.weight': [...ofPlain.values('v_head.weight')],
+  };
   nearGradients((each) => ofView.values(each), expected, 1.2e-5, 'adapters'); // float32 on both sides
   for (const each of [model, plain, adapted, base]) each.dispose();
 });
@@ -171,12 +209,17 @@ test('over adapters, these and the head are trained, and the base stays as it is
 test('a second head, and a gradient of values where there are none, are refused', async () => {
   const { model: base } = await loadEngineModel('a-group');
   const model = withValueHead(base);
-  const refused = (message: RegExp, run: () => unknown) => assert.throws(run, (error) => error instanceof InputError && message.test(error.message));
+  const refused = (message: RegExp, run: () => unknown) =>
+    assert.throws(run, (error) => error instanceof InputError && message.test(error.message));
   refused(/^this model has a value head already$/, () => withValueHead(model));
   using recording = base.record(all);
   const gradient = recording.responseMask.toFloat<tf.Tensor2D>();
-  refused(/^this model has no value head, so there is no gradient of values$/, () => recording.backward(gradient, undefined, gradient));
+  refused(/^this model has no value head, so there is no gradient of values$/, () =>
+    recording.backward(gradient, undefined, gradient),
+  );
   using withValues = model.record(all);
-  refused(/^valueGradient must have shape \[6,8\], got \[1,8\]$/, () => withValues.backward(gradient, undefined, tf.zeros([1, 8])));
+  refused(/^valueGradient must have shape \[6,8\], got \[1,8\]$/, () =>
+    withValues.backward(gradient, undefined, tf.zeros([1, 8])),
+  );
   for (const each of [model, base]) each.dispose();
 });

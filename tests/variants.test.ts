@@ -1,4 +1,7 @@
-/** GPT-2s of the kinds that people have besides OpenAI's: forward, gradients, steps, generation and exports as transformers has them; others are refused from config.json. */
+/**
+ * GPT-2s of the kinds that people have besides OpenAI's: forward, gradients, steps, generation and exports as
+ * transformers has them; others are refused from config.json.
+ */
 import assert from 'node:assert/strict';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -6,9 +9,26 @@ import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
 
 import {
-  AdamW, checkpointFolder, configJson, exportModel, FileError, generate, GPT2, lora, merged, Random, readConfig, responseBatch, RewardModel, SafetensorsFile, scoreResponses, tf, TrainingState, withValueHead,
+  AdamW,
+  checkpointFolder,
+  configJson,
+  exportModel,
+  FileError,
+  generate,
+  GPT2,
+  lora,
+  merged,
+  Random,
+  readConfig,
+  responseBatch,
+  RewardModel,
+  SafetensorsFile,
+  scoreResponses,
+  tf,
+  TrainingState,
+  withValueHead,
   type Layout,
-} from 'alignbook'; // prettier-ignore
+} from 'alignbook';
 
 import { names, written as writtenIn } from './variantModels';
 
@@ -16,15 +36,25 @@ const TINY = join(__dirname, '..', '..', '..', 'data', 'models', 'tiny');
 const root = mkdtempSync(join(tmpdir(), 'variants-'));
 after(() => rmSync(root, { recursive: true }));
 
-/** Float32 here; float64 there, but for reordered attention. As in engine.test.ts, four times the greatest difference seen there. */
+/**
+ * Float32 here; float64 there, but for reordered attention. As in engine.test.ts, four times the greatest difference
+ * seen there.
+ */
 const VALUES = 1e-5;
 const GRADIENTS = 1.2e-5;
-/** Three steps of AdamW; another rounding of a gradient near 0 moves an element by a share of lr. Greatest difference seen 3e-6. */
+/**
+ * Three steps of AdamW; another rounding of a gradient near 0 moves an element by a share of lr. Greatest difference
+ * seen 3e-6.
+ */
 const TRAINED = 1.2e-5;
 
 function near(actual: ArrayLike<number>, expected: ArrayLike<number>, tolerance: number, what: string): void {
   assert.equal(actual.length, expected.length, what);
-  for (let i = 0; i < expected.length; i += 1) assert.ok(Math.abs(actual[i]! - expected[i]!) <= tolerance, `${what}, element ${i}: ${actual[i]} instead of ${expected[i]}`);
+  for (let i = 0; i < expected.length; i += 1)
+    assert.ok(
+      Math.abs(actual[i]! - expected[i]!) <= tolerance,
+      `${what}, element ${i}: ${actual[i]} instead of ${expected[i]}`,
+    );
 }
 
 const ragged = (rows: readonly (readonly number[])[]): tf.Tensor2D => {
@@ -53,22 +83,40 @@ for (const name of names) {
         assert.deepEqual(gradients.names.slice().sort(), model.weights.names.slice().sort());
         for (const weight of model.weights.names) {
           const values = stored('gradient', weight);
-          near(gradients.values(weight), values, GRADIENTS * Math.max(1e-3, values.reduce((most, value) => Math.max(most, Math.abs(value)), 0)), `${layout}: ${weight}`);
+          near(
+            gradients.values(weight),
+            values,
+            GRADIENTS *
+              Math.max(
+                1e-3,
+                values.reduce((most, value) => Math.max(most, Math.abs(value)), 0),
+              ),
+            `${layout}: ${weight}`,
+          );
         }
       }
       for (const batchSize of [64, 1]) {
-        const made = await generate(model, expected.rows.map(({ promptIds }) => promptIds), { maxNewTokens: 8, batchSize });
-        assert.deepEqual(made.map(({ ids }) => ids), expected.greedy);
+        const made = await generate(
+          model,
+          expected.rows.map(({ promptIds }) => promptIds),
+          { maxNewTokens: 8, batchSize },
+        );
+        assert.deepEqual(
+          made.map(({ ids }) => ids),
+          expected.greedy,
+        );
       }
       const optimizer = new AdamW(model.weights.trained, { beta1: 0.9, beta2: 0.95, epsilon: 1e-3, weightDecay: 0.1 });
       for (const lr of [0.01, 0.02, 0.005]) {
         const recording = model.record(responseBatch(expected.rows));
-        const gradients = recording.backward(ragged(expected.weights.map((row) => row.map((weight) => weight)))); // of the sum itself, as there
+        // of the sum itself, as there
+        const gradients = recording.backward(ragged(expected.weights.map((row) => row.map((weight) => weight))));
         gradients.clip(5);
         optimizer.step(gradients, lr);
         recording[Symbol.dispose]();
       }
-      for (const weight of model.weights.names) near(model.weights.values(weight), stored('trained', weight), TRAINED, `trained ${weight}`);
+      for (const weight of model.weights.names)
+        near(model.weights.values(weight), stored('trained', weight), TRAINED, `trained ${weight}`);
       optimizer.dispose();
       model.dispose();
     });
@@ -114,9 +162,13 @@ test('an export keeps the kind: the same config fields, the same log-probs, and 
     const out = join(root, `exported-${name}`);
     await exportModel(model, out, { source: folder });
     const again = await GPT2.fromPretrained(out);
-    assert.deepEqual(again.score(responseBatch(expected.rows)).dataSync(), model.score(responseBatch(expected.rows)).dataSync());
+    assert.deepEqual(
+      again.score(responseBatch(expected.rows)).dataSync(),
+      model.score(responseBatch(expected.rows)).dataSync(),
+    );
     const config = JSON.parse(readFileSync(join(out, 'config.json'), 'utf8')) as Record<string, unknown>;
-    for (const [field, value] of Object.entries(expected.config)) assert.deepEqual(config[field], value, `${name}: ${field}`);
+    for (const [field, value] of Object.entries(expected.config))
+      assert.deepEqual(config[field], value, `${name}: ${field}`);
     using file = new SafetensorsFile(join(out, 'model.safetensors'));
     assert.equal(file.tensors.has('lm_head.weight'), model.config.untiedHead === true);
     assert.deepEqual(JSON.parse(configJson(model.config))['n_inner'], model.config.nInner);
@@ -128,7 +180,15 @@ const TINY_CONFIG = JSON.parse(readFileSync(join(TINY, 'config.json'), 'utf8')) 
 
 /** transformers' other names of the sizes; as it reads them, GPT2Config.attribute_map. */
 const SYNONYMS = Object.fromEntries(
-  [['n_layer', 'num_hidden_layers'], ['n_head', 'num_attention_heads'], ['n_embd', 'hidden_size'], ['n_positions', 'max_position_embeddings']].flatMap(([name, other]) => [[name, undefined], [other, TINY_CONFIG[name!]]]),
+  [
+    ['n_layer', 'num_hidden_layers'],
+    ['n_head', 'num_attention_heads'],
+    ['n_embd', 'hidden_size'],
+    ['n_positions', 'max_position_embeddings'],
+  ].flatMap(([name, other]) => [
+    [name, undefined],
+    [other, TINY_CONFIG[name!]],
+  ]),
 ) as Record<string, unknown>;
 
 test('what is not computed, and fields of another type, are refused from config.json alone', () => {
@@ -161,20 +221,50 @@ test('what is not computed, and fields of another type, are refused from config.
     [{ eos_token_id: [1, 'x'] }, /"eos_token_id" must be a token id, a list of them, or null, got \[1,"x"\]$/],
     [{ hidden_size: 1 }, /"n_embd" is \d+ and "hidden_size", the same, 1; take out the wrong one$/],
     [{ n_layer: undefined, num_hidden_layers: '2' }, /"num_hidden_layers" must be a positive integer, got "2"$/],
-    [{ architectures: ['GPT2DoubleHeadsModel'] }, /"architectures" is "GPT2DoubleHeadsModel"; supported are GPT2LMHeadModel, /],
+    [
+      { architectures: ['GPT2DoubleHeadsModel'] },
+      /"architectures" is "GPT2DoubleHeadsModel"; supported are GPT2LMHeadModel, /,
+    ],
     [{ architectures: ['GPT2ForTokenClassification'] }, /"architectures" is "GPT2ForTokenClassification"/],
     [{ architectures: ['GPT2ForQuestionAnswering'] }, /"architectures" is "GPT2ForQuestionAnswering"/],
-    [{ architectures: ['GPT2ForSequenceClassification'] }, /a classifier of 2 labels \("id2label"\); a reward model has one/],
-    [{ architectures: ['GPT2ForSequenceClassification'], id2label: { 0: 'a', 1: 'b', 2: 'c' } }, /a classifier of 3 labels/],
+    [
+      { architectures: ['GPT2ForSequenceClassification'] },
+      /a classifier of 2 labels \("id2label"\); a reward model has one/,
+    ],
+    [
+      { architectures: ['GPT2ForSequenceClassification'], id2label: { 0: 'a', 1: 'b', 2: 'c' } },
+      /a classifier of 3 labels/,
+    ],
     [{ attention_head_type: 'multiquery' }, /"attention_head_type" is "multiquery"; supported is "multihead"$/],
-    [{ auto_map: { AutoConfig: 'c.GPT2CustomConfig', AutoModelForCausalLM: 'm.GPT2LMHeadCustomModel' } }, /"auto_map" names code of its own, "m\.GPT2LMHeadCustomModel", which is not run here/],
-    [{ quantization_config: { quant_method: 'bitsandbytes' } }, /"quantization_config": its weights are quantized \(bitsandbytes\)/],
+    [
+      { auto_map: { AutoConfig: 'c.GPT2CustomConfig', AutoModelForCausalLM: 'm.GPT2LMHeadCustomModel' } },
+      /"auto_map" names code of its own, "m\.GPT2LMHeadCustomModel", which is not run here/,
+    ],
+    [
+      { quantization_config: { quant_method: 'bitsandbytes' } },
+      /"quantization_config": its weights are quantized \(bitsandbytes\)/,
+    ],
   ];
   for (const [more, said] of refused) {
     writeFileSync(path, JSON.stringify({ ...TINY_CONFIG, ...more }));
-    assert.throws(() => readConfig(path), (error) => error instanceof FileError && error.path === path && said.test(error.message), JSON.stringify(more));
+    assert.throws(
+      () => readConfig(path),
+      (error) => error instanceof FileError && error.path === path && said.test(error.message),
+      JSON.stringify(more),
+    );
   }
-  for (const same of [{ activation_function: 'gelu_fast' }, { n_inner: 4 * (TINY_CONFIG['n_embd'] as number) }, { n_inner: null }, { layer_norm_epsilon: 1e-5 }, SYNONYMS, { hidden_size: TINY_CONFIG['n_embd'] }, { eos_token_id: [1, 2], pad_token_id: -1, bos_token_id: null }, { quantization_config: null, auto_map: null, architectures: null, attention_head_type: null }, { auto_map: { AutoTokenizer: ['t.Tokenizer', null] } }, { architectures: ['GPT2ForSequenceClassification'], id2label: { 0: 'LABEL_0' } }]) {
+  for (const same of [
+    { activation_function: 'gelu_fast' },
+    { n_inner: 4 * (TINY_CONFIG['n_embd'] as number) },
+    { n_inner: null },
+    { layer_norm_epsilon: 1e-5 },
+    SYNONYMS,
+    { hidden_size: TINY_CONFIG['n_embd'] },
+    { eos_token_id: [1, 2], pad_token_id: -1, bos_token_id: null },
+    { quantization_config: null, auto_map: null, architectures: null, attention_head_type: null },
+    { auto_map: { AutoTokenizer: ['t.Tokenizer', null] } },
+    { architectures: ['GPT2ForSequenceClassification'], id2label: { 0: 'LABEL_0' } },
+  ]) {
     writeFileSync(path, JSON.stringify({ ...TINY_CONFIG, ...same }));
     assert.deepEqual(readConfig(path), readConfig(join(TINY, 'config.json')), JSON.stringify(same));
   }
@@ -183,7 +273,10 @@ test('what is not computed, and fields of another type, are refused from config.
 test('what transformers wants with a point is exported with one', async () => {
   const { folder } = written('gelu');
   const config = JSON.parse(readFileSync(join(folder, 'config.json'), 'utf8')) as Record<string, unknown>;
-  writeFileSync(join(folder, 'config.json'), JSON.stringify({ ...config, initializer_range: 1, layer_norm_epsilon: 1 })); // 1.0, as Python writes it, is the same to JSON.parse
+  writeFileSync(
+    join(folder, 'config.json'),
+    JSON.stringify({ ...config, initializer_range: 1, layer_norm_epsilon: 1 }),
+  ); // 1.0, as Python writes it, is the same to JSON.parse
   const model = await GPT2.fromPretrained(folder);
   await exportModel(model, join(root, 'points'), { source: folder });
   const exported = readFileSync(join(root, 'points', 'config.json'), 'utf8');
@@ -197,10 +290,16 @@ test('a head that is not the embedding beside a config that ties them is refused
   const { folder } = written('untied');
   const config = JSON.parse(readFileSync(join(folder, 'config.json'), 'utf8')) as Record<string, unknown>;
   writeFileSync(join(folder, 'config.json'), JSON.stringify({ ...config, tie_word_embeddings: true }));
-  await assert.rejects(GPT2.fromPretrained(folder), /its lm_head\.weight is not its wte\.weight, but its config\.json ties them; if the head is its own, set "tie_word_embeddings" to false there$/);
+  await assert.rejects(
+    GPT2.fromPretrained(folder),
+    /its lm_head\.weight is not its wte\.weight, but its config\.json ties them; if the head is its own, set "tie_word_embeddings" to false there$/,
+  );
   mkdirSync(join(root, 'headless'));
   const tied = written('gelu').folder;
   const other = JSON.parse(readFileSync(join(tied, 'config.json'), 'utf8')) as Record<string, unknown>;
   writeFileSync(join(tied, 'config.json'), JSON.stringify({ ...other, tie_word_embeddings: false }));
-  await assert.rejects(GPT2.fromPretrained(tied), /lacks the tensor "lm_head\.weight", and its config\.json says that the head is not tied to the embedding; save the model again with its head, or take "tie_word_embeddings": false out if it was tied$/);
+  await assert.rejects(
+    GPT2.fromPretrained(tied),
+    /lacks the tensor "lm_head\.weight", and its config\.json says that the head is not tied to the embedding; save the model again with its head, or take "tie_word_embeddings": false out if it was tied$/,
+  );
 });

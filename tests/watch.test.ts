@@ -14,7 +14,11 @@ after(() => (console.log = log));
 const sincePrinted = () => printed.splice(0);
 
 /** Steps whose end is told in `ended`. */
-async function* training(steps: number, each: (step: number) => void = () => undefined, ended = { times: 0 }): AsyncGenerator<{ step: number; loss: number }> {
+async function* training(
+  steps: number,
+  each: (step: number) => void = () => undefined,
+  ended = { times: 0 },
+): AsyncGenerator<{ step: number; loss: number }> {
   try {
     for (let step = 1; step <= steps; step += 1) {
       await turn();
@@ -27,8 +31,14 @@ async function* training(steps: number, each: (step: number) => void = () => und
 }
 
 test('in a plain program: every step comes back, and the console has a line now and then', async () => {
-  const history = await watch(training(30), { steps: 30, curves: { loss: ({ loss }) => loss, even: ({ step }) => (step % 2 ? undefined : step) } });
-  assert.deepEqual(history.map(({ step }) => step), Array.from({ length: 30 }, (_, n) => n + 1));
+  const history = await watch(training(30), {
+    steps: 30,
+    curves: { loss: ({ loss }) => loss, even: ({ step }) => (step % 2 ? undefined : step) },
+  });
+  assert.deepEqual(
+    history.map(({ step }) => step),
+    Array.from({ length: 30 }, (_, n) => n + 1),
+  );
   assert.deepEqual(sincePrinted(), ['step 1 of 30 [                    ]  loss 1.0000', '30 of 30 steps']);
   assert.throws(() => show({ data: [] }, 'nothing'), SetupError);
 });
@@ -38,12 +48,15 @@ test('an error passes through, after the last line; SIGINT is as it was', async 
   const failing = (step: number) => {
     if (step === 3) throw new RangeError('the loss is NaN');
   };
-  await assert.rejects(watch(training(5, failing), { steps: 5 }), (error) => error instanceof RangeError && error.message === 'the loss is NaN');
+  await assert.rejects(
+    watch(training(5, failing), { steps: 5 }),
+    (error) => error instanceof RangeError && error.message === 'the loss is NaN',
+  );
   assert.equal(sincePrinted().at(-1), 'failed after step 2 of 5');
   assert.deepEqual(process.rawListeners('SIGINT'), listeners);
 });
 
-test('SIGINT ends it after the running step; the training\'s finally has run, and SIGINT is as it was', async () => {
+test("SIGINT ends it after the running step; the training's finally has run, and SIGINT is as it was", async () => {
   const others: string[] = [];
   const other = () => others.push('SIGINT');
   process.on('SIGINT', other);
@@ -62,7 +75,10 @@ test('SIGINT ends it after the running step; the training\'s finally has run, an
 });
 
 test('an interrupt during the last step changes nothing; nor do no steps at all', async () => {
-  await watch(training(3, (step) => void (step === 3 && process.kill(process.pid, 'SIGINT'))), { steps: 3 });
+  await watch(
+    training(3, (step) => void (step === 3 && process.kill(process.pid, 'SIGINT'))),
+    { steps: 3 },
+  );
   assert.equal(sincePrinted().at(-1), '3 of 3 steps');
   assert.deepEqual(await watch(training(0), { steps: 0 }), []);
   assert.deepEqual(sincePrinted(), ['0 of 0 steps']);
@@ -86,27 +102,52 @@ async function* training(steps: number) {
   }
 }`,
     },
-    { code: `const whole = await watch(training(20), { steps: 20, curves: { loss: (s) => s.loss, rewards: { chosen: (s) => s.rewards.chosen, rejected: (s) => s.rewards.rejected } } });` },
+    {
+      code: `const whole = await watch(training(20), { steps: 20, curves: { loss: (s) => s.loss, rewards: { chosen: (s) => s.rewards.chosen, rejected: (s) => s.rewards.rejected } } });`,
+    },
     { code: `const history = await watch(training(1000), { steps: 1000 });`, interrupt: 'step [5-9] of' },
     { code: `console.log(history.length, ended);` },
     { code: `const again = await watch(training(1000), { steps: 1000 });`, interrupt: 'step [5-9] of' },
     { code: `console.log(again.length, ended, whole.length);` },
     // It says so once it waits: between a cell's synchronous part and its waiting tslab listens to no interrupt.
-    { code: `setTimeout(() => console.log('waits'), 300); await new Promise((resolve) => setTimeout(resolve, 20000).unref());`, interrupt: 'waits' },
+    {
+      code: `setTimeout(() => console.log('waits'), 300); await new Promise((resolve) => setTimeout(resolve, 20000).unref());`,
+      interrupt: 'waits',
+    },
     { code: `console.log('alive');` },
   ];
   const { cells: seen, alive } = kernel(cells);
-  const [definitions, whole, first, firstKept, second, secondKept, own, last] = seen as Seen[] as [Seen, Seen, Seen, Seen, Seen, Seen, Seen, Seen];
-  for (const cell of [definitions, whole, first, firstKept, second, secondKept, last]) assert.deepEqual([cell.status, cell.stderr], ['ok', '']);
+  const [definitions, whole, first, firstKept, second, secondKept, own, last] = seen as Seen[] as [
+    Seen,
+    Seen,
+    Seen,
+    Seen,
+    Seen,
+    Seen,
+    Seen,
+    Seen,
+  ];
+  for (const cell of [definitions, whole, first, firstKept, second, secondKept, last])
+    assert.deepEqual([cell.status, cell.stderr], ['ok', '']);
 
-  assert.deepEqual(whole.displays.map((data) => data['text/plain']), ['20 of 20 steps', 'Curves of steps 1 to 20: loss; rewards (chosen, rejected).']);
-  assert.deepEqual(whole.displays.map((data) => Object.keys(data).sort()), [['text/plain'], ['application/vnd.plotly.v1+json', 'image/png', 'text/plain']]);
+  assert.deepEqual(
+    whole.displays.map((data) => data['text/plain']),
+    ['20 of 20 steps', 'Curves of steps 1 to 20: loss; rewards (chosen, rejected).'],
+  );
+  assert.deepEqual(
+    whole.displays.map((data) => Object.keys(data).sort()),
+    [['text/plain'], ['application/vnd.plotly.v1+json', 'image/png', 'text/plain']],
+  );
   const drawn = (types: string) => whole.drawn.filter((some) => some.join() === types).length;
   assert.ok(drawn('text/plain') >= 5, 'the line changes');
   assert.ok(drawn('image/png,text/plain') >= 1, 'the curves grow');
-  assert.equal((whole.displays[1]!['application/vnd.plotly.v1+json'] as unknown as { data: { x: number[] }[] }).data[0]!.x.length, 20);
+  assert.equal(
+    (whole.displays[1]!['application/vnd.plotly.v1+json'] as unknown as { data: { x: number[] }[] }).data[0]!.x.length,
+    20,
+  );
 
-  const stopped = (cell: Seen) => Number(/^interrupted after step (\d+) of 1000$/.exec(cell.displays[0]!['text/plain']!)![1]);
+  const stopped = (cell: Seen) =>
+    Number(/^interrupted after step (\d+) of 1000$/.exec(cell.displays[0]!['text/plain']!)![1]);
   assert.ok(stopped(first) >= 5 && stopped(first) <= 12, `it went on to step ${stopped(first)}`);
   assert.equal(firstKept.stdout, `${stopped(first)} 2\n`);
   assert.equal(secondKept.stdout, `${stopped(second)} 3 20\n`);

@@ -1,14 +1,37 @@
-/** What a training has done is not lost: not at its end, not by a kill, a closed terminal, a full disk, a damaged file or a reward function. */
+/**
+ * What a training has done is not lost: not at its end, not by a kill, a closed terminal, a full disk, a damaged file
+ * or a reward function.
+ */
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 
-import { exportModel, GPT2, initialWeights, Random, readConfig, RewardModel, Tokenizer, Weights, writeSafetensors } from 'alignbook';
+import {
+  exportModel,
+  GPT2,
+  initialWeights,
+  Random,
+  readConfig,
+  RewardModel,
+  Tokenizer,
+  Weights,
+  writeSafetensors,
+} from 'alignbook';
 import { RunFolder } from 'alignbook/dist/commands/runFolder';
 
 import { writeLetterModel } from './rollouts';
@@ -32,7 +55,10 @@ before(async () => {
 function writeOther(path: string, seed: number): void {
   cpSync(at('letters'), path, { recursive: true });
   const values = initialWeights(readConfig(join(path, 'config.json')), new Random(seed));
-  writeSafetensors(join(path, 'model.safetensors'), [...values].map(([name, of]) => ({ name, shape: shapes().get(name)!, values: of })));
+  writeSafetensors(
+    join(path, 'model.safetensors'),
+    [...values].map(([name, of]) => ({ name, shape: shapes().get(name)!, values: of })),
+  );
 }
 const shapes = () => {
   const config = readConfig(at('letters', 'config.json'));
@@ -54,31 +80,80 @@ const file = (name: string, text: string): string => {
   writeFileSync(at(name), text);
   return at(name);
 };
-const pairs = file('pairs.jsonl', ['ab', 'cd', 'ef', 'gh', 'ij', 'kl'].map((prompt, n) => JSON.stringify({ prompt, chosen: `a${n}`, rejected: `b${n}c` })).join('\n'));
+const pairs = file(
+  'pairs.jsonl',
+  ['ab', 'cd', 'ef', 'gh', 'ij', 'kl']
+    .map((prompt, n) => JSON.stringify({ prompt, chosen: `a${n}`, rejected: `b${n}c` }))
+    .join('\n'),
+);
 
 /** Options in `more` take the place of the others. */
 function dpo(output: string, ...more: string[]): string[] {
-  const options: Record<string, string> = { model: at('letters'), data: pairs, output: at(output), steps: '12', 'batch-size': '2', lr: '1e-3', 'save-every': '3' };
+  const options: Record<string, string> = {
+    model: at('letters'),
+    data: pairs,
+    output: at(output),
+    steps: '12',
+    'batch-size': '2',
+    lr: '1e-3',
+    'save-every': '3',
+  };
   for (let n = 0; n < more.length; n += 2) options[more[n]!.slice('--'.length)] = more[n + 1]!;
   return [CLI, 'train-dpo', ...Object.entries(options).flatMap(([name, value]) => [`--${name}`, value])];
 }
 const grpo = (output: string, reward: string, ...more: string[]) => [
-  ...[CLI, 'train-grpo', '--model', at('letters'), '--data', pairs, '--output', at(output), '--steps', '6', '--batch-size', '2', '--group-size', '2', '--max-new-tokens', '4', '--lr', '1e-3'],
+  ...[
+    CLI,
+    'train-grpo',
+    '--model',
+    at('letters'),
+    '--data',
+    pairs,
+    '--output',
+    at(output),
+    '--steps',
+    '6',
+    '--batch-size',
+    '2',
+    '--group-size',
+    '2',
+    '--max-new-tokens',
+    '4',
+    '--lr',
+    '1e-3',
+  ],
   ...['--reward-function', reward, ...more],
 ];
 const run = (args: readonly string[]) => spawnSync(process.execPath, args, { encoding: 'utf8' });
-const limited = (kilobytes: number, args: readonly string[]) => spawnSync('bash', ['-c', `ulimit -f ${kilobytes}; exec "$0" "$@"`, process.execPath, ...args], { encoding: 'utf8' });
-const sha256 = (output: string) => createHash('sha256').update(readFileSync(at(output, 'model', 'model.safetensors'))).digest('hex');
-const losses = (output: string) => readFileSync(at(output, 'metrics.jsonl'), 'utf8').trim().split('\n').map((line) => (JSON.parse(line) as { loss: number }).loss);
-const ok = ({ status, stderr }: { status: number | null; stderr: string }) => assert.deepEqual({ status, stderr }, { status: 0, stderr: '' });
+const limited = (kilobytes: number, args: readonly string[]) =>
+  spawnSync('bash', ['-c', `ulimit -f ${kilobytes}; exec "$0" "$@"`, process.execPath, ...args], { encoding: 'utf8' });
+const sha256 = (output: string) =>
+  createHash('sha256')
+    .update(readFileSync(at(output, 'model', 'model.safetensors')))
+    .digest('hex');
+const losses = (output: string) =>
+  readFileSync(at(output, 'metrics.jsonl'), 'utf8')
+    .trim()
+    .split('\n')
+    .map((line) => (JSON.parse(line) as { loss: number }).loss);
+const ok = ({ status, stderr }: { status: number | null; stderr: string }) =>
+  assert.deepEqual({ status, stderr }, { status: 0, stderr: '' });
 
 /** Runs until so many steps are written, and sends a signal. */
-async function stopped(args: readonly string[], output: string, steps: number, signal: NodeJS.Signals): Promise<{ status: number | null; stdout: string }> {
+async function stopped(
+  args: readonly string[],
+  output: string,
+  steps: number,
+  signal: NodeJS.Signals,
+): Promise<{ status: number | null; stdout: string }> {
   const child = spawn(process.execPath, args);
   let stdout = '';
   child.stdout.on('data', (chunk) => (stdout += chunk));
   const closed = once(child, 'close') as Promise<[number | null]>;
-  const written = () => (existsSync(at(output, 'metrics.jsonl')) ? readFileSync(at(output, 'metrics.jsonl'), 'utf8').split('\n').length - 1 : 0);
+  const written = () =>
+    existsSync(at(output, 'metrics.jsonl'))
+      ? readFileSync(at(output, 'metrics.jsonl'), 'utf8').split('\n').length - 1
+      : 0;
   while (child.exitCode === null && written() < steps) await new Promise((resolve) => setTimeout(resolve, 2));
   child.kill(signal);
   return { status: (await closed)[0], stdout };
@@ -102,7 +177,10 @@ test('a model whose tokenizer is vocab.json and merges.txt alone is trained to t
   writeFileSync(at('plain', 'merges.txt'), '#version: 0.2\n');
   ok(run(dpo('of-plain', '--model', at('plain'))));
   assert.equal(sha256('of-plain'), sha256('whole'));
-  const [before, after] = [await Tokenizer.fromPretrained(at('plain')), await Tokenizer.fromPretrained(at('of-plain', 'model'))];
+  const [before, after] = [
+    await Tokenizer.fromPretrained(at('plain')),
+    await Tokenizer.fromPretrained(at('of-plain', 'model')),
+  ];
   assert.deepEqual(after.encode('abcxyz'), before.encode('abcxyz'));
 });
 
@@ -121,14 +199,25 @@ test('no room for the model: all steps are saved, and the same command writes it
   const bytes = readFileSync(at('letters', 'model.safetensors')).length;
   const full = limited(Math.floor(bytes / 1024) - 4, lora('full'));
   assert.equal(full.status, 1);
-  assert.match(full.stderr, /^alignbook: .*full\/model: cannot be written \(EFBIG.*\); all 12 steps are saved, and the same command writes the model once that is mended$/m);
-  assert.deepEqual(readdirSync(at('full')).map((name) => name.replace(/-[0-9a-f]{16}/, '-…')).sort(), ['checkpoint-00000012', 'metrics.jsonl', 'reference-….safetensors']);
+  assert.match(
+    full.stderr,
+    /^alignbook: .*full\/model: cannot be written \(EFBIG.*\); all 12 steps are saved, and the same command writes the model once that is mended$/m,
+  );
+  assert.deepEqual(
+    readdirSync(at('full'))
+      .map((name) => name.replace(/-[0-9a-f]{16}/, '-…'))
+      .sort(),
+    ['checkpoint-00000012', 'metrics.jsonl', 'reference-….safetensors'],
+  );
   const again = run(lora('full'));
   ok(again);
   assert.match(again.stdout, /^going on after step 12 of 12\n12 steps in 0 s; the model is in .*full\/model\n$/);
   ok(run(lora('roomy')));
   assert.equal(sha256('full'), sha256('roomy'));
-  assert.deepEqual(readdirSync(at('full')).filter((name) => name.startsWith('checkpoint')), []);
+  assert.deepEqual(
+    readdirSync(at('full')).filter((name) => name.startsWith('checkpoint')),
+    [],
+  );
 });
 
 test('no room for a checkpoint of the last step, but for the model, which is smaller: the run is complete', () => {
@@ -141,7 +230,10 @@ test('no room for a checkpoint of the last step, but for the model, which is sma
 
 test('more room than the disk has: told before the first step', () => {
   using run = new RunFolder(at('huge'), { keep: 2, best: undefined });
-  assert.throws(() => run.requireRoom(2 ** 60), /huge has too little room: the run needs \d+ MB, of which \d+ MB are missing; free some space, or give an output folder on another disk$/);
+  assert.throws(
+    () => run.requireRoom(2 ** 60),
+    /huge has too little room: the run needs \d+ MB, of which \d+ MB are missing; free some space, or give an output folder on another disk$/,
+  );
   run.requireRoom(1);
 });
 
@@ -165,21 +257,41 @@ test('killed between the two renames of a replacement: finished, or taken back, 
 });
 
 test('a closed output does not end a training, nor does a hang-up lose its steps', async () => {
-  const piped = spawnSync('bash', ['-c', '"$0" "$@" 2>&1 | head -1', process.execPath, ...dpo('piped')], { encoding: 'utf8' });
+  const piped = spawnSync('bash', ['-c', '"$0" "$@" 2>&1 | head -1', process.execPath, ...dpo('piped')], {
+    encoding: 'utf8',
+  });
   assert.match(piped.stdout, /^step 1 of 12 .*\n$/);
-  for (let waited = 0; !existsSync(at('piped', 'model')) && waited < 10_000; waited += 50) await new Promise((resolve) => setTimeout(resolve, 50));
+  for (let waited = 0; !existsSync(at('piped', 'model')) && waited < 10_000; waited += 50)
+    await new Promise((resolve) => setTimeout(resolve, 50));
   isWhole('piped');
 
-  const { status, stdout } = await stopped(dpo('hung-up', '--steps', '300', '--save-every', '1000'), 'hung-up', 2, 'SIGHUP');
+  const { status, stdout } = await stopped(
+    dpo('hung-up', '--steps', '300', '--save-every', '1000'),
+    'hung-up',
+    2,
+    'SIGHUP',
+  );
   assert.equal(status, 130);
   assert.match(stdout, /^interrupted; step \d+ is saved in .*hung-up, and the same command goes on from there$/m);
 });
 
 test('a damaged checkpoint is passed over for an older one, said; of none that is whole nothing is begun', () => {
   const damages: readonly (readonly [how: string, damage: (path: string) => void, said: RegExp])[] = [
-    ['cut', (path) => truncateSync(join(path, 'optimizer.safetensors'), 1000), /optimizer\.safetensors: is damaged: 1000 bytes, \d+ were written/],
-    ['changed', (path) => flip(join(path, 'model.safetensors')), /model\.safetensors: is damaged: its bytes are not those that were written/],
-    ['unreadable', (path) => writeFileSync(join(path, 'training.json'), '{'), /training\.json: cannot be read as JSON \(.*\)/],
+    [
+      'cut',
+      (path) => truncateSync(join(path, 'optimizer.safetensors'), 1000),
+      /optimizer\.safetensors: is damaged: 1000 bytes, \d+ were written/,
+    ],
+    [
+      'changed',
+      (path) => flip(join(path, 'model.safetensors')),
+      /model\.safetensors: is damaged: its bytes are not those that were written/,
+    ],
+    [
+      'unreadable',
+      (path) => writeFileSync(join(path, 'training.json'), '{'),
+      /training\.json: cannot be read as JSON \(.*\)/,
+    ],
   ];
   for (const [how, damage, said] of damages) {
     damage(join(unfinished(how), 'checkpoint-00000009'));
@@ -193,7 +305,10 @@ test('a damaged checkpoint is passed over for an older one, said; of none that i
   for (const name of ['checkpoint-00000006', 'checkpoint-00000009']) flip(join(path, name, 'model.safetensors'));
   const { status, stderr } = run(dpo('none'));
   assert.equal(status, 1);
-  assert.match(stderr, /^alignbook: .*none: has no checkpoint to go on from \(checkpoint-00000009, checkpoint-00000006\); remove them to begin again, or give another output folder$/m);
+  assert.match(
+    stderr,
+    /^alignbook: .*none: has no checkpoint to go on from \(checkpoint-00000009, checkpoint-00000006\); remove them to begin again, or give another output folder$/m,
+  );
   assert.deepEqual(losses('none'), losses('whole'), 'and nothing is taken away');
 });
 
@@ -205,7 +320,20 @@ function flip(path: string): void {
 }
 
 test('the weights of the best step are checked, too: without them the run goes back before that step', async () => {
-  const best = (output: string) => dpo(output, '--validation', pairs, '--validate-every', '2', '--best-by', 'rewards/margins', '--keep', '9', '--save-every', '1');
+  const best = (output: string) =>
+    dpo(
+      output,
+      '--validation',
+      pairs,
+      '--validate-every',
+      '2',
+      '--best-by',
+      'rewards/margins',
+      '--keep',
+      '9',
+      '--save-every',
+      '1',
+    );
   ok(run(best('best-whole')));
   const { status } = await stopped(best('best-damaged'), 'best-damaged', 7, 'SIGINT');
   assert.equal(status, 130);
@@ -225,7 +353,12 @@ test('other contents under the same names are another run, named', async () => {
     assert.ok(existsSync(at(output, saved)), saved);
     const { status, stderr } = run(args);
     assert.equal(status, 1);
-    assert.match(stderr, new RegExp(`${saved}/training\\.json: is of a run with other data or options \\(${said.source}\\); give another output folder`));
+    assert.match(
+      stderr,
+      new RegExp(
+        `${saved}/training\\.json: is of a run with other data or options \\(${said.source}\\); give another output folder`,
+      ),
+    );
     assert.ok(!existsSync(at(output, 'model')));
   };
   const args = (name: string) => dpo(name, '--model', at(`${name}-model`), '--reference', at(`${name}-reference`));
@@ -235,7 +368,12 @@ test('other contents under the same names are another run, named', async () => {
     cpSync(at('other', 'model.safetensors'), at(`${name}-${name.slice(8)}`, 'model.safetensors'));
   }
   resumed('changed-model', args('changed-model'), 'checkpoint-00000009', /model has other contents/);
-  resumed('changed-reference', args('changed-reference'), 'checkpoint-00000009', /reference has other contents; referenceLogps has other contents/);
+  resumed(
+    'changed-reference',
+    args('changed-reference'),
+    'checkpoint-00000009',
+    /reference has other contents; referenceLogps has other contents/,
+  );
 
   const kept = dpo('changed-logps');
   ok(run(kept));
@@ -251,19 +389,31 @@ test('other contents under the same names are another run, named', async () => {
   await writeScorer(at('scorer'), 2);
   resumed('changed-scorer', judged, 'checkpoint-00000004', /rewardModel has other contents/);
 
-  resumed('whole-copy', (cpSync(at('whole'), at('whole-copy'), { recursive: true }), dpo('whole-copy', '--beta', '0.2')), 'checkpoint-00000009', /beta was not given, is 0\.2/);
-  ok(run(dpo('whole-copy', '--keep', '3', '--dtype', 'F32', '--save-every', '5'))); // these change nothing of what is trained
+  resumed(
+    'whole-copy',
+    (cpSync(at('whole'), at('whole-copy'), { recursive: true }), dpo('whole-copy', '--beta', '0.2')),
+    'checkpoint-00000009',
+    /beta was not given, is 0\.2/,
+  );
+  // these change nothing of what is trained
+  ok(run(dpo('whole-copy', '--keep', '3', '--dtype', 'F32', '--save-every', '5')));
   assert.equal(sha256('whole-copy'), sha256('whole'));
 });
 
 test('two trainings in one folder: the second is refused, and the first ends undisturbed', async () => {
-  const slow = file('slow.mjs', "import { setTimeout } from 'node:timers/promises';\nexport default async (samples) => { await setTimeout(300); return samples.map(({ ids }) => ids.length); };");
+  const slow = file(
+    'slow.mjs',
+    "import { setTimeout } from 'node:timers/promises';\nexport default async (samples) => { await setTimeout(300); return samples.map(({ ids }) => ids.length); };",
+  );
   const first = spawn(process.execPath, grpo('shared', slow), { stdio: 'ignore' });
   const ended = once(first, 'close') as Promise<[number | null]>;
   while (!existsSync(at('shared', 'metrics.jsonl'))) await new Promise((resolve) => setTimeout(resolve, 5));
   const { status, stderr } = run(grpo('shared', slow));
   assert.equal(status, 1);
-  assert.equal(stderr, `alignbook: ${at('shared')} is in use: process ${first.pid} trains in it; give another output folder, or wait for that run\n`);
+  assert.equal(
+    stderr,
+    `alignbook: ${at('shared')} is in use: process ${first.pid} trains in it; give another output folder, or wait for that run\n`,
+  );
   assert.deepEqual(await ended, [0, null]);
   assert.equal(losses('shared').length, 6);
   assert.ok(!readdirSync(at('shared')).includes('.lock'));
@@ -276,18 +426,31 @@ test('a reward function that fails: one line with file, step and sample, after a
     let calls = 0;
     module.exports = (samples) => { calls += 1; if (calls === 3 && !existsSync(${JSON.stringify(at('mended'))})) { ${fails} } return samples.map(({ ids }) => ids.length); };`;
   const kinds: readonly (readonly [name: string, fails: string, said: RegExp])[] = [
-    ['throws', 'calls -= 1; throw new Error("judge is away");', /the reward function failed in line 4, on sample 0, ".*": Error: judge is away/],
+    [
+      'throws',
+      'calls -= 1; throw new Error("judge is away");',
+      /the reward function failed in line 4, on sample 0, ".*": Error: judge is away/,
+    ],
     ['nothing', 'return;', /reward gave undefined for 4 samples; it must give a list of a number for each/],
-    ['exits', 'process.exit(0);', /the reward function ended the process \(process\.exit\(0\)\); throw an error instead/],
+    [
+      'exits',
+      'process.exit(0);',
+      /the reward function ended the process \(process\.exit\(0\)\); throw an error instead/,
+    ],
   ];
-  ok(run(grpo('judged', file('never-fails.cjs', 'module.exports = (samples) => samples.map(({ ids }) => ids.length);'))));
+  ok(
+    run(grpo('judged', file('never-fails.cjs', 'module.exports = (samples) => samples.map(({ ids }) => ids.length);'))),
+  );
   for (const [name, fails, said] of kinds) {
     rmSync(at('mended'), { force: true });
     const reward = file(`${name}.cjs`, code(fails));
     const failed = run(grpo(name, reward));
     assert.equal(failed.status, 1, name);
     assert.match(failed.stderr, new RegExp(`^alignbook: ${reward}: step 3: ${said.source}\n$`));
-    assert.match(failed.stdout, new RegExp(`^step 2 is saved in ${at(name)}, and the same command goes on from there$`, 'm'));
+    assert.match(
+      failed.stdout,
+      new RegExp(`^step 2 is saved in ${at(name)}, and the same command goes on from there$`, 'm'),
+    );
     writeFileSync(at('mended'), '');
     const again = run(grpo(name, reward));
     ok(again);
@@ -297,8 +460,14 @@ test('a reward function that fails: one line with file, step and sample, after a
 });
 
 test('Ctrl-C while a reward function does not return saves the steps before', async () => {
-  for (const [name, hangs] of [['waits', 'return new Promise(() => {});'], ['loops', 'for (;;);']] as const) {
-    const reward = file(`${name}.cjs`, `let calls = 0; module.exports = (samples) => { if (++calls === 3) { ${hangs} } return samples.map(({ ids }) => ids.length); };`);
+  for (const [name, hangs] of [
+    ['waits', 'return new Promise(() => {});'],
+    ['loops', 'for (;;);'],
+  ] as const) {
+    const reward = file(
+      `${name}.cjs`,
+      `let calls = 0; module.exports = (samples) => { if (++calls === 3) { ${hangs} } return samples.map(({ ids }) => ids.length); };`,
+    );
     const child = spawn(process.execPath, grpo(name, reward));
     let stdout = '';
     child.stdout.on('data', (chunk) => (stdout += chunk));

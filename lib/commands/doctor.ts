@@ -1,7 +1,8 @@
 import { diagnose } from '../doctor';
 import { UsageError } from './usage';
 
-export const usage = '  doctor              what is installed, which device computes, what is missing and how to get it';
+export const usage =
+  '  doctor              what is installed, which device computes, what is missing and how to get it';
 
 export function run(args: readonly string[]): void {
   if (args.length > 0) throw new UsageError('doctor takes no arguments');

@@ -9,6 +9,7 @@ export const usage = `  download MODEL      a model of the Hugging Face hub (gpt
 
 export async function run(args: readonly string[]): Promise<void> {
   const [model, ...others] = args;
-  if (model === undefined || model.startsWith('-') || others.length > 0) throw new UsageError('download takes one model');
+  if (model === undefined || model.startsWith('-') || others.length > 0)
+    throw new UsageError('download takes one model');
   console.log(await downloadModel(model, { onProgress: progressPrinter(process.stderr) }));
 }

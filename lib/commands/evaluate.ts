@@ -8,7 +8,14 @@ import { replaceFile, requireWritable } from '../replaceFile';
 import type { PairIds } from '../text/batch';
 import { readPairs } from '../text/dataset';
 import { Tokenizer } from '../text/tokenizer';
-import { answerKl, evaluatePairs, overPrompts, type AnswerKl, type Measured, type PairEvaluation } from '../training/pairEvaluation';
+import {
+  answerKl,
+  evaluatePairs,
+  overPrompts,
+  type AnswerKl,
+  type Measured,
+  type PairEvaluation,
+} from '../training/pairEvaluation';
 import type { DpoLossOptions } from '../training/dpoMetrics';
 import { referenceLogps } from '../training/reference';
 import { respond, rewardOf, sampleResponses, scoreSamples, type Sample } from '../training/rollout';
@@ -46,7 +53,13 @@ interface Report extends PairEvaluation {
   readonly lossName: string;
   readonly sampled: Sampled | null;
   /** The most likely answers, without sampling. */
-  readonly answers: readonly { readonly prompt: string; readonly chosen: string; readonly rejected: string; readonly model: string; readonly reference: string | null }[];
+  readonly answers: readonly {
+    readonly prompt: string;
+    readonly chosen: string;
+    readonly rejected: string;
+    readonly model: string;
+    readonly reference: string | null;
+  }[];
 }
 
 interface Sampled {
@@ -61,11 +74,28 @@ interface Sampled {
   readonly kl: Omit<AnswerKl, 'ofSamples'> | null;
   readonly scores: { readonly model: Measured; readonly reference: Measured | null } | null;
   /** `pair` is the number of its pair among those that were read, from 1. */
-  readonly responses: readonly { readonly pair: number; readonly ids: readonly number[]; readonly text: string; readonly kl: number | null; readonly score: number | null }[];
+  readonly responses: readonly {
+    readonly pair: number;
+    readonly ids: readonly number[];
+    readonly text: string;
+    readonly kl: number | null;
+    readonly score: number | null;
+  }[];
 }
 
 const KNOWN = {
-  ...{ model: TEXT, data: PATH, reference: TEXT, loss: TEXT, beta: TEXT, 'label-smoothing': TEXT, 'reward-model': TEXT, prompts: TEXT, samples: TEXT, temperature: TEXT },
+  ...{
+    model: TEXT,
+    data: PATH,
+    reference: TEXT,
+    loss: TEXT,
+    beta: TEXT,
+    'label-smoothing': TEXT,
+    'reward-model': TEXT,
+    prompts: TEXT,
+    samples: TEXT,
+    temperature: TEXT,
+  },
   ...{ 'max-new-tokens': TEXT, seed: TEXT, show: TEXT, 'batch-size': TEXT, 'skip-bad': FLAG, output: PATH, json: FLAG },
 } as const;
 
@@ -73,36 +103,65 @@ export async function run(args: readonly string[]): Promise<void> {
   const given = options(args, KNOWN);
   const { model: name, data, reference: referenceName, 'reward-model': rewardName, output, json = false } = given;
   if (name === undefined || data === undefined) throw new UsageError('evaluate needs --model and --data');
-  const whole = (option: 'prompts' | 'samples' | 'max-new-tokens' | 'show' | 'batch-size' | 'seed', otherwise: number, least: number): number => {
+  const whole = (
+    option: 'prompts' | 'samples' | 'max-new-tokens' | 'show' | 'batch-size' | 'seed',
+    otherwise: number,
+    least: number,
+  ): number => {
     const value = number(option, given[option]) ?? otherwise;
-    if (!Number.isSafeInteger(value) || value < least) throw new UsageError(`--${option} must be a whole number from ${least} up, got ${value}`);
+    if (!Number.isSafeInteger(value) || value < least)
+      throw new UsageError(`--${option} must be a whole number from ${least} up, got ${value}`);
     return value;
   };
   const settings: Settings = {
-    prompts: whole('prompts', 64, 0), samples: whole('samples', 1, 1), maxNewTokens: whole('max-new-tokens', 64, 1), show: whole('show', 3, 0),
-    batchSize: whole('batch-size', 16, 1), seed: whole('seed', 0, 0), temperature: number('temperature', given.temperature) ?? 1,
-  }; // prettier-ignore
-  if (!(settings.temperature > 0)) throw new UsageError(`--temperature must be a number above 0, got ${settings.temperature}`);
+    prompts: whole('prompts', 64, 0),
+    samples: whole('samples', 1, 1),
+    maxNewTokens: whole('max-new-tokens', 64, 1),
+    show: whole('show', 3, 0),
+    batchSize: whole('batch-size', 16, 1),
+    seed: whole('seed', 0, 0),
+    temperature: number('temperature', given.temperature) ?? 1,
+  };
+  if (!(settings.temperature > 0))
+    throw new UsageError(`--temperature must be a number above 0, got ${settings.temperature}`);
   requireRange('temperature', settings.temperature, RANGES.sampling.temperature);
   requireRange('seed', settings.seed, RANGES.generation.seed);
   if (output !== undefined) requireWritable(output);
   const [beta, labelSmoothing] = [number('beta', given.beta), number('label-smoothing', given['label-smoothing'])];
-  const loss = { loss: given.loss ?? 'sigmoid', ...(beta !== undefined && { beta }), ...(labelSmoothing !== undefined && { labelSmoothing }) } as DpoLossOptions;
+  const loss = {
+    loss: given.loss ?? 'sigmoid',
+    ...(beta !== undefined && { beta }),
+    ...(labelSmoothing !== undefined && { labelSmoothing }),
+  } as DpoLossOptions;
 
   const sizes = await configOf(name);
   const tokenizer = await Tokenizer.fromPretrained(name);
-  const pairs = await readData({ skipBad: given['skip-bad'] ?? false }, sizes, (rowOptions) => readPairs(data, tokenizer, rowOptions));
+  const pairs = await readData({ skipBad: given['skip-bad'] ?? false }, sizes, (rowOptions) =>
+    readPairs(data, tokenizer, rowOptions),
+  );
   const rewardModel = rewardName === undefined ? undefined : await RewardModel.fromPretrained(rewardName);
   const reference = referenceName === undefined ? undefined : await GPT2.fromPretrained(referenceName);
   const model = await GPT2.fromPretrained(name);
-  const told = (what: string) => ({ batchSize: settings.batchSize, onProgress: (done: number) => progress(`${what}: ${done} of ${pairs.length} pairs`) });
+  const told = (what: string) => ({
+    batchSize: settings.batchSize,
+    onProgress: (done: number) => progress(`${what}: ${done} of ${pairs.length} pairs`),
+  });
   const held = reference && referenceLogps(reference, pairs, told('log-probs of the reference'));
   const evaluation = evaluatePairs(model, pairs, held, { ...loss, ...told('log-probs of the model') });
   const models = { model, reference, rewardModel, tokenizer };
   const sampled = settings.prompts === 0 ? null : await sample(models, pairs, settings);
   const answers = await greedy(models, pairs, settings);
   progress('');
-  const report: Report = { model: name, reference: referenceName ?? null, data, pairs: pairs.length, lossName: loss.loss!, ...evaluation, sampled, answers };
+  const report: Report = {
+    model: name,
+    reference: referenceName ?? null,
+    data,
+    pairs: pairs.length,
+    lossName: loss.loss!,
+    ...evaluation,
+    sampled,
+    answers,
+  };
   const text = `${JSON.stringify(report, null, 1)}\n`;
   if (output !== undefined) replaceFile(output, (append) => append(text));
   process.stdout.write(json ? text : summary(report));
@@ -118,14 +177,27 @@ interface Models {
 /** Prompts at a time, between two reports of progress. */
 const PART = 32;
 
-async function sample({ model, reference, rewardModel, tokenizer }: Models, pairs: readonly PairIds[], settings: Settings): Promise<Sampled> {
+async function sample(
+  { model, reference, rewardModel, tokenizer }: Models,
+  pairs: readonly PairIds[],
+  settings: Settings,
+): Promise<Sampled> {
   const { samples, temperature, maxNewTokens, seed } = settings;
-  const chosen = new Random(seed).shuffle(pairs.map((_, n) => n)).slice(0, settings.prompts).sort((a, b) => a - b);
+  const chosen = new Random(seed)
+    .shuffle(pairs.map((_, n) => n))
+    .slice(0, settings.prompts)
+    .sort((a, b) => a - b);
   const prompts = pairs.map(({ promptIds }) => promptIds);
   const draw = async (from: GPT2, what: string): Promise<Sample[]> => {
     const made: Sample[] = [];
     for (let start = 0; start < chosen.length; start += PART) {
-      const part = await sampleResponses(from, tokenizer, prompts, { samples, temperature, maxNewTokens, seed: seed + start }, chosen.slice(start, start + PART));
+      const part = await sampleResponses(
+        from,
+        tokenizer,
+        prompts,
+        { samples, temperature, maxNewTokens, seed: seed + start },
+        chosen.slice(start, start + PART),
+      );
       for (const sample of part) made.push(sample);
       progress(`answers of the ${what}: ${made.length} of ${chosen.length * samples}`);
     }
@@ -133,51 +205,101 @@ async function sample({ model, reference, rewardModel, tokenizer }: Models, pair
   };
   const made = await draw(model, 'model');
   const lacking = (of: GPT2) => tokenizer.missingIds(of.config.vocabSize);
-  const kl = reference && answerKl(model, reference, made, { temperature, suppressTokens: lacking(model), referenceSuppressTokens: lacking(reference), batchSize: settings.batchSize });
+  const kl =
+    reference &&
+    answerKl(model, reference, made, {
+      temperature,
+      suppressTokens: lacking(model),
+      referenceSuppressTokens: lacking(reference),
+      batchSize: settings.batchSize,
+    });
   const reward = rewardModel && rewardOf(rewardModel, { batchSize: settings.batchSize });
   const scores = reward && (await scoreSamples(made, reward));
   const others = reward && reference ? await draw(reference, 'reference') : undefined;
   const { ofSamples, ...measured } = kl ?? { ofSamples: undefined };
   return {
-    prompts: chosen.length, samples, temperature, maxNewTokens, seed,
-    tokens: average(made.map(({ ids }) => ids.length)), ended: average(made.map(({ ended }) => Number(ended))),
+    prompts: chosen.length,
+    samples,
+    temperature,
+    maxNewTokens,
+    seed,
+    tokens: average(made.map(({ ids }) => ids.length)),
+    ended: average(made.map(({ ended }) => Number(ended))),
     kl: kl ? (measured as Omit<AnswerKl, 'ofSamples'>) : null,
-    scores: scores ? { model: overPrompts(made, scores), reference: others ? overPrompts(others, await scoreSamples(others, reward!)) : null } : null,
-    responses: made.map(({ prompt, ids, text }, n) => ({ pair: prompt + 1, ids, text, kl: ofSamples?.[n] ?? null, score: scores?.[n] ?? null })),
-  }; // prettier-ignore
+    scores: scores
+      ? {
+          model: overPrompts(made, scores),
+          reference: others ? overPrompts(others, await scoreSamples(others, reward!)) : null,
+        }
+      : null,
+    responses: made.map(({ prompt, ids, text }, n) => ({
+      pair: prompt + 1,
+      ids,
+      text,
+      kl: ofSamples?.[n] ?? null,
+      score: scores?.[n] ?? null,
+    })),
+  };
 }
 
-async function greedy({ model, reference, tokenizer }: Models, pairs: readonly PairIds[], { show, maxNewTokens }: Settings): Promise<Report['answers']> {
+async function greedy(
+  { model, reference, tokenizer }: Models,
+  pairs: readonly PairIds[],
+  { show, maxNewTokens }: Settings,
+): Promise<Report['answers']> {
   const shown = pairs.slice(0, show);
   if (shown.length === 0) return [];
   const [prompts, numbers] = [shown.map(({ promptIds }) => promptIds), shown.map((_, n) => n)];
-  const answer = async (by: GPT2) => (await respond(by, tokenizer, prompts, { temperature: 0, maxNewTokens }, numbers)).map(({ text }) => text);
+  const answer = async (by: GPT2) =>
+    (await respond(by, tokenizer, prompts, { temperature: 0, maxNewTokens }, numbers)).map(({ text }) => text);
   const [own, others] = [await answer(model), reference && (await answer(reference))];
   const text = (ids: readonly number[]) => tokenizer.decode(ids.filter((id) => id !== tokenizer.eosTokenId));
   return shown.map(({ promptIds, chosenIds, rejectedIds }, n) => ({
-    prompt: tokenizer.decode(promptIds), chosen: text(chosenIds), rejected: text(rejectedIds), model: own[n]!, reference: others?.[n] ?? null,
-  })); // prettier-ignore
+    prompt: tokenizer.decode(promptIds),
+    chosen: text(chosenIds),
+    rejected: text(rejectedIds),
+    model: own[n]!,
+    reference: others?.[n] ?? null,
+  }));
 }
 
 function summary({ model, reference, pairs, lossName, loss, rewards, logps, sampled, answers }: Report): string {
   const percent = (share: number) => `${(100 * share).toFixed(1)} %`;
-  const pm = ({ mean, standardError }: Measured) => `${mean.toFixed(3)}${standardError === null ? '' : ` ± ${standardError.toFixed(3)}`}`;
+  const pm = ({ mean, standardError }: Measured) =>
+    `${mean.toFixed(3)}${standardError === null ? '' : ` ± ${standardError.toFixed(3)}`}`;
   const lines = [
     `${pairs} pairs, ${model}${reference === null ? '' : ` against ${reference}`}`,
     ...(loss === null ? [] : [`  loss (${lossName})       ${loss.toFixed(4)}`]),
-    ...(rewards === null ? [] : [`  reward accuracy      ${percent(rewards.accuracies)}`, `  reward margin        ${rewards.margins.toFixed(4)} (chosen ${rewards.chosen.toFixed(4)}, rejected ${rewards.rejected.toFixed(4)})`]),
+    ...(rewards === null
+      ? []
+      : [
+          `  reward accuracy      ${percent(rewards.accuracies)}`,
+          `  reward margin        ${rewards.margins.toFixed(4)} (chosen ${rewards.chosen.toFixed(4)}, rejected ${rewards.rejected.toFixed(4)})`,
+        ]),
     `  log-probs            chosen ${logps.chosen.toFixed(3)}, rejected ${logps.rejected.toFixed(3)} nats; chosen is the likelier in ${percent(logps.accuracies)}`,
   ];
-  if (reference === null) lines.push('  loss, rewards and KL need the model that this one was trained from: give it as --reference');
+  if (reference === null)
+    lines.push('  loss, rewards and KL need the model that this one was trained from: give it as --reference');
   if (sampled) {
-    lines.push('', `${sampled.responses.length} sampled answers to ${sampled.prompts} prompts, at temperature ${sampled.temperature}`);
-    lines.push(`  length               ${sampled.tokens.toFixed(1)} tokens; ${percent(sampled.ended)} ended by themselves within ${sampled.maxNewTokens}`);
-    if (sampled.kl) lines.push(`  KL to the reference  ${pm(sampled.kl)} nats an answer, ${sampled.kl.perToken.toFixed(4)} a token`);
-    if (sampled.scores) lines.push(`  reward model's score ${pm(sampled.scores.model)}${sampled.scores.reference ? `; the reference's answers ${pm(sampled.scores.reference)}` : ''}`);
+    lines.push(
+      '',
+      `${sampled.responses.length} sampled answers to ${sampled.prompts} prompts, at temperature ${sampled.temperature}`,
+    );
+    lines.push(
+      `  length               ${sampled.tokens.toFixed(1)} tokens; ${percent(sampled.ended)} ended by themselves within ${sampled.maxNewTokens}`,
+    );
+    if (sampled.kl)
+      lines.push(`  KL to the reference  ${pm(sampled.kl)} nats an answer, ${sampled.kl.perToken.toFixed(4)} a token`);
+    if (sampled.scores)
+      lines.push(
+        `  reward model's score ${pm(sampled.scores.model)}${sampled.scores.reference ? `; the reference's answers ${pm(sampled.scores.reference)}` : ''}`,
+      );
   }
   for (const answer of answers) {
     lines.push('', answer.prompt.trimEnd());
-    for (const who of ['chosen', 'rejected', 'model', 'reference'] as const) if (answer[who] !== null) lines.push(`  ${who.padEnd(10)} ${answer[who].trim().replaceAll('\n', '\n             ')}`);
+    for (const who of ['chosen', 'rejected', 'model', 'reference'] as const)
+      if (answer[who] !== null)
+        lines.push(`  ${who.padEnd(10)} ${answer[who].trim().replaceAll('\n', '\n             ')}`);
   }
   return `${lines.join('\n')}\n`;
 }

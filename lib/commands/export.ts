@@ -14,7 +14,12 @@ export const usage = `  export --model M --out DIR
       --force         replace the model folder that is there`;
 
 export async function run(args: readonly string[]): Promise<void> {
-  const { model: name, out, dtype: asked = 'F32', force = false } = options(args, { model: TEXT, out: PATH, dtype: TEXT, force: FLAG });
+  const {
+    model: name,
+    out,
+    dtype: asked = 'F32',
+    force = false,
+  } = options(args, { model: TEXT, out: PATH, dtype: TEXT, force: FLAG });
   if (name === undefined || out === undefined) throw new UsageError('export needs --model and --out');
   const dtype = FLOAT_DTYPES.find((known) => known === asked);
   if (dtype === undefined) throw new UsageError(`--dtype must be one of ${FLOAT_DTYPES.join(', ')}, got "${asked}"`);

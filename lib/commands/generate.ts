@@ -17,7 +17,15 @@ export const usage = `  generate --model M --prompt TEXT
 
 export async function run(args: readonly string[]): Promise<void> {
   const known = {
-    ...{ model: TEXT, prompt: TEXT, instruct: FLAG, 'max-new-tokens': TEXT, temperature: TEXT, 'top-k': TEXT, 'top-p': TEXT },
+    ...{
+      model: TEXT,
+      prompt: TEXT,
+      instruct: FLAG,
+      'max-new-tokens': TEXT,
+      temperature: TEXT,
+      'top-k': TEXT,
+      'top-p': TEXT,
+    },
     ...{ 'repetition-penalty': TEXT, stop: TEXTS, seed: TEXT },
   } as const;
   const { model: name, prompt, instruct = false, stop = [], ...numbers } = options(args, known);
@@ -38,7 +46,10 @@ export async function run(args: readonly string[]): Promise<void> {
   const model = await GPT2.fromPretrained(name);
   const made: number[] = [];
   let printed = 0;
-  /** The text so far, up to a stop string. A character may take several tokens: what is not whole yet decodes as U+FFFD and waits. */
+  /**
+   * The text so far, up to a stop string. A character may take several tokens: what is not whole yet decodes as U+FFFD
+   * and waits.
+   */
   const text = (): string => {
     const whole = tokenizer.decode(made.filter((id) => !tokenizer.endTokenIds.includes(id)));
     const ends = stop.map((end) => whole.indexOf(end)).filter((place) => place >= 0);
@@ -49,16 +60,20 @@ export async function run(args: readonly string[]): Promise<void> {
     printed = Math.max(printed, until);
   };
   const longestStop = Math.max(0, ...stop.map((end) => end.length));
-  await generate(model, [tokenizer.encode(instruct ? chatOf(tokenizer.chatTemplate).prompt([{ role: 'user', content: prompt }]) : prompt)], {
-    ...set,
-    eosTokenId: tokenizer.endTokenIds,
-    suppressTokens: tokenizer.missingIds(model.config.vocabSize),
-    stop: () => stop.some((end) => tokenizer.decode(made).includes(end)),
-    onToken: (id) => {
-      made.push(id);
-      print(text().replace(/\ufffd+$/, '').length - longestStop); // the end may be the beginning of a stop string
+  await generate(
+    model,
+    [tokenizer.encode(instruct ? chatOf(tokenizer.chatTemplate).prompt([{ role: 'user', content: prompt }]) : prompt)],
+    {
+      ...set,
+      eosTokenId: tokenizer.endTokenIds,
+      suppressTokens: tokenizer.missingIds(model.config.vocabSize),
+      stop: () => stop.some((end) => tokenizer.decode(made).includes(end)),
+      onToken: (id) => {
+        made.push(id);
+        print(text().replace(/\ufffd+$/, '').length - longestStop); // the end may be the beginning of a stop string
+      },
     },
-  });
+  );
   print(text().length);
   process.stdout.write('\n');
 }

@@ -22,7 +22,9 @@ export async function run(args: readonly string[]): Promise<void> {
   if (!/^[1-9]\d{0,5}$/.test(size)) throw new UsageError(`--batch-size must be a number from 1 up, got "${size}"`);
   const sizes = await configOf(name);
   const tokenizer = await Tokenizer.fromPretrained(name);
-  const pairs = await readData({ skipBad }, sizes, (rowOptions) => readPairs(data, tokenizer, rowOptions), { tellMerges: false });
+  const pairs = await readData({ skipBad }, sizes, (rowOptions) => readPairs(data, tokenizer, rowOptions), {
+    tellMerges: false,
+  });
   const model = await GPT2.fromPretrained(name);
   const write = (append: (line: string) => void): void => {
     let done = 0;

@@ -15,15 +15,29 @@ export interface DataSettings {
 
 /**
  * @param model its window, `maxLength` unless that is given, and the most that it may be; and its embedding's rows.
- * @param options.tellMerges whether to say of how many rows tokens would merge across the boundary: a training's and an evaluation's are worth a line, those of single rows that are measured need none.
+ * @param options.tellMerges whether to say of how many rows tokens would merge across the boundary: a training's and an
+ *   evaluation's are worth a line, those of single rows that are measured need none.
  * @throws InputError for a wrong setting, and what `read` throws.
  */
-export async function readData<Row>(settings: DataSettings, { blockSize, vocabSize }: Pick<GPT2Config, 'blockSize' | 'vocabSize'>, read: (options: ReadOptions) => Promise<Row[]>, { tellMerges = true } = {}): Promise<Row[]> {
+export async function readData<Row>(
+  settings: DataSettings,
+  { blockSize, vocabSize }: Pick<GPT2Config, 'blockSize' | 'vocabSize'>,
+  read: (options: ReadOptions) => Promise<Row[]>,
+  { tellMerges = true } = {},
+): Promise<Row[]> {
   const { skipBad = false, maxLength = blockSize, truncation = 'refuse' } = settings;
   if (!Number.isInteger(maxLength) || maxLength < 2 || maxLength > blockSize) {
-    throw new InputError(`maxLength must be a whole number from 2 to ${blockSize}, the model's window, got ${maxLength}`);
+    throw new InputError(
+      `maxLength must be a whole number from 2 to ${blockSize}, the model's window, got ${maxLength}`,
+    );
   }
-  const options = { maxLength, vocabSize, truncation: truncation as Truncation, onMessages: tellOnce, ...(tellMerges && { onMerges: tell }) };
+  const options = {
+    maxLength,
+    vocabSize,
+    truncation: truncation as Truncation,
+    onMessages: tellOnce,
+    ...(tellMerges && { onMerges: tell }),
+  };
   if (!skipBad) return read(options);
   let leftOut = 0;
   const onBadRow = ({ message }: Error): void => {
@@ -38,7 +52,9 @@ export async function readData<Row>(settings: DataSettings, { blockSize, vocabSi
 }
 
 function tell({ rows, of, first }: Merges): void {
-  console.error(`${rows} of ${of} rows (${first} is the first): prompt and response would have other tokens as one text than apart, as they are trained and scored here; let no prompt end with a space or within a word (README: "encoded apart")`);
+  console.error(
+    `${rows} of ${of} rows (${first} is the first): prompt and response would have other tokens as one text than apart, as they are trained and scored here; let no prompt end with a space or within a word (README: "encoded apart")`,
+  );
 }
 
 const told = new Set<string>();

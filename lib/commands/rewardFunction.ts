@@ -24,19 +24,40 @@ export interface LoadedReward extends Disposable {
 }
 
 /**
- * Loads a JavaScript module whose `module.exports`, or default export, takes samples and gives a list of a number each, or a promise of it.
- * It runs in a thread of its own: if it throws, rejects, never returns or ends the process, the training can still save its last step.
+ * Loads a JavaScript module whose `module.exports`, or default export, takes samples and gives a list of a number each,
+ * or a promise of it.
+ * It runs in a thread of its own: if it throws, rejects, never returns or ends the process, the training can still save
+ * its last step.
  *
  * @throws FileError, now or when the reward is asked for, naming the file, its line and the sample.
  */
-export async function loadRewardFunction(path: string, { signal, tell, patience = PATIENCE }: RewardFunctionOptions): Promise<LoadedReward> {
+export async function loadRewardFunction(
+  path: string,
+  { signal, tell, patience = PATIENCE }: RewardFunctionOptions,
+): Promise<LoadedReward> {
   if (!existsSync(path)) throw new FileError(path, 'is not there; give the file of a JavaScript module');
   const worker = new Worker(join(__dirname, 'rewardWorker.js'), { workerData: { path } satisfies Task });
   // Also between two calls, when nothing waits for an answer: the next call says what it was.
   let ended: FileError | undefined;
-  worker.on('error', (cause: Error) => (ended ??= new FileError(path, `the reward function ended with an error that it did not handle: ${oneLine(cause)}`, { cause })));
-  worker.on('exit', (code) => (ended ??= new FileError(path, `the reward function ended the process (process.exit(${code})); throw an error instead`)));
-  const asking = (ask: () => void, most = patience) => answerOf(worker, path, ask, { signal, tell, patience: most, ended: () => ended });
+  worker.on(
+    'error',
+    (cause: Error) =>
+      (ended ??= new FileError(
+        path,
+        `the reward function ended with an error that it did not handle: ${oneLine(cause)}`,
+        { cause },
+      )),
+  );
+  worker.on(
+    'exit',
+    (code) =>
+      (ended ??= new FileError(
+        path,
+        `the reward function ended the process (process.exit(${code})); throw an error instead`,
+      )),
+  );
+  const asking = (ask: () => void, most = patience) =>
+    answerOf(worker, path, ask, { signal, tell, patience: most, ended: () => ended });
   const dispose = () => void worker.terminate();
   try {
     const first = await asking(() => undefined, Math.max(patience, PATIENCE)); // loading may take longer than a call
@@ -49,7 +70,11 @@ export async function loadRewardFunction(path: string, { signal, tell, patience 
   const reward: Reward = async (samples) => {
     worker.ref();
     const answer = await asking(() => worker.postMessage(samples)).finally(() => worker.unref());
-    if (answer.kind === 'failed') throw new FileError(path, `the reward function failed${answer.place === undefined ? '' : ` in line ${answer.place}`}, on ${named(samples, answer.sample)}: ${oneLine(answer.message)}`);
+    if (answer.kind === 'failed')
+      throw new FileError(
+        path,
+        `the reward function failed${answer.place === undefined ? '' : ` in line ${answer.place}`}, on ${named(samples, answer.sample)}: ${oneLine(answer.message)}`,
+      );
     try {
       return requireScores(answer.kind === 'scores' ? answer.scores : undefined, samples);
     } catch (cause) {
@@ -59,19 +84,39 @@ export async function loadRewardFunction(path: string, { signal, tell, patience 
   return { reward, [Symbol.dispose]: dispose };
 }
 
-const named = (samples: readonly Sample[], sample: number | undefined): string => (sample === undefined ? `${samples.length} samples` : `sample ${sample}, ${quoted(samples[sample]!.text)}`);
+const named = (samples: readonly Sample[], sample: number | undefined): string =>
+  sample === undefined ? `${samples.length} samples` : `sample ${sample}, ${quoted(samples[sample]!.text)}`;
 
-function answerOf(worker: Worker, path: string, ask: () => void, { signal, tell, patience, ended }: Required<Pick<RewardFunctionOptions, 'tell' | 'patience'>> & Pick<RewardFunctionOptions, 'signal'> & { ended: () => FileError | undefined }): Promise<Answer> {
+function answerOf(
+  worker: Worker,
+  path: string,
+  ask: () => void,
+  {
+    signal,
+    tell,
+    patience,
+    ended,
+  }: Required<Pick<RewardFunctionOptions, 'tell' | 'patience'>> &
+    Pick<RewardFunctionOptions, 'signal'> & { ended: () => FileError | undefined },
+): Promise<Answer> {
   const before = ended();
   if (before !== undefined) return Promise.reject(before);
   return new Promise((resolve, reject) => {
-    const late = setTimeout(() => tell(`${path}: the reward function has not returned for ${Math.round(patience / 1000)} s; Ctrl-C saves the last step and ends`), patience);
-    const settled = <Value>(act: (value: Value) => void) => (value: Value) => {
-      clearTimeout(late);
-      worker.off('message', onMessage).off('error', onEnd).off('exit', onEnd);
-      signal?.removeEventListener('abort', onAbort);
-      act(value);
-    };
+    const late = setTimeout(
+      () =>
+        tell(
+          `${path}: the reward function has not returned for ${Math.round(patience / 1000)} s; Ctrl-C saves the last step and ends`,
+        ),
+      patience,
+    );
+    const settled =
+      <Value>(act: (value: Value) => void) =>
+      (value: Value) => {
+        clearTimeout(late);
+        worker.off('message', onMessage).off('error', onEnd).off('exit', onEnd);
+        signal?.removeEventListener('abort', onAbort);
+        act(value);
+      };
     const onMessage = settled<Answer>(resolve);
     const onEnd = settled<unknown>(() => reject(ended()!));
     const onAbort = settled<Event>(() => reject(signal!.reason as Error));

@@ -1,4 +1,7 @@
-/** Runs a user's reward function in a thread of its own, for rewardFunction.ts: whatever the function does, the training can go on, save and say what happened. */
+/**
+ * Runs a user's reward function in a thread of its own, for rewardFunction.ts: whatever the function does, the training
+ * can go on, save and say what happened.
+ */
 import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { parentPort, workerData } from 'node:worker_threads';
@@ -14,7 +17,12 @@ export interface Task {
 export type Answer =
   | { readonly kind: 'ready' }
   | { readonly kind: 'scores'; readonly scores: unknown }
-  | { readonly kind: 'failed'; readonly message: string; readonly place?: string | undefined; /** Which of the samples fails by itself. */ readonly sample?: number | undefined };
+  | {
+      readonly kind: 'failed';
+      readonly message: string;
+      readonly place?: string | undefined;
+      /** Which of the samples fails by itself. */ readonly sample?: number | undefined;
+    };
 
 type RewardFunction = (samples: readonly Sample[]) => unknown;
 
@@ -25,7 +33,8 @@ async function load(): Promise<RewardFunction> {
   const loaded = (await import(pathToFileURL(resolve(path)).href)) as { default?: unknown };
   const exported = loaded.default ?? loaded;
   const deeper = (exported as { default?: unknown }).default;
-  return (typeof exported === 'function' ? exported : deeper) as RewardFunction; // a default export compiled to CommonJS lies one deeper
+  // a default export compiled to CommonJS lies one deeper
+  return (typeof exported === 'function' ? exported : deeper) as RewardFunction;
 }
 
 /** The line of the module's file that an error comes from. */
@@ -52,11 +61,21 @@ async function culprit(reward: RewardFunction, samples: readonly Sample[]): Prom
 
 async function serve(): Promise<void> {
   const reward = await load();
-  if (typeof reward !== 'function') return answer({ kind: 'failed', message: 'exports no function; write module.exports = (samples) => samples.map(({ text }) => …)' });
+  if (typeof reward !== 'function')
+    return answer({
+      kind: 'failed',
+      message: 'exports no function; write module.exports = (samples) => samples.map(({ text }) => …)',
+    });
   parentPort!.on('message', async (samples: readonly Sample[]) => {
     try {
       const given: unknown = await reward(samples);
-      answer({ kind: 'scores', scores: ArrayBuffer.isView(given) && !(given instanceof DataView) ? Array.from(given as unknown as ArrayLike<unknown>) : given });
+      answer({
+        kind: 'scores',
+        scores:
+          ArrayBuffer.isView(given) && !(given instanceof DataView)
+            ? Array.from(given as unknown as ArrayLike<unknown>)
+            : given,
+      });
     } catch (error) {
       answer({ kind: 'failed', message: said(error), place: placeOf(error), sample: await culprit(reward, samples) });
     }
@@ -64,4 +83,9 @@ async function serve(): Promise<void> {
   answer({ kind: 'ready' });
 }
 
-serve().catch((error: unknown) => answer({ kind: 'failed', message: `cannot be loaded as a module (${error instanceof Error ? error.message : String(error)})` }));
+serve().catch((error: unknown) =>
+  answer({
+    kind: 'failed',
+    message: `cannot be loaded as a module (${error instanceof Error ? error.message : String(error)})`,
+  }),
+);

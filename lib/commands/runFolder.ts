@@ -1,5 +1,17 @@
 /** A training's folder: its lock, metrics, checkpoints and best weights, and what a killed process left of them. */
-import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, statfsSync, truncateSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statfsSync,
+  truncateSync,
+  writeSync,
+} from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 
 import { FileError, InputError } from '../errors';
@@ -7,7 +19,17 @@ import type { Trainable } from '../model/weights';
 import { recoverFolders } from '../replaceFolder';
 import { Best } from '../training/best';
 import type { AdamWOptions } from '../training/optimizer';
-import { checkpointFolder, checkpoints, DamagedError, loadWeights, pruneCheckpoints, requireWhole, saveWeights, TrainingState, type Fingerprint } from '../training/state';
+import {
+  checkpointFolder,
+  checkpoints,
+  DamagedError,
+  loadWeights,
+  pruneCheckpoints,
+  requireWhole,
+  saveWeights,
+  TrainingState,
+  type Fingerprint,
+} from '../training/state';
 import { lockRun } from './runLock';
 
 interface Step {
@@ -51,7 +73,10 @@ export class RunFolder implements Disposable {
     this.#lock = lockRun(join(this.path, '.lock'));
     try {
       recoverFolders(this.path, { evenIfAlive: true });
-      if (existsSync(this.trained)) throw new InputError(`${this.trained} is there already: this run is complete; give another output folder, or remove it`);
+      if (existsSync(this.trained))
+        throw new InputError(
+          `${this.trained} is there already: this run is complete; give another output folder, or remove it`,
+        );
       pruneCheckpoints(this.path, Infinity); // what killed saves left
     } catch (error) {
       this.#lock[Symbol.dispose]();
@@ -69,7 +94,12 @@ export class RunFolder implements Disposable {
    * @param tell is told, in a sentence, why a newer checkpoint is passed over.
    * @throws FileError if no checkpoint is whole, or they are another run's.
    */
-  begin<Model extends Trainable>(model: Model, options: AdamWOptions, fingerprint: Fingerprint, tell: (text: string) => void): TrainingState<Model> {
+  begin<Model extends Trainable>(
+    model: Model,
+    options: AdamWOptions,
+    fingerprint: Fingerprint,
+    tell: (text: string) => void,
+  ): TrainingState<Model> {
     const lines = this.#readMetrics();
     const found = checkpoints(this.path);
     for (const folder of found) {
@@ -84,7 +114,11 @@ export class RunFolder implements Disposable {
         tell(`${basename(folder)} is passed over: ${error.message}`);
       }
     }
-    if (found.length > 0) throw new FileError(this.path, `has no checkpoint to go on from (${found.map((folder) => basename(folder)).join(', ')}); remove them to begin again, or give another output folder`);
+    if (found.length > 0)
+      throw new FileError(
+        this.path,
+        `has no checkpoint to go on from (${found.map((folder) => basename(folder)).join(', ')}); remove them to begin again, or give another output folder`,
+      );
     this.#best = this.#makeBest?.();
     this.#openMetrics([]);
     return TrainingState.begin(model, options);
@@ -99,7 +133,8 @@ export class RunFolder implements Disposable {
     const metrics = join(this.path, 'metrics.jsonl');
     for (let n = 0; n < steps; n += 1) {
       const line = lines[n];
-      if (line?.step !== n + 1) throw new DamagedError(metrics, `has no whole line for step ${n + 1}, which the choice of the best step needs`);
+      if (line?.step !== n + 1)
+        throw new DamagedError(metrics, `has no whole line for step ${n + 1}, which the choice of the best step needs`);
       this.#see(line);
     }
     if (best.step !== undefined) requireWhole(this.#bestFolder(best.step));
@@ -119,13 +154,16 @@ export class RunFolder implements Disposable {
   #readMetrics(): (Step | undefined)[] {
     const path = join(this.path, 'metrics.jsonl');
     if (!existsSync(path)) return [];
-    return readFileSync(path, 'utf8').split('\n').filter((line) => line !== '').map((line) => {
-      try {
-        return JSON.parse(line) as Step;
-      } catch {
-        return undefined;
-      }
-    });
+    return readFileSync(path, 'utf8')
+      .split('\n')
+      .filter((line) => line !== '')
+      .map((line) => {
+        try {
+          return JSON.parse(line) as Step;
+        } catch {
+          return undefined;
+        }
+      });
   }
 
   /** Keeps the lines up to a checkpoint: what came after will come again, and so does a line that was cut off. */
@@ -157,8 +195,13 @@ export class RunFolder implements Disposable {
     } catch (cause) {
       const [last] = checkpoints(this.path);
       const rest = last === undefined ? 'from the beginning' : `from ${basename(last)}`;
-      if (cause instanceof InputError) throw new FileError(folder, `cannot be saved: ${cause.message} (the same command goes on ${rest})`, { cause });
-      throw new FileError(folder, `cannot be saved (${(cause as Error).message}); free some space, and the same command goes on ${rest}`, { cause });
+      if (cause instanceof InputError)
+        throw new FileError(folder, `cannot be saved: ${cause.message} (the same command goes on ${rest})`, { cause });
+      throw new FileError(
+        folder,
+        `cannot be saved (${(cause as Error).message}); free some space, and the same command goes on ${rest}`,
+        { cause },
+      );
     }
     if (prune) this.#prune();
   }
@@ -185,7 +228,10 @@ export class RunFolder implements Disposable {
     if (!existsSync(checkpointFolder(this.path, state.step))) this.save(state, fingerprint, { prune: false });
   }
 
-  /** Removes what only an unfinished run needs: the best weights, and the last step's checkpoint, which has become the model. */
+  /**
+   * Removes what only an unfinished run needs: the best weights, and the last step's checkpoint, which has become the
+   * model.
+   */
   finish(step: number): void {
     rmSync(checkpointFolder(this.path, step), { recursive: true, force: true });
     pruneCheckpoints(this.path, this.#keep);
@@ -196,7 +242,10 @@ export class RunFolder implements Disposable {
   requireRoom(bytes: number): void {
     const { bavail, bsize } = statfsSync(this.path);
     const missing = bytes - bavail * bsize;
-    if (missing > 0) throw new InputError(`${this.path} has too little room: the run needs ${megabytes(bytes)}, of which ${megabytes(missing)} are missing; free some space, or give an output folder on another disk`);
+    if (missing > 0)
+      throw new InputError(
+        `${this.path} has too little room: the run needs ${megabytes(bytes)}, of which ${megabytes(missing)} are missing; free some space, or give an output folder on another disk`,
+      );
   }
 
   [Symbol.dispose](): void {

@@ -7,7 +7,10 @@ import { FileError, InputError } from '../errors';
 import { ageOf, clearUnreadable, isDead, ownHolder, readHolder, release, take, type Holder } from '../hub/lock';
 
 const TOUCH_EVERY = 5_000; // milliseconds
-/** On another machine, or in another container, only the lock's age can tell that its holder is gone: a step takes less than this. */
+/**
+ * On another machine, or in another container, only the lock's age can tell that its holder is gone: a step takes less
+ * than this.
+ */
 const DEAD_AFTER = 15 * 60_000;
 /** How long a lock that says nothing is looked at again, in milliseconds. */
 const PATIENCE = 1000;
@@ -22,7 +25,7 @@ const PATIENCE = 1000;
 export function lockRun(path: string): Disposable {
   mkdirSync(dirname(path), { recursive: true });
   const own = ownHolder();
-  for (const begun = Date.now(); !take(path, own); ) {
+  for (const begun = Date.now(); !take(path, own);) {
     const holder = readHolder(path);
     if (holder === null) {
       clearUnreadable(path);
@@ -31,7 +34,9 @@ export function lockRun(path: string): Disposable {
     }
     if (isHeld(path, holder)) {
       const where = holder.host === own.host ? '' : ` on ${holder.host}`;
-      throw new InputError(`${dirname(path)} is in use: process ${holder.pid}${where} trains in it; give another output folder, or wait for that run${where && `, or remove ${path} if it is gone`}`);
+      throw new InputError(
+        `${dirname(path)} is in use: process ${holder.pid}${where} trains in it; give another output folder, or wait for that run${where && `, or remove ${path} if it is gone`}`,
+      );
     }
     release(path, holder.id);
   }

@@ -17,8 +17,15 @@ import { UsageError } from './usage';
 const { groupByLength, validation, validateEvery, bestBy, patience, tokenMetrics, ...sampled } = trainFields;
 
 export const samplingFields = {
-  ...sampled, rewardModel: 'text', rewardFunction: 'path', reference: 'text', maxNewTokens: 'number', temperature: 'number', missingEosPenalty: 'number', lengthPenalty: 'number',
-} as const; // prettier-ignore
+  ...sampled,
+  rewardModel: 'text',
+  rewardFunction: 'path',
+  reference: 'text',
+  maxNewTokens: 'number',
+  temperature: 'number',
+  missingEosPenalty: 'number',
+  lengthPenalty: 'number',
+} as const;
 
 export const samplingUsage = `      data            rows {"prompt"} or {"instruction", "input"}; what else they have is not looked at, so pairs will do
       rewardModel     as train-reward makes it; or
@@ -42,16 +49,33 @@ export interface SamplingRun {
 }
 
 export async function samplingRun(config: Values<typeof samplingFields>): Promise<SamplingRun> {
-  const [source, data, output] = ['model', 'data', 'output'].map((name) => required<string>(config, name)) as [string, string, string];
+  const [source, data, output] = ['model', 'data', 'output'].map((name) => required<string>(config, name)) as [
+    string,
+    string,
+    string,
+  ];
   const { reference: referenceName = source, maxNewTokens = 64 } = config;
-  if ((config.rewardModel ?? config.rewardFunction) === undefined) throw new UsageError('there is no reward: give rewardModel, rewardFunction, or both');
+  if ((config.rewardModel ?? config.rewardFunction) === undefined)
+    throw new UsageError('there is no reward: give rewardModel, rewardFunction, or both');
   const sizes = await configOf(source);
   const tokenizer = await Tokenizer.fromPretrained(source);
-  const prompts = await readData(config, sizes, (rowOptions) => readPrompts(data, tokenizer, { ...rowOptions, maxNewTokens }));
+  const prompts = await readData(config, sizes, (rowOptions) =>
+    readPrompts(data, tokenizer, { ...rowOptions, maxNewTokens }),
+  );
   const interruption = new AbortController();
-  const rewardModel = config.rewardModel === undefined ? undefined : await RewardModel.fromPretrained(config.rewardModel);
-  const code = config.rewardFunction === undefined ? undefined : await loadRewardFunction(config.rewardFunction, { signal: interruption.signal, tell: (text) => console.error(text) });
-  const longest = Math.min(sizes.blockSize, prompts.reduce((most, { length }) => Math.max(most, length), 0) + maxNewTokens);
+  const rewardModel =
+    config.rewardModel === undefined ? undefined : await RewardModel.fromPretrained(config.rewardModel);
+  const code =
+    config.rewardFunction === undefined
+      ? undefined
+      : await loadRewardFunction(config.rewardFunction, {
+          signal: interruption.signal,
+          tell: (text) => console.error(text),
+        });
+  const longest = Math.min(
+    sizes.blockSize,
+    prompts.reduce((most, { length }) => Math.max(most, length), 0) + maxNewTokens,
+  );
   const remedy = 'lower maxNewTokens, leave long prompts out (maxLength), or give another model';
   if (rewardModel) requireWindow('rewardModel', config.rewardModel!, rewardModel.config, longest, remedy);
   const terms = [...(rewardModel ? [rewardOf(rewardModel)] : []), ...(code ? [code.reward] : [])];
@@ -60,12 +84,20 @@ export async function samplingRun(config: Values<typeof samplingFields>): Promis
   const reference = referenceName === source && policy !== base ? base : await GPT2.fromPretrained(referenceName);
   requireWindow('reference', referenceName, reference.config, longest, remedy);
   return {
-    source, output, policy, reference, tokenizer, prompts,
+    source,
+    output,
+    policy,
+    reference,
+    tokenizer,
+    prompts,
     reward: terms.length === 1 ? terms[0]! : weightedRewards(terms.map((reward) => ({ reward, weight: 1 }))),
     contents: {
-      rows: prompts, model: base.weights.digest(), reference: reference.weights.digest(), rewardModel: rewardModel?.weights.digest(),
+      rows: prompts,
+      model: base.weights.digest(),
+      reference: reference.weights.digest(),
+      rewardModel: rewardModel?.weights.digest(),
       rewardFunction: config.rewardFunction && fileDigest(config.rewardFunction),
     },
     interruption,
-  }; // prettier-ignore
+  };
 }

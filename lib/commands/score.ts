@@ -21,7 +21,9 @@ export async function run(args: readonly string[]): Promise<void> {
   await gpt2Folder(name);
   const tokenizer = await Tokenizer.fromPretrained(name);
   const model = await RewardModel.fromPretrained(name);
-  const rows = await readData({ skipBad }, model.config, (rowOptions) => readCandidates(data, tokenizer, rowOptions), { tellMerges: false });
+  const rows = await readData({ skipBad }, model.config, (rowOptions) => readCandidates(data, tokenizer, rowOptions), {
+    tellMerges: false,
+  });
 
   const margins: number[] = [];
   const write = (append: (line: string) => void): void => {
@@ -39,5 +41,7 @@ export async function run(args: readonly string[]): Promise<void> {
   if (margins.length === 0) return;
   const { calibrationError, brier } = calibration(margins);
   const accuracy = margins.filter((margin) => margin > 0).length / margins.length;
-  console.error(`${margins.length} pairs: accuracy ${accuracy.toFixed(4)}, calibration error ${calibrationError.toFixed(4)}, Brier score ${brier.toFixed(4)}`);
+  console.error(
+    `${margins.length} pairs: accuracy ${accuracy.toFixed(4)}, calibration error ${calibrationError.toFixed(4)}, Brier score ${brier.toFixed(4)}`,
+  );
 }

@@ -31,14 +31,28 @@ export const usage = `  train-dpo --config FILE
       bestBy          also rewards/accuracies, rewards/margins`;
 
 export const fields = {
-  ...trainFields, loss: 'text', divergence: 'text', beta: 'number', labelSmoothing: 'number', divergenceAlpha: 'number', discopopTau: 'number', gamma: 'number',
-  nllCoef: 'number', reference: 'text', liveReference: 'flag', referenceCache: 'path',
-} as const; // prettier-ignore
+  ...trainFields,
+  loss: 'text',
+  divergence: 'text',
+  beta: 'number',
+  labelSmoothing: 'number',
+  divergenceAlpha: 'number',
+  discopopTau: 'number',
+  gamma: 'number',
+  nllCoef: 'number',
+  reference: 'text',
+  liveReference: 'flag',
+  referenceCache: 'path',
+} as const;
 export const ranges: FieldRanges<typeof fields> = { ...trainRanges, ...RANGES.pairs };
 
 export async function run(args: readonly string[]): Promise<void> {
   const config = readConfig(args, fields, ranges);
-  const [source, data, output] = ['model', 'data', 'output'].map((name) => required<string>(config, name)) as [string, string, string];
+  const [source, data, output] = ['model', 'data', 'output'].map((name) => required<string>(config, name)) as [
+    string,
+    string,
+    string,
+  ];
   const { reference: referenceName = source, liveReference = false, referenceCache = output } = config;
   const options = trainOptions(config) as DpoTrainOptions;
   requireDpoOptions(options);
@@ -55,11 +69,18 @@ export async function run(args: readonly string[]): Promise<void> {
   // Of the model as it comes, before a checkpoint replaces its weights; with adapters it remains so.
   const base = await GPT2.fromPretrained(source);
   const model = trainedModel(base, config);
-  const reference = referenceName === source && (model !== base || !liveReference) ? base : await GPT2.fromPretrained(referenceName);
-  const longest = [...pairs, ...(validation ?? [])].reduce((most, { promptIds, chosenIds, rejectedIds }) => Math.max(most, promptIds.length + Math.max(chosenIds.length, rejectedIds.length)), 0);
+  const reference =
+    referenceName === source && (model !== base || !liveReference) ? base : await GPT2.fromPretrained(referenceName);
+  const longest = [...pairs, ...(validation ?? [])].reduce(
+    (most, { promptIds, chosenIds, rejectedIds }) =>
+      Math.max(most, promptIds.length + Math.max(chosenIds.length, rejectedIds.length)),
+    0,
+  );
   requireWindow('reference', referenceName, reference.config, longest, 'give maxLength, or another reference');
   const logps = (of: readonly PairIds[]) => {
-    const kept = keptReferenceLogps(referenceCache, reference, of, { onProgress: (done) => progress(`log-probs of the reference: ${done} of ${of.length} pairs`) });
+    const kept = keptReferenceLogps(referenceCache, reference, of, {
+      onProgress: (done) => progress(`log-probs of the reference: ${done} of ${of.length} pairs`),
+    });
     progress('');
     return kept;
   };
@@ -68,7 +89,13 @@ export async function run(args: readonly string[]): Promise<void> {
     validation: validation && { pairs: validation, reference: logps(validation) },
   };
   const [begun, held] = [base, reference].map(({ weights }) => weights.digest());
-  const contents = { rows: pairs, validation, model: begun, reference: held, referenceLogps: liveReference ? undefined : [inputs.reference, inputs.validation?.reference] };
+  const contents = {
+    rows: pairs,
+    validation,
+    model: begun,
+    reference: held,
+    referenceLogps: liveReference ? undefined : [inputs.reference, inputs.validation?.reference],
+  };
   if (reference !== base && !liveReference) reference.dispose();
   await trainRun<DpoStep, GPT2>(
     { output, model, source, steps, ...runOptions(config), options, settings: config, contents },

@@ -19,20 +19,30 @@ ${samplingUsage}
       scaleRewards    divide advantages by their group's standard deviation (default true)`;
 
 export const fields = {
-  ...samplingFields, groupSize: 'number', iterations: 'number', clipRange: 'number', algorithm: 'text', beta: 'number', klRatio: 'flag', lossType: 'text', scaleRewards: 'flag',
-} as const; // prettier-ignore
+  ...samplingFields,
+  groupSize: 'number',
+  iterations: 'number',
+  clipRange: 'number',
+  algorithm: 'text',
+  beta: 'number',
+  klRatio: 'flag',
+  lossType: 'text',
+  scaleRewards: 'flag',
+} as const;
 export const ranges: FieldRanges<typeof fields> = { ...trainRanges, ...RANGES.sampling, ...RANGES.grpo };
 
 export async function run(args: readonly string[]): Promise<void> {
   const config = readConfig(args, fields, ranges);
   const options = trainOptions(config) as GrpoTrainOptions;
   requireGrpoOptions(options);
-  const { policy, prompts, tokenizer, reward, reference, source, output, contents, interruption } = await samplingRun(config);
+  const { policy, prompts, tokenizer, reward, reference, source, output, contents, interruption } =
+    await samplingRun(config);
   const steps = stepCount(options, prompts.length, options.batchSize ?? 16);
   printNotes(settingNotes('train-grpo', config, steps));
   await trainRun<GrpoStep, GPT2>(
     { output, model: policy, source, steps, ...runOptions(config), options, settings: config, contents, interruption },
     (state) => trainGrpo(policy, prompts, options, { tokenizer, reward, reference, state }),
-    ({ scores, sequenceKl, eosCount }) => `score ${scores.mean.toFixed(3)}  KL ${sequenceKl.toFixed(2)}  ended ${eosCount}`,
+    ({ scores, sequenceKl, eosCount }) =>
+      `score ${scores.mean.toFixed(3)}  KL ${sequenceKl.toFixed(2)}  ended ${eosCount}`,
   );
 }

@@ -1,4 +1,6 @@
-/** What a training command says of settings that are allowed and do not do what one may expect of them: one line each. */
+/**
+ * What a training command says of settings that are allowed and do not do what one may expect of them: one line each.
+ */
 import type { preferenceLosses } from '../losses/preferenceLosses';
 
 /** A command's settings, of which each command has some. */
@@ -7,9 +9,11 @@ type Settings = Readonly<Record<string, unknown>>;
 /** A setting, and when it has no effect, as the end of a sentence; undefined where it has one. */
 type Rule = readonly [name: string, why: (settings: Settings) => string | undefined];
 
-const without = (other: string) => (settings: Settings) => (settings[other] === undefined ? `without ${other}` : undefined);
+const without = (other: string) => (settings: Settings) =>
+  settings[other] === undefined ? `without ${other}` : undefined;
 const withRloo = ({ algorithm }: Settings) => (algorithm === 'rloo' ? 'with algorithm rloo' : undefined);
-const inOneUpdate = ({ ppoEpochs, minibatches }: Settings) => (ppoEpochs === 1 && (minibatches ?? 1) === 1 ? 'with one update a rollout: ppoEpochs 1 and minibatches 1' : undefined);
+const inOneUpdate = ({ ppoEpochs, minibatches }: Settings) =>
+  ppoEpochs === 1 && (minibatches ?? 1) === 1 ? 'with one update a rollout: ppoEpochs 1 and minibatches 1' : undefined;
 
 const COMMON: readonly Rule[] = [
   ['validateEvery', without('validation')],
@@ -19,14 +23,30 @@ const COMMON: readonly Rule[] = [
 const RULES = {
   'train-sft': COMMON,
   'train-reward': COMMON,
-  'train-dpo': [...COMMON, ['referenceCache', ({ liveReference, validation }) => (liveReference === true && validation === undefined ? 'with liveReference' : undefined)]],
-  'train-ppo': [...COMMON, ['klHorizon', without('klTarget')], ['clipRange', inOneUpdate], ['valueClipRange', inOneUpdate]],
+  'train-dpo': [
+    ...COMMON,
+    [
+      'referenceCache',
+      ({ liveReference, validation }) =>
+        liveReference === true && validation === undefined ? 'with liveReference' : undefined,
+    ],
+  ],
+  'train-ppo': [
+    ...COMMON,
+    ['klHorizon', without('klTarget')],
+    ['clipRange', inOneUpdate],
+    ['valueClipRange', inOneUpdate],
+  ],
   'train-grpo': [
     ...COMMON,
     ['lossType', withRloo],
     ['klRatio', withRloo],
     ['scaleRewards', withRloo],
-    ['klRatio', ({ klRatio, algorithm, beta }) => (klRatio === true && algorithm !== 'rloo' && beta === 0 ? 'with beta 0' : undefined)],
+    [
+      'klRatio',
+      ({ klRatio, algorithm, beta }) =>
+        klRatio === true && algorithm !== 'rloo' && beta === 0 ? 'with beta 0' : undefined,
+    ],
     ['clipRange', ({ iterations = 1 }) => (iterations === 1 ? 'with iterations 1, where the ratio is 1' : undefined)],
   ],
 } satisfies Record<string, readonly Rule[]>;
@@ -49,16 +69,30 @@ export function settingNotes(command: Training, settings: Settings, steps: numbe
 /** As in transformers, neither is refused. */
 function rateNotes({ lr, warmupSteps = 0 }: Settings, steps: number): string[] {
   if (lr === 0) return ['lr is 0, so nothing is learned'];
-  if (steps === 1 && (warmupSteps as number) > 0) return ['the one step is the first of the warm-up, whose learning rate is 0, so nothing is learned; give warmupSteps 0, or more steps'];
-  if ((warmupSteps as number) > steps) return [`warmupSteps ${String(warmupSteps)} is more than the ${steps} steps, so the learning rate never comes to lr`];
+  if (steps === 1 && (warmupSteps as number) > 0)
+    return [
+      'the one step is the first of the warm-up, whose learning rate is 0, so nothing is learned; give warmupSteps 0, or more steps',
+    ];
+  if ((warmupSteps as number) > steps)
+    return [
+      `warmupSteps ${String(warmupSteps)} is more than the ${steps} steps, so the learning rate never comes to lr`,
+    ];
   return [];
 }
 
 /** What to know of a loss on pairs. */
-export function lossNotes(name: string, { needs }: (typeof preferenceLosses)['sigmoid'], { accumulation = 1, batchSize = 16, reference }: Settings): string[] {
+export function lossNotes(
+  name: string,
+  { needs }: (typeof preferenceLosses)['sigmoid'],
+  { accumulation = 1, batchSize = 16, reference }: Settings,
+): string[] {
   const notes: string[] = [];
-  if (reference !== undefined && !needs.includes('refChosenLogps')) notes.push(`reference has no effect on the loss ${name}, which needs none; it shows in the logged rewards`);
-  if (accumulation !== 1 && BY_BATCH.includes(name)) notes.push(`the loss ${name} depends on which pairs are in a part: accumulation ${String(accumulation)} is as batches of ${(batchSize as number) / (accumulation as number)}, not of ${String(batchSize)}`);
+  if (reference !== undefined && !needs.includes('refChosenLogps'))
+    notes.push(`reference has no effect on the loss ${name}, which needs none; it shows in the logged rewards`);
+  if (accumulation !== 1 && BY_BATCH.includes(name))
+    notes.push(
+      `the loss ${name} depends on which pairs are in a part: accumulation ${String(accumulation)} is as batches of ${(batchSize as number) / (accumulation as number)}, not of ${String(batchSize)}`,
+    );
   return notes;
 }
 

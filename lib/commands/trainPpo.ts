@@ -2,7 +2,14 @@ import type { GPT2 } from '../model/gpt2';
 import { withValueHead } from '../model/valueHead';
 import { RANGES } from '../ranges';
 import { stepCount } from '../training/order';
-import { ppoAdam, requirePolicy, requirePpoOptions, trainPpo, type PpoStep, type PpoTrainOptions } from '../training/trainPpo';
+import {
+  ppoAdam,
+  requirePolicy,
+  requirePpoOptions,
+  trainPpo,
+  type PpoStep,
+  type PpoTrainOptions,
+} from '../training/trainPpo';
 import { samplingFields, samplingRun, samplingUsage } from './sampling';
 import { readConfig, type FieldRanges } from './trainConfig';
 import { printNotes, settingNotes } from './trainNotes';
@@ -21,16 +28,27 @@ ${samplingUsage}
       whitenRewards   scale rewards to a standard deviation of 1 (default true)`;
 
 export const fields = {
-  ...samplingFields, ppoEpochs: 'number', minibatches: 'number', clipRange: 'number', valueClipRange: 'number', valueCoef: 'number', gamma: 'number', gaeLambda: 'number',
-  klCoef: 'number', klTarget: 'number', klHorizon: 'number', whitenRewards: 'flag',
-} as const; // prettier-ignore
+  ...samplingFields,
+  ppoEpochs: 'number',
+  minibatches: 'number',
+  clipRange: 'number',
+  valueClipRange: 'number',
+  valueCoef: 'number',
+  gamma: 'number',
+  gaeLambda: 'number',
+  klCoef: 'number',
+  klTarget: 'number',
+  klHorizon: 'number',
+  whitenRewards: 'flag',
+} as const;
 export const ranges: FieldRanges<typeof fields> = { ...trainRanges, ...RANGES.sampling, ...RANGES.ppo };
 
 export async function run(args: readonly string[]): Promise<void> {
   const config = readConfig(args, fields, ranges);
   const options: PpoTrainOptions = ppoAdam(trainOptions(config));
   requirePpoOptions(options);
-  const { policy, prompts, tokenizer, reward, reference, source, output, contents, interruption } = await samplingRun(config);
+  const { policy, prompts, tokenizer, reward, reference, source, output, contents, interruption } =
+    await samplingRun(config);
   const steps = stepCount(options, prompts.length, options.batchSize ?? 64);
   printNotes(settingNotes('train-ppo', config, steps));
   requirePolicy(policy, options);
@@ -38,6 +56,7 @@ export async function run(args: readonly string[]): Promise<void> {
   await trainRun<PpoStep, GPT2>(
     { output, model, source, steps, ...runOptions(config), options, settings: config, contents, interruption },
     (state) => trainPpo(model, prompts, options, { tokenizer, reward, reference, state }),
-    ({ objective, klCoef, policy: { clipFraction } }) => `score ${objective.scores.toFixed(3)}  KL ${objective.kl.toFixed(2)}  klCoef ${klCoef.toFixed(3)}  clipped ${clipFraction.toFixed(3)}`,
+    ({ objective, klCoef, policy: { clipFraction } }) =>
+      `score ${objective.scores.toFixed(3)}  KL ${objective.kl.toFixed(2)}  klCoef ${klCoef.toFixed(3)}  clipped ${clipFraction.toFixed(3)}`,
   );
 }

@@ -36,8 +36,15 @@ const LORA = ['loraRank', 'loraAlpha', 'loraTargets'] as const;
 export async function run(args: readonly string[]): Promise<void> {
   const config = readConfig(args, fields, ranges);
   const adapters = LORA.find((name) => config[name] !== undefined);
-  if (adapters !== undefined) throw new InputError(`${adapters}: a reward model is trained without adapters; leave it out, or keep weights as they are with frozen`);
-  const [source, data, output] = ['model', 'data', 'output'].map((name) => required<string>(config, name)) as [string, string, string];
+  if (adapters !== undefined)
+    throw new InputError(
+      `${adapters}: a reward model is trained without adapters; leave it out, or keep weights as they are with frozen`,
+    );
+  const [source, data, output] = ['model', 'data', 'output'].map((name) => required<string>(config, name)) as [
+    string,
+    string,
+    string,
+  ];
   const options = trainOptions(config) as RewardTrainOptions;
   requireRewardOptions(options);
   requireBestBy('train-reward', config.bestBy);
@@ -45,25 +52,48 @@ export async function run(args: readonly string[]): Promise<void> {
   const folder = await gpt2Folder(source);
   const tokenizer = await Tokenizer.fromPretrained(source);
   const model = await beginning(source, folder, options.seed ?? 0, tokenizer.padTokenId ?? tokenizer.eosTokenId);
-  const read = (path: string) => readData(config, model.config, (rowOptions) => readPairs(path, tokenizer, { ...rowOptions, margins: true }));
+  const read = (path: string) =>
+    readData(config, model.config, (rowOptions) => readPairs(path, tokenizer, { ...rowOptions, margins: true }));
   const pairs = await read(data);
   const validation = config.validation === undefined ? undefined : await read(config.validation);
-  const samples = config.normalizeOn === undefined ? undefined : await readData(config, model.config, (rowOptions) => readCandidates(config.normalizeOn!, tokenizer, rowOptions));
+  const samples =
+    config.normalizeOn === undefined
+      ? undefined
+      : await readData(config, model.config, (rowOptions) =>
+          readCandidates(config.normalizeOn!, tokenizer, rowOptions),
+        );
   const steps = stepCount(options, pairs.length, options.batchSize ?? 16);
   printNotes(settingNotes('train-reward', config, steps));
-  const finish = samples && (() => {
-    const found = scoreNormalization(model, samples);
-    model.normalize(found);
-    console.log(`normalized: the scores of ${config.normalizeOn} had mean ${found.mean.toFixed(3)} and standard deviation ${found.deviation.toFixed(3)}`);
-  });
+  const finish =
+    samples &&
+    (() => {
+      const found = scoreNormalization(model, samples);
+      model.normalize(found);
+      console.log(
+        `normalized: the scores of ${config.normalizeOn} had mean ${found.mean.toFixed(3)} and standard deviation ${found.deviation.toFixed(3)}`,
+      );
+    });
   await trainRun<RewardStep, RewardModel>(
-    { output, model, source, steps, ...runOptions(config), options, finish, settings: config, contents: { rows: pairs, validation, model: model.weights.digest(), padTokenId: model.padTokenId } },
+    {
+      output,
+      model,
+      source,
+      steps,
+      ...runOptions(config),
+      options,
+      finish,
+      settings: config,
+      contents: { rows: pairs, validation, model: model.weights.digest(), padTokenId: model.padTokenId },
+    },
     (state) => trainReward(model, pairs, options, { validation, state }),
     ({ margin, accuracy }) => `margin ${margin.toFixed(3)}  accuracy ${accuracy.toFixed(2)}`,
   );
 }
 
-/** A language model gets a head whose scores are read where TRL's RewardTrainer would train them; a reward model keeps its place. */
+/**
+ * A language model gets a head whose scores are read where TRL's RewardTrainer would train them; a reward model keeps
+ * its place.
+ */
 async function beginning(source: string, folder: string, seed: number, padTokenId: number): Promise<RewardModel> {
   if (hasScoreHead(folder)) return RewardModel.fromPretrained(source);
   const base = await GPT2.fromPretrained(source);

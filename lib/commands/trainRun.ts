@@ -1,4 +1,7 @@
-/** What a training command does around its loop: the output folder, checkpoints, metrics, an interrupt, the trained model. */
+/**
+ * What a training command does around its loop: the output folder, checkpoints, metrics, an interrupt, the trained
+ * model.
+ */
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 
@@ -30,7 +33,10 @@ export interface Run<Model extends Trainable> extends BestOptions {
   readonly options: AdamWOptions;
   /** The settings, by name. Those that do not change what is trained are passed over. */
   readonly settings: Readonly<Record<string, unknown>>;
-  /** What else the result depends on: the rows as ids, digests of weights and code. A checkpoint of a run on other contents is refused. */
+  /**
+   * What else the result depends on: the rows as ids, digests of weights and code. A checkpoint of a run on other
+   * contents is refused.
+   */
   readonly contents: Readonly<Record<string, unknown>>;
   /** Aborted at an interrupt, for whatever a step waits for. */
   readonly interruption?: AbortController | undefined;
@@ -56,13 +62,20 @@ class Interrupted extends Error {}
 
 /**
  * Goes through the steps that `train` yields. OUTPUT/metrics.jsonl receives one line a step, OUTPUT/checkpoint-… every
- * `saveEvery` steps and after the last, OUTPUT/model the trained model: that of the last step, or of the best one if `bestBy` or
- * `patience` is given. SIGINT, SIGTERM and SIGHUP save a checkpoint after the running step and exit with 130; a step that
- * fails leaves one, too. All that the export needs is read before the first step, and an export that fails is finished by the same command.
+ * `saveEvery` steps and after the last, OUTPUT/model the trained model: that of the last step, or of the best one if
+ * `bestBy` or
+ * `patience` is given. SIGINT, SIGTERM and SIGHUP save a checkpoint after the running step and exit with 130; a step
+ * that
+ * fails leaves one, too. All that the export needs is read before the first step, and an export that fails is finished
+ * by the same command.
  *
  * @param line what the console shows of a step, after its number and loss, or of a validation.
  */
-export async function trainRun<S extends Step, Model extends Trainable>(run: Run<Model>, train: (state: TrainingState<Model>) => AsyncIterable<S>, line: (metrics: S | ValidationOf<S>) => string): Promise<void> {
+export async function trainRun<S extends Step, Model extends Trainable>(
+  run: Run<Model>,
+  train: (state: TrainingState<Model>) => AsyncIterable<S>,
+  line: (metrics: S | ValidationOf<S>) => string,
+): Promise<void> {
   const { model, steps, saveEvery = 100, keep = 2, dtype = 'F32' } = run;
   const companions = await exportCompanions(model, run.source);
   const looksForBest = run.bestBy !== undefined || run.patience !== undefined;
@@ -70,7 +83,13 @@ export async function trainRun<S extends Step, Model extends Trainable>(run: Run
   const fingerprint = fingerprintOf(run, companions);
   const state = folder.begin(model, run.options, fingerprint, (text) => console.error(text));
   if (state.step > 0) console.log(`going on after step ${state.step} of ${steps}`);
-  folder.requireRoom(roomFor(model, { dtype, looksForBest, checkpoints: Math.min(keep, Math.floor((steps - 1) / saveEvery)) + 1 - checkpoints(folder.path).length }));
+  folder.requireRoom(
+    roomFor(model, {
+      dtype,
+      looksForBest,
+      checkpoints: Math.min(keep, Math.floor((steps - 1) / saveEvery)) + 1 - checkpoints(folder.path).length,
+    }),
+  );
   try {
     const ended = await runSteps(run, folder, state, fingerprint, train, line);
     if (ended === 'interrupted') process.exitCode = 130;
@@ -81,7 +100,14 @@ export async function trainRun<S extends Step, Model extends Trainable>(run: Run
 }
 
 /** The loop. @returns what the console says of it in the end. */
-async function runSteps<S extends Step, Model extends Trainable>(run: Run<Model>, folder: RunFolder, state: TrainingState<Model>, fingerprint: Fingerprint, train: (state: TrainingState<Model>) => AsyncIterable<S>, line: (metrics: S | ValidationOf<S>) => string): Promise<'interrupted' | { took: string }> {
+async function runSteps<S extends Step, Model extends Trainable>(
+  run: Run<Model>,
+  folder: RunFolder,
+  state: TrainingState<Model>,
+  fingerprint: Fingerprint,
+  train: (state: TrainingState<Model>) => AsyncIterable<S>,
+  line: (metrics: S | ValidationOf<S>) => string,
+): Promise<'interrupted' | { took: string }> {
   const { model, steps, saveEvery = 100 } = run;
   const board = run.tensorBoard ? tensorBoard(join(folder.path, 'tensorboard')) : undefined;
   let interrupted = false;
@@ -105,7 +131,10 @@ async function runSteps<S extends Step, Model extends Trainable>(run: Run<Model>
     if (!best?.exhausted) {
       for await (const step of train(state)) {
         updates = state.optimizer.steps;
-        if (step.validation && !Number.isFinite(step.validation.loss)) throw new InputError(`the validation after step ${step.step} has a loss of ${step.validation.loss}; look at its rows, or try a lower lr, a longer warm-up`);
+        if (step.validation && !Number.isFinite(step.validation.loss))
+          throw new InputError(
+            `the validation after step ${step.step} has a loss of ${step.validation.loss}; look at its rows, or try a lower lr, a longer warm-up`,
+          );
         folder.add(step, model);
         board?.(step);
         const left = ((performance.now() - start) / (step.step - first)) * (steps - step.step);
@@ -114,7 +143,9 @@ async function runSteps<S extends Step, Model extends Trainable>(run: Run<Model>
         else if (step.step === first + 1 || step.step % Math.max(1, Math.round(steps / 20)) === 0) console.log(text);
         if (step.validation) {
           progress('');
-          console.log(`validation after step ${step.step}  loss ${step.validation.loss.toFixed(4)}  ${line(step.validation as ValidationOf<S>)}${best?.step === step.step ? '  the best so far' : ''}`);
+          console.log(
+            `validation after step ${step.step}  loss ${step.validation.loss.toFixed(4)}  ${line(step.validation as ValidationOf<S>)}${best?.step === step.step ? '  the best so far' : ''}`,
+          );
         }
         if (interrupted || best?.exhausted) break;
         if (step.step % saveEvery === 0 && step.step < steps) save();
@@ -124,7 +155,8 @@ async function runSteps<S extends Step, Model extends Trainable>(run: Run<Model>
   } catch (error) {
     progress('');
     if (!(error instanceof Interrupted)) {
-      // The steps that were done must not go with the one that failed. One that failed between two updates has left the weights of no step.
+      // The steps that were done must not go with the one that failed. One that failed between two updates has left the
+      // weights of no step.
       if (state.step > saved && state.optimizer.steps === updates && saves(() => save({ prune: false }))) {
         console.log(`step ${state.step} is saved in ${folder.path}, and the same command goes on from there`);
       }
@@ -133,9 +165,14 @@ async function runSteps<S extends Step, Model extends Trainable>(run: Run<Model>
   } finally {
     for (const signal of SIGNALS) process.off(signal, interrupt);
   }
-  if (!interrupted || state.step >= steps || best?.exhausted) return { took: `${state.step} steps in ${duration(performance.now() - start)}` };
+  if (!interrupted || state.step >= steps || best?.exhausted)
+    return { took: `${state.step} steps in ${duration(performance.now() - start)}` };
   if (state.step > saved) save();
-  console.log(state.step === 0 ? 'interrupted before the first step' : `interrupted; step ${state.step} is saved in ${folder.path}, and the same command goes on from there`);
+  console.log(
+    state.step === 0
+      ? 'interrupted before the first step'
+      : `interrupted; step ${state.step} is saved in ${folder.path}, and the same command goes on from there`,
+  );
   return 'interrupted';
 }
 
@@ -150,8 +187,21 @@ function saves(save: () => void): boolean {
   }
 }
 
-/** From the last step to OUTPUT/model. Where there is no room for a checkpoint of the last step, there may be some for the model, which is smaller. */
-function finishRun<Model extends Trainable>(run: Run<Model>, folder: RunFolder, state: TrainingState<Model>, { fingerprint, companions, dtype, took }: { fingerprint: Fingerprint; companions: Companions; dtype: FloatDType; took: string }): void {
+/**
+ * From the last step to OUTPUT/model. Where there is no room for a checkpoint of the last step, there may be some for
+ * the model, which is smaller.
+ */
+function finishRun<Model extends Trainable>(
+  run: Run<Model>,
+  folder: RunFolder,
+  state: TrainingState<Model>,
+  {
+    fingerprint,
+    companions,
+    dtype,
+    took,
+  }: { fingerprint: Fingerprint; companions: Companions; dtype: FloatDType; took: string },
+): void {
   let unsaved: Error | undefined;
   try {
     folder.saveLast(state, fingerprint);
@@ -164,33 +214,72 @@ function finishRun<Model extends Trainable>(run: Run<Model>, folder: RunFolder, 
     writeExport(run.model, folder.trained, companions, { dtype });
   } catch (cause) {
     if (unsaved) throw unsaved;
-    throw new FileError(folder.trained, `cannot be written (${(cause as Error).message}); all ${state.step} steps are saved, and the same command writes the model once that is mended`, { cause });
+    throw new FileError(
+      folder.trained,
+      `cannot be written (${(cause as Error).message}); all ${state.step} steps are saved, and the same command writes the model once that is mended`,
+      { cause },
+    );
   }
   folder.finish(state.step);
   console.log(`${took}; the model${best === undefined ? '' : ` of step ${best}, the best,`} is in ${folder.trained}`);
 }
 
 /** Settings that say where things are and what is kept, not what is trained: what they name belongs to the contents. */
-const PASSED_OVER: ReadonlySet<string> = new Set(
-  ['model', 'data', 'output', 'validation', 'reference', 'referenceCache', 'rewardModel', 'rewardFunction', 'normalizeOn', 'saveEvery', 'keep', 'dtype', 'tensorBoard', 'skipBad', 'maxLength', 'truncation'],
-);
+const PASSED_OVER: ReadonlySet<string> = new Set([
+  'model',
+  'data',
+  'output',
+  'validation',
+  'reference',
+  'referenceCache',
+  'rewardModel',
+  'rewardFunction',
+  'normalizeOn',
+  'saveEvery',
+  'keep',
+  'dtype',
+  'tensorBoard',
+  'skipBad',
+  'maxLength',
+  'truncation',
+]);
 
-function fingerprintOf<Model extends Trainable>({ settings, contents }: Run<Model>, { files }: Companions): Fingerprint {
-  const tokenizer = Object.fromEntries([...files].filter(([name]) => name !== 'generation_config.json').map(([name, content]) => [name, sha256(content)]));
-  const given = Object.entries({ ...settings, compute: computePolicy }).filter(([name, value]) => value !== undefined && !PASSED_OVER.has(name));
+function fingerprintOf<Model extends Trainable>(
+  { settings, contents }: Run<Model>,
+  { files }: Companions,
+): Fingerprint {
+  const tokenizer = Object.fromEntries(
+    [...files].filter(([name]) => name !== 'generation_config.json').map(([name, content]) => [name, sha256(content)]),
+  );
+  const given = Object.entries({ ...settings, compute: computePolicy }).filter(
+    ([name, value]) => value !== undefined && !PASSED_OVER.has(name),
+  );
   const hashed = Object.entries({ ...contents, tokenizer }).filter(([, value]) => value !== undefined);
-  return Object.fromEntries([...given.map(([name, value]) => [name, String(value)]), ...hashed.map(([name, value]) => [name, sha256(JSON.stringify(value))])]) as Fingerprint;
+  return Object.fromEntries([
+    ...given.map(([name, value]) => [name, String(value)]),
+    ...hashed.map(([name, value]) => [name, sha256(JSON.stringify(value))]),
+  ]) as Fingerprint;
 }
 
 const sha256 = (content: Uint8Array | string): string => createHash('sha256').update(content).digest('hex');
 
 /** Bytes that the run will need besides what is there. */
-function roomFor({ weights }: Trainable, { dtype, looksForBest, checkpoints: count }: { dtype: FloatDType; looksForBest: boolean; checkpoints: number }): number {
+function roomFor(
+  { weights }: Trainable,
+  { dtype, looksForBest, checkpoints: count }: { dtype: FloatDType; looksForBest: boolean; checkpoints: number },
+): number {
   const trained = bytesOf(weights.trained);
-  return 3 * trained * Math.max(0, count) + (looksForBest ? trained : 0) + (bytesOf(weights) * (dtype === 'F32' ? 4 : 2)) / 4;
+  return (
+    3 * trained * Math.max(0, count) + (looksForBest ? trained : 0) + (bytesOf(weights) * (dtype === 'F32' ? 4 : 2)) / 4
+  );
 }
 
-const bytesOf = (variables: Variables): number => 4 * variables.names.reduce((sum, name) => sum + variables.shape(name).reduce((product, length) => product * length, 1), 0);
+const bytesOf = (variables: Variables): number =>
+  4 *
+  variables.names.reduce(
+    (sum, name) => sum + variables.shape(name).reduce((product, length) => product * length, 1),
+    0,
+  );
 
 function duration(milliseconds: number): string {
   const seconds = Math.round(milliseconds / 1000);

@@ -45,12 +45,41 @@ export const usage = `  train-sft --config FILE
 
 /** The settings of every training command. */
 export const trainFields = {
-  model: 'text', data: 'path', output: 'path', steps: 'number', epochs: 'number', batchSize: 'number', accumulation: 'number',
-  groupByLength: 'flag', lr: 'number', warmupSteps: 'number', schedule: 'text', finalShare: 'number', seed: 'number', beta1: 'number',
-  beta2: 'number', epsilon: 'number', weightDecay: 'number', maxGradNorm: 'number', frozen: 'text', loraRank: 'number', loraAlpha: 'number', loraTargets: 'text', validation: 'path',
-  validateEvery: 'number', bestBy: 'text', patience: 'number', tokenMetrics: 'flag', tensorBoard: 'flag', saveEvery: 'number', keep: 'number', dtype: 'text',
-  maxLength: 'number', truncation: 'text', skipBad: 'flag',
-} as const; // prettier-ignore
+  model: 'text',
+  data: 'path',
+  output: 'path',
+  steps: 'number',
+  epochs: 'number',
+  batchSize: 'number',
+  accumulation: 'number',
+  groupByLength: 'flag',
+  lr: 'number',
+  warmupSteps: 'number',
+  schedule: 'text',
+  finalShare: 'number',
+  seed: 'number',
+  beta1: 'number',
+  beta2: 'number',
+  epsilon: 'number',
+  weightDecay: 'number',
+  maxGradNorm: 'number',
+  frozen: 'text',
+  loraRank: 'number',
+  loraAlpha: 'number',
+  loraTargets: 'text',
+  validation: 'path',
+  validateEvery: 'number',
+  bestBy: 'text',
+  patience: 'number',
+  tokenMetrics: 'flag',
+  tensorBoard: 'flag',
+  saveEvery: 'number',
+  keep: 'number',
+  dtype: 'text',
+  maxLength: 'number',
+  truncation: 'text',
+  skipBad: 'flag',
+} as const;
 
 export const trainRanges: FieldRanges<typeof trainFields> = { ...RANGES.training, ...RANGES.validated, ...RANGES.run };
 
@@ -61,21 +90,34 @@ export const ranges: FieldRanges<typeof fields> = { ...trainRanges, ...RANGES.ru
 export function trainOptions(config: Values<typeof trainFields>): TrainOptions {
   const { frozen, ...others } = config;
   const { dtype = 'F32', saveEvery = 1, keep = 1 } = config;
-  if (!(FLOAT_DTYPES as readonly string[]).includes(dtype)) throw new InputError(`dtype must be one of ${FLOAT_DTYPES.join(', ')}, got "${dtype}"`); // not after the reference's log-probs
+  if (!(FLOAT_DTYPES as readonly string[]).includes(dtype))
+    // not after the reference's log-probs
+    throw new InputError(`dtype must be one of ${FLOAT_DTYPES.join(', ')}, got "${dtype}"`);
   for (const [name, value] of Object.entries({ saveEvery, keep })) {
-    if (!Number.isInteger(value) || value < 1) throw new InputError(`${name} must be a whole number from 1 up, got ${value}`);
+    if (!Number.isInteger(value) || value < 1)
+      throw new InputError(`${name} must be a whole number from 1 up, got ${value}`);
   }
-  if ((config.bestBy ?? config.patience) !== undefined && config.validation === undefined) throw new UsageError('bestBy and patience go by the validation: give a file of rows as "validation"');
-  return { ...(others as Omit<TrainOptions, 'frozen'>), lr: required<number>(config, 'lr'), ...(frozen !== undefined && { frozen: list(frozen) }) };
+  if ((config.bestBy ?? config.patience) !== undefined && config.validation === undefined)
+    throw new UsageError('bestBy and patience go by the validation: give a file of rows as "validation"');
+  return {
+    ...(others as Omit<TrainOptions, 'frozen'>),
+    lr: required<number>(config, 'lr'),
+    ...(frozen !== undefined && { frozen: list(frozen) }),
+  };
 }
 
 /** The model that is trained: `base` itself, or a view of it with adapters. */
-export function trainedModel(base: GPT2, { loraRank: rank, loraAlpha: alpha, loraTargets, frozen, seed = 0 }: Values<typeof trainFields>): GPT2 {
+export function trainedModel(
+  base: GPT2,
+  { loraRank: rank, loraAlpha: alpha, loraTargets, frozen, seed = 0 }: Values<typeof trainFields>,
+): GPT2 {
   if (rank === undefined) {
-    if ((alpha ?? loraTargets) !== undefined) throw new UsageError('loraAlpha and loraTargets are of adapters: give their loraRank, too');
+    if ((alpha ?? loraTargets) !== undefined)
+      throw new UsageError('loraAlpha and loraTargets are of adapters: give their loraRank, too');
     return base;
   }
-  if (frozen !== undefined) throw new InputError('loraRank: with adapters all weights stay as they are; leave out frozen');
+  if (frozen !== undefined)
+    throw new InputError('loraRank: with adapters all weights stay as they are; leave out frozen');
   const targets = loraTargets === undefined ? undefined : (list(loraTargets) as LoraTarget[]);
   return lora(base, { rank, ...(alpha !== undefined && { alpha }), ...(targets && { targets }) }, new Random(seed));
 }
@@ -84,12 +126,23 @@ const list = (names: string): string[] => names.split(',').map((name) => name.tr
 
 /** What of them `trainRun` takes. */
 export function runOptions({ saveEvery, keep, dtype, tensorBoard, bestBy, patience }: Values<typeof trainFields>) {
-  return { saveEvery, keep, tensorBoard, dtype: dtype as FloatDType | undefined, ...(bestBy !== undefined && { bestBy }), ...(patience !== undefined && { patience }) };
+  return {
+    saveEvery,
+    keep,
+    tensorBoard,
+    dtype: dtype as FloatDType | undefined,
+    ...(bestBy !== undefined && { bestBy }),
+    ...(patience !== undefined && { patience }),
+  };
 }
 
 export async function run(args: readonly string[]): Promise<void> {
   const config = readConfig(args, fields, ranges);
-  const [source, data, output] = ['model', 'data', 'output'].map((name) => required<string>(config, name)) as [string, string, string];
+  const [source, data, output] = ['model', 'data', 'output'].map((name) => required<string>(config, name)) as [
+    string,
+    string,
+    string,
+  ];
   const options = trainOptions(config);
   requireSftOptions(options);
   requireBestBy('train-sft', config.bestBy);
@@ -99,13 +152,28 @@ export async function run(args: readonly string[]): Promise<void> {
   const read = (path: string) => readData(config, sizes, (rowOptions) => readResponses(path, tokenizer, rowOptions));
   const rows = await read(data);
   const validation = config.validation === undefined ? undefined : await read(config.validation);
-  const base = config.initialSeed === undefined ? await GPT2.fromPretrained(source) : new GPT2(sizes, Weights.from(initialWeights(sizes, new Random(config.initialSeed)), sizes));
+  const base =
+    config.initialSeed === undefined
+      ? await GPT2.fromPretrained(source)
+      : new GPT2(sizes, Weights.from(initialWeights(sizes, new Random(config.initialSeed)), sizes));
   const model = trainedModel(base, config);
   const steps = stepCount(options, rows.length, options.batchSize ?? 16);
   printNotes(settingNotes('train-sft', config, steps));
   await trainRun<SftStep, GPT2>(
-    { output, model, source, steps, ...runOptions(config), options, settings: config, contents: { rows, validation, model: base.weights.digest() } },
+    {
+      output,
+      model,
+      source,
+      steps,
+      ...runOptions(config),
+      options,
+      settings: config,
+      contents: { rows, validation, model: base.weights.digest() },
+    },
     (state) => trainSft(model, rows, options, { validation, state }),
-    (metrics) => ('seconds' in metrics ? `${(metrics.tokens / metrics.seconds).toFixed(0)} tokens/s` : `token accuracy ${metrics.meanTokenAccuracy!.toFixed(3)}`),
+    (metrics) =>
+      'seconds' in metrics
+        ? `${(metrics.tokens / metrics.seconds).toFixed(0)} tokens/s`
+        : `token accuracy ${metrics.meanTokenAccuracy!.toFixed(3)}`,
   );
 }

@@ -12,7 +12,10 @@ export const FLAG = 'flag' as const;
 type Value<Option extends Kind> = { text: string; path: string; texts: string[]; flag: boolean }[Option];
 
 /** A command's options by name; it takes nothing else. */
-export function options<const K extends Readonly<Record<string, Kind>>>(args: readonly string[], known: K): { [Name in keyof K]?: Value<K[Name]> } {
+export function options<const K extends Readonly<Record<string, Kind>>>(
+  args: readonly string[],
+  known: K,
+): { [Name in keyof K]?: Value<K[Name]> } {
   return readArguments(args, known) as { [Name in keyof K]?: Value<K[Name]> };
 }
 
@@ -20,7 +23,8 @@ export function options<const K extends Readonly<Record<string, Kind>>>(args: re
 export function number(name: string, text: string | undefined): number | undefined {
   if (text === undefined) return undefined;
   const value = /^[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$/i.test(text) ? Number(text) : NaN;
-  if (!Number.isFinite(value)) throw new UsageError(`--${name} must be a number such as 5, 0.5 or 1e-4, got ${quoted(text)}`);
+  if (!Number.isFinite(value))
+    throw new UsageError(`--${name} must be a number such as 5, 0.5 or 1e-4, got ${quoted(text)}`);
   return value;
 }
 

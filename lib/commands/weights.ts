@@ -9,11 +9,23 @@ export const usage = `  weights FILE|DIR    the tensors of a safetensors file, o
 
 export function run(args: readonly string[]): void {
   const [path, ...others] = args;
-  if (path === undefined || path.startsWith('-') || others.length > 0) throw new UsageError('weights takes one file or folder');
-  using checkpoint = existsSync(path) && statSync(path).isDirectory() ? Checkpoint.open(path) : new SafetensorsFile(path);
-  const rows = [...checkpoint.tensors].map(([name, { dtype, shape }]) => [name, dtype, `[${shape.join(', ')}]`] as const);
-  const widths = ([0, 1, 2] as const).map((column) => largest(rows.map((row) => row[column].length))) as [number, number, number];
-  for (const [name, dtype, shape] of rows) console.log(`${name.padEnd(widths[0])}  ${dtype.padEnd(widths[1])}  ${shape.padStart(widths[2])}`);
-  const parameters = [...checkpoint.tensors.values()].reduce((sum, { shape }) => sum + shape.reduce((size, length) => size * length, 1), 0);
+  if (path === undefined || path.startsWith('-') || others.length > 0)
+    throw new UsageError('weights takes one file or folder');
+  using checkpoint =
+    existsSync(path) && statSync(path).isDirectory() ? Checkpoint.open(path) : new SafetensorsFile(path);
+  const rows = [...checkpoint.tensors].map(
+    ([name, { dtype, shape }]) => [name, dtype, `[${shape.join(', ')}]`] as const,
+  );
+  const widths = ([0, 1, 2] as const).map((column) => largest(rows.map((row) => row[column].length))) as [
+    number,
+    number,
+    number,
+  ];
+  for (const [name, dtype, shape] of rows)
+    console.log(`${name.padEnd(widths[0])}  ${dtype.padEnd(widths[1])}  ${shape.padStart(widths[2])}`);
+  const parameters = [...checkpoint.tensors.values()].reduce(
+    (sum, { shape }) => sum + shape.reduce((size, length) => size * length, 1),
+    0,
+  );
   console.log(`${rows.length} tensors, ${parameters.toLocaleString('en')} parameters`);
 }

@@ -23,45 +23,68 @@ export interface RemoteFile {
 
 /**
  * Makes `blobs/<etag>`, unless it is there. The bytes go to a file that no other process writes to,
- * `blobs/<etag>.alignbook-<random>.incomplete` (Python names its own alike, and `hf cache` lists and removes both). After
+ * `blobs/<etag>.alignbook-<random>.incomplete` (Python names its own alike, and `hf cache` lists and removes both).
+ * After
  * a failure it stays, and the next attempt, of this process or another, copies it and asks for the rest only.
  *
  * @param lock the lock's path.
  * @throws HubError if the file cannot be had, or comes with other bytes than the hub lists.
  */
-export async function fetchBlob(blobs: string, lock: string, remote: RemoteFile, connection: Connection, onProgress: OnProgress): Promise<void> {
+export async function fetchBlob(
+  blobs: string,
+  lock: string,
+  remote: RemoteFile,
+  connection: Connection,
+  onProgress: OnProgress,
+): Promise<void> {
   const blob = join(blobs, remote.etag);
   if (isWhole(blob, remote)) return;
   mkdirSync(blobs, { recursive: true });
   const { file, repository } = remote.subject;
   const most = mostOf(file, connection);
-  if (remote.size !== null && remote.size > most) throw new TooLarge(`${file} of "${repository}" is said to have ${amount(remote.size)}, and no GPT-2's has more than ${amount(most)}: name another model, or check HF_ENDPOINT`);
+  if (remote.size !== null && remote.size > most)
+    throw new TooLarge(
+      `${file} of "${repository}" is said to have ${amount(remote.size)}, and no GPT-2's has more than ${amount(most)}: name another model, or check HF_ENDPOINT`,
+    );
   const wait = (pause: string) => onProgress({ file, received: 0, total: remote.size, pause });
-  await withLock(lock, async () => {
-    if (isWhole(blob, remote)) return; // downloaded while we waited
-    const partial = join(blobs, `${remote.etag}.alignbook-${randomBytes(4).toString('hex')}.incomplete`);
-    try {
-      adopt(blobs, remote.etag, partial);
-      await checkSpace(partial, remote);
-      // Twice: what was kept from an earlier attempt may be damaged, what comes anew may not.
-      if (!(await receive(partial, remote, connection, onProgress)) && !(await receive(partial, remote, connection, onProgress))) {
-        throw new HubError(
-          `${file} of "${remote.subject.repository}" came twice with other bytes than the hub lists (${remote.etag}): ` +
-            'a proxy or a mirror changes it; try again, or another network or HF_ENDPOINT',
-        );
+  await withLock(
+    lock,
+    async () => {
+      if (isWhole(blob, remote)) return; // downloaded while we waited
+      const partial = join(blobs, `${remote.etag}.alignbook-${randomBytes(4).toString('hex')}.incomplete`);
+      try {
+        adopt(blobs, remote.etag, partial);
+        await checkSpace(partial, remote);
+        // Twice: what was kept from an earlier attempt may be damaged, what comes anew may not.
+        if (
+          !(await receive(partial, remote, connection, onProgress)) &&
+          !(await receive(partial, remote, connection, onProgress))
+        ) {
+          throw new HubError(
+            `${file} of "${remote.subject.repository}" came twice with other bytes than the hub lists (${remote.etag}): ` +
+              'a proxy or a mirror changes it; try again, or another network or HF_ENDPOINT',
+          );
+        }
+        renameSync(partial, blob);
+        await sync(blobs);
+      } catch (error) {
+        if (error instanceof TooLarge || statSync(partial, { throwIfNoEntry: false })?.size === 0)
+          rmSync(partial, { force: true });
+        if ((error as NodeJS.ErrnoException).code === 'EFBIG')
+          throw new HubError(
+            `${file} is larger than a file may be here (EFBIG): raise the limit, with "ulimit -f unlimited", or set HF_HOME to a folder on another disk`,
+            { cause: error },
+          );
+        throw isDiskFull(error) ? new HubError(noSpace(file, remote.size ?? 0, 0, blobs), { cause: error }) : error;
       }
-      renameSync(partial, blob);
-      await sync(blobs);
-    } catch (error) {
-      if (error instanceof TooLarge || statSync(partial, { throwIfNoEntry: false })?.size === 0) rmSync(partial, { force: true });
-      if ((error as NodeJS.ErrnoException).code === 'EFBIG') throw new HubError(`${file} is larger than a file may be here (EFBIG): raise the limit, with "ulimit -f unlimited", or set HF_HOME to a folder on another disk`, { cause: error });
-      throw isDiskFull(error) ? new HubError(noSpace(file, remote.size ?? 0, 0, blobs), { cause: error }) : error;
-    }
-  }, wait);
+    },
+    wait,
+  );
 }
 
 /** Bytes of a file at most, whatever the hub says of it, or says nothing. */
-const mostOf = (file: string, { bounds }: Connection): number => (file.endsWith('.safetensors') ? bounds.weights : bounds.file);
+const mostOf = (file: string, { bounds }: Connection): number =>
+  file.endsWith('.safetensors') ? bounds.weights : bounds.file;
 
 /** Python checks no more; and what is read is checked anew, as far as its format tells. */
 function isWhole(blob: string, { size }: RemoteFile): boolean {
@@ -82,14 +105,20 @@ function adopt(blobs: string, etag: string, partial: string): void {
 }
 
 /** Downloads what is missing. False, and nothing kept, if the bytes are not those that the hub lists. */
-async function receive(partial: string, remote: RemoteFile, connection: Connection, onProgress: OnProgress): Promise<boolean> {
+async function receive(
+  partial: string,
+  remote: RemoteFile,
+  connection: Connection,
+  onProgress: OnProgress,
+): Promise<boolean> {
   const { size, subject, path } = remote;
   const file = await open(partial, 'a+');
   try {
     let received = (await file.stat()).size;
     let furthest = received; // of all attempts: a storage host that ignores ranges begins anew each time
     let before = received;
-    const report = (pause?: string) => onProgress({ file: subject.file, received, total: size, ...(pause !== undefined && { pause }) });
+    const report = (pause?: string) =>
+      onProgress({ file: subject.file, received, total: size, ...(pause !== undefined && { pause }) });
     const restart = async () => {
       await file.truncate(0);
       received = 0;
@@ -97,7 +126,8 @@ async function receive(partial: string, remote: RemoteFile, connection: Connecti
 
     const attempt = async () => {
       before = furthest;
-      if (size === null || received > size) await restart(); // without a size nothing tells where to go on, or that there is no more
+      // without a size nothing tells where to go on, or that there is no more
+      if (size === null || received > size) await restart();
       if (received === size) return;
       await connection.request(
         path,
@@ -111,7 +141,8 @@ async function receive(partial: string, remote: RemoteFile, connection: Connecti
             if (size !== null && received > size) return; // more than there is: the check below says so
             report();
           }
-          if (size !== null && received < size) throw new Passing(`${subject.file} broke off at byte ${received} of ${size}`);
+          if (size !== null && received < size)
+            throw new Passing(`${subject.file} broke off at byte ${received} of ${size}`);
         },
         { most: mostOf(subject.file, connection), ...(received > 0 && { range: `bytes=${received}-` }) },
       );

@@ -7,7 +7,19 @@
  *       snapshots/<commit>/<file>         -> ../../blobs/<etag>, one step more for a file in a folder
  */
 import { createHash, randomBytes } from 'node:crypto';
-import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, readlinkSync, renameSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { basename, dirname, join, relative } from 'node:path';
 
 import { fileDigest } from '../fileDigest';
@@ -22,7 +34,8 @@ export const INDEX = 'model.safetensors.index.json';
 export const ADDITIONAL_TEMPLATES = 'additional_chat_templates';
 
 /** Whether a file, by its path in the repository, is such a template. */
-export const isAdditionalTemplate = (file: string): boolean => /^additional_chat_templates\/\w[\w.-]*\.jinja$/.test(file);
+export const isAdditionalTemplate = (file: string): boolean =>
+  /^additional_chat_templates\/\w[\w.-]*\.jinja$/.test(file);
 
 /** Where one repository's files lie. */
 export class CachedRepository {
@@ -95,7 +108,10 @@ export class CachedRepository {
   }
 }
 
-/** The cached files of a snapshot whose bytes are not those that their blobs' names, their hashes, say: cut or changed since they were downloaded. */
+/**
+ * The cached files of a snapshot whose bytes are not those that their blobs' names, their hashes, say: cut or changed
+ * since they were downloaded.
+ */
 export function damagedFiles(snapshot: string): string[] {
   if (!existsSync(snapshot)) return [];
   return readdirSync(snapshot, { recursive: true, encoding: 'utf8' }).filter((file) => {
@@ -114,7 +130,9 @@ export function removeFile(snapshot: string, file: string): void {
 
 const ETAG = /^([0-9a-f]{40}|[0-9a-f]{64})$/;
 
-/** The hub's etag is the sha256 of a large file; of a small one git's name of it, the sha1 of a header and the bytes. */
+/**
+ * The hub's etag is the sha256 of a large file; of a small one git's name of it, the sha1 of a header and the bytes.
+ */
 export function hasEtag(path: string, etag: string): boolean {
   const hash = etag.length === 64 ? createHash('sha256') : createHash('sha1').update(`blob ${statSync(path).size}\0`);
   return fileDigest(path, hash) === etag;
@@ -135,7 +153,8 @@ export function holds(folder: string, part: Part): boolean {
 }
 
 /**
- * The files that hold a sharded checkpoint's tensors, by its model.safetensors.index.json. None if the index is malformed,
+ * The files that hold a sharded checkpoint's tensors, by its model.safetensors.index.json. None if the index is
+ * malformed,
  * or names a file outside its own folder.
  */
 export function shards(index: string): string[] {
@@ -146,5 +165,7 @@ export function shards(index: string): string[] {
     return [];
   }
   const files = [...new Set(typeof map === 'object' && map !== null ? Object.values(map) : [])];
-  return files.every((file): file is string => typeof file === 'string' && /^\w[\w.-]*\.safetensors$/.test(file)) ? files.sort() : [];
+  return files.every((file): file is string => typeof file === 'string' && /^\w[\w.-]*\.safetensors$/.test(file))
+    ? files.sort()
+    : [];
 }

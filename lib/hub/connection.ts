@@ -59,11 +59,13 @@ export class Connection {
     this.#retryDelay = retryDelay;
     this.#timeout = timeout;
     this.bounds = { ...BOUNDS, ...bounds };
-    if (!/^https?:\/\/[^/]/.test(endpoint) || !URL.canParse(endpoint)) throw new HubError(`HF_ENDPOINT must be an address such as https://huggingface.co, not ${quoted(endpoint)}`);
+    if (!/^https?:\/\/[^/]/.test(endpoint) || !URL.canParse(endpoint))
+      throw new HubError(`HF_ENDPOINT must be an address such as https://huggingface.co, not ${quoted(endpoint)}`);
   }
 
   /**
-   * Makes one request and hands its answer to `read`. Redirects are followed by hand: the token goes to the endpoint's own
+   * Makes one request and hands its answer to `read`. Redirects are followed by hand: the token goes to the endpoint's
+   * own
    * host only, and a HEAD ends at the answer that bears x-linked-etag, before the storage host.
    *
    * @param path below the endpoint.
@@ -72,7 +74,12 @@ export class Connection {
    * @throws TooLarge where more arrive.
    * @throws HubError, or Passing where another attempt may succeed; and what `read` throws.
    */
-  async request<T>(path: string, subject: Subject, read: (answer: Response, bytes: AsyncIterable<Uint8Array>) => Promise<T>, { method = 'GET', range = '', most }: { method?: string; range?: string; most: number }): Promise<T> {
+  async request<T>(
+    path: string,
+    subject: Subject,
+    read: (answer: Response, bytes: AsyncIterable<Uint8Array>) => Promise<T>,
+    { method = 'GET', range = '', most }: { method?: string; range?: string; most: number },
+  ): Promise<T> {
     const asked = { ...subject, endpoint: this.endpoint, hasToken: this.token !== null };
     const home = new URL(this.endpoint).origin;
     const silence = new AbortController();
@@ -86,9 +93,11 @@ export class Connection {
           ...(url.origin === home && this.token !== null && { authorization: `Bearer ${this.token}` }),
           ...(range !== '' && { range }),
         };
-        const answer = await fetch(url, { method, headers, redirect: 'manual', signal: silence.signal }).catch((cause) => {
-          throw failure(cause, url.host, asked);
-        });
+        const answer = await fetch(url, { method, headers, redirect: 'manual', signal: silence.signal }).catch(
+          (cause) => {
+            throw failure(cause, url.host, asked);
+          },
+        );
         clock.refresh();
         const location = answer.headers.get('location');
         const moved = REDIRECT.includes(answer.status) && location !== null;
@@ -119,10 +128,14 @@ export class Connection {
     return (count) => {
       received += count;
       since += count;
-      if (received > most) throw new TooLarge(`${host} sends more than ${amount(most)} as ${what}: it is no Hugging Face hub, or a proxy answers in its place; check HF_ENDPOINT (now ${this.endpoint}) and the network`);
+      if (received > most)
+        throw new TooLarge(
+          `${host} sends more than ${amount(most)} as ${what}: it is no Hugging Face hub, or a proxy answers in its place; check HF_ENDPOINT (now ${this.endpoint}) and the network`,
+        );
       const passed = performance.now() - at;
       if (passed < window) return;
-      if (since / passed < leastSpeed / 1000) throw new Slow(`${host} sends ${what} at less than ${amount(leastSpeed)} a second`);
+      if (since / passed < leastSpeed / 1000)
+        throw new Slow(`${host} sends ${what} at less than ${amount(leastSpeed)} a second`);
       [since, at] = [0, performance.now()];
     };
   }
@@ -134,16 +147,27 @@ export class Connection {
    * @param progressed whether the last attempt received something that none had before: then the count begins anew.
    * @throws HubError when it is given up.
    */
-  async persist<T>(attempt: () => Promise<T>, { tell, progressed }: { tell?: (reason: string) => void; progressed?: () => boolean } = {}): Promise<T> {
+  async persist<T>(
+    attempt: () => Promise<T>,
+    { tell, progressed }: { tell?: (reason: string) => void; progressed?: () => boolean } = {},
+  ): Promise<T> {
     for (let failures = 1; ; failures += 1) {
       try {
         return await attempt();
       } catch (error) {
         if (!(error instanceof Passing)) throw error;
         if (progressed?.() && !(error instanceof Slow)) failures = 1;
-        if (failures === ATTEMPTS) throw new HubError(`${error.message}, ${ATTEMPTS} times in a row; try again later: what has arrived is kept`, { cause: error });
+        if (failures === ATTEMPTS)
+          throw new HubError(
+            `${error.message}, ${ATTEMPTS} times in a row; try again later: what has arrived is kept`,
+            { cause: error },
+          );
         const wait = error.wait ?? this.#retryDelay * 2 ** (failures - 1);
-        if (wait > LONGEST_WAIT) throw new HubError(`${error.message}, and asks to wait ${Math.ceil(wait / 60_000)} minutes; try again then: what has arrived is kept`, { cause: error });
+        if (wait > LONGEST_WAIT)
+          throw new HubError(
+            `${error.message}, and asks to wait ${Math.ceil(wait / 60_000)} minutes; try again then: what has arrived is kept`,
+            { cause: error },
+          );
         tell?.(`${error.message}; again in ${Math.ceil(wait / 1000)} s`);
         await sleep(wait);
       }
@@ -155,10 +179,17 @@ export class Connection {
 function target(location: string, from: URL): URL {
   const to = URL.canParse(location, from.href) ? new URL(location, from) : undefined;
   if (to && /^https?:$/.test(to.protocol)) return to;
-  throw new HubError(`${from.host} redirects to ${quoted(location)}, which is no address of http or https: a proxy answers in its place, or it is out of order; check HF_ENDPOINT and the network`);
+  throw new HubError(
+    `${from.host} redirects to ${quoted(location)}, which is no address of http or https: a proxy answers in its place, or it is out of order; check HF_ENDPOINT and the network`,
+  );
 }
 
-const UNITS = [[1e9, 'GB'], [1e6, 'MB'], [1000, 'kB'], [1, 'bytes']] as const;
+const UNITS = [
+  [1e9, 'GB'],
+  [1e6, 'MB'],
+  [1000, 'kB'],
+  [1, 'bytes'],
+] as const;
 
 /** Bytes in words: "64 GB", "1.5 MB". */
 export function amount(bytes: number): string {
@@ -167,7 +198,11 @@ export function amount(bytes: number): string {
 }
 
 /** An answer's bytes; what breaks them off is told apart from what their reader throws. */
-async function* bytesOf({ body }: Response, arrived: (count: number) => void, lost: (cause: unknown) => Error): AsyncIterable<Uint8Array> {
+async function* bytesOf(
+  { body }: Response,
+  arrived: (count: number) => void,
+  lost: (cause: unknown) => Error,
+): AsyncIterable<Uint8Array> {
   if (body === null) return;
   const reader = body.getReader();
   for (;;) {

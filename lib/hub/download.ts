@@ -1,5 +1,6 @@
 /**
- * A repository's files -> a snapshot in the cache, by the hub's protocol as huggingface_hub speaks it: one request for the
+ * A repository's files -> a snapshot in the cache, by the hub's protocol as huggingface_hub speaks it: one request for
+ * the
  * commit and the list of files, then HEAD (hash and size) and GET for each file.
  *
  * Written on fetch() rather than on @huggingface/hub: that package writes the same layout, but reads none of the
@@ -32,7 +33,15 @@ export interface Checks {
 
 /** Each part's files, those first without which the last is not understood: a download may end at any of them. */
 const FILES: Record<Part, readonly string[]> = {
-  tokenizer: ['special_tokens_map.json', 'added_tokens.json', 'tokenizer_config.json', 'chat_template.jinja', 'tokenizer.json', 'vocab.json', 'merges.txt'],
+  tokenizer: [
+    'special_tokens_map.json',
+    'added_tokens.json',
+    'tokenizer_config.json',
+    'chat_template.jinja',
+    'tokenizer.json',
+    'vocab.json',
+    'merges.txt',
+  ],
   weights: ['generation_config.json', 'model.safetensors'],
 };
 
@@ -40,9 +49,16 @@ const FILES: Record<Part, readonly string[]> = {
  * Downloads what the cache lacks of a repository's parts, and remembers which commit the revision stands for.
  *
  * @returns the snapshot's folder.
- * @throws HubError, InputError if the repository is no GPT-2 or has no safetensors, FileError if the cache cannot be written.
+ * @throws HubError, InputError if the repository is no GPT-2 or has no safetensors, FileError if the cache cannot be
+ *   written.
  */
-export async function download(repository: string, revision: string, parts: readonly Part[], settings: HubSettings, { checks, ...options }: DownloadOptions & { checks: Checks }): Promise<string> {
+export async function download(
+  repository: string,
+  revision: string,
+  parts: readonly Part[],
+  settings: HubSettings,
+  { checks, ...options }: DownloadOptions & { checks: Checks },
+): Promise<string> {
   const { onProgress = defaultProgress() } = options;
   const connection = new Connection(settings.endpoint, settings.token, options);
   const cached = new CachedRepository(settings.cache, repository);
@@ -79,7 +95,11 @@ export async function download(repository: string, revision: string, parts: read
     if (parts.includes('weights') && !files.has('model.safetensors')) {
       await fetchFile(INDEX);
       const names = shards(join(folder, INDEX));
-      if (names.length === 0) throw new FileError(join(folder, INDEX), 'its "weight_map" names no safetensors files; download another revision');
+      if (names.length === 0)
+        throw new FileError(
+          join(folder, INDEX),
+          'its "weight_map" names no safetensors files; download another revision',
+        );
       for (const shard of names) await fetchFile(shard);
     }
     cached.pin(revision, commit);
@@ -92,23 +112,36 @@ export async function download(repository: string, revision: string, parts: read
 /** The commit that a revision stands for, and the names of its files. */
 function listing(connection: Connection, repository: string, revision: string) {
   const path = `/api/models/${repository}/revision/${encodeURIComponent(revision)}`;
-  return connection.request(path, { repository, revision }, async (_answer, bytes) => {
-    const chunks: Uint8Array[] = [];
-    for await (const chunk of bytes) chunks.push(chunk);
-    try {
-      const { sha, siblings } = JSON.parse(Buffer.concat(chunks).toString()) as { sha: unknown; siblings: { rfilename: string }[] };
-      if (typeof sha === 'string' && COMMIT.test(sha) && (!COMMIT.test(revision) || sha === revision)) {
-        return { commit: sha, files: new Set(siblings.map(({ rfilename }) => rfilename)) };
+  return connection.request(
+    path,
+    { repository, revision },
+    async (_answer, bytes) => {
+      const chunks: Uint8Array[] = [];
+      for await (const chunk of bytes) chunks.push(chunk);
+      try {
+        const { sha, siblings } = JSON.parse(Buffer.concat(chunks).toString()) as {
+          sha: unknown;
+          siblings: { rfilename: string }[];
+        };
+        if (typeof sha === 'string' && COMMIT.test(sha) && (!COMMIT.test(revision) || sha === revision)) {
+          return { commit: sha, files: new Set(siblings.map(({ rfilename }) => rfilename)) };
+        }
+      } catch {
+        // no JSON, or another's: the error below
       }
-    } catch {
-      // no JSON, or another's: the error below
-    }
-    throw noHub(connection.endpoint, `no list of "${repository}"'s files`);
-  }, { most: connection.bounds.list });
+      throw noHub(connection.endpoint, `no list of "${repository}"'s files`);
+    },
+    { most: connection.bounds.list },
+  );
 }
 
 /** A file's hash and size, which the hub puts into headers. */
-function metadata(connection: Connection, path: string, subject: { repository: string; revision: string; file: string }, commit: string) {
+function metadata(
+  connection: Connection,
+  path: string,
+  subject: { repository: string; revision: string; file: string },
+  commit: string,
+) {
   return connection.request(
     path,
     subject,
@@ -116,7 +149,8 @@ function metadata(connection: Connection, path: string, subject: { repository: s
       const etag = (headers.get('x-linked-etag') ?? headers.get('etag') ?? '').replace(/^W\//, '').replaceAll('"', '');
       const length = headers.get('x-linked-size') ?? (status === 200 ? headers.get('content-length') : null);
       if (headers.get('x-repo-commit') !== commit) throw noHub(connection.endpoint, `no commit with ${subject.file}`);
-      if (!/^([0-9a-f]{40}|[0-9a-f]{64})$/.test(etag)) throw noHub(connection.endpoint, `no hash with ${subject.file}, so that nothing could check it`);
+      if (!/^([0-9a-f]{40}|[0-9a-f]{64})$/.test(etag))
+        throw noHub(connection.endpoint, `no hash with ${subject.file}, so that nothing could check it`);
       return { etag, size: length !== null && /^\d+$/.test(length) ? Number(length) : null };
     },
     { method: 'HEAD', most: connection.bounds.list },
@@ -124,12 +158,17 @@ function metadata(connection: Connection, path: string, subject: { repository: s
 }
 
 function noHub(endpoint: string, what: string): HubError {
-  return new HubError(`${endpoint} gives ${what}: it is no Hugging Face hub, or a proxy answers in its place; check HF_ENDPOINT and the network`);
+  return new HubError(
+    `${endpoint} gives ${what}: it is no Hugging Face hub, or a proxy answers in its place; check HF_ENDPOINT and the network`,
+  );
 }
 
 /** Refuses, before its weights are downloaded, a model that this library cannot read. */
 function refuseOthers(repository: string, folder: string, files: ReadonlySet<string>): void {
-  if (!files.has('config.json')) throw new InputError(`"${repository}" is not a transformers model: it has no config.json; name another, such as gpt2`);
+  if (!files.has('config.json'))
+    throw new InputError(
+      `"${repository}" is not a transformers model: it has no config.json; name another, such as gpt2`,
+    );
   const config = join(folder, 'config.json');
   let type: unknown;
   try {
@@ -137,11 +176,15 @@ function refuseOthers(repository: string, folder: string, files: ReadonlySet<str
   } catch (cause) {
     throw new FileError(config, `cannot be read as JSON (${(cause as Error).message})`, { cause });
   }
-  if (type !== 'gpt2') throw new InputError(`"${repository}" is of type ${JSON.stringify(type)}; only GPT-2s can be loaded, such as gpt2 or distilgpt2`);
+  if (type !== 'gpt2')
+    throw new InputError(
+      `"${repository}" is of type ${JSON.stringify(type)}; only GPT-2s can be loaded, such as gpt2 or distilgpt2`,
+    );
 
   if (files.has('model.safetensors') || files.has(INDEX)) return;
   const pickled = ['pytorch_model.bin', 'pytorch_model.bin.index.json'].find((file) => files.has(file));
-  if (pickled === undefined) throw new InputError(`"${repository}" has no model.safetensors; name another, such as gpt2`);
+  if (pickled === undefined)
+    throw new InputError(`"${repository}" has no model.safetensors; name another, such as gpt2`);
   throw new InputError(
     `"${repository}" has its weights as ${pickled} only, Python's pickle, which is not read here; convert it with Python's transformers: ` +
       `GPT2LMHeadModel.from_pretrained("${repository}").save_pretrained("my-model"), the same with GPT2TokenizerFast, and give ./my-model`,
@@ -152,8 +195,22 @@ function refuseOthers(repository: string, folder: string, files: ReadonlySet<str
 function unwritable(error: unknown, cache: string): unknown {
   const { code, path: from, dest } = error as NodeJS.ErrnoException & { dest?: string };
   const path = dest ?? from; // of a rename
-  const inTheWay: Readonly<Record<string, string>> = { ENOTDIR: 'a file where a folder should be', EEXIST: 'a file where a folder should be', EISDIR: 'a folder where a file should be', ENOTEMPTY: 'a folder where a file should be' };
-  if (Object.hasOwn(inTheWay, String(code))) return new FileError(path ?? cache, `is, or leads through, ${inTheWay[String(code)]} (${code}); remove that, or set HF_HOME to another folder`, { cause: error });
+  const inTheWay: Readonly<Record<string, string>> = {
+    ENOTDIR: 'a file where a folder should be',
+    EEXIST: 'a file where a folder should be',
+    EISDIR: 'a folder where a file should be',
+    ENOTEMPTY: 'a folder where a file should be',
+  };
+  if (Object.hasOwn(inTheWay, String(code)))
+    return new FileError(
+      path ?? cache,
+      `is, or leads through, ${inTheWay[String(code)]} (${code}); remove that, or set HF_HOME to another folder`,
+      { cause: error },
+    );
   if (!['EACCES', 'EPERM', 'EROFS'].includes(String(code))) return error;
-  return new FileError(path ?? cache, `cannot be written (${code}); make it yours, or set HF_HOME to a folder that is`, { cause: error });
+  return new FileError(
+    path ?? cache,
+    `cannot be written (${code}); make it yours, or set HF_HOME to a folder that is`,
+    { cause: error },
+  );
 }

@@ -1,8 +1,10 @@
 /**
  * A lock between processes, so that two that want the same file download it once.
  *
- * Python's huggingface_hub takes flock(2) on files of the same folder, which Node cannot: a Python process that downloads
- * the same file at the same time is not seen, nor sees us. Nor is a lock certain where a cache is shared by machines, or
+ * Python's huggingface_hub takes flock(2) on files of the same folder, which Node cannot: a Python process that
+ * downloads
+ * the same file at the same time is not seen, nor sees us. Nor is a lock certain where a cache is shared by machines,
+ * or
  * by containers: there a holder counts as dead when its lock has not been touched for a minute, and one that was only
  * stopped for so long goes on later. So nothing may be wrong without the lock: each process writes to a file of its own
  * and renames it when it is whole. What a failing lock costs is a second download.
@@ -28,11 +30,18 @@ export interface Holder {
   readonly host: string;
   readonly pid: number;
   readonly id: string;
-  /** Tells the holder from a later process of the same number, such as number 1 of a container that was started again. */
+  /**
+   * Tells the holder from a later process of the same number, such as number 1 of a container that was started again.
+   */
   readonly start: string | null;
 }
 
-export const ownHolder = (): Holder => ({ host: hostname(), pid: process.pid, id: randomBytes(4).toString('hex'), start: startOf(process.pid) });
+export const ownHolder = (): Holder => ({
+  host: hostname(),
+  pid: process.pid,
+  id: randomBytes(4).toString('hex'),
+  start: startOf(process.pid),
+});
 
 /**
  * Runs `work` while holding the lock.
@@ -43,7 +52,7 @@ export async function withLock<T>(path: string, work: () => Promise<T>, tell: (r
   mkdirSync(dirname(path), { recursive: true });
   const own = ownHolder();
   const start = performance.now();
-  for (let told = false; !take(path, own); ) {
+  for (let told = false; !take(path, own);) {
     const holder = readHolder(path);
     if (holder === null) clearUnreadable(path);
     else if (isDead(holder, ageOf(path), DEAD_AFTER)) {
@@ -96,7 +105,9 @@ export function release(path: string, id: string): void {
 export function readHolder(path: string): Holder | null {
   try {
     const holder = JSON.parse(readFileSync(path, 'utf8')) as Partial<Holder> | null;
-    return typeof holder?.host === 'string' && Number.isInteger(holder.pid) && typeof holder.id === 'string' ? { ...(holder as Holder), start: holder.start ?? null } : null;
+    return typeof holder?.host === 'string' && Number.isInteger(holder.pid) && typeof holder.id === 'string'
+      ? { ...(holder as Holder), start: holder.start ?? null }
+      : null;
   } catch {
     return null;
   }
@@ -114,9 +125,13 @@ export function clearUnreadable(path: string): void {
 }
 
 /** Milliseconds since the lock was last touched; 0 where it is gone. A clock may have been set back since. */
-export const ageOf = (path: string): number => Math.abs(Date.now() - (lstatSync(path, { throwIfNoEntry: false })?.mtimeMs ?? Date.now()));
+export const ageOf = (path: string): number =>
+  Math.abs(Date.now() - (lstatSync(path, { throwIfNoEntry: false })?.mtimeMs ?? Date.now()));
 
-/** Whether the process that held a lock of this age is gone: on another machine, or in another container, its age alone tells. */
+/**
+ * Whether the process that held a lock of this age is gone: on another machine, or in another container, its age alone
+ * tells.
+ */
 export function isDead({ host, pid, start }: Holder, age: number, deadAfter: number): boolean {
   if (host === hostname() && (!isAlive(pid) || (start !== null && start !== startOf(pid)))) return true;
   return age > deadAfter;

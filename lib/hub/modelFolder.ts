@@ -15,7 +15,8 @@ const EMBEDDED = resolve(__dirname, '..', '..', '..', 'data', 'models', 'tiny');
 
 /** @throws SetupError if set-up has not made its tokenizer. */
 export function embeddedModel(): string {
-  if (!existsSync(join(EMBEDDED, 'tokenizer.json'))) throw new SetupError(`${EMBEDDED} has no tokenizer yet; run "npm run setup"`);
+  if (!existsSync(join(EMBEDDED, 'tokenizer.json')))
+    throw new SetupError(`${EMBEDDED} has no tokenizer yet; run "npm run setup"`);
   return EMBEDDED;
 }
 
@@ -23,12 +24,17 @@ export function embeddedModel(): string {
  * The folder of a model, for one part or for all. What the Hugging Face cache holds, from Python or from here, is used
  * without a request, be the hub's newer or not; what it lacks is downloaded into it.
  *
- * @param model `tiny` (the embedded model), a folder with a config.json (`./gpt2` or `/models/gpt2`), or a name on the hub
+ * @param model `tiny` (the embedded model), a folder with a config.json (`./gpt2` or `/models/gpt2`), or a name on the
+ *   hub
  *   such as `gpt2`; with `@` and a branch, tag or commit to pin a revision.
  * @param options `checks`: made before weights are downloaded; a model's are in model/folder.ts.
  * @throws InputError if there is no such model or it is no GPT-2, HubError if it cannot be downloaded.
  */
-export async function modelFolder(model: string, parts: readonly Part[], options: DownloadOptions & { checks: Checks }): Promise<string> {
+export async function modelFolder(
+  model: string,
+  parts: readonly Part[],
+  options: DownloadOptions & { checks: Checks },
+): Promise<string> {
   const name = parseModelName(model);
   if (name.kind === 'embedded') return embeddedModel();
   if (name.kind === 'folder') {
@@ -43,7 +49,9 @@ export async function modelFolder(model: string, parts: readonly Part[], options
   const commit = cached.commit(revision);
   if (commit !== null && parts.every((part) => holds(cached.snapshot(commit), part))) return cached.snapshot(commit);
   if (settings.offline) {
-    throw new HubError(`"${model}" is not in the Hugging Face cache (${cached.folder}), and HF_HUB_OFFLINE is set; unset it, or give a folder, such as ./my-model`);
+    throw new HubError(
+      `"${model}" is not in the Hugging Face cache (${cached.folder}), and HF_HUB_OFFLINE is set; unset it, or give a folder, such as ./my-model`,
+    );
   }
   // The tokenizer and the weights of one commit, even if they are first used on different days.
   return download(repository, commit ?? revision, parts, settings, options);
@@ -51,16 +59,21 @@ export async function modelFolder(model: string, parts: readonly Part[], options
 
 /** @throws InputError saying what the folder is instead. */
 function requireModelFolder(folder: string): void {
-  const holdsWeights = () => readdirSync(folder).some((name) => /^(model.*\.safetensors|.*\.safetensors\.index\.json|pytorch_model.*\.bin)$/.test(name));
+  const holdsWeights = () =>
+    readdirSync(folder).some((name) =>
+      /^(model.*\.safetensors|.*\.safetensors\.index\.json|pytorch_model.*\.bin)$/.test(name),
+    );
   if (existsSync(join(folder, 'config.json')) && (!existsSync(join(folder, ADAPTER)) || holdsWeights())) return;
-  if (!existsSync(folder)) throw new InputError(`${folder} is not there; give a model folder, or the name of a model on the Hugging Face hub`);
+  if (!existsSync(folder))
+    throw new InputError(`${folder} is not there; give a model folder, or the name of a model on the Hugging Face hub`);
   const adapter = join(folder, ADAPTER);
   if (!existsSync(adapter)) throw new InputError(`${folder} is not a model folder: it has no config.json`);
   throw new InputError(adapterOfPeft(folder, adapter));
 }
 
 /**
- * Downloads a whole model, and asks the hub whether a cached one is still what its revision stands for. What the cache holds is checked against
+ * Downloads a whole model, and asks the hub whether a cached one is still what its revision stands for. What the cache
+ * holds is checked against
  * its hashes: files that were cut or changed since are downloaded again.
  *
  * @param model as for `modelFolder`; a model that is no hub's is where it is.
@@ -71,7 +84,10 @@ export async function downloadWhole(model: string, options: DownloadOptions & { 
   const settings = hubSettings();
   const parts = ['tokenizer', 'weights'] as const;
   if (name.kind !== 'hub') return modelFolder(model, parts, options);
-  const fetched = () => (settings.offline ? modelFolder(model, parts, options) : download(name.repository, name.revision, parts, settings, options));
+  const fetched = () =>
+    settings.offline
+      ? modelFolder(model, parts, options)
+      : download(name.repository, name.revision, parts, settings, options);
   const folder = await fetched();
   const damaged = damagedFiles(folder);
   if (damaged.length === 0) return folder;

@@ -25,22 +25,28 @@ const REVISION = /^(?!.*\.\.)\w[\w.+-]*(\/\w[\w.+-]*)*$/;
 export const COMMIT = /^[0-9a-f]{40}$/;
 
 /**
- * @param model `tiny`; a folder, which looks like one (`./gpt2`, `/models/gpt2`, `~/gpt2`) or exists, whatever the hub has under that name; or a
- *   hub name such as `gpt2`, with `@` before a revision other than `main`: `gpt2@607a30d783dfa663caf39e06633721c8d4cfcd7e`.
+ * @param model `tiny`; a folder, which looks like one (`./gpt2`, `/models/gpt2`, `~/gpt2`) or exists, whatever the hub
+ *   has under that name; or a
+ *   hub name such as `gpt2`, with `@` before a revision other than `main`:
+ * `gpt2@607a30d783dfa663caf39e06633721c8d4cfcd7e`.
  * @throws InputError if it is none of these.
  */
 export function parseModelName(model: string): ModelName {
   if (model === 'tiny') return { kind: 'embedded' };
   const path = expandHome(model);
-  if (path !== model || model === '.' || model === '..' || /^(\.{0,2}|[A-Za-z]:)[\\/]/.test(model) || isFolder(model)) return { kind: 'folder', folder: resolve(path) };
+  if (path !== model || model === '.' || model === '..' || /^(\.{0,2}|[A-Za-z]:)[\\/]/.test(model) || isFolder(model))
+    return { kind: 'folder', folder: resolve(path) };
 
   const at = model.indexOf('@');
   const repository = at < 0 ? model : model.slice(0, at);
   const revision = at < 0 ? 'main' : model.slice(at + 1);
   if (!REPOSITORY.test(repository)) {
-    throw new InputError(`${quoted(model)} is neither a model's name, such as gpt2 or openai-community/gpt2, nor a folder, such as ./my-model`);
+    throw new InputError(
+      `${quoted(model)} is neither a model's name, such as gpt2 or openai-community/gpt2, nor a folder, such as ./my-model`,
+    );
   }
-  if (!REVISION.test(revision)) throw new InputError(`${quoted(model)}: after the @ comes a branch, a tag or a commit, not ${quoted(revision)}`);
+  if (!REVISION.test(revision))
+    throw new InputError(`${quoted(model)}: after the @ comes a branch, a tag or a commit, not ${quoted(revision)}`);
   return { kind: 'hub', repository, revision };
 }
 

@@ -27,7 +27,8 @@ const SMALL = 5_000_000;
 const EVERY = { terminal: 100, log: 10_000 };
 
 /**
- * Shows progress: a bar that is drawn over on a terminal, a line now and then elsewhere; a small file's only if it pauses.
+ * Shows progress: a bar that is drawn over on a terminal, a line now and then elsewhere; a small file's only if it
+ * pauses.
  *
  *     model.safetensors  45% [#########           ] 247 / 548 MB  12.3 MB/s  0:24 left
  *
@@ -57,8 +58,10 @@ export function progressPrinter(stream: ProgressStream, now: () => number = () =
 }
 
 /**
- * A bar on stderr where a person sees it: on a terminal, but not in a notebook. There stderr may be a terminal's, too, as
- * JupyterLab hands its own down, but tslab's kernel puts its own `write` in place, and what is written reddens the cell.
+ * A bar on stderr where a person sees it: on a terminal, but not in a notebook. There stderr may be a terminal's, too,
+ * as
+ * JupyterLab hands its own down, but tslab's kernel puts its own `write` in place, and what is written reddens the
+ * cell.
  */
 export function defaultProgress(): OnProgress {
   const inNotebook = Object.hasOwn(process.stderr, 'write');

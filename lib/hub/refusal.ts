@@ -33,17 +33,28 @@ export function refusal({ status, headers }: Response, url: URL, asked: Asked): 
   const tokens = 'HF_TOKEN or "hf auth login"';
 
   if (code === 'GatedRepo') {
-    const remedy = hasToken ? `accept its terms at ${page} with the account of your token` : `accept its terms at ${page}, then give a token of that account (${tokens})`;
+    const remedy = hasToken
+      ? `accept its terms at ${page} with the account of your token`
+      : `accept its terms at ${page}, then give a token of that account (${tokens})`;
     return new HubError(`"${repository}" is gated: ${remedy}`);
   }
-  if (code === 'RevisionNotFound') return new HubError(`"${repository}" has no revision "${revision}"; its branches and tags are listed at ${page}/tree/main`);
-  if (code === 'EntryNotFound') return new HubError(`"${repository}" has no ${file} at "${revision}"; its files are listed at ${page}/tree/${revision}`);
+  if (code === 'RevisionNotFound')
+    return new HubError(
+      `"${repository}" has no revision "${revision}"; its branches and tags are listed at ${page}/tree/main`,
+    );
+  if (code === 'EntryNotFound')
+    return new HubError(
+      `"${repository}" has no ${file} at "${revision}"; its files are listed at ${page}/tree/${revision}`,
+    );
   if (code === 'RepoNotFound' || (status === 404 && url.origin === new URL(endpoint).origin)) {
-    const seen = hasToken ? 'does not exist, or your token may not see it' : `does not exist, or is private (then give a token: ${tokens})`;
+    const seen = hasToken
+      ? 'does not exist, or your token may not see it'
+      : `does not exist, or is private (then give a token: ${tokens})`;
     return new HubError(`"${repository}" ${seen}; check the name at ${page}`);
   }
   if (url.origin !== new URL(endpoint).origin && [403, 404].includes(status)) {
-    return new Passing(`the storage host ${url.host} answers ${status}`); // its address was signed for a short time; the hub gives another
+    // its address was signed for a short time; the hub gives another
+    return new Passing(`the storage host ${url.host} answers ${status}`);
   }
   if (status === 401) {
     return new HubError(
@@ -52,10 +63,22 @@ export function refusal({ status, headers }: Response, url: URL, asked: Asked): 
         : `"${repository}" asks for a token (401); make one at ${endpoint}/settings/tokens and give it as ${tokens}`,
     );
   }
-  if (status === 403) return new HubError(`${url.host} forbids "${repository}" (403): ${hasToken ? 'your token may not read it' : `it may need a token (${tokens})`}; see ${page}`);
-  if (status === 416) return new HubError(`${url.host} has fewer bytes of ${file} than the hub lists; try again later, or another HF_ENDPOINT`);
-  if (status === 429 || status === 408 || status >= 500) return new Passing(`${url.host} answers ${status}${status === 429 ? ', too many requests' : ''}`, retryAfter(headers));
-  return new HubError(`${url.host} answers ${status} to ${url.pathname}; check HF_ENDPOINT (now ${endpoint}), or download with "hf download ${repository}"`);
+  if (status === 403)
+    return new HubError(
+      `${url.host} forbids "${repository}" (403): ${hasToken ? 'your token may not read it' : `it may need a token (${tokens})`}; see ${page}`,
+    );
+  if (status === 416)
+    return new HubError(
+      `${url.host} has fewer bytes of ${file} than the hub lists; try again later, or another HF_ENDPOINT`,
+    );
+  if (status === 429 || status === 408 || status >= 500)
+    return new Passing(
+      `${url.host} answers ${status}${status === 429 ? ', too many requests' : ''}`,
+      retryAfter(headers),
+    );
+  return new HubError(
+    `${url.host} answers ${status} to ${url.pathname}; check HF_ENDPOINT (now ${endpoint}), or download with "hf download ${repository}"`,
+  );
 }
 
 /** Milliseconds: Retry-After in seconds or as a date, else the hub's own `ratelimit: "api";r=0;t=55`. */
@@ -71,13 +94,22 @@ export function failure(cause: unknown, host: string, { repository }: Asked): Hu
   const code = errorCode(cause);
   const instead = `or download with "hf download ${repository}" where there is a network, and copy the cache`;
   if (code === 'ENOTFOUND' || code === 'EAI_AGAIN') {
-    return new HubError(`${host} is not found (${code}): check the network${proxyHint()}, or set HF_ENDPOINT to a mirror, ${instead}`, { cause });
+    return new HubError(
+      `${host} is not found (${code}): check the network${proxyHint()}, or set HF_ENDPOINT to a mirror, ${instead}`,
+      { cause },
+    );
   }
   if (code === 'ECONNREFUSED' || code === 'ENETUNREACH' || code === 'EHOSTUNREACH') {
-    return new HubError(`${host} cannot be reached (${code}): check the network and HF_ENDPOINT${proxyHint()}, ${instead}`, { cause });
+    return new HubError(
+      `${host} cannot be reached (${code}): check the network and HF_ENDPOINT${proxyHint()}, ${instead}`,
+      { cause },
+    );
   }
   if (/CERT|SELF_SIGNED|UNABLE_TO_|ERR_TLS|ERR_SSL/.test(code)) {
-    return new HubError(`${host} shows a certificate that is not trusted (${code}): if a proxy of yours signs it, name its authority's file in NODE_EXTRA_CA_CERTS`, { cause });
+    return new HubError(
+      `${host} shows a certificate that is not trusted (${code}): if a proxy of yours signs it, name its authority's file in NODE_EXTRA_CA_CERTS`,
+      { cause },
+    );
   }
   return new Passing(`the connection to ${host} broke off (${code})`, null, { cause });
 }
@@ -85,7 +117,8 @@ export function failure(cause: unknown, host: string, { repository }: Asked): Hu
 /** fetch() wraps what went wrong, sometimes twice. */
 function errorCode(error: unknown): string {
   let found = error;
-  while (found instanceof Error && (found as NodeJS.ErrnoException).code === undefined && found.cause !== undefined) found = found.cause;
+  while (found instanceof Error && (found as NodeJS.ErrnoException).code === undefined && found.cause !== undefined)
+    found = found.cause;
   if (found instanceof AggregateError) found = found.errors[0]; // one attempt for each address of the host
   return found instanceof Error ? ((found as NodeJS.ErrnoException).code ?? found.message) : String(found);
 }
@@ -93,5 +126,7 @@ function errorCode(error: unknown): string {
 /** Node's fetch() reads no proxy variable; from 22.21 on it can be told to. */
 function proxyHint(): string {
   const name = ['HTTPS_PROXY', 'https_proxy', 'HTTP_PROXY', 'http_proxy'].find((variable) => process.env[variable]);
-  return name === undefined || process.env['NODE_USE_ENV_PROXY'] === '1' ? '' : ` (${name} is used by Node 22.21 and newer only, with NODE_USE_ENV_PROXY=1)`;
+  return name === undefined || process.env['NODE_USE_ENV_PROXY'] === '1'
+    ? ''
+    : ` (${name} is used by Node 22.21 and newer only, with NODE_USE_ENV_PROXY=1)`;
 }

@@ -6,7 +6,10 @@ import { join } from 'node:path';
 import { expandHome } from '../homePath';
 
 export interface HubSettings {
-  /** The folder that holds `models--…`: HF_HUB_CACHE, else HF_HOME/hub, else XDG_CACHE_HOME or ~/.cache, /huggingface/hub. */
+  /**
+   * The folder that holds `models--…`: HF_HUB_CACHE, else HF_HOME/hub, else XDG_CACHE_HOME or ~/.cache,
+   * /huggingface/hub.
+   */
   readonly cache: string;
   /** HF_ENDPOINT, without a slash at its end. Default: https://huggingface.co. */
   readonly endpoint: string;
@@ -21,7 +24,9 @@ export function hubSettings(env: NodeJS.ProcessEnv = process.env): HubSettings {
   return {
     cache: expandHome(env['HF_HUB_CACHE'] || env['HUGGINGFACE_HUB_CACHE'] || join(home, 'hub')),
     endpoint: (env['HF_ENDPOINT'] || 'https://huggingface.co').replace(/\/+$/, ''),
-    token: clean(env['HF_TOKEN'] || env['HUGGING_FACE_HUB_TOKEN']) ?? clean(contents(expandHome(env['HF_TOKEN_PATH'] || join(home, 'token')))),
+    token:
+      clean(env['HF_TOKEN'] || env['HUGGING_FACE_HUB_TOKEN']) ??
+      clean(contents(expandHome(env['HF_TOKEN_PATH'] || join(home, 'token')))),
     offline: /^(1|on|yes|true)$/i.test(env['HF_HUB_OFFLINE'] || env['TRANSFORMERS_OFFLINE'] || ''),
   };
 }

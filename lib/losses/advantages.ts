@@ -33,7 +33,8 @@ export function tokenRewards(
   requireSameShape(2, { logps, refLogps, responseMask });
   requireResponse(responseMask);
   const [B] = logps.shape;
-  if (!tf.util.arraysEqual(scores.shape, [B])) throw new InputError(`scores must be [${B}], one a row, got [${scores.shape}]`);
+  if (!tf.util.arraysEqual(scores.shape, [B]))
+    throw new InputError(`scores must be [${B}], one a row, got [${scores.shape}]`);
   return tf.tidy(() => {
     const penalties = masked(tf.mul<tf.Tensor2D>(-klCoef, klK1(logps, refLogps)), responseMask);
     const left = tf.cumsum(responseMask.cast('int32'), 1, false, true); // response tokens from here to the row's end
@@ -98,7 +99,11 @@ export function maskedMean(x: tf.Tensor, mask: tf.Tensor): tf.Scalar {
 }
 
 /** The variance over the same positions, with Bessel's correction n / (n - 1) unless `unbiased` is false. */
-export function maskedVariance(x: tf.Tensor, mask: tf.Tensor, { unbiased = true }: { unbiased?: boolean } = {}): tf.Scalar {
+export function maskedVariance(
+  x: tf.Tensor,
+  mask: tf.Tensor,
+  { unbiased = true }: { unbiased?: boolean } = {},
+): tf.Scalar {
   const count = requireTokens(x, mask, unbiased ? 2 : 1);
   return tf.tidy(() => {
     const centred = masked(x.sub(maskedMean(x, mask)), mask);

@@ -1,6 +1,7 @@
 /**
  * f-DPO (https://arxiv.org/abs/2309.16240): DPO for other measures of the distance between policy and reference
- * than the reverse KL. In the place of the log-ratio u = log(policy / reference) stands a score f'(exp(u)), up to a constant
+ * than the reverse KL. In the place of the log-ratio u = log(policy / reference) stands a score f'(exp(u)), up to a
+ * constant
  * that the margin of two scores cancels.
  */
 import { tf } from '../tf';
@@ -16,7 +17,8 @@ const MAX_EXPONENT = 40;
  *
  *     reverse_kl: u      forward_kl: 1 - exp(-u)      js: ln 2 + log sigmoid(u)      alpha: (1 - exp(-alpha u)) / alpha
  *
- * Exponents stop at 40, where the gradient is 0 from then on. TRL: `f_divergence_type` 'js_divergence', 'alpha_divergence'
+ * Exponents stop at 40, where the gradient is 0 from then on. TRL: `f_divergence_type` 'js_divergence',
+ * 'alpha_divergence'
  * with `f_alpha_divergence_coef` = 1 - alpha; it stops alpha's exponent at 80 and forward_kl's nowhere.
  *
  * @param u [B], in nats. Differentiable.

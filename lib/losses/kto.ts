@@ -43,9 +43,13 @@ export interface KtoLoss {
  *
  * @throws InputError if the shapes differ, the batch has only one row, or an option is out of its range.
  */
-export function ktoLoss(inputs: KtoInputs, { beta = 0.1, desirableWeight = 1, undesirableWeight = 1 }: KtoOptions = {}): KtoLoss {
+export function ktoLoss(
+  inputs: KtoInputs,
+  { beta = 0.1, desirableWeight = 1, undesirableWeight = 1 }: KtoOptions = {},
+): KtoLoss {
   requireSameShape(1, { ...inputs });
-  if (inputs.policyLogps.size < 2) throw new InputError('KTO needs a batch of at least 2 rows: of one row no mismatched pair can be made');
+  if (inputs.policyLogps.size < 2)
+    throw new InputError('KTO needs a batch of at least 2 rows: of one row no mismatched pair can be made');
   requireRanges({ beta, desirableWeight, undesirableWeight }, RANGES.kto);
   return tf.tidy(() => {
     const desirable = inputs.desirable.cast('bool');

@@ -43,8 +43,10 @@ export function lengthDesensitisedLogps(
 }
 
 /**
- * WPO (https://arxiv.org/abs/2406.11827, Eq. 2, sampled alignment): the weight of a response, by how likely the policy is to
- * write it itself, so that pairs of another model count less. The `pairWeights` are the product of chosen's and rejected's.
+ * WPO (https://arxiv.org/abs/2406.11827, Eq. 2, sampled alignment): the weight of a response, by how likely the policy
+ * is to
+ * write it itself, so that pairs of another model count less. The `pairWeights` are the product of chosen's and
+ * rejected's.
  *
  *     exp(1 / len * sum over t of [log p(token t) - log sum_v p(v)^2])
  *
@@ -54,7 +56,11 @@ export function lengthDesensitisedLogps(
  * @returns [B] float32, a constant.
  * @throws InputError if the shapes do not fit or a row has no response token.
  */
-export function wpoWeights({ perTokenLogps, logSumSquaredProbs, responseMask }: ResponseTokens & { logSumSquaredProbs: tf.Tensor2D }): tf.Tensor1D {
+export function wpoWeights({
+  perTokenLogps,
+  logSumSquaredProbs,
+  responseMask,
+}: ResponseTokens & { logSumSquaredProbs: tf.Tensor2D }): tf.Tensor1D {
   requireTokens({ perTokenLogps, logSumSquaredProbs, responseMask });
   return tf.tidy(() => {
     const aligned = masked(tf.sub<tf.Tensor2D>(perTokenLogps, logSumSquaredProbs), responseMask);
@@ -63,7 +69,8 @@ export function wpoWeights({ perTokenLogps, logSumSquaredProbs, responseMask }: 
 }
 
 /**
- * log sum_v p(v)^2 of p = softmax(logits), in nats: the mean log-prob, near enough, of what the policy itself would write.
+ * log sum_v p(v)^2 of p = softmax(logits), in nats: the mean log-prob, near enough, of what the policy itself would
+ * write.
  * From -ln V (uniform) to 0 (certain).
  *
  * @param logits [..., V] float32.
@@ -74,7 +81,8 @@ export function logSumSquaredProbs(logits: tf.Tensor): tf.Tensor {
 }
 
 /**
- * The inputs with a reference that finds all responses equally probable (`reference_free` of eric-mitchell's DPO). Meant
+ * The inputs with a reference that finds all responses equally probable (`reference_free` of eric-mitchell's DPO).
+ * Meant
  * for the losses over the margin of two log-ratios, from which what the reference says then falls out.
  *
  * @returns the same tensors, and two new ones [B] of zeros.

@@ -1,5 +1,6 @@
 /**
- * Losses that look at the two responses apart: `chosen` and `rejected` [B] are log-ratios u = log(policy / reference), in
+ * Losses that look at the two responses apart: `chosen` and `rejected` [B] are log-ratios u = log(policy / reference),
+ * in
  * nats. 1 - s(x) is written s(-x), s being the logistic function: it keeps its digits as s nears 1.
  */
 import { tf } from '../tf';
@@ -25,8 +26,10 @@ export function bcoPair({ chosen, rejected }: LogRatios, { beta }: Options<'beta
 }
 
 /**
- * Self-play preference optimization with hard probabilities, Eq. 4.7 of https://arxiv.org/abs/2405.00675 with P = 1 for the
- * chosen response and 0 for the rejected:  (u_w - 1 / (2 beta))^2 + (u_l + 1 / (2 beta))^2.  50 at the start for beta = 0.1.
+ * Self-play preference optimization with hard probabilities, Eq. 4.7 of https://arxiv.org/abs/2405.00675 with P = 1 for
+ * the
+ * chosen response and 0 for the rejected:  (u_w - 1 / (2 beta))^2 + (u_l + 1 / (2 beta))^2.  50 at the start for beta =
+ * 0.1.
  */
 export function sppoHard({ chosen, rejected }: LogRatios, { beta }: Options<'beta'>): tf.Tensor1D {
   return tf.add(tf.square(tf.sub(chosen, 1 / (2 * beta))), tf.square(tf.add(rejected, 1 / (2 * beta))));

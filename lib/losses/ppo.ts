@@ -1,7 +1,8 @@
 /**
  * Proximal Policy Optimization's losses over tokens.
  *
- * All tensors [B, T'] are aligned with one another, one column for each token; means are over the tokens of the mask, of
+ * All tensors [B, T'] are aligned with one another, one column for each token; means are over the tokens of the mask,
+ * of
  * all rows together. The gradient flows to the policy's `logps`, the value function's `values` and `logits` only:
  * everything that was recorded at rollout is a constant.
  */
@@ -37,7 +38,12 @@ export interface PpoLoss {
  * @throws InputError if the shapes differ, the mask is empty, or clipRange is out of its range.
  */
 export function ppoLoss(
-  { logps, oldLogps, advantages, responseMask }: Record<'logps' | 'oldLogps' | 'advantages' | 'responseMask', tf.Tensor2D>,
+  {
+    logps,
+    oldLogps,
+    advantages,
+    responseMask,
+  }: Record<'logps' | 'oldLogps' | 'advantages' | 'responseMask', tf.Tensor2D>,
   { clipRange = 0.2 }: { clipRange?: number } = {},
 ): PpoLoss {
   requireRange('clipRange', clipRange, RANGES.ppo.clipRange);
@@ -74,7 +80,12 @@ export function ppoLoss(
  * @throws InputError if the shapes differ, the mask is empty, or valueClipRange is out of its range.
  */
 export function valueLoss(
-  { values, oldValues, returns, responseMask }: Record<'values' | 'oldValues' | 'returns' | 'responseMask', tf.Tensor2D>,
+  {
+    values,
+    oldValues,
+    returns,
+    responseMask,
+  }: Record<'values' | 'oldValues' | 'returns' | 'responseMask', tf.Tensor2D>,
   { valueClipRange = 0.2 }: { valueClipRange?: number } = {},
 ): { loss: tf.Scalar; clipFraction: tf.Scalar } {
   requireRange('valueClipRange', valueClipRange, RANGES.ppo.valueClipRange);

@@ -1,4 +1,6 @@
-/** DPO as the lessons use it: the loss of each pair, and its rewards. The rest of the family is in `preferenceLosses`. */
+/**
+ * DPO as the lessons use it: the loss of each pair, and its rewards. The rest of the family is in `preferenceLosses`.
+ */
 import { RANGES, requireRange } from '../ranges';
 import { tf } from '../tf';
 import { logRatios, type PairLogps } from './logRatios';

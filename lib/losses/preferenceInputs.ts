@@ -53,10 +53,14 @@ const REMEDY: { readonly [K in InputName]: string } = {
   pairWeights: 'a factor for each pair',
 };
 
-/** @throws InputError if an input that `loss` needs is missing, has another shape than the first, or a length is below 1. */
+/**
+ * @throws InputError if an input that `loss` needs is missing, has another shape than the first, or a length is below
+ * 1.
+ */
 export function requireInputs(loss: string, inputs: PreferenceInputs, needs: readonly InputName[]): Inputs {
   for (const name of needs) {
-    if (inputs[name] === undefined) throw new InputError(`${loss} needs ${name}, which is missing: pass ${REMEDY[name]}`);
+    if (inputs[name] === undefined)
+      throw new InputError(`${loss} needs ${name}, which is missing: pass ${REMEDY[name]}`);
   }
   const present = [...needs, ...(inputs.pairWeights ? ['pairWeights' as const] : [])];
   requireSameShape(1, Object.fromEntries(present.map((name) => [name, inputs[name]!])));
@@ -71,9 +75,11 @@ export function requireInputs(loss: string, inputs: PreferenceInputs, needs: rea
 export function requireOptions(loss: string, options: PreferenceOptions, defaults: PreferenceOptions): Options {
   const given = Object.entries(options).filter(([, value]) => value !== undefined);
   for (const [name, value] of given) {
-    if (!(name in defaults)) throw new InputError(`${loss} takes no option ${name}; it takes ${Object.keys(defaults).join(', ') || 'none'}`);
+    if (!(name in defaults))
+      throw new InputError(`${loss} takes no option ${name}; it takes ${Object.keys(defaults).join(', ') || 'none'}`);
     if (name !== 'divergence') requireRange(name, value, RANGES.pairs[name as Exclude<OptionName, 'divergence'>]);
-    else if (!DIVERGENCES.includes(value as Divergence)) throw new InputError(`divergence must be one of ${DIVERGENCES.join(', ')}, got ${JSON.stringify(value)}`);
+    else if (!DIVERGENCES.includes(value as Divergence))
+      throw new InputError(`divergence must be one of ${DIVERGENCES.join(', ')}, got ${JSON.stringify(value)}`);
   }
   return { ...defaults, ...Object.fromEntries(given) } as Options;
 }

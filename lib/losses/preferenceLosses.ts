@@ -1,9 +1,12 @@
 /**
  * The losses on pairs by name: what each sees, its formula, and the defaults of its options.
  *
- * Departures from TRL 1.16: losses come pair by pair, not as the batch's mean, so that pairWeights weigh also sft's; the NLL of
- * orpo leaves out the prompt; simpo has no NLL and starts from its paper's beta and gamma; robust and cdpo start from a label
- * smoothing of 0.1 (0 would make them DPO); sigmoid_norm can be smoothed; divergences stop their exponents at 40; discopop
+ * Departures from TRL 1.16: losses come pair by pair, not as the batch's mean, so that pairWeights weigh also sft's;
+ * the NLL of
+ * orpo leaves out the prompt; simpo has no NLL and starts from its paper's beta and gamma; robust and cdpo start from a
+ * label
+ * smoothing of 0.1 (0 would make them DPO); sigmoid_norm can be smoothed; divergences stop their exponents at 40;
+ * discopop
  * does not overflow; options that a loss does not take are refused.
  */
 import { InputError } from '../errors';
@@ -11,7 +14,14 @@ import { RANGES, requireRange } from '../ranges';
 import { tf } from '../tf';
 import { discopop, exoPair, hinge, ipo, robust, sigmoid } from './margin';
 import { apoDown, apoZero, bcoPair, ncaPair, sppoHard } from './pointwise';
-import { requireInputs, requireOptions, type InputName, type Options, type PreferenceInputs, type PreferenceOptions } from './preferenceInputs';
+import {
+  requireInputs,
+  requireOptions,
+  type InputName,
+  type Options,
+  type PreferenceInputs,
+  type PreferenceOptions,
+} from './preferenceInputs';
 import { cpo, orpo, sft, simpo } from './referenceFree';
 import { stopGradient } from './stopGradient';
 import { eachLogRatio, given, margin, meanMargin, rankedLogRatios, rankedMargin, type View } from './views';
@@ -22,7 +32,9 @@ import { eachLogRatio, given, margin, meanMargin, rankedLogRatios, rankedMargin,
  */
 export interface PreferenceLoss {
   (inputs: PreferenceInputs, options?: PreferenceOptions): tf.Tensor1D;
-  /** The inputs without which it cannot be: a trainer needs no reference model where none of the reference's is here. */
+  /**
+   * The inputs without which it cannot be: a trainer needs no reference model where none of the reference's is here.
+   */
   readonly needs: readonly InputName[];
   /** The options that it takes. */
   readonly defaults: Readonly<PreferenceOptions>;
@@ -50,9 +62,19 @@ export const preferenceLosses = named({
   aot_unpaired: over(rankedLogRatios, sigmoid, { beta: 0.1, labelSmoothing: 0 }),
 
   sft: over(given('policyChosenLogps', 'chosenLengths'), sft, {}),
-  cpo: over(given('policyChosenLogps', 'policyRejectedLogps', 'chosenLengths'), cpo, { beta: 0.1, labelSmoothing: 0, nllCoef: 1 }),
-  simpo: over(given('policyChosenLogps', 'policyRejectedLogps', 'chosenLengths', 'rejectedLengths'), simpo, { beta: 2, gamma: 1, labelSmoothing: 0 }),
-  orpo: over(given('policyChosenLogps', 'policyRejectedLogps', 'chosenLengths', 'rejectedLengths'), orpo, { beta: 0.1 }),
+  cpo: over(given('policyChosenLogps', 'policyRejectedLogps', 'chosenLengths'), cpo, {
+    beta: 0.1,
+    labelSmoothing: 0,
+    nllCoef: 1,
+  }),
+  simpo: over(given('policyChosenLogps', 'policyRejectedLogps', 'chosenLengths', 'rejectedLengths'), simpo, {
+    beta: 2,
+    gamma: 1,
+    labelSmoothing: 0,
+  }),
+  orpo: over(given('policyChosenLogps', 'policyRejectedLogps', 'chosenLengths', 'rejectedLengths'), orpo, {
+    beta: 0.1,
+  }),
 });
 
 export type PreferenceLossName = keyof typeof preferenceLosses;
@@ -71,7 +93,8 @@ export interface LossTerm extends PreferenceOptions {
  * @throws InputError if there is no term or one does not fit.
  */
 export function weightedLosses(inputs: PreferenceInputs, terms: readonly LossTerm[]): tf.Tensor1D {
-  if (terms.length === 0) throw new InputError('no loss to add up: give at least one term, such as { loss: "sigmoid" }');
+  if (terms.length === 0)
+    throw new InputError('no loss to add up: give at least one term, such as { loss: "sigmoid" }');
   return tf.tidy(() => tf.addN(terms.map((term) => weightedLoss(inputs, term))));
 }
 
@@ -108,7 +131,8 @@ function preferenceLoss(name: string, { view, defaults, losses }: Unnamed): Pref
   const loss = (inputs: PreferenceInputs, options: PreferenceOptions = {}) => {
     const present = requireInputs(name, inputs, needs);
     const chosen: Options = requireOptions(name, options, defaults);
-    if (byRank && inputs.pairWeights) throw new InputError(`${name} sorts the batch, so it has no loss for each pair to weigh: leave pairWeights out`);
+    if (byRank && inputs.pairWeights)
+      throw new InputError(`${name} sorts the batch, so it has no loss for each pair to weigh: leave pairWeights out`);
     return tf.tidy(() => {
       const each = losses(view.see(present, chosen), chosen);
       return inputs.pairWeights ? tf.mul<tf.Tensor1D>(each, stopGradient(inputs.pairWeights)) : each;

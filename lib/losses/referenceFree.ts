@@ -1,4 +1,6 @@
-/** Losses on pairs that need no reference model: log-probs of the policy (sums over a response's tokens) and lengths. */
+/**
+ * Losses on pairs that need no reference model: log-probs of the policy (sums over a response's tokens) and lengths.
+ */
 import { tf } from '../tf';
 import { logistic, sigmoid } from './margin';
 import type { Inputs, Options } from './preferenceInputs';
@@ -10,7 +12,8 @@ type Lengths = 'chosenLengths' | 'rejectedLengths';
 type Logps = 'policyChosenLogps' | 'policyRejectedLogps';
 
 /**
- * The negative log-likelihood of the chosen response: -lp_w / (the batch's mean chosen length), so that the mean over pairs
+ * The negative log-likelihood of the chosen response: -lp_w / (the batch's mean chosen length), so that the mean over
+ * pairs
  * is the mean over the batch's chosen tokens, TRL's 'sft' and the NLL term of its CPO.
  */
 export function sft({ policyChosenLogps, chosenLengths }: Inputs<'policyChosenLogps' | 'chosenLengths'>): tf.Tensor1D {
@@ -21,7 +24,10 @@ export function sft({ policyChosenLogps, chosenLengths }: Inputs<'policyChosenLo
  * Contrastive preference optimization, Eq. 3 of https://arxiv.org/abs/2401.08417:
  * -log s(beta (lp_w - lp_l)) + nllCoef NLL.  TRL: CPOTrainer, 'sigmoid', `cpo_alpha`.
  */
-export function cpo(inputs: Inputs<Logps | 'chosenLengths'>, options: Options<'beta' | 'labelSmoothing' | 'nllCoef'>): tf.Tensor1D {
+export function cpo(
+  inputs: Inputs<Logps | 'chosenLengths'>,
+  options: Options<'beta' | 'labelSmoothing' | 'nllCoef'>,
+): tf.Tensor1D {
   const margin = tf.sub<tf.Tensor1D>(inputs.policyChosenLogps, inputs.policyRejectedLogps);
   return tf.add(sigmoid(margin, options), tf.mul(options.nllCoef, sft(inputs)));
 }
@@ -30,7 +36,10 @@ export function cpo(inputs: Inputs<Logps | 'chosenLengths'>, options: Options<'b
  * SimPO, Eq. 6 of https://arxiv.org/abs/2405.14734:  -log s(beta (lp_w / len_w - lp_l / len_l) - gamma).
  * TRL: CPOTrainer, 'simpo', `simpo_gamma`, `cpo_alpha` = 0 (by default TRL adds the NLL).
  */
-export function simpo(inputs: Inputs<Logps | Lengths>, { beta, gamma, labelSmoothing }: Options<'beta' | 'gamma' | 'labelSmoothing'>): tf.Tensor1D {
+export function simpo(
+  inputs: Inputs<Logps | Lengths>,
+  { beta, gamma, labelSmoothing }: Options<'beta' | 'gamma' | 'labelSmoothing'>,
+): tf.Tensor1D {
   const { chosen, rejected } = means(inputs);
   return logistic(tf.sub(tf.mul(beta, tf.sub(chosen, rejected)), gamma), labelSmoothing);
 }

@@ -12,7 +12,8 @@ export interface RewardLossOptions {
 
 /**
  * The Bradley-Terry model (https://arxiv.org/abs/2203.02155, Eq. 1, for K = 2), with the margins of Llama 2
- * (https://arxiv.org/abs/2307.09288, Eq. 2) and the centring of https://arxiv.org/abs/2312.09244 (section 2), which the differences
+ * (https://arxiv.org/abs/2307.09288, Eq. 2) and the centring of https://arxiv.org/abs/2312.09244 (section 2), which the
+ * differences
  * alone leave open: as much may be added to all scores.
  *
  *     -log sigmoid(chosen - rejected - margin) + centring (chosen + rejected)^2
@@ -24,7 +25,11 @@ export interface RewardLossOptions {
  * @returns [B] float32, one for each pair; without the options ln 2 where the scores are equal.
  * @throws InputError if the shapes differ, or centring is out of its range.
  */
-export function rewardLoss(chosenScores: tf.Tensor1D, rejectedScores: tf.Tensor1D, { margins, centring = 0 }: RewardLossOptions = {}): tf.Tensor1D {
+export function rewardLoss(
+  chosenScores: tf.Tensor1D,
+  rejectedScores: tf.Tensor1D,
+  { margins, centring = 0 }: RewardLossOptions = {},
+): tf.Tensor1D {
   requireSameShape(1, { chosenScores, rejectedScores, ...(margins && { margins }) });
   requireRange('centring', centring, RANGES.reward.centring);
   return tf.tidy(() => {

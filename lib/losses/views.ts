@@ -1,4 +1,7 @@
-/** What a loss on pairs sees of its inputs. A view names the inputs and options that it needs; the reference is a constant. */
+/**
+ * What a loss on pairs sees of its inputs. A view names the inputs and options that it needs; the reference is a
+ * constant.
+ */
 import { tf } from '../tf';
 import { divergenceScore, type Divergence } from './divergence';
 import { logRatios, type LogRatios } from './logRatios';
@@ -41,7 +44,8 @@ export const meanMargin: View<tf.Tensor1D> = {
 };
 
 /**
- * Alignment by optimal transport, section 3 of https://arxiv.org/abs/2406.05882: lp_w - lp_l of policy and reference, each
+ * Alignment by optimal transport, section 3 of https://arxiv.org/abs/2406.05882: lp_w - lp_l of policy and reference,
+ * each
  * sorted over the batch, subtracted rank by rank.
  */
 export const rankedMargin: View<tf.Tensor1D> = {
@@ -49,7 +53,10 @@ export const rankedMargin: View<tf.Tensor1D> = {
   defaults: {},
   byRank: true,
   see: ({ policyChosenLogps, policyRejectedLogps, refChosenLogps, refRejectedLogps }) =>
-    tf.sub(sorted(tf.sub(policyChosenLogps, policyRejectedLogps)), sorted(stopGradient(tf.sub(refChosenLogps, refRejectedLogps)))),
+    tf.sub(
+      sorted(tf.sub(policyChosenLogps, policyRejectedLogps)),
+      sorted(stopGradient(tf.sub(refChosenLogps, refRejectedLogps))),
+    ),
 };
 
 /** The same for answers that form no pairs: u_w and u_l, each sorted over the batch, subtracted rank by rank. */
@@ -70,7 +77,10 @@ export function given<K extends InputName>(...needs: K[]): View<Inputs<K>> {
 
 function scores(inputs: Inputs, { divergence, divergenceAlpha }: Options<'divergence' | 'divergenceAlpha'>): LogRatios {
   const { chosen, rejected } = logRatios(inputs);
-  return { chosen: divergenceScore(chosen, divergence, divergenceAlpha), rejected: divergenceScore(rejected, divergence, divergenceAlpha) };
+  return {
+    chosen: divergenceScore(chosen, divergence, divergenceAlpha),
+    rejected: divergenceScore(rejected, divergence, divergenceAlpha),
+  };
 }
 
 /** Smallest first; the gradient goes back to where each element came from. tfjs has none for topk. */

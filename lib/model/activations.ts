@@ -19,7 +19,8 @@ export function activateBackward(dy: Handle, { x, gate }: ActivationSaved, activ
   if (activation === 'relu') return reluGradient(dy, x);
   using direct = mul(dy, gate);
   using dGate = mul(dy, x);
-  using throughGate = activation === 'gelu' ? cumulativeBackward(dGate, x) : sigmoidGateBackward(dGate, x, gate, GATES[activation]);
+  using throughGate =
+    activation === 'gelu' ? cumulativeBackward(dGate, x) : sigmoidGateBackward(dGate, x, gate, GATES[activation]);
   return add(direct, throughGate);
 }
 
@@ -31,7 +32,8 @@ interface SigmoidGate {
 
 /**
  * gelu_new is the tanh form of arXiv 1606.08415, x/2 * (1 + tanh(sqrt(2/pi) * (x + 0.044715 x^3))), computed as
- * x * sigmoid(2 sqrt(2/pi) * (x + 0.044715 x^3)), which is the same function with fewer operations; quick_gelu and silu are x * sigmoid(slope x).
+ * x * sigmoid(2 sqrt(2/pi) * (x + 0.044715 x^3)), which is the same function with fewer operations; quick_gelu and silu
+ * are x * sigmoid(slope x).
  */
 const GATES: Readonly<Record<'gelu_new' | 'quick_gelu' | 'silu', SigmoidGate>> = {
   gelu_new: { slope: 2 * Math.sqrt(2 / Math.PI), cubic: 0.044715 },

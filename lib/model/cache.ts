@@ -1,4 +1,7 @@
-/** The keys and values of the rows that are being continued: for each layer [nh, B, S, hs], of each row's tokens from its first on, with room after them. */
+/**
+ * The keys and values of the rows that are being continued: for each layer [nh, B, S, hs], of each row's tokens from
+ * its first on, with room after them.
+ */
 import { scope, type Handle } from './handle';
 import type { KeysAndValues, Past } from './layers';
 import { concat, fill, gather, ints } from './ops';
@@ -33,10 +36,12 @@ export function join(first: Cache | undefined, second: Cache): Cache {
   if (first === undefined) return second;
   const length = Math.max(sizeOf(first).S, sizeOf(second).S);
   const [before, after] = [extended(first, length), extended(second, length)];
-  return scope(() => eachInTurn(before, (x, layer, part) => {
-    using rows = after[layer]![part];
-    return concat([x, rows], 1);
-  }));
+  return scope(() =>
+    eachInTurn(before, (x, layer, part) => {
+      using rows = after[layer]![part];
+      return concat([x, rows], 1);
+    }),
+  );
 }
 
 /** Rows of a cache by their numbers, some of them several times perhaps; takes over `cache`. */
@@ -49,7 +54,9 @@ export function keepRows(cache: Cache, rows: readonly number[]): Cache {
   });
 }
 
-/** A cache of what `change` makes of each tensor, which is freed at once: two whole caches at a time would be too much. */
+/**
+ * A cache of what `change` makes of each tensor, which is freed at once: two whole caches at a time would be too much.
+ */
 function eachInTurn(cache: Cache, change: (x: Handle, layer: number, part: 'k' | 'v') => Handle): Cache {
   const changed = (x: Handle, layer: number, part: 'k' | 'v') => {
     using former = x;
@@ -61,6 +68,9 @@ function eachInTurn(cache: Cache, change: (x: Handle, layer: number, part: 'k' |
 /** The cache as what attention writes into: each row's next key at its position. */
 export function pastOf(cache: Cache, positions: readonly number[]): readonly Past[] {
   const [nHead, B, S] = cache[0]!.k.shape as [number, number, number];
-  const places = ints(Int32Array.from({ length: nHead * B }, (_, row) => row * S + positions[row % B]!), [nHead * B]);
+  const places = ints(
+    Int32Array.from({ length: nHead * B }, (_, row) => row * S + positions[row % B]!),
+    [nHead * B],
+  );
   return cache.map((layer) => ({ ...layer, places }));
 }

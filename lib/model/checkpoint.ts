@@ -1,4 +1,6 @@
-/** The tensors of a model folder: of its model.safetensors, or of the shards that model.safetensors.index.json names. */
+/**
+ * The tensors of a model folder: of its model.safetensors, or of the shards that model.safetensors.index.json names.
+ */
 import { existsSync, readdirSync } from 'node:fs';
 import { basename, join } from 'node:path';
 
@@ -37,7 +39,8 @@ export class Checkpoint implements Disposable {
     const index = join(folder, INDEX);
     if (!existsSync(single) && existsSync(index)) return Checkpoint.#openShards(index);
     if (existsSync(single)) return new Checkpoint(single, [new SafetensorsFile(single)]);
-    const pickled = existsSync(folder) && readdirSync(folder).find((name) => /^pytorch_model.*\.bin(\.index\.json)?$/.test(name));
+    const pickled =
+      existsSync(folder) && readdirSync(folder).find((name) => /^pytorch_model.*\.bin(\.index\.json)?$/.test(name));
     if (!pickled) throw new FileError(folder, `has no ${SINGLE}`);
     throw new FileError(
       folder,
@@ -52,19 +55,24 @@ export class Checkpoint implements Disposable {
     try {
       for (const shard of new Set(shardOf.values())) {
         const path = join(index, '..', shard);
-        if (!existsSync(path)) throw new FileError(index, `names ${quoted(shard)}, which is not there; download it, too`);
+        if (!existsSync(path))
+          throw new FileError(index, `names ${quoted(shard)}, which is not there; download it, too`);
         const file = new SafetensorsFile(path);
         files.push(file);
         for (const name of file.tensors.keys()) {
           const place = shardOf.get(name);
           if (place === shard) continue;
           const other = place === undefined ? 'names it nowhere' : `places it in ${quoted(place)}`;
-          throw new FileError(path, `holds the tensor ${quoted(name)}, but ${INDEX} ${other}: the files are not of one checkpoint`);
+          throw new FileError(
+            path,
+            `holds the tensor ${quoted(name)}, but ${INDEX} ${other}: the files are not of one checkpoint`,
+          );
         }
       }
       for (const [name, shard] of shardOf) {
         const file = files.find(({ path }) => basename(path) === shard)!;
-        if (!file.tensors.has(name)) throw new FileError(file.path, `lacks the tensor ${quoted(name)}, which ${INDEX} places there`);
+        if (!file.tensors.has(name))
+          throw new FileError(file.path, `lacks the tensor ${quoted(name)}, which ${INDEX} places there`);
       }
     } catch (error) {
       for (const file of files) file[Symbol.dispose]();
@@ -97,12 +105,16 @@ export class Checkpoint implements Disposable {
 /** Tensor -> the name of its shard, a file beside the index. */
 function readIndex(path: string): Map<string, string> {
   const map = readJsonObject(path).weight_map;
-  if (typeof map !== 'object' || map === null || Array.isArray(map)) throw new FileError(path, 'has no "weight_map" from tensors to files');
+  if (typeof map !== 'object' || map === null || Array.isArray(map))
+    throw new FileError(path, 'has no "weight_map" from tensors to files');
   const entries = Object.entries(map);
   if (entries.length === 0) throw new FileError(path, 'has an empty "weight_map"');
   for (const [name, shard] of entries) {
     if (typeof shard !== 'string' || !/^[^/\\]+\.safetensors$/.test(shard)) {
-      throw new FileError(path, `places the tensor ${quoted(name)} in ${quoted(String(shard))}, which is no safetensors file beside it`);
+      throw new FileError(
+        path,
+        `places the tensor ${quoted(name)} in ${quoted(String(shard))}, which is no safetensors file beside it`,
+      );
     }
   }
   return new Map(entries);

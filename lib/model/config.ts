@@ -27,26 +27,44 @@ export interface GPT2Config {
 
 /** transformers' names (ACT2FN): several stand for one function. */
 const ACTIVATIONS: Readonly<Record<string, Activation>> = {
-  gelu_new: 'gelu_new', gelu_fast: 'gelu_new', gelu_pytorch_tanh: 'gelu_new', gelu_accurate: 'gelu_new', gelu_python_tanh: 'gelu_new',
-  gelu: 'gelu', gelu_python: 'gelu', quick_gelu: 'quick_gelu', silu: 'silu', swish: 'silu', relu: 'relu',
-}; // prettier-ignore
+  gelu_new: 'gelu_new',
+  gelu_fast: 'gelu_new',
+  gelu_pytorch_tanh: 'gelu_new',
+  gelu_accurate: 'gelu_new',
+  gelu_python_tanh: 'gelu_new',
+  gelu: 'gelu',
+  gelu_python: 'gelu',
+  quick_gelu: 'quick_gelu',
+  silu: 'silu',
+  swish: 'silu',
+  relu: 'relu',
+};
 
 /** transformers' other names of the sizes (GPT2Config.attribute_map). */
-const SYNONYMS = { n_layer: 'num_hidden_layers', n_head: 'num_attention_heads', n_embd: 'hidden_size', n_positions: 'max_position_embeddings' } as const;
+const SYNONYMS = {
+  n_layer: 'num_hidden_layers',
+  n_head: 'num_attention_heads',
+  n_embd: 'hidden_size',
+  n_positions: 'max_position_embeddings',
+} as const;
 
 /** transformers' GPT-2s with heads that are not computed here. */
 const OTHER_ARCHITECTURES = ['GPT2DoubleHeadsModel', 'GPT2ForTokenClassification', 'GPT2ForQuestionAnswering'];
 
 /**
- * Reads a Hugging Face config.json. `reorder_and_upcast_attn` computes the same function, in float32, which is all that is computed here.
+ * Reads a Hugging Face config.json. `reorder_and_upcast_attn` computes the same function, in float32, which is all that
+ * is computed here.
  *
- * @throws FileError if it is not JSON, lacks a size, has a field of another type than transformers, or asks for what is not computed here.
+ * @throws FileError if it is not JSON, lacks a size, has a field of another type than transformers, or asks for what is
+ *   not computed here.
  */
 export function readConfig(path: string): GPT2Config {
   const json = readJsonObject(path);
   const field = fieldsOf(json, path);
-  if (json.model_type !== undefined && json.model_type !== 'gpt2') throw new FileError(path, `"model_type" is ${quoted(String(json.model_type))}; only "gpt2" is supported`);
-  if (field.flag('add_cross_attention', false)) throw new FileError(path, '"add_cross_attention" is true; only false is supported');
+  if (json.model_type !== undefined && json.model_type !== 'gpt2')
+    throw new FileError(path, `"model_type" is ${quoted(String(json.model_type))}; only "gpt2" is supported`);
+  if (field.flag('add_cross_attention', false))
+    throw new FileError(path, '"add_cross_attention" is true; only false is supported');
   field.flag('reorder_and_upcast_attn', false);
   requireArchitecture(json, path);
   for (const name of ['bos_token_id', 'pad_token_id']) field.tokenId(name);
@@ -54,7 +72,11 @@ export function readConfig(path: string): GPT2Config {
 
   const name = json.activation_function === undefined ? 'gelu_new' : json.activation_function;
   const activation = typeof name === 'string' && Object.hasOwn(ACTIVATIONS, name) ? ACTIVATIONS[name]! : undefined;
-  if (activation === undefined) throw new FileError(path, `"activation_function" is ${quoted(String(name))}; supported are ${Object.keys(ACTIVATIONS).join(', ')}`);
+  if (activation === undefined)
+    throw new FileError(
+      path,
+      `"activation_function" is ${quoted(String(name))}; supported are ${Object.keys(ACTIVATIONS).join(', ')}`,
+    );
   const [nEmbd, nHead] = [field.size('n_embd'), field.size('n_head')];
   const nInner = json.n_inner == null ? 4 * nEmbd : field.size('n_inner');
   const config: GPT2Config = {
@@ -74,28 +96,52 @@ export function readConfig(path: string): GPT2Config {
   return config;
 }
 
-/** @throws FileError for a model that computes something else, or whose weights are stored otherwise, although its type is GPT-2. */
+/**
+ * @throws FileError for a model that computes something else, or whose weights are stored otherwise, although its type
+ * is GPT-2.
+ */
 function requireArchitecture(json: JsonObject, path: string): void {
   const { architectures, quantization_config: quantized = null } = json;
   const heads = json.attention_head_type ?? 'multihead';
   const named = (Array.isArray(architectures) ? architectures : []).map(String);
   const other = named.find((name) => OTHER_ARCHITECTURES.includes(name));
-  if (other !== undefined) throw new FileError(path, `"architectures" is ${quoted(other)}; supported are GPT2LMHeadModel, GPT2Model and GPT2ForSequenceClassification with one label`);
+  if (other !== undefined)
+    throw new FileError(
+      path,
+      `"architectures" is ${quoted(other)}; supported are GPT2LMHeadModel, GPT2Model and GPT2ForSequenceClassification with one label`,
+    );
   if (named.includes('GPT2ForSequenceClassification') && labels(json) !== 1) {
-    throw new FileError(path, `it is a classifier of ${labels(json)} labels ("id2label"); a reward model has one (num_labels=1)`);
+    throw new FileError(
+      path,
+      `it is a classifier of ${labels(json)} labels ("id2label"); a reward model has one (num_labels=1)`,
+    );
   }
-  if (heads !== 'multihead') throw new FileError(path, `"attention_head_type" is ${quoted(String(heads))}; supported is "multihead"`);
-  const own = Object.values((json.auto_map ?? {}) as object).flat().find((name) => typeof name === 'string' && /Model|CausalLM|Classification/.test(name.replace(/^.*\./, '')));
-  if (own !== undefined) throw new FileError(path, `"auto_map" names code of its own, ${quoted(String(own))}, which is not run here; a GPT-2 needs none`);
+  if (heads !== 'multihead')
+    throw new FileError(path, `"attention_head_type" is ${quoted(String(heads))}; supported is "multihead"`);
+  const own = Object.values((json.auto_map ?? {}) as object)
+    .flat()
+    .find((name) => typeof name === 'string' && /Model|CausalLM|Classification/.test(name.replace(/^.*\./, '')));
+  if (own !== undefined)
+    throw new FileError(
+      path,
+      `"auto_map" names code of its own, ${quoted(String(own))}, which is not run here; a GPT-2 needs none`,
+    );
   if (quantized !== null) {
     const method = String((quantized as { quant_method?: unknown }).quant_method ?? 'an unnamed method');
-    throw new FileError(path, `"quantization_config": its weights are quantized (${method}), which is not read here; dequantize it with Python's transformers (model.dequantize()) and save it again, without that field`);
+    throw new FileError(
+      path,
+      `"quantization_config": its weights are quantized (${method}), which is not read here; dequantize it with Python's transformers (model.dequantize()) and save it again, without that field`,
+    );
   }
 }
 
 /** As transformers counts them: `num_labels`, else the entries of `id2label`, else two. */
 function labels({ num_labels: count, id2label: names }: JsonObject): number {
-  return typeof count === 'number' ? count : typeof names === 'object' && names !== null ? Object.keys(names).length : 2;
+  return typeof count === 'number'
+    ? count
+    : typeof names === 'object' && names !== null
+      ? Object.keys(names).length
+      : 2;
 }
 
 /** A config's fields by type: one of another type is an error, not a default. */
@@ -108,10 +154,16 @@ function fieldsOf(json: JsonObject, path: string) {
       const synonym = Object.hasOwn(SYNONYMS, name) ? SYNONYMS[name as keyof typeof SYNONYMS] : undefined;
       if (synonym !== undefined && json[synonym] !== undefined) {
         if (json[name] === undefined) return this.size(synonym);
-        if (json[name] !== json[synonym]) throw new FileError(path, `"${name}" is ${JSON.stringify(json[name])} and "${synonym}", the same, ${JSON.stringify(json[synonym])}; take out the wrong one`);
+        if (json[name] !== json[synonym])
+          throw new FileError(
+            path,
+            `"${name}" is ${JSON.stringify(json[name])} and "${synonym}", the same, ${JSON.stringify(json[synonym])}; take out the wrong one`,
+          );
       }
       const value = json[name];
-      return typeof value === 'number' && Number.isInteger(value) && value >= 1 ? value : refuse(name, 'a positive integer');
+      return typeof value === 'number' && Number.isInteger(value) && value >= 1
+        ? value
+        : refuse(name, 'a positive integer');
     },
     positive(name: string, missing: number): number {
       const { [name]: value = missing } = json;
@@ -123,7 +175,8 @@ function fieldsOf(json: JsonObject, path: string) {
     },
     tokenId(name: string): void {
       const { [name]: value = null } = json;
-      if (value !== null && !Number.isInteger(value)) refuse(name, 'a token id or null'); // -1 is found in some, for none
+      // -1 is found in some, for none
+      if (value !== null && !Number.isInteger(value)) refuse(name, 'a token id or null');
     },
     tokenIds(name: string): void {
       const { [name]: value = null } = json;

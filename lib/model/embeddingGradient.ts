@@ -1,10 +1,15 @@
-/** The gradient of `wte.weight`, which is the head and the embedding at once: a product of few rows, and a few rows added to it. */
+/**
+ * The gradient of `wte.weight`, which is the head and the embedding at once: a product of few rows, and a few rows
+ * added to it.
+ */
 import { Handle, release } from './handle';
 import { addRows, gather, ints, l2, matmul, mul, reshape, scalar, segmentSum, sumLast } from './ops';
 
 /**
- * The head's share, dLogits' hidden [V, C]: as that, or as its factors where they are much smaller. They are [M, V] and [M, C], for
- * M scored tokens: of four short pairs a seventh of the product's size, which would be the largest tensor of a training step.
+ * The head's share, dLogits' hidden [V, C]: as that, or as its factors where they are much smaller. They are [M, V] and
+ * [M, C], for
+ * M scored tokens: of four short pairs a seventh of the product's size, which would be the largest tensor of a training
+ * step.
  */
 export type HeadGradient = Handle | Factors;
 type Factors = { readonly dLogits: Handle; readonly hidden: Handle };
@@ -34,7 +39,10 @@ export function embeddingGradient(head: HeadGradient, ids: Handle, dx: Handle): 
   }
   const numbers = new Map<number, number>();
   for (const id of ids.values()) if (!numbers.has(id)) numbers.set(id, numbers.size);
-  using segments = ints(Int32Array.from(ids.values(), (id) => numbers.get(id)!), ids.shape);
+  using segments = ints(
+    Int32Array.from(ids.values(), (id) => numbers.get(id)!),
+    ids.shape,
+  );
   const U = numbers.size;
   return { ...head, ids: ints(Int32Array.from(numbers.keys()), [U]), rows: segmentSum(dx, segments, U) };
 }
@@ -56,7 +64,9 @@ export function multiplied(gradient: Gradient, factor = 1): Handle {
   return sum;
 }
 
-/** The sum of the gradient's squares; |D'H + R|^2 is |D'H|^2 + 2 <D'H, R> + |R|^2, of which the first is <D D', H H'>. */
+/**
+ * The sum of the gradient's squares; |D'H + R|^2 is |D'H|^2 + 2 <D'H, R> + |R|^2, of which the first is <D D', H H'>.
+ */
 export function squares(gradient: Gradient): number {
   if (gradient instanceof Handle) return ownSquares(gradient);
   const { dLogits, hidden, ids, rows } = gradient;

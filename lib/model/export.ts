@@ -26,8 +26,18 @@ export interface ExportOptions {
 
 const TORCH_DTYPES: Readonly<Record<FloatDType, string>> = { F32: 'float32', F16: 'float16', BF16: 'bfloat16' };
 
-/** The tokenizer's files, of which a folder may have only some: either tokenizer.json, or vocab.json and merges.txt, make it whole. */
-const TOKENIZER_FILES = ['tokenizer.json', 'tokenizer_config.json', 'special_tokens_map.json', 'added_tokens.json', 'vocab.json', 'merges.txt'] as const;
+/**
+ * The tokenizer's files, of which a folder may have only some: either tokenizer.json, or vocab.json and merges.txt,
+ * make it whole.
+ */
+const TOKENIZER_FILES = [
+  'tokenizer.json',
+  'tokenizer_config.json',
+  'special_tokens_map.json',
+  'added_tokens.json',
+  'vocab.json',
+  'merges.txt',
+] as const;
 
 /** What an export writes besides the weights. Once it is read, nothing of the source is needed any more. */
 export interface Companions {
@@ -52,22 +62,34 @@ export async function exportCompanions(model: Trainable, source: string): Promis
   }
   const { model: bpe, addedTokens, eosToken } = readTokenizerFiles(from); // refuses a folder without a tokenizer
   const files = new Map<string, Uint8Array | string>();
-  for (const name of [...TOKENIZER_FILES, ...templateFiles(from), 'generation_config.json']) if (existsSync(join(from, name))) files.set(name, readFileSync(join(from, name)));
+  for (const name of [...TOKENIZER_FILES, ...templateFiles(from), 'generation_config.json'])
+    if (existsSync(join(from, name))) files.set(name, readFileSync(join(from, name)));
   if (!files.has('vocab.json')) files.set('vocab.json', JSON.stringify(bpe.vocab));
   if (!files.has('merges.txt')) files.set('merges.txt', ['#version: 0.2', ...bpe.merges, ''].join('\n'));
-  // Responses were trained to end with the tokenizer's end-of-sequence token: what generates from the export must end at it, too.
+  // Responses were trained to end with the tokenizer's end-of-sequence token: what generates from the export must end
+  // at it, too.
   const eosTokenId = addedTokens.find(({ content }) => content === eosToken)?.id ?? bpe.vocab[eosToken]!;
   const ends = [config.eos_token_id ?? GPT2_END].flat() as number[];
   const agrees = eosTokenId >= model.config.vocabSize || ends.includes(eosTokenId);
   const generation = files.get('generation_config.json');
-  if (generation !== undefined && eosTokenId < model.config.vocabSize) files.set('generation_config.json', withEnd(generation, eosTokenId, readEndTokens(from)));
-  return { config: agrees ? config : { ...config, eos_token_id: Array.isArray(config.eos_token_id) ? [eosTokenId, ...ends] : eosTokenId }, files, origin: origin(source, from) };
+  if (generation !== undefined && eosTokenId < model.config.vocabSize)
+    files.set('generation_config.json', withEnd(generation, eosTokenId, readEndTokens(from)));
+  return {
+    config: agrees
+      ? config
+      : { ...config, eos_token_id: Array.isArray(config.eos_token_id) ? [eosTokenId, ...ends] : eosTokenId },
+    files,
+    origin: origin(source, from),
+  };
 }
 
 /** What transformers takes where config.json has no `eos_token_id`. */
 const GPT2_END = 50256;
 
-/** generation_config.json with an end token among its `eos_token_id`: of a list the first, in place of a single other one. Unchanged where it is there. */
+/**
+ * generation_config.json with an end token among its `eos_token_id`: of a list the first, in place of a single other
+ * one. Unchanged where it is there.
+ */
 function withEnd(content: Uint8Array | string, eosTokenId: number, ends: readonly number[]): Uint8Array | string {
   const json = JSON.parse(String(content)) as JsonObject;
   if (ends.includes(eosTokenId)) return content;
@@ -75,33 +97,59 @@ function withEnd(content: Uint8Array | string, eosTokenId: number, ends: readonl
 }
 
 /**
- * Writes config.json, generation_config.json (of a language model), model.safetensors, the tokenizer's files and a model card. The folder
+ * Writes config.json, generation_config.json (of a language model), model.safetensors, the tokenizer's files and a
+ * model card. The folder
  * appears whole or not at all.
  *
- * @throws InputError if `folder` is there and not empty, or the source is not there or of another architecture; FileError if the source lacks a tokenizer.
+ * @throws InputError if `folder` is there and not empty, or the source is not there or of another architecture;
+ *   FileError if the source lacks a tokenizer.
  */
-export async function exportModel(model: Trainable, folder: string, { source, ...options }: ExportOptions): Promise<void> {
+export async function exportModel(
+  model: Trainable,
+  folder: string,
+  { source, ...options }: ExportOptions,
+): Promise<void> {
   writeExport(model, folder, await exportCompanions(model, source), options);
 }
 
 /** The same with what was read before. @throws InputError if `folder` is there and not empty. */
-export function writeExport(model: Trainable, folder: string, { config, files, origin: from }: Companions, { dtype = 'F32', force = false }: Omit<ExportOptions, 'source'> = {}): void {
+export function writeExport(
+  model: Trainable,
+  folder: string,
+  { config, files, origin: from }: Companions,
+  { dtype = 'F32', force = false }: Omit<ExportOptions, 'source'> = {},
+): void {
   const scoreHead = model.weights.names.includes(SCORE_HEAD);
   replaceFolder(folder, { force }, (out) => {
-    const json = (name: string, value: unknown) => writeFileSync(join(out, name), `${JSON.stringify(value, null, 2)}\n`);
-    writeFileSync(join(out, 'config.json'), configText(exportedConfig(config, dtype, scoreHead, model.padTokenId ?? null)));
+    const json = (name: string, value: unknown) =>
+      writeFileSync(join(out, name), `${JSON.stringify(value, null, 2)}\n`);
+    writeFileSync(
+      join(out, 'config.json'),
+      configText(exportedConfig(config, dtype, scoreHead, model.padTokenId ?? null)),
+    );
     if (!scoreHead && !files.has('generation_config.json')) json('generation_config.json', generationConfig(config));
     const all = scoreHead ? scorersFiles(files, model.padTokenId ?? null) : files;
     for (const [name, content] of all) {
       mkdirSync(dirname(join(out, name)), { recursive: true }); // additional_chat_templates
       writeFileSync(join(out, name), content);
     }
-    writeFileSync(join(out, 'README.md'), modelCard(basename(resolve(folder)), from, model.config, TORCH_DTYPES[dtype], scoreHead ? { padTokenId: model.padTokenId ?? null } : undefined));
+    writeFileSync(
+      join(out, 'README.md'),
+      modelCard(
+        basename(resolve(folder)),
+        from,
+        model.config,
+        TORCH_DTYPES[dtype],
+        scoreHead ? { padTokenId: model.padTokenId ?? null } : undefined,
+      ),
+    );
     writeWeights(join(out, 'model.safetensors'), model, dtype, scoreHead);
   });
 }
 
-/** As save_pretrained writes them, to the byte: the base model under `transformer.`, by name; the tied head is left out. */
+/**
+ * As save_pretrained writes them, to the byte: the base model under `transformer.`, by name; the tied head is left out.
+ */
 function writeWeights(path: string, model: Trainable, dtype: FloatDType, scoreHead: boolean): void {
   const tensors = [...weightShapes(model.config, { scoreHead })].map(([name, shape]) => ({
     name: name === SCORE_HEAD || name === LM_HEAD ? name : `transformer.${name}`,
@@ -114,10 +162,26 @@ function writeWeights(path: string, model: Trainable, dtype: FloatDType, scoreHe
   writeSafetensors(path, tensors, { dtype });
 }
 
-/** The source's config, what head there is, and how the weights are stored. A reward model's `pad_token_id` says where its scores are read. */
-function exportedConfig(source: JsonObject, dtype: FloatDType, scoreHead: boolean, padTokenId: number | null): JsonObject {
-  const head = scoreHead ? { architectures: ['GPT2ForSequenceClassification'], id2label: { 0: 'score' }, label2id: { score: 0 } } : { architectures: ['GPT2LMHeadModel'] };
-  const config: JsonObject = { ...source, model_type: 'gpt2', ...head, torch_dtype: TORCH_DTYPES[dtype], ...(scoreHead && padTokenId !== null && { pad_token_id: padTokenId }) };
+/**
+ * The source's config, what head there is, and how the weights are stored. A reward model's `pad_token_id` says where
+ * its scores are read.
+ */
+function exportedConfig(
+  source: JsonObject,
+  dtype: FloatDType,
+  scoreHead: boolean,
+  padTokenId: number | null,
+): JsonObject {
+  const head = scoreHead
+    ? { architectures: ['GPT2ForSequenceClassification'], id2label: { 0: 'score' }, label2id: { score: 0 } }
+    : { architectures: ['GPT2LMHeadModel'] };
+  const config: JsonObject = {
+    ...source,
+    model_type: 'gpt2',
+    ...head,
+    torch_dtype: TORCH_DTYPES[dtype],
+    ...(scoreHead && padTokenId !== null && { pad_token_id: padTokenId }),
+  };
   if (scoreHead && padTokenId === null) delete config.pad_token_id;
   delete config.dtype; // its newer name; every version of transformers reads `torch_dtype`
   delete config._name_or_path;
@@ -125,16 +189,25 @@ function exportedConfig(source: JsonObject, dtype: FloatDType, scoreHead: boolea
   return config;
 }
 
-const generationConfig = ({ bos_token_id, eos_token_id }: JsonObject): JsonObject => ({ _from_model_config: true, bos_token_id, eos_token_id });
+const generationConfig = ({ bos_token_id, eos_token_id }: JsonObject): JsonObject => ({
+  _from_model_config: true,
+  bos_token_id,
+  eos_token_id,
+});
 
-/** A reward model generates nothing; its tokenizer pads with the token that scores pass over, as the one does that TRL saves. */
+/**
+ * A reward model generates nothing; its tokenizer pads with the token that scores pass over, as the one does that TRL
+ * saves.
+ */
 function scorersFiles(files: Companions['files'], padTokenId: number | null): Companions['files'] {
   const changed = new Map([...files].filter(([name]) => name !== 'generation_config.json'));
   if (padTokenId === null) return changed;
   const vocab = JSON.parse(String(files.get('vocab.json'))) as Record<string, number>;
   const token = Object.keys(vocab).find((text) => vocab[text] === padTokenId);
   if (token === undefined) return changed; // an added token, which the tokenizer's files name themselves
-  const padded = (content: Uint8Array | string = '{}') => `${JSON.stringify({ ...(JSON.parse(String(content)) as JsonObject), pad_token: token }, null, 2)}\n`;
-  for (const name of ['tokenizer_config.json', 'special_tokens_map.json']) if (files.has(name)) changed.set(name, padded(files.get(name)));
+  const padded = (content: Uint8Array | string = '{}') =>
+    `${JSON.stringify({ ...(JSON.parse(String(content)) as JsonObject), pad_token: token }, null, 2)}\n`;
+  for (const name of ['tokenizer_config.json', 'special_tokens_map.json'])
+    if (files.has(name)) changed.set(name, padded(files.get(name)));
   return changed;
 }

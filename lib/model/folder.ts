@@ -24,7 +24,8 @@ export function weightsFolder(model: string, options: DownloadOptions = {}): Pro
 }
 
 /**
- * Downloads a whole model, and asks the hub whether a cached one is still what its revision stands for. What the cache holds is checked
+ * Downloads a whole model, and asks the hub whether a cached one is still what its revision stands for. What the cache
+ * holds is checked
  * against its hashes: files that were cut or changed since are downloaded again.
  *
  * @param model as for `GPT2.fromPretrained`; a model that is no hub's is where it is.

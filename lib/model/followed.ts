@@ -19,7 +19,8 @@ export abstract class FollowedOnce<Saved extends Handles> implements Disposable 
    */
   protected follow(back: (saved: Saved) => Map<string, Gradient>): Gradients {
     const saved = this.#saved;
-    if (saved === undefined) throw new InputError('this recording was followed back or disposed of before; record the batch again');
+    if (saved === undefined)
+      throw new InputError('this recording was followed back or disposed of before; record the batch again');
     this.#saved = undefined;
     try {
       return new Gradients(scope(() => back(saved)));

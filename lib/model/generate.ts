@@ -12,7 +12,20 @@ import type { GPT2Config } from './config';
 import type { GPT2 } from './gpt2';
 import { release, scope, type Handle } from './handle';
 import { layerNorm, type Read } from './layers';
-import { argMaxLast, biasAdd, floats, ints, isCrowded, l2, matmul, mul, roundedMatrix, scalar, softmax, spaced } from './ops';
+import {
+  argMaxLast,
+  biasAdd,
+  floats,
+  ints,
+  isCrowded,
+  l2,
+  matmul,
+  mul,
+  roundedMatrix,
+  scalar,
+  softmax,
+  spaced,
+} from './ops';
 import { checkSampling, draw, isGreedy, isPlain, nextToken, notNumbers, suppression, type Sampling } from './sampling';
 import { trunk } from './trunk';
 import type { Weights } from './weights';
@@ -28,7 +41,10 @@ export interface GenerateOptions extends Sampling {
   samples?: number;
   /** Default 0. A row's draws depend on it and the row's number, not on the other rows. */
   seed?: number;
-  /** The most rows at once, each of which holds the keys and values of all its positions: 74 kB a position in GPT-2 124M. Default 64. */
+  /**
+   * The most rows at once, each of which holds the keys and values of all its positions: 74 kB a position in GPT-2
+   * 124M. Default 64.
+   */
   batchSize?: number;
   /** Called for each token as it is made. */
   onToken?: (id: number, row: number) => void;
@@ -53,14 +69,19 @@ interface Row {
 }
 
 /**
- * Continues prompts, `batchSize` rows at once, those of like lengths together: where rows have ended, others take their places. Nothing
+ * Continues prompts, `batchSize` rows at once, those of like lengths together: where rows have ended, others take their
+ * places. Nothing
  * but attention is computed for padding.
  *
  * @param prompts token ids, at least one a prompt.
  * @returns `samples` rows for each prompt.
  * @throws InputError if a prompt or an option does not fit.
  */
-export async function generate(model: GPT2, prompts: readonly (readonly number[])[], options: GenerateOptions = {}): Promise<Generated[]> {
+export async function generate(
+  model: GPT2,
+  prompts: readonly (readonly number[])[],
+  options: GenerateOptions = {},
+): Promise<Generated[]> {
   const ends = new Set([options.eosTokenId ?? []].flat());
   const { maxNewTokens = 64, stop, samples = 1, seed = 0, batchSize = 64, onToken, signal } = options;
   const { blockSize, vocabSize } = model.config;
@@ -70,7 +91,12 @@ export async function generate(model: GPT2, prompts: readonly (readonly number[]
   prompts.forEach((prompt, index) => checkPrompt(prompt, index, blockSize, vocabSize));
 
   const seeds = new Random(seed);
-  const begin = (prompt: readonly number[], index: number): Row => ({ index, prompt, random: new Random(seeds.uint32()), ids: [] });
+  const begin = (prompt: readonly number[], index: number): Row => ({
+    index,
+    prompt,
+    random: new Random(seeds.uint32()),
+    ids: [],
+  });
   const all = prompts.flatMap((prompt) => Array<readonly number[]>(samples).fill(prompt)).map(begin);
   const addTokens = (rows: readonly Row[], choose: Chooser) => {
     for (const [place, row] of rows.entries()) {
@@ -80,7 +106,8 @@ export async function generate(model: GPT2, prompts: readonly (readonly number[]
       onToken?.(id, row.index);
       if (ends.has(id)) row.finish = 'eos';
       else if (stop?.(row.ids)) row.finish = 'stop';
-      else if (row.ids.length === maxNewTokens || row.prompt.length + row.ids.length === blockSize) row.finish = 'length';
+      else if (row.ids.length === maxNewTokens || row.prompt.length + row.ids.length === blockSize)
+        row.finish = 'length';
     }
   };
 
@@ -94,7 +121,11 @@ export async function generate(model: GPT2, prompts: readonly (readonly number[]
       signal?.throwIfAborted();
       const going = rows.filter(({ finish }) => !finish);
       if (rows.length - going.length >= MOVED * rows.length) {
-        if (going.length > 0) cache = keepRows(cache!, going.map((row) => rows.indexOf(row)));
+        if (going.length > 0)
+          cache = keepRows(
+            cache!,
+            going.map((row) => rows.indexOf(row)),
+          );
         else {
           release(cache);
           cache = undefined;
@@ -124,7 +155,10 @@ export async function generate(model: GPT2, prompts: readonly (readonly number[]
 /** Tokens so far. */
 const lengthOf = ({ prompt, ids }: Row): number => prompt.length + ids.length;
 
-/** Rows move up, and others enter, when this share of them has ended: the whole cache is copied then, and until then they are computed in vain. */
+/**
+ * Rows move up, and others enter, when this share of them has ended: the whole cache is copied then, and until then
+ * they are computed in vain.
+ */
 const MOVED = 1 / 8;
 
 /** The next token of a row, from its place in the batch. */
@@ -133,11 +167,15 @@ type Chooser = (row: Row, place: number) => number;
 /** The head, as a factor; where it is tied to the embedding, that is the same tensor, which is not rounded. */
 const HEAD = 'lm_head.weight';
 
-/** Rows at once from which `spaced` copies of matrices pay: those of GPT-2 124M take 114 MB, and are made in the time that they save in a few tokens. */
+/**
+ * Rows at once from which `spaced` copies of matrices pay: those of GPT-2 124M take 114 MB, and are made in the time
+ * that they save in a few tokens.
+ */
 const MANY = 16;
 
 /**
- * The weights as they are now, for all steps: to read one is a call as well, in a model with adapters a product, and where bfloat16
+ * The weights as they are now, for all steps: to read one is a call as well, in a model with adapters a product, and
+ * where bfloat16
  * comes by rounding, to round a matrix anew for each token would cost more than its product.
  */
 function readWeights(weights: Weights, rowsAtOnce: number): ReadonlyMap<string, Handle> {
@@ -146,7 +184,10 @@ function readWeights(weights: Weights, rowsAtOnce: number): ReadonlyMap<string, 
     const factor = (name: string) => (bfloat16By === 'rounding' ? roundedMatrix(read(name)) : read(name));
     const ofBlock = (name: string) => (rowsAtOnce >= MANY && isCrowded(read(name)) ? spaced(read(name)) : factor(name));
     const isOfBlock = (name: string) => name.startsWith('h.') && weights.shape(name).length === 2;
-    return new Map([...weights.names.map((name) => [name, isOfBlock(name) ? ofBlock(name) : read(name)] as const), [HEAD, factor(weights.headName)]]);
+    return new Map([
+      ...weights.names.map((name) => [name, isOfBlock(name) ? ofBlock(name) : read(name)] as const),
+      [HEAD, factor(weights.headName)],
+    ]);
   });
 }
 
@@ -156,7 +197,12 @@ interface Step {
 }
 
 /** The forward pass over prompts, of each once. */
-function prefill(config: GPT2Config, weights: ReadonlyMap<string, Handle>, rows: readonly Row[], options: Sampling): Step {
+function prefill(
+  config: GPT2Config,
+  weights: ReadonlyMap<string, Handle>,
+  rows: readonly Row[],
+  options: Sampling,
+): Step {
   const prompts = [...new Set(rows.map(({ prompt }) => prompt))];
   const places = rows.map(({ prompt }) => prompts.indexOf(prompt));
   const made = promptRows(prompts);
@@ -170,17 +216,36 @@ function prefill(config: GPT2Config, weights: ReadonlyMap<string, Handle>, rows:
 }
 
 /** The forward pass over each row's last token. */
-function decode(config: GPT2Config, weights: ReadonlyMap<string, Handle>, rows: readonly Row[], cache: Cache, options: Sampling & { readonly maxNewTokens: number }): Step {
+function decode(
+  config: GPT2Config,
+  weights: ReadonlyMap<string, Handle>,
+  rows: readonly Row[],
+  cache: Cache,
+  options: Sampling & { readonly maxNewTokens: number },
+): Step {
   const { B, S } = sizeOf(cache);
   const positions = rows.map((row) => lengthOf(row) - 1);
   const visible = new Uint8Array(B * S);
   positions.forEach((position, row) => visible.fill(1, row * S, row * S + position + 1));
   return scope(() => {
     const read: Read = (name) => weights.get(name)!;
-    const ids = ints(Int32Array.from(rows, ({ ids: made }) => made.at(-1)!), [B]);
-    const { y, cache: changed } = blocks(ids, ints(Int32Array.from(positions), [B]), attentionBias(visible, [B, 1, S]), read, config, { keep: 'cache', past: pastOf(cache, positions) });
-    // What is no number in a row stays in its cache, and a row of such tokens comes to its full length: to look at the last is enough.
-    const checked = rows.some((row) => row.ids.length + 1 === options.maxNewTokens || lengthOf(row) + 1 === config.blockSize);
+    const ids = ints(
+      Int32Array.from(rows, ({ ids: made }) => made.at(-1)!),
+      [B],
+    );
+    const { y, cache: changed } = blocks(
+      ids,
+      ints(Int32Array.from(positions), [B]),
+      attentionBias(visible, [B, 1, S]),
+      read,
+      config,
+      { keep: 'cache', past: pastOf(cache, positions) },
+    );
+    // What is no number in a row stays in its cache, and a row of such tokens comes to its full length: to look at the
+    // last is enough.
+    const checked = rows.some(
+      (row) => row.ids.length + 1 === options.maxNewTokens || lengthOf(row) + 1 === config.blockSize,
+    );
     return { choose: chooser(y, read, config, options, { checked }), cache: changed };
   });
 }
@@ -188,30 +253,50 @@ function decode(config: GPT2Config, weights: ReadonlyMap<string, Handle>, rows: 
 /**
  * The head over hidden states [B, C]. What leaves TensorFlow are the chosen tokens, or what they are drawn from.
  *
- * @param checked whether greedy choices are looked at, too: of NaNs, the first token is the largest. A draw sees them without.
+ * @param checked whether greedy choices are looked at, too: of NaNs, the first token is the largest. A draw sees them
+ *   without.
  */
-function chooser(hidden: Handle, read: Read, { layerNormEpsilon, vocabSize }: GPT2Config, options: Sampling, { checked }: { checked: boolean }): Chooser {
+function chooser(
+  hidden: Handle,
+  read: Read,
+  { layerNormEpsilon, vocabSize }: GPT2Config,
+  options: Sampling,
+  { checked }: { checked: boolean },
+): Chooser {
   const { y } = layerNorm(hidden, read, 'ln_f', layerNormEpsilon);
   const { suppressTokens = [] } = options;
   const logits = (of: Handle) => {
     const all = matmul(of, read(HEAD), { transposeY: true });
-    if (checked && !Number.isFinite(l2(all).values()[0]) && (all.values() as Float32Array).some((logit) => !Number.isFinite(logit))) throw notNumbers();
-    return suppressTokens.length === 0 ? all : biasAdd(all, floats(suppression(vocabSize, suppressTokens, -Infinity), [vocabSize]));
+    if (
+      checked &&
+      !Number.isFinite(l2(all).values()[0]) &&
+      (all.values() as Float32Array).some((logit) => !Number.isFinite(logit))
+    )
+      throw notNumbers();
+    return suppressTokens.length === 0
+      ? all
+      : biasAdd(all, floats(suppression(vocabSize, suppressTokens, -Infinity), [vocabSize]));
   };
   if (isGreedy(options)) {
     const likeliest = argMaxLast(logits(y)).values();
     return (_, place) => likeliest[place]!;
   }
   const plain = isPlain(options);
-  const values = (plain ? softmax(logits(mul(y, scalar(1 / options.temperature!)))) : logits(y)).values() as Float32Array;
+  const values = (
+    plain ? softmax(logits(mul(y, scalar(1 / options.temperature!)))) : logits(y)
+  ).values() as Float32Array;
   const ofPlace = (place: number) => values.subarray(place * vocabSize, (place + 1) * vocabSize);
   if (plain) return ({ random }, place) => draw(ofPlace(place), random);
   return ({ prompt, ids, random }, place) => nextToken(ofPlace(place).slice(), options, random, [...prompt, ...ids]);
 }
 
 function checkPrompt(prompt: readonly number[], index: number, blockSize: number, vocabSize: number): void {
-  if (prompt.length === 0) throw new InputError(`prompt ${index} is empty; give at least one token, such as the end-of-sequence token`);
-  if (prompt.length >= blockSize) throw new InputError(`prompt ${index} has ${prompt.length} tokens; the model's window of ${blockSize} leaves no room for an answer`);
+  if (prompt.length === 0)
+    throw new InputError(`prompt ${index} is empty; give at least one token, such as the end-of-sequence token`);
+  if (prompt.length >= blockSize)
+    throw new InputError(
+      `prompt ${index} has ${prompt.length} tokens; the model's window of ${blockSize} leaves no room for an answer`,
+    );
   const wrong = prompt.find((id) => !Number.isInteger(id) || id < 0 || id >= vocabSize);
   if (wrong !== undefined) throw new InputError(`prompt ${index} holds ${wrong}; ids lie from 0 to ${vocabSize - 1}`);
 }

@@ -11,7 +11,15 @@ import { weightsFolder } from './folder';
 import { layerNorm, type Read } from './layers';
 import { release, scope, type Handle } from './handle';
 import { ints, matmul, reshape } from './ops';
-import { byResponse, Recording, scoreTokens, type HeadOptions, type Saved, type Scored, type TokenStatistics } from './recording';
+import {
+  byResponse,
+  Recording,
+  scoreTokens,
+  type HeadOptions,
+  type Saved,
+  type Scored,
+  type TokenStatistics,
+} from './recording';
 import { trunk, within } from './trunk';
 import { Weights } from './weights';
 
@@ -79,17 +87,28 @@ export class GPT2 {
   }
 
   /** What `last` makes of the normalized hidden states [N, C]. */
-  #normalized(inputIds: tf.Tensor2D, { attentionMask, positionIds }: ForwardOptions, last: (y: Handle, read: Read) => Handle): tf.Tensor {
+  #normalized(
+    inputIds: tf.Tensor2D,
+    { attentionMask, positionIds }: ForwardOptions,
+    last: (y: Handle, read: Read) => Handle,
+  ): tf.Tensor {
     const { blockSize, vocabSize } = this.config;
     const [B, T] = inputIds.shape;
-    if (T < 1 || T > blockSize) throw new InputError(`inputIds have ${T} positions; this model takes 1 to ${blockSize}`);
+    if (T < 1 || T > blockSize)
+      throw new InputError(`inputIds have ${T} positions; this model takes 1 to ${blockSize}`);
     const ids = integers('inputIds', inputIds, [B, T], vocabSize);
     const mask = attentionMask && integers('attentionMask', attentionMask, [B, T], 2);
     const positions = positionIds ? integers('positionIds', positionIds, [B, T], blockSize) : countUp(B, T);
 
     const result = scope(() => {
       const read = this.weights.reader();
-      const { y: x } = blocks(ints(ids, [B * T]), ints(positions, [B * T]), attentionBias(causal(B, T, mask), [B, T, T]), read, this.config);
+      const { y: x } = blocks(
+        ints(ids, [B * T]),
+        ints(positions, [B * T]),
+        attentionBias(causal(B, T, mask), [B, T, T]),
+        read,
+        this.config,
+      );
       return last(layerNorm(x, read, 'ln_f', this.config.layerNormEpsilon).y, read);
     });
     return result.toTensor();
@@ -111,23 +130,44 @@ export class GPT2 {
   measure(batch: ResponseBatch, options: MeasureOptions = {}): Measured {
     const { logps, values, statistics, saved } = this.#scored(batch, 'nothing', { ...options, statistics: true });
     release(saved);
-    return { perTokenLogps: byResponse(logps, batch), ...(values && { values: byResponse(values, batch) }), statistics: statistics! };
+    return {
+      perTokenLogps: byResponse(logps, batch),
+      ...(values && { values: byResponse(values, batch) }),
+      statistics: statistics!,
+    };
   }
 
-  /** The log-probs of `score` (and the values), keeping what a backward pass needs; on request with the statistics of `measure`. */
+  /**
+   * The log-probs of `score` (and the values), keeping what a backward pass needs; on request with the statistics of
+   * `measure`.
+   */
   record(batch: ResponseBatch, options: HeadOptions = {}): Recording {
-    return new Recording(batch, this.config, this.weights, this.#scored(batch, 'activations', options), options.temperature ?? 1);
+    return new Recording(
+      batch,
+      this.config,
+      this.weights,
+      this.#scored(batch, 'activations', options),
+      options.temperature ?? 1,
+    );
   }
 
   #scored(batch: ResponseBatch, keep: 'nothing' | 'activations', options: HeadOptions): Scored & { saved: Saved } {
     const { temperature = 1 } = options;
-    if (!(temperature > 0 && temperature < Infinity)) throw new InputError(`temperature must be a number above 0, got ${temperature}`);
+    if (!(temperature > 0 && temperature < Infinity))
+      throw new InputError(`temperature must be a number above 0, got ${temperature}`);
     return scope(() => {
       const read = this.weights.reader();
       const below = trunk(batch, batch.scored.from, read, this.config, keep);
       using hidden = below.hidden;
       using labels = ints(batch.scored.ids, [batch.scored.ids.length]);
-      const { saved: head, ...scored } = scoreTokens(hidden, labels, read, this.weights, this.config.layerNormEpsilon, options);
+      const { saved: head, ...scored } = scoreTokens(
+        hidden,
+        labels,
+        read,
+        this.weights,
+        this.config.layerNormEpsilon,
+        options,
+      );
       return { ...scored, saved: { ...below.saved, head } };
     });
   }
@@ -139,7 +179,8 @@ export class GPT2 {
 
 /** The values of an int32 tensor of the given shape, each from 0 to `limit` - 1. */
 function integers(name: string, tensor: tf.Tensor2D, shape: readonly number[], limit: number): Int32Array {
-  if (tensor.shape.join() !== shape.join()) throw new InputError(`${name} must have shape [${shape}], got [${tensor.shape}]`);
+  if (tensor.shape.join() !== shape.join())
+    throw new InputError(`${name} must have shape [${shape}], got [${tensor.shape}]`);
   if (tensor.dtype !== 'int32') throw new InputError(`${name} must be int32, got ${tensor.dtype}`);
   const values = tensor.dataSync<'int32'>() as Int32Array;
   within(name, values, limit);

@@ -14,7 +14,8 @@ export function float32ToBfloat16(values: Float32Array): Uint16Array {
   for (let i = 0; i < words.length; i += 1) {
     const bits = words[i]!;
     const nan = (bits & 0x7fffffff) > 0x7f800000;
-    halves[i] = nan ? 0x7fc0 : (bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16; // half a unit, less one where the result is even
+    // half a unit, less one where the result is even
+    halves[i] = nan ? 0x7fc0 : (bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16;
   }
   return halves;
 }
@@ -51,7 +52,8 @@ export function float32ToFloat16(values: Float32Array): Uint16Array {
 function magnitude16(bits: number): number {
   if (bits > 0x7f800000) return 0x7e00; // NaN
   if (bits >= 0x47800000) return 0x7c00; // 2^16 and more
-  if (bits >= 0x38800000) return roundShift(bits - 0x38000000, 13); // 2^-14 and more: the exponent's bias changes by 112
+  // 2^-14 and more: the exponent's bias changes by 112
+  if (bits >= 0x38800000) return roundShift(bits - 0x38000000, 13);
   if (bits < 0x33000000) return 0; // below 2^-25
   return roundShift((bits & 0x7fffff) | 0x800000, 126 - (bits >>> 23)); // subnormal, in units of 2^-24
 }

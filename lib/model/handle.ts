@@ -1,5 +1,6 @@
 /**
- * Tensors that we own: by `using`, by `release`, or by leaving the `scope` they were made in. tfjs does not see them, so
+ * Tensors that we own: by `using`, by `release`, or by leaving the `scope` they were made in. tfjs does not see them,
+ * so
  * neither its tape nor its tidy keeps or frees them.
  */
 import { InputError } from '../errors';
@@ -42,7 +43,10 @@ export class Handle implements Disposable {
    * @throws InputError if the tensor has been freed.
    */
   used(): number {
-    if (!this.#live) throw new InputError('a model, or a part of it, is used after it was disposed of: load it again, or dispose of it later');
+    if (!this.#live)
+      throw new InputError(
+        'a model, or a part of it, is used after it was disposed of: load it again, or dispose of it later',
+      );
     return this.id;
   }
 
@@ -58,7 +62,10 @@ export class Handle implements Disposable {
     for (const scope of scopes) scope.delete(this);
   }
 
-  /** For what lives as long as a model, of `size` bytes: it is freed with the last reference to it, too, if nobody disposes of it before. */
+  /**
+   * For what lives as long as a model, of `size` bytes: it is freed with the last reference to it, too, if nobody
+   * disposes of it before.
+   */
   freedWhenForgotten(size: number): this {
     this.#size = size;
     bytes += size;

@@ -2,8 +2,10 @@
  * The layers of GPT-2, each a forward and a backward.
  *
  * A forward returns its output `y` and `saved`, the intermediates that its backward needs; the caller owns both, and
- * releases `saved` where no backward will follow. A backward takes dy, the gradient of the loss with respect to y, gives
- * that with respect to x, and puts those of the layer's weights into `gradients`. It releases nothing that it was given.
+ * releases `saved` where no backward will follow. A backward takes dy, the gradient of the loss with respect to y,
+ * gives
+ * that with respect to x, and puts those of the layer's weights into `gradients`. It releases nothing that it was
+ * given.
  *
  * Axes: B rows of the batch, T positions, N = B * T, C channels, nh heads, hs = C / nh channels a head.
  * Activations are matrices [N, C], as in llm.c: every product is then one MatMul.
@@ -39,7 +41,10 @@ import {
 /** A weight by the name that GPT-2's checkpoints give it. */
 export type Read = (name: string) => Handle;
 
-/** Takes the gradient of the loss with respect to each weight, by the same names; calls `make` only for those that it wants. */
+/**
+ * Takes the gradient of the loss with respect to each weight, by the same names; calls `make` only for those that it
+ * wants.
+ */
 export interface WeightGradients {
   wants(name: string): boolean;
   put(name: string, make: () => Gradient): void;
@@ -60,7 +65,13 @@ export function layerNorm(x: Handle, read: Read, name: string, epsilon: number) 
 }
 
 /** dx = (dn - mean(dn) - normalized mean(dn normalized)) / std, where dn = dy weight. */
-export function layerNormBackward(dy: Handle, saved: LayerNormSaved, read: Read, name: string, gradients: WeightGradients): Handle {
+export function layerNormBackward(
+  dy: Handle,
+  saved: LayerNormSaved,
+  read: Read,
+  name: string,
+  gradients: WeightGradients,
+): Handle {
   const { normalized, inverseStd } = saved;
   gradients.put(`${name}.weight`, () => {
     using weighted = mul(dy, normalized);
@@ -92,7 +103,8 @@ export function linearBackward(dy: Handle, x: Handle, read: Read, name: string, 
 }
 
 /**
- * Where tokens [N] stand in the rows of attention, which are padded. All else is computed for each token by itself, without padding.
+ * Where tokens [N] stand in the rows of attention, which are padded. All else is computed for each token by itself,
+ * without padding.
  */
 export type Padding = {
   /** int32 [B * T]: the token that stands there; where none does, some token, of which nothing comes through. */
@@ -113,13 +125,21 @@ function unpad(x: Handle, padding?: Padding): Handle {
 /**
  * Multi-head attention softmax(q k' / sqrt(hs) + bias) v (arXiv 1706.03762, Eq. 1) over `qkv` [N, 3C].
  *
- * @param bias [B, T, S]: 0 where a query (row) may look at a key (column), a large negative number elsewhere. Padding looks at itself
+ * @param bias [B, T, S]: 0 where a query (row) may look at a key (column), a large negative number elsewhere. Padding
+ *   looks at itself
  *   alone, and nobody else at it, so that what stands there changes nothing.
  * @param scale what the scores of a query and a key are multiplied by.
- * @param past keys and values of earlier positions, in which those of this one, T = 1, take their places; `saved` then has the same
+ * @param past keys and values of earlier positions, in which those of this one, T = 1, take their places; `saved` then
+ *   has the same
  *   memory. Without them S is T.
  */
-export function attention(qkv: Handle, bias: Handle, nHead: number, scale: number, { past, padding }: { past?: Past | undefined; padding?: Padding | undefined } = {}) {
+export function attention(
+  qkv: Handle,
+  bias: Handle,
+  nHead: number,
+  scale: number,
+  { past, padding }: { past?: Past | undefined; padding?: Padding | undefined } = {},
+) {
   const [B, T] = bias.shape as [number, number, number];
   const C = qkv.shape[1]! / 3;
   const hs = C / nHead;
@@ -143,8 +163,16 @@ export function attention(qkv: Handle, bias: Handle, nHead: number, scale: numbe
   return { y: unpad(reshape(rowsFirst, [B * T, C]), padding), saved: { q, k, v, weights, mixed } };
 }
 
-/** The softmax's backward needs sum(dWeights weights) over the keys, which is sum(dMixed mixed) over the head's channels. */
-export function attentionBackward(dy: Handle, { q, k, v, weights, mixed }: AttentionSaved, scale: number, padding?: Padding): Handle {
+/**
+ * The softmax's backward needs sum(dWeights weights) over the keys, which is sum(dMixed mixed) over the head's
+ * channels.
+ */
+export function attentionBackward(
+  dy: Handle,
+  { q, k, v, weights, mixed }: AttentionSaved,
+  scale: number,
+  padding?: Padding,
+): Handle {
   const [nHead, B, T, hs] = q.shape as [number, number, number, number];
 
   const inRows = pad(dy, padding);
@@ -186,12 +214,22 @@ function withRows(x: Handle, places: Handle, rows: Handle): Handle {
 export type BlockRows = {
   /** Where the N tokens are fewer than the B * T places. */
   readonly padding?: Padding | undefined;
-  /** int32 [M]: the tokens whose output is wanted, of the last block; the others have done their part as keys and values. Default: all. */
+  /**
+   * int32 [M]: the tokens whose output is wanted, of the last block; the others have done their part as keys and
+   * values. Default: all.
+   */
   readonly only?: Handle | undefined;
 };
 
 /** One pre-norm transformer block, the layer-th: x + attention(ln_1(x)), then + mlp(ln_2(·)). */
-export function block(x: Handle, bias: Handle, read: Read, layer: number, config: GPT2Config, { past, padding, only }: { past?: Past | undefined } & BlockRows) {
+export function block(
+  x: Handle,
+  bias: Handle,
+  read: Read,
+  layer: number,
+  config: GPT2Config,
+  { past, padding, only }: { past?: Past | undefined } & BlockRows,
+) {
   const name = `h.${layer}`;
   const { nHead, layerNormEpsilon: epsilon, activation: kind = 'gelu_new' } = config;
   const norm1 = layerNorm(x, read, `${name}.ln_1`, epsilon);
@@ -208,7 +246,15 @@ export function block(x: Handle, bias: Handle, read: Read, layer: number, config
   return { y: add(middle, projected), saved: { norm1, heads: { y: mixed, saved: heads.saved }, norm2, activation } };
 }
 
-export function blockBackward(dy: Handle, saved: BlockSaved, read: Read, layer: number, config: GPT2Config, gradients: WeightGradients, { padding, only }: BlockRows): Handle {
+export function blockBackward(
+  dy: Handle,
+  saved: BlockSaved,
+  read: Read,
+  layer: number,
+  config: GPT2Config,
+  gradients: WeightGradients,
+  { padding, only }: BlockRows,
+): Handle {
   const name = `h.${layer}`;
   const { norm1, heads, norm2, activation } = saved;
   using dActivated = linearBackward(dy, activation.y, read, `${name}.mlp.c_proj`, gradients);

@@ -1,6 +1,8 @@
 /**
- * LoRA (arXiv 2106.09685): a model whose matrices stay as they are, and learn a difference of low rank: W + (alpha / rank) A B, with
- * W [in, out], A [in, rank] and B [rank, out]. Departures: A begins as the authors' code and PEFT draw it, uniform within
+ * LoRA (arXiv 2106.09685): a model whose matrices stay as they are, and learn a difference of low rank: W + (alpha /
+ * rank) A B, with
+ * W [in, out], A [in, rank] and B [rank, out]. Departures: A begins as the authors' code and PEFT draw it, uniform
+ * within
  * 1 / sqrt(in) (`kaiming_uniform_` with a = sqrt(5)), where the paper says Gaussian; no dropout.
  */
 import { InputError } from '../errors';
@@ -27,9 +29,12 @@ export interface LoraOptions {
 }
 
 /**
- * A view of `base` with adapters, which alone a trainer changes: `weights.trained` has them, as `h.0.attn.c_attn.lora_A` and
- * `.lora_B`. B begins at 0, and so the view as the base. The view shares the base's variables, so dispose of it first, which
- * frees the adapters alone. The base remains what it was, DPO's reference, say; `weights.values` and an export give the merged weights.
+ * A view of `base` with adapters, which alone a trainer changes: `weights.trained` has them, as
+ * `h.0.attn.c_attn.lora_A` and
+ * `.lora_B`. B begins at 0, and so the view as the base. The view shares the base's variables, so dispose of it first,
+ * which
+ * frees the adapters alone. The base remains what it was, DPO's reference, say; `weights.values` and an export give the
+ * merged weights.
  *
  * @param random draws A.
  * @throws InputError if an option is out of its range.
@@ -38,16 +43,23 @@ export function lora(base: GPT2, options: LoraOptions, random: Random): GPT2 {
   const { rank, alpha = 2 * rank, targets = ['attn.c_attn'] } = options;
   const { config, weights } = base;
   const unknown = targets.find((target) => !TARGETS.includes(target));
-  if (unknown !== undefined) throw new InputError(`targets: there is no "${unknown}" to adapt; there are ${TARGETS.join(', ')}`);
+  if (unknown !== undefined)
+    throw new InputError(`targets: there is no "${unknown}" to adapt; there are ${TARGETS.join(', ')}`);
   const adapted = weights.names.filter((name) => targets.some((target) => name.endsWith(`.${target}.weight`)));
   if (adapted.length === 0) throw new InputError('targets is empty, so that nothing is left to train');
   const most = Math.min(...adapted.flatMap((name) => weights.shape(name)));
-  if (!(Number.isInteger(rank) && rank >= 1 && rank <= most)) throw new InputError(`rank must be a whole number from 1 to ${most}, the smaller side of the matrices, got ${rank}`);
+  if (!(Number.isInteger(rank) && rank >= 1 && rank <= most))
+    throw new InputError(
+      `rank must be a whole number from 1 to ${most}, the smaller side of the matrices, got ${rank}`,
+    );
   requireRange('alpha', alpha, RANGES.run.loraAlpha);
   return new GPT2(config, new AdaptedWeights(weights, adapters(weights, adapted, rank, random), alpha / rank));
 }
 
-/** A plain model of the merged weights, which shares nothing with `model`: it generates without adding the adapters up for each token. */
+/**
+ * A plain model of the merged weights, which shares nothing with `model`: it generates without adding the adapters up
+ * for each token.
+ */
 export function merged({ config, weights }: GPT2): GPT2 {
   return new GPT2(config, Weights.from(new Map(weights.names.map((name) => [name, weights.values(name)])), config));
 }
@@ -74,7 +86,10 @@ class AdaptedWeights extends Weights {
     private readonly adapters: Variables,
     private readonly scale: number,
   ) {
-    super(new Map(base.names.map((name) => [name, base.variable(name)])), new Map(base.names.map((name) => [name, base.shape(name)])));
+    super(
+      new Map(base.names.map((name) => [name, base.variable(name)])),
+      new Map(base.names.map((name) => [name, base.shape(name)])),
+    );
   }
 
   override get trained(): Variables {
@@ -96,7 +111,10 @@ class AdaptedWeights extends Weights {
     return add(w, difference);
   }
 
-  /** From dW [in, out], the gradient of the sum: dA = scale dW B' [in, rank] and dB = scale A' dW [rank, out]. dW itself is not kept. */
+  /**
+   * From dW [in, out], the gradient of the sum: dA = scale dW B' [in, rank] and dB = scale A' dW [rank, out]. dW itself
+   * is not kept.
+   */
   override gradients(made: Map<string, Gradient>, wanted: (name: string) => boolean): WeightGradients {
     const wants = (name: string) => this.#isAdapted(name) && (wanted(nameA(name)) || wanted(nameB(name)));
     const put = (name: string, make: () => Gradient) => {

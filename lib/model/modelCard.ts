@@ -13,7 +13,9 @@ export interface Origin {
   readonly baseModel: string | null;
 }
 
-/** Licences of models by name: OpenAI's GPT-2s (https://huggingface.co/openai-community/gpt2), and this repository's. */
+/**
+ * Licences of models by name: OpenAI's GPT-2s (https://huggingface.co/openai-community/gpt2), and this repository's.
+ */
 const LICENSES: readonly (readonly [RegExp, string])[] = [
   [/^(openai-community\/)?gpt2(-medium|-large|-xl)?$/, 'mit'],
   [/^distilbert\/distilgpt2$|^distilgpt2$/, 'apache-2.0'],
@@ -30,7 +32,8 @@ export function origin(model: string, folder: string): Origin {
   const front = existsSync(path) ? (/^---\r?\n([\s\S]*?)\r?\n---/.exec(readFileSync(path, 'utf8'))?.[1] ?? '') : '';
   const field = (name: string) => new RegExp(`^${name}: *["']?([\\w./-]+)["']? *$`, 'm').exec(front)?.[1] ?? null;
   const name = parseModelName(model);
-  const known = name.kind === 'hub' ? name.repository : name.kind === 'embedded' ? model : ''; // a folder may be called gpt2, too
+  // a folder may be called gpt2, too
+  const known = name.kind === 'hub' ? name.repository : name.kind === 'embedded' ? model : '';
   return {
     license: LICENSES.find(([names]) => names.test(known))?.[1] ?? field('license'),
     baseModel: name.kind === 'hub' ? name.repository : field('base_model'),
@@ -41,7 +44,13 @@ export function origin(model: string, folder: string): Origin {
  * @param title the model's name, for the heading.
  * @param scores of a reward model: where they are read (`RewardModel`).
  */
-export function modelCard(title: string, { license, baseModel }: Origin, config: GPT2Config, dtype: string, scores?: { readonly padTokenId: number | null }): string {
+export function modelCard(
+  title: string,
+  { license, baseModel }: Origin,
+  config: GPT2Config,
+  dtype: string,
+  scores?: { readonly padTokenId: number | null },
+): string {
   const { nLayer, nHead, nEmbd, blockSize, vocabSize } = config;
   const scoreHead = scores !== undefined;
   const auto = scoreHead ? 'AutoModelForSequenceClassification' : 'AutoModelForCausalLM';
@@ -67,6 +76,7 @@ ${scores === undefined ? '' : `\n${scorePlace(scores.padTokenId)}\n`}`;
 }
 
 function scorePlace(padTokenId: number | null): string {
-  if (padTokenId === null) return 'The score of a prompt and its response is the logit of its last token. There is no padding token: score one text at a time, or set one that no text holds.';
+  if (padTokenId === null)
+    return 'The score of a prompt and its response is the logit of its last token. There is no padding token: score one text at a time, or set one that no text holds.';
   return `The score of a prompt and its response is the logit at the last token that is not token ${padTokenId}, the \`pad_token_id\` of config.json: where that is the end-of-sequence token, at the last token before the end. transformers and TRL read it there by themselves; pad batches with that token.`;
 }

@@ -1,5 +1,6 @@
 /**
- * Raw TensorFlow operations: they skip tfjs's tape, which keeps every intermediate, and reach kernels that tfjs does not.
+ * Raw TensorFlow operations: they skip tfjs's tape, which keeps every intermediate, and reach kernels that tfjs does
+ * not.
  * Every operation returns new handles, which the caller owns (see `handle.ts`), and leaves its arguments alone. All are
  * float32 unless said otherwise.
  */
@@ -11,7 +12,12 @@ const { TF_FLOAT, TF_INT32 } = binding;
 const TF_BFLOAT16 = 14; // tensorflow/core/framework/types.proto; tfjs has no name for it
 
 /** @param attributes but for the types that TensorFlow takes from the inputs: each costs a few microseconds. */
-function execute(name: string, attributes: readonly OpAttribute[], inputs: readonly Handle[], outputs: number): Handle[] {
+function execute(
+  name: string,
+  attributes: readonly OpAttribute[],
+  inputs: readonly Handle[],
+  outputs: number,
+): Handle[] {
   const ids = inputs.map((input) => input.used());
   return timed(name, () => binding.executeOp(name, attributes, ids, outputs)).map((metadata) => new Handle(metadata));
 }
@@ -104,12 +110,16 @@ export const argMaxLast = (x: Handle): Handle => op('ArgMax', [type('output_type
 /** Half the sum of all squares: []. */
 export const l2 = (x: Handle): Handle => op('L2Loss', [], x);
 
-/** Adds up the rows of `x` [N, C] that share a segment: [N, C], int32 [N] -> [segments, C]. A negative segment is left out. */
+/**
+ * Adds up the rows of `x` [N, C] that share a segment: [N, C], int32 [N] -> [segments, C]. A negative segment is left
+ * out.
+ */
 export const segmentSum = (x: Handle, segments: Handle, count: number): Handle =>
   op('UnsortedSegmentSum', [], x, segments, axis(count));
 
 /**
- * Adds rows [N, C] to those of `x` [R, C] that int32 `places` [N] name, several to one where it is named again. On the CPU in place: `x`
+ * Adds rows [N, C] to those of `x` [R, C] that int32 `places` [N] name, several to one where it is named again. On the
+ * CPU in place: `x`
  * is then changed, and what comes back is its memory. On a GPU that kernel adds without atomics, and would lose some.
  */
 export function addRows(x: Handle, places: Handle, rows: Handle): Handle {
@@ -118,13 +128,15 @@ export function addRows(x: Handle, places: Handle, rows: Handle): Handle {
   return add(x, sums);
 }
 
-/** Puts rows [N, C] at those of `x` [R, C] that int32 `places` [N] name, each once. In place: `x` is changed, and what comes back is its memory. */
+/**
+ * Puts rows [N, C] at those of `x` [R, C] that int32 `places` [N] name, each once. In place: `x` is changed, and what
+ * comes back is its memory.
+ */
 export const putRows = (x: Handle, places: Handle, rows: Handle): Handle => op('InplaceUpdate', [], x, places, rows);
 
 // --- shape ---
 
-export const reshape = (x: Handle, shape: readonly number[]): Handle =>
-  op('Reshape', [], x, vector(shape));
+export const reshape = (x: Handle, shape: readonly number[]): Handle => op('Reshape', [], x, vector(shape));
 
 export const transpose = (x: Handle, permutation: readonly number[]): Handle =>
   op('Transpose', [], x, vector(permutation));
@@ -137,8 +149,7 @@ export const concat = (parts: readonly Handle[], along: number): Handle =>
   op('ConcatV2', [int('N', parts.length), type('T', TF_FLOAT)], ...parts, axis(along));
 
 /** Rows of `x` [R, …] by int32 `rows` [N], or the same along another axis. */
-export const gather = (x: Handle, rows: Handle, along = 0): Handle =>
-  op('GatherV2', [], x, rows, axis(along));
+export const gather = (x: Handle, rows: Handle, along = 0): Handle => op('GatherV2', [], x, rows, axis(along));
 
 // --- products ---
 
@@ -161,7 +172,8 @@ export function matmul(x: Handle, y: Handle, options: Transposed & Columns = {})
   if (bfloat16By === 'oneDNN') return batchMatmulOf(x, y, options);
   const { transposeX, transposeY, columns = y.shape[1]! } = options;
   if (columns < y.shape[1]!) return firstColumns(x, y, columns);
-  if (transposeX || transposeY || !isCrowded(y) || !isWorthSpacing(x.shape[0]!, columns)) return matmulOf(x, y, options);
+  if (transposeX || transposeY || !isCrowded(y) || !isWorthSpacing(x.shape[0]!, columns))
+    return matmulOf(x, y, options);
   using wider = spaced(y);
   return firstColumns(x, wider, columns);
 }
@@ -178,10 +190,13 @@ const SPACE = 16;
 const PAGE = 4096;
 
 /**
- * Whether the rows of a factor y [K, N] on the right lie so that a column of it falls into a few lines of the cache, as in GPT-2's c_fc:
- * where x has few rows, oneDNN reads y as it lies, down the columns, and then takes twice as long. (float32 on the CPU alone.)
+ * Whether the rows of a factor y [K, N] on the right lie so that a column of it falls into a few lines of the cache, as
+ * in GPT-2's c_fc:
+ * where x has few rows, oneDNN reads y as it lies, down the columns, and then takes twice as long. (float32 on the CPU
+ * alone.)
  */
-export const isCrowded = (y: Handle): boolean => (4 * y.shape[1]!) % PAGE === 0 && bfloat16By === null && !binding.isUsingGpuDevice();
+export const isCrowded = (y: Handle): boolean =>
+  (4 * y.shape[1]!) % PAGE === 0 && bfloat16By === null && !binding.isUsingGpuDevice();
 
 /** A matrix with some columns of zeros after its own: `matmul` needs `columns` with it. */
 export function spaced(y: Handle): Handle {
@@ -190,7 +205,8 @@ export function spaced(y: Handle): Handle {
 }
 
 /**
- * Whether it pays to make y `spaced` for one product: a copy takes as long as 40 rows save, and from some 290 rows on (of 3072 columns)
+ * Whether it pays to make y `spaced` for one product: a copy takes as long as 40 rows save, and from some 290 rows on
+ * (of 3072 columns)
  * oneDNN copies y itself. Its rule for that, `nocopy_checker_avx2`: 1 / M + 1 / N below 0.0038.
  */
 const isWorthSpacing = (M: number, N: number): boolean => M >= 64 && 1 / M + 1 / N >= 0.0038;
@@ -227,7 +243,8 @@ const cast = (x: Handle, to: number): Handle => op('Cast', [type('DstT', to)], x
 export const biasAdd = (x: Handle, bias: Handle): Handle => op('BiasAdd', [], x, bias);
 
 /**
- * Cross-entropy of logits [N, V] against int32 labels [N]: the losses [N] in nats, and their gradient with respect to the
+ * Cross-entropy of logits [N, V] against int32 labels [N]: the losses [N] in nats, and their gradient with respect to
+ * the
  * logits, softmax - onehot [N, V], in one pass.
  */
 export const crossEntropy = (logits: Handle, labels: Handle): [losses: Handle, gradient: Handle] =>
@@ -235,12 +252,20 @@ export const crossEntropy = (logits: Handle, labels: Handle): [losses: Handle, g
 
 // --- variables ---
 
-/** TensorFlow's `ResourceHandle::ANONYMOUS_NAME`: its resource manager would keep a variable of any other name after its handle is gone. */
+/**
+ * TensorFlow's `ResourceHandle::ANONYMOUS_NAME`: its resource manager would keep a variable of any other name after its
+ * handle is gone.
+ */
 const ANONYMOUS = 'cd2c89b7-88b7-44c8-ad83-06c2a9158347';
 
 /** A variable that TensorFlow's optimizers update in place; takes over `value`. */
 export function variable(value: Handle): Handle {
-  const made = op('VarHandleOp', [string('container', ''), string('shared_name', ANONYMOUS), type('dtype', TF_FLOAT), shapeOf('shape', value.shape)]);
+  const made = op('VarHandleOp', [
+    string('container', ''),
+    string('shared_name', ANONYMOUS),
+    type('dtype', TF_FLOAT),
+    shapeOf('shape', value.shape),
+  ]);
   const size = 4 * value.shape.reduce((product, length) => product * length, 1);
   assign(made, value);
   return made.freedWhenForgotten(size);
@@ -257,7 +282,9 @@ export function assignSub(variable: Handle, x: Handle): void {
   execute('AssignSubVariableOp', [], [variable, x], 0);
 }
 
-/** One step of Adam in place, all in one pass (ResourceApplyAdam). `m` and `v` are variables too; the rest are scalars. */
+/**
+ * One step of Adam in place, all in one pass (ResourceApplyAdam). `m` and `v` are variables too; the rest are scalars.
+ */
 export function applyAdam(x: Handle, m: Handle, v: Handle, scalars: AdamScalars, gradient: Handle): void {
   const { beta1Power, beta2Power, lr, beta1, beta2, epsilon } = scalars;
   const inputs = [x, m, v, beta1Power, beta2Power, lr, beta1, beta2, epsilon, gradient];

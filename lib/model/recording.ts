@@ -1,4 +1,7 @@
-/** GPT-2's heads over a batch of responses: the log-prob of each of their tokens (and its value), and the way back to the weights. */
+/**
+ * GPT-2's heads over a batch of responses: the log-prob of each of their tokens (and its value), and the way back to
+ * the weights.
+ */
 import { InputError } from '../errors';
 import type { ResponseBatch } from '../text/responseBatch';
 import { tf } from '../tf';
@@ -49,20 +52,37 @@ export interface Scored {
 }
 
 /**
- * The heads where they are needed: from the hidden states [M, C] that predict a scored token, their logits [M, V], and the log-probs
- * of the tokens that came. Log-probs of the whole vocabulary are never held. A token's value is that of the state before it.
+ * The heads where they are needed: from the hidden states [M, C] that predict a scored token, their logits [M, V], and
+ * the log-probs
+ * of the tokens that came. Log-probs of the whole vocabulary are never held. A token's value is that of the state
+ * before it.
  *
  * @param weights says which is the head, and whether there is one for values.
  */
-export function scoreTokens(hidden: Handle, labels: Handle, read: Read, weights: Weights, epsilon: number, { statistics = false, temperature = 1, suppressTokens = [] }: HeadOptions): Scored & { saved: HeadSaved } {
+export function scoreTokens(
+  hidden: Handle,
+  labels: Handle,
+  read: Read,
+  weights: Weights,
+  epsilon: number,
+  { statistics = false, temperature = 1, suppressTokens = [] }: HeadOptions,
+): Scored & { saved: HeadSaved } {
   const norm = layerNorm(hidden, read, 'ln_f', epsilon);
   const values = weights.hasValueHead ? valuesOf(norm.y, read) : undefined;
-  const unsuppressed = temperature === 1 ? matmul(norm.y, read(weights.headName), { transposeY: true }) : temperedLogits(norm.y, read(weights.headName), temperature);
+  const unsuppressed =
+    temperature === 1
+      ? matmul(norm.y, read(weights.headName), { transposeY: true })
+      : temperedLogits(norm.y, read(weights.headName), temperature);
   using logits = suppressTokens.length === 0 ? unsuppressed : suppressed(unsuppressed, suppressTokens);
   const [losses, dLogits] = crossEntropy(logits, labels);
   const logps = (losses.values() as Float32Array).map((loss) => -loss);
   release(losses);
-  return { logps, ...(values && { values }), ...(statistics && { statistics: statisticsOf(logits, dLogits, logps) }), saved: { norm, dLogits } };
+  return {
+    logps,
+    ...(values && { values }),
+    ...(statistics && { statistics: statisticsOf(logits, dLogits, logps) }),
+    saved: { norm, dLogits },
+  };
 }
 
 /** The smaller factor of the product is divided, not the product. */
@@ -72,7 +92,9 @@ function temperedLogits(y: Handle, head: Handle, temperature: number): Handle {
   return matmul(cooled, head, { transposeY: true });
 }
 
-/** Their probability, and so their gradient, is exactly 0; -Infinity would make the entropy NaN. Takes over `logits`. */
+/**
+ * Their probability, and so their gradient, is exactly 0; -Infinity would make the entropy NaN. Takes over `logits`.
+ */
 function suppressed(logits: Handle, suppressTokens: readonly number[]): Handle {
   using all = logits;
   const V = all.shape[1]!;
@@ -106,7 +128,10 @@ export function byResponse(ofTokens: Float32Array, { scored, responses }: Respon
 export class Recording extends FollowedOnce<Saved> {
   /** [R, L] float32, in nats: log p(token | what came before), 0 where a response has ended. */
   readonly perTokenLogps: tf.Tensor2D;
-  /** [R, L] float32, of a model with a value head: what it expects from the state before each token, 0 where a response has ended. */
+  /**
+   * [R, L] float32, of a model with a value head: what it expects from the state before each token, 0 where a response
+   * has ended.
+   */
   readonly values?: tf.Tensor2D;
   /** [R, L] int32: 1 on the responses' tokens. */
   readonly responseMask: tf.Tensor2D;
@@ -128,36 +153,58 @@ export class Recording extends FollowedOnce<Saved> {
   }
 
   /**
-   * From the gradient of a loss with respect to `perTokenLogps`, and that with respect to `values` if it has one, to that with
-   * respect to each of `weights.trained`. They must still be those of the forward pass. Frees the activations as it goes.
+   * From the gradient of a loss with respect to `perTokenLogps`, and that with respect to `values` if it has one, to
+   * that with
+   * respect to each of `weights.trained`. They must still be those of the forward pass. Frees the activations as it
+   * goes.
    *
    * @param gradient [R, L] float32. What it says where `responseMask` is 0 is not looked at.
-   * @param wanted says of each whether its gradient is; it goes no deeper than the lowest block that has one. Default: all.
+   * @param wanted says of each whether its gradient is; it goes no deeper than the lowest block that has one. Default:
+   *   all.
    * @param valueGradient [R, L] float32, of a model with a value head.
    * @throws InputError if a shape does not fit, there are no values, or this recording was used before.
    */
-  backward(gradient: tf.Tensor2D, wanted: (name: string) => boolean = () => true, valueGradient?: tf.Tensor2D): Gradients {
+  backward(
+    gradient: tf.Tensor2D,
+    wanted: (name: string) => boolean = () => true,
+    valueGradient?: tf.Tensor2D,
+  ): Gradients {
     const dLogps = this.#ofTokens('gradient', gradient);
     const dValues = valueGradient && this.#ofTokens('valueGradient', valueGradient);
-    if (dValues && !this.values) throw new InputError('this model has no value head, so there is no gradient of values');
+    if (dValues && !this.values)
+      throw new InputError('this model has no value head, so there is no gradient of values');
     const dLosses = dLogps.map((dLogp) => -dLogp / this.temperature); // a loss is -log p, and logits were divided
-    return this.follow((saved) => this.#backward(saved, floats(dLosses, [dLosses.length, 1]), wanted, dValues && floats(dValues, [dValues.length, 1])));
+    return this.follow((saved) =>
+      this.#backward(
+        saved,
+        floats(dLosses, [dLosses.length, 1]),
+        wanted,
+        dValues && floats(dValues, [dValues.length, 1]),
+      ),
+    );
   }
 
   /** [R, L] -> [M]. */
   #ofTokens(name: string, gradient: tf.Tensor2D): Float32Array {
     const { responses, scored } = this.batch;
-    if (gradient.shape.join() !== responses.join()) throw new InputError(`${name} must have shape [${responses}], got [${gradient.shape}]`);
+    if (gradient.shape.join() !== responses.join())
+      throw new InputError(`${name} must have shape [${responses}], got [${gradient.shape}]`);
     const values = gradient.dataSync<'float32'>();
     return Float32Array.from(scored.to, (element) => values[element]!);
   }
 
-  #backward({ head, ...trunk }: Saved, dLosses: Handle, wanted: (name: string) => boolean, dValues?: Handle): Map<string, Gradient> {
+  #backward(
+    { head, ...trunk }: Saved,
+    dLosses: Handle,
+    wanted: (name: string) => boolean,
+    dValues?: Handle,
+  ): Map<string, Gradient> {
     const read = this.weights.reader();
     const made = new Map<string, Gradient>();
     const gradients = this.weights.gradients(made, wanted);
 
-    // The gradient of the logits is dLogits * dLosses; the factor of each row goes to the smaller side of both products.
+    // The gradient of the logits is dLogits * dLosses; the factor of each row goes to the smaller side of both
+    // products.
     using weighted = mul(head.norm.y, dLosses);
     const tied = this.weights.headName === 'wte.weight';
     const dHead = tied && gradients.wants('wte.weight') ? headGradient(head.dLogits, weighted) : undefined;

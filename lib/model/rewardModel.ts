@@ -1,4 +1,6 @@
-/** A reward model: GPT-2 with a scalar head, read at a response's last token, or at the last one before its end token. */
+/**
+ * A reward model: GPT-2 with a scalar head, read at a response's last token, or at the last one before its end token.
+ */
 import { join } from 'node:path';
 
 import { FileError, InputError } from '../errors';
@@ -23,7 +25,8 @@ import { SCORE_HEAD, weightName, Weights } from './weights';
 /**
  * As transformers' GPT2ForSequenceClassification with one label: score = hidden W', without a bias. Owns its weights.
  *
- * A score is read at the last token that is not `padTokenId`. TRL gives GPT-2 its end-of-sequence token for padding, so its reward models are
+ * A score is read at the last token that is not `padTokenId`. TRL gives GPT-2 its end-of-sequence token for padding, so
+ * its reward models are
  * trained, and must be read, at the last token before the end; those that train-reward makes are, too.
  */
 export class RewardModel {
@@ -42,21 +45,31 @@ export class RewardModel {
   static async fromPretrained(model: string, options?: DownloadOptions): Promise<RewardModel> {
     const folder = await weightsFolder(model, options);
     const config = readConfig(join(folder, 'config.json'));
-    if (!hasScoreHead(folder)) throw new FileError(folder, `has no "${SCORE_HEAD}", so it is no reward model; train-reward makes one of it`);
-    return new RewardModel(config, Weights.load(folder, config, { scoreHead: true }), readPadTokenId(join(folder, 'config.json')));
+    if (!hasScoreHead(folder))
+      throw new FileError(folder, `has no "${SCORE_HEAD}", so it is no reward model; train-reward makes one of it`);
+    return new RewardModel(
+      config,
+      Weights.load(folder, config, { scoreHead: true }),
+      readPadTokenId(join(folder, 'config.json')),
+    );
   }
 
   /**
-   * A copy of a language model (of one with adapters, merged) with a new head, drawn with the standard deviation 1 / sqrt(C + 1), as in OpenAI's
+   * A copy of a language model (of one with adapters, merged) with a new head, drawn with the standard deviation 1 /
+   * sqrt(C + 1), as in OpenAI's
    * lm-human-preferences (https://arxiv.org/abs/1909.08593): scores then begin with a variance of about 1.
    *
-   * @param padTokenId where scores are read, see the class. TRL's choice, and train-reward's: the tokenizer's padding token, or its
+   * @param padTokenId where scores are read, see the class. TRL's choice, and train-reward's: the tokenizer's padding
+   *   token, or its
    *   end-of-sequence token where it has none. Default null.
    */
   static begin({ config, weights }: GPT2, random: Random, padTokenId: number | null = null): RewardModel {
     const values = new Map(weights.names.map((name) => [name, weights.values(name)]));
     const deviation = 1 / Math.sqrt(config.nEmbd + 1);
-    values.set(SCORE_HEAD, Float32Array.from({ length: config.nEmbd }, () => deviation * random.normal()));
+    values.set(
+      SCORE_HEAD,
+      Float32Array.from({ length: config.nEmbd }, () => deviation * random.normal()),
+    );
     return new RewardModel(config, Weights.from(values, config, { scoreHead: true }), padTokenId);
   }
 
@@ -90,20 +103,31 @@ export class RewardModel {
   }
 
   /**
-   * Changes the weights so that scores come to (score - mean) / deviation: a published run normalizes a reward model to mean 0 and
+   * Changes the weights so that scores come to (score - mean) / deviation: a published run normalizes a reward model to
+   * mean 0 and
    * standard deviation 1 over samples of the reference, so that a KL coefficient means the same with any model
-   * (https://arxiv.org/abs/1909.08593, section 2.1). The head takes the deviation, the final layer norm's bias the mean: the model
+   * (https://arxiv.org/abs/1909.08593, section 2.1). The head takes the deviation, the final layer norm's bias the
+   * mean: the model
    * remains one that transformers opens, without a gain and a bias of its own.
    *
    * @throws InputError if the deviation is not above 0: all samples scored the same, say.
    */
   normalize({ mean, deviation }: { mean: number; deviation: number }): void {
-    if (!(deviation > 0 && deviation < Infinity && Number.isFinite(mean))) throw new InputError(`scores with mean ${mean} and deviation ${deviation} cannot be normalized; give samples whose scores differ`);
+    if (!(deviation > 0 && deviation < Infinity && Number.isFinite(mean)))
+      throw new InputError(
+        `scores with mean ${mean} and deviation ${deviation} cannot be normalized; give samples whose scores differ`,
+      );
     const head = this.weights.values(SCORE_HEAD);
     const bias = this.weights.values('ln_f.bias');
     const square = head.reduce((sum, w) => sum + w * w, 0);
-    this.weights.assign('ln_f.bias', bias.map((b, c) => b - (mean * head[c]!) / square));
-    this.weights.assign(SCORE_HEAD, head.map((w) => w / deviation));
+    this.weights.assign(
+      'ln_f.bias',
+      bias.map((b, c) => b - (mean * head[c]!) / square),
+    );
+    this.weights.assign(
+      SCORE_HEAD,
+      head.map((w) => w / deviation),
+    );
   }
 
   dispose(): void {
@@ -117,7 +141,10 @@ type ScoreSaved = { readonly trunk: TrunkSaved; readonly norm: { readonly y: Han
 function readPadTokenId(path: string): number | null {
   const { pad_token_id: id = null } = readJsonObject(path);
   if (id === null || (id as number) >= 0) return id as number | null;
-  throw new FileError(path, `"pad_token_id" is ${id as number}; a reward model's is a token id, or null for scores at the last token`);
+  throw new FileError(
+    path,
+    `"pad_token_id" is ${id as number}; a reward model's is a token id, or null for scores at the last token`,
+  );
 }
 
 /** Whether a model folder's weights have a scalar head. */
@@ -138,7 +165,8 @@ export class ScoreRecording extends FollowedOnce<ScoreSaved> {
   }
 
   /**
-   * From the gradient of a loss with respect to `scores` to that with respect to each weight, which must still be those of the
+   * From the gradient of a loss with respect to `scores` to that with respect to each weight, which must still be those
+   * of the
    * forward pass. Frees the activations as it goes.
    *
    * @param gradient [R] float32.
@@ -146,7 +174,8 @@ export class ScoreRecording extends FollowedOnce<ScoreSaved> {
    * @throws InputError if the shape does not fit or this recording was used before.
    */
   backward(gradient: tf.Tensor1D, wanted: (name: string) => boolean = () => true): Gradients {
-    if (gradient.shape.join() !== this.scores.shape.join()) throw new InputError(`gradient must have shape [${this.scores.shape}], got [${gradient.shape}]`);
+    if (gradient.shape.join() !== this.scores.shape.join())
+      throw new InputError(`gradient must have shape [${this.scores.shape}], got [${gradient.shape}]`);
     const { config, weights } = this.model;
     return this.follow((saved) => {
       const read = weights.reader();

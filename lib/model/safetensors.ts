@@ -1,8 +1,12 @@
 /**
- * Reads the safetensors format (https://github.com/huggingface/safetensors#format): 8 bytes of header length, a JSON header,
- * then the tensors' bytes end to end. Takes what Python's safetensors takes, but for five things that no writer makes, which
- * are refused: a header that does not begin with `{` or has a key twice (both against the format's own description), one of
- * more than four million values, an empty tensor with a dimension above 2^53 - 1, and serde's other notations of an entry (a
+ * Reads the safetensors format (https://github.com/huggingface/safetensors#format): 8 bytes of header length, a JSON
+ * header,
+ * then the tensors' bytes end to end. Takes what Python's safetensors takes, but for five things that no writer makes,
+ * which
+ * are refused: a header that does not begin with `{` or has a key twice (both against the format's own description),
+ * one of
+ * more than four million values, an empty tensor with a dimension above 2^53 - 1, and serde's other notations of an
+ * entry (a
  * list of its three fields, or `{"F32": null}` for a dtype).
  */
 import { closeSync, fstatSync, openSync, readSync, statSync } from 'node:fs';
@@ -15,12 +19,29 @@ import { parseStrictJson, type Json } from './strictJson';
 const MAX_HEADER = 100_000_000; // bytes, the format's own limit
 const MAX_READ = 2 ** 30; // bytes; one call takes less than 2^31
 const BITS = {
-  F4: 4, F6_E2M3: 6, F6_E3M2: 6,
-  BOOL: 8, U8: 8, I8: 8, F8_E5M2: 8, F8_E4M3: 8, F8_E8M0: 8, F8_E4M3FNUZ: 8, F8_E5M2FNUZ: 8,
-  I16: 16, U16: 16, F16: 16, BF16: 16,
-  I32: 32, U32: 32, F32: 32,
-  C64: 64, F64: 64, I64: 64, U64: 64,
-} as const; // prettier-ignore
+  F4: 4,
+  F6_E2M3: 6,
+  F6_E3M2: 6,
+  BOOL: 8,
+  U8: 8,
+  I8: 8,
+  F8_E5M2: 8,
+  F8_E4M3: 8,
+  F8_E8M0: 8,
+  F8_E4M3FNUZ: 8,
+  F8_E5M2FNUZ: 8,
+  I16: 16,
+  U16: 16,
+  F16: 16,
+  BF16: 16,
+  I32: 32,
+  U32: 32,
+  F32: 32,
+  C64: 64,
+  F64: 64,
+  I64: 64,
+  U64: 64,
+} as const;
 
 export type DType = keyof typeof BITS;
 
@@ -86,7 +107,11 @@ export class SafetensorsFile implements Disposable {
   readFloat32(name: string, from: number, target: Float32Array): Float32Array {
     const { dtype, begin } = this.#entry(name);
     const halves = () => new Uint16Array(this.#bytes(begin + 2 * from, begin + 2 * (from + target.length)).buffer);
-    if (dtype === 'F32') this.#read(new Uint8Array(target.buffer, target.byteOffset, target.byteLength), this.#dataStart + begin + 4 * from);
+    if (dtype === 'F32')
+      this.#read(
+        new Uint8Array(target.buffer, target.byteOffset, target.byteLength),
+        this.#dataStart + begin + 4 * from,
+      );
     else if (dtype === 'F16') target.set(float16ToFloat32(halves()));
     else if (dtype === 'BF16') target.set(bfloat16ToFloat32(halves()));
     else throw new FileError(this.path, `tensor ${quoted(name)} is ${dtype}, not F32, F16 or BF16`);
@@ -106,7 +131,7 @@ export class SafetensorsFile implements Disposable {
   }
 
   #read(target: Uint8Array, position: number): void {
-    for (let done = 0; done < target.length; ) {
+    for (let done = 0; done < target.length;) {
       const count = this.#readSome(target, done, position + done);
       if (count === 0) throw new FileError(this.path, 'became shorter while it was read');
       done += count;
@@ -131,7 +156,8 @@ export class SafetensorsFile implements Disposable {
     if (stated > size - 8) this.#refuseForeign(); // only then: a length may begin with any bytes
     if (stated > MAX_HEADER) throw new FileError(this.path, `is not a safetensors file: a header of ${stated} bytes`);
     const length = Number(stated);
-    if (8 + length > size) throw new FileError(this.path, `is cut short: a header of ${length} bytes in a file of ${size}`);
+    if (8 + length > size)
+      throw new FileError(this.path, `is cut short: a header of ${length} bytes in a file of ${size}`);
     const bytes = new Uint8Array(length);
     this.#read(bytes, 8);
     return { header: this.#parseHeader(bytes), dataStart: 8 + length, dataLength: size - 8 - length };
@@ -151,7 +177,8 @@ export class SafetensorsFile implements Disposable {
       const reason = cause instanceof SyntaxError ? cause.message : 'it is not UTF-8';
       throw new FileError(this.path, `its header is not JSON: ${reason}`, { cause });
     }
-    if (!(header instanceof Map) || bytes[0] !== 0x7b /* { */) throw new FileError(this.path, 'its header is not a JSON object from its first byte on');
+    if (!(header instanceof Map) || bytes[0] !== 0x7b /* { */)
+      throw new FileError(this.path, 'its header is not a JSON object from its first byte on');
     return header;
   }
 
@@ -168,11 +195,15 @@ export class SafetensorsFile implements Disposable {
     const byPlace = [...tensors].sort(([, a], [, b]) => a.begin - b.begin || a.end - b.end);
     let covered = 0;
     for (const [name, { begin, end }] of byPlace) {
-      if (begin !== covered) throw new FileError(this.path, `tensor ${quoted(name)} begins at ${begin}, expected ${covered}`);
+      if (begin !== covered)
+        throw new FileError(this.path, `tensor ${quoted(name)} begins at ${begin}, expected ${covered}`);
       covered = end;
     }
     if (covered !== dataLength) {
-      throw new FileError(this.path, `its tensors take ${covered} bytes, but it holds ${dataLength}: cut short or damaged`);
+      throw new FileError(
+        this.path,
+        `its tensors take ${covered} bytes, but it holds ${dataLength}: cut short or damaged`,
+      );
     }
     return new Map(tensors);
   }
@@ -187,10 +218,12 @@ export class SafetensorsFile implements Disposable {
     const shape = counts(entry.get('shape'));
     if (shape === null) return fail(`has a bad shape ${shown(entry.get('shape'))}`);
     const [begin, end, ...more] = counts(entry.get('data_offsets')) ?? [];
-    if (begin === undefined || end === undefined || more.length > 0) return fail(`has bad data_offsets ${shown(entry.get('data_offsets'))}`);
+    if (begin === undefined || end === undefined || more.length > 0)
+      return fail(`has bad data_offsets ${shown(entry.get('data_offsets'))}`);
     const bits = bitsOf(shape, BITS[dtype as DType]);
     if (bits === null || bits !== 8n * BigInt(end - begin)) {
-      const needs = bits === null ? '2^64 or more' : bits % 8n === 0n ? `${bits / 8n}` : `${bits} bits, which is no whole number`;
+      const needs =
+        bits === null ? '2^64 or more' : bits % 8n === 0n ? `${bits / 8n}` : `${bits} bits, which is no whole number`;
       return fail(`takes ${end - begin} bytes, but ${dtype} [${shape.join(', ')}] needs ${needs}`);
     }
     return { dtype: dtype as DType, shape, begin, end };
@@ -199,7 +232,8 @@ export class SafetensorsFile implements Disposable {
 
 function open(path: string): number {
   try {
-    if (!statSync(path).isFile()) throw new FileError(path, 'is not a file'); // opening a pipe would wait for its writer
+    // opening a pipe would wait for its writer
+    if (!statSync(path).isFile()) throw new FileError(path, 'is not a file');
     return openSync(path, 'r');
   } catch (cause) {
     if (cause instanceof FileError) throw cause;
@@ -230,6 +264,7 @@ function bitsOf(shape: readonly number[], bits: number): bigint | null {
 
 /** A piece of the header for a message. */
 function shown(value: Json | undefined): string {
-  const plain = (_: string, part: unknown) => (typeof part === 'bigint' ? Number(part) : part instanceof Map ? Object.fromEntries(part) : part);
+  const plain = (_: string, part: unknown) =>
+    typeof part === 'bigint' ? Number(part) : part instanceof Map ? Object.fromEntries(part) : part;
   return clipped(value === undefined ? 'undefined' : JSON.stringify(value, plain));
 }

@@ -15,17 +15,26 @@ export type FloatDType = 'F32' | 'F16' | 'BF16';
 export const FLOAT_DTYPES: readonly FloatDType[] = ['F32', 'F16', 'BF16'];
 
 /**
- * Writes tensors in the order given, as `replaceFile` does. The header carries `{"format":"pt"}`, which transformers asks for.
+ * Writes tensors in the order given, as `replaceFile` does. The header carries `{"format":"pt"}`, which transformers
+ * asks for.
  *
  * @param options.finite refuse infinities and NaN, before rounding and after it. Default true.
- * @throws InputError if two tensors have one name, or a tensor has another number of values than its shape or holds what is no number; the
+ * @throws InputError if two tensors have one name, or a tensor has another number of values than its shape or holds
+ *   what is no number; the
  *   file is then not written.
  */
-export function writeSafetensors(path: string, tensors: readonly NamedTensor[], { dtype = 'F32' as FloatDType, finite = true } = {}): void {
+export function writeSafetensors(
+  path: string,
+  tensors: readonly NamedTensor[],
+  { dtype = 'F32' as FloatDType, finite = true } = {},
+): void {
   replaceFile(path, (write) => {
     write(headerOf(tensors, dtype));
     for (const { name, shape, values } of tensors) {
-      if (values.length !== sizeOf(shape)) throw new InputError(`tensor ${quoted(name)} has ${values.length} values, but its shape is [${shape.join(', ')}]`);
+      if (values.length !== sizeOf(shape))
+        throw new InputError(
+          `tensor ${quoted(name)} has ${values.length} values, but its shape is [${shape.join(', ')}]`,
+        );
       const numbers = stored(values, dtype);
       if (finite) requireFinite(name, values, numbers, dtype);
       write(new Uint8Array(numbers.buffer, numbers.byteOffset, numbers.byteLength));
@@ -41,7 +50,8 @@ function headerOf(tensors: readonly NamedTensor[], dtype: FloatDType): Uint8Arra
     entries.push([name, { dtype, shape, data_offsets: [end, (end += sizeOf(shape) * (dtype === 'F32' ? 4 : 2))] }]);
   }
   const header = Object.fromEntries([['__metadata__', { format: 'pt' }], ...entries]) as Record<string, unknown>;
-  if (Object.keys(header).length !== tensors.length + 1) throw new InputError('two tensors have the same name, or one is named __metadata__');
+  if (Object.keys(header).length !== tensors.length + 1)
+    throw new InputError('two tensors have the same name, or one is named __metadata__');
   const json = Buffer.from(JSON.stringify(header));
   const bytes = Buffer.alloc(8 + Math.ceil(json.length / 8) * 8, ' ');
   bytes.writeBigUInt64LE(BigInt(bytes.length - 8));
@@ -58,15 +68,26 @@ function stored(values: Float32Array, dtype: FloatDType): Float32Array | Uint16A
 /** The bits of an exponent of ones, which infinities and NaN have, in a type of 16 bits. */
 const NOT_FINITE: Readonly<Record<'F16' | 'BF16', number>> = { F16: 0x7c00, BF16: 0x7f80 };
 
-function requireFinite(name: string, values: Float32Array, numbers: Float32Array | Uint16Array, dtype: FloatDType): void {
+function requireFinite(
+  name: string,
+  values: Float32Array,
+  numbers: Float32Array | Uint16Array,
+  dtype: FloatDType,
+): void {
   let sum = 0;
-  for (let n = 0; n < values.length; n += 1) sum += values[n]! * 0; // 0 unless one is infinite or NaN; several times as fast as a test of each
+  // 0 unless one is infinite or NaN; several times as fast as a test of each
+  for (let n = 0; n < values.length; n += 1) sum += values[n]! * 0;
   if (sum !== 0) {
     const wrong = values.findIndex((value) => !Number.isFinite(value));
-    throw new InputError(`tensor ${quoted(name)} holds ${values[wrong]} at element ${wrong}, so it is not written: the training came apart; try a lower lr, a longer warm-up, or a larger epsilon`);
+    throw new InputError(
+      `tensor ${quoted(name)} holds ${values[wrong]} at element ${wrong}, so it is not written: the training came apart; try a lower lr, a longer warm-up, or a larger epsilon`,
+    );
   }
   if (dtype === 'F32') return;
   const bits = NOT_FINITE[dtype];
   const over = (numbers as Uint16Array).findIndex((half) => (half & bits) === bits);
-  if (over >= 0) throw new InputError(`tensor ${quoted(name)} holds ${values[over]} at element ${over}, which ${dtype} cannot hold; write F32${dtype === 'F16' ? ' or BF16' : ''}`);
+  if (over >= 0)
+    throw new InputError(
+      `tensor ${quoted(name)} holds ${values[over]} at element ${over}, which ${dtype} cannot hold; write F32${dtype === 'F16' ? ' or BF16' : ''}`,
+    );
 }

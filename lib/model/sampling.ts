@@ -4,23 +4,35 @@ import type { Random } from '../random';
 import { RANGES, requireRanges } from '../ranges';
 
 export interface Sampling {
-  /** Divides the logits: below 1 the likely become likelier. 0, the default, always takes the likeliest token (greedy). */
+  /**
+   * Divides the logits: below 1 the likely become likelier. 0, the default, always takes the likeliest token (greedy).
+   */
   temperature?: number;
   /** Only the k likeliest tokens, and those as likely as the last of them. Default: all. */
   topK?: number;
   /** Only the likeliest tokens that together reach this probability (arXiv 1904.09751). Default 1: all. */
   topP?: number;
-  /** Makes tokens that are already there less likely: their logits are divided by it, or multiplied if negative (arXiv 1909.05858). Default 1. */
+  /**
+   * Makes tokens that are already there less likely: their logits are divided by it, or multiplied if negative (arXiv
+   * 1909.05858). Default 1.
+   */
   repetitionPenalty?: number;
-  /** Ids that are never chosen, such as the rows by which an embedding is larger than its tokenizer's vocabulary (`Tokenizer.missingIds`). Default: none. */
+  /**
+   * Ids that are never chosen, such as the rows by which an embedding is larger than its tokenizer's vocabulary
+   * (`Tokenizer.missingIds`). Default: none.
+   */
   suppressTokens?: readonly number[] | undefined;
 }
 
-/** What is added to logits [V] so that the suppressed ones are never chosen; `least` is a large negative number, or -Infinity. */
+/**
+ * What is added to logits [V] so that the suppressed ones are never chosen; `least` is a large negative number, or
+ * -Infinity.
+ */
 export function suppression(vocabSize: number, suppressTokens: readonly number[], least: number): Float32Array {
   const added = new Float32Array(vocabSize);
   for (const id of suppressTokens) {
-    if (!Number.isInteger(id) || id < 0 || id >= vocabSize) throw new InputError(`suppressTokens holds ${id}; ids lie from 0 to ${vocabSize - 1}`);
+    if (!Number.isInteger(id) || id < 0 || id >= vocabSize)
+      throw new InputError(`suppressTokens holds ${id}; ids lie from 0 to ${vocabSize - 1}`);
     added[id] = least;
   }
   return added;
@@ -37,10 +49,16 @@ export function checkSampling({ temperature = 0, topK = Infinity, topP = 1, repe
  * @param logits [V]; changed by the penalty.
  * @param present ids that the penalty is for: the prompt's and those made so far.
  */
-export function nextToken(logits: Float32Array, options: Sampling, random: Random, present: Iterable<number> = []): number {
+export function nextToken(
+  logits: Float32Array,
+  options: Sampling,
+  random: Random,
+  present: Iterable<number> = [],
+): number {
   const { temperature = 0, repetitionPenalty = 1 } = options;
   if (repetitionPenalty !== 1) {
-    for (const id of new Set(present)) logits[id] = logits[id]! > 0 ? logits[id]! / repetitionPenalty : logits[id]! * repetitionPenalty;
+    for (const id of new Set(present))
+      logits[id] = logits[id]! > 0 ? logits[id]! / repetitionPenalty : logits[id]! * repetitionPenalty;
   }
   if (temperature === 0) return argmax(logits);
   return draw(distribution(logits, options), random);
@@ -57,8 +75,11 @@ export function draw(probabilities: Float32Array | Float64Array, random: Random)
   return argmax(probabilities); // rounding left a little over
 }
 
-/** What makes every token's probability NaN would otherwise look like a choice: of NaNs, the first token is the largest. */
-export const notNumbers = (): InputError => new InputError("the model's logits are not numbers: its weights or its sums are too large to compute with");
+/**
+ * What makes every token's probability NaN would otherwise look like a choice: of NaNs, the first token is the largest.
+ */
+export const notNumbers = (): InputError =>
+  new InputError("the model's logits are not numbers: its weights or its sums are too large to compute with");
 
 /** Whether the next token is the one with the largest logit. */
 export function isGreedy({ temperature = 0, repetitionPenalty = 1 }: Sampling): boolean {
@@ -71,14 +92,19 @@ export function isPlain({ temperature = 0, topK = Infinity, topP = 1, repetition
 }
 
 /**
- * What is drawn from, by temperature, top-k and top-p: [V], adding up to 1. Plain loops: with `Float64Array.from` and `reduce` it takes
+ * What is drawn from, by temperature, top-k and top-p: [V], adding up to 1. Plain loops: with `Float64Array.from` and
+ * `reduce` it takes
  * eight times as long, on `tiny` most of the time of a sampled token.
  */
-export function distribution(logits: Float32Array, { temperature = 1, topK = Infinity, topP = 1 }: Sampling): Float64Array {
+export function distribution(
+  logits: Float32Array,
+  { temperature = 1, topK = Infinity, topP = 1 }: Sampling,
+): Float64Array {
   const highest = logits[argmax(logits)]!;
   const least = topK < logits.length ? sortedDown(logits)[topK - 1]! : -Infinity;
   const weights = new Float64Array(logits.length);
-  for (let id = 0; id < weights.length; id += 1) if (!(logits[id]! < least)) weights[id] = Math.exp((logits[id]! - highest) / temperature);
+  for (let id = 0; id < weights.length; id += 1)
+    if (!(logits[id]! < least)) weights[id] = Math.exp((logits[id]! - highest) / temperature);
   normalize(weights);
   if (topP < 1) keepNucleus(weights, topP);
   return weights;

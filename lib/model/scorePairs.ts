@@ -28,7 +28,12 @@ export interface PairScore {
  *
  * @throws InputError if a row is too long for the model, an id is not in its vocabulary, or a log-prob is not finite.
  */
-export function* scorePairs(model: GPT2, tokenizer: Tokenizer, pairs: readonly PairIds[], { batchSize = 8 } = {}): Generator<PairScore> {
+export function* scorePairs(
+  model: GPT2,
+  tokenizer: Tokenizer,
+  pairs: readonly PairIds[],
+  { batchSize = 8 } = {},
+): Generator<PairScore> {
   requireRange('batchSize', batchSize, RANGES.training.batchSize);
   for (let start = 0; start < pairs.length; start += batchSize) {
     const rows = pairs.slice(start, start + batchSize);
@@ -40,10 +45,18 @@ export function* scorePairs(model: GPT2, tokenizer: Tokenizer, pairs: readonly P
     const [, L] = batch.responses;
     const values = scores.dataSync().slice();
     const wrong = values.findIndex((value) => !Number.isFinite(value));
-    if (wrong >= 0) throw new InputError(`row ${start + Math.floor(wrong / L / 2) + 1}: a log-prob is ${values[wrong]}; the model's weights or its sums are too large to compute with`);
+    if (wrong >= 0)
+      throw new InputError(
+        `row ${start + Math.floor(wrong / L / 2) + 1}: a log-prob is ${values[wrong]}; the model's weights or its sums are too large to compute with`,
+      );
     const response = (ids: readonly number[], place: number): ResponseScore => {
       const logps = [...values.subarray(place * L, place * L + ids.length)];
-      return { ids: [...ids], tokens: ids.map((id) => tokenizer.decode([id])), logps, sum: logps.reduce((sum, logp) => sum + logp, 0) };
+      return {
+        ids: [...ids],
+        tokens: ids.map((id) => tokenizer.decode([id])),
+        logps,
+        sum: logps.reduce((sum, logp) => sum + logp, 0),
+      };
     };
     scores.dispose();
     yield* rows.map(({ promptIds, chosenIds, rejectedIds }, n) => ({

@@ -16,12 +16,20 @@ export interface ScoringOptions {
  * @returns for each row its responses' scores, in order.
  * @throws InputError if a row is too long for the model, an id is not in its vocabulary, or a score is not finite.
  */
-export function scoreResponses(model: RewardModel, rows: readonly PromptResponses[], options: ScoringOptions = {}): number[][] {
+export function scoreResponses(
+  model: RewardModel,
+  rows: readonly PromptResponses[],
+  options: ScoringOptions = {},
+): number[][] {
   return [...scoredRows(model, rows, options)];
 }
 
 /** The same, row after row. */
-export function* scoredRows(model: RewardModel, rows: readonly PromptResponses[], { batchSize = 16 }: ScoringOptions = {}): Generator<number[]> {
+export function* scoredRows(
+  model: RewardModel,
+  rows: readonly PromptResponses[],
+  { batchSize = 16 }: ScoringOptions = {},
+): Generator<number[]> {
   requireRange('batchSize', batchSize, RANGES.training.batchSize);
   for (let start = 0; start < rows.length; start += batchSize) {
     const some = rows.slice(start, start + batchSize);
@@ -40,7 +48,11 @@ export function* scoredRows(model: RewardModel, rows: readonly PromptResponses[]
  * @param samples as the policy that will be trained writes them before its training, in a published run
  *   (https://arxiv.org/abs/1909.08593, section 2.1).
  */
-export function scoreNormalization(model: RewardModel, samples: readonly PromptResponses[], options?: ScoringOptions): { mean: number; deviation: number } {
+export function scoreNormalization(
+  model: RewardModel,
+  samples: readonly PromptResponses[],
+  options?: ScoringOptions,
+): { mean: number; deviation: number } {
   const scores = scoreResponses(model, samples, options).flat();
   return { mean: average(scores), deviation: Math.sqrt(variance(scores)) };
 }
@@ -49,5 +61,7 @@ function requireFiniteScores(scores: readonly number[], rows: readonly PromptRes
   const wrong = scores.findIndex((score) => !Number.isFinite(score));
   if (wrong < 0) return;
   const row = rows.flatMap(({ responses }, n) => responses.map(() => start + n + 1))[wrong];
-  throw new InputError(`row ${row}: a score is ${scores[wrong]}; the model's weights or its sums are too large to compute with`);
+  throw new InputError(
+    `row ${row}: a score is ${scores[wrong]}; the model's weights or its sums are too large to compute with`,
+  );
 }

@@ -11,10 +11,17 @@ export type Json = null | boolean | string | bigint | number | Json[] | Map<stri
 
 /** How deep arrays and objects may nest: serde_json's limit, which Python's safetensors has. */
 const MAX_DEPTH = 127;
-/** A header of a hundred megabytes could hold 33 million empty objects, more than Node's memory; a tensor takes about 8 values. */
+/**
+ * A header of a hundred megabytes could hold 33 million empty objects, more than Node's memory; a tensor takes about 8
+ * values.
+ */
 const MAX_VALUES = 4_000_000;
 const NUMBER = /-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?/y;
-const LITERALS = new Map<string, Json>([['null', null], ['true', true], ['false', false]]);
+const LITERALS = new Map<string, Json>([
+  ['null', null],
+  ['true', true],
+  ['false', false],
+]);
 const LONE_SURROGATE = /\p{Surrogate}/u;
 
 /** @throws SyntaxError, saying what is wrong and at which character. */
@@ -41,11 +48,15 @@ class Parser {
     this.#space();
     const first = this.text[this.#at];
     const value =
-      first === '{' ? this.#object(depth + 1)
-      : first === '[' ? this.#array(depth + 1)
-      : first === '"' ? this.#string()
-      : first === '-' || (first !== undefined && first >= '0' && first <= '9') ? this.#number()
-      : this.#literal(); // prettier-ignore
+      first === '{'
+        ? this.#object(depth + 1)
+        : first === '['
+          ? this.#array(depth + 1)
+          : first === '"'
+            ? this.#string()
+            : first === '-' || (first !== undefined && first >= '0' && first <= '9')
+              ? this.#number()
+              : this.#literal();
     this.#space();
     return value;
   }
@@ -77,7 +88,7 @@ class Parser {
     this.#at += 1;
     this.#space();
     if (this.text[this.#at] !== end) {
-      for (item(); this.text[this.#at] === ','; ) {
+      for (item(); this.text[this.#at] === ',';) {
         this.#at += 1;
         item();
       }
@@ -110,7 +121,9 @@ class Parser {
     this.#at += digits.length;
     // Beyond float64's range serde_json refuses; below it, digits beyond 20 are no u64 and not worth a huge bigint.
     if (!Number.isFinite(Number(digits))) this.#fail('a number is out of range');
-    return fraction === undefined && exponent === undefined && digits[0] !== '-' && digits.length <= 20 ? BigInt(digits) : Number(digits);
+    return fraction === undefined && exponent === undefined && digits[0] !== '-' && digits.length <= 20
+      ? BigInt(digits)
+      : Number(digits);
   }
 
   #literal(): Json {

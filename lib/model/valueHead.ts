@@ -9,18 +9,25 @@ import { Variables } from './variables';
 import { Weights } from './weights';
 
 /**
- * A view of `base` with a value head, value = hidden W + b, of the hidden states from which the head makes logits: `record` and
- * `measure` then give values, and `weights.trained` also has `v_head.weight` [C, 1] and `v_head.bias` [1]. Both begin at 0, as in
- * OpenAI's lm-human-preferences (https://iclr-blogposts.github.io/2024/blog/the-n-implementation-details-of-rlhf-with-ppo).
+ * A view of `base` with a value head, value = hidden W + b, of the hidden states from which the head makes logits:
+ * `record` and
+ * `measure` then give values, and `weights.trained` also has `v_head.weight` [C, 1] and `v_head.bias` [1]. Both begin
+ * at 0, as in
+ * OpenAI's lm-human-preferences
+ * (https://iclr-blogposts.github.io/2024/blog/the-n-implementation-details-of-rlhf-with-ppo).
  * Departures: none from OpenAI; TRL's PPOTrainer has a second model for the values instead.
  *
- * The view shares the base's variables, or adapters, so dispose of it first, which frees the head alone. An export leaves the head out.
+ * The view shares the base's variables, or adapters, so dispose of it first, which frees the head alone. An export
+ * leaves the head out.
  *
  * @throws InputError if `base` has one.
  */
 export function withValueHead({ config, weights }: GPT2): GPT2 {
   if (weights.hasValueHead) throw new InputError('this model has a value head already');
-  const shapes = new Map([['v_head.weight', [config.nEmbd, 1]], ['v_head.bias', [1]]] as const);
+  const shapes = new Map([
+    ['v_head.weight', [config.nEmbd, 1]],
+    ['v_head.bias', [1]],
+  ] as const);
   const head = new Variables(new Map([...shapes].map(([name, shape]) => [name, variable(fill(shape, 0))])), shapes);
   return new GPT2(config, new WeightsWithHead(weights, head));
 }
@@ -66,5 +73,8 @@ class WeightsWithHead extends Weights {
 
 function together(first: Variables, second: Variables): [Map<string, Handle>, Map<string, readonly number[]>] {
   const both = [first, second].flatMap((variables) => variables.names.map((name) => [variables, name] as const));
-  return [new Map(both.map(([variables, name]) => [name, variables.variable(name)])), new Map(both.map(([variables, name]) => [name, variables.shape(name)]))];
+  return [
+    new Map(both.map(([variables, name]) => [name, variables.variable(name)])),
+    new Map(both.map(([variables, name]) => [name, variables.shape(name)])),
+  ];
 }

@@ -25,7 +25,8 @@ const DASHES = ['solid', 'dash', 'dot', 'dashdot'] as const;
 /**
  * A line through the mean points of each curve, and around it a band from the lowest to the highest y of its seeds.
  *
- *     show(bands([{ name: 'β 0.1', group: 'DPO', runs: bySeed }], { x: 'KL (nats)', y: 'reward' }), 'Reward rises with KL.');
+ *     show(bands([{ name: 'β 0.1', group: 'DPO', runs: bySeed }], { x: 'KL (nats)', y: 'reward' }), 'Reward rises with
+ * KL.');
  *
  * @throws InputError if a curve has no runs, or runs of different lengths.
  */
@@ -35,7 +36,10 @@ export function bands(curves: readonly BandCurve[], { x, y }: BandsOptions): Fig
     data: curves.flatMap((curve) => {
       const group = groupOf(curve);
       const among = curves.filter((other) => groupOf(other) === group).indexOf(curve);
-      return traces(curve, { color: PALETTE[groups.indexOf(group) % PALETTE.length]!, dash: DASHES[among % DASHES.length]! });
+      return traces(curve, {
+        color: PALETTE[groups.indexOf(group) % PALETTE.length]!,
+        dash: DASHES[among % DASHES.length]!,
+      });
     }),
     layout: { ...page(460), xaxis: { title: { text: x } }, yaxis: { title: { text: y } } },
   };
@@ -45,15 +49,37 @@ const groupOf = ({ group, name }: BandCurve): string => group ?? name;
 
 function traces({ name, group, runs }: BandCurve, { color, dash }: { color: string; dash: string }): object[] {
   const points = runs[0]?.length ?? 0;
-  if (points === 0 || runs.some((run) => run.length !== points)) throw new InputError(`the runs of "${name}" must have the same points, at least one`);
+  if (points === 0 || runs.some((run) => run.length !== points))
+    throw new InputError(`the runs of "${name}" must have the same points, at least one`);
   const rounded = (value: number) => Number(value.toPrecision(6));
-  const each = <T>(of: (some: readonly { x: number; y: number }[]) => T) => Array.from({ length: points }, (_, n) => of(runs.map((run) => run[n]!)));
+  const each = <T>(of: (some: readonly { x: number; y: number }[]) => T) =>
+    Array.from({ length: points }, (_, n) => of(runs.map((run) => run[n]!)));
   const x = each((some) => rounded(average(some.map((point) => point.x))));
   const lowest = each((some) => rounded(Math.min(...some.map((point) => point.y))));
   const highest = each((some) => rounded(Math.max(...some.map((point) => point.y))));
   const label = [group, name].filter(Boolean).join(', ');
   return [
-    { type: 'scatter', mode: 'lines', x: [...x, ...[...x].reverse()], y: [...highest, ...[...lowest].reverse()], fill: 'toself', fillcolor: `${color}33`, line: { width: 0 }, legendgroup: label, showlegend: false, hoverinfo: 'skip' },
-    { type: 'scatter', mode: 'lines+markers', name: label, x, y: each((some) => rounded(average(some.map((point) => point.y)))), line: { color, dash, width: 2 }, marker: { color, size: 6 }, legendgroup: label },
-  ]; // prettier-ignore
+    {
+      type: 'scatter',
+      mode: 'lines',
+      x: [...x, ...[...x].reverse()],
+      y: [...highest, ...[...lowest].reverse()],
+      fill: 'toself',
+      fillcolor: `${color}33`,
+      line: { width: 0 },
+      legendgroup: label,
+      showlegend: false,
+      hoverinfo: 'skip',
+    },
+    {
+      type: 'scatter',
+      mode: 'lines+markers',
+      name: label,
+      x,
+      y: each((some) => rounded(average(some.map((point) => point.y)))),
+      line: { color, dash, width: 2 },
+      marker: { color, size: 6 },
+      legendgroup: label,
+    },
+  ];
 }

@@ -3,26 +3,44 @@ import type { Data, Layout } from 'plotly.js-dist';
 
 import type { tf } from '../tf';
 
-/** What nobody can draw, and `show` refuses with a line that says what to write; the compiler's own would be a page about lists. */
-type Refused = tf.Tensor | PromiseLike<unknown> | BigInt64Array | BigUint64Array | ReadonlySet<unknown> | ReadonlyMap<unknown, unknown>;
+/**
+ * What nobody can draw, and `show` refuses with a line that says what to write; the compiler's own would be a page
+ * about lists.
+ */
+type Refused =
+  | tf.Tensor
+  | PromiseLike<unknown>
+  | BigInt64Array
+  | BigUint64Array
+  | ReadonlySet<unknown>
+  | ReadonlyMap<unknown, unknown>;
 
 /**
- * A plotly type as `show` takes it. Since TypeScript widens what stands in a variable of its own (`{ orientation: 'h' }` becomes a
+ * A plotly type as `show` takes it. Since TypeScript widens what stands in a variable of its own (`{ orientation: 'h'
+ * }` becomes a
  * string, `[0, 1]` a list of any length), any string goes for one of several, and any list for a pair.
  */
-type Loose<T> = 0 extends 1 & T ? T
-  : T extends string ? T | (string & {})
-  : T extends number ? number
-  : T extends ArrayBufferView ? T | Refused
-  : T extends boolean | null | undefined | Date | ((...args: never[]) => unknown) ? T
-  : T extends readonly (infer Item)[] ? readonly (Loose<Item> | undefined)[]
-  : Fields<T>; // prettier-ignore
+type Loose<T> = 0 extends 1 & T
+  ? T
+  : T extends string
+    ? T | (string & {})
+    : T extends number
+      ? number
+      : T extends ArrayBufferView
+        ? T | Refused
+        : T extends boolean | null | undefined | Date | ((...args: never[]) => unknown)
+          ? T
+          : T extends readonly (infer Item)[]
+            ? readonly (Loose<Item> | undefined)[]
+            : Fields<T>;
 
 /** An object of plotly's; its title may be the text alone. */
 export type Fields<T> = { readonly [Key in keyof T]: Loose<T[Key]> | (Key extends 'title' ? string : never) };
 
 /** As `Fields`, but for the type, which says which of the traces this is. */
-type Typed<T> = { readonly [Key in keyof T]: Key extends 'type' ? T[Key] : Loose<T[Key]> | (Key extends 'title' ? string : never) };
+type Typed<T> = {
+  readonly [Key in keyof T]: Key extends 'type' ? T[Key] : Loose<T[Key]> | (Key extends 'title' ? string : never);
+};
 
 /** One of plotly's traces, by its `type`; without one it is a `scatter` (https://plotly.com/javascript/reference/). */
 export type Trace = Typed<Data>;

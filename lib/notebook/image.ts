@@ -1,9 +1,12 @@
 /**
- * A figure as a still image, made by plotly.js-dist itself, so that it shows where plotly does not run: on GitHub, on a page that
+ * A figure as a still image, made by plotly.js-dist itself, so that it shows where plotly does not run: on GitHub, on a
+ * page that
  * nbconvert made, in a notebook that JupyterLab does not trust and has no plotly for.
  *
- * plotly.js draws in a browser. Kaleido 0.2.1 (PyPI) is one without windows, which set-up installs beside JupyterLab; the kernel
- * says where, in ALIGNBOOK_KALEIDO. sharp makes the image small, and synckit waits for it: it belongs to the output of the cell
+ * plotly.js draws in a browser. Kaleido 0.2.1 (PyPI) is one without windows, which set-up installs beside JupyterLab;
+ * the kernel
+ * says where, in ALIGNBOOK_KALEIDO. sharp makes the image small, and synckit waits for it: it belongs to the output of
+ * the cell
  * that runs.
  */
 import { join } from 'node:path';
@@ -12,7 +15,9 @@ import { createSyncFn } from 'synckit';
 
 import type { PlainFigure } from './plainFigure';
 
-/** Pixels. JupyterLab cuts off what is wider than its cell, on a small screen about so much; the height is plotly's own. */
+/**
+ * Pixels. JupyterLab cuts off what is wider than its cell, on a small screen about so much; the height is plotly's own.
+ */
 const WIDTH = 720;
 const HEIGHT = 450;
 

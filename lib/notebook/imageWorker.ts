@@ -23,7 +23,9 @@ runAsWorker(async (request: ImageRequest): Promise<string> => {
   const { result, message } = await answer(request).catch(() => answer(request)); // once more, by another kaleido
   idle = setTimeout(() => running?.stop(), KEPT_FOR);
   if (result === null) throw new Error(message ?? 'kaleido does not say why');
-  const image = await sharp(Buffer.from(result, 'base64')).png({ palette: true, colours: COLOURS, dither: 0, compressionLevel: 9, effort: 10 }).toBuffer();
+  const image = await sharp(Buffer.from(result, 'base64'))
+    .png({ palette: true, colours: COLOURS, dither: 0, compressionLevel: 9, effort: 10 })
+    .toBuffer();
   return image.toString('base64');
 });
 
@@ -35,8 +37,12 @@ interface Answer {
 
 /** @throws Error where kaleido ends, or takes too long. */
 async function answer({ kaleido, figure, width, height }: ImageRequest): Promise<Answer> {
-  running ??= new Kaleido(kaleido, () => { running = undefined; });
-  return JSON.parse(await running.ask(JSON.stringify({ data: figure, format: 'png', width, height, scale: 1 }))) as Answer;
+  running ??= new Kaleido(kaleido, () => {
+    running = undefined;
+  });
+  return JSON.parse(
+    await running.ask(JSON.stringify({ data: figure, format: 'png', width, height, scale: 1 })),
+  ) as Answer;
 }
 
 /** The process, which answers a line with a line. */
@@ -47,13 +53,29 @@ class Kaleido {
   private readonly ended: Promise<never>;
 
   constructor(folder: string, onEnd: () => void) {
-    const args = ['plotly', `--plotlyjs=${require.resolve('plotly.js-dist')}`, '--disable-gpu', '--no-sandbox', '--allow-file-access-from-files', '--disable-breakpad', '--disable-dev-shm-usage'];
-    const env = { ...process.env, LD_LIBRARY_PATH: join(folder, 'lib'), FONTCONFIG_PATH: join(folder, 'etc', 'fonts'), XDG_DATA_HOME: join(folder, 'xdg') };
-    // Not its shell script, which stumbles over a space in a folder's name. Detached, so that what interrupts the kernel does not end it.
+    const args = [
+      'plotly',
+      `--plotlyjs=${require.resolve('plotly.js-dist')}`,
+      '--disable-gpu',
+      '--no-sandbox',
+      '--allow-file-access-from-files',
+      '--disable-breakpad',
+      '--disable-dev-shm-usage',
+    ];
+    const env = {
+      ...process.env,
+      LD_LIBRARY_PATH: join(folder, 'lib'),
+      FONTCONFIG_PATH: join(folder, 'etc', 'fonts'),
+      XDG_DATA_HOME: join(folder, 'xdg'),
+    };
+    // Not its shell script, which stumbles over a space in a folder's name. Detached, so that what interrupts the
+    // kernel does not end it.
     this.process = spawn(join(folder, 'bin', 'kaleido'), args, { cwd: folder, env, detached: true });
     this.lines = createInterface(this.process.stdout)[Symbol.asyncIterator]();
     let complaint = '';
-    this.process.stderr.on('data', (text: Buffer) => { complaint = text.toString().trim(); });
+    this.process.stderr.on('data', (text: Buffer) => {
+      complaint = text.toString().trim();
+    });
     this.process.stdin.on('error', () => {}); // it has ended, which `ended` tells
     this.ended = new Promise((_, reject) => {
       this.process.on('error', reject);

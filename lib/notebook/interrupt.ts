@@ -8,10 +8,12 @@ export interface Interrupt {
 }
 
 /**
- * Takes SIGINT over from whoever has it, until it comes once: tslab would end the cell and forget what it declares. The next
+ * Takes SIGINT over from whoever has it, until it comes once: tslab would end the cell and forget what it declares. The
+ * next
  * one is theirs again, so that a second interrupt ends a cell whose step does not end.
  *
- * It waits for a turn of the event loop first. While a cell's synchronous part runs, Node keeps all handlers of SIGINT aside;
+ * It waits for a turn of the event loop first. While a cell's synchronous part runs, Node keeps all handlers of SIGINT
+ * aside;
  * with one that is registered then, the next interrupt would kill the kernel.
  */
 export async function onInterrupt(): Promise<Interrupt> {
@@ -31,5 +33,10 @@ export async function onInterrupt(): Promise<Interrupt> {
   };
   process.on('SIGINT', interrupt);
   for (const listener of others) process.off('SIGINT', listener);
-  return { get wished() { return wished; }, release }; // prettier-ignore
+  return {
+    get wished() {
+      return wished;
+    },
+    release,
+  };
 }

@@ -4,7 +4,10 @@ import { PALETTE } from './style';
 /** A value of each step; steps for which it is undefined have no point (a validation every hundred steps, say). */
 export type Curve<Step> = (step: Step) => number | undefined;
 
-/** A panel for each entry, with one curve or with several by name. An entry's name stands above its panel: put the unit into it. */
+/**
+ * A panel for each entry, with one curve or with several by name. An entry's name stands above its panel: put the unit
+ * into it.
+ */
 export type Panels<Step> = Readonly<Record<string, Curve<Step> | Readonly<Record<string, Curve<Step>>>>>;
 
 export interface Line {
@@ -26,39 +29,60 @@ export interface Panel {
 export const SIZE = { top: 30, title: 30, panel: 200, gap: 50, bottom: 50, left: 60, right: 20 } as const;
 
 /** The layout that all figures begin with. @param top of the margin above the plot, in pixels. */
-export const page = (height: number, top: number = SIZE.top) => ({ height, margin: { t: top, b: SIZE.bottom, l: SIZE.left, r: SIZE.right }, autosize: true });
+export const page = (height: number, top: number = SIZE.top) => ({
+  height,
+  margin: { t: top, b: SIZE.bottom, l: SIZE.left, r: SIZE.right },
+  autosize: true,
+});
 
 /** Points of one curve, at most: more cannot be told apart, and each is text in the notebook's file. */
 const POINTS = 2000;
 /** Curves with fewer points than this show them as dots. */
 const DOTS = 50;
 
-export function panelsOf<Step extends { readonly step: number }>(history: readonly Step[], panels: Panels<Step>): Panel[] {
+export function panelsOf<Step extends { readonly step: number }>(
+  history: readonly Step[],
+  panels: Panels<Step>,
+): Panel[] {
   return Object.entries(panels).map(([name, inside]) => ({
     name,
-    lines: curvesIn(inside).map(([curve, valueOf], n) => ({ name: curve, color: PALETTE[n % PALETTE.length]!, ...points(history, valueOf) })),
+    lines: curvesIn(inside).map(([curve, valueOf], n) => ({
+      name: curve,
+      color: PALETTE[n % PALETTE.length]!,
+      ...points(history, valueOf),
+    })),
   }));
 }
 
 /** What the panels are, in words that are the same for every run of these steps. */
-export function describePanels<Step extends { readonly step: number }>(history: readonly Step[], panels: Panels<Step>): string {
-  const names = Object.entries(panels).map(([name, inside]) => (typeof inside === 'function' ? name : `${name} (${Object.keys(inside).join(', ')})`));
+export function describePanels<Step extends { readonly step: number }>(
+  history: readonly Step[],
+  panels: Panels<Step>,
+): string {
+  const names = Object.entries(panels).map(([name, inside]) =>
+    typeof inside === 'function' ? name : `${name} (${Object.keys(inside).join(', ')})`,
+  );
   return `Curves of steps ${history[0]?.step ?? 0} to ${history.at(-1)?.step ?? 0}: ${names.join('; ')}.`;
 }
 
 /** A step's values, by the names of panels and curves. */
 export function valuesOf<Step>(step: Step, panels: Panels<Step>): [name: string, value: number][] {
-  return Object.entries(panels).flatMap(([name, inside]) => curvesIn(inside).flatMap(([curve, valueOf]): [string, number][] => {
-    const value = valueOf(step);
-    return value === undefined ? [] : [[`${name} ${curve}`.trimEnd(), value]];
-  }));
+  return Object.entries(panels).flatMap(([name, inside]) =>
+    curvesIn(inside).flatMap(([curve, valueOf]): [string, number][] => {
+      const value = valueOf(step);
+      return value === undefined ? [] : [[`${name} ${curve}`.trimEnd(), value]];
+    }),
+  );
 }
 
 function curvesIn<Step>(inside: Panels<Step>[string]): [name: string, valueOf: Curve<Step>][] {
   return typeof inside === 'function' ? [['', inside]] : Object.entries(inside);
 }
 
-function points<Step extends { readonly step: number }>(history: readonly Step[], valueOf: Curve<Step>): Pick<Line, 'dots' | 'x' | 'y'> {
+function points<Step extends { readonly step: number }>(
+  history: readonly Step[],
+  valueOf: Curve<Step>,
+): Pick<Line, 'dots' | 'x' | 'y'> {
   const all = history.flatMap((step) => {
     const value = valueOf(step);
     return value === undefined || !Number.isFinite(value) ? [] : [{ x: step.step, y: Number(value.toPrecision(6)) }];

@@ -1,4 +1,7 @@
-/** A figure as JSON can carry it to plotly: typed arrays as lists, titles as plotly 4 takes them, and nothing that JSON would lose in silence. */
+/**
+ * A figure as JSON can carry it to plotly: typed arrays as lists, titles as plotly 4 takes them, and nothing that JSON
+ * would lose in silence.
+ */
 import { types } from 'node:util';
 
 import { InputError } from '../errors';
@@ -11,23 +14,28 @@ export interface PlainFigure {
   readonly layout?: object;
 }
 
-/** Below these keys stands what is the reader's own, or a call's arguments: a `title` there is no title of the figure. */
+/**
+ * Below these keys stands what is the reader's own, or a call's arguments: a `title` there is no title of the figure.
+ */
 const OWN = new Set(['customdata', 'meta', 'args', 'args2']);
 
 /**
  * Copies a figure into plain data, at any depth:
- * - a typed array becomes a list; of 32 bits, each number has as few digits as tell it from its neighbors (0.1, not 0.10000000149011612);
+ * - a typed array becomes a list; of 32 bits, each number has as few digits as tell it from its neighbors (0.1, not
+ *   0.10000000149011612);
  * - NaN and ±Infinity become null, where plotly leaves a gap; a Date becomes its local time, as plotly.js reads a Date;
  * - `title: 'text'`, which plotly.js 4 passes over, becomes `title: { text: 'text' }`.
  *
- * @throws InputError that names the field, for whatever JSON would empty, drop or fail at (a tensor, a Promise, a BigInt, a function,
+ * @throws InputError that names the field, for whatever JSON would empty, drop or fail at (a tensor, a Promise, a
+ *   BigInt, a function,
  * a Map or Set, a circle), and for a trace of an unknown type.
  */
 export function plainFigure(figure: Figure): PlainFigure {
   try {
     return plainParts(figure);
   } catch (error) {
-    if (error instanceof InputError) Error.captureStackTrace(error, plainFigure); // the reader's line is near, not a recursion away
+    // the reader's line is near, not a recursion away
+    if (error instanceof InputError) Error.captureStackTrace(error, plainFigure);
     throw error;
   }
 }
@@ -38,22 +46,27 @@ function plainParts(figure: Figure): PlainFigure {
   const { data, layout } = (figure ?? {}) as { data?: unknown; layout?: unknown };
   const unfit = refusal(data, 'data');
   if (unfit !== undefined) throw new InputError(`data is ${unfit}`);
-  if (!Array.isArray(data)) throw new InputError(`${describe(data, 'data')}; give show a list of traces: { data: [{ y: [1, 2, 3] }] }`);
+  if (!Array.isArray(data))
+    throw new InputError(`${describe(data, 'data')}; give show a list of traces: { data: [{ y: [1, 2, 3] }] }`);
   const inside: object[] = [figure];
   const traces = data.map((trace: unknown, n) => {
     const plainTrace = plain(trace, `data[${n}]`, 'trace', [...inside, data], false);
-    if (!isRecord(plainTrace)) throw new InputError(`${describe(trace, `data[${n}]`)}; a trace is an object, such as { y: [1, 2, 3] }`);
+    if (!isRecord(plainTrace))
+      throw new InputError(`${describe(trace, `data[${n}]`)}; a trace is an object, such as { y: [1, 2, 3] }`);
     checkTraceType(plainTrace['type'], `data[${n}]`);
     return plainTrace;
   });
   if (layout === undefined || layout === null) return { data: traces };
   const plainLayout = plain(layout, 'layout', 'layout', inside, false);
-  if (!isRecord(plainLayout)) throw new InputError(`${describe(layout, 'layout')}; it is an object, such as { title: 'Loss' }`);
+  if (!isRecord(plainLayout))
+    throw new InputError(`${describe(layout, 'layout')}; it is an object, such as { title: 'Loss' }`);
   return { data: traces, layout: plainLayout };
 }
 
-const isRecord = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null && !Array.isArray(value);
-const describe = (value: unknown, path: string): string => `${path} is ${value === undefined ? 'missing' : value === null ? 'null' : Array.isArray(value) ? 'a list' : typeof value === 'object' ? 'an object' : `a ${typeof value}`}`;
+const isRecord = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+const describe = (value: unknown, path: string): string =>
+  `${path} is ${value === undefined ? 'missing' : value === null ? 'null' : Array.isArray(value) ? 'a list' : typeof value === 'object' ? 'an object' : `a ${typeof value}`}`;
 
 /**
  * @param key the last part of the path, for the remedy.
@@ -62,22 +75,33 @@ const describe = (value: unknown, path: string): string => `${path} is ${value =
  */
 function plain(value: unknown, path: string, key: string, inside: readonly object[], own: boolean): unknown {
   if (typeof value === 'number') return Number.isFinite(value) ? value : null;
-  if (typeof value !== 'object' && typeof value !== 'bigint' && typeof value !== 'function' && typeof value !== 'symbol') return value; // a text, a boolean, undefined
+  if (
+    typeof value !== 'object' &&
+    typeof value !== 'bigint' &&
+    typeof value !== 'function' &&
+    typeof value !== 'symbol'
+  )
+    return value; // a text, a boolean, undefined
   if (value === null) return null;
   const found = refusal(value, key);
   if (found !== undefined) throw new InputError(`${path} is ${found}`);
   const thing = value as object;
-  if (inside.includes(thing)) throw new InputError(`${path} is an object that it lies in itself, so it has no end; leave it out`);
+  if (inside.includes(thing))
+    throw new InputError(`${path} is an object that it lies in itself, so it has no end; leave it out`);
   if (ArrayBuffer.isView(thing)) return typed(thing as unknown as Float32Array);
   if (types.isDate(thing)) return Number.isNaN(thing.getTime()) ? null : localTime(thing);
   const within = [...inside, thing];
-  if (Array.isArray(thing)) return Array.from(thing, (item: unknown, n) => plain(item, `${path}[${n}]`, key, within, own) ?? null);
+  if (Array.isArray(thing))
+    return Array.from(thing, (item: unknown, n) => plain(item, `${path}[${n}]`, key, within, own) ?? null);
   if ('toJSON' in thing && typeof thing.toJSON === 'function') return plain(thing.toJSON(key), path, key, within, own);
-  return Object.fromEntries(Object.entries(thing).map(([name, inner]) => {
-    const field = `${path}${/^[A-Za-z_$][\w$]*$/.test(name) ? `.${name}` : `[${JSON.stringify(name)}]`}`;
-    if (name === 'title' && !own && (typeof inner === 'string' || typeof inner === 'number')) return [name, { text: `${inner}` }];
-    return [name, plain(inner, field, name, within, own || OWN.has(name))];
-  }));
+  return Object.fromEntries(
+    Object.entries(thing).map(([name, inner]) => {
+      const field = `${path}${/^[A-Za-z_$][\w$]*$/.test(name) ? `.${name}` : `[${JSON.stringify(name)}]`}`;
+      if (name === 'title' && !own && (typeof inner === 'string' || typeof inner === 'number'))
+        return [name, { text: `${inner}` }];
+      return [name, plain(inner, field, name, within, own || OWN.has(name))];
+    }),
+  );
 }
 
 /** Why a value cannot be drawn, and what to write instead; undefined if it can. */
@@ -87,15 +111,27 @@ function refusal(value: unknown, key: string): string | undefined {
   if (typeof value === 'symbol') return 'a Symbol, which JSON cannot carry to plotly; give a text';
   if (typeof value !== 'object' || value === null) return undefined;
   const name = /^[A-Za-z_$][\w$]*$/.test(key) ? key : 'values';
-  if ('dataSync' in value && typeof value.dataSync === 'function') return tensor(value as { shape?: readonly number[] }, name);
-  if ('then' in value && typeof value.then === 'function') return `a Promise, whose value is still to come; wait for it: await ${name}`;
-  if (types.isBigInt64Array(value) || types.isBigUint64Array(value)) return `a ${types.isBigInt64Array(value) ? 'BigInt64Array' : 'BigUint64Array'}, which plotly cannot draw; make its values numbers: Array.from(${name}, Number)`;
-  if (types.isMap(value)) return `a Map, which JSON would leave empty; take its keys and values: [...${name}.keys()], [...${name}.values()]`;
+  if ('dataSync' in value && typeof value.dataSync === 'function')
+    return tensor(value as { shape?: readonly number[] }, name);
+  if ('then' in value && typeof value.then === 'function')
+    return `a Promise, whose value is still to come; wait for it: await ${name}`;
+  if (types.isBigInt64Array(value) || types.isBigUint64Array(value))
+    return `a ${types.isBigInt64Array(value) ? 'BigInt64Array' : 'BigUint64Array'}, which plotly cannot draw; make its values numbers: Array.from(${name}, Number)`;
+  if (types.isMap(value))
+    return `a Map, which JSON would leave empty; take its keys and values: [...${name}.keys()], [...${name}.values()]`;
   if (types.isSet(value)) return `a Set, which JSON would leave empty; make a list of it: [...${name}]`;
-  if (types.isDataView(value) || types.isAnyArrayBuffer(value)) return `bytes without a type; say what they are: new Float32Array(…)`;
-  if (!Array.isArray(value) && !ArrayBuffer.isView(value) && 'next' in value && typeof value.next === 'function' && (Symbol.iterator in value || Symbol.asyncIterator in value))
+  if (types.isDataView(value) || types.isAnyArrayBuffer(value))
+    return `bytes without a type; say what they are: new Float32Array(…)`;
+  if (
+    !Array.isArray(value) &&
+    !ArrayBuffer.isView(value) &&
+    'next' in value &&
+    typeof value.next === 'function' &&
+    (Symbol.iterator in value || Symbol.asyncIterator in value)
+  )
     return `an iterator, which JSON would leave empty; make a list of it: ${Symbol.iterator in value ? `[...${name}]` : `for await (const item of ${name}) list.push(item)`}`;
-  if (types.isRegExp(value) || types.isNativeError(value) || types.isWeakMap(value) || types.isWeakSet(value)) return `an object of kind ${Object.prototype.toString.call(value).slice(8, -1)}, which JSON would leave empty; give a text or a list`;
+  if (types.isRegExp(value) || types.isNativeError(value) || types.isWeakMap(value) || types.isWeakSet(value))
+    return `an object of kind ${Object.prototype.toString.call(value).slice(8, -1)}, which JSON would leave empty; give a text or a list`;
   return undefined;
 }
 

@@ -1,4 +1,7 @@
-/** What a training says of itself while it runs: a line in the notebook that is written over, lines now and then in a console. */
+/**
+ * What a training says of itself while it runs: a line in the notebook that is written over, lines now and then in a
+ * console.
+ */
 import { bar, minutes } from '../hub/progress';
 import { liveOutput } from './show';
 
@@ -23,7 +26,9 @@ export interface ProgressLine {
  */
 export function progressLine(steps: number, now: () => number = () => performance.now()): ProgressLine {
   const output = liveOutput();
-  const write = output ? (text: string) => output({ data: { 'text/plain': text }, metadata: {} }) : (text: string) => console.log(text);
+  const write = output
+    ? (text: string) => output({ data: { 'text/plain': text }, metadata: {} })
+    : (text: string) => console.log(text);
   const every = output ? EVERY.notebook : EVERY.console;
   let first: { step: number; time: number } | undefined;
   let written = -Infinity;
@@ -35,7 +40,10 @@ export function progressLine(steps: number, now: () => number = () => performanc
       if (time - written < every) return;
       written = time;
       const speed = step > first.step ? ((step - first.step) / (time - first.time)) * 1000 : 0;
-      const rate = speed === 0 ? '' : `  ${speed < 1 ? `${(1 / speed).toFixed(1)} s/step` : `${speed.toFixed(1)} steps/s`}  ${minutes(Math.max(0, steps - step) / speed)} left`;
+      const rate =
+        speed === 0
+          ? ''
+          : `  ${speed < 1 ? `${(1 / speed).toFixed(1)} s/step` : `${speed.toFixed(1)} steps/s`}  ${minutes(Math.max(0, steps - step) / speed)} left`;
       const head = `step ${step} of ${steps} [${bar(Math.min(1, step / steps))}]${rate}`;
       const tail = values.map(([name, value]) => `${name} ${digits(value)}`).join('  ');
       write(`${head}${head.length + tail.length > WIDTH ? '\n' : '  '}${tail}`);

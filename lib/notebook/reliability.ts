@@ -5,7 +5,8 @@ import type { Figure } from './figure';
 import { INK, PALETTE } from './style';
 
 /**
- * A dot for each bin: how sure the model was, and how often it was right, beside the line on which the two are equal. Above the line
+ * A dot for each bin: how sure the model was, and how often it was right, beside the line on which the two are equal.
+ * Above the line
  * it is better than it says, below it boasts. Each dot carries its number of pairs.
  *
  *     show(reliability(calibration(margins)), 'Dots along the diagonal.');
@@ -15,10 +16,24 @@ export function reliability({ bins }: Pick<Calibration, 'bins'>): Figure {
   const rounded = (value: number) => Number(value.toPrecision(6));
   return {
     data: [
-      { type: 'scatter', mode: 'lines', name: 'right as often as it says', x: [0.5, 1], y: [0.5, 1], line: { color: INK, width: 1, dash: 'dot' }, hoverinfo: 'skip' },
       {
-        type: 'scatter', mode: 'markers+text', name: 'pairs', x: bins.map(({ confidence }) => rounded(confidence)), y: bins.map(({ accuracy }) => rounded(accuracy)),
-        text: bins.map(({ pairs }) => `${pairs}`), textposition: 'bottom center', marker: { color: PALETTE[0], size: 10 },
+        type: 'scatter',
+        mode: 'lines',
+        name: 'right as often as it says',
+        x: [0.5, 1],
+        y: [0.5, 1],
+        line: { color: INK, width: 1, dash: 'dot' },
+        hoverinfo: 'skip',
+      },
+      {
+        type: 'scatter',
+        mode: 'markers+text',
+        name: 'pairs',
+        x: bins.map(({ confidence }) => rounded(confidence)),
+        y: bins.map(({ accuracy }) => rounded(accuracy)),
+        text: bins.map(({ pairs }) => `${pairs}`),
+        textposition: 'bottom center',
+        marker: { color: PALETTE[0], size: 10 },
       },
     ],
     layout: {
@@ -27,5 +42,5 @@ export function reliability({ bins }: Pick<Calibration, 'bins'>): Figure {
       xaxis: axis('probability that it gives to its own choice'),
       yaxis: axis('share of choices that are right'),
     },
-  }; // prettier-ignore
+  };
 }

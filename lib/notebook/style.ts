@@ -1,6 +1,9 @@
 /** What all figures look like: colours that everybody tells apart, on no background of their own. */
 
-/** Okabe and Ito's colours that all see apart (https://jfly.uni-koeln.de/color/), those first that stand out on white and on black. */
+/**
+ * Okabe and Ito's colours that all see apart (https://jfly.uni-koeln.de/color/), those first that stand out on white
+ * and on black.
+ */
 export const PALETTE = ['#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9'] as const;
 /** Of text and lines: read equally well in JupyterLab's light and dark themes. */
 export const INK = '#7f7f7f';
@@ -8,9 +11,18 @@ export const INK = '#7f7f7f';
 const NONE = 'rgba(0, 0, 0, 0)';
 const GRID = 'rgba(128, 128, 128, 0.25)';
 const TEXT = 13;
-const axis = { gridcolor: GRID, zerolinecolor: GRID, linecolor: GRID, exponentformat: 'power', title: { font: { size: TEXT } } };
+const axis = {
+  gridcolor: GRID,
+  zerolinecolor: GRID,
+  linecolor: GRID,
+  exponentformat: 'power',
+  title: { font: { size: TEXT } },
+};
 
-/** Plotly's own way to give figures a style (https://plotly.com/javascript/layout-template/): what a figure says itself goes before it. */
+/**
+ * Plotly's own way to give figures a style (https://plotly.com/javascript/layout-template/): what a figure says itself
+ * goes before it.
+ */
 export const TEMPLATE = {
   layout: {
     paper_bgcolor: NONE,

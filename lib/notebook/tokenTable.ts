@@ -22,14 +22,16 @@ const COLOURS = { above: '0, 114, 178', below: '230, 159, 0' };
 /** The deepest colour is still so thin that text in the page's own colour stands out, in light and dark themes. */
 const DEEPEST = 0.6;
 
-const CELL = 'display: inline-block; text-align: center; padding: 1px 3px; margin: 1px; vertical-align: top; border-radius: 3px';
+const CELL =
+  'display: inline-block; text-align: center; padding: 1px 3px; margin: 1px; vertical-align: top; border-radius: 3px';
 const ROW = 'margin: 2px 0 6px 0; line-height: 1.25';
 const LABEL = 'font-weight: bold';
 const TOKEN = 'font-family: monospace; font-size: 13px; white-space: pre';
 const VALUE = 'font-size: 10px';
 
 /**
- * Rows of tokens, each on its colour with its value below, in two decimals or as the whole numbers that all of them are; for
+ * Rows of tokens, each on its colour with its value below, in two decimals or as the whole numbers that all of them
+ * are; for
  * `show`. Blue is above 0, orange below. A leading space is shown as `·`, a line break as `↵`, a tab as `→`.
  *
  *     show(tokenTable([{ label: 'chosen', tokens, values: change }], { title: 'change of log-prob (nats)' }));
@@ -41,16 +43,29 @@ const VALUE = 'font-size: 10px';
  */
 export function tokenTable(rows: readonly TokenRow[], { title = '', max }: TokenTableOptions = {}): Html {
   for (const { label, tokens, values } of rows) {
-    if (tokens.length !== values.length) throw new InputError(`row "${label}" has ${tokens.length} tokens, but ${values.length} values`);
+    if (tokens.length !== values.length)
+      throw new InputError(`row "${label}" has ${tokens.length} tokens, but ${values.length} values`);
   }
   const values = rows.flatMap((row) => row.values);
   const finite = values.filter(Number.isFinite);
   const deepest = max ?? Math.max(0, ...finite.map(Math.abs));
   const written = values.every(Number.isInteger) ? String : decimals;
-  const ends = [finite.some((value) => value < 0) ? -deepest : 0, finite.some((value) => value > 0) ? deepest : 0] as const;
+  const ends = [
+    finite.some((value) => value < 0) ? -deepest : 0,
+    finite.some((value) => value > 0) ? deepest : 0,
+  ] as const;
   return {
-    html: [`<div>${title === '' ? '' : `<span style="${LABEL}">${escaped(title)}</span> `}${scale(ends, deepest, written)}</div>`, ...rows.map((row) => rowHtml(row, deepest, written))].join('\n'),
-    text: [...(title === '' ? [] : [title]), ...rows.map(({ label, tokens, values }) => `${label}: ${tokens.map((token, n) => `${visible(token)} ${written(values[n]!)}`).join(' | ')}`)].join('\n'),
+    html: [
+      `<div>${title === '' ? '' : `<span style="${LABEL}">${escaped(title)}</span> `}${scale(ends, deepest, written)}</div>`,
+      ...rows.map((row) => rowHtml(row, deepest, written)),
+    ].join('\n'),
+    text: [
+      ...(title === '' ? [] : [title]),
+      ...rows.map(
+        ({ label, tokens, values }) =>
+          `${label}: ${tokens.map((token, n) => `${visible(token)} ${written(values[n]!)}`).join(' | ')}`,
+      ),
+    ].join('\n'),
   };
 }
 
@@ -63,7 +78,9 @@ function rowHtml({ label, tokens, values }: TokenRow, deepest: number, written: 
   return `<div style="${ROW}"><span style="${LABEL}">${escaped(label)}</span><br>${cells.join('')}</div>`;
 }
 
-/** From one end of the values to the other in five steps, or where all are whole numbers (a mask's) just the ends and 0. */
+/**
+ * From one end of the values to the other in five steps, or where all are whole numbers (a mask's) just the ends and 0.
+ */
 function scale([from, to]: readonly [number, number], deepest: number, written: (value: number) => string): string {
   const shares = written === decimals ? [0, 0.25, 0.5, 0.75, 1] : [0, ...(from < 0 && to > 0 ? [0.5] : []), 1];
   const steps = shares.map((share) => from + share * (to - from));

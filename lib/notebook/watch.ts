@@ -19,21 +19,28 @@ const DRAWN_EVERY = 2000;
 const DRAWING_SHARE = 0.04;
 
 /**
- * Takes the steps of a training as they come, to their end, and shows them below the cell: a progress line and the curves so far.
+ * Takes the steps of a training as they come, to their end, and shows them below the cell: a progress line and the
+ * curves so far.
  *
  *     const history = await watch(trainDpo(policy, pairs, options), {
  *       steps: 50,
  *       curves: { loss: (s) => s.loss, 'reward accuracy': (s) => s.rewards.accuracies },
  *     });
  *
- * An interrupt (JupyterLab's stop button, Ctrl-C) ends the training after the running step; the cell goes on, with the steps so
- * far. What stands below the cell in the end says the same after every run. Outside a notebook, a line now and then goes to the console.
+ * An interrupt (JupyterLab's stop button, Ctrl-C) ends the training after the running step; the cell goes on, with the
+ * steps so
+ * far. What stands below the cell in the end says the same after every run. Outside a notebook, a line now and then
+ * goes to the console.
  *
- * @param training an iterable of events, such as `trainSft` and `trainDpo` give; its `finally` has run when this returns or throws.
+ * @param training an iterable of events, such as `trainSft` and `trainDpo` give; its `finally` has run when this
+ *   returns or throws.
  * @returns all events, in order.
  * @throws what `training` throws.
  */
-export async function watch<Step extends { readonly step: number; readonly loss?: number }>(training: AsyncIterable<Step>, { steps, curves: panels = { loss: ({ loss }) => loss } }: WatchOptions<Step>): Promise<Step[]> {
+export async function watch<Step extends { readonly step: number; readonly loss?: number }>(
+  training: AsyncIterable<Step>,
+  { steps, curves: panels = { loss: ({ loss }) => loss } }: WatchOptions<Step>,
+): Promise<Step[]> {
   const history: Step[] = [];
   const progress = progressLine(steps);
   const draw = drawing(history, panels);
@@ -59,10 +66,14 @@ export async function watch<Step extends { readonly step: number; readonly loss?
 }
 
 /**
- * Draws the history as it is: images of the figure now and then, and the figure once it is whole. JupyterLab's plotly extension draws
+ * Draws the history as it is: images of the figure now and then, and the figure once it is whole. JupyterLab's plotly
+ * extension draws
  * a figure once and passes over its updates.
  */
-function drawing<Step extends { readonly step: number }>(history: readonly Step[], panels: Panels<Step>): (state?: { whole: boolean }) => void {
+function drawing<Step extends { readonly step: number }>(
+  history: readonly Step[],
+  panels: Panels<Step>,
+): (state?: { whole: boolean }) => void {
   const output = liveOutput();
   let next = -Infinity;
   return ({ whole } = { whole: false }) => {

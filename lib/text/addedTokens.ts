@@ -1,4 +1,7 @@
-/** Tokens that are found in a text as they are written, before BPE: special ones, and others that were added to a vocabulary. */
+/**
+ * Tokens that are found in a text as they are written, before BPE: special ones, and others that were added to a
+ * vocabulary.
+ */
 
 /** One of tokenizer.json's `added_tokens`, as far as it is reproduced. */
 export interface AddedToken {
@@ -12,17 +15,30 @@ export interface AddedToken {
 export type Piece = number | string;
 
 /**
- * Splits texts as Python's tokenizers does: at the leftmost added token, of several there the longest; first at those that are not
+ * Splits texts as Python's tokenizers does: at the leftmost added token, of several there the longest; first at those
+ * that are not
  * `normalized`, then, in what is left, at the others.
  */
 export function splitter(tokens: readonly AddedToken[]): (text: string) => Piece[] {
-  const passes = [tokens.filter(({ normalized }) => !normalized), tokens.filter(({ normalized }) => normalized)].filter(({ length }) => length > 0).map(pass);
-  return (text) => passes.reduce<Piece[]>((pieces, split) => pieces.flatMap((piece) => (typeof piece === 'string' ? split(piece) : [piece])), text === '' ? [] : [text]);
+  const passes = [tokens.filter(({ normalized }) => !normalized), tokens.filter(({ normalized }) => normalized)]
+    .filter(({ length }) => length > 0)
+    .map(pass);
+  return (text) =>
+    passes.reduce<Piece[]>(
+      (pieces, split) => pieces.flatMap((piece) => (typeof piece === 'string' ? split(piece) : [piece])),
+      text === '' ? [] : [text],
+    );
 }
 
 function pass(tokens: readonly AddedToken[]): (text: string) => Piece[] {
   const ids = new Map(tokens.map(({ content, id }) => [content, id]));
   const longestFirst = [...ids.keys()].sort((a, b) => b.length - a.length);
-  const found = new RegExp(`(${longestFirst.map((content) => content.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')).join('|')})`);
-  return (text) => text.split(found).filter((part) => part !== '').map((part) => ids.get(part) ?? part);
+  const found = new RegExp(
+    `(${longestFirst.map((content) => content.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')).join('|')})`,
+  );
+  return (text) =>
+    text
+      .split(found)
+      .filter((part) => part !== '')
+      .map((part) => ids.get(part) ?? part);
 }

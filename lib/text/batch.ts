@@ -8,7 +8,10 @@ export interface PairIds {
   promptIds: readonly number[];
   chosenIds: readonly number[];
   rejectedIds: readonly number[];
-  /** By how much a reward model should score chosen above rejected, where the data say so; no other training looks at it. */
+  /**
+   * By how much a reward model should score chosen above rejected, where the data say so; no other training looks at
+   * it.
+   */
   margin?: number;
 }
 
@@ -50,9 +53,11 @@ export interface Encoder {
 }
 
 /**
- * A response's ids. They end with the end-of-sequence token: one is set after them, unless they have it at their end already.
+ * A response's ids. They end with the end-of-sequence token: one is set after them, unless they have it at their end
+ * already.
  *
- * @param templated the text is what a chat template made of a message: many write white space after the token that ends it, and are left as they are.
+ * @param templated the text is what a chat template made of a message: many write white space after the token that ends
+ *   it, and are left as they are.
  */
 export function endedIds(tokenizer: Encoder, text: string, templated = false): number[] {
   const { eosTokenId, eosToken } = tokenizer;
@@ -90,7 +95,8 @@ export function responseStart(promptIds: readonly number[], ids: readonly number
  *
  * @param options.padId the id to pad with; nothing looks at it.
  * @param options.maxLength the most tokens of prompt and response together, such as the model's `blockSize`.
- * @throws InputError, naming the row, if a prompt or response is empty, an id is not a whole number from 0 up, the row is
+ * @throws InputError, naming the row, if a prompt or response is empty, an id is not a whole number from 0 up, the row
+ *   is
  *   too long, or chosen and rejected are the same, for which the loss has no gradient.
  */
 export function preferenceBatch(
@@ -101,8 +107,16 @@ export function preferenceBatch(
   rows.forEach((row, index) => check(row, index, maxLength));
   const T = largest(rows.map(length));
   return {
-    chosen: pad(rows.map(({ promptIds, chosenIds }) => [promptIds, chosenIds]), T, padId),
-    rejected: pad(rows.map(({ promptIds, rejectedIds }) => [promptIds, rejectedIds]), T, padId),
+    chosen: pad(
+      rows.map(({ promptIds, chosenIds }) => [promptIds, chosenIds]),
+      T,
+      padId,
+    ),
+    rejected: pad(
+      rows.map(({ promptIds, rejectedIds }) => [promptIds, rejectedIds]),
+      T,
+      padId,
+    ),
   };
 }
 
@@ -118,14 +132,20 @@ function check(row: PairIds, index: number, maxLength: number): void {
     if (wrong !== undefined) throw new InputError(`row ${index}: ${name} holds ${wrong}, which is no token id`);
   }
   if (length(row) > maxLength) {
-    throw new InputError(`row ${index}: ${length(row)} tokens, the limit is ${maxLength}; shorten its texts or leave it out`);
+    throw new InputError(
+      `row ${index}: ${length(row)} tokens, the limit is ${maxLength}; shorten its texts or leave it out`,
+    );
   }
   if (chosenIds.length === rejectedIds.length && chosenIds.every((id, position) => id === rejectedIds[position])) {
     throw new InputError(`row ${index}: chosen and rejected are the same, so the pair teaches nothing; leave it out`);
   }
 }
 
-function pad(rows: (readonly [prompt: readonly number[], response: readonly number[]])[], T: number, padId: number): PaddedRows {
+function pad(
+  rows: (readonly [prompt: readonly number[], response: readonly number[]])[],
+  T: number,
+  padId: number,
+): PaddedRows {
   const matrix = (prompt: (id: number) => number, response: (id: number) => number, padding: number) =>
     tf.tensor2d(
       rows.map(([promptIds, responseIds]) => {
@@ -136,8 +156,20 @@ function pad(rows: (readonly [prompt: readonly number[], response: readonly numb
       'int32',
     );
   return {
-    inputIds: matrix((id) => id, (id) => id, padId),
-    attentionMask: matrix(() => 1, () => 1, 0),
-    responseMask: matrix(() => 0, () => 1, 0),
+    inputIds: matrix(
+      (id) => id,
+      (id) => id,
+      padId,
+    ),
+    attentionMask: matrix(
+      () => 1,
+      () => 1,
+      0,
+    ),
+    responseMask: matrix(
+      () => 0,
+      () => 1,
+      0,
+    ),
   };
 }

@@ -1,4 +1,7 @@
-/** Whether tokens would span the boundary of prompt and response, were they one text. They are encoded apart, so none does here. */
+/**
+ * Whether tokens would span the boundary of prompt and response, were they one text. They are encoded apart, so none
+ * does here.
+ */
 import { characterClass, spaces } from './characterClasses';
 import type { Tokenizer } from './tokenizer';
 
@@ -7,12 +10,18 @@ const S = characterClass(spaces);
 const GAP = new RegExp(`(?<=[^${S}])(?=[${S}])`, 'gu');
 
 /**
- * Whether `prompt + response` has other ids than prompt and response apart: "hel" + "lo", or a space at the prompt's end, which as one text
+ * Whether `prompt + response` has other ids than prompt and response apart: "hel" + "lo", or a space at the prompt's
+ * end, which as one text
  * belongs to the response's first word. Exact, and yet cheap: only what reaches to the next gap in both texts is
  * split into words, and encoded where these differ.
  */
-export function mergesAcross(tokenizer: Pick<Tokenizer, 'encode' | 'words' | 'splitsAtGaps'>, prompt: string, response: string): boolean {
-  const apart = (texts: readonly string[]) => tokenizer.encode(texts.join('')).join() !== texts.flatMap((text) => tokenizer.encode(text)).join();
+export function mergesAcross(
+  tokenizer: Pick<Tokenizer, 'encode' | 'words' | 'splitsAtGaps'>,
+  prompt: string,
+  response: string,
+): boolean {
+  const apart = (texts: readonly string[]) =>
+    tokenizer.encode(texts.join('')).join() !== texts.flatMap((text) => tokenizer.encode(text)).join();
   if (!tokenizer.splitsAtGaps) return apart([prompt, response]);
   const parts = [lastPart(prompt), response.slice(0, gapAfter(response, 0) ?? response.length)];
   const [together, each] = [tokenizer.words(parts.join('')), parts.flatMap((part) => tokenizer.words(part))];

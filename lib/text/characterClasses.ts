@@ -1,7 +1,9 @@
 /**
- * Which characters are letters (\p{L}), numbers (\p{N}) and white space (\s) to Python's tokenizers 0.23, which knows Unicode 16.
+ * Which characters are letters (\p{L}), numbers (\p{N}) and white space (\s) to Python's tokenizers 0.23, which knows
+ * Unicode 16.
  *
- * JavaScript's own classes are others: its \s has U+FEFF and lacks U+0085, and its letters grow with every version of Node, so
+ * JavaScript's own classes are others: its \s has U+FEFF and lacks U+0085, and its letters grow with every version of
+ * Node, so
  * that one text would get other ids on another Node. Ranges in base 36, the gap since the last one and the length, as
  * tests/oracles/character_classes.py writes them.
  */
@@ -42,8 +44,7 @@ export const numbers =
   '1t2-a 2e-a 3q-a 1-7 em-a 7a-n imx-a 152-k c-k 30-p ut-1e 1ts-a bq-a dy-a 6v-a jw-9 3k-a lz-1n 1-3 1-4 24-19 1-f qq-d ' +
   '25f-a';
 
-export const spaces =
-  '9-5 i-1 2s-1 q-1 4bj-1 1vj-b t-2 5-1 1b-1 334-1';
+export const spaces = '9-5 i-1 2s-1 q-1 4bj-1 1vj-b t-2 5-1 1b-1 334-1';
 
 /** The inside of a character class of a regular expression with the flag `u`. */
 export function characterClass(ranges: string): string {

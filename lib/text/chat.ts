@@ -16,7 +16,8 @@ export interface Chat {
 const alpaca: Chat = { templated: false, prompt: chatPrompt, response: (_, { content }) => content };
 
 /**
- * As TRL takes a template: the prompt is rendered with the beginning of the answer, and a response is what the whole conversation has beyond it.
+ * As TRL takes a template: the prompt is rendered with the beginning of the answer, and a response is what the whole
+ * conversation has beyond it.
  * Where a template writes the prompt otherwise once there is a response, the prompt ends where the two part.
  */
 function templated(template: ChatTemplate): Chat {
@@ -26,7 +27,8 @@ function templated(template: ChatTemplate): Chat {
     prompt(messages) {
       const last = messages.at(-1);
       if (last === undefined) throw new InputError('it has no messages');
-      if (last.role !== 'user') throw new InputError(`it ends with a message of the role ${last.role}; a prompt ends with the user's`);
+      if (last.role !== 'user')
+        throw new InputError(`it ends with a message of the role ${last.role}; a prompt ends with the user's`);
       const alone = template.render(messages, { addGenerationPrompt: true });
       return alone.slice(0, shared(alone, whole(messages, { role: 'assistant', content: PROBE })));
     },
@@ -47,14 +49,20 @@ function shared(a: string, b: string): number {
 }
 
 /** Many data sets have a system message in every row, empty where there is none. */
-const withoutEmptySystem = (messages: readonly ChatMessage[]): readonly ChatMessage[] => messages.filter(({ role, content }) => role !== 'system' || content !== '');
+const withoutEmptySystem = (messages: readonly ChatMessage[]): readonly ChatMessage[] =>
+  messages.filter(({ role, content }) => role !== 'system' || content !== '');
 
 /** @param onUse told, in a sentence, which of the two is used, when the first conversation comes. */
 export function chatOf(template: ChatTemplate | null, onUse: (text: string) => void = () => undefined): Chat {
   const chat = template ? templated(template) : alpaca;
   let told = false;
   const tell = () => {
-    if (!told) onUse(template ? `messages are written by the model's chat template (${template.source})` : 'messages are written as the Alpaca prompt: the model has no chat template');
+    if (!told)
+      onUse(
+        template
+          ? `messages are written by the model's chat template (${template.source})`
+          : 'messages are written as the Alpaca prompt: the model has no chat template',
+      );
     told = true;
   };
   return {

@@ -19,8 +19,13 @@ const CHAT_TEMPLATE = 'chat_template.jinja';
 
 /** The files of a folder's templates, by their paths in it. */
 export function templateFiles(folder: string): string[] {
-  const more = existsSync(join(folder, ADDITIONAL_TEMPLATES)) ? readdirSync(join(folder, ADDITIONAL_TEMPLATES)).sort() : [];
-  return [...(existsSync(join(folder, CHAT_TEMPLATE)) ? [CHAT_TEMPLATE] : []), ...more.map((name) => `${ADDITIONAL_TEMPLATES}/${name}`).filter(isAdditionalTemplate)];
+  const more = existsSync(join(folder, ADDITIONAL_TEMPLATES))
+    ? readdirSync(join(folder, ADDITIONAL_TEMPLATES)).sort()
+    : [];
+  return [
+    ...(existsSync(join(folder, CHAT_TEMPLATE)) ? [CHAT_TEMPLATE] : []),
+    ...more.map((name) => `${ADDITIONAL_TEMPLATES}/${name}`).filter(isAdditionalTemplate),
+  ];
 }
 
 export class ChatTemplate {
@@ -38,20 +43,30 @@ export class ChatTemplate {
   }
 
   /**
-   * A folder's template: chat_template.jinja, else the `chat_template` of tokenizer_config.json, of several the one named `default`. As in
+   * A folder's template: chat_template.jinja, else the `chat_template` of tokenizer_config.json, of several the one
+   * named `default`. As in
    * transformers, a file stands for all that tokenizer_config.json says, also where it is another than the default.
    *
    * @param special the special tokens by the names that templates use, such as `eos_token`.
    * @returns null if there is none.
    * @throws FileError if it is no template.
    */
-  static async read(folder: string, config: JsonObject, special: Readonly<Record<string, string>>): Promise<ChatTemplate | null> {
+  static async read(
+    folder: string,
+    config: JsonObject,
+    special: Readonly<Record<string, string>>,
+  ): Promise<ChatTemplate | null> {
     const path = join(folder, CHAT_TEMPLATE);
     const others = templateFiles(folder).filter((file) => file !== CHAT_TEMPLATE);
     if (others.length > 0 && !existsSync(path)) {
-      throw new FileError(join(folder, others[0]!), `is a chat template, and none is the default; save that one as ${CHAT_TEMPLATE}, or take ${ADDITIONAL_TEMPLATES} away`);
+      throw new FileError(
+        join(folder, others[0]!),
+        `is a chat template, and none is the default; save that one as ${CHAT_TEMPLATE}, or take ${ADDITIONAL_TEMPLATES} away`,
+      );
     }
-    const [source, text] = existsSync(path) ? [path, readText(path)] : [join(folder, 'tokenizer_config.json'), ofConfig(config, join(folder, 'tokenizer_config.json'))];
+    const [source, text] = existsSync(path)
+      ? [path, readText(path)]
+      : [join(folder, 'tokenizer_config.json'), ofConfig(config, join(folder, 'tokenizer_config.json'))];
     if (text === undefined) return null;
     const { Template } = await import('@huggingface/jinja');
     try {
@@ -59,7 +74,11 @@ export class ChatTemplate {
       likePython(template.parsed);
       return new ChatTemplate(template, special, source);
     } catch (cause) {
-      throw new FileError(source, `its chat template cannot be read (${oneLine(cause)}); mend it, or take it out to have messages written as the Alpaca prompt`, { cause });
+      throw new FileError(
+        source,
+        `its chat template cannot be read (${oneLine(cause)}); mend it, or take it out to have messages written as the Alpaca prompt`,
+        { cause },
+      );
     }
   }
 
@@ -67,7 +86,14 @@ export class ChatTemplate {
   render(messages: readonly ChatMessage[], { addGenerationPrompt = false } = {}): string {
     try {
       // As in transformers, what is not given is there, and none.
-      return this.#template.render({ ...FUNCTIONS, tools: null, documents: null, ...this.#tokens, messages: messages.map((message) => ({ ...message })), add_generation_prompt: addGenerationPrompt });
+      return this.#template.render({
+        ...FUNCTIONS,
+        tools: null,
+        documents: null,
+        ...this.#tokens,
+        messages: messages.map((message) => ({ ...message })),
+        add_generation_prompt: addGenerationPrompt,
+      });
     } catch (cause) {
       throw new InputError(`the model's chat template does not take these messages (${oneLine(cause)})`, { cause });
     }
@@ -85,6 +111,8 @@ function ofConfig({ chat_template: given }: JsonObject, path: string): string | 
   const named = Array.isArray(given) ? (given as { name?: unknown; template?: unknown }[]) : [];
   const template = named.find(({ name }) => name === 'default')?.template;
   if (typeof template === 'string') return template;
-  throw new FileError(path, `its chat_template is neither a text nor a list with one that is named "default", but ${quoted(JSON.stringify(given))}`);
+  throw new FileError(
+    path,
+    `its chat_template is neither a text nor a list with one that is named "default", but ${quoted(JSON.stringify(given))}`,
+  );
 }
-

@@ -30,58 +30,91 @@ export interface ReadOptions {
   readonly vocabSize?: number;
   /** Called with each row that is wrong, which is then left out. Without it, the first one refuses the file. */
   readonly onBadRow?: (error: FileError) => void;
-  /** Called once, after the last row, if rows that were kept have other tokens at the boundary of prompt and response than the two as one text. */
+  /**
+   * Called once, after the last row, if rows that were kept have other tokens at the boundary of prompt and response
+   * than the two as one text.
+   */
   readonly onMerges?: (merges: Merges) => void;
   /** Of pairs, also read "margin", a number, in rows that have one: for training a reward model. Default false. */
   readonly margins?: boolean;
 }
 
 /**
- * Preference pairs from JSON lines or Parquet (a name that ends in .parquet, or a file that begins as such), in these forms:
+ * Preference pairs from JSON lines or Parquet (a name that ends in .parquet, or a file that begins as such), in these
+ * forms:
  * - {"prompt", "chosen", "rejected"} as texts;
  * - {"instruction", "input" (may be missing), "chosen", "rejected"}, Alpaca's: the prompt is `alpacaPrompt`'s;
- * - the prompt a list of {"role", "content"} messages, each response a text or a list of one message: the prompt is `chatPrompt`'s;
+ * - the prompt a list of {"role", "content"} messages, each response a text or a list of one message: the prompt is
+ *   `chatPrompt`'s;
  * - {"chosen", "rejected"} as lists of messages that begin alike: what they share is the prompt.
  *
- * Columns that belong to the prompt are used: "system" becomes the system's message, "history" ([question, answer] each) the turns before,
- * "context" beside "instruction" its input. Others that belong to it (tools, images, documents, a question beside a prompt …) are refused
+ * Columns that belong to the prompt are used: "system" becomes the system's message, "history" ([question, answer]
+ * each) the turns before,
+ * "context" beside "instruction" its input. Others that belong to it (tools, images, documents, a question beside a
+ * prompt …) are refused
  * by name unless they are empty or the prompt has their text already.
  *
- * Reads and encodes every row, so that a wrong one is found before anything is computed. Empty lines, and fields that have nothing to do
+ * Reads and encodes every row, so that a wrong one is found before anything is computed. Empty lines, and fields that
+ * have nothing to do
  * with the prompt and its responses (id, source, score …), are passed over.
  *
  * @param path a file, or `-` for JSON lines on the standard input.
- * @throws FileError, naming the line (of Parquet the row; the first is 1), if it is not UTF-8 or not JSON, lacks a field, has an empty text,
- *   messages out of turn or two responses that are the same, also after a cut, or is too long; or if the file cannot be read or keeps no row.
+ * @throws FileError, naming the line (of Parquet the row; the first is 1), if it is not UTF-8 or not JSON, lacks a
+ *   field, has an empty text,
+ *   messages out of turn or two responses that are the same, also after a cut, or is too long; or if the file cannot be
+ * read or keeps no row.
  */
 export function readPairs(path: string, tokenizer: Tokenizer, options: ReadOptions): Promise<PairIds[]> {
   const chat = chatOf(tokenizer.chatTemplate, options.onMessages);
   const form = options.margins ? { ...PAIR, names: [...PAIR.names, 'margin'] } : PAIR;
-  return encodeRows(path, form, (fields, boundary) => pair(fields, chat, tokenizer, options, boundary), tokenizer, options);
+  return encodeRows(
+    path,
+    form,
+    (fields, boundary) => pair(fields, chat, tokenizer, options, boundary),
+    tokenizer,
+    options,
+  );
 }
 
 /**
- * A response to each prompt, for SFT: {"prompt", "response"}, the prompt a text or a list of messages; the Alpaca form {"instruction",
- * "input" (may be missing), "output"}, or Dolly's {"instruction", "context", "response"}; or {"messages"}, of which the last is the response. Otherwise as `readPairs`.
+ * A response to each prompt, for SFT: {"prompt", "response"}, the prompt a text or a list of messages; the Alpaca form
+ * {"instruction",
+ * "input" (may be missing), "output"}, or Dolly's {"instruction", "context", "response"}; or {"messages"}, of which the
+ * last is the response. Otherwise as `readPairs`.
  */
 export function readResponses(path: string, tokenizer: Tokenizer, options: ReadOptions): Promise<PromptResponses[]> {
   const chat = chatOf(tokenizer.chatTemplate, options.onMessages);
-  return encodeRows(path, RESPONSE, (fields, boundary) => response(fields, chat, tokenizer, options, boundary), tokenizer, options);
+  return encodeRows(
+    path,
+    RESPONSE,
+    (fields, boundary) => response(fields, chat, tokenizer, options, boundary),
+    tokenizer,
+    options,
+  );
 }
 
 /**
- * Prompts to be answered, for PPO and GRPO: {"prompt"}, a text or a list of messages, or {"instruction", "input" (may be missing)};
+ * Prompts to be answered, for PPO and GRPO: {"prompt"}, a text or a list of messages, or {"instruction", "input" (may
+ * be missing)};
  * rows of pairs that have one of them will do. Otherwise as `readPairs`.
  *
- * @param options.maxNewTokens the room to be left for a response: a prompt is at most `maxLength` less that. A longer one is refused,
+ * @param options.maxNewTokens the room to be left for a response: a prompt is at most `maxLength` less that. A longer
+ *   one is refused,
  *   or by `prompt-start` cut.
  */
-export function readPrompts(path: string, tokenizer: Tokenizer, options: ReadOptions & { readonly maxNewTokens: number }): Promise<(readonly number[])[]> {
+export function readPrompts(
+  path: string,
+  tokenizer: Tokenizer,
+  options: ReadOptions & { readonly maxNewTokens: number },
+): Promise<(readonly number[])[]> {
   const chat = chatOf(tokenizer.chatTemplate, options.onMessages);
   return encodeRows(path, PROMPT_ALONE, (fields) => promptOnly(fields, chat, tokenizer, options), tokenizer, options);
 }
 
-/** Responses to be scored after their prompt: a row as of `readPairs` has two, chosen and rejected; any other, as of `readResponses`, has one. */
+/**
+ * Responses to be scored after their prompt: a row as of `readPairs` has two, chosen and rejected; any other, as of
+ * `readResponses`, has one.
+ */
 export function readCandidates(path: string, tokenizer: Tokenizer, options: ReadOptions): Promise<PromptResponses[]> {
   const chat = chatOf(tokenizer.chatTemplate, options.onMessages);
   const encode = (fields: Fields, boundary: Boundary): PromptResponses => {
@@ -95,8 +128,15 @@ export function readCandidates(path: string, tokenizer: Tokenizer, options: Read
 /** Is told the texts of a row that is encoded. */
 type Boundary = (prompt: string, responses: readonly string[]) => void;
 
-async function encodeRows<Row>(path: string, form: RowForm, encode: (fields: Fields, boundary: Boundary) => Row, tokenizer: Tokenizer, { truncation = 'refuse', vocabSize = Infinity, onBadRow, onMerges }: ReadOptions): Promise<Row[]> {
-  if (!TRUNCATIONS.includes(truncation)) throw new InputError(`truncation must be one of ${TRUNCATIONS.join(', ')}, got "${truncation}"`);
+async function encodeRows<Row>(
+  path: string,
+  form: RowForm,
+  encode: (fields: Fields, boundary: Boundary) => Row,
+  tokenizer: Tokenizer,
+  { truncation = 'refuse', vocabSize = Infinity, onBadRow, onMerges }: ReadOptions,
+): Promise<Row[]> {
+  if (!TRUNCATIONS.includes(truncation))
+    throw new InputError(`truncation must be one of ${TRUNCATIONS.join(', ')}, got "${truncation}"`);
   const rows: Row[] = [];
   let leftOut = 0;
   let merges: Merges | undefined;
@@ -118,7 +158,11 @@ async function encodeRows<Row>(path: string, form: RowForm, encode: (fields: Fie
       leftOut += 1;
     }
   }
-  if (rows.length === 0) throw new FileError(fileName(path), leftOut === 0 ? 'has no rows' : `has no row that can be kept: ${leftOut} of ${leftOut} left out`);
+  if (rows.length === 0)
+    throw new FileError(
+      fileName(path),
+      leftOut === 0 ? 'has no rows' : `has no row that can be kept: ${leftOut} of ${leftOut} left out`,
+    );
   if (merges !== undefined) onMerges!({ ...merges, of: rows.length });
   return rows;
 }
@@ -130,7 +174,9 @@ function requireEmbedded(row: unknown, tokenizer: Tokenizer, vocabSize: number):
     const id = row.find((part) => typeof part === 'number' && part >= vocabSize) as number | undefined;
     if (id !== undefined) {
       const token = quoted(tokenizer.decode([id]));
-      throw new InputError(`token ${token} has the id ${id}, and the model's embedding ends at ${vocabSize - 1}: it was not resized when the token was added; resize it with transformers' resize_token_embeddings, or take the token out of the text`);
+      throw new InputError(
+        `token ${token} has the id ${id}, and the model's embedding ends at ${vocabSize - 1}: it was not resized when the token was added; resize it with transformers' resize_token_embeddings, or take the token out of the text`,
+      );
     }
     for (const part of row) requireEmbedded(part, tokenizer, vocabSize);
   } else if (typeof row === 'object' && row !== null) {
@@ -142,15 +188,23 @@ function pair(fields: Fields, chat: Chat, tokenizer: Tokenizer, options: ReadOpt
   const texts = pairTexts(fields, chat);
   const { promptIds, chosenIds, rejectedIds } = encodePair(tokenizer, texts);
   boundary(texts.prompt, [texts.chosen, texts.rejected]);
-  if (chosenIds.join() === rejectedIds.join()) throw new InputError('chosen and rejected are the same, so the pair prefers nothing; leave it out');
+  if (chosenIds.join() === rejectedIds.join())
+    throw new InputError('chosen and rejected are the same, so the pair prefers nothing; leave it out');
   const kept = truncate({ promptIds, responses: [chosenIds, rejectedIds] }, options);
   const [chosen, rejected] = kept.responses as [readonly number[], readonly number[]];
-  if (chosen.join() === rejected.join()) throw new InputError('chosen and rejected are the same after the cut, so the pair prefers nothing; leave it out');
+  if (chosen.join() === rejected.join())
+    throw new InputError('chosen and rejected are the same after the cut, so the pair prefers nothing; leave it out');
   const margin = options.margins && fields.has('margin') ? { margin: fields.number('margin') } : {};
   return { promptIds: kept.promptIds, chosenIds: chosen, rejectedIds: rejected, ...margin };
 }
 
-function response(fields: Fields, chat: Chat, tokenizer: Tokenizer, options: ReadOptions, boundary: Boundary): PromptResponses {
+function response(
+  fields: Fields,
+  chat: Chat,
+  tokenizer: Tokenizer,
+  options: ReadOptions,
+  boundary: Boundary,
+): PromptResponses {
   const texts = responseTexts(fields, chat);
   for (const [name, text] of Object.entries(texts)) if (text === '') throw new InputError(`${name} is empty`);
   boundary(texts.prompt, [texts.response]);
@@ -158,12 +212,19 @@ function response(fields: Fields, chat: Chat, tokenizer: Tokenizer, options: Rea
   return truncate({ promptIds: tokenizer.encode(texts.prompt), responses: [ids] }, options);
 }
 
-function promptOnly(fields: Fields, chat: Chat, tokenizer: Tokenizer, { maxLength, maxNewTokens, truncation }: ReadOptions & { readonly maxNewTokens: number }): readonly number[] {
+function promptOnly(
+  fields: Fields,
+  chat: Chat,
+  tokenizer: Tokenizer,
+  { maxLength, maxNewTokens, truncation }: ReadOptions & { readonly maxNewTokens: number },
+): readonly number[] {
   const text = onlyPrompt(fields, chat);
   if (text === '') throw new InputError('prompt is empty');
   const ids = tokenizer.encode(text);
   const most = maxLength - maxNewTokens;
   if (ids.length <= most) return ids;
   if (truncation === 'prompt-start' && most > 0) return ids.slice(ids.length - most);
-  throw new InputError(`a prompt of ${ids.length} tokens leaves no place for ${maxNewTokens} new ones, the limit is ${maxLength}; shorten it, lower maxNewTokens, or leave the row out`);
+  throw new InputError(
+    `a prompt of ${ids.length} tokens leaves no place for ${maxNewTokens} new ones, the limit is ${maxLength}; shorten it, lower maxNewTokens, or leave the row out`,
+  );
 }

@@ -10,7 +10,10 @@ import { readJsonObject } from '../jsonFile';
  * @throws FileError if `eos_token_id` is neither a token id, nor a list of some, nor null.
  */
 export function readEndTokens(folder: string): number[] {
-  const [first, ...rest] = ['generation_config.json', 'config.json'].map((name) => join(folder, name)).filter((path) => existsSync(path)).map(endTokens);
+  const [first, ...rest] = ['generation_config.json', 'config.json']
+    .map((name) => join(folder, name))
+    .filter((path) => existsSync(path))
+    .map(endTokens);
   return first === undefined || first.length > 0 ? (first ?? []) : (rest[0] ?? []);
 }
 
@@ -18,5 +21,8 @@ function endTokens(path: string): number[] {
   const { eos_token_id: given = null } = readJsonObject(path);
   const ids: unknown[] = given === null ? [] : Array.isArray(given) ? given : [given];
   if (ids.every((id): id is number => typeof id === 'number' && Number.isInteger(id) && id >= 0)) return ids;
-  throw new FileError(path, `"eos_token_id" must be a token id, a list of them, or null, got ${quoted(JSON.stringify(given))}`);
+  throw new FileError(
+    path,
+    `"eos_token_id" must be a token id, a list of them, or null, got ${quoted(JSON.stringify(given))}`,
+  );
 }

@@ -83,7 +83,11 @@ export class Fields {
   #otherNames(): string {
     if (this.form === undefined) return '';
     const names = Object.keys(this.row).filter((name) => this.row[name] !== null);
-    const unknown = names.filter((name) => ![...this.form!.names, ...(this.form!.others ?? [])].includes(name) && !/^(id|idx|index)$|_(id|idx|index)$/.test(name));
+    const unknown = names.filter(
+      (name) =>
+        ![...this.form!.names, ...(this.form!.others ?? [])].includes(name) &&
+        !/^(id|idx|index)$|_(id|idx|index)$/.test(name),
+    );
     return unknown.length === 0 ? '' : `; it has ${listed(names)}; ${this.form.needs}`;
   }
 }
@@ -92,28 +96,45 @@ export class Fields {
 const SHOWN = 12;
 
 function listed(names: readonly string[]): string {
-  const shown = names.slice(0, SHOWN).map((name) => (/^[\w.-]+$/.test(name) ? clipped(name) : quoted(name))).join(', ');
+  const shown = names
+    .slice(0, SHOWN)
+    .map((name) => (/^[\w.-]+$/.test(name) ? clipped(name) : quoted(name)))
+    .join(', ');
   return names.length > SHOWN ? `${shown} and ${names.length - SHOWN} more` : shown;
 }
 
-const MESSAGE: RowForm = { needs: 'a message needs role, content', names: ['role', 'content', 'name', ...BESIDE_CONTENT] };
+const MESSAGE: RowForm = {
+  needs: 'a message needs role, content',
+  names: ['role', 'content', 'name', ...BESIDE_CONTENT],
+};
 
 function asMessage(message: unknown, name: string): ChatMessage {
-  if (typeof message !== 'object' || message === null || Array.isArray(message)) throw new InputError(`${name} is not an object with "role" and "content"`);
+  if (typeof message !== 'object' || message === null || Array.isArray(message))
+    throw new InputError(`${name} is not an object with "role" and "content"`);
   const fields = new Fields(message as Record<string, unknown>, MESSAGE);
   try {
     const role = fields.text('role');
     if (!isRole(role)) throw new InputError(`has the role ${quoted(role)}; there are ${ROLES.join(', ')}`);
     const beside = BESIDE_CONTENT.find((field) => fields.holds(field));
-    if (beside !== undefined) throw new InputError(`has "${beside}", which would be lost; put it into "content" as text, or take it out`);
+    if (beside !== undefined)
+      throw new InputError(`has "${beside}", which would be lost; put it into "content" as text, or take it out`);
     const by = fields.holds('name') ? { name: fields.text('name') } : {};
-    return { role, ...by, content: Array.isArray(fields.raw('content')) ? joined(fields.raw('content') as unknown[]) : fields.text('content') };
+    return {
+      role,
+      ...by,
+      content: Array.isArray(fields.raw('content'))
+        ? joined(fields.raw('content') as unknown[])
+        : fields.text('content'),
+    };
   } catch (cause) {
     throw cause instanceof InputError ? new InputError(`${name}: ${cause.message}`, { cause }) : cause;
   }
 }
 
-/** Parts of a content, {"type": "text", "text": …} each, one after the other with nothing between, as chat templates print them. */
+/**
+ * Parts of a content, {"type": "text", "text": …} each, one after the other with nothing between, as chat templates
+ * print them.
+ */
 function joined(parts: readonly unknown[]): string {
   return parts
     .map((part, index) => {

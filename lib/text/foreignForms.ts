@@ -1,9 +1,13 @@
-/** Forms of data that people have and that are not read here: known by their first bytes, named, and what makes JSON lines of them. */
+/**
+ * Forms of data that people have and that are not read here: known by their first bytes, named, and what makes JSON
+ * lines of them.
+ */
 
 /** How a shell's command line turns the file into one that is read. The quoted path takes the place of FILE. */
 const REMEDY_OUTPUT = 'converted.jsonl';
 const python = (code: string): string => `python3 -c '${code}' FILE`;
-const table = (read: string, imports = ''): string => python(`import sys, pyarrow${imports}, pyarrow.parquet as p; p.write_table(${read}, "converted.parquet")`);
+const table = (read: string, imports = ''): string =>
+  python(`import sys, pyarrow${imports}, pyarrow.parquet as p; p.write_table(${read}, "converted.parquet")`);
 const intoLines = (command: string): string => `${command} > ${REMEDY_OUTPUT}`;
 const opened = 'open(sys.argv[1], encoding="utf-8-sig"';
 
@@ -14,28 +18,49 @@ const REMEDIES = {
   zstd: intoLines('zstd -dc FILE'),
   lz4: intoLines('lz4 -dc FILE'),
   unzip: intoLines('unzip -p FILE'),
-  excel: python(`import sys, pandas; pandas.read_excel(sys.argv[1]).to_json("${REMEDY_OUTPUT}", orient="records", lines=True)`),
+  excel: python(
+    `import sys, pandas; pandas.read_excel(sys.argv[1]).to_json("${REMEDY_OUTPUT}", orient="records", lines=True)`,
+  ),
   feather: table('pyarrow.feather.read_table(sys.argv[1])', '.feather'),
   arrowStream: table('pyarrow.ipc.open_stream(sys.argv[1]).read_all()'),
   orc: table('pyarrow.orc.read_table(sys.argv[1])', '.orc'),
-  sqlite: intoLines(python('import json, sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.row_factory = sqlite3.Row; [print(json.dumps(dict(row))) for row in c.execute("SELECT * FROM TABLE")]')),
+  sqlite: intoLines(
+    python(
+      'import json, sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.row_factory = sqlite3.Row; [print(json.dumps(dict(row))) for row in c.execute("SELECT * FROM TABLE")]',
+    ),
+  ),
   array: intoLines(python(`import json, sys; [print(json.dumps(row)) for row in json.load(${opened}))]`)),
   key: intoLines(python(`import json, sys; [print(json.dumps(row)) for row in json.load(${opened}))["KEY"]]`)),
-  columns: python(`import sys, pandas; pandas.read_json(sys.argv[1]).to_json("${REMEDY_OUTPUT}", orient="records", lines=True)`),
-  split: python(`import sys, pandas; pandas.read_json(sys.argv[1], orient="split").to_json("${REMEDY_OUTPUT}", orient="records", lines=True)`),
+  columns: python(
+    `import sys, pandas; pandas.read_json(sys.argv[1]).to_json("${REMEDY_OUTPUT}", orient="records", lines=True)`,
+  ),
+  split: python(
+    `import sys, pandas; pandas.read_json(sys.argv[1], orient="split").to_json("${REMEDY_OUTPUT}", orient="records", lines=True)`,
+  ),
   objects: intoLines('jq -c . FILE'),
-  csv: intoLines(python(`import csv, json, sys; [print(json.dumps(row)) for row in csv.DictReader(${opened}, newline=""))]`)),
-  tsv: intoLines(python(`import csv, json, sys; [print(json.dumps(row)) for row in csv.DictReader(${opened}, newline=""), delimiter="\\t")]`)),
+  csv: intoLines(
+    python(`import csv, json, sys; [print(json.dumps(row)) for row in csv.DictReader(${opened}, newline=""))]`),
+  ),
+  tsv: intoLines(
+    python(
+      `import csv, json, sys; [print(json.dumps(row)) for row in csv.DictReader(${opened}, newline=""), delimiter="\\t")]`,
+    ),
+  ),
   dataset: python(`import sys, datasets; datasets.load_from_disk(sys.argv[1]).to_json("${REMEDY_OUTPUT}")`),
 } as const;
 
 /** The name of the form, a remedy in words, and a command if one does it. */
 const say = (form: string, words: string, remedy?: keyof typeof REMEDIES, path = '-', key = ''): string => {
-  const command = remedy && REMEDIES[remedy].replaceAll('FILE', path === '-' ? 'FILE' : shellQuoted(path)).replace('["KEY"]', `[${JSON.stringify(key)}]`);
+  const command =
+    remedy &&
+    REMEDIES[remedy]
+      .replaceAll('FILE', path === '-' ? 'FILE' : shellQuoted(path))
+      .replace('["KEY"]', `[${JSON.stringify(key)}]`);
   return `${form}, which is not read here; ${words}${command === undefined ? '' : `: ${command}`}`;
 };
 
-const shellQuoted = (path: string): string => (/^[\w./@%+=:,-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`);
+const shellQuoted = (path: string): string =>
+  /^[\w./@%+=:,-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`;
 
 /** First bytes (as Latin-1), the form, what to do. The order matters where one begins like another. */
 const MAGIC: readonly (readonly [start: string, form: string, words: string, remedy?: keyof typeof REMEDIES])[] = [
@@ -51,10 +76,18 @@ const MAGIC: readonly (readonly [start: string, form: string, words: string, rem
   ['ORC', 'is an ORC file', 'make Parquet of it', 'orc'],
   ['Obj\x01', 'is an Avro file', 'write its rows as JSON lines or Parquet'],
   ['SQLite format 3\0', 'is an SQLite database', 'put the name of its table for TABLE', 'sqlite'],
-  ['\xd0\xcf\x11\xe0', 'is an old Excel workbook or another Office file', 'save its table as .xlsx or CSV, and write the rows as JSON lines'],
+  [
+    '\xd0\xcf\x11\xe0',
+    'is an old Excel workbook or another Office file',
+    'save its table as .xlsx or CSV, and write the rows as JSON lines',
+  ],
   ['\x89HDF', 'is an HDF5 file', 'write its rows as JSON lines or Parquet'],
   ['\x93NUMPY', 'is a NumPy array', 'write its rows as JSON lines'],
-  ['version https://git-lfs.github.com/spec/', 'is a pointer of Git LFS', 'run "git lfs pull" where it was cloned, or download the file'],
+  [
+    'version https://git-lfs.github.com/spec/',
+    'is a pointer of Git LFS',
+    'run "git lfs pull" where it was cloned, or download the file',
+  ],
   ['%PDF', 'is a PDF', 'give a file of rows'],
 ];
 
@@ -67,7 +100,9 @@ export function foreignForm(start: Buffer, path: string): string | undefined {
   const bytes = start.toString('latin1');
   if (bytes.startsWith('PK\x03\x04')) {
     const workbook = /\[Content_Types\]\.xml|xl\/|_rels\//.test(bytes.slice(0, 2000));
-    return workbook ? say('is an Excel workbook', 'make JSON lines of its first sheet', 'excel', path) : say('is a zip archive', 'unpack it first', 'unzip', path);
+    return workbook
+      ? say('is an Excel workbook', 'make JSON lines of its first sheet', 'excel', path)
+      : say('is a zip archive', 'unpack it first', 'unzip', path);
   }
   const known = MAGIC.find(([magic]) => bytes.startsWith(magic));
   if (known) return say(known[1], known[2], known[3], path);
@@ -79,68 +114,122 @@ export function foreignForm(start: Buffer, path: string): string | undefined {
 /** UTF-16 and UTF-32: by their mark, or by the zeros that the first characters of JSON or CSV have in them. */
 function otherEncoding(bytes: string, path: string): string | undefined {
   const encoding =
-    bytes.startsWith('\xff\xfe\0\0') || bytes.startsWith('\0\0\xfe\xff') ? 'UTF-32'
-    : bytes.startsWith('\xff\xfe') || bytes.startsWith('\xfe\xff') ? 'UTF-16'
-    : /^[^\0]\0[^\0]\0/.test(bytes) ? 'UTF-16LE'
-    : /^\0[^\0]\0[^\0]/.test(bytes) ? 'UTF-16BE'
-    : undefined; // prettier-ignore
+    bytes.startsWith('\xff\xfe\0\0') || bytes.startsWith('\0\0\xfe\xff')
+      ? 'UTF-32'
+      : bytes.startsWith('\xff\xfe') || bytes.startsWith('\xfe\xff')
+        ? 'UTF-16'
+        : /^[^\0]\0[^\0]\0/.test(bytes)
+          ? 'UTF-16LE'
+          : /^\0[^\0]\0[^\0]/.test(bytes)
+            ? 'UTF-16BE'
+            : undefined;
   if (encoding === undefined) return undefined;
   const file = path === '-' ? '' : ` ${shellQuoted(path)}`;
   return `is ${encoding}, and rows are read as UTF-8; convert it: iconv -f ${encoding} -t UTF-8${file} > ${REMEDY_OUTPUT}`;
 }
 
 /** Fields of a row that are lists themselves: under any other key, a list of objects is a list of rows. */
-const LISTS = ['prompt', 'chosen', 'rejected', 'messages', 'completion', 'conversations', 'history', 'tools', 'documents', 'images'];
+const LISTS = [
+  'prompt',
+  'chosen',
+  'rejected',
+  'messages',
+  'completion',
+  'conversations',
+  'history',
+  'tools',
+  'documents',
+  'images',
+];
 
 function otherText(text: string, path: string): string | undefined {
-  if (/^\s*\[\s*[[{]/.test(text) || /^\s*\[\s*$/.test(text)) return say('is a JSON array', 'write its rows as JSON lines, one object a line', 'array', path);
+  if (/^\s*\[\s*[[{]/.test(text) || /^\s*\[\s*$/.test(text))
+    return say('is a JSON array', 'write its rows as JSON lines, one object a line', 'array', path);
   if (/^\s*\[\s*\]\s*$/.test(text)) return 'is an empty JSON array: it has no rows';
   if (/^\s*<(!doctype|html|head|body)\b/i.test(text)) {
-    return say('is an HTML page', 'download the file itself (on the Hugging Face hub the address with /resolve/ in place of /blob/; a gated data set also needs a token)');
+    return say(
+      'is an HTML page',
+      'download the file itself (on the Hugging Face hub the address with /resolve/ in place of /blob/; a gated data set also needs a token)',
+    );
   }
   if (/^\s*<\?xml\b/.test(text)) return say('is XML', 'write its rows as JSON lines');
-  const [first = '', second = ''] = text.split('\n').map((line) => line.trim()).filter((line) => line !== '');
+  const [first = '', second = ''] = text
+    .split('\n')
+    .map((line) => line.trim())
+    .filter((line) => line !== '');
   if (first.startsWith('{')) return continues(first, second) ? overSeveralLines(text, path) : undefined;
   const separator = first.includes('\t') ? '\t' : ',';
   const names = first.split(separator).map((name) => name.trim());
   if (names.length < 2 || !names.every((name) => /^("[^"]+"|[A-Za-z_][\w .-]{0,60})$/.test(name))) return undefined;
-  return separator === '\t' ? say('is a table of values between tabs (TSV)', 'write its rows as JSON lines', 'tsv', path) : say('is CSV', 'write its rows as JSON lines', 'csv', path);
+  return separator === '\t'
+    ? say('is a table of values between tabs (TSV)', 'write its rows as JSON lines', 'tsv', path)
+    : say('is CSV', 'write its rows as JSON lines', 'csv', path);
 }
 
 /** Whether an object goes on from one line to the next, as an indented one does, and not a line that was cut. */
 function continues(line: string, next: string): boolean {
-  return (/[{,]$/.test(line) && next.startsWith('"')) || (line.endsWith('[') && /^["[{]/.test(next)) || (/["\d\]}el]$/.test(line) && next.startsWith(',')) || (line === '{' && next === '}');
+  return (
+    (/[{,]$/.test(line) && next.startsWith('"')) ||
+    (line.endsWith('[') && /^["[{]/.test(next)) ||
+    (/["\d\]}el]$/.test(line) && next.startsWith(',')) ||
+    (line === '{' && next === '}')
+  );
 }
 
 function overSeveralLines(text: string, path: string): string {
   const key = /"([^"\\]{1,60})"\s*:\s*\[\s*\{/.exec(text)?.[1];
-  if (key !== undefined && !LISTS.includes(key)) return say(`is one JSON object with a list of rows in "${key}"`, 'write them as JSON lines', 'key', path, key);
+  if (key !== undefined && !LISTS.includes(key))
+    return say(`is one JSON object with a list of rows in "${key}"`, 'write them as JSON lines', 'key', path, key);
   return say('has JSON objects over several lines', 'write each row in one line', 'objects', path);
 }
 
 /**
- * A table that pandas' `to_json` wrote without `orient="records"`, in the first line: by columns, or split. Or one object that has the rows as a list.
+ * A table that pandas' `to_json` wrote without `orient="records"`, in the first line: by columns, or split. Or one
+ * object that has the rows as a list.
  *
  * @param known the fields that rows may have: an object with one of them is a row.
  */
-export function foreignObject(row: Readonly<Record<string, unknown>>, known: readonly string[], path: string): string | undefined {
+export function foreignObject(
+  row: Readonly<Record<string, unknown>>,
+  known: readonly string[],
+  path: string,
+): string | undefined {
   const values = Object.values(row);
-  const numbered = (value: unknown): boolean => isObject(value) && '0' in value && Object.keys(value).every((key, index) => key === String(index));
-  if (values.length > 0 && values.every(numbered)) return say('is a table by columns, as pandas writes it', 'write its rows as JSON lines', 'columns', path);
-  if (Object.keys(row).sort().join() === 'columns,data,index') return say('is a table that pandas wrote with orient="split"', 'write its rows as JSON lines', 'split', path);
-  const key = Object.keys(row).find((name) => !LISTS.includes(name) && Array.isArray(row[name]) && isObject((row[name] as unknown[])[0]));
+  const numbered = (value: unknown): boolean =>
+    isObject(value) && '0' in value && Object.keys(value).every((key, index) => key === String(index));
+  if (values.length > 0 && values.every(numbered))
+    return say('is a table by columns, as pandas writes it', 'write its rows as JSON lines', 'columns', path);
+  if (Object.keys(row).sort().join() === 'columns,data,index')
+    return say('is a table that pandas wrote with orient="split"', 'write its rows as JSON lines', 'split', path);
+  const key = Object.keys(row).find(
+    (name) => !LISTS.includes(name) && Array.isArray(row[name]) && isObject((row[name] as unknown[])[0]),
+  );
   if (key === undefined || Object.keys(row).some((name) => known.includes(name))) return undefined;
-  return say(`is one JSON object with a list of rows in ${JSON.stringify(key)}`, 'write them as JSON lines', 'key', path, key);
+  return say(
+    `is one JSON object with a list of rows in ${JSON.stringify(key)}`,
+    'write them as JSON lines',
+    'key',
+    path,
+    key,
+  );
 }
 
-const isObject = (value: unknown): value is object => typeof value === 'object' && value !== null && !Array.isArray(value);
+const isObject = (value: unknown): value is object =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
 
 /** @param names the folder's entries. */
 export function foreignFolder(names: readonly string[], path: string): string {
   if (names.some((name) => name === 'state.json' || name === 'dataset_dict.json')) {
-    return say('is a folder that datasets saved', names.includes('dataset_dict.json') ? 'give the folder of one split, made JSON lines' : 'make JSON lines of it', 'dataset', path);
+    return say(
+      'is a folder that datasets saved',
+      names.includes('dataset_dict.json') ? 'give the folder of one split, made JSON lines' : 'make JSON lines of it',
+      'dataset',
+      path,
+    );
   }
   const files = names.filter((name) => /\.(jsonl|ndjson|parquet)$/.test(name)).sort();
   const base = path.replace(/\/+$/, '');
-  return files.length === 0 ? 'is a folder, without a .jsonl or .parquet file in it; give a file of rows' : `is a folder; give one of its files, such as ${base}/${files[0]!}`;
+  return files.length === 0
+    ? 'is a folder, without a .jsonl or .parquet file in it; give a file of rows'
+    : `is a folder; give one of its files, such as ${base}/${files[0]!}`;
 }

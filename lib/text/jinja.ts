@@ -7,13 +7,20 @@ interface Node {
   [field: string]: unknown;
 }
 
-/** The text of a template, before it is parsed: Python reads every line's end as one character, and a `-}` that closes nothing is text. */
+/**
+ * The text of a template, before it is parsed: Python reads every line's end as one character, and a `-}` that closes
+ * nothing is text.
+ */
 export function sourceText(text: string): string {
   return text.replace(/\r\n?/g, '\n').replace(/-\}\n/g, "-{{ '}' }}\n");
 }
 
 const identifier = (value: string): Node => ({ type: 'Identifier', value });
-const call = (name: string, args: readonly unknown[]): Node => ({ type: 'CallExpression', callee: identifier(name), args });
+const call = (name: string, args: readonly unknown[]): Node => ({
+  type: 'CallExpression',
+  callee: identifier(name),
+  args,
+});
 
 /** What a rewritten template calls; to be given with the values that it renders. */
 export const FUNCTIONS: Readonly<Record<string, (...args: unknown[]) => unknown>> = {
@@ -25,7 +32,8 @@ export const FUNCTIONS: Readonly<Record<string, (...args: unknown[]) => unknown>
     return given.slice(0, 1).toUpperCase() + given.slice(1).toLowerCase();
   },
   __modulo: (left, right) => {
-    if (typeof left !== 'number' || typeof right !== 'number') throw new InputError('% of something else than two numbers is not reproduced here');
+    if (typeof left !== 'number' || typeof right !== 'number')
+      throw new InputError('% of something else than two numbers is not reproduced here');
     return left - right * Math.floor(left / right); // of the divisor's sign
   },
 };
@@ -52,20 +60,32 @@ export function likePython(program: { body: unknown[] }): void {
   const visit = (value: unknown): unknown => {
     if (Array.isArray(value)) {
       const list = value as unknown[];
-      list.splice(0, list.length, ...list.flatMap((each) => (isNode(each) && each.type === 'For' ? loop(each) : [visit(each)])));
+      list.splice(
+        0,
+        list.length,
+        ...list.flatMap((each) => (isNode(each) && each.type === 'For' ? loop(each) : [visit(each)])),
+      );
       return list;
     }
     if (!isNode(value)) return value;
     visitFields(value);
     return rewritten(value);
   };
-  /** In Python each turn of a loop begins with the variables as they were before it: those that the last turn set are gone. */
+  /**
+   * In Python each turn of a loop begins with the variables as they were before it: those that the last turn set are
+   * gone.
+   */
   const loop = (node: Node): unknown[] => {
     const names = [...setIn(node.body as unknown[])];
     visitFields(node);
     loops += 1;
     const kept = names.map((name) => [name, `__before_${loops}_${name}`] as const);
-    const set = (name: string, from: string): Node => ({ type: 'Set', assignee: identifier(name), value: identifier(from), body: [] });
+    const set = (name: string, from: string): Node => ({
+      type: 'Set',
+      assignee: identifier(name),
+      value: identifier(from),
+      body: [],
+    });
     (node.body as unknown[]).unshift(...kept.map(([name, before]) => set(name, before)));
     return [...kept.map(([name, before]) => set(before, name)), node];
   };
@@ -75,16 +95,27 @@ export function likePython(program: { body: unknown[] }): void {
   visit(program.body);
 }
 
-const isNode = (value: unknown): value is Node => typeof value === 'object' && value !== null && typeof (value as { type?: unknown }).type === 'string';
+const isNode = (value: unknown): value is Node =>
+  typeof value === 'object' && value !== null && typeof (value as { type?: unknown }).type === 'string';
 
 function rewritten(node: Node): Node {
-  if (node.type === 'BinaryExpression' && (node.operator as { value?: unknown }).value === '%') return call('__modulo', [node.left, node.right]);
-  if (node.type === 'FilterExpression' && isNode(node.filter) && node.filter.value === 'capitalize') return call('__capitalize', [node.operand]);
+  if (node.type === 'BinaryExpression' && (node.operator as { value?: unknown }).value === '%')
+    return call('__modulo', [node.left, node.right]);
+  if (node.type === 'FilterExpression' && isNode(node.filter) && node.filter.value === 'capitalize')
+    return call('__capitalize', [node.operand]);
   const { callee, args } = node as { callee?: Node; args?: unknown[] };
-  if (node.type !== 'CallExpression' || !isNode(callee) || callee.type !== 'MemberExpression' || callee.computed === true) return node;
+  if (
+    node.type !== 'CallExpression' ||
+    !isNode(callee) ||
+    callee.type !== 'MemberExpression' ||
+    callee.computed === true
+  )
+    return node;
   const method = (callee.property as Node).value;
   if (method === 'capitalize') return call('__capitalize', [callee.object]);
-  return ['strip', 'lstrip', 'rstrip'].includes(method as string) && args!.length > 0 ? call(`__${method as string}`, [callee.object, ...args!]) : node;
+  return ['strip', 'lstrip', 'rstrip'].includes(method as string) && args!.length > 0
+    ? call(`__${method as string}`, [callee.object, ...args!])
+    : node;
 }
 
 /** The variables that statements set in the scope that they stand in: not those of an inner loop or macro. */
@@ -93,7 +124,8 @@ function setIn(body: readonly unknown[]): Set<string> {
   const visit = (value: unknown): void => {
     if (Array.isArray(value)) return value.forEach(visit);
     if (!isNode(value) || value.type === 'For' || value.type === 'Macro') return;
-    if (value.type === 'Set' && isNode(value.assignee) && value.assignee.type === 'Identifier') found.add(value.assignee.value as string);
+    if (value.type === 'Set' && isNode(value.assignee) && value.assignee.type === 'Identifier')
+      found.add(value.assignee.value as string);
     Object.values(value).forEach(visit);
   };
   visit(body);

@@ -34,17 +34,25 @@ export interface Task {
 type Rows = readonly Record<string, unknown>[];
 
 /**
- * The rows in order, each with those of the columns that the file has; its other columns, unread, are there as undefined, so that a message can name them. One row group is held at a time, and of it these columns only.
- * A text is a string, one that is not UTF-8 its bytes; a list of structs is an array of objects; a missing value is null or undefined.
+ * The rows in order, each with those of the columns that the file has; its other columns, unread, are there as
+ * undefined, so that a message can name them. One row group is held at a time, and of it these columns only.
+ * A text is a string, one that is not UTF-8 its bytes; a list of structs is an array of objects; a missing value is
+ * null or undefined.
  *
- * hyparquet trusts what it reads. In a damaged file it may leave errors to nobody, which ends a process, or follow a wrong count for hours.
+ * hyparquet trusts what it reads. In a damaged file it may leave errors to nobody, which ends a process, or follow a
+ * wrong count for hours.
  * So it works in a thread of its own, which has `patience` for each row group.
  *
  * @param patience in milliseconds; decoding takes a hundredth of the default.
- * @throws FileError if the file is no Parquet, is damaged where that shows, or cannot be read. Parquet has checksums, but few writers make
+ * @throws FileError if the file is no Parquet, is damaged where that shows, or cannot be read. Parquet has checksums,
+ *   but few writers make
  *   them and hyparquet looks at none: a changed byte within a text may pass.
  */
-export async function* parquetRows(path: string, columns: readonly string[], patience = 60_000 + Math.ceil(statSync(path).size / 1000)): AsyncGenerator<Record<string, unknown>> {
+export async function* parquetRows(
+  path: string,
+  columns: readonly string[],
+  patience = 60_000 + Math.ceil(statSync(path).size / 1000),
+): AsyncGenerator<Record<string, unknown>> {
   const worker = new Worker(join(__dirname, 'parquetWorker.js'), { workerData: { path, columns } satisfies Task });
   const failure = new Promise<never>((_, reject) => worker.on('error', reject));
   failure.catch(() => undefined); // it may come when nobody waits, after the last row
@@ -57,7 +65,11 @@ export async function* parquetRows(path: string, columns: readonly string[], pat
     }
   } catch (cause) {
     const late = (cause as Error).name === 'AbortError';
-    throw new FileError(path, `cannot be read as Parquet (${late ? `not decoded in ${Math.round(patience / 1000)} s` : (cause as Error).message})`, { cause });
+    throw new FileError(
+      path,
+      `cannot be read as Parquet (${late ? `not decoded in ${Math.round(patience / 1000)} s` : (cause as Error).message})`,
+      { cause },
+    );
   } finally {
     await worker.terminate();
   }

@@ -1,4 +1,7 @@
-/** Decodes a Parquet file in a thread of its own, for parquet.ts: posts the rows of a row group, and the next ones when it is told to; null at the end. */
+/**
+ * Decodes a Parquet file in a thread of its own, for parquet.ts: posts the rows of a row group, and the next ones when
+ * it is told to; null at the end.
+ */
 import { once } from 'node:events';
 import { parentPort, workerData } from 'node:worker_threads';
 
@@ -11,12 +14,19 @@ async function decode({ path, columns }: Task): Promise<void> {
   const metadata = await parquetMetadataAsync(file);
   const there = parquetSchema(metadata).children.map(({ element }) => element.name);
   const others = Object.fromEntries(there.filter((name) => !columns.includes(name)).map((name) => [name, undefined]));
-  const options = { file, metadata, compressors, parsers: { stringFromBytes }, columns: columns.filter((name) => there.includes(name)) };
+  const options = {
+    file,
+    metadata,
+    compressors,
+    parsers: { stringFromBytes },
+    columns: columns.filter((name) => there.includes(name)),
+  };
   let rowStart = 0;
   for (const group of metadata.row_groups) {
     const rowEnd = rowStart + Number(group.num_rows);
     const rows = await parquetReadObjects({ ...options, rowStart, rowEnd });
-    if (rows.length !== Number(group.num_rows)) throw new Error(`${rows.length} rows where ${group.num_rows} are announced`);
+    if (rows.length !== Number(group.num_rows))
+      throw new Error(`${rows.length} rows where ${group.num_rows} are announced`);
     parentPort!.postMessage(rows.map((row) => ({ ...others, ...row })));
     await once(parentPort!, 'message');
     rowStart = rowEnd;

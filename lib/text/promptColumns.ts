@@ -7,11 +7,54 @@ import type { ChatMessage } from './templates';
 const SYSTEM = ['system', 'system_prompt', 'system_message'] as const;
 /** LLaMA-Factory's: a list of [question, answer] before the prompt. */
 const HISTORY = 'history';
-/** What no convention puts into a GPT-2's prompt. One of them that the row's form uses itself is not among the refused. */
+/**
+ * What no convention puts into a GPT-2's prompt. One of them that the row's form uses itself is not among the refused.
+ */
 const REFUSED = [
-  ...['instruction', 'input', 'inputs', 'context', 'question', 'query', 'passage', 'article', 'document', 'documents', 'background', 'knowledge', 'persona'],
-  ...['choices', 'options', 'premise', 'hypothesis', 'paragraph', 'paragraphs', 'passages', 'facts', 'evidence', 'chat_history', 'dialogue_history'],
-  ...['messages', 'conversation', 'conversations', 'dialog', 'dialogue', 'tools', 'functions', 'image', 'images', 'video', 'videos', 'audio', 'audios', 'chat_template_kwargs'],
+  ...[
+    'instruction',
+    'input',
+    'inputs',
+    'context',
+    'question',
+    'query',
+    'passage',
+    'article',
+    'document',
+    'documents',
+    'background',
+    'knowledge',
+    'persona',
+  ],
+  ...[
+    'choices',
+    'options',
+    'premise',
+    'hypothesis',
+    'paragraph',
+    'paragraphs',
+    'passages',
+    'facts',
+    'evidence',
+    'chat_history',
+    'dialogue_history',
+  ],
+  ...[
+    'messages',
+    'conversation',
+    'conversations',
+    'dialog',
+    'dialogue',
+    'tools',
+    'functions',
+    'image',
+    'images',
+    'video',
+    'videos',
+    'audio',
+    'audios',
+    'chat_template_kwargs',
+  ],
 ] as const;
 
 /** A name as conventions write it: "System Prompt" is system_prompt. */
@@ -30,17 +73,29 @@ export interface Prompt {
 }
 
 /**
- * The prompt with the columns beside it that belong to it. A system's text comes first, a history's turns before the last message, and a
- * text becomes the user's message then. A column whose text the prompt already has adds nothing and is passed over, as an empty one is.
+ * The prompt with the columns beside it that belong to it. A system's text comes first, a history's turns before the
+ * last message, and a
+ * text becomes the user's message then. A column whose text the prompt already has adds nothing and is passed over, as
+ * an empty one is.
  *
  * @throws InputError naming a column that would be lost.
  */
 export function withColumns(fields: Fields, prompt: Prompt): Prompt {
-  const there = (name: string): boolean => !prompt.from.includes(name) && fields.holds(name) && !stands(fields.raw(name), prompt);
-  const misspelt = fields.names.find((name) => usual(name) !== name && PROMPT_COLUMNS.includes(usual(name)) && (there(name) || fields.raw(name) === undefined)); // of Parquet, such a column is not read
-  if (misspelt !== undefined) throw new InputError(`"${misspelt}" stands beside "${prompt.from[0]!}" and would be lost; call it "${usual(misspelt)}", or drop the column`);
+  const there = (name: string): boolean =>
+    !prompt.from.includes(name) && fields.holds(name) && !stands(fields.raw(name), prompt);
+  const misspelt = fields.names.find(
+    (name) =>
+      usual(name) !== name && PROMPT_COLUMNS.includes(usual(name)) && (there(name) || fields.raw(name) === undefined),
+  ); // of Parquet, such a column is not read
+  if (misspelt !== undefined)
+    throw new InputError(
+      `"${misspelt}" stands beside "${prompt.from[0]!}" and would be lost; call it "${usual(misspelt)}", or drop the column`,
+    );
   const lost = REFUSED.find(there);
-  if (lost !== undefined) throw new InputError(`"${lost}" stands beside "${prompt.from[0]!}" and would be lost; put what it holds into "${prompt.from[0]!}", or drop the column`);
+  if (lost !== undefined)
+    throw new InputError(
+      `"${lost}" stands beside "${prompt.from[0]!}" and would be lost; put what it holds into "${prompt.from[0]!}", or drop the column`,
+    );
   const system = systemText(fields, SYSTEM.filter(there), prompt);
   const turns = there(HISTORY) ? history(fields, prompt) : [];
   if (system === undefined && turns.length === 0) return prompt;
@@ -49,19 +104,25 @@ export function withColumns(fields: Fields, prompt: Prompt): Prompt {
   return { messages: [...first, ...turns, ...prompt.messages], from: prompt.from };
 }
 
-/** Whether all the texts of a column, save the assistant's, stand in the prompt already, as data sets have it that keep a prompt's parts beside it. */
+/**
+ * Whether all the texts of a column, save the assistant's, stand in the prompt already, as data sets have it that keep
+ * a prompt's parts beside it.
+ */
 function stands(value: unknown, { messages }: Prompt): boolean {
   const texts = textsOf(value);
   return texts !== undefined && texts.every((text) => messages.some(({ content }) => isPart(text.trim(), content)));
 }
 
 /** A short text must be lines of their own there: "bird" in "Name a bird." is by chance. */
-const isPart = (text: string, whole: string): boolean => (text.length < 20 ? `\n${whole}\n`.includes(`\n${text}\n`) : whole.includes(text)) || text === '';
+const isPart = (text: string, whole: string): boolean =>
+  (text.length < 20 ? `\n${whole}\n`.includes(`\n${text}\n`) : whole.includes(text)) || text === '';
 
 function textsOf(value: unknown): string[] | undefined {
   if (typeof value === 'string') return [value];
   if (!Array.isArray(value)) return undefined;
-  const texts = value.map((message: { role?: unknown; content?: unknown } | null) => (message?.role === 'assistant' ? '' : message?.content));
+  const texts = value.map((message: { role?: unknown; content?: unknown } | null) =>
+    message?.role === 'assistant' ? '' : message?.content,
+  );
   return texts.every((each) => typeof each === 'string') ? texts : undefined;
 }
 
@@ -69,15 +130,25 @@ function systemText(fields: Fields, names: readonly string[], { messages }: Prom
   const [name, other] = names;
   if (name === undefined) return undefined;
   const text = fields.text(name);
-  if (other !== undefined && fields.text(other) !== text) throw new InputError(`"${name}" and "${other}" differ; drop one of them`);
-  if (messages[0]?.role === 'system') throw new InputError(`"${name}" is another text than the system message that the prompt has; drop one of them`);
+  if (other !== undefined && fields.text(other) !== text)
+    throw new InputError(`"${name}" and "${other}" differ; drop one of them`);
+  if (messages[0]?.role === 'system')
+    throw new InputError(`"${name}" is another text than the system message that the prompt has; drop one of them`);
   return text;
 }
 
 function history(fields: Fields, { text, from }: Prompt): ChatMessage[] {
-  if (text === undefined) throw new InputError(`"${HISTORY}" stands beside messages; put its turns into "${from[0]!}", or drop the column`);
+  if (text === undefined)
+    throw new InputError(`"${HISTORY}" stands beside messages; put its turns into "${from[0]!}", or drop the column`);
   const turns = fields.raw(HISTORY);
-  const isTurn = (turn: unknown): turn is [string, string] => Array.isArray(turn) && turn.length === 2 && turn.every((each) => typeof each === 'string');
-  if (!Array.isArray(turns) || !turns.every(isTurn)) throw new InputError(`"${HISTORY}" is not a list of [question, answer], texts both; make the prompt a list of messages, or drop the column`);
-  return turns.flatMap(([question, answer]) => [{ role: 'user', content: question } as const, { role: 'assistant', content: answer } as const]);
+  const isTurn = (turn: unknown): turn is [string, string] =>
+    Array.isArray(turn) && turn.length === 2 && turn.every((each) => typeof each === 'string');
+  if (!Array.isArray(turns) || !turns.every(isTurn))
+    throw new InputError(
+      `"${HISTORY}" is not a list of [question, answer], texts both; make the prompt a list of messages, or drop the column`,
+    );
+  return turns.flatMap(([question, answer]) => [
+    { role: 'user', content: question } as const,
+    { role: 'assistant', content: answer } as const,
+  ]);
 }

@@ -12,7 +12,8 @@ export interface PromptResponses {
  * Where the tokens stand.
  * - `padded`: a row for each response, its prompt before it. The plain form.
  * - `shared`: a row for each prompt, all its responses after it, none seeing another. The prompt is computed once.
- * - `packed`: all prompts with their responses in a single row, without padding. Attention costs the square of its length.
+ * - `packed`: all prompts with their responses in a single row, without padding. Attention costs the square of its
+ *   length.
  *
  * All give the same log-probs: a token sees its prompt and its own response's earlier tokens, at the same positions.
  */
@@ -34,7 +35,10 @@ export interface TokenRows {
 export interface ResponseBatch extends TokenRows {
   /** The responses' tokens, response after response. */
   readonly scored: {
-    /** The index of the token whose logits predict this one: the one before it, for a response's first the prompt's last. */
+    /**
+     * The index of the token whose logits predict this one: the one before it, for a response's first the prompt's
+     * last.
+     */
     readonly from: Int32Array;
     readonly ids: Int32Array;
     /** The element of [R, L] that its log-prob goes to. */
@@ -55,18 +59,30 @@ const MOST_PAIRS = 2 ** 31;
 
 /**
  * @param options.maxLength the most tokens of a prompt and one response, such as the model's `blockSize`.
- * @throws InputError, naming the row, if a prompt or response is empty or too long, or an id is not a whole number from 0 up; or if the batch is
+ * @throws InputError, naming the row, if a prompt or response is empty or too long, or an id is not a whole number from
+ *   0 up; or if the batch is
  *   too large.
  */
-export function responseBatch(rows: readonly PromptResponses[], { layout = 'shared' as Layout, maxLength = Infinity } = {}): ResponseBatch {
+export function responseBatch(
+  rows: readonly PromptResponses[],
+  { layout = 'shared' as Layout, maxLength = Infinity } = {},
+): ResponseBatch {
   if (rows.length === 0) throw new InputError('a batch needs at least one row');
   rows.forEach((row, index) => check(row, index, maxLength));
-  const trees = layout === 'padded' ? rows.flatMap(({ promptIds, responses }) => responses.map((response) => ({ promptIds, responses: [response] }))) : rows;
-  const lengths = trees.map(({ promptIds, responses }) => promptIds.length + sum(responses.map((response) => response.length)));
+  const trees =
+    layout === 'padded'
+      ? rows.flatMap(({ promptIds, responses }) => responses.map((response) => ({ promptIds, responses: [response] })))
+      : rows;
+  const lengths = trees.map(
+    ({ promptIds, responses }) => promptIds.length + sum(responses.map((response) => response.length)),
+  );
   const B = layout === 'packed' ? 1 : trees.length;
   const T = layout === 'packed' ? sum(lengths) : largest(lengths);
 
-  if (B * T * T > MOST_PAIRS) throw new InputError(`${rows.length} rows of up to ${largest(lengths)} tokens are too many for one batch: which token sees which would take ${Math.ceil((B * T * T) / 1e9)} GB; lower batchSize, and raise accumulation for the same sum`);
+  if (B * T * T > MOST_PAIRS)
+    throw new InputError(
+      `${rows.length} rows of up to ${largest(lengths)} tokens are too many for one batch: which token sees which would take ${Math.ceil((B * T * T) / 1e9)} GB; lower batchSize, and raise accumulation for the same sum`,
+    );
   let before = 0;
   const starts = lengths.map((length, index) => {
     before += length;
@@ -115,7 +131,8 @@ export function responseBatch(rows: readonly PromptResponses[], { layout = 'shar
 }
 
 /**
- * [R]: the index of the last token of each prompt and its response that is not `padTokenId`, where transformers' sequence classifiers read a
+ * [R]: the index of the last token of each prompt and its response that is not `padTokenId`, where transformers'
+ * sequence classifiers read a
  * score. Where every token is, the prompt's first, as there. Without `padTokenId` the last token.
  */
 export function lastTokens({ ids, positions, ends, promptEnds }: ResponseBatch, padTokenId: number | null): Int32Array {
@@ -143,8 +160,17 @@ export function promptRows(prompts: readonly (readonly number[])[]): TokenRows {
   return rows;
 }
 
-/** Writes one run of tokens from index `at` on: they see the first `prompt` tokens of their tree and each other, looking back. */
-function place({ shape: [, T], ids, positions, visible }: TokenRows, at: number, tree: number, prompt: number, run: readonly number[]): void {
+/**
+ * Writes one run of tokens from index `at` on: they see the first `prompt` tokens of their tree and each other, looking
+ * back.
+ */
+function place(
+  { shape: [, T], ids, positions, visible }: TokenRows,
+  at: number,
+  tree: number,
+  prompt: number,
+  run: readonly number[],
+): void {
   const column = (index: number) => index % T;
   run.forEach((id, i) => {
     ids[at + i] = id;
@@ -169,7 +195,10 @@ function check({ promptIds, responses }: PromptResponses, index: number, maxLeng
     if (wrong !== undefined) throw new InputError(`row ${index}: ${name} holds ${wrong}, which is no token id`);
   }
   const longest = promptIds.length + Math.max(...responses.map((ids) => ids.length));
-  if (longest > maxLength) throw new InputError(`row ${index}: ${longest} tokens, the limit is ${maxLength}; shorten its texts or leave it out`);
+  if (longest > maxLength)
+    throw new InputError(
+      `row ${index}: ${longest} tokens, the limit is ${maxLength}; shorten its texts or leave it out`,
+    );
 }
 
 const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0);

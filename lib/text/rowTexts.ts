@@ -10,10 +10,21 @@ const PROMPT_NAMES = ['prompt', 'instruction', 'input', ...PROMPT_COLUMNS];
 
 /** What rows of each form need and may have. */
 const others = ['chosen', 'rejected', 'output', 'response'];
-export const PAIR: RowForm = { needs: `a pair needs ${PROMPT}, chosen, rejected`, names: [...PROMPT_NAMES, 'chosen', 'rejected'], others };
+export const PAIR: RowForm = {
+  needs: `a pair needs ${PROMPT}, chosen, rejected`,
+  names: [...PROMPT_NAMES, 'chosen', 'rejected'],
+  others,
+};
 export const PROMPT_ALONE: RowForm = { needs: `a row needs ${PROMPT}`, names: PROMPT_NAMES, others };
-export const RESPONSE: RowForm = { needs: `a row needs ${PROMPT} and response (or output), or messages`, names: [...PROMPT_NAMES, 'output', 'response'], others };
-export const CANDIDATES: RowForm = { needs: `a row needs ${PROMPT} and chosen, rejected or response`, names: [...PROMPT_NAMES, ...others] };
+export const RESPONSE: RowForm = {
+  needs: `a row needs ${PROMPT} and response (or output), or messages`,
+  names: [...PROMPT_NAMES, 'output', 'response'],
+  others,
+};
+export const CANDIDATES: RowForm = {
+  needs: `a row needs ${PROMPT} and chosen, rejected or response`,
+  names: [...PROMPT_NAMES, ...others],
+};
 
 /** `templated`: the responses are as the model's chat template writes them, not their own texts. */
 export interface PairTexts {
@@ -33,8 +44,10 @@ export interface ResponseTexts {
 const byTemplate = ({ text }: Prompt, chat: Chat): boolean => text === undefined && chat.templated;
 
 /**
- * Where chosen and rejected are whole conversations, the prompt is the messages that they share at their beginning, as in TRL's
- * `extract_prompt` (which cuts texts apart, too: not done here, as nothing says where a text's prompt ends). A "prompt" beside
+ * Where chosen and rejected are whole conversations, the prompt is the messages that they share at their beginning, as
+ * in TRL's
+ * `extract_prompt` (which cuts texts apart, too: not done here, as nothing says where a text's prompt ends). A "prompt"
+ * beside
  * them, as some data sets have it, must be their first user message as a text.
  *
  * @throws InputError naming the field.
@@ -42,14 +55,28 @@ const byTemplate = ({ text }: Prompt, chat: Chat): boolean => text === undefined
 export function pairTexts(fields: Fields, chat: Chat): PairTexts {
   const { chosen, rejected } = { chosen: fields.textOrMessages('chosen'), rejected: fields.textOrMessages('rejected') };
   const prompt = promptOf(fields);
-  if (Array.isArray(chosen) && Array.isArray(rejected) && (prompt === undefined || (prompt.text !== undefined && chosen.length > 1))) {
+  if (
+    Array.isArray(chosen) &&
+    Array.isArray(rejected) &&
+    (prompt === undefined || (prompt.text !== undefined && chosen.length > 1))
+  ) {
     return conversations(fields, chosen, rejected, prompt, chat);
   }
-  if (prompt === undefined && [chosen, rejected].every((text) => typeof text === 'string' && /\n\nHuman:[^]*\n\nAssistant:/.test(text))) {
-    throw new InputError('has no "prompt": chosen and rejected are whole transcripts; split each behind its last "\\n\\nAssistant:", what comes before is the prompt');
+  if (
+    prompt === undefined &&
+    [chosen, rejected].every((text) => typeof text === 'string' && /\n\nHuman:[^]*\n\nAssistant:/.test(text))
+  ) {
+    throw new InputError(
+      'has no "prompt": chosen and rejected are whole transcripts; split each behind its last "\\n\\nAssistant:", what comes before is the prompt',
+    );
   }
   const whole = wholePrompt(fields, prompt);
-  return { prompt: promptText(whole, chat), chosen: responseText('chosen', chosen, prompt!, whole, chat), rejected: responseText('rejected', rejected, prompt!, whole, chat), templated: byTemplate(whole, chat) };
+  return {
+    prompt: promptText(whole, chat),
+    chosen: responseText('chosen', chosen, prompt!, whole, chat),
+    rejected: responseText('rejected', rejected, prompt!, whole, chat),
+    templated: byTemplate(whole, chat),
+  };
 }
 
 /** A prompt to be answered. @throws InputError naming the field. */
@@ -58,7 +85,8 @@ export function onlyPrompt(fields: Fields, chat: Chat): string {
 }
 
 /**
- * Of "messages" the last is the response; those of the assistant before it belong to the prompt. (TRL's SFT trains on every token
+ * Of "messages" the last is the response; those of the assistant before it belong to the prompt. (TRL's SFT trains on
+ * every token
  * of such rows unless told otherwise.)
  *
  * @throws InputError naming the field.
@@ -68,56 +96,104 @@ export function responseTexts(fields: Fields, chat: Chat): ResponseTexts {
   if (prompt === undefined && fields.has('messages')) {
     const messages = fields.textOrMessages('messages');
     if (typeof messages === 'string') throw new InputError('"messages" is not a list of messages');
-    if (messages.at(-1)?.role !== 'assistant') throw new InputError('"messages" does not end with a message of the assistant, the response');
+    if (messages.at(-1)?.role !== 'assistant')
+      throw new InputError('"messages" does not end with a message of the assistant, the response');
     const before = wholePrompt(fields, { messages: messages.slice(0, -1), from: ['messages'] });
-    return { prompt: promptText(before, chat), response: answer('messages', messages.at(-1)!, before, chat), templated: byTemplate(before, chat) };
+    return {
+      prompt: promptText(before, chat),
+      response: answer('messages', messages.at(-1)!, before, chat),
+      templated: byTemplate(before, chat),
+    };
   }
-  const name = fields.has('instruction') && !fields.has('prompt') && (fields.has('output') || !fields.has('response')) ? 'output' : 'response';
+  const name =
+    fields.has('instruction') && !fields.has('prompt') && (fields.has('output') || !fields.has('response'))
+      ? 'output'
+      : 'response';
   const whole = wholePrompt(fields, prompt);
-  return { prompt: promptText(whole, chat), response: responseText(name, fields.textOrMessages(name), prompt!, whole, chat), templated: byTemplate(whole, chat) };
+  return {
+    prompt: promptText(whole, chat),
+    response: responseText(name, fields.textOrMessages(name), prompt!, whole, chat),
+    templated: byTemplate(whole, chat),
+  };
 }
 
-/** The field "prompt", or the Alpaca prompt of "instruction" and "input", which Dolly calls "context"; undefined if there is neither. */
+/**
+ * The field "prompt", or the Alpaca prompt of "instruction" and "input", which Dolly calls "context"; undefined if
+ * there is neither.
+ */
 function promptOf(fields: Fields): Prompt | undefined {
   if (fields.has('prompt')) {
     const prompt = fields.textOrMessages('prompt');
-    return Array.isArray(prompt) ? { messages: prompt, from: ['prompt'] } : { text: prompt, messages: [{ role: 'user', content: prompt }], from: ['prompt'] };
+    return Array.isArray(prompt)
+      ? { messages: prompt, from: ['prompt'] }
+      : { text: prompt, messages: [{ role: 'user', content: prompt }], from: ['prompt'] };
   }
   if (!fields.has('instruction')) return undefined;
   const name = fields.holds('context') && !fields.holds('input') ? 'context' : 'input';
   const parts = { instruction: fields.text('instruction'), ...(fields.has(name) && { input: fields.text(name) }) };
-  return { text: alpacaPrompt(parts), messages: [{ role: 'user', content: alpacaInstruction(parts) }], from: ['instruction', name] };
+  return {
+    text: alpacaPrompt(parts),
+    messages: [{ role: 'user', content: alpacaInstruction(parts) }],
+    from: ['instruction', name],
+  };
 }
 
 /** The prompt with the columns that belong to it. @throws InputError if there is none. */
 function wholePrompt(fields: Fields, prompt: Prompt | undefined): Prompt {
-  return withColumns(fields, prompt ?? { text: fields.text('prompt'), messages: [], from: ['prompt'] }); // the text's absence is what is said then
+  // the text's absence is what is said then
+  return withColumns(fields, prompt ?? { text: fields.text('prompt'), messages: [], from: ['prompt'] });
 }
 
 function promptText({ text, messages, from }: Prompt, chat: Chat): string {
   return text ?? inField(from[0]!, () => chat.prompt(messages));
 }
 
-/** @param given the prompt as its field has it; with its columns it may have become messages, and its response then is the assistant's. */
-function responseText(name: string, response: string | ChatMessage[], given: Prompt, whole: Prompt, chat: Chat): string {
+/**
+ * @param given the prompt as its field has it; with its columns it may have become messages, and its response then is
+ * the assistant's.
+ */
+function responseText(
+  name: string,
+  response: string | ChatMessage[],
+  given: Prompt,
+  whole: Prompt,
+  chat: Chat,
+): string {
   if (typeof response === 'string') return answer(name, { role: 'assistant', content: response }, whole, chat);
-  if (given.text !== undefined) throw new InputError(`"${name}" is a list of messages and the prompt is not; make both texts or both messages`);
+  if (given.text !== undefined)
+    throw new InputError(`"${name}" is a list of messages and the prompt is not; make both texts or both messages`);
   return answer(name, onlyMessage(name, response), whole, chat);
 }
 
 /** The response's own text after a text, what the chat makes of it after messages. */
 function answer(name: string, response: ChatMessage, { text, messages }: Prompt, chat: Chat): string {
-  return text !== undefined || response.content === '' ? response.content : inField(name, () => chat.response(messages, response));
+  return text !== undefined || response.content === ''
+    ? response.content
+    : inField(name, () => chat.response(messages, response));
 }
 
-function conversations(fields: Fields, chosen: readonly ChatMessage[], rejected: readonly ChatMessage[], prompt: Prompt | undefined, chat: Chat): PairTexts {
+function conversations(
+  fields: Fields,
+  chosen: readonly ChatMessage[],
+  rejected: readonly ChatMessage[],
+  prompt: Prompt | undefined,
+  chat: Chat,
+): PairTexts {
   const last = Math.min(chosen.length, rejected.length) - 1;
   let shared = 0;
-  while (shared < last && chosen[shared]!.role === rejected[shared]!.role && chosen[shared]!.content === rejected[shared]!.content) shared += 1;
-  if (shared === 0) throw new InputError('"chosen" and "rejected" share no message at their beginning that could be the prompt');
+  while (
+    shared < last &&
+    chosen[shared]!.role === rejected[shared]!.role &&
+    chosen[shared]!.content === rejected[shared]!.content
+  )
+    shared += 1;
+  if (shared === 0)
+    throw new InputError('"chosen" and "rejected" share no message at their beginning that could be the prompt');
   const messages = chosen.slice(0, shared);
   if (prompt !== undefined && prompt.text !== messages.find(({ role }) => role === 'user')?.content) {
-    throw new InputError('"prompt" is not the first user message that "chosen" and "rejected" share; take it out, or make it a list of messages');
+    throw new InputError(
+      '"prompt" is not the first user message that "chosen" and "rejected" share; take it out, or make it a list of messages',
+    );
   }
   const whole = wholePrompt(fields, { messages, from: ['chosen'] });
   return {
@@ -129,8 +205,12 @@ function conversations(fields: Fields, chosen: readonly ChatMessage[], rejected:
 }
 
 function onlyMessage(name: string, messages: readonly ChatMessage[]): ChatMessage {
-  if (messages.length !== 1) throw new InputError(`"${name}" has ${messages.length} messages after the prompt; a response is one, the assistant's`);
-  if (messages[0]!.role !== 'assistant') throw new InputError(`"${name}" is a message of the role ${messages[0]!.role}; a response is the assistant's`);
+  if (messages.length !== 1)
+    throw new InputError(
+      `"${name}" has ${messages.length} messages after the prompt; a response is one, the assistant's`,
+    );
+  if (messages[0]!.role !== 'assistant')
+    throw new InputError(`"${name}" is a message of the role ${messages[0]!.role}; a response is the assistant's`);
   return messages[0]!;
 }
 

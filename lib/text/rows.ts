@@ -10,14 +10,18 @@ import { isParquet, PARQUET_MAGIC, parquetRows } from './parquet';
 export interface Row {
   /** "line 3" of JSON lines, "row 3" of Parquet; the first is 1. */
   readonly place: string;
-  /** @throws InputError if the row is not UTF-8, not JSON, or JSON but not an object; FileError if it is the first and shows that the file has another form. */
+  /**
+   * @throws InputError if the row is not UTF-8, not JSON, or JSON but not an object; FileError if it is the first and
+   * shows that the file has another form.
+   */
   parse(): Record<string, unknown>;
 }
 
 /**
  * @param given a file, or `-` for JSON lines on the standard input. Empty lines are passed over.
  * @param columns what is read of Parquet, whose other columns are there as undefined; a JSON line has all its fields.
- * @throws FileError if the file cannot be read, is damaged Parquet, or has a form that is not read: it names the form and the remedy.
+ * @throws FileError if the file cannot be read, is damaged Parquet, or has a form that is not read: it names the form
+ *   and the remedy.
  */
 export async function* readRows(given: string, columns: readonly string[]): AsyncGenerator<Row> {
   const path = expandHome(given);
@@ -40,7 +44,8 @@ export async function* readRows(given: string, columns: readonly string[]): Asyn
 function kindOf(path: string): 'lines' | 'Parquet' {
   if (path === '-') return 'lines';
   try {
-    if (statSync(path, { throwIfNoEntry: false })?.isDirectory()) throw new FileError(path, foreignFolder(readdirSync(path), path));
+    if (statSync(path, { throwIfNoEntry: false })?.isDirectory())
+      throw new FileError(path, foreignFolder(readdirSync(path), path));
     return isParquet(path) ? 'Parquet' : 'lines';
   } catch (cause) {
     const { code } = cause as NodeJS.ErrnoException;
@@ -64,7 +69,10 @@ const LONGEST_LINE = 32 * 2 ** 20;
 /** And of one whose end is waited for. */
 const ENDLESS = 2 ** 30;
 
-/** Lines as bytes: only so can one that is not UTF-8 be told from the others. A byte order mark at the beginning is taken away. */
+/**
+ * Lines as bytes: only so can one that is not UTF-8 be told from the others. A byte order mark at the beginning is
+ * taken away.
+ */
 async function* lines(path: string): AsyncGenerator<Buffer> {
   let parts: Buffer[] = []; // of the line that has not ended yet
   let length = 0;
@@ -79,7 +87,8 @@ async function* lines(path: string): AsyncGenerator<Buffer> {
   try {
     for await (const chunk of (path === '-' ? process.stdin : createReadStream(path)) as AsyncIterable<Buffer>) {
       if (first && parts.length === 0) {
-        if (chunk.toString('latin1', 0, 4) === PARQUET_MAGIC) throw new FileError(fileName(path), 'is Parquet, which is read from its end: give a file, not a pipe');
+        if (chunk.toString('latin1', 0, 4) === PARQUET_MAGIC)
+          throw new FileError(fileName(path), 'is Parquet, which is read from its end: give a file, not a pipe');
         const form = foreignForm(chunk, path);
         if (form !== undefined) throw new FileError(fileName(path), form);
       }
@@ -89,8 +98,13 @@ async function* lines(path: string): AsyncGenerator<Buffer> {
         start = end + 1;
       }
       length += chunk.length - start;
-      if (length > ENDLESS) throw new FileError(fileName(path), `has a line of more than ${ENDLESS / 2 ** 30} GB; JSON lines have one row a line`); // /dev/zero, say
-      if (length <= 2 * LONGEST_LINE) parts.push(chunk.subarray(start)); // what is left out is not missed: parseLine refuses so long a line
+      if (length > ENDLESS)
+        throw new FileError(
+          fileName(path),
+          `has a line of more than ${ENDLESS / 2 ** 30} GB; JSON lines have one row a line`,
+        ); // /dev/zero, say
+      // what is left out is not missed: parseLine refuses so long a line
+      if (length <= 2 * LONGEST_LINE) parts.push(chunk.subarray(start));
     }
     yield line(Buffer.alloc(0));
   } catch (cause) {
@@ -105,7 +119,8 @@ const isBlank = (line: Buffer): boolean => line.length < 100 && line.toString('l
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 function parseLine(line: Buffer): Record<string, unknown> {
-  if (line.length > LONGEST_LINE) throw new InputError(`is longer than ${LONGEST_LINE / 2 ** 20} MB; JSON lines have one row a line`);
+  if (line.length > LONGEST_LINE)
+    throw new InputError(`is longer than ${LONGEST_LINE / 2 ** 20} MB; JSON lines have one row a line`);
   let text: string;
   try {
     text = decoder.decode(line);
@@ -117,7 +132,8 @@ function parseLine(line: Buffer): Record<string, unknown> {
   try {
     row = JSON.parse(text);
   } catch (cause) {
-    if (/^\s*\{\s*'/.test(text)) throw new InputError("is a Python dictionary, not JSON; write the rows with json.dumps", { cause });
+    if (/^\s*\{\s*'/.test(text))
+      throw new InputError('is a Python dictionary, not JSON; write the rows with json.dumps', { cause });
     throw new InputError(`is not JSON (${(cause as Error).message.replace(/\s+/g, ' ')})`, { cause });
   }
   if (typeof row !== 'object' || row === null || Array.isArray(row)) throw new InputError('is not a JSON object');

@@ -1,9 +1,14 @@
-/** Which tokens a folder's files add to the vocabulary, and under which ids: as transformers 5.23 puts them together. */
+/**
+ * Which tokens a folder's files add to the vocabulary, and under which ids: as transformers 5.23 puts them together.
+ */
 import { FileError, quoted } from '../errors';
 import type { JsonObject as Json } from '../jsonFile';
 import type { AddedToken } from './addedTokens';
 
-/** The classes of transformers that are reproduced: one is made of vocabulary and merges alone, the other is tokenizer.json as it is. */
+/**
+ * The classes of transformers that are reproduced: one is made of vocabulary and merges alone, the other is
+ * tokenizer.json as it is.
+ */
 export type TokenizerClass = 'GPT2Tokenizer' | 'TokenizersBackend';
 
 /** What the files say. */
@@ -28,15 +33,22 @@ export interface SpecialTokens {
 
 export const END_OF_TEXT = '<|endoftext|>';
 
-/** The names that transformers gives special tokens, in its order. Of a GPT2Tokenizer the first three are `<|endoftext|>` unless a file says otherwise. */
+/**
+ * The names that transformers gives special tokens, in its order. Of a GPT2Tokenizer the first three are
+ * `<|endoftext|>` unless a file says otherwise.
+ */
 const NAMES = ['bos_token', 'eos_token', 'unk_token', 'sep_token', 'pad_token', 'cls_token', 'mask_token'];
-const DEFAULTS: Readonly<Record<TokenizerClass, Json>> = { GPT2Tokenizer: { bos_token: END_OF_TEXT, eos_token: END_OF_TEXT, unk_token: END_OF_TEXT }, TokenizersBackend: {} };
+const DEFAULTS: Readonly<Record<TokenizerClass, Json>> = {
+  GPT2Tokenizer: { bos_token: END_OF_TEXT, eos_token: END_OF_TEXT, unk_token: END_OF_TEXT },
+  TokenizersBackend: {},
+};
 
 /** A token on its way into the vocabulary. */
 type Draft = Omit<AddedToken, 'id'> & { readonly id?: number };
 
 /**
- * The settings that name special tokens. "added_tokens_decoder" stands for the older files: where it is there, they are passed over, and
+ * The settings that name special tokens. "added_tokens_decoder" stands for the older files: where it is there, they are
+ * passed over, and
  * elsewhere special_tokens_map.json has the last word.
  */
 export function tokenSettings({ config, map }: Pick<TokenSources, 'config' | 'map'>): Json {
@@ -44,63 +56,117 @@ export function tokenSettings({ config, map }: Pick<TokenSources, 'config' | 'ma
 }
 
 /**
- * Tokens come in the order of the ids that the files declare, after them those that only have a name. One that the vocabulary has keeps its
+ * Tokens come in the order of the ids that the files declare, after them those that only have a name. One that the
+ * vocabulary has keeps its
  * id, another one gets the next that is free, whatever id its file says: files that say another are refused.
  *
- * @throws FileError if a token is malformed, has a flag that is not reproduced, or Python would give it another id than its file.
+ * @throws FileError if a token is malformed, has a flag that is not reproduced, or Python would give it another id than
+ *   its file.
  */
-export function specialTokens(sources: TokenSources, vocab: Readonly<Record<string, number>>, tokenizerClass: TokenizerClass): SpecialTokens {
+export function specialTokens(
+  sources: TokenSources,
+  vocab: Readonly<Record<string, number>>,
+  tokenizerClass: TokenizerClass,
+): SpecialTokens {
   const { config, path, configPath } = sources;
   const settings = tokenSettings(sources);
   const named = namesOf(settings, DEFAULTS[tokenizerClass]);
-  const listed = ['extra_special_tokens', 'additional_special_tokens'].map((name) => settings[name]).find((list) => Array.isArray(list) && list.length > 0);
+  const listed = ['extra_special_tokens', 'additional_special_tokens']
+    .map((name) => settings[name])
+    .find((list) => Array.isArray(list) && list.length > 0);
   const special = [...named.values(), ...(Array.isArray(listed) ? listed.filter(isToken) : [])];
   const isSpecial = (text: string) => special.some((token) => contentOf(token) === text);
 
   const inJson = (sources.json ?? []).map((token) => draft(token, path));
-  const declared = 'added_tokens_decoder' in config ? decoderDrafts(config['added_tokens_decoder'], configPath) : [...Object.entries(sources.added).map(([text, id]) => draft({ content: text, id, normalized: !isSpecial(text) }, path)), ...inJson];
+  const declared =
+    'added_tokens_decoder' in config
+      ? decoderDrafts(config['added_tokens_decoder'], configPath)
+      : [
+          ...Object.entries(sources.added).map(([text, id]) =>
+            draft({ content: text, id, normalized: !isSpecial(text) }, path),
+          ),
+          ...inJson,
+        ];
   const whole = tokenizerClass === 'TokenizersBackend' ? inJson : [];
   const known = new Set([...whole, ...declared].map(({ content }) => content));
   const onlyNamed = special.filter((token) => !known.has(contentOf(token)));
   const given = [...Object.values(settings), ...(Array.isArray(listed) ? (listed as unknown[]) : [])];
   for (const text of onlyNamed.map(contentOf)) {
     if (Object.hasOwn(vocab, text) || !given.some((value) => isToken(value) && contentOf(value) === text)) continue;
-    throw new FileError(path, `its vocabulary lacks the special token ${quoted(text)}, which ${configPath} names; save the tokenizer again with save_pretrained, or take the name out`);
+    throw new FileError(
+      path,
+      `its vocabulary lacks the special token ${quoted(text)}, which ${configPath} names; save the tokenizer again with save_pretrained, or take the name out`,
+    );
   }
-  const drafts = [...whole, ...[...declared].sort((a, b) => a.id! - b.id!), ...onlyNamed.map((token) => draft(typeof token === 'string' ? { content: token, special: true } : token, configPath, false))];
+  const drafts = [
+    ...whole,
+    ...[...declared].sort((a, b) => a.id! - b.id!),
+    ...onlyNamed.map((token) =>
+      draft(typeof token === 'string' ? { content: token, special: true } : token, configPath, false),
+    ),
+  ];
   const addedTokens = numbered(drafts, vocab, path);
 
   const lost = inJson.find(({ content }) => !addedTokens.some((token) => token.content === content));
-  if (lost !== undefined) throw new FileError(configPath, `its "added_tokens_decoder" lacks ${quoted(lost.content)}, which tokenizer.json adds, so that transformers and tokenizers give other ids; add it there, or save the tokenizer again`);
+  if (lost !== undefined)
+    throw new FileError(
+      configPath,
+      `its "added_tokens_decoder" lacks ${quoted(lost.content)}, which tokenizer.json adds, so that transformers and tokenizers give other ids; add it there, or save the tokenizer again`,
+    );
   return { addedTokens, named: Object.fromEntries([...named].map(([name, token]) => [name, contentOf(token)])) };
 }
 
-/** Tokens with a name, as texts or objects with flags: the common names first, then any other that ends in "_token", and extra ones that are named. */
+/**
+ * Tokens with a name, as texts or objects with flags: the common names first, then any other that ends in "_token", and
+ * extra ones that are named.
+ */
 function namesOf(settings: Json, defaults: Json): ReadonlyMap<string, string | Json> {
   const extra = isObject(settings['extra_special_tokens']) ? settings['extra_special_tokens'] : {};
-  const own = Object.fromEntries(Object.entries(settings).filter(([name]) => name.endsWith('_token') && !NAMES.includes(name)));
-  const all: Json = { ...Object.fromEntries(NAMES.map((name) => [name, name in settings ? settings[name] : defaults[name]])), ...own, ...extra };
+  const own = Object.fromEntries(
+    Object.entries(settings).filter(([name]) => name.endsWith('_token') && !NAMES.includes(name)),
+  );
+  const all: Json = {
+    ...Object.fromEntries(NAMES.map((name) => [name, name in settings ? settings[name] : defaults[name]])),
+    ...own,
+    ...extra,
+  };
   return new Map(Object.entries(all).filter((entry): entry is [string, string | Json] => isToken(entry[1])));
 }
 
 function decoderDrafts(listed: unknown, path: string): Draft[] {
-  if (!isObject(listed)) throw new FileError(path, `its "added_tokens_decoder" ${quoted(JSON.stringify(listed))} is not an object of tokens by their ids; save the tokenizer again`);
-  return Object.entries(listed).map(([id, token]) => draft({ ...(isObject(token) ? token : {}), id: Number(id) }, path));
+  if (!isObject(listed))
+    throw new FileError(
+      path,
+      `its "added_tokens_decoder" ${quoted(JSON.stringify(listed))} is not an object of tokens by their ids; save the tokenizer again`,
+    );
+  return Object.entries(listed).map(([id, token]) =>
+    draft({ ...(isObject(token) ? token : {}), id: Number(id) }, path),
+  );
 }
 
 /** @param declared whether the file must say its id; a token that only has a name has none. */
 function draft(token: unknown, path: string, declared = true): Draft {
   const { content, id, special = false, normalized = special !== true, ...flags } = isObject(token) ? token : {};
   if (typeof content !== 'string' || content === '' || (declared && !(Number.isInteger(id) && (id as number) >= 0))) {
-    throw new FileError(path, `has an added token ${quoted(JSON.stringify(token))} without a text and an id; save the tokenizer again`);
+    throw new FileError(
+      path,
+      `has an added token ${quoted(JSON.stringify(token))} without a text and an id; save the tokenizer again`,
+    );
   }
   for (const flag of ['lstrip', 'rstrip', 'single_word']) {
-    if (flags[flag] === true) throw new FileError(path, `its added token ${quoted(content)} with ${flag} is not reproduced here, so that texts would get other ids than in Python; use a tokenizer without it`);
+    if (flags[flag] === true)
+      throw new FileError(
+        path,
+        `its added token ${quoted(content)} with ${flag} is not reproduced here, so that texts would get other ids than in Python; use a tokenizer without it`,
+      );
   }
   return { content, normalized: normalized === true, ...(declared && { id: id as number }) };
 }
 
-/** The ids that tokenizers gives (`AddedVocabulary::add_tokens`); a token that comes again keeps its id and changes its flags. */
+/**
+ * The ids that tokenizers gives (`AddedVocabulary::add_tokens`); a token that comes again keeps its id and changes its
+ * flags.
+ */
 function numbered(drafts: readonly Draft[], vocab: Readonly<Record<string, number>>, path: string): AddedToken[] {
   const size = Object.keys(vocab).length;
   const taken = new Set(Object.values(vocab));
@@ -108,10 +174,17 @@ function numbered(drafts: readonly Draft[], vocab: Readonly<Record<string, numbe
   let next = size;
   for (const { content, normalized, id: declared } of drafts) {
     const known = tokens.get(content)?.id ?? (Object.hasOwn(vocab, content) ? vocab[content] : undefined);
-    if (known === undefined && taken.has(next)) throw new FileError(path, `its vocabulary has ${size} tokens, and the id ${next} among them, so that an added token would share it; number the tokens from 0 to ${size - 1}`);
+    if (known === undefined && taken.has(next))
+      throw new FileError(
+        path,
+        `its vocabulary has ${size} tokens, and the id ${next} among them, so that an added token would share it; number the tokens from 0 to ${size - 1}`,
+      );
     const id = known ?? next;
     if (declared !== undefined && declared !== id) {
-      throw new FileError(path, `has the added token ${quoted(content)} under the id ${declared}, and Python gives it ${id}; number added tokens one after another from ${size}, or save the tokenizer again`);
+      throw new FileError(
+        path,
+        `has the added token ${quoted(content)} under the id ${declared}, and Python gives it ${id}; number added tokens one after another from ${size}, or save the tokenizer again`,
+      );
     }
     tokens.set(content, { id, content, normalized });
     next = Math.max(next, id + 1);
@@ -119,6 +192,9 @@ function numbered(drafts: readonly Draft[], vocab: Readonly<Record<string, numbe
   return [...tokens.values()];
 }
 
-const isObject = (value: unknown): value is Json => typeof value === 'object' && value !== null && !Array.isArray(value);
-export const isToken = (value: unknown): value is string | Json => typeof value === 'string' || (isObject(value) && typeof value['content'] === 'string');
-export const contentOf = (token: string | Json): string => (typeof token === 'string' ? token : (token['content'] as string));
+const isObject = (value: unknown): value is Json =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+export const isToken = (value: unknown): value is string | Json =>
+  typeof value === 'string' || (isObject(value) && typeof value['content'] === 'string');
+export const contentOf = (token: string | Json): string =>
+  typeof token === 'string' ? token : (token['content'] as string);

@@ -9,7 +9,8 @@ export interface ChatMessage {
   readonly name?: string;
 }
 
-const PREAMBLE = 'Below is an instruction that describes a task.\nWrite a response that appropriately completes the request.';
+const PREAMBLE =
+  'Below is an instruction that describes a task.\nWrite a response that appropriately completes the request.';
 
 /**
  * The Alpaca prompt, as the walkthrough words it, up to and including "### Response:\n". The heading belongs to the
@@ -29,11 +30,14 @@ export function alpacaInstruction({ instruction, input = '' }: { instruction: st
 }
 
 /**
- * A conversation as a prompt for its next response. GPT-2 has no chat template of its own, so this is the Alpaca prompt carried
- * on: one user message alone gives `alpacaPrompt({ instruction })`, further turns repeat the two headings, and a system message
+ * A conversation as a prompt for its next response. GPT-2 has no chat template of its own, so this is the Alpaca prompt
+ * carried
+ * on: one user message alone gives `alpacaPrompt({ instruction })`, further turns repeat the two headings, and a system
+ * message
  * takes the place of the preamble. Contents stay as they are.
  *
- * No end-of-sequence token stands between turns (LLaMA-Factory's template `alpaca` has one after each response): to GPT-2 it says
+ * No end-of-sequence token stands between turns (LLaMA-Factory's template `alpaca` has one after each response): to
+ * GPT-2 it says
  * that what comes next has nothing to do with what was before.
  *
  * @param messages [system,] user, assistant, user, …, and last a user message.
@@ -45,11 +49,16 @@ export function chatPrompt(messages: readonly ChatMessage[]): string {
   messages.forEach(({ role, content }, index) => {
     const expected = index < system ? 'system' : (index - system) % 2 === 0 ? 'user' : 'assistant';
     if (role !== expected) {
-      throw new InputError(`message ${index + 1} is of the role ${role} where ${expected} is due: one system message or none, then user and assistant in turn`);
+      throw new InputError(
+        `message ${index + 1} is of the role ${role} where ${expected} is due: one system message or none, then user and assistant in turn`,
+      );
     }
     if (content === '') throw new InputError(`message ${index + 1} is empty`);
   });
-  if (messages.at(-1)!.role !== 'user') throw new InputError(`it ends with a message of the role ${messages.at(-1)!.role}; a prompt ends with the user's`);
-  const turns = messages.slice(system).map(({ role, content }) => `\n\n### ${role === 'user' ? 'Instruction' : 'Response'}:\n${content}`);
+  if (messages.at(-1)!.role !== 'user')
+    throw new InputError(`it ends with a message of the role ${messages.at(-1)!.role}; a prompt ends with the user's`);
+  const turns = messages
+    .slice(system)
+    .map(({ role, content }) => `\n\n### ${role === 'user' ? 'Instruction' : 'Response'}:\n${content}`);
   return `${system === 1 ? messages[0]!.content : PREAMBLE}${turns.join('')}\n\n### Response:\n`;
 }

@@ -16,8 +16,11 @@ interface PreTrainedTokenizer {
   readonly pre_tokenizer: { pattern: RegExp };
 }
 
-/** GPT-2's own pattern (https://github.com/openai/gpt-2/blob/master/src/encoder.py), with Python's idea of its classes. */
-const WORDS = ((L, N, s) => new RegExp(`'s|'t|'re|'ve|'m|'ll|'d| ?[${L}]+| ?[${N}]+| ?[^${s}${L}${N}]+|[${s}]+(?![^${s}])|[${s}]+`, 'gu'))(
+/**
+ * GPT-2's own pattern (https://github.com/openai/gpt-2/blob/master/src/encoder.py), with Python's idea of its classes.
+ */
+const WORDS = ((L, N, s) =>
+  new RegExp(`'s|'t|'re|'ve|'m|'ll|'d| ?[${L}]+| ?[${N}]+| ?[^${s}${L}${N}]+|[${s}]+(?![^${s}])|[${s}]+`, 'gu'))(
   characterClass(letters),
   characterClass(numbers),
   characterClass(spaces),
@@ -34,7 +37,10 @@ export class Tokenizer {
   readonly #tokenizer: PreTrainedTokenizer;
   readonly #split: (text: string) => Piece[];
   readonly #addPrefixSpace: boolean;
-  /** Whether a text that is cut where white space follows something else has its parts' ids: not where an added token goes across, or `add_prefix_space` adds to each part. */
+  /**
+   * Whether a text that is cut where white space follows something else has its parts' ids: not where an added token
+   * goes across, or `add_prefix_space` adds to each part.
+   */
   readonly splitsAtGaps: boolean;
 
   private constructor(
@@ -59,9 +65,11 @@ export class Tokenizer {
   }
 
   /**
-   * @param model a model's name or folder, as for `GPT2.fromPretrained`; of a hub's model only the tokenizer's files are
+   * @param model a model's name or folder, as for `GPT2.fromPretrained`; of a hub's model only the tokenizer's files
+   *   are
    *   downloaded.
-   * @throws InputError if there is no such model, HubError if it cannot be downloaded, FileError if its tokenizer cannot
+   * @throws InputError if there is no such model, HubError if it cannot be downloaded, FileError if its tokenizer
+   *   cannot
    *   be read.
    */
   static async fromPretrained(model: string, options?: DownloadOptions): Promise<Tokenizer> {
@@ -79,34 +87,58 @@ export class Tokenizer {
       if (found === undefined) throw new FileError(path, `its vocabulary lacks the special token "${token}"`);
       return found;
     };
-    return new Tokenizer(tokenizer, files, eosToken, id(eosToken), padToken, padToken === null ? null : id(padToken), ids.size, template, [...new Set([id(eosToken), ...readEndTokens(folder)])]);
+    return new Tokenizer(
+      tokenizer,
+      files,
+      eosToken,
+      id(eosToken),
+      padToken,
+      padToken === null ? null : id(padToken),
+      ids.size,
+      template,
+      [...new Set([id(eosToken), ...readEndTokens(folder)])],
+    );
   }
 
   /**
    * The ids of a text; a special token written in it becomes its id. Nothing is added at either end.
    *
-   * @throws InputError if the text has more than a million characters, holds half of a surrogate pair, which is no character and has no bytes, or what the vocabulary lacks.
+   * @throws InputError if the text has more than a million characters, holds half of a surrogate pair, which is no
+   *   character and has no bytes, or what the vocabulary lacks.
    */
   encode(text: string): number[] {
-    if (text.length > LONGEST) throw new InputError(`the text has ${text.length} characters, and at most ${LONGEST} are tokenized: no GPT-2 reads so many; cut it where it is made`);
+    if (text.length > LONGEST)
+      throw new InputError(
+        `the text has ${text.length} characters, and at most ${LONGEST} are tokenized: no GPT-2 reads so many; cut it where it is made`,
+      );
     const lone = text.search(LONE_SURROGATE);
-    if (lone >= 0) throw new InputError(`the text holds half of a surrogate pair at index ${lone}: it was cut within a character; mend it where it is made`);
+    if (lone >= 0)
+      throw new InputError(
+        `the text holds half of a surrogate pair at index ${lone}: it was cut within a character; mend it where it is made`,
+      );
     return this.#split(text).flatMap((piece) => (typeof piece === 'number' ? [piece] : this.#bpe(piece)));
   }
 
   /** What BPE is given one by one: words, and ids of added tokens. Equal words have equal ids, if `splitsAtGaps`. */
   words(text: string): Piece[] {
-    return this.#split(text).flatMap<Piece>((piece) => (typeof piece === 'number' ? [piece] : (piece.match(WORDS) ?? [])));
+    return this.#split(text).flatMap<Piece>((piece) =>
+      typeof piece === 'number' ? [piece] : (piece.match(WORDS) ?? []),
+    );
   }
 
   #bpe(text: string): number[] {
     const ids = this.#tokenizer.encode(this.#addPrefixSpace && !SPACED.test(text) ? ` ${text}` : text);
     if (ids.every((id) => id !== undefined)) return ids;
     const unknown = [...text].find((character) => this.#tokenizer.encode(character).includes(undefined as never));
-    throw new InputError(`the vocabulary has no token for ${unknown === undefined ? 'a part of the text' : JSON.stringify(unknown)}; take it out of the text, or use a tokenizer that has all bytes`);
+    throw new InputError(
+      `the vocabulary has no token for ${unknown === undefined ? 'a part of the text' : JSON.stringify(unknown)}; take it out of the text, or use a tokenizer that has all bytes`,
+    );
   }
 
-  /** The ids below `vocabSize`, a model's, that have no token: a padded embedding has some, and a model must not be let write them. */
+  /**
+   * The ids below `vocabSize`, a model's, that have no token: a padded embedding has some, and a model must not be let
+   * write them.
+   */
   missingIds(vocabSize: number): number[] {
     const { vocab } = this.#tokenizer.model;
     return Array.from({ length: vocabSize }, (_, id) => id).filter((id) => vocab[id] === undefined);
@@ -119,17 +151,29 @@ export class Tokenizer {
    */
   decode(ids: ArrayLike<number>): string {
     const unknown = Array.from(ids).find((id) => this.#tokenizer.model.vocab[id] === undefined);
-    if (unknown !== undefined) throw new InputError(`${unknown} is no token id; the vocabulary has 0 to ${this.vocabSize - 1}`);
+    if (unknown !== undefined)
+      throw new InputError(`${unknown} is no token id; the vocabulary has 0 to ${this.vocabSize - 1}`);
     const options = { skip_special_tokens: false, clean_up_tokenization_spaces: false };
     return ids.length === 0 ? '' : this.#tokenizer.decode(Array.from(ids), options);
   }
 }
 
-/** What @xenova/transformers is given: BPE alone. Added tokens, which it knows for decoding, are found in a text before it sees it. */
+/**
+ * What @xenova/transformers is given: BPE alone. Added tokens, which it knows for decoding, are found in a text before
+ * it sees it.
+ */
 function engineJson({ model: { vocab, merges, ignoreMerges }, addedTokens }: TokenizerFiles): object {
   const byteLevel = { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: true };
   return {
-    added_tokens: addedTokens.map(({ id, content }) => ({ id, content, single_word: false, lstrip: false, rstrip: false, normalized: false, special: true })),
+    added_tokens: addedTokens.map(({ id, content }) => ({
+      id,
+      content,
+      single_word: false,
+      lstrip: false,
+      rstrip: false,
+      normalized: false,
+      special: true,
+    })),
     normalizer: null,
     pre_tokenizer: byteLevel,
     post_processor: null,

@@ -6,7 +6,15 @@ import { FileError, quoted } from '../errors';
 import { foreignFile } from '../foreignFile';
 import { readJsonObject, type JsonObject as Json } from '../jsonFile';
 import type { AddedToken } from './addedTokens';
-import { contentOf, END_OF_TEXT, isToken, specialTokens, tokenSettings, type TokenizerClass, type TokenSources } from './specialTokens';
+import {
+  contentOf,
+  END_OF_TEXT,
+  isToken,
+  specialTokens,
+  tokenSettings,
+  type TokenizerClass,
+  type TokenSources,
+} from './specialTokens';
 import { checkPipeline, type BpeModel } from './tokenizerPipeline';
 
 export interface TokenizerFiles {
@@ -26,11 +34,17 @@ export interface TokenizerFiles {
 }
 
 /** Settings of tokenizer_config.json with which Python gives other ids, and the value that changes nothing. */
-const PLAIN: Readonly<Record<string, unknown>> = { add_bos_token: false, add_eos_token: false, split_special_tokens: false };
+const PLAIN: Readonly<Record<string, unknown>> = {
+  add_bos_token: false,
+  add_eos_token: false,
+  split_special_tokens: false,
+};
 
 /**
- * Reads a tokenizer as transformers' AutoTokenizer does. The oldest repositories have vocab.json and merges.txt only, and name special tokens
- * in special_tokens_map.json or, like OpenAI's gpt2, nowhere: then the text ends with GPT-2's own `<|endoftext|>`, as in transformers.
+ * Reads a tokenizer as transformers' AutoTokenizer does. The oldest repositories have vocab.json and merges.txt only,
+ * and name special tokens
+ * in special_tokens_map.json or, like OpenAI's gpt2, nowhere: then the text ends with GPT-2's own `<|endoftext|>`, as
+ * in transformers.
  *
  * @throws FileError if a file is missing or malformed, no token ends a text, or Python would give other ids.
  */
@@ -38,8 +52,13 @@ export function readTokenizerFiles(folder: string): TokenizerFiles {
   try {
     return read(folder);
   } catch (cause) {
-    if (!(cause instanceof TypeError || cause instanceof RangeError)) throw cause; // of a field that holds something else than ever before
-    throw new FileError(join(folder, 'tokenizer.json'), `or a file beside it is malformed (${cause.message}); save the tokenizer again`, { cause });
+    // of a field that holds something else than ever before
+    if (!(cause instanceof TypeError || cause instanceof RangeError)) throw cause;
+    throw new FileError(
+      join(folder, 'tokenizer.json'),
+      `or a file beside it is malformed (${cause.message}); save the tokenizer again`,
+      { cause },
+    );
   }
 }
 
@@ -49,24 +68,43 @@ function read(folder: string): TokenizerFiles {
   const json = existsSync(path) ? readJsonObject(path) : fromVocabulary(folder);
   const config = readOptional(configPath);
   for (const [field, plain] of Object.entries(PLAIN)) {
-    if ((config[field] ?? plain) !== plain) throw new FileError(configPath, `its ${field} ${quoted(String(config[field]))} is not reproduced here, so that texts would get other ids than in Python; only ${plain} is`);
+    if ((config[field] ?? plain) !== plain)
+      throw new FileError(
+        configPath,
+        `its ${field} ${quoted(String(config[field]))} is not reproduced here, so that texts would get other ids than in Python; only ${plain} is`,
+      );
   }
   const { model, addPrefixSpace } = checkPipeline(json, path);
   const tokenizerClass = classOf(config, readOptional(join(folder, 'config.json')), configPath, existsSync(path));
   const sources: TokenSources = {
     json: existsSync(path) ? listOf(json['added_tokens'], path) : undefined,
-    config, map: readOptional(join(folder, 'special_tokens_map.json')), added: existsSync(path) ? {} : readOptional(join(folder, 'added_tokens.json')),
-    path, configPath,
-  }; // prettier-ignore
+    config,
+    map: readOptional(join(folder, 'special_tokens_map.json')),
+    added: existsSync(path) ? {} : readOptional(join(folder, 'added_tokens.json')),
+    path,
+    configPath,
+  };
   const named = tokenSettings(sources)['eos_token'];
   const eosToken = isToken(named) ? contentOf(named) : END_OF_TEXT;
   const { addedTokens, named: special } = specialTokens(sources, model.vocab, tokenizerClass);
-  // A token that no file names or adds is the default, which transformers adds to any vocabulary: it ends nothing that was trained.
+  // A token that no file names or adds is the default, which transformers adds to any vocabulary: it ends nothing that
+  // was trained.
   const isThere = Object.hasOwn(model.vocab, eosToken) || mentions(sources, eosToken);
-  if (!isToken(named) && !isThere) throw new FileError(configPath, `names no "eos_token", and tokenizer.json adds no "${END_OF_TEXT}"`);
+  if (!isToken(named) && !isThere)
+    throw new FileError(configPath, `names no "eos_token", and tokenizer.json adds no "${END_OF_TEXT}"`);
   const isGpt2 = tokenizerClass === 'GPT2Tokenizer';
-  const engine = isGpt2 ? { model: { ...model, ignoreMerges: false }, addPrefixSpace: prefixSpace(config, configPath) } : { model, addPrefixSpace };
-  return { ...engine, addedTokens, eosToken, padToken: special['pad_token'] ?? null, config, special: { ...special, eos_token: eosToken }, path };
+  const engine = isGpt2
+    ? { model: { ...model, ignoreMerges: false }, addPrefixSpace: prefixSpace(config, configPath) }
+    : { model, addPrefixSpace };
+  return {
+    ...engine,
+    addedTokens,
+    eosToken,
+    padToken: special['pad_token'] ?? null,
+    config,
+    special: { ...special, eos_token: eosToken },
+    path,
+  };
 }
 
 /** As AutoTokenizer chooses for a GPT-2; other classes have pipelines and special tokens of their own. */
@@ -74,26 +112,43 @@ function classOf(config: Json, model: Json, configPath: string, hasJson: boolean
   const name = config['tokenizer_class'] ?? model['tokenizer_class'] ?? 'GPT2Tokenizer';
   if (name === 'GPT2Tokenizer' || name === 'GPT2TokenizerFast') return 'GPT2Tokenizer';
   if (name !== 'PreTrainedTokenizerFast' && name !== 'TokenizersBackend') {
-    throw new FileError(configPath, `its tokenizer_class ${quoted(String(name))} is not reproduced here, so that texts would get other ids than in Python; only GPT2Tokenizer and PreTrainedTokenizerFast are`);
+    throw new FileError(
+      configPath,
+      `its tokenizer_class ${quoted(String(name))} is not reproduced here, so that texts would get other ids than in Python; only GPT2Tokenizer and PreTrainedTokenizerFast are`,
+    );
   }
-  if (!hasJson) throw new FileError(configPath, `its tokenizer_class ${quoted(name)} needs a tokenizer.json, which is missing; add it, or name GPT2Tokenizer`);
+  if (!hasJson)
+    throw new FileError(
+      configPath,
+      `its tokenizer_class ${quoted(name)} needs a tokenizer.json, which is missing; add it, or name GPT2Tokenizer`,
+    );
   return 'TokenizersBackend';
 }
 
 function listOf(added: unknown = [], path: string): unknown[] {
-  if (!Array.isArray(added)) throw new FileError(path, `its added_tokens ${quoted(JSON.stringify(added))} is not a list; save the tokenizer again`);
+  if (!Array.isArray(added))
+    throw new FileError(
+      path,
+      `its added_tokens ${quoted(JSON.stringify(added))} is not a list; save the tokenizer again`,
+    );
   return added;
 }
 
 /** Whether some file declares the token with an id. */
 function mentions({ json = [], config, added }: TokenSources, text: string): boolean {
   const listed = Object.values((config['added_tokens_decoder'] ?? {}) as Json);
-  return Object.hasOwn(added, text) || [...json, ...listed].some((token) => isToken(token) && contentOf(token) === text);
+  return (
+    Object.hasOwn(added, text) || [...json, ...listed].some((token) => isToken(token) && contentOf(token) === text)
+  );
 }
 
-/** transformers' GPT2Tokenizer takes it from here, and passes over tokenizer.json's, as over its `ignore_merges`; any other class takes those. */
+/**
+ * transformers' GPT2Tokenizer takes it from here, and passes over tokenizer.json's, as over its `ignore_merges`; any
+ * other class takes those.
+ */
 function prefixSpace({ add_prefix_space: given = false }: Json, configPath: string): boolean {
-  if (typeof given !== 'boolean') throw new FileError(configPath, `its add_prefix_space must be true or false, got ${quoted(String(given))}`);
+  if (typeof given !== 'boolean')
+    throw new FileError(configPath, `its add_prefix_space must be true or false, got ${quoted(String(given))}`);
   return given;
 }
 
@@ -101,10 +156,15 @@ function prefixSpace({ add_prefix_space: given = false }: Json, configPath: stri
 function fromVocabulary(folder: string): Json {
   const [vocabPath, mergesPath] = [join(folder, 'vocab.json'), join(folder, 'merges.txt')];
   if (!existsSync(vocabPath) || !existsSync(mergesPath)) {
-    throw new FileError(join(folder, 'tokenizer.json'), 'is missing, and so are vocab.json and merges.txt, from which it could be made; add them, or name a model that has them');
+    throw new FileError(
+      join(folder, 'tokenizer.json'),
+      'is missing, and so are vocab.json and merges.txt, from which it could be made; add them, or name a model that has them',
+    );
   }
   const vocab = readJsonObject(vocabPath);
-  const merges = readText(mergesPath).split(/\r?\n/).filter((line) => line !== '' && !line.startsWith('#version'));
+  const merges = readText(mergesPath)
+    .split(/\r?\n/)
+    .filter((line) => line !== '' && !line.startsWith('#version'));
   const byteLevel = { type: 'ByteLevel' };
   return {
     pre_tokenizer: byteLevel,

@@ -1,5 +1,6 @@
 /**
- * Which tokenizers are reproduced: GPT-2's pipeline, byte-level BPE, whose ids are then Python's for every text. A part that would change
+ * Which tokenizers are reproduced: GPT-2's pipeline, byte-level BPE, whose ids are then Python's for every text. A part
+ * that would change
  * ids in another way is refused by name: ids that are nearly right train on nearly the right text, and nothing says so.
  */
 import { FileError, quoted } from '../errors';
@@ -13,7 +14,8 @@ export interface BpeModel {
   readonly ignoreMerges: boolean;
 }
 
-const object = (value: unknown): JsonObject | undefined => (typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as JsonObject) : undefined);
+const object = (value: unknown): JsonObject | undefined =>
+  typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as JsonObject) : undefined;
 
 /** The 256 symbols that stand for bytes, as OpenAI's encoder.py maps them. */
 const BYTE_SYMBOLS: readonly string[] = (() => {
@@ -24,19 +26,25 @@ const BYTE_SYMBOLS: readonly string[] = (() => {
 
 /**
  * @param path of tokenizer.json, for messages.
- * @returns its BPE model, with the type inferred where an old file has none, and whether ByteLevel puts a space before a text.
+ * @returns its BPE model, with the type inferred where an old file has none, and whether ByteLevel puts a space before
+ *   a text.
  * @throws FileError naming the part that is not reproduced.
  */
 export function checkPipeline(json: JsonObject, path: string): { model: BpeModel; addPrefixSpace: boolean } {
   const refuse = (part: string): never => {
-    throw new FileError(path, `${part} is not reproduced here, so that texts would get other ids than in Python; only GPT-2's byte-level BPE is`);
+    throw new FileError(
+      path,
+      `${part} is not reproduced here, so that texts would get other ids than in Python; only GPT-2's byte-level BPE is`,
+    );
   };
   const model = checkModel(json.model, path, refuse);
-  if (json.normalizer != null && !isEmptySequence(json.normalizer, 'normalizers')) refuse(`its normalizer ${nameOf(json.normalizer)}`);
+  if (json.normalizer != null && !isEmptySequence(json.normalizer, 'normalizers'))
+    refuse(`its normalizer ${nameOf(json.normalizer)}`);
   const preTokenizer = object(onlyOf(json.pre_tokenizer, 'pretokenizers'));
   if (preTokenizer?.type !== 'ByteLevel') refuse(`its pre_tokenizer ${nameOf(json.pre_tokenizer)}`);
   const { add_prefix_space: addPrefixSpace = false, use_regex: useRegex = true } = preTokenizer!;
-  if (typeof addPrefixSpace !== 'boolean') refuse(`its pre_tokenizer's add_prefix_space ${quoted(String(addPrefixSpace))}`);
+  if (typeof addPrefixSpace !== 'boolean')
+    refuse(`its pre_tokenizer's add_prefix_space ${quoted(String(addPrefixSpace))}`);
   if (useRegex !== true) refuse("its pre_tokenizer's use_regex false");
   if (object(onlyOf(json.decoder, 'decoders'))?.type !== 'ByteLevel') refuse(`its decoder ${nameOf(json.decoder)}`);
   const added = addedByTemplate(json.post_processor);
@@ -50,10 +58,15 @@ function checkModel(value: unknown, path: string, refuse: (part: string) => neve
   const merges = model?.merges;
   // tokenizers before 0.10 wrote no type; Python infers it, too, from what is there.
   const type = model?.type ?? (vocab && Array.isArray(merges) ? 'BPE' : undefined);
-  if (type !== 'BPE') refuse(`its model ${type === undefined ? 'without a type, and without vocab and merges,' : quoted(String(type))}`);
+  if (type !== 'BPE')
+    refuse(`its model ${type === undefined ? 'without a type, and without vocab and merges,' : quoted(String(type))}`);
   if (!vocab || !Array.isArray(merges)) throw new FileError(path, 'has no BPE vocabulary and merges');
   for (const [token, id] of Object.entries(vocab)) {
-    if (typeof id !== 'number' || !Number.isInteger(id) || id < 0 || id > 0x7fffffff) throw new FileError(path, `its vocabulary gives ${quoted(token)} the id ${quoted(String(id))}; an id is a whole number from 0 to 2147483647`);
+    if (typeof id !== 'number' || !Number.isInteger(id) || id < 0 || id > 0x7fffffff)
+      throw new FileError(
+        path,
+        `its vocabulary gives ${quoted(token)} the id ${quoted(String(id))}; an id is a whole number from 0 to 2147483647`,
+      );
   }
   const off = (name: string, ...values: readonly unknown[]) => {
     const given = model?.[name] ?? null;
@@ -66,8 +79,13 @@ function checkModel(value: unknown, path: string, refuse: (part: string) => neve
   off('ignore_merges', true, false);
   const unknown = model?.unk_token;
   const incomplete = BYTE_SYMBOLS.some((symbol) => !Object.hasOwn(vocab, symbol));
-  if (unknown != null && unknown !== '' && incomplete) refuse(`its model's unk_token ${quoted(String(unknown))}, with a vocabulary that lacks some bytes,`);
-  return { vocab: vocab as Record<string, number>, merges: merges.map((merge, n) => joined(merge, n, path)), ignoreMerges: model?.ignore_merges === true };
+  if (unknown != null && unknown !== '' && incomplete)
+    refuse(`its model's unk_token ${quoted(String(unknown))}, with a vocabulary that lacks some bytes,`);
+  return {
+    vocab: vocab as Record<string, number>,
+    merges: merges.map((merge, n) => joined(merge, n, path)),
+    ignoreMerges: model?.ignore_merges === true,
+  };
 }
 
 /**
@@ -76,7 +94,11 @@ function checkModel(value: unknown, path: string, refuse: (part: string) => neve
  */
 function joined(merge: unknown, n: number, path: string): string {
   const parts = typeof merge === 'string' ? merge.split(' ') : merge;
-  if (!Array.isArray(parts) || parts.length !== 2 || !parts.every((part) => typeof part === 'string' && part !== '' && !part.includes(' '))) {
+  if (
+    !Array.isArray(parts) ||
+    parts.length !== 2 ||
+    !parts.every((part) => typeof part === 'string' && part !== '' && !part.includes(' '))
+  ) {
     throw new FileError(path, `its merge ${n}, ${quoted(JSON.stringify(merge))}, is not two tokens`);
   }
   return parts.join(' ');
@@ -88,7 +110,10 @@ function onlyOf(part: unknown, list: string): unknown {
   return Array.isArray(parts) && parts.length === 1 ? onlyOf(parts[0], list) : part;
 }
 
-const isEmptySequence = (part: unknown, list: string): boolean => object(part)?.type === 'Sequence' && Array.isArray(object(part)![list]) && (object(part)![list] as unknown[]).length === 0;
+const isEmptySequence = (part: unknown, list: string): boolean =>
+  object(part)?.type === 'Sequence' &&
+  Array.isArray(object(part)![list]) &&
+  (object(part)![list] as unknown[]).length === 0;
 
 const nameOf = (part: unknown): string => {
   const { type, pretokenizers, normalizers, decoders } = object(part) ?? {};
@@ -98,15 +123,19 @@ const nameOf = (part: unknown): string => {
 };
 
 /**
- * What a post-processor would put around a text; undefined if nothing. Prompt and response are encoded apart: tokens around each of them
+ * What a post-processor would put around a text; undefined if nothing. Prompt and response are encoded apart: tokens
+ * around each of them
  * would stand in the middle of a row.
  */
 function addedByTemplate(part: unknown): string | undefined {
   const processor = object(part);
   if (!processor || processor.type === 'ByteLevel') return undefined; // which changes offsets alone
-  if (processor.type === 'Sequence' && Array.isArray(processor.processors)) return processor.processors.map(addedByTemplate).find((said) => said !== undefined);
+  if (processor.type === 'Sequence' && Array.isArray(processor.processors))
+    return processor.processors.map(addedByTemplate).find((said) => said !== undefined);
   if (processor.type !== 'TemplateProcessing') return nameOf(part);
-  const pieces = Array.isArray(processor.single) ? processor.single.map((piece: unknown) => object(object(piece)?.SpecialToken)?.id) : ['?'];
+  const pieces = Array.isArray(processor.single)
+    ? processor.single.map((piece: unknown) => object(object(piece)?.SpecialToken)?.id)
+    : ['?'];
   const tokens = pieces.filter((id) => id !== undefined);
   return tokens.length === 0 ? undefined : `TemplateProcessing, which adds ${tokens.join(' and ')}`;
 }

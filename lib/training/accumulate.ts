@@ -1,4 +1,7 @@
-/** One step's gradients, of the batch in several parts, holding the activations of one part at a time; and what is done with them. */
+/**
+ * One step's gradients, of the batch in several parts, holding the activations of one part at a time; and what is done
+ * with them.
+ */
 import { InputError } from '../errors';
 import type { Gradients } from '../model/gradients';
 import type { Trainable } from '../model/weights';
@@ -16,7 +19,11 @@ export interface Part {
  * @returns the parts' results in order, the batch's loss, and the sum of their gradients, which the caller owns.
  * @throws InputError as `requireParts` does.
  */
-export function accumulate<Row, Result extends Part>(rows: readonly Row[], parts: number, backward: (rows: readonly Row[]) => Result): { parts: Result[]; loss: number; gradients: Gradients } {
+export function accumulate<Row, Result extends Part>(
+  rows: readonly Row[],
+  parts: number,
+  backward: (rows: readonly Row[]) => Result,
+): { parts: Result[]; loss: number; gradients: Gradients } {
   requireParts(rows.length, parts);
   const size = rows.length / parts;
   const results: Result[] = [];
@@ -32,16 +39,21 @@ export function accumulate<Row, Result extends Part>(rows: readonly Row[], parts
 /** @throws InputError if so many rows cannot be cut into so many equal parts. */
 export function requireParts(rows: number, parts: number): void {
   requireRange('accumulation', parts, RANGES.training.accumulation);
-  if (rows % parts !== 0) throw new InputError(`a batch of ${rows} rows cannot be cut into ${parts} equal parts; change batchSize or accumulation`);
+  if (rows % parts !== 0)
+    throw new InputError(
+      `a batch of ${rows} rows cannot be cut into ${parts} equal parts; change batchSize or accumulation`,
+    );
 }
 
 /**
- * Clips the gradients and changes the weights by them, unless something is no number: one NaN would make all weights NaN.
+ * Clips the gradients and changes the weights by them, unless something is no number: one NaN would make all weights
+ * NaN.
  *
  * @param options.maxGradNorm default 1; 0 does not clip, as in transformers' Trainer.
  * @param options.rows of this step's batch, counted from 0.
  * @returns the gradients' norm before clipping.
- * @throws InputError, naming step and rows, if loss or norm is NaN or infinite; the weights are then as they were, the gradients disposed of.
+ * @throws InputError, naming step and rows, if loss or norm is NaN or infinite; the weights are then as they were, the
+ *   gradients disposed of.
  */
 export function update<Model extends Trainable>(
   { optimizer, step }: TrainingState<Model>,
@@ -52,7 +64,9 @@ export function update<Model extends Trainable>(
   const wrong = Object.entries({ loss, gradNorm }).find(([, value]) => !Number.isFinite(value));
   if (wrong !== undefined) {
     gradients[Symbol.dispose]();
-    throw new InputError(`step ${step + 1}: ${wrong[0]} is ${wrong[1]}, on the rows ${rows.map((row) => row + 1).join(', ')} (counted from 1); look at them, or try a lower lr, a longer warm-up`);
+    throw new InputError(
+      `step ${step + 1}: ${wrong[0]} is ${wrong[1]}, on the rows ${rows.map((row) => row + 1).join(', ')} (counted from 1); look at them, or try a lower lr, a longer warm-up`,
+    );
   }
   optimizer.step(gradients, lr);
   return gradNorm;

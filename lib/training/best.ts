@@ -4,7 +4,10 @@ import { RANGES, requireRange } from '../ranges';
 import { flat } from './metrics';
 
 export interface BestOptions {
-  /** What counts: `loss`, of which less is better, as of `calibrationError` and `brier`, or another metric of the validation, of which more is, such as `rewards/accuracies`. Default loss. */
+  /**
+   * What counts: `loss`, of which less is better, as of `calibrationError` and `brier`, or another metric of the
+   * validation, of which more is, such as `rewards/accuracies`. Default loss.
+   */
   bestBy?: string;
   /** So many validations in a row that are no better end the run. Default: none do. */
   patience?: number;
@@ -36,7 +39,8 @@ export class Best {
     if (validation === undefined) return false;
     const metrics = flat(validation);
     const found = metrics.get(this.#bestBy);
-    if (found === undefined) throw new InputError(`bestBy: the validation has no "${this.#bestBy}"; it has ${[...metrics.keys()].join(', ')}`);
+    if (found === undefined)
+      throw new InputError(`bestBy: the validation has no "${this.#bestBy}"; it has ${[...metrics.keys()].join(', ')}`);
     const value = LESS_IS_BETTER.includes(this.#bestBy) ? -found : found;
     const better = value > this.#value;
     this.#since = better ? 0 : this.#since + 1;

@@ -1,9 +1,14 @@
-/** Best-of-n: of n samples the one that a reward likes most. It needs no training, and is what trained policies are measured against. */
+/**
+ * Best-of-n: of n samples the one that a reward likes most. It needs no training, and is what trained policies are
+ * measured against.
+ */
 import { InputError } from '../errors';
 
 /**
- * The expected highest score of n samples, estimated from N of the same prompt without bias, and with less variance than taking n of them:
- * the mean of the highest over all C(N, n) ways to choose. Of the scores in order, r_(1) to r_(N), the i-th is the highest of
+ * The expected highest score of n samples, estimated from N of the same prompt without bias, and with less variance
+ * than taking n of them:
+ * the mean of the highest over all C(N, n) ways to choose. Of the scores in order, r_(1) to r_(N), the i-th is the
+ * highest of
  * C(i - 1, n - 1) choices:
  *
  *     sum over i from n to N of C(i - 1, n - 1) / C(N, n) r_(i)
@@ -17,7 +22,8 @@ import { InputError } from '../errors';
 export function bestOfN(scores: readonly number[], n: number): number {
   const N = scores.length;
   if (N === 0) throw new InputError('there are no scores; give those of at least one sample');
-  if (!Number.isInteger(n) || n < 1 || n > N) throw new InputError(`n must be a whole number from 1 to ${N}, the number of scores, got ${n}`);
+  if (!Number.isInteger(n) || n < 1 || n > N)
+    throw new InputError(`n must be a whole number from 1 to ${N}, the number of scores, got ${n}`);
   const wrong = scores.findIndex((score) => !Number.isFinite(score));
   if (wrong >= 0) throw new InputError(`score ${wrong} is ${scores[wrong]}; scores must be finite numbers`);
 
@@ -32,7 +38,8 @@ export function bestOfN(scores: readonly number[], n: number): number {
 }
 
 /**
- * KL(best of n || the model it samples from), in nats: log n - (n - 1) / n. Exact where no two answers score the same; else, and for
+ * KL(best of n || the model it samples from), in nats: log n - (n - 1) / n. Exact where no two answers score the same;
+ * else, and for
  * any model of discrete texts, an upper bound (Beirami et al., arXiv 2401.01879).
  *
  * @throws InputError if n is no whole number from 1 up.

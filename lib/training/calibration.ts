@@ -10,22 +10,32 @@ export interface ReliabilityBin {
 }
 
 export interface Calibration {
-  /** The expected calibration error: the mean distance of confidence and accuracy, over the bins by their pairs. 0 is best. */
+  /**
+   * The expected calibration error: the mean distance of confidence and accuracy, over the bins by their pairs. 0 is
+   * best.
+   */
   readonly calibrationError: number;
-  /** The mean of (1 - p)^2, p being the probability given to the chosen answer: 0 is best, 0.25 comes of always saying 0.5. */
+  /**
+   * The mean of (1 - p)^2, p being the probability given to the chosen answer: 0 is best, 0.25 comes of always saying
+   * 0.5.
+   */
   readonly brier: number;
   /** Those that are not empty, by rising confidence. */
   readonly bins: readonly ReliabilityBin[];
 }
 
 /**
- * The Bradley-Terry model reads a margin as the probability p = sigmoid(margin) that the chosen answer is the better one.
+ * The Bradley-Terry model reads a margin as the probability p = sigmoid(margin) that the chosen answer is the better
+ * one.
  *
- * The expected calibration error is that of https://arxiv.org/abs/1706.04599, Eq. 3: ten bins of equal width over the confidence,
- * max(p, 1 - p), of which a choice between two fills the upper five. (With each pair counted in both orders, p in ten bins and held
+ * The expected calibration error is that of https://arxiv.org/abs/1706.04599, Eq. 3: ten bins of equal width over the
+ * confidence,
+ * max(p, 1 - p), of which a choice between two fills the upper five. (With each pair counted in both orders, p in ten
+ * bins and held
  * to how often the first answer is the chosen one, it is the same.) Brier's score: Monthly Weather Review 78, 1950.
  *
- * @param margins score of the chosen answer less that of the rejected one, for each pair. Where they are equal, the model is wrong.
+ * @param margins score of the chosen answer less that of the rejected one, for each pair. Where they are equal, the
+ *   model is wrong.
  */
 export function calibration(margins: readonly number[], { bins = 10 } = {}): Calibration {
   const sums = Array.from({ length: bins }, () => ({ confidence: 0, right: 0, pairs: 0 }));
@@ -40,8 +50,13 @@ export function calibration(margins: readonly number[], { bins = 10 } = {}): Cal
   }
   const filled = sums.filter(({ pairs }) => pairs > 0);
   return {
-    calibrationError: filled.reduce((sum, { confidence, right }) => sum + Math.abs(right - confidence), 0) / margins.length,
+    calibrationError:
+      filled.reduce((sum, { confidence, right }) => sum + Math.abs(right - confidence), 0) / margins.length,
     brier: squares / margins.length,
-    bins: filled.map(({ confidence, right, pairs }) => ({ confidence: confidence / pairs, accuracy: right / pairs, pairs })),
+    bins: filled.map(({ confidence, right, pairs }) => ({
+      confidence: confidence / pairs,
+      accuracy: right / pairs,
+      pairs,
+    })),
   };
 }

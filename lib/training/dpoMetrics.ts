@@ -17,14 +17,30 @@ export interface DpoLossOptions extends PreferenceOptions {
 export type DpoMetrics = TokenMetrics & {
   readonly loss: number;
   /** beta times the log-ratio of policy and reference. */
-  readonly rewards: { readonly chosen: number; readonly rejected: number; readonly margins: number; readonly accuracies: number };
+  readonly rewards: {
+    readonly chosen: number;
+    readonly rejected: number;
+    readonly margins: number;
+    readonly accuracies: number;
+  };
   /** Log-probs of whole responses under the policy. */
   readonly logps: { readonly chosen: number; readonly rejected: number };
 };
 
-/** The loss of some pairs, as their share of the mean over `batchSize`; differentiable with respect to perTokenLogps [2P, L]. */
-export function pairLoss(perTokenLogps: tf.Tensor2D, pairs: readonly ReferencedPair[], batchSize: number, options: DpoLossOptions): { loss: tf.Scalar; metrics: () => DpoMetrics } {
-  const [policyChosenLogps, policyRejectedLogps] = tf.unstack(perTokenLogps.sum(1).reshape([pairs.length, 2]), 1) as [tf.Tensor1D, tf.Tensor1D];
+/**
+ * The loss of some pairs, as their share of the mean over `batchSize`; differentiable with respect to perTokenLogps
+ * [2P, L].
+ */
+export function pairLoss(
+  perTokenLogps: tf.Tensor2D,
+  pairs: readonly ReferencedPair[],
+  batchSize: number,
+  options: DpoLossOptions,
+): { loss: tf.Scalar; metrics: () => DpoMetrics } {
+  const [policyChosenLogps, policyRejectedLogps] = tf.unstack(perTokenLogps.sum(1).reshape([pairs.length, 2]), 1) as [
+    tf.Tensor1D,
+    tf.Tensor1D,
+  ];
   const logps = {
     policyChosenLogps,
     policyRejectedLogps,
@@ -36,7 +52,8 @@ export function pairLoss(perTokenLogps: tf.Tensor2D, pairs: readonly ReferencedP
     rejectedLengths: tf.tensor1d(pairs.map(({ rejectedIds }) => rejectedIds.length)),
   };
   const losses = lossNamed(options)({ ...logps, ...lengths }, lossOptions(options));
-  const { chosenRewards, rejectedRewards } = dpoLoss(logps, { beta: options.beta ?? 0.1 }); // the rewards are DPO's, whatever the loss
+  // the rewards are DPO's, whatever the loss
+  const { chosenRewards, rejectedRewards } = dpoLoss(logps, { beta: options.beta ?? 0.1 });
   const average = (values: tf.Tensor) => values.mean().dataSync()[0]!;
   return {
     loss: losses.sum().div<tf.Scalar>(batchSize),
@@ -59,18 +76,28 @@ function lossNamed({ loss = 'sigmoid' }: DpoLossOptions) {
 }
 
 /**
- * @throws InputError if there is no such loss, or it does not take one of the options, or one is out of its range: before the
+ * @throws InputError if there is no such loss, or it does not take one of the options, or one is out of its range:
+ *   before the
  * log-probs of a reference are computed.
  */
 export function requireLossOptions(options: DpoLossOptions): void {
   const { loss = 'sigmoid', divergence, divergenceAlpha, labelSmoothing } = options;
   requireOptions(loss, lossOptions(options), lossNamed(options).defaults);
   if (loss === 'exo_pair' && labelSmoothing !== undefined) requireSmoothing(labelSmoothing);
-  if (divergenceAlpha !== undefined && divergence !== 'alpha') throw new InputError("divergenceAlpha has no effect without divergence 'alpha'; give that, too, or leave it out");
+  if (divergenceAlpha !== undefined && divergence !== 'alpha')
+    throw new InputError("divergenceAlpha has no effect without divergence 'alpha'; give that, too, or leave it out");
 }
 
 /** The options that are the loss's; it refuses those that it does not take. */
-function lossOptions({ beta, labelSmoothing, divergence, divergenceAlpha, discopopTau, gamma, nllCoef }: DpoLossOptions): PreferenceOptions {
+function lossOptions({
+  beta,
+  labelSmoothing,
+  divergence,
+  divergenceAlpha,
+  discopopTau,
+  gamma,
+  nllCoef,
+}: DpoLossOptions): PreferenceOptions {
   const all = { beta, labelSmoothing, divergence, divergenceAlpha, discopopTau, gamma, nllCoef };
   return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined));
 }

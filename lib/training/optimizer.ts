@@ -12,16 +12,26 @@ export interface AdamWOptions {
   beta1?: number;
   /** In [0, 1). Default 0.999. */
   beta2?: number;
-  /** Above 0: without it a weight whose gradient is 0, such as the embedding of a token that no row has, becomes 0 / 0. Default 1e-8. */
+  /**
+   * Above 0: without it a weight whose gradient is 0, such as the embedding of a token that no row has, becomes 0 / 0.
+   * Default 1e-8.
+   */
   epsilon?: number;
-  /** From 0 to 1 / lr, or to 1. Of matrices only, as GPT-2 was trained: biases and layer norms are left alone. Default 0.01. */
+  /**
+   * From 0 to 1 / lr, or to 1. Of matrices only, as GPT-2 was trained: biases and layer norms are left alone. Default
+   * 0.01.
+   */
   weightDecay?: number;
-  /** Weights that stay as they are, by name or by its beginning up to a dot: `wte`, `h.0`, `h.1.attn`; of a model with adapters, those. Default: none. */
+  /**
+   * Weights that stay as they are, by name or by its beginning up to a dot: `wte`, `h.0`, `h.1.attn`; of a model with
+   * adapters, those. Default: none.
+   */
   frozen?: readonly string[];
 }
 
 /**
- * The same steps as torch.optim.AdamW: w -= lr weightDecay w, then Adam with bias correction, whose epsilon is added after it.
+ * The same steps as torch.optim.AdamW: w -= lr weightDecay w, then Adam with bias correction, whose epsilon is added
+ * after it.
  */
 export class AdamW {
   readonly #options: Required<Omit<AdamWOptions, 'frozen'>>;
@@ -84,7 +94,8 @@ export class AdamW {
     const names = gradients.names.filter((candidate) => this.trains(candidate)).sort((a, b) => size(a) - size(b));
     for (const name of names) {
       const weight = this.weights.variable(name);
-      if (decays && this.weights.shape(name).length > 1) decay(weight, decayRate); // before a gradient in parts becomes a whole one
+      // before a gradient in parts becomes a whole one
+      if (decays && this.weights.shape(name).length > 1) decay(weight, decayRate);
       using gradient = gradients.take(name);
       const { m, v } = this.#moments.get(name)!;
       applyAdam(weight, m, v, scalars, gradient);
@@ -93,7 +104,10 @@ export class AdamW {
     gradients[Symbol.dispose]();
   }
 
-  /** A copy of the running mean of a weight's gradients (m) or of their squares (v), for a checkpoint; zeros before the first step. */
+  /**
+   * A copy of the running mean of a weight's gradients (m) or of their squares (v), for a checkpoint; zeros before the
+   * first step.
+   */
   moment(kind: 'm' | 'v', name: string): Float32Array {
     using handle = readVariable(this.#moments.get(name)![kind]);
     return handle.values() as Float32Array;
@@ -104,7 +118,8 @@ export class AdamW {
     this.#steps = steps;
     for (const name of this.names) {
       const moments = this.#moments.get(name)!;
-      for (const kind of ['m', 'v'] as const) assign(moments[kind], floats(values(kind, name), this.weights.shape(name)));
+      for (const kind of ['m', 'v'] as const)
+        assign(moments[kind], floats(values(kind, name), this.weights.shape(name)));
     }
   }
 
@@ -114,17 +129,28 @@ export class AdamW {
   }
 }
 
-/** The names among a model's weights that `frozen` stands for. @throws InputError if one stands for none, or all are frozen. */
+/**
+ * The names among a model's weights that `frozen` stands for.
+ * @throws InputError if one stands for none, or all are frozen.
+ */
 export function frozenNames(names: readonly string[], frozen: readonly string[]): Set<string> {
-  const found = frozen.map((beginning) => names.filter((name) => name === beginning || name.startsWith(`${beginning}.`)));
+  const found = frozen.map((beginning) =>
+    names.filter((name) => name === beginning || name.startsWith(`${beginning}.`)),
+  );
   const unknown = frozen.find((_, n) => found[n]!.length === 0);
-  if (unknown !== undefined) throw new InputError(`frozen: no weight is or begins with "${unknown}"; the model has ${names.slice(0, 3).join(', ')}, …, ${names.at(-1)}`);
+  if (unknown !== undefined)
+    throw new InputError(
+      `frozen: no weight is or begins with "${unknown}"; the model has ${names.slice(0, 3).join(', ')}, …, ${names.at(-1)}`,
+    );
   const all = new Set(found.flat());
   if (all.size === names.length) throw new InputError('frozen names every weight, so that nothing is left to train');
   return all;
 }
 
-/** w -= rate w, in place: a product put in its place would leave a hole in memory as large as the weight, somewhere else in each step. */
+/**
+ * w -= rate w, in place: a product put in its place would leave a hole in memory as large as the weight, somewhere else
+ * in each step.
+ */
 function decay(weight: Handle, rate: Handle): void {
   const value = readVariable(weight);
   using lost = mul(value, rate);

@@ -15,9 +15,15 @@ export interface TrainOptions extends Duration, Omit<ScheduleOptions, 'steps'>, 
   seed?: number;
   /** Puts rows of much the same length into one batch, which then holds little padding. Default false. */
   groupByLength?: boolean;
-  /** Steps between two looks at the validation rows, if there are any; the last step is always followed by one. Default 50. */
+  /**
+   * Steps between two looks at the validation rows, if there are any; the last step is always followed by one. Default
+   * 50.
+   */
   validateEvery?: number;
-  /** Also measures entropy and token accuracy in each step, as validation does; on `tiny` it takes a tenth more time. Default false. */
+  /**
+   * Also measures entropy and token accuracy in each step, as validation does; on `tiny` it takes a tenth more time.
+   * Default false.
+   */
   tokenMetrics?: boolean;
   /** Ends the training between two steps, with the signal's reason as the error. */
   signal?: AbortSignal;

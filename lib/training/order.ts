@@ -22,22 +22,32 @@ export function stepCount(duration: Duration, rows: number, batchSize: number): 
   const { steps, epochs } = duration;
   if (epochs === undefined) return steps!;
   const count = Math.ceil((epochs * rows) / batchSize);
-  if (count > RANGES.training.steps.most!) throw new InputError(`epochs ${epochs} of ${rows} rows are ${count} steps; a run may have ${RANGES.training.steps.most}, so lower epochs`);
+  if (count > RANGES.training.steps.most!)
+    throw new InputError(
+      `epochs ${epochs} of ${rows} rows are ${count} steps; a run may have ${RANGES.training.steps.most}, so lower epochs`,
+    );
   return count;
 }
 
 export interface OrderOptions {
   batchSize: number;
   seed: number;
-  /** Of each row, to put rows of much the same length into one batch, which then holds little padding. Default: in any order. */
+  /**
+   * Of each row, to put rows of much the same length into one batch, which then holds little padding. Default: in any
+   * order.
+   */
   lengths?: readonly number[];
 }
 
-/** Rows are sorted by length within so many batches, as transformers' LengthGroupedSampler does it; in more, they would come in much the same order in every epoch. */
+/**
+ * Rows are sorted by length within so many batches, as transformers' LengthGroupedSampler does it; in more, they would
+ * come in much the same order in every epoch.
+ */
 const SORTED_BATCHES = 50;
 
 /**
- * The rows of the n-th batch, n from 0 up. A pure function of the options and n: a resumed run needs no state for it. Batches
+ * The rows of the n-th batch, n from 0 up. A pure function of the options and n: a resumed run needs no state for it.
+ * Batches
  * run on over the ends of epochs, so that every batch is full.
  */
 export function batchOrder(rows: number, { batchSize, seed, lengths }: OrderOptions): (batch: number) => number[] {
@@ -54,20 +64,27 @@ export function batchOrder(rows: number, { batchSize, seed, lengths }: OrderOpti
     epochs.set(epoch, made);
     return made;
   };
-  return (batch) => Array.from({ length: batchSize }, (_, n) => {
-    const place = batch * batchSize + n;
-    return orderOf(Math.floor(place / rows))[place % rows]!;
-  });
+  return (batch) =>
+    Array.from({ length: batchSize }, (_, n) => {
+      const place = batch * batchSize + n;
+      return orderOf(Math.floor(place / rows))[place % rows]!;
+    });
 }
 
-/** The draws of the n-th epoch, or step: a function of the seed and n alone, so that a resumed run needs no state for them. */
+/**
+ * The draws of the n-th epoch, or step: a function of the seed and n alone, so that a resumed run needs no state for
+ * them.
+ */
 export function randomOf(seed: number, n: number): Random {
   const seeds = new Random(seed);
   for (let skipped = 0; skipped < n; skipped += 1) seeds.uint32();
   return new Random(seeds.uint32());
 }
 
-/** Batches of rows of much the same length, themselves in a random order; the longest rows come first, so that what memory cannot hold fails at once. */
+/**
+ * Batches of rows of much the same length, themselves in a random order; the longest rows come first, so that what
+ * memory cannot hold fails at once.
+ */
 function grouped(order: readonly number[], lengths: readonly number[], batchSize: number, random: Random): number[] {
   const stretch = SORTED_BATCHES * batchSize;
   const batches: number[][] = [];

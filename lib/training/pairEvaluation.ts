@@ -14,7 +14,10 @@ export interface PairEvaluation {
   readonly loss: number | null;
   /** As TRL logs them: beta times the log-ratio of model and reference; null without a reference. */
   readonly rewards: DpoMetrics['rewards'] | null;
-  /** Mean log-probs of whole responses under the model, their mean difference in nats, and the fraction of pairs whose chosen response is the likelier. */
+  /**
+   * Mean log-probs of whole responses under the model, their mean difference in nats, and the fraction of pairs whose
+   * chosen response is the likelier.
+   */
   readonly logps: DpoMetrics['rewards'];
 }
 
@@ -25,21 +28,45 @@ export interface EvaluationOptions extends DpoLossOptions, ReferenceOptions {}
  * @param options.loss a loss that ranks the batch (aot) ranks all pairs here, where a training ranks those of a step.
  * @throws InputError if there are no pairs, an option does not fit the loss, or a log-prob is not finite.
  */
-export function evaluatePairs(model: GPT2, pairs: readonly PairIds[], reference: readonly RefLogps[] | undefined, { batchSize, onProgress, ...options }: EvaluationOptions = {}): PairEvaluation {
+export function evaluatePairs(
+  model: GPT2,
+  pairs: readonly PairIds[],
+  reference: readonly RefLogps[] | undefined,
+  { batchSize, onProgress, ...options }: EvaluationOptions = {},
+): PairEvaluation {
   if (pairs.length === 0) throw new InputError('there are no pairs to evaluate');
-  const own = referenceLogps(model, pairs, { ...(batchSize !== undefined && { batchSize }), ...(onProgress && { onProgress }) });
-  const [chosen, rejected] = [own.map(({ refChosenLogps }) => refChosenLogps), own.map(({ refRejectedLogps }) => refRejectedLogps)];
+  const own = referenceLogps(model, pairs, {
+    ...(batchSize !== undefined && { batchSize }),
+    ...(onProgress && { onProgress }),
+  });
+  const [chosen, rejected] = [
+    own.map(({ refChosenLogps }) => refChosenLogps),
+    own.map(({ refRejectedLogps }) => refRejectedLogps),
+  ];
   const logps = {
-    chosen: average(chosen), rejected: average(rejected),
-    margins: average(chosen.map((logp, n) => logp - rejected[n]!)), accuracies: average(chosen.map((logp, n) => Number(logp > rejected[n]!))),
-  }; // prettier-ignore
+    chosen: average(chosen),
+    rejected: average(rejected),
+    margins: average(chosen.map((logp, n) => logp - rejected[n]!)),
+    accuracies: average(chosen.map((logp, n) => Number(logp > rejected[n]!))),
+  };
   const known = withReference(pairs, reference ?? own);
-  const { loss, rewards } = tf.tidy(() => pairLoss(tf.tensor2d(chosen.flatMap((logp, n) => [logp, rejected[n]!]), [2 * pairs.length, 1]), known, pairs.length, options).metrics());
+  const { loss, rewards } = tf.tidy(() =>
+    pairLoss(
+      tf.tensor2d(
+        chosen.flatMap((logp, n) => [logp, rejected[n]!]),
+        [2 * pairs.length, 1],
+      ),
+      known,
+      pairs.length,
+      options,
+    ).metrics(),
+  );
   if (reference !== undefined) return { loss, rewards, logps };
   return { loss: needsReference(options) ? null : loss, rewards: null, logps };
 }
 
-const needsReference = ({ loss = 'sigmoid' }: DpoLossOptions): boolean => preferenceLosses[loss].needs.some((name) => name.startsWith('ref'));
+const needsReference = ({ loss = 'sigmoid' }: DpoLossOptions): boolean =>
+  preferenceLosses[loss].needs.some((name) => name.startsWith('ref'));
 
 /** A mean and its standard error over prompts, whose own answers may be alike; null where there is one prompt only. */
 export interface Measured {
@@ -57,19 +84,31 @@ export interface AnswerKl extends Measured {
 /**
  * The KL between model and reference over whole answers that the model sampled, in nats, as `sequenceKl` estimates it.
  *
- * @param options `suppressTokens` is the model's; the reference's is the same unless `referenceSuppressTokens` is given.
+ * @param options `suppressTokens` is the model's; the reference's is the same unless `referenceSuppressTokens` is
+ *   given.
  */
-export function answerKl(model: GPT2, reference: GPT2, samples: readonly Sample[], { referenceSuppressTokens, ...options }: MeasureOptions & { referenceSuppressTokens?: readonly number[] } = {}): AnswerKl {
+export function answerKl(
+  model: GPT2,
+  reference: GPT2,
+  samples: readonly Sample[],
+  { referenceSuppressTokens, ...options }: MeasureOptions & { referenceSuppressTokens?: readonly number[] } = {},
+): AnswerKl {
   const ofReference = { ...options, ...(referenceSuppressTokens && { suppressTokens: referenceSuppressTokens }) };
   const ofSamples = sequenceKl(sampleLogps(model, samples, options), sampleLogps(reference, samples, ofReference));
   const tokens = samples.reduce((sum, { ids }) => sum + ids.length, 0);
-  return { ...overPrompts(samples, ofSamples), perToken: ofSamples.reduce((sum, kl) => sum + kl, 0) / tokens, ofSamples };
+  return {
+    ...overPrompts(samples, ofSamples),
+    perToken: ofSamples.reduce((sum, kl) => sum + kl, 0) / tokens,
+    ofSamples,
+  };
 }
 
 /** The mean of one value a sample, its error by the prompts' means. */
 export function overPrompts(samples: readonly Sample[], values: readonly number[]): Measured {
   const ofPrompts = new Map<number, number[]>();
-  values.forEach((value, n) => ofPrompts.set(samples[n]!.prompt, [...(ofPrompts.get(samples[n]!.prompt) ?? []), value]));
+  values.forEach((value, n) =>
+    ofPrompts.set(samples[n]!.prompt, [...(ofPrompts.get(samples[n]!.prompt) ?? []), value]),
+  );
   const { mean, standardError } = estimate([...ofPrompts.values()].map(average));
   return { mean, standardError: ofPrompts.size === 1 ? null : standardError };
 }

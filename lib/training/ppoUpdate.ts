@@ -1,4 +1,6 @@
-/** One PPO iteration after its sampling: scores -> advantages -> epochs of minibatches (arXiv 1707.06347, Algorithm 1). */
+/**
+ * One PPO iteration after its sampling: scores -> advantages -> epochs of minibatches (arXiv 1707.06347, Algorithm 1).
+ */
 import { InputError } from '../errors';
 import { gae, tokenRewards, whiten } from '../losses/advantages';
 import { ppoLoss, valueLoss } from '../losses/ppo';
@@ -24,7 +26,10 @@ export interface Rollout {
 }
 
 export interface AdvantageOptions {
-  /** Whether rewards are scaled to a standard deviation of 1 over the rollout's tokens, their mean kept, as OpenAI did. Default true. */
+  /**
+   * Whether rewards are scaled to a standard deviation of 1 over the rollout's tokens, their mean kept, as OpenAI did.
+   * Default true.
+   */
   whitenRewards?: boolean;
   /** In [0, 1]. Default 1. */
   gamma?: number;
@@ -41,11 +46,17 @@ export interface RolloutAdvantages {
 }
 
 /** @throws InputError if the rollout has a single token, which has no variance. */
-export function rolloutAdvantages({ samples, scores, oldLogps, refLogps, oldValues }: Rollout, { klCoef, whitenRewards = true, gamma = 1, gaeLambda = 0.95 }: AdvantageOptions & { klCoef: number }): RolloutAdvantages {
+export function rolloutAdvantages(
+  { samples, scores, oldLogps, refLogps, oldValues }: Rollout,
+  { klCoef, whitenRewards = true, gamma = 1, gaeLambda = 0.95 }: AdvantageOptions & { klCoef: number },
+): RolloutAdvantages {
   const found = tf.tidy(() => {
     const responseMask = padded(samples.map(({ ids }) => new Float32Array(ids.length).fill(1)));
     const values = padded(oldValues);
-    const rewards = tokenRewards({ logps: padded(oldLogps), refLogps: padded(refLogps), responseMask, scores: tf.tensor1d([...scores]) }, { klCoef });
+    const rewards = tokenRewards(
+      { logps: padded(oldLogps), refLogps: padded(refLogps), responseMask, scores: tf.tensor1d([...scores]) },
+      { klCoef },
+    );
     const scaled = whitenRewards ? whiten(rewards, responseMask, { shiftMean: false }) : rewards;
     const { advantages, returns } = gae({ rewards: scaled, values, responseMask }, { gamma, gaeLambda });
     return { rewards, advantages: whiten(advantages, responseMask), returns };
@@ -104,31 +115,56 @@ export interface PpoUpdate {
  *
  * @throws InputError if ppoEpochs or minibatches is out of its range, or the minibatches are not equal parts.
  */
-export function minibatchOrder(samples: number, { ppoEpochs = 4, minibatches = 1 }: PpoUpdateOptions, seed: number): number[][] {
+export function minibatchOrder(
+  samples: number,
+  { ppoEpochs = 4, minibatches = 1 }: PpoUpdateOptions,
+  seed: number,
+): number[][] {
   requireRanges({ ppoEpochs, minibatches }, RANGES.ppo);
   const size = samples / minibatches;
-  if (!Number.isInteger(size)) throw new InputError(`a rollout of ${samples} samples cannot be cut into ${minibatches} equal minibatches; change batchSize or minibatches`);
+  if (!Number.isInteger(size))
+    throw new InputError(
+      `a rollout of ${samples} samples cannot be cut into ${minibatches} equal minibatches; change batchSize or minibatches`,
+    );
   const random = new Random(seed);
-  return Array.from({ length: ppoEpochs }, () => random.shuffle(Array.from({ length: samples }, (_, n) => n)))
-    .flatMap((order) => Array.from({ length: minibatches }, (_, n) => order.slice(n * size, (n + 1) * size)));
+  return Array.from({ length: ppoEpochs }, () => random.shuffle(Array.from({ length: samples }, (_, n) => n))).flatMap(
+    (order) => Array.from({ length: minibatches }, (_, n) => order.slice(n * size, (n + 1) * size)),
+  );
 }
 
 /**
  * Changes the weights once for each minibatch, and yields after each.
  *
  * @param order the samples of each update.
- * @throws InputError, naming the prompts, if the loss is no longer a number; the weights are then those before this update.
+ * @throws InputError, naming the prompts, if the loss is no longer a number; the weights are then those before this
+ *   update.
  */
-export function* ppoUpdates(training: TrainingState, rollout: Rollout, advantages: RolloutAdvantages, order: readonly (readonly number[])[], lr: number, options: PpoUpdateOptions = {}): Generator<PpoUpdate, void> {
+export function* ppoUpdates(
+  training: TrainingState,
+  rollout: Rollout,
+  advantages: RolloutAdvantages,
+  order: readonly (readonly number[])[],
+  lr: number,
+  options: PpoUpdateOptions = {},
+): Generator<PpoUpdate, void> {
   const { accumulation = 1, maxGradNorm } = options;
   requireRanges(options, { ...RANGES.training, ...RANGES.sampling, ...RANGES.ppo });
   for (const numbers of order) {
     const some = numbers.map((n) => rollout.samples[n]!);
     const tokens = countTokens(some);
-    const { parts, gradients } = accumulate(numbers, accumulation, (part) => backward(training, rollout, advantages, part, tokens, options));
-    const metrics = mean(parts.map((part) => part.metrics), parts.map((part) => part.share));
+    const { parts, gradients } = accumulate(numbers, accumulation, (part) =>
+      backward(training, rollout, advantages, part, tokens, options),
+    );
+    const metrics = mean(
+      parts.map((part) => part.metrics),
+      parts.map((part) => part.share),
+    );
     const ratios = parts.flatMap((part) => part.ratios);
-    const gradNorm = update(training, { loss: metrics.loss, gradients }, { lr, maxGradNorm, rows: some.map(({ prompt }) => prompt) });
+    const gradNorm = update(
+      training,
+      { loss: metrics.loss, gradients },
+      { lr, maxGradNorm, rows: some.map(({ prompt }) => prompt) },
+    );
     yield { ...metrics, ratio: { mean: average(ratios), variance: variance(ratios, { unbiased: true }) }, gradNorm };
   }
 }
@@ -136,7 +172,14 @@ export function* ppoUpdates(training: TrainingState, rollout: Rollout, advantage
 type PartMetrics = Omit<PpoUpdate, 'ratio' | 'gradNorm'>;
 
 /** @returns the part's share of the update's tokens, means over its own, and each token's ratio. */
-function backward({ model, optimizer }: TrainingState, { samples, oldLogps, oldValues }: Rollout, { advantages, returns }: RolloutAdvantages, numbers: readonly number[], tokens: number, options: PpoUpdateOptions): Part & { share: number; metrics: PartMetrics; ratios: number[] } {
+function backward(
+  { model, optimizer }: TrainingState,
+  { samples, oldLogps, oldValues }: Rollout,
+  { advantages, returns }: RolloutAdvantages,
+  numbers: readonly number[],
+  tokens: number,
+  options: PpoUpdateOptions,
+): Part & { share: number; metrics: PartMetrics; ratios: number[] } {
   const { clipRange = 0.2, valueClipRange = 0.2, valueCoef = 0.1, temperature = 1, suppressTokens } = options;
   const some = numbers.map((n) => samples[n]!);
   const share = countTokens(some) / tokens;
@@ -149,7 +192,12 @@ function backward({ model, optimizer }: TrainingState, { samples, oldLogps, oldV
     throw new InputError('the model has no value head; give withValueHead(policy)');
   }
 
-  const constants = { oldLogps: of(oldLogps), oldValues: of(oldValues), advantages: of(advantages), returns: of(returns) };
+  const constants = {
+    oldLogps: of(oldLogps),
+    oldValues: of(oldValues),
+    advantages: of(advantages),
+    returns: of(returns),
+  };
   const taken: { metrics?: PartMetrics; ratios?: number[] } = {};
   const { value: loss, grads } = tf.valueAndGrads((logps: tf.Tensor, ofStates: tf.Tensor) => {
     const policy = ppoLoss({ logps: logps as tf.Tensor2D, responseMask, ...constants }, { clipRange });
@@ -159,13 +207,22 @@ function backward({ model, optimizer }: TrainingState, { samples, oldLogps, oldV
     const entropy = average(statistics!.entropy);
     taken.metrics = {
       loss: number(total),
-      policy: { loss: number(policy.loss), approxKl: number(policy.approxKl), clipFraction: number(policy.clipFraction), entropy },
+      policy: {
+        loss: number(policy.loss),
+        approxKl: number(policy.approxKl),
+        clipFraction: number(policy.clipFraction),
+        entropy,
+      },
       value: { loss: number(value.loss), clipFraction: number(value.clipFraction) },
     };
     taken.ratios = [...policy.ratio.dataSync<'float32'>()].filter((_, n) => batch.responseMask[n] === 1);
     return total.mul<tf.Scalar>(share);
   })([perTokenLogps, values]);
-  const gradients = recording.backward(grads[0] as tf.Tensor2D, (name) => optimizer.trains(name), grads[1] as tf.Tensor2D);
+  const gradients = recording.backward(
+    grads[0] as tf.Tensor2D,
+    (name) => optimizer.trains(name),
+    grads[1] as tf.Tensor2D,
+  );
   const value = loss.dataSync()[0]!;
   tf.dispose([perTokenLogps, values, responseMask, loss, grads, constants]);
   return { loss: value, gradients, share, metrics: taken.metrics!, ratios: taken.ratios! };

@@ -1,6 +1,19 @@
-/** What the reference model says of preference pairs: it never changes, so it can be asked once, and the answer kept. */
+/**
+ * What the reference model says of preference pairs: it never changes, so it can be asked once, and the answer kept.
+ */
 import { createHash } from 'node:crypto';
-import { closeSync, existsSync, ftruncateSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  ftruncateSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeSync,
+} from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 
 import { FileError, InputError } from '../errors';
@@ -31,18 +44,33 @@ export interface ReferenceOptions {
 
 /** Chosen and rejected of each pair in one row, after their prompt, which is so computed once. */
 export function pairBatch(model: Trainable, pairs: readonly PairIds[]): ResponseBatch {
-  const rows = pairs.map(({ promptIds, chosenIds, rejectedIds }) => ({ promptIds, responses: [chosenIds, rejectedIds] }));
+  const rows = pairs.map(({ promptIds, chosenIds, rejectedIds }) => ({
+    promptIds,
+    responses: [chosenIds, rejectedIds],
+  }));
   return responseBatch(rows, { layout: 'shared', maxLength: model.config.blockSize });
 }
 
 /** Log-probs of the responses under `model`, some pairs at a time. */
-export function referenceLogps(model: GPT2, pairs: readonly PairIds[], { batchSize = 16, onProgress }: ReferenceOptions = {}): RefLogps[] {
+export function referenceLogps(
+  model: GPT2,
+  pairs: readonly PairIds[],
+  { batchSize = 16, onProgress }: ReferenceOptions = {},
+): RefLogps[] {
   requireRange('batchSize', batchSize, RANGES.training.batchSize);
   const all: RefLogps[] = [];
   for (let start = 0; start < pairs.length; start += batchSize) {
-    const sums = tf.tidy(() => model.score(pairBatch(model, pairs.slice(start, start + batchSize))).sum(1).dataSync());
+    const sums = tf.tidy(() =>
+      model
+        .score(pairBatch(model, pairs.slice(start, start + batchSize)))
+        .sum(1)
+        .dataSync(),
+    );
     const wrong = sums.findIndex((sum) => !Number.isFinite(sum));
-    if (wrong >= 0) throw new InputError(`pair ${start + Math.floor(wrong / 2) + 1}: its log-prob under the reference is ${sums[wrong]}; the reference's weights or its sums are too large to compute with`);
+    if (wrong >= 0)
+      throw new InputError(
+        `pair ${start + Math.floor(wrong / 2) + 1}: its log-prob under the reference is ${sums[wrong]}; the reference's weights or its sums are too large to compute with`,
+      );
     for (let n = 0; n < sums.length; n += 2) all.push({ refChosenLogps: sums[n]!, refRejectedLogps: sums[n + 1]! });
     onProgress?.(all.length);
   }
@@ -50,24 +78,36 @@ export function referenceLogps(model: GPT2, pairs: readonly PairIds[], { batchSi
 }
 
 /**
- * The same, kept in `folder` as reference-….safetensors, which carries a fingerprint of the model's weights, the pairs and how
- * they are computed in its name: other runs on the same find it there. A computation that was killed goes on where it was.
+ * The same, kept in `folder` as reference-….safetensors, which carries a fingerprint of the model's weights, the pairs
+ * and how
+ * they are computed in its name: other runs on the same find it there. A computation that was killed goes on where it
+ * was.
  *
  * @throws FileError if the file is damaged.
  */
-export function keptReferenceLogps(folder: string, model: GPT2, pairs: readonly PairIds[], options: ReferenceOptions = {}): RefLogps[] {
+export function keptReferenceLogps(
+  folder: string,
+  model: GPT2,
+  pairs: readonly PairIds[],
+  options: ReferenceOptions = {},
+): RefLogps[] {
   const path = join(folder, `reference-${fingerprint(model, pairs, options).slice(0, 16)}.safetensors`);
   if (!existsSync(path)) {
     mkdirSync(folder, { recursive: true });
     const partial = adopted(path);
     const made = resumedLogps(partial, model, pairs, options);
-    const column = (name: keyof RefLogps) => ({ name, shape: [made.length], values: Float32Array.from(made, (pair) => pair[name]) });
+    const column = (name: keyof RefLogps) => ({
+      name,
+      shape: [made.length],
+      values: Float32Array.from(made, (pair) => pair[name]),
+    });
     writeSafetensors(path, [column('refChosenLogps'), column('refRejectedLogps')]);
     rmSync(partial);
   }
   using file = new SafetensorsFile(path);
   const [chosen, rejected] = (['refChosenLogps', 'refRejectedLogps'] as const).map((name) => {
-    if (file.tensors.get(name)?.shape.join() !== `${pairs.length}`) throw new FileError(path, `has no "${name}" of ${pairs.length} pairs; remove it, and it is made anew`);
+    if (file.tensors.get(name)?.shape.join() !== `${pairs.length}`)
+      throw new FileError(path, `has no "${name}" of ${pairs.length} pairs; remove it, and it is made anew`);
     return file.float32(name);
   }) as [Float32Array, Float32Array];
   return pairs.map((_, n) => ({ refChosenLogps: chosen[n]!, refRejectedLogps: rejected[n]! }));
@@ -77,26 +117,46 @@ export function keptReferenceLogps(folder: string, model: GPT2, pairs: readonly 
 function adopted(path: string): string {
   const own = `${path}.${process.pid}.partial`;
   const [folder, name] = [dirname(path), basename(path)];
-  const left = readdirSync(folder).filter((entry) => entry.startsWith(`${name}.`) && entry.endsWith('.partial') && !isAlive(Number(entry.slice(name.length + 1, -'.partial'.length))));
+  const left = readdirSync(folder).filter(
+    (entry) =>
+      entry.startsWith(`${name}.`) &&
+      entry.endsWith('.partial') &&
+      !isAlive(Number(entry.slice(name.length + 1, -'.partial'.length))),
+  );
   if (left[0] !== undefined) renameSync(join(folder, left[0]), own);
   for (const other of left.slice(1)) rmSync(join(folder, other));
   return own;
 }
 
 /**
- * Hours of work, perhaps, on many pairs: each batch is appended to `partial` as it is made, two float32 a pair, and a run that was killed
+ * Hours of work, perhaps, on many pairs: each batch is appended to `partial` as it is made, two float32 a pair, and a
+ * run that was killed
  * goes on after its last whole batch, with the same bits.
  */
-function resumedLogps(partial: string, model: GPT2, pairs: readonly PairIds[], { batchSize = 16, onProgress }: ReferenceOptions): RefLogps[] {
+function resumedLogps(
+  partial: string,
+  model: GPT2,
+  pairs: readonly PairIds[],
+  { batchSize = 16, onProgress }: ReferenceOptions,
+): RefLogps[] {
   const kept = existsSync(partial) ? readFileSync(partial) : Buffer.alloc(0);
   const count = Math.floor(kept.length / 8 / batchSize) * batchSize;
-  const all = Array.from({ length: count }, (_, n): RefLogps => ({ refChosenLogps: kept.readFloatLE(8 * n), refRejectedLogps: kept.readFloatLE(8 * n + 4) }));
+  const all = Array.from({ length: count }, (_, n): RefLogps => ({
+    refChosenLogps: kept.readFloatLE(8 * n),
+    refRejectedLogps: kept.readFloatLE(8 * n + 4),
+  }));
   const file = openSync(partial, 'a');
   try {
     ftruncateSync(file, 8 * count);
     for (let start = count; start < pairs.length; start += batchSize) {
       const made = referenceLogps(model, pairs.slice(start, start + batchSize), { batchSize });
-      writeSync(file, new Uint8Array(Float32Array.from(made.flatMap(({ refChosenLogps, refRejectedLogps }) => [refChosenLogps, refRejectedLogps])).buffer));
+      writeSync(
+        file,
+        new Uint8Array(
+          Float32Array.from(made.flatMap(({ refChosenLogps, refRejectedLogps }) => [refChosenLogps, refRejectedLogps]))
+            .buffer,
+        ),
+      );
       for (const one of made) all.push(one);
       onProgress?.(all.length);
     }
@@ -108,13 +168,16 @@ function resumedLogps(partial: string, model: GPT2, pairs: readonly PairIds[], {
 
 /** @throws InputError if there are not as many of the one as of the other. */
 export function withReference(pairs: readonly PairIds[], reference: readonly RefLogps[]): ReferencedPair[] {
-  if (reference.length !== pairs.length) throw new InputError(`the reference has log-probs of ${reference.length} pairs, but there are ${pairs.length}`);
+  if (reference.length !== pairs.length)
+    throw new InputError(`the reference has log-probs of ${reference.length} pairs, but there are ${pairs.length}`);
   return pairs.map((pair, n) => ({ ...pair, ...reference[n]! }));
 }
 
 /** In other batches, and elsewhere, sums round otherwise. */
 function fingerprint(model: GPT2, pairs: readonly PairIds[], { batchSize = 16 }: ReferenceOptions): string {
-  const hash = createHash('sha256').update(JSON.stringify([model.config, pairs, batchSize, computePolicy, device().name]));
+  const hash = createHash('sha256').update(
+    JSON.stringify([model.config, pairs, batchSize, computePolicy, device().name]),
+  );
   for (const name of model.weights.names) hash.update(model.weights.values(name));
   return hash.digest('hex');
 }

@@ -8,11 +8,15 @@ export interface ScheduleOptions {
   /** Steps in all. */
   steps: number;
   /**
-   * Steps over which it rises in a line from 0, which is that of the first step. Where there are no more steps than these, it never comes
+   * Steps over which it rises in a line from 0, which is that of the first step. Where there are no more steps than
+   * these, it never comes
    * to `lr`, as in transformers. Default 0.
    */
   warmupSteps?: number;
-  /** How it falls afterwards: not at all (transformers' constant_with_warmup), in a line, or along half a cosine. Default linear. */
+  /**
+   * How it falls afterwards: not at all (transformers' constant_with_warmup), in a line, or along half a cosine.
+   * Default linear.
+   */
   schedule?: 'constant' | 'linear' | 'cosine';
   /** Where it ends, as a share of `lr`. Default 0. */
   finalShare?: number;
@@ -24,7 +28,13 @@ export interface ScheduleOptions {
  *
  * @throws InputError if an option is out of its range.
  */
-export function learningRate({ lr, steps, warmupSteps = 0, schedule = 'linear', finalShare = 0 }: ScheduleOptions): (step: number) => number {
+export function learningRate({
+  lr,
+  steps,
+  warmupSteps = 0,
+  schedule = 'linear',
+  finalShare = 0,
+}: ScheduleOptions): (step: number) => number {
   requireRanges({ lr, steps, warmupSteps, finalShare }, RANGES.training);
   const falls = {
     constant: () => 1,

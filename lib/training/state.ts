@@ -23,9 +23,12 @@ const WEIGHTS = 'weights.json'; // beside weights that are saved alone
 export type Fingerprint = string | Readonly<Record<string, string>>;
 
 /**
- * A trainer's loop takes one and moves it on, so that it can be saved between two steps. The order of the rows is a function of
- * the step alone (`batchOrder`), and so are the draws of a sampling trainer; so what is trained (the weights, or a model's adapters
- * alone), moments, the step and what a trainer carries are all there is: going on from a checkpoint gives the same bits, on the
+ * A trainer's loop takes one and moves it on, so that it can be saved between two steps. The order of the rows is a
+ * function of
+ * the step alone (`batchOrder`), and so are the draws of a sampling trainer; so what is trained (the weights, or a
+ * model's adapters
+ * alone), moments, the step and what a trainer carries are all there is: going on from a checkpoint gives the same
+ * bits, on the
  * CPU, as never having stopped.
  */
 export class TrainingState<Model extends Trainable = GPT2> {
@@ -43,20 +46,31 @@ export class TrainingState<Model extends Trainable = GPT2> {
   }
 
   /**
-   * Puts what a checkpoint has of it into `model` and goes on from there. One of adapters does not hold the base, nor alpha.
+   * Puts what a checkpoint has of it into `model` and goes on from there. One of adapters does not hold the base, nor
+   * alpha.
    *
    * @param fingerprint must be the one it was saved with: of the data and the options, say.
-   * @throws DamagedError if the folder lacks something, or holds other bytes than were written; FileError if it is no checkpoint of this
+   * @throws DamagedError if the folder lacks something, or holds other bytes than were written; FileError if it is no
+   *   checkpoint of this
    *   model, or belongs to another run.
    */
-  static resume<Model extends Trainable>(folder: string, model: Model, options: AdamWOptions = {}, fingerprint: Fingerprint = ''): TrainingState<Model> {
+  static resume<Model extends Trainable>(
+    folder: string,
+    model: Model,
+    options: AdamWOptions = {},
+    fingerprint: Fingerprint = '',
+  ): TrainingState<Model> {
     requireWhole(folder);
     const state = readJsonObject(join(folder, STATE));
     const { step, updates, carried } = state;
-    if (!Number.isInteger(step) || !Number.isInteger(updates)) throw new FileError(join(folder, STATE), 'has no "step" and "updates"; it is no checkpoint of this library');
+    if (!Number.isInteger(step) || !Number.isInteger(updates))
+      throw new FileError(join(folder, STATE), 'has no "step" and "updates"; it is no checkpoint of this library');
     const differs = difference(state.fingerprint, fingerprint);
     if (differs !== undefined) {
-      throw new FileError(join(folder, STATE), `is of a run with other data or options${differs}; give another output folder, or remove its checkpoints to begin again`);
+      throw new FileError(
+        join(folder, STATE),
+        `is of a run with other data or options${differs}; give another output folder, or remove its checkpoints to begin again`,
+      );
     }
     using weights = new SafetensorsFile(join(folder, MODEL));
     using moments = new SafetensorsFile(join(folder, OPTIMIZER));
@@ -79,9 +93,18 @@ export class TrainingState<Model extends Trainable = GPT2> {
     const { model, optimizer, step, carried } = this;
     replaceFolder(folder, { force: true }, (out) => {
       writeModel(out, model);
-      const moments = (kind: 'm' | 'v') => optimizer.names.map((name) => lazily(`${kind}.${name}`, model.weights.trained.shape(name), () => optimizer.moment(kind, name)));
+      const moments = (kind: 'm' | 'v') =>
+        optimizer.names.map((name) =>
+          lazily(`${kind}.${name}`, model.weights.trained.shape(name), () => optimizer.moment(kind, name)),
+        );
       writeSafetensors(join(out, OPTIMIZER), [...moments('m'), ...moments('v')]);
-      writeJson(join(out, STATE), { step, updates: optimizer.steps, carried, fingerprint, files: contentsOf(out, [MODEL, OPTIMIZER]) });
+      writeJson(join(out, STATE), {
+        step,
+        updates: optimizer.steps,
+        carried,
+        fingerprint,
+        files: contentsOf(out, [MODEL, OPTIMIZER]),
+      });
     });
   }
 
@@ -111,16 +134,25 @@ export function loadWeights(folder: string, model: Trainable): void {
 function difference(saved: unknown, now: Fingerprint): string | undefined {
   if (typeof now === 'string' || typeof saved !== 'object' || saved === null) return saved === now ? undefined : '';
   const [before, after] = [saved as Record<string, string>, now];
-  const changed = [...new Set([...Object.keys(before), ...Object.keys(after)])].filter((name) => before[name] !== after[name]);
-  const shown = (value: string | undefined) => (value === undefined ? 'not given' : /^[0-9a-f]{64}$/.test(value) ? 'other contents' : value);
-  const texts = changed.map((name) => (shown(before[name]) === shown(after[name]) ? `${name} has other contents` : `${name} was ${shown(before[name])}, is ${shown(after[name])}`));
+  const changed = [...new Set([...Object.keys(before), ...Object.keys(after)])].filter(
+    (name) => before[name] !== after[name],
+  );
+  const shown = (value: string | undefined) =>
+    value === undefined ? 'not given' : /^[0-9a-f]{64}$/.test(value) ? 'other contents' : value;
+  const texts = changed.map((name) =>
+    shown(before[name]) === shown(after[name])
+      ? `${name} has other contents`
+      : `${name} was ${shown(before[name])}, is ${shown(after[name])}`,
+  );
   return changed.length === 0 ? undefined : ` (${texts.join('; ')})`;
 }
 
 type Contents = Readonly<Record<string, { readonly bytes: number; readonly sha256: string }>>;
 
 function contentsOf(folder: string, names: readonly string[]): Contents {
-  return Object.fromEntries(names.map((name) => [name, { bytes: statSync(join(folder, name)).size, sha256: fileDigest(join(folder, name)) }]));
+  return Object.fromEntries(
+    names.map((name) => [name, { bytes: statSync(join(folder, name)).size, sha256: fileDigest(join(folder, name)) }]),
+  );
 }
 
 /** A checkpoint, or weights saved alone, of which something is missing, cut or changed. An older one may be whole. */
@@ -135,15 +167,21 @@ export class DamagedError extends FileError {
  */
 export function requireWhole(folder: string): void {
   const record = [STATE, WEIGHTS].map((name) => join(folder, name)).find((path) => existsSync(path));
-  if (record === undefined) throw new DamagedError(folder, existsSync(folder) ? `is damaged: it has no ${STATE}` : 'is missing');
+  if (record === undefined)
+    throw new DamagedError(folder, existsSync(folder) ? `is damaged: it has no ${STATE}` : 'is missing');
   const { files } = readRecord(record);
-  if (typeof files !== 'object' || files === null) throw new FileError(record, 'does not say what its files held, so an older version of this library wrote it; give another output folder');
+  if (typeof files !== 'object' || files === null)
+    throw new FileError(
+      record,
+      'does not say what its files held, so an older version of this library wrote it; give another output folder',
+    );
   for (const [name, { bytes, sha256 }] of Object.entries(files as Contents)) {
     const path = join(folder, name);
     const size = statSync(path, { throwIfNoEntry: false })?.size;
     if (size === undefined) throw new DamagedError(path, 'is missing');
     if (size !== bytes) throw new DamagedError(path, `is damaged: ${size} bytes, ${bytes} were written`);
-    if (fileDigest(path) !== sha256) throw new DamagedError(path, 'is damaged: its bytes are not those that were written');
+    if (fileDigest(path) !== sha256)
+      throw new DamagedError(path, 'is damaged: its bytes are not those that were written');
   }
 }
 
@@ -161,20 +199,33 @@ function writeJson(path: string, value: unknown): void {
 
 function writeModel(folder: string, { config, weights: { trained } }: Trainable): void {
   writeFileSync(join(folder, 'config.json'), configJson(config));
-  writeSafetensors(join(folder, MODEL), trained.names.map((name) => lazily(name, trained.shape(name), () => trained.values(name))));
+  writeSafetensors(
+    join(folder, MODEL),
+    trained.names.map((name) => lazily(name, trained.shape(name), () => trained.values(name))),
+  );
 }
 
 function requireTensors(file: SafetensorsFile, trained: Variables, names: readonly string[], prefixes = ['']): void {
   for (const name of names) {
     const shape = trained.shape(name);
     const missing = prefixes.find((prefix) => file.tensors.get(prefix + name)?.shape.join() !== shape.join());
-    if (missing !== undefined) throw new FileError(file.path, `has no "${missing}${name}" of shape [${shape.join(', ')}], which this model needs`);
+    if (missing !== undefined)
+      throw new FileError(
+        file.path,
+        `has no "${missing}${name}" of shape [${shape.join(', ')}], which this model needs`,
+      );
   }
 }
 
 /** Its values are copied from TensorFlow when they are written, one tensor at a time. */
 function lazily(name: string, shape: readonly number[], read: () => Float32Array): NamedTensor {
-  return { name, shape, get values() { return read(); } }; // prettier-ignore
+  return {
+    name,
+    shape,
+    get values() {
+      return read();
+    },
+  };
 }
 
 const NAME = /^checkpoint-(\d{8})$/;
@@ -187,11 +238,17 @@ export function checkpointFolder(run: string, step: number): string {
 /** A run's checkpoints, newest first. What a killed save left behind has another name and does not count. */
 export function checkpoints(run: string): string[] {
   if (!existsSync(run)) return [];
-  return readdirSync(run).filter((name) => NAME.test(name)).sort().reverse().map((name) => join(run, name));
+  return readdirSync(run)
+    .filter((name) => NAME.test(name))
+    .sort()
+    .reverse()
+    .map((name) => join(run, name));
 }
 
 /** Removes all but the newest `keep`, and what killed saves left. */
 export function pruneCheckpoints(run: string, keep: number): void {
   for (const folder of checkpoints(run).slice(keep)) rmSync(folder, { recursive: true });
-  for (const name of readdirSync(run)) if (/^(checkpoint-\d{8}|best(-\d{8})?|model)\.\d+\.(tmp|old)$/.test(name)) rmSync(join(run, name), { recursive: true });
+  for (const name of readdirSync(run))
+    if (/^(checkpoint-\d{8}|best(-\d{8})?|model)\.\d+\.(tmp|old)$/.test(name))
+      rmSync(join(run, name), { recursive: true });
 }

@@ -1,6 +1,7 @@
 /**
  * Direct Preference Optimization (arXiv 2305.18290), by Algorithm 1 of its text and the defaults of its code
- * (https://github.com/eric-mitchell/direct-preference-optimization). Departures: AdamW instead of RMSprop, and the reference's
+ * (https://github.com/eric-mitchell/direct-preference-optimization). Departures: AdamW instead of RMSprop, and the
+ * reference's
  * log-probs are computed once, before the first step, as they never change (`reference` may be a model instead).
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
@@ -36,7 +37,10 @@ export interface DpoStep extends DpoMetrics {
 }
 
 export interface DpoInputs {
-  /** Of each pair; or the reference itself, which then is asked for each batch. Default: that of the policy as it is now. */
+  /**
+   * Of each pair; or the reference itself, which then is asked for each batch. Default: that of the policy as it is
+   * now.
+   */
   reference?: readonly RefLogps[] | GPT2;
   /** Pairs that are not trained on, with the reference's log-probs, if they are known. */
   validation?: { readonly pairs: readonly PairIds[]; readonly reference?: readonly RefLogps[] } | undefined;
@@ -59,16 +63,27 @@ export function requireDpoOptions(options: DpoTrainOptions): void {
  * @param pairs as `encodePair` gives them.
  * @throws InputError if an option or a pair does not fit, or the loss is no longer a number.
  */
-export async function* trainDpo(model: GPT2, pairs: readonly PairIds[], options: DpoTrainOptions, { reference, validation, state }: DpoInputs = {}): AsyncGenerator<DpoStep, void> {
+export async function* trainDpo(
+  model: GPT2,
+  pairs: readonly PairIds[],
+  options: DpoTrainOptions,
+  { reference, validation, state }: DpoInputs = {},
+): AsyncGenerator<DpoStep, void> {
   const { batchSize = 16, accumulation = 1, maxGradNorm, seed = 0, signal } = options;
   requireDpoOptions(options);
   const steps = stepCount(options, pairs.length, batchSize);
   const validateEvery = validationInterval(options);
   const lrOf = learningRate({ ...options, steps });
-  const rowsOf = batchOrder(pairs.length, { batchSize, seed, ...(options.groupByLength && { lengths: pairs.map(length) }) });
+  const rowsOf = batchOrder(pairs.length, {
+    batchSize,
+    seed,
+    ...(options.groupByLength && { lengths: pairs.map(length) }),
+  });
   const live = reference instanceof GPT2 ? reference : undefined;
   const known = reference instanceof GPT2 ? undefined : withReference(pairs, reference ?? referenceLogps(model, pairs));
-  const held = validation && withReference(validation.pairs, validation.reference ?? referenceLogps(live ?? model, validation.pairs));
+  const held =
+    validation &&
+    withReference(validation.pairs, validation.reference ?? referenceLogps(live ?? model, validation.pairs));
   const training = state ?? TrainingState.begin(model, options);
   try {
     while (training.step < steps) {
@@ -78,16 +93,34 @@ export async function* trainDpo(model: GPT2, pairs: readonly PairIds[], options:
       const start = performance.now();
 
       const rows = rowsOf(step - 1);
-      const batch = known ? rows.map((row) => known[row]!) : asked(live!, rows.map((row) => pairs[row]!));
-      const { parts, loss, gradients } = accumulate(batch, accumulation, (part) => backward(training, part, batchSize, options));
+      const batch = known
+        ? rows.map((row) => known[row]!)
+        : asked(
+            live!,
+            rows.map((row) => pairs[row]!),
+          );
+      const { parts, loss, gradients } = accumulate(batch, accumulation, (part) =>
+        backward(training, part, batchSize, options),
+      );
 
       const lr = lrOf(step - 1);
       const gradNorm = update(training, { loss, gradients }, { lr, maxGradNorm, rows });
       training.step = step;
-      const [tokens, seconds] = [batch.reduce((sum, pair) => sum + responseTokens(pair), 0), (performance.now() - start) / 1000];
+      const [tokens, seconds] = [
+        batch.reduce((sum, pair) => sum + responseTokens(pair), 0),
+        (performance.now() - start) / 1000,
+      ];
 
       const look = held !== undefined && (step % validateEvery === 0 || step === steps);
-      yield { step, ...mean(parts.map(({ metrics }) => metrics)), gradNorm, lr, tokens, seconds, ...(look && { validation: metricsOf(model, held, options) }) };
+      yield {
+        step,
+        ...mean(parts.map(({ metrics }) => metrics)),
+        gradNorm,
+        lr,
+        tokens,
+        seconds,
+        ...(look && { validation: metricsOf(model, held, options) }),
+      };
     }
   } finally {
     if (!state) training.dispose();
@@ -95,11 +128,20 @@ export async function* trainDpo(model: GPT2, pairs: readonly PairIds[], options:
 }
 
 /** The metrics of pairs that `model` is not trained on. */
-export function evaluateDpo(model: GPT2, pairs: readonly PairIds[], reference: readonly RefLogps[], options: DpoLossOptions & { batchSize?: number } = {}): DpoMetrics {
+export function evaluateDpo(
+  model: GPT2,
+  pairs: readonly PairIds[],
+  reference: readonly RefLogps[],
+  options: DpoLossOptions & { batchSize?: number } = {},
+): DpoMetrics {
   return metricsOf(model, withReference(pairs, reference), options);
 }
 
-function metricsOf(model: GPT2, pairs: readonly ReferencedPair[], options: DpoLossOptions & { batchSize?: number }): DpoMetrics {
+function metricsOf(
+  model: GPT2,
+  pairs: readonly ReferencedPair[],
+  options: DpoLossOptions & { batchSize?: number },
+): DpoMetrics {
   const { batchSize = 16 } = options;
   requireRange('batchSize', batchSize, RANGES.training.batchSize);
   const parts: DpoMetrics[] = [];
@@ -117,13 +159,19 @@ function metricsOf(model: GPT2, pairs: readonly ReferencedPair[], options: DpoLo
   return mean(parts, shares);
 }
 
-const asked = (reference: GPT2, pairs: readonly PairIds[]): ReferencedPair[] => withReference(pairs, referenceLogps(reference, pairs));
+const asked = (reference: GPT2, pairs: readonly PairIds[]): ReferencedPair[] =>
+  withReference(pairs, referenceLogps(reference, pairs));
 const responseTokens = ({ chosenIds, rejectedIds }: PairIds): number => chosenIds.length + rejectedIds.length;
 const length = (pair: PairIds): number => pair.promptIds.length + responseTokens(pair);
 /** Of a pair's two responses the first. */
 const isChosen = (response: number): boolean => response % 2 === 0;
 
-function backward({ model, optimizer }: TrainingState, pairs: readonly ReferencedPair[], batchSize: number, options: DpoTrainOptions): Part & { metrics: DpoMetrics } {
+function backward(
+  { model, optimizer }: TrainingState,
+  pairs: readonly ReferencedPair[],
+  batchSize: number,
+  options: DpoTrainOptions,
+): Part & { metrics: DpoMetrics } {
   const batch = pairBatch(model, pairs);
   using recording = model.record(batch, { statistics: options.tokenMetrics ?? false });
   const { perTokenLogps, responseMask, statistics } = recording;

@@ -17,15 +17,40 @@ import { requireRoom, requireTraining, TRAINING_RANGES } from './checks';
 import { mean } from './metrics';
 import type { TrainOptions } from './options';
 import { batchOrder, randomOf, stepCount } from './order';
-import { countTokens, padded, referenceSuppression, sampleBatch, sampleLogps, sampleResponses, SAMPLING_RANGES, scoreSamples, sequenceKl, type Decoder, type OfTokens, type Penalties, type Reward, type Sample, type SampleOptions } from './rollout';
+import {
+  countTokens,
+  padded,
+  referenceSuppression,
+  sampleBatch,
+  sampleLogps,
+  sampleResponses,
+  SAMPLING_RANGES,
+  scoreSamples,
+  sequenceKl,
+  type Decoder,
+  type OfTokens,
+  type Penalties,
+  type Reward,
+  type Sample,
+  type SampleOptions,
+} from './rollout';
 import { learningRate } from './schedule';
 import { TrainingState } from './state';
 
-/** Of TrainOptions, `batchSize` is the prompts of a step (default 16), `accumulation` cuts a step's samples into parts. */
-export interface GrpoTrainOptions extends Omit<TrainOptions, 'groupByLength' | 'validateEvery' | 'tokenMetrics'>, Omit<SampleOptions, 'samples'>, Penalties, GrpoOptions {
+/**
+ * Of TrainOptions, `batchSize` is the prompts of a step (default 16), `accumulation` cuts a step's samples into parts.
+ */
+export interface GrpoTrainOptions
+  extends
+    Omit<TrainOptions, 'groupByLength' | 'validateEvery' | 'tokenMetrics'>,
+    Omit<SampleOptions, 'samples'>,
+    Penalties,
+    GrpoOptions {
   /**
-   * `grpo`, or `rloo`: each sample's baseline is the mean of the others, KL is taken off the scores (beta a nat of the sequence's)
-   * instead of being a term of the loss, and a response counts as a whole (`rlooLoss`; lossType and klRatio are GRPO's). Default grpo.
+   * `grpo`, or `rloo`: each sample's baseline is the mean of the others, KL is taken off the scores (beta a nat of the
+   * sequence's)
+   * instead of being a term of the loss, and a response counts as a whole (`rlooLoss`; lossType and klRatio are
+   * GRPO's). Default grpo.
    */
   algorithm?: 'grpo' | 'rloo';
   /** Samples a prompt. Default 8. */
@@ -99,16 +124,32 @@ export function requireGrpoOptions(options: GrpoTrainOptions): void {
  * @param prompts token ids.
  * @throws InputError if an option or a prompt does not fit, or the loss is no longer a number.
  */
-export async function* trainGrpo(policy: GPT2, prompts: readonly (readonly number[])[], options: GrpoTrainOptions, { tokenizer, reward, reference, state, onRollout }: GrpoInputs): AsyncGenerator<GrpoStep, void> {
-  const { algorithm = 'grpo', batchSize = 16, groupSize = 8, maxNewTokens = 64, temperature = 1, seed = 0, iterations = 1, signal } = options;
+export async function* trainGrpo(
+  policy: GPT2,
+  prompts: readonly (readonly number[])[],
+  options: GrpoTrainOptions,
+  { tokenizer, reward, reference, state, onRollout }: GrpoInputs,
+): AsyncGenerator<GrpoStep, void> {
+  const {
+    algorithm = 'grpo',
+    batchSize = 16,
+    groupSize = 8,
+    maxNewTokens = 64,
+    temperature = 1,
+    seed = 0,
+    iterations = 1,
+    signal,
+  } = options;
   requireGrpoOptions(options);
   const steps = stepCount(options, prompts.length, batchSize);
   const lrOf = learningRate({ ...options, steps });
   const rowsOf = batchOrder(prompts.length, { batchSize, seed });
   requireRoom(maxNewTokens, policy.config.blockSize);
-  if (state && state.step > 0 && !reference) throw new InputError('a training that goes on needs its reference: the policy is no longer what it began as');
+  if (state && state.step > 0 && !reference)
+    throw new InputError('a training that goes on needs its reference: the policy is no longer what it began as');
 
-  const suppressTokens = options.suppressTokens ?? tokenizer.missingIds?.(policy.config.vocabSize); // the policy is what can be drawn, and is measured as that
+  // the policy is what can be drawn, and is measured as that
+  const suppressTokens = options.suppressTokens ?? tokenizer.missingIds?.(policy.config.vocabSize);
   const held = reference ?? merged(policy);
   const ofReference = { temperature, suppressTokens: referenceSuppression(held, tokenizer, options.suppressTokens) };
   const training = state ?? TrainingState.begin(policy, options);
@@ -119,21 +160,41 @@ export async function* trainGrpo(policy: GPT2, prompts: readonly (readonly numbe
       signal?.throwIfAborted();
       const start = performance.now();
 
-      const samples = await sampleResponses(policy, tokenizer, prompts, { maxNewTokens, temperature, suppressTokens, samples: groupSize, seed: randomOf(seed, step).uint32(), signal }, rowsOf(step - 1));
+      const samples = await sampleResponses(
+        policy,
+        tokenizer,
+        prompts,
+        { maxNewTokens, temperature, suppressTokens, samples: groupSize, seed: randomOf(seed, step).uint32(), signal },
+        rowsOf(step - 1),
+      );
       const scores = await scoreSamples(samples, reward, { ...options, step });
       const refLogps = sampleLogps(held, samples, ofReference);
-      const oldLogps = algorithm === 'rloo' || iterations > 1 ? sampleLogps(policy, samples, { temperature, suppressTokens }) : undefined;
-      const advantages = algorithm === 'rloo' ? rlooAdvantages(scores, { oldLogps: oldLogps!, refLogps }, options) : groupAdvantages(scores, groupSize, options);
+      const oldLogps =
+        algorithm === 'rloo' || iterations > 1
+          ? sampleLogps(policy, samples, { temperature, suppressTokens })
+          : undefined;
+      const advantages =
+        algorithm === 'rloo'
+          ? rlooAdvantages(scores, { oldLogps: oldLogps!, refLogps }, options)
+          : groupAdvantages(scores, groupSize, options);
       const rollout = { samples, scores, advantages, refLogps, oldLogps };
       onRollout?.(rollout);
 
       const lr = lrOf(step - 1);
-      const updates = Array.from({ length: iterations }, () => grpoUpdate(training, rollout, lr, { ...options, maxNewTokens, temperature, suppressTokens }));
+      const updates = Array.from({ length: iterations }, () =>
+        grpoUpdate(training, rollout, lr, { ...options, maxNewTokens, temperature, suppressTokens }),
+      );
       training.step = step;
       yield {
-        step, ...mean(updates), sequenceKl: updates[0]!.sequenceKl, scores: spread(scores, groupSize), eosCount: samples.filter(({ ended }) => ended).length, lr,
-        tokens: countTokens(samples), seconds: (performance.now() - start) / 1000,
-      }; // prettier-ignore
+        step,
+        ...mean(updates),
+        sequenceKl: updates[0]!.sequenceKl,
+        scores: spread(scores, groupSize),
+        eosCount: samples.filter(({ ended }) => ended).length,
+        lr,
+        tokens: countTokens(samples),
+        seconds: (performance.now() - start) / 1000,
+      };
     }
   } finally {
     if (!state) training.dispose();
@@ -141,11 +202,21 @@ export async function* trainGrpo(policy: GPT2, prompts: readonly (readonly numbe
   }
 }
 
-/** Each sample's baseline is the mean of the others, after the KL to the reference, beta a nat, is taken off the scores. */
-export function rlooAdvantages(scores: readonly number[], { oldLogps, refLogps }: { oldLogps: OfTokens; refLogps: OfTokens }, { groupSize = 8, beta = 0.04 }: { groupSize?: number; beta?: number } = {}): number[] {
+/**
+ * Each sample's baseline is the mean of the others, after the KL to the reference, beta a nat, is taken off the scores.
+ */
+export function rlooAdvantages(
+  scores: readonly number[],
+  { oldLogps, refLogps }: { oldLogps: OfTokens; refLogps: OfTokens },
+  { groupSize = 8, beta = 0.04 }: { groupSize?: number; beta?: number } = {},
+): number[] {
   requireRange('beta', beta, RANGES.grpo.beta);
   const kl = sequenceKl(oldLogps, refLogps);
-  return groupAdvantages(scores.map((score, n) => score - beta * kl[n]!), groupSize, { baseline: 'leaveOneOut' });
+  return groupAdvantages(
+    scores.map((score, n) => score - beta * kl[n]!),
+    groupSize,
+    { baseline: 'leaveOneOut' },
+  );
 }
 
 /** Of one update, before it changes the weights. */
@@ -159,19 +230,43 @@ export interface GrpoUpdate {
 }
 
 /** Changes the weights once. @throws InputError, naming the prompts, if the loss is no longer a number. */
-export function grpoUpdate(training: TrainingState, rollout: GroupRollout, lr: number, options: Omit<GrpoTrainOptions, 'lr'> = {}): GrpoUpdate {
+export function grpoUpdate(
+  training: TrainingState,
+  rollout: GroupRollout,
+  lr: number,
+  options: Omit<GrpoTrainOptions, 'lr'> = {},
+): GrpoUpdate {
   const { accumulation = 1, maxGradNorm } = options;
   const { samples } = rollout;
-  const { parts, loss, gradients } = accumulate(samples.map((_, n) => n), accumulation, (part) => backward(training, rollout, part, options));
-  const gradNorm = update(training, { loss, gradients }, { lr, maxGradNorm, rows: [...new Set(samples.map(({ prompt }) => prompt))] });
+  const { parts, loss, gradients } = accumulate(
+    samples.map((_, n) => n),
+    accumulation,
+    (part) => backward(training, rollout, part, options),
+  );
+  const gradNorm = update(
+    training,
+    { loss, gradients },
+    { lr, maxGradNorm, rows: [...new Set(samples.map(({ prompt }) => prompt))] },
+  );
   const sum = (of: (part: GrpoPart) => number) => parts.reduce((total, part) => total + of(part), 0);
-  return { loss, kl: sum(({ kl }) => kl), sequenceKl: sum((part) => part.sequenceKl), clipFraction: sum(({ clipFraction }) => clipFraction), gradNorm };
+  return {
+    loss,
+    kl: sum(({ kl }) => kl),
+    sequenceKl: sum((part) => part.sequenceKl),
+    clipFraction: sum(({ clipFraction }) => clipFraction),
+    gradNorm,
+  };
 }
 
 /** A part's shares of the whole rollout's means. */
 interface GrpoPart extends Part, Pick<GrpoUpdate, 'kl' | 'sequenceKl' | 'clipFraction'> {}
 
-function backward({ model, optimizer }: TrainingState, { samples, advantages, refLogps, oldLogps }: GroupRollout, numbers: readonly number[], options: Omit<GrpoTrainOptions, 'lr'>): GrpoPart {
+function backward(
+  { model, optimizer }: TrainingState,
+  { samples, advantages, refLogps, oldLogps }: GroupRollout,
+  numbers: readonly number[],
+  options: Omit<GrpoTrainOptions, 'lr'>,
+): GrpoPart {
   const { algorithm = 'grpo', temperature = 1, suppressTokens } = options;
   const lossOf = algorithm === 'rloo' ? rlooLoss : grpoLoss;
   const whole = { tokens: countTokens(samples), responses: samples.length };
@@ -187,12 +282,16 @@ function backward({ model, optimizer }: TrainingState, { samples, advantages, re
   };
   const taken = { kl: 0, clipFraction: 0 };
   const { value, grad } = tf.valueAndGrad((logps: tf.Tensor) => {
-    const { loss, kl, clipFraction } = lossOf({ logps: logps as tf.Tensor2D, responseMask, ...constants }, { ...options, ...whole });
+    const { loss, kl, clipFraction } = lossOf(
+      { logps: logps as tf.Tensor2D, responseMask, ...constants },
+      { ...options, ...whole },
+    );
     taken.kl = kl.dataSync()[0]! * share.tokens;
     taken.clipFraction = clipFraction.dataSync()[0]! * (algorithm === 'rloo' ? share.responses : share.tokens);
     return loss;
   })(perTokenLogps);
-  const klOfResponses = tf.tidy(() => perTokenLogps.sub(constants.refLogps).sum().dataSync()[0]!); // both are 0 where a response has ended
+  // both are 0 where a response has ended
+  const klOfResponses = tf.tidy(() => perTokenLogps.sub(constants.refLogps).sum().dataSync()[0]!);
   const gradients = recording.backward(grad as tf.Tensor2D, (name) => optimizer.trains(name));
   const loss = value.dataSync()[0]!;
   tf.dispose([perTokenLogps, responseMask, value, grad, constants]);
@@ -201,7 +300,13 @@ function backward({ model, optimizer }: TrainingState, { samples, advantages, re
 }
 
 function spread(scores: readonly number[], groupSize: number): GrpoStep['scores'] {
-  const groups = Array.from({ length: scores.length / groupSize }, (_, n) => scores.slice(n * groupSize, (n + 1) * groupSize));
+  const groups = Array.from({ length: scores.length / groupSize }, (_, n) =>
+    scores.slice(n * groupSize, (n + 1) * groupSize),
+  );
   const deviations = groups.map((group) => Math.sqrt(variance(group, { unbiased: true })));
-  return { mean: average(scores), groupDeviation: average(deviations), equalGroups: average(groups.map((group) => (group.every((score) => score === group[0]) ? 1 : 0))) };
+  return {
+    mean: average(scores),
+    groupDeviation: average(deviations),
+    equalGroups: average(groups.map((group) => (group.every((score) => score === group[0]) ? 1 : 0))),
+  };
 }

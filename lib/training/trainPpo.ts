@@ -1,7 +1,10 @@
 /**
- * Proximal Policy Optimization for language models, as OpenAI's lm-human-preferences did it (arXiv 1909.08593; details in
- * https://iclr-blogposts.github.io/2024/blog/the-n-implementation-details-of-rlhf-with-ppo), with its published defaults.
- * Departures: AdamW's weight decay is 0 by default, as Adam's; a missing end of text takes `missingEosPenalty` off the score,
+ * Proximal Policy Optimization for language models, as OpenAI's lm-human-preferences did it (arXiv 1909.08593; details
+ * in
+ * https://iclr-blogposts.github.io/2024/blog/the-n-implementation-details-of-rlhf-with-ppo), with its published
+ * defaults.
+ * Departures: AdamW's weight decay is 0 by default, as Adam's; a missing end of text takes `missingEosPenalty` off the
+ * score,
  * where OpenAI looked for a certain token and gave a fixed score.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
@@ -17,20 +20,55 @@ import { mean } from './metrics';
 import type { TrainOptions } from './options';
 import { frozenNames } from './optimizer';
 import { batchOrder, randomOf, stepCount } from './order';
-import { minibatchOrder, ppoUpdates, rolloutAdvantages, type AdvantageOptions, type PpoUpdate, type PpoUpdateOptions, type Rollout, type RolloutAdvantages } from './ppoUpdate';
-import { countTokens, measureSamples, referenceSuppression, sampleLogps, sampleResponses, SAMPLING_RANGES, scoreSamples, sequenceKl, type Decoder, type OfTokens, type Penalties, type Reward, type SampleOptions } from './rollout';
+import {
+  minibatchOrder,
+  ppoUpdates,
+  rolloutAdvantages,
+  type AdvantageOptions,
+  type PpoUpdate,
+  type PpoUpdateOptions,
+  type Rollout,
+  type RolloutAdvantages,
+} from './ppoUpdate';
+import {
+  countTokens,
+  measureSamples,
+  referenceSuppression,
+  sampleLogps,
+  sampleResponses,
+  SAMPLING_RANGES,
+  scoreSamples,
+  sequenceKl,
+  type Decoder,
+  type OfTokens,
+  type Penalties,
+  type Reward,
+  type SampleOptions,
+} from './rollout';
 import { learningRate } from './schedule';
 import { TrainingState } from './state';
 
-/** Of TrainOptions, `batchSize` is the prompts of an iteration (default 64), `epochs` passes over the prompts, `lr` that of an iteration's updates. */
-export interface PpoTrainOptions extends Omit<TrainOptions, 'groupByLength' | 'validateEvery' | 'tokenMetrics'>, Omit<SampleOptions, 'samples'>, Penalties, AdvantageOptions, PpoUpdateOptions {
+/**
+ * Of TrainOptions, `batchSize` is the prompts of an iteration (default 64), `epochs` passes over the prompts, `lr` that
+ * of an iteration's updates.
+ */
+export interface PpoTrainOptions
+  extends
+    Omit<TrainOptions, 'groupByLength' | 'validateEvery' | 'tokenMetrics'>,
+    Omit<SampleOptions, 'samples'>,
+    Penalties,
+    AdvantageOptions,
+    PpoUpdateOptions {
   /** From 0.01 to 100. Default 0.7, in sampling and in log-probs alike. */
   temperature?: number;
   /** Adam's. Default 1e-5. */
   epsilon?: number;
   /** Default 0. */
   weightDecay?: number;
-  /** What a nat of KL to the reference costs, from 0 up, spread over the tokens. Default 0.05, or 0.15 to begin with where it adapts. */
+  /**
+   * What a nat of KL to the reference costs, from 0 up, spread over the tokens. Default 0.05, or 0.15 to begin with
+   * where it adapts.
+   */
   klCoef?: number;
   /** Lets klCoef adapt so that the sequence KL comes to so many nats (OpenAI's was 6). Default: klCoef is fixed. */
   klTarget?: number;
@@ -57,7 +95,10 @@ export interface PpoStep {
     readonly scores: number;
   };
   readonly policy: PpoUpdate['policy'];
-  /** explainedVariance is 1 - var(returns - values) / var(returns), of the values at rollout: 1 is perfect, 0 no better than a constant. */
+  /**
+   * explainedVariance is 1 - var(returns - values) / var(returns), of the values at rollout: 1 is perfect, 0 no better
+   * than a constant.
+   */
   readonly value: PpoUpdate['value'] & { readonly explainedVariance: number };
   readonly ratio: PpoUpdate['ratio'];
   /** Samples that ended by themselves. */
@@ -78,7 +119,10 @@ export interface PpoInputs {
   readonly reward: Reward;
   /** What KL is measured against. Default: a copy of the policy as it is now. */
   readonly reference?: GPT2;
-  /** Where to begin, of a model `withValueHead`; moved on with each step, and the caller's to save and dispose of. Default: a new one. */
+  /**
+   * Where to begin, of a model `withValueHead`; moved on with each step, and the caller's to save and dispose of.
+   * Default: a new one.
+   */
   readonly state?: TrainingState;
   /** Shown each iteration's samples, and what was made of them. */
   readonly onRollout?: (rollout: Rollout, advantages: RolloutAdvantages) => void;
@@ -94,19 +138,28 @@ export function requirePpoOptions(options: PpoTrainOptions): void {
   minibatchOrder(batchSize, options, 0); // refuses parts that are not equal
   requireTraining(ppoAdam(options), PPO_RANGES, batchSize / minibatches);
   if (klTarget === undefined) return;
-  if (klCoef === 0) throw new InputError('klCoef must be above 0 where klTarget is given, got 0: it adapts by factors, and would stay 0');
+  if (klCoef === 0)
+    throw new InputError(
+      'klCoef must be above 0 where klTarget is given, got 0: it adapts by factors, and would stay 0',
+    );
   requireHorizon(klHorizon, batchSize, 'batchSize');
 }
 
 function requireHorizon(klHorizon: number, samples: number, called: string): void {
   requireRange('klHorizon', klHorizon, RANGES.ppo.klHorizon);
-  if (klHorizon <= samples / 5) throw new InputError(`klHorizon must be above ${samples / 5}, a fifth of ${called}, got ${klHorizon}: klCoef would turn negative`);
+  if (klHorizon <= samples / 5)
+    throw new InputError(
+      `klHorizon must be above ${samples / 5}, a fifth of ${called}, got ${klHorizon}: klCoef would turn negative`,
+    );
 }
 
 /** @throws InputError if `frozen` leaves nothing but a value head to train, as if the policy could be trained by it. */
 export function requirePolicy({ weights: { trained } }: GPT2, { frozen = [] }: PpoTrainOptions): void {
   const names = trained.names.filter((name) => !name.startsWith('v_head.'));
-  frozenNames(names, frozen.filter((name) => !/^v_head(\.|$)/.test(name)));
+  frozenNames(
+    names,
+    frozen.filter((name) => !/^v_head(\.|$)/.test(name)),
+  );
 }
 
 /**
@@ -116,18 +169,35 @@ export function requirePolicy({ weights: { trained } }: GPT2, { frozen = [] }: P
  * @param prompts token ids.
  * @throws InputError if an option or a prompt does not fit, or the loss is no longer a number.
  */
-export async function* trainPpo(policy: GPT2, prompts: readonly (readonly number[])[], options: PpoTrainOptions, { tokenizer, reward, reference, state, onRollout }: PpoInputs): AsyncGenerator<PpoStep, void> {
-  const { batchSize = 64, maxNewTokens, temperature = 0.7, seed = 0, signal, klTarget, klHorizon = 10_000, klCoef = klTarget === undefined ? 0.05 : 0.15 } = options;
+export async function* trainPpo(
+  policy: GPT2,
+  prompts: readonly (readonly number[])[],
+  options: PpoTrainOptions,
+  { tokenizer, reward, reference, state, onRollout }: PpoInputs,
+): AsyncGenerator<PpoStep, void> {
+  const {
+    batchSize = 64,
+    maxNewTokens,
+    temperature = 0.7,
+    seed = 0,
+    signal,
+    klTarget,
+    klHorizon = 10_000,
+    klCoef = klTarget === undefined ? 0.05 : 0.15,
+  } = options;
   requirePpoOptions(options);
   const steps = stepCount(options, prompts.length, batchSize);
   const lrOf = learningRate({ ...options, steps });
   const rowsOf = batchOrder(prompts.length, { batchSize, seed });
   requireRoom(maxNewTokens ?? 64, policy.config.blockSize);
   requirePolicy(policy, options);
-  if (state && state.step > 0 && !reference) throw new InputError('a training that goes on needs its reference: the policy is no longer what it began as');
-  if (state && !state.model.weights.hasValueHead) throw new InputError('the state is of a model without a value head; begin it with withValueHead(policy)');
+  if (state && state.step > 0 && !reference)
+    throw new InputError('a training that goes on needs its reference: the policy is no longer what it began as');
+  if (state && !state.model.weights.hasValueHead)
+    throw new InputError('the state is of a model without a value head; begin it with withValueHead(policy)');
 
-  const suppressTokens = options.suppressTokens ?? tokenizer.missingIds?.(policy.config.vocabSize); // the policy is what can be drawn, and is measured as that
+  // the policy is what can be drawn, and is measured as that
+  const suppressTokens = options.suppressTokens ?? tokenizer.missingIds?.(policy.config.vocabSize);
   const model = state?.model ?? (policy.weights.hasValueHead ? policy : withValueHead(policy));
   const held = reference ?? merged(policy);
   const ofReference = { temperature, suppressTokens: referenceSuppression(held, tokenizer, options.suppressTokens) };
@@ -140,7 +210,13 @@ export async function* trainPpo(policy: GPT2, prompts: readonly (readonly number
       const start = performance.now();
       const random = randomOf(seed, step);
 
-      const samples = await sampleResponses(model, tokenizer, prompts, { maxNewTokens, temperature, suppressTokens, seed: random.uint32(), signal }, rowsOf(step - 1));
+      const samples = await sampleResponses(
+        model,
+        tokenizer,
+        prompts,
+        { maxNewTokens, temperature, suppressTokens, seed: random.uint32(), signal },
+        rowsOf(step - 1),
+      );
       const scores = await scoreSamples(samples, reward, { ...options, step });
       const { logps: oldLogps, values: oldValues } = measureSamples(model, samples, { temperature, suppressTokens });
       const refLogps = sampleLogps(held, samples, ofReference);
@@ -151,17 +227,35 @@ export async function* trainPpo(policy: GPT2, prompts: readonly (readonly number
 
       const lr = lrOf(step - 1);
       const order = minibatchOrder(samples.length, options, random.uint32());
-      const updates = [...ppoUpdates(training, rollout, advantages, order, lr, { ...options, temperature, suppressTokens })];
+      const updates = [
+        ...ppoUpdates(training, rollout, advantages, order, lr, { ...options, temperature, suppressTokens }),
+      ];
 
       const objective = objectiveOf(rollout, coef);
-      if (klTarget !== undefined) training.carried.klCoef = adaptedKlCoef(coef, { kl: objective.kl, klTarget, klHorizon, samples: samples.length });
+      if (klTarget !== undefined)
+        training.carried.klCoef = adaptedKlCoef(coef, {
+          kl: objective.kl,
+          klTarget,
+          klHorizon,
+          samples: samples.length,
+        });
       training.step = step;
       const { loss, policy: ofPolicy, value, ratio, gradNorm } = mean(updates);
       yield {
-        step, loss, objective, policy: ofPolicy, value: { ...value, explainedVariance: explainedVariance(rollout.oldValues, advantages.returns) }, ratio,
-        eosCount: samples.filter(({ ended }) => ended).length, klCoef: coef, gradNorm, lr,
-        tokens: countTokens(samples), seconds: (performance.now() - start) / 1000, updates,
-      }; // prettier-ignore
+        step,
+        loss,
+        objective,
+        policy: ofPolicy,
+        value: { ...value, explainedVariance: explainedVariance(rollout.oldValues, advantages.returns) },
+        ratio,
+        eosCount: samples.filter(({ ended }) => ended).length,
+        klCoef: coef,
+        gradNorm,
+        lr,
+        tokens: countTokens(samples),
+        seconds: (performance.now() - start) / 1000,
+        updates,
+      };
     }
   } finally {
     if (!state) training.dispose();
@@ -176,12 +270,17 @@ export function ppoAdam({ epsilon = 1e-5, weightDecay = 0, ...others }: PpoTrain
 }
 
 /**
- * OpenAI's controller in log space (arXiv 1909.08593, section 2.2): klCoef grows where KL is above the target and shrinks where it
+ * OpenAI's controller in log space (arXiv 1909.08593, section 2.2): klCoef grows where KL is above the target and
+ * shrinks where it
  * is below, the relative error clipped at 0.2.
  *
- * @throws InputError if klTarget or klHorizon is out of its range: with a horizon of a fifth of the samples one step takes all of klCoef off.
+ * @throws InputError if klTarget or klHorizon is out of its range: with a horizon of a fifth of the samples one step
+ *   takes all of klCoef off.
  */
-export function adaptedKlCoef(klCoef: number, { kl, klTarget, klHorizon, samples }: { kl: number; klTarget: number; klHorizon: number; samples: number }): number {
+export function adaptedKlCoef(
+  klCoef: number,
+  { kl, klTarget, klHorizon, samples }: { kl: number; klTarget: number; klHorizon: number; samples: number },
+): number {
   requireRange('klTarget', klTarget, RANGES.ppo.klTarget);
   requireHorizon(klHorizon, samples, 'samples');
   const error = Math.min(Math.max(kl / klTarget - 1, -0.2), 0.2);
@@ -191,7 +290,13 @@ export function adaptedKlCoef(klCoef: number, { kl, klTarget, klHorizon, samples
 function objectiveOf({ scores, oldLogps, refLogps }: Rollout, klCoef: number): PpoStep['objective'] {
   const kl = average(sequenceKl(oldLogps, refLogps));
   const entropy = average(oldLogps.map((logps) => -logps.reduce((sum, logp) => sum + logp, 0)));
-  return { kl, entropy, nonScoreReward: -klCoef * kl, rlhfReward: average(scores) - klCoef * kl, scores: average(scores) };
+  return {
+    kl,
+    entropy,
+    nonScoreReward: -klCoef * kl,
+    rlhfReward: average(scores) - klCoef * kl,
+    scores: average(scores),
+  };
 }
 
 function explainedVariance(values: OfTokens, returns: OfTokens): number {

@@ -1,6 +1,8 @@
 /**
- * A reward model from pairs: the Bradley-Terry loss on the scores of chosen and rejected, as in InstructGPT (arXiv 2203.02155,
- * section 3.5) and TRL's RewardTrainer. Departures: a prompt is computed once for both of its responses, which changes no score.
+ * A reward model from pairs: the Bradley-Terry loss on the scores of chosen and rejected, as in InstructGPT (arXiv
+ * 2203.02155,
+ * section 3.5) and TRL's RewardTrainer. Departures: a prompt is computed once for both of its responses, which changes
+ * no score.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 
@@ -52,7 +54,11 @@ export interface RewardStep extends RewardMetrics {
 }
 
 /** A range for each number among the options. */
-export const REWARD_RANGES: RangesOf<RewardTrainOptions> = { ...TRAINING_RANGES, ...RANGES.validated, ...RANGES.reward };
+export const REWARD_RANGES: RangesOf<RewardTrainOptions> = {
+  ...TRAINING_RANGES,
+  ...RANGES.validated,
+  ...RANGES.reward,
+};
 
 /** @throws InputError for an option that is out of its range, whatever the pairs. */
 export function requireRewardOptions(options: RewardTrainOptions): void {
@@ -64,7 +70,8 @@ export function requireRewardOptions(options: RewardTrainOptions): void {
  *
  * @param pairs as `encodePair` and `readPairs` give them; a pair's `margin` counts where it has one.
  * @param more.validation pairs that are not trained on.
- * @param more.state where to begin; moved on with each step, and the caller's to save and dispose of. Default: a new one.
+ * @param more.state where to begin; moved on with each step, and the caller's to save and dispose of. Default: a new
+ *   one.
  * @throws InputError if an option or a pair does not fit, or the loss is no longer a number.
  */
 export async function* trainReward(
@@ -78,7 +85,11 @@ export async function* trainReward(
   const steps = stepCount(options, pairs.length, batchSize);
   const validateEvery = validationInterval(options);
   const lrOf = learningRate({ ...options, steps });
-  const rowsOf = batchOrder(pairs.length, { batchSize, seed, ...(options.groupByLength && { lengths: pairs.map(length) }) });
+  const rowsOf = batchOrder(pairs.length, {
+    batchSize,
+    seed,
+    ...(options.groupByLength && { lengths: pairs.map(length) }),
+  });
   const training = state ?? TrainingState.begin(model, options);
   try {
     while (training.step < steps) {
@@ -89,34 +100,68 @@ export async function* trainReward(
 
       const rows = rowsOf(step - 1);
       const batch = rows.map((row) => pairs[row]!);
-      const { parts, loss, gradients } = accumulate(batch, accumulation, (part) => backward(training, part, batchSize, centring));
+      const { parts, loss, gradients } = accumulate(batch, accumulation, (part) =>
+        backward(training, part, batchSize, centring),
+      );
 
       const lr = lrOf(step - 1);
       const gradNorm = update(training, { loss, gradients }, { lr, maxGradNorm, rows });
       training.step = step;
-      const [tokens, seconds] = [batch.reduce((sum, pair) => sum + responseTokens(pair), 0), (performance.now() - start) / 1000];
+      const [tokens, seconds] = [
+        batch.reduce((sum, pair) => sum + responseTokens(pair), 0),
+        (performance.now() - start) / 1000,
+      ];
 
       const look = validation !== undefined && (step % validateEvery === 0 || step === steps);
-      yield { step, ...mean(parts.map(({ metrics }) => metrics)), gradNorm, lr, tokens, seconds, ...(look && { validation: evaluateReward(model, validation, { batchSize, centring }) }) };
+      yield {
+        step,
+        ...mean(parts.map(({ metrics }) => metrics)),
+        gradNorm,
+        lr,
+        tokens,
+        seconds,
+        ...(look && { validation: evaluateReward(model, validation, { batchSize, centring }) }),
+      };
     }
   } finally {
     if (!state) training.dispose();
   }
 }
 
-/** The metrics of pairs that `model` is not trained on. @throws InputError if there are none, or as `scoreResponses` does. */
-export function evaluateReward(model: RewardModel, pairs: readonly PairIds[], { centring = 0, ...options }: ScoringOptions & { centring?: number } = {}): RewardEvaluation {
+/**
+ * The metrics of pairs that `model` is not trained on.
+ * @throws InputError if there are none, or as `scoreResponses` does.
+ */
+export function evaluateReward(
+  model: RewardModel,
+  pairs: readonly PairIds[],
+  { centring = 0, ...options }: ScoringOptions & { centring?: number } = {},
+): RewardEvaluation {
   if (pairs.length === 0) throw new InputError('there are no pairs to evaluate on');
-  const scores = scoreResponses(model, pairs.map(({ promptIds, chosenIds, rejectedIds }) => ({ promptIds, responses: [chosenIds, rejectedIds] })), options);
+  const scores = scoreResponses(
+    model,
+    pairs.map(({ promptIds, chosenIds, rejectedIds }) => ({ promptIds, responses: [chosenIds, rejectedIds] })),
+    options,
+  );
   const metrics = tf.tidy(() => pairLoss(tf.tensor1d(scores.flat()), pairs, pairs.length, centring).metrics());
   const { calibrationError, brier } = calibration(scores.map(([chosen, rejected]) => chosen! - rejected!));
   return { ...metrics, calibrationError, brier };
 }
 
-/** The loss of some pairs, as their share of the mean over `batchSize`; differentiable with respect to the scores [2P]. */
-function pairLoss(scores: tf.Tensor1D, pairs: readonly PairIds[], batchSize: number, centring: number): { loss: tf.Scalar; metrics: () => RewardMetrics } {
+/**
+ * The loss of some pairs, as their share of the mean over `batchSize`; differentiable with respect to the scores [2P].
+ */
+function pairLoss(
+  scores: tf.Tensor1D,
+  pairs: readonly PairIds[],
+  batchSize: number,
+  centring: number,
+): { loss: tf.Scalar; metrics: () => RewardMetrics } {
   const [chosen, rejected] = tf.unstack(scores.reshape([pairs.length, 2]), 1) as [tf.Tensor1D, tf.Tensor1D];
-  const losses = rewardLoss(chosen, rejected, { margins: tf.tensor1d(pairs.map(({ margin = 0 }) => margin)), centring });
+  const losses = rewardLoss(chosen, rejected, {
+    margins: tf.tensor1d(pairs.map(({ margin = 0 }) => margin)),
+    centring,
+  });
   const average = (values: tf.Tensor) => values.mean().dataSync()[0]!;
   return {
     loss: losses.sum().div<tf.Scalar>(batchSize),
@@ -132,7 +177,12 @@ function pairLoss(scores: tf.Tensor1D, pairs: readonly PairIds[], batchSize: num
 const responseTokens = ({ chosenIds, rejectedIds }: PairIds): number => chosenIds.length + rejectedIds.length;
 const length = (pair: PairIds): number => pair.promptIds.length + responseTokens(pair);
 
-function backward({ model, optimizer }: TrainingState<RewardModel>, pairs: readonly PairIds[], batchSize: number, centring: number): Part & { metrics: RewardMetrics } {
+function backward(
+  { model, optimizer }: TrainingState<RewardModel>,
+  pairs: readonly PairIds[],
+  batchSize: number,
+  centring: number,
+): Part & { metrics: RewardMetrics } {
   using recording = model.record(pairBatch(model, pairs));
   let metrics: RewardMetrics;
   const { value, grad } = tf.valueAndGrad((x: tf.Tensor) => {

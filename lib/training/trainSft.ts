@@ -45,7 +45,8 @@ export function requireSftOptions(options: TrainOptions): void {
  *
  * @param rows a prompt with one response each, as ids, the response with its end-of-sequence token.
  * @param more.validation rows that are not trained on.
- * @param more.state where to begin; moved on with each step, and the caller's to save and dispose of. Default: a new one.
+ * @param more.state where to begin; moved on with each step, and the caller's to save and dispose of. Default: a new
+ *   one.
  * @throws InputError if an option or a row does not fit, or the loss is no longer a number.
  */
 export async function* trainSft(
@@ -59,7 +60,11 @@ export async function* trainSft(
   const steps = stepCount(options, rows.length, batchSize);
   const validateEvery = validationInterval(options);
   const lrOf = learningRate({ ...options, steps });
-  const rowsOf = batchOrder(rows.length, { batchSize, seed, ...(options.groupByLength && { lengths: rows.map(length) }) });
+  const rowsOf = batchOrder(rows.length, {
+    batchSize,
+    seed,
+    ...(options.groupByLength && { lengths: rows.map(length) }),
+  });
   const training = state ?? TrainingState.begin(model, options);
   try {
     while (training.step < steps) {
@@ -71,7 +76,9 @@ export async function* trainSft(
       const numbers = rowsOf(step - 1);
       const batch = numbers.map((row) => rows[row]!);
       const tokens = responseTokens(batch);
-      const { parts, loss, gradients } = accumulate(batch, accumulation, (part) => backward(training, part, tokens, options));
+      const { parts, loss, gradients } = accumulate(batch, accumulation, (part) =>
+        backward(training, part, tokens, options),
+      );
 
       const lr = lrOf(step - 1);
       const gradNorm = update(training, { loss, gradients }, { lr, maxGradNorm, rows: numbers });
@@ -80,7 +87,19 @@ export async function* trainSft(
 
       const look = validation !== undefined && (step % validateEvery === 0 || step === steps);
       const shares = parts.map((part) => part.tokens / tokens);
-      yield { step, loss, ...mean(parts.map(({ metrics }) => metrics), shares), gradNorm, lr, tokens, seconds, ...(look && { validation: evaluateSft(model, validation, { batchSize }) }) };
+      yield {
+        step,
+        loss,
+        ...mean(
+          parts.map(({ metrics }) => metrics),
+          shares,
+        ),
+        gradNorm,
+        lr,
+        tokens,
+        seconds,
+        ...(look && { validation: evaluateSft(model, validation, { batchSize }) }),
+      };
     }
   } finally {
     if (!state) training.dispose();
@@ -106,16 +125,24 @@ export function evaluateSft(model: GPT2, rows: readonly PromptResponses[], { bat
 }
 
 const length = ({ promptIds, responses }: PromptResponses): number => promptIds.length + responses[0]!.length;
-const responseTokens = (rows: readonly PromptResponses[]): number => rows.reduce((sum, { responses }) => sum + responses[0]!.length, 0);
-const batchOf = (model: GPT2, rows: readonly PromptResponses[]): ResponseBatch => responseBatch(rows, { layout: 'padded', maxLength: model.config.blockSize });
+const responseTokens = (rows: readonly PromptResponses[]): number =>
+  rows.reduce((sum, { responses }) => sum + responses[0]!.length, 0);
+const batchOf = (model: GPT2, rows: readonly PromptResponses[]): ResponseBatch =>
+  responseBatch(rows, { layout: 'padded', maxLength: model.config.blockSize });
 
 /** Some rows' share of the mean over the `tokens` of the whole batch. */
-function backward({ model, optimizer }: TrainingState, rows: readonly PromptResponses[], tokens: number, options: TrainOptions): Part & { metrics: TokenMetrics; tokens: number } {
+function backward(
+  { model, optimizer }: TrainingState,
+  rows: readonly PromptResponses[],
+  tokens: number,
+  options: TrainOptions,
+): Part & { metrics: TokenMetrics; tokens: number } {
   const batch = batchOf(model, rows);
   using recording = model.record(batch, { statistics: options.tokenMetrics ?? false });
   const { perTokenLogps, responseMask, statistics } = recording;
   const loss = tf.tidy(() => perTokenLogps.sum().div(-tokens).dataSync()[0]!);
-  const gradient = tf.tidy(() => responseMask.toFloat().div<tf.Tensor2D>(-tokens)); // of that with respect to each log-prob
+  // of that with respect to each log-prob
+  const gradient = tf.tidy(() => responseMask.toFloat().div<tf.Tensor2D>(-tokens));
   const gradients = recording.backward(gradient, (name) => optimizer.trains(name));
   tf.dispose([perTokenLogps, responseMask, gradient]);
   return { loss, gradients, metrics: tokenMetrics(batch, statistics, () => true), tokens: responseTokens(rows) };

@@ -1,7 +1,8 @@
 /**
  * `npm run bench`: this library beside transformers and TRL on the same work, in one run. Needs the oracles.
  *
- * Each contender is a process of its own that waits for a line before each repetition, so that they take turns and share
+ * Each contender is a process of its own that waits for a line before each repetition, so that they take turns and
+ * share
  * whatever the machine does meanwhile. What they compute is compared, too: a fast wrong answer wins nothing.
  */
 import { spawn } from 'node:child_process';
@@ -44,13 +45,20 @@ const PYTHON_ENV = { PYTHONWARNINGS: 'ignore', TRANSFORMERS_VERBOSITY: 'error', 
 
 function contendersOf({ ours, rivals }: Case, policy: Policy): Contender[] {
   const commandOf = ([script, ...rest]: Rival['script']): Command['command'] =>
-    script.endsWith('.py') ? [PYTHON, join(root, 'scripts', 'bench', script), ...rest] : [process.execPath, join(__dirname, script), ...rest];
+    script.endsWith('.py')
+      ? [PYTHON, join(root, 'scripts', 'bench', script), ...rest]
+      : [process.execPath, join(__dirname, script), ...rest];
   return [
     ...rivals.map(({ name, script, env, packages, fp32Only }): Contender => ({
       name,
       policy: fp32Only ? 'fp32' : policy,
       command: commandOf(script),
-      env: { ...PYTHON_ENV, ALIGNBOOK_COMPUTE: policy, ...env, ...(packages && { PYTHONPATH: join(root, '.alignbook', packages) }) },
+      env: {
+        ...PYTHON_ENV,
+        ALIGNBOOK_COMPUTE: policy,
+        ...env,
+        ...(packages && { PYTHONPATH: join(root, '.alignbook', packages) }),
+      },
       isOurs: false,
     })),
     { name: 'ours', policy, command: commandOf([ours]), env: { ALIGNBOOK_COMPUTE: policy }, isOurs: true },
@@ -66,7 +74,12 @@ interface Row {
   readonly peakMegabytes: number;
 }
 
-async function measure(chosen: Case, policy: Policy, task: Omit<Task, 'policy'>, repetitions: number): Promise<{ rows: Row[]; differ: string[] }> {
+async function measure(
+  chosen: Case,
+  policy: Policy,
+  task: Omit<Task, 'policy'>,
+  repetitions: number,
+): Promise<{ rows: Row[]; differ: string[] }> {
   const contenders = contendersOf(chosen, policy);
   const workers = contenders.map((contender) => new Worker(contender, { ...task, policy: contender.policy }));
   try {
@@ -75,11 +88,24 @@ async function measure(chosen: Case, policy: Policy, task: Omit<Task, 'policy'>,
     for (let repetition = 0; repetition < repetitions; repetition += 1) {
       for (const [n, worker] of workers.entries()) answers[n]!.push(await worker.repeat());
     }
-    const rows = contenders.map(({ name, isOurs, policy: own }, n): Row => ({ case: chosen.name, contender: name, isOurs, policy: own, seconds: answers[n]!.map(({ seconds }) => seconds), peakMegabytes: workers[n]!.peak() }));
+    const rows = contenders.map(({ name, isOurs, policy: own }, n): Row => ({
+      case: chosen.name,
+      contender: name,
+      isOurs,
+      policy: own,
+      seconds: answers[n]!.map(({ seconds }) => seconds),
+      peakMegabytes: workers[n]!.peak(),
+    }));
     const results = (n: number) => answers[n]!.map(({ result }) => result);
     const own = contenders.findIndex(({ isOurs }) => isOurs);
-    const exact = policy === 'fp32' ? contenders.flatMap(({ isOurs }, n) => (isOurs ? [] : [n])) : []; // bf16 rounds differently
-    return { rows, differ: exact.filter((n) => !near(results(n), results(own), chosen.tolerance ?? 0)).map((n) => `${contenders[n]!.name} ${JSON.stringify(results(n))}, ours ${JSON.stringify(results(own))}`) };
+    // bf16 rounds differently
+    const exact = policy === 'fp32' ? contenders.flatMap(({ isOurs }, n) => (isOurs ? [] : [n])) : [];
+    return {
+      rows,
+      differ: exact
+        .filter((n) => !near(results(n), results(own), chosen.tolerance ?? 0))
+        .map((n) => `${contenders[n]!.name} ${JSON.stringify(results(n))}, ours ${JSON.stringify(results(own))}`),
+    };
   } finally {
     workers.forEach((worker) => worker.end());
   }
@@ -89,35 +115,83 @@ function print(rows: readonly Row[], policy: Policy): void {
   const own = rows.find(({ isOurs }) => isOurs)!;
   for (const { contender, isOurs, policy: its, seconds, peakMegabytes, case: name } of rows) {
     const times = (of: typeof minimum) => `${(of(seconds) / of(own.seconds)).toFixed(2)}x`;
-    const ratios = isOurs ? [] : [`${times(minimum)} (${times(median)})`, `${(own.peakMegabytes / peakMegabytes).toFixed(2)}x`];
+    const ratios = isOurs
+      ? []
+      : [`${times(minimum)} (${times(median)})`, `${(own.peakMegabytes / peakMegabytes).toFixed(2)}x`];
     const columns = [minimum(seconds).toFixed(3), median(seconds).toFixed(3), peakMegabytes.toFixed(0), ...ratios];
-    console.log([`${name}, ${policy}`.padEnd(32), `${contender}${its === policy ? '' : ` ${its}`}`.padEnd(22), ...columns.map((column, n) => column.padStart(WIDTHS[n]!))].join(' '));
+    console.log(
+      [
+        `${name}, ${policy}`.padEnd(32),
+        `${contender}${its === policy ? '' : ` ${its}`}`.padEnd(22),
+        ...columns.map((column, n) => column.padStart(WIDTHS[n]!)),
+      ].join(' '),
+    );
   }
 }
 
 /** Of the columns. */
 const WIDTHS = [8, 8, 8, 15, 8];
 
-/** Ids for a case: random ones, and pairs of the data, as `tiny`'s tokenizer has them, in the model's vocabulary and within its length. */
-async function inputsOf({ prompts: [count, length] = [0, 0], questions = 0, pairs: [pairs, promptLength] = [0, 0], randomPairs: [randomPairs, ...lengths] = [0, 0, 0] }: Case, model: string): Promise<Omit<Task, 'policy'>> {
-  const { vocab_size: vocabSize, n_positions: positions, eos_token_id: end } = JSON.parse(readFileSync(join(model, 'config.json'), 'utf8')) as Record<'vocab_size' | 'n_positions' | 'eos_token_id', number>;
+/**
+ * Ids for a case: random ones, and pairs of the data, as `tiny`'s tokenizer has them, in the model's vocabulary and
+ * within its length.
+ */
+async function inputsOf(
+  {
+    prompts: [count, length] = [0, 0],
+    questions = 0,
+    pairs: [pairs, promptLength] = [0, 0],
+    randomPairs: [randomPairs, ...lengths] = [0, 0, 0],
+  }: Case,
+  model: string,
+): Promise<Omit<Task, 'policy'>> {
+  const {
+    vocab_size: vocabSize,
+    n_positions: positions,
+    eos_token_id: end,
+  } = JSON.parse(readFileSync(join(model, 'config.json'), 'utf8')) as Record<
+    'vocab_size' | 'n_positions' | 'eos_token_id',
+    number
+  >;
   const random = new Random(1);
   const randomIds = (howMany: number) => Array.from({ length: howMany }, () => random.integer(vocabSize));
   const fitting = (ids: readonly number[], most: number) => ids.slice(0, most).map((id) => id % vocabSize);
-  const response = (ids: readonly number[]) => [...fitting(ids.slice(0, -1), positions / 4).map((id) => (id === end ? end + 1 : id)), end];
-  const data = pairs + questions === 0 ? [] : await readPairs(join(root, 'data', 'preferences', 'train.jsonl'), await Tokenizer.fromPretrained('tiny'), { maxLength: 128 });
+  const response = (ids: readonly number[]) => [
+    ...fitting(ids.slice(0, -1), positions / 4).map((id) => (id === end ? end + 1 : id)),
+    end,
+  ];
+  const data =
+    pairs + questions === 0
+      ? []
+      : await readPairs(join(root, 'data', 'preferences', 'train.jsonl'), await Tokenizer.fromPretrained('tiny'), {
+          maxLength: 128,
+        });
   const ofData = data.slice(0, pairs).map(({ promptIds, chosenIds, rejectedIds }): PairIds => {
-    const repeated = Array.from({ length: Math.max(1, Math.ceil(promptLength / promptIds.length)) }, () => promptIds).flat();
-    return { promptIds: fitting(repeated, positions / 2), chosenIds: response(chosenIds), rejectedIds: response(rejectedIds) };
+    const repeated = Array.from(
+      { length: Math.max(1, Math.ceil(promptLength / promptIds.length)) },
+      () => promptIds,
+    ).flat();
+    return {
+      promptIds: fitting(repeated, positions / 2),
+      chosenIds: response(chosenIds),
+      rejectedIds: response(rejectedIds),
+    };
   });
   const atRandom = (): PairIds => {
-    const [promptIds, chosenIds, rejectedIds] = [lengths[0], lengths[1], lengths[1]].map(randomIds) as [number[], number[], number[]];
+    const [promptIds, chosenIds, rejectedIds] = [lengths[0], lengths[1], lengths[1]].map(randomIds) as [
+      number[],
+      number[],
+      number[],
+    ];
     return { promptIds, chosenIds: response(chosenIds), rejectedIds: response(rejectedIds) };
   };
   return {
     model,
     end,
-    prompts: [...Array.from({ length: count }, () => randomIds(length)), ...data.slice(0, questions).map(({ promptIds }) => promptIds)],
+    prompts: [
+      ...Array.from({ length: count }, () => randomIds(length)),
+      ...data.slice(0, questions).map(({ promptIds }) => promptIds),
+    ],
     pairs: [...ofData, ...Array.from({ length: randomPairs }, atRandom)],
   };
 }
@@ -125,7 +199,8 @@ async function inputsOf({ prompts: [count, length] = [0, 0], questions = 0, pair
 /** A model folder, made once: transformers' own, so that both read the same file. */
 async function modelFolder(quick: boolean): Promise<string> {
   const path = join(folder, quick ? 'small' : 'gpt2');
-  if (!existsSync(join(path, 'config.json'))) await python('theirs.py', ['--make', path, ...(quick ? ['--small'] : [])]);
+  if (!existsSync(join(path, 'config.json')))
+    await python('theirs.py', ['--make', path, ...(quick ? ['--small'] : [])]);
   return path;
 }
 
@@ -138,7 +213,10 @@ async function onnxFolder(model: string): Promise<string> {
 
 async function python(script: string, args: readonly string[]): Promise<void> {
   mkdirSync(folder, { recursive: true });
-  const child = spawn(PYTHON, [join(root, 'scripts', 'bench', script), ...args], { stdio: ['ignore', 'ignore', 'inherit'], env: { ...process.env, ...PYTHON_ENV } });
+  const child = spawn(PYTHON, [join(root, 'scripts', 'bench', script), ...args], {
+    stdio: ['ignore', 'ignore', 'inherit'],
+    env: { ...process.env, ...PYTHON_ENV },
+  });
   const status = await new Promise((done) => child.on('close', done));
   if (status !== 0) throw new Error(`${script} failed; its message is above`);
 }
@@ -157,23 +235,33 @@ function smaller(one: Case): Case {
 }
 
 async function main({ names, quick, repetitions, keep }: Settings): Promise<number> {
-  const chosen = cases.filter(({ name, onlySize }) => (names.length === 0 ? !(quick && onlySize) : names.some((beginning) => name.startsWith(beginning))));
+  const chosen = cases.filter(({ name, onlySize }) =>
+    names.length === 0 ? !(quick && onlySize) : names.some((beginning) => name.startsWith(beginning)),
+  );
   const random = await modelFolder(quick);
   const here = machine(['torch', 'transformers', 'trl']);
   console.log(`${headline(here)}\n`);
-  console.log(`${''.padEnd(55)} ${['min s', 'median s', 'peak MB', 'time / ours', 'our MB'].map((head, n) => head.padStart(WIDTHS[n]!)).join(' ')}`);
+  console.log(
+    `${''.padEnd(55)} ${['min s', 'median s', 'peak MB', 'time / ours', 'our MB'].map((head, n) => head.padStart(WIDTHS[n]!)).join(' ')}`,
+  );
   const bf16 = hasBfloat16(here);
-  if (!bf16 && !quick) console.log('(bf16 is left out: this processor has neither AVX512_BF16 nor AMX, and would emulate it)');
+  if (!bf16 && !quick)
+    console.log('(bf16 is left out: this processor has neither AVX512_BF16 nor AMX, and would emulate it)');
   const results: Record<string, { rows: Row[] }> = {};
   let agree = true;
   for (const one of chosen) {
     const sized: Case = quick ? smaller(one) : one;
     const model = sized.tiny ? join(root, 'data', 'models', 'tiny') : random;
-    const inputs = { ...(await inputsOf(sized, model)), ...sized.work, ...(sized.rivals.some(({ onnx }) => onnx) && { onnx: await onnxFolder(model) }) };
+    const inputs = {
+      ...(await inputsOf(sized, model)),
+      ...sized.work,
+      ...(sized.rivals.some(({ onnx }) => onnx) && { onnx: await onnxFolder(model) }),
+    };
     for (const policy of sized.policies.filter((some) => some === 'fp32' || quick || bf16)) {
       const { rows, differ } = await measure(sized, policy, inputs, repetitions);
       print(rows, policy);
-      for (const difference of differ) console.log(`${one.name}: the contenders in fp32 computed different things: ${difference.slice(0, 2000)}`);
+      for (const difference of differ)
+        console.log(`${one.name}: the contenders in fp32 computed different things: ${difference.slice(0, 2000)}`);
       agree &&= differ.length === 0;
       results[`${one.name}, ${policy}`] = { rows };
     }
@@ -197,7 +285,8 @@ void command(
   options,
   ({ values: { quick = false, repetitions = quick ? '1' : '7', keep = false }, positionals: names }): Settings => {
     const unknown = names.find((beginning) => !cases.some(({ name }) => name.startsWith(beginning)));
-    if (unknown !== undefined) throw new Error(`no case "${unknown}"; there are: ${cases.map(({ name }) => name).join('; ')}`);
+    if (unknown !== undefined)
+      throw new Error(`no case "${unknown}"; there are: ${cases.map(({ name }) => name).join('; ')}`);
     if (quick && keep) throw new Error('--quick times nothing, so there is nothing to keep');
     return { names, quick, repetitions: wholeNumber('repetitions', repetitions), keep };
   },

@@ -91,16 +91,13 @@ const answers: Case = {
 const counted = (pairs: number) => (pairs === 1 ? '1 pair' : `${pairs} pairs`);
 const TRL: Rival = { name: 'TRL 1.16', script: ['theirs_dpo_trl.py'] };
 const TUNED: Rival = { name: 'PyTorch, tuned', script: ['theirs_dpo.py', 'tuned'] };
-const DPO_TOLERANCE = 1e-3; // of the loss and the gradients' norm after several steps: AdamW makes full steps of gradients that are rounding errors
+// of the loss and the gradients' norm after several steps: AdamW makes full steps of gradients that are rounding errors
+const DPO_TOLERANCE = 1e-3;
 /** One step of a training whose reference is known, but in the source's way, which asks it in each step. */
 const dpo = (pairs: number, promptLength = 0): Case => ({
   name: `dpo, ${counted(pairs)}${promptLength > 0 ? ', long prompts' : ''}`,
   ours: 'oursDpo.js',
-  rivals: [
-    { name: "the source's way", script: ['theirs_dpo.py', 'source'], fp32Only: true },
-    TRL,
-    TUNED,
-  ],
+  rivals: [{ name: "the source's way", script: ['theirs_dpo.py', 'source'], fp32Only: true }, TRL, TUNED],
   policies: ['fp32', 'bf16'],
   pairs: [pairs, promptLength],
   work: {},
@@ -145,8 +142,22 @@ const choices: Case = {
 };
 /** Whole iterations, from prompts to the optimizer's last step. */
 const trainings: readonly Case[] = [
-  { name: 'grpo', ours: 'oursGrpo.js', rivals: [{ name: 'TRL 1.16', script: ['theirs_grpo.py'] }], policies: ['fp32'], prompts: [4, 32], work: { newTokens: 24, group: 4, rowsAtOnce: 8 } },
-  { name: 'ppo', ours: 'oursPpo.js', rivals: [{ name: 'TRL 1.12', script: ['theirs_ppo.py'], packages: 'trl-ppo' }], policies: ['fp32'], prompts: [4, 32], work: { newTokens: 32, rowsAtOnce: 4, epochs: 4 } },
+  {
+    name: 'grpo',
+    ours: 'oursGrpo.js',
+    rivals: [{ name: 'TRL 1.16', script: ['theirs_grpo.py'] }],
+    policies: ['fp32'],
+    prompts: [4, 32],
+    work: { newTokens: 24, group: 4, rowsAtOnce: 8 },
+  },
+  {
+    name: 'ppo',
+    ours: 'oursPpo.js',
+    rivals: [{ name: 'TRL 1.12', script: ['theirs_ppo.py'], packages: 'trl-ppo' }],
+    policies: ['fp32'],
+    prompts: [4, 32],
+    work: { newTokens: 32, rowsAtOnce: 4, epochs: 4 },
+  },
 ];
 export const cases: readonly Case[] = [
   ...[1, 8, 32].map((batch) => generate(batch)),

@@ -1,4 +1,7 @@
-/** How a benchmark's command line is read: `--help`, what is wrong with it in one line before the usage, the exit status. */
+/**
+ * How a benchmark's command line is read: `--help`, what is wrong with it in one line before the usage, the exit
+ * status.
+ */
 import { parseArgs, type ParseArgsConfig } from 'node:util';
 
 type Options = NonNullable<ParseArgsConfig['options']>;
@@ -8,7 +11,12 @@ type Given<Own extends Options> = ReturnType<typeof parseArgs<{ options: Own; al
  * @param settings of what was given; throws an Error that says what is wrong.
  * @param work does it, and gives the exit status.
  */
-export async function command<Own extends Options, Settings>(usage: string, options: Own, settings: (given: Given<Own>) => Settings, work: (settings: Settings) => Promise<number>): Promise<void> {
+export async function command<Own extends Options, Settings>(
+  usage: string,
+  options: Own,
+  settings: (given: Given<Own>) => Settings,
+  work: (settings: Settings) => Promise<number>,
+): Promise<void> {
   if (process.argv.slice(2).some((argument) => argument === '--help' || argument === '-h')) {
     console.log(usage);
     return;

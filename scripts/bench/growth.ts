@@ -48,22 +48,35 @@ async function measure(task: GrowthTask, repetitions: number): Promise<Point> {
     for (let n = 0; n < repetitions; n += 1) answers.push(await worker.repeat());
     const seconds = answers.map((answer) => answer.seconds);
     const { fastest, profile } = answers.at(-1)!.result as GrowthResult;
-    return { ...task, seconds, peakMegabytes: worker.peak(), speed: operations(task) / minimum(seconds), fastest, profile };
+    return {
+      ...task,
+      seconds,
+      peakMegabytes: worker.peak(),
+      speed: operations(task) / minimum(seconds),
+      fastest,
+      profile,
+    };
   } finally {
     worker.end();
   }
 }
 
 /** The line through points that has the least squares, and the share of the variance that it explains. */
-function fit(points: readonly (readonly [x: number, y: number])[]): { slope: number; start: number; explained: number } {
+function fit(points: readonly (readonly [x: number, y: number])[]): {
+  slope: number;
+  start: number;
+  explained: number;
+} {
   const [meanX, meanY] = [average(points.map(([x]) => x)), average(points.map(([, y]) => y))];
-  const sum = (of: (x: number, y: number) => number) => points.reduce((total, [x, y]) => total + of(x - meanX, y - meanY), 0);
+  const sum = (of: (x: number, y: number) => number) =>
+    points.reduce((total, [x, y]) => total + of(x - meanX, y - meanY), 0);
   const slope = sum((x, y) => x * y) / sum((x) => x * x);
   return { slope, start: meanY - slope * meanX, explained: (slope * sum((x, y) => x * y)) / sum((_, y) => y * y) };
 }
 
 const WIDTHS = [9, 9, 9, 13, 9];
-const row = (head: string, columns: readonly string[]) => console.log([head.padEnd(16), ...columns.map((column, n) => column.padStart(WIDTHS[n]!))].join(' '));
+const row = (head: string, columns: readonly string[]) =>
+  console.log([head.padEnd(16), ...columns.map((column, n) => column.padStart(WIDTHS[n]!))].join(' '));
 
 async function main({ repetitions, keep }: { repetitions: number; keep: boolean }): Promise<number> {
   const here = machine();
@@ -77,11 +90,19 @@ async function main({ repetitions, keep }: { repetitions: number; keep: boolean 
       const point = await measure(task, repetitions);
       points.push(point);
       const { seconds, peakMegabytes, speed, fastest } = point;
-      row(`${name} ${task[name as keyof GrowthTask]}`, [minimum(seconds).toFixed(3), median(seconds).toFixed(3), peakMegabytes.toFixed(0), (speed / 1e9).toFixed(0), `${((100 * speed) / fastest).toFixed(0)} %`]);
+      row(`${name} ${task[name as keyof GrowthTask]}`, [
+        minimum(seconds).toFixed(3),
+        median(seconds).toFixed(3),
+        peakMegabytes.toFixed(0),
+        (speed / 1e9).toFixed(0),
+        `${((100 * speed) / fastest).toFixed(0)} %`,
+      ]);
     }
-    const along = (of: (point: Point) => number) => fit(points.map((point) => [point[name as keyof GrowthTask], of(point)]));
+    const along = (of: (point: Point) => number) =>
+      fit(points.map((point) => [point[name as keyof GrowthTask], of(point)]));
     const [time, memory] = [along(({ seconds }) => minimum(seconds)), along(({ peakMegabytes }) => peakMegabytes)];
-    const line = ({ slope, start, explained }: typeof time, unit: string) => `${start.toPrecision(3)} + ${slope.toPrecision(3)} ${name} ${unit} (R2 ${explained.toFixed(3)})`;
+    const line = ({ slope, start, explained }: typeof time, unit: string) =>
+      `${start.toPrecision(3)} + ${slope.toPrecision(3)} ${name} ${unit} (R2 ${explained.toFixed(3)})`;
     console.log(`  ${line(time, 's')}, ${line(memory, 'MB')}\n`);
   }
   writeResults('growth', here, measured, { keep });

@@ -28,19 +28,31 @@ export function machine(python: readonly string[] = []): Machine {
     cores: availableParallelism(),
     gigabytes: Math.round(totalmem() / 2 ** 30),
     instructions: INSTRUCTIONS.filter((name) => flags.has(name)),
-    versions: { node: process.versions.node, tensorflow: device().tensorflow, ...(python.length > 0 && pythonVersions(python)) },
+    versions: {
+      node: process.versions.node,
+      tensorflow: device().tensorflow,
+      ...(python.length > 0 && pythonVersions(python)),
+    },
   };
 }
 
 /** Whether products of bfloat16 are the processor's own; else they are emulated. */
-export const hasBfloat16 = ({ instructions }: Machine): boolean => instructions.includes('avx512_bf16') || instructions.includes('amx_bf16');
+export const hasBfloat16 = ({ instructions }: Machine): boolean =>
+  instructions.includes('avx512_bf16') || instructions.includes('amx_bf16');
 
 export const headline = ({ cpu, cores, instructions, versions }: Machine): string =>
-  `${cpu}, ${cores} cores (${instructions.join(', ')}), ${Object.entries(versions).map(([name, version]) => `${name} ${version}`).join(', ')}`;
+  `${cpu}, ${cores} cores (${instructions.join(', ')}), ${Object.entries(versions)
+    .map(([name, version]) => `${name} ${version}`)
+    .join(', ')}`;
 
 function pythonVersions(packages: readonly string[]): Record<string, string> {
-  const program = 'import importlib.metadata as m, json, sys; print(json.dumps({name: m.version(name) for name in sys.argv[1:]}))';
-  const { stdout, stderr, status } = spawnSync(join(root, '.alignbook', 'oracles', 'bin', 'python'), ['-c', program, ...packages], { encoding: 'utf8' });
+  const program =
+    'import importlib.metadata as m, json, sys; print(json.dumps({name: m.version(name) for name in sys.argv[1:]}))';
+  const { stdout, stderr, status } = spawnSync(
+    join(root, '.alignbook', 'oracles', 'bin', 'python'),
+    ['-c', program, ...packages],
+    { encoding: 'utf8' },
+  );
   if (status !== 0) throw new Error(`the versions of ${packages.join(', ')} cannot be told: ${stderr}`);
   return JSON.parse(stdout) as Record<string, string>;
 }
@@ -51,11 +63,21 @@ export interface Results<Result> {
   readonly results: Readonly<Record<string, Result & { readonly date: string }>>;
 }
 
-/** What is kept after a measurement: the new results, and those of other names, if they are of the same machine; by name, 4 pairs before 16. */
-export function joined<Result extends object>(before: Results<Result> | undefined, on: Machine, measured: Readonly<Record<string, Result>>, date: string): Results<Result> {
+/**
+ * What is kept after a measurement: the new results, and those of other names, if they are of the same machine; by
+ * name, 4 pairs before 16.
+ */
+export function joined<Result extends object>(
+  before: Results<Result> | undefined,
+  on: Machine,
+  measured: Readonly<Record<string, Result>>,
+  date: string,
+): Results<Result> {
   const others = before && JSON.stringify(before.machine) === JSON.stringify(on) ? before.results : {};
   const dated = Object.fromEntries(Object.entries(measured).map(([name, result]) => [name, { date, ...result }]));
-  const results = Object.entries({ ...others, ...dated }).sort(([a], [b]) => a.localeCompare(b, 'en', { numeric: true }));
+  const results = Object.entries({ ...others, ...dated }).sort(([a], [b]) =>
+    a.localeCompare(b, 'en', { numeric: true }),
+  );
   return { machine: on, results: Object.fromEntries(results) };
 }
 
@@ -64,9 +86,17 @@ export function joined<Result extends object>(before: Results<Result> | undefine
  *
  * @param name the file's, without .json.
  */
-export function writeResults<Result extends object>(name: string, on: Machine, results: Readonly<Record<string, Result>>, { keep }: { keep: boolean }): void {
+export function writeResults<Result extends object>(
+  name: string,
+  on: Machine,
+  results: Readonly<Record<string, Result>>,
+  { keep }: { keep: boolean },
+): void {
   const path = keep ? join(root, 'data', 'bench', `${name}.json`) : join(root, 'executed', `${name}.json`);
   const before = keep && existsSync(path) ? (JSON.parse(readFileSync(path, 'utf8')) as Results<Result>) : undefined;
   mkdirSync(dirname(path), { recursive: true });
-  writeFileSync(path, `${JSON.stringify(joined(before, on, results, new Date().toISOString().slice(0, 10)), null, 1)}\n`);
+  writeFileSync(
+    path,
+    `${JSON.stringify(joined(before, on, results, new Date().toISOString().slice(0, 10)), null, 1)}\n`,
+  );
 }

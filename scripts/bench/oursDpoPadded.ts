@@ -1,4 +1,7 @@
-/** This library's DPO step with each response after a prompt of its own, as other trainers have it: what trainDpo does, from its parts. */
+/**
+ * This library's DPO step with each response after a prompt of its own, as other trainers have it: what trainDpo does,
+ * from its parts.
+ */
 import { AdamW, dpoLoss, GPT2, referenceLogps, responseBatch, tf, type RefLogps } from 'alignbook';
 
 import type { Task } from './cases';
@@ -7,7 +10,10 @@ import { inTurns } from './protocol';
 
 async function main({ model, pairs }: Task): Promise<void> {
   const policy = await GPT2.fromPretrained(model);
-  const rows = pairs.map(({ promptIds, chosenIds, rejectedIds }) => ({ promptIds, responses: [chosenIds, rejectedIds] }));
+  const rows = pairs.map(({ promptIds, chosenIds, rejectedIds }) => ({
+    promptIds,
+    responses: [chosenIds, rejectedIds],
+  }));
   const batch = responseBatch(rows, { layout: 'padded' });
   const known = referenceLogps(policy, pairs);
   const optimizer = new AdamW(policy.weights, LEARNING);
@@ -16,7 +22,10 @@ async function main({ model, pairs }: Task): Promise<void> {
   await inTurns(async () => {
     using recording = policy.record(batch);
     const { value, grad } = tf.valueAndGrad((x: tf.Tensor) => {
-      const [policyChosenLogps, policyRejectedLogps] = tf.unstack(x.sum(1).reshape([pairs.length, 2]), 1) as [tf.Tensor1D, tf.Tensor1D];
+      const [policyChosenLogps, policyRejectedLogps] = tf.unstack(x.sum(1).reshape([pairs.length, 2]), 1) as [
+        tf.Tensor1D,
+        tf.Tensor1D,
+      ];
       return dpoLoss({ policyChosenLogps, policyRejectedLogps, refChosenLogps, refRejectedLogps }).losses.mean();
     })(recording.perTokenLogps);
     const gradients = recording.backward(grad as tf.Tensor2D);

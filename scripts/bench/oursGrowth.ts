@@ -1,4 +1,7 @@
-/** A contender of growth.ts: steps of SFT on rows of random ids, of which a quarter are the response's; and the machine's fastest product. */
+/**
+ * A contender of growth.ts: steps of SFT on rows of random ids, of which a quarter are the response's; and the
+ * machine's fastest product.
+ */
 import { GPT2, initialWeights, profile, Random, trainSft, Weights } from 'alignbook';
 import { release } from 'alignbook/dist/model/handle';
 import { floats, matmul } from 'alignbook/dist/model/ops';
@@ -10,7 +13,11 @@ import { inTurns } from './protocol';
 function productsPeak(): number {
   const [N, K, M] = [1024, 768, 3072];
   const random = new Random(1);
-  const matrix = (rows: number, columns: number) => floats(Float32Array.from({ length: rows * columns }, () => random.normal()), [rows, columns]);
+  const matrix = (rows: number, columns: number) =>
+    floats(
+      Float32Array.from({ length: rows * columns }, () => random.normal()),
+      [rows, columns],
+    );
   const [x, y] = [matrix(N, K), matrix(K, M)];
   let least = Infinity;
   for (let n = 0; n < 20; n += 1) {
@@ -27,7 +34,10 @@ async function main({ layers, batch, tokens }: GrowthTask): Promise<void> {
   const random = new Random(1);
   const model = new GPT2(config, Weights.from(initialWeights(config, random), config));
   const ids = (count: number) => Array.from({ length: count }, () => random.integer(config.vocabSize));
-  const rows = Array.from({ length: batch }, () => ({ promptIds: ids(tokens - responseOf(tokens)), responses: [ids(responseOf(tokens))] }));
+  const rows = Array.from({ length: batch }, () => ({
+    promptIds: ids(tokens - responseOf(tokens)),
+    responses: [ids(responseOf(tokens))],
+  }));
   const steps = trainSft(model, rows, { steps: 1e6, batchSize: batch, lr: 1e-6, schedule: 'constant' });
   const fastest = productsPeak();
   await inTurns(async (): Promise<GrowthResult> => {

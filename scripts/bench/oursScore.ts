@@ -6,7 +6,9 @@ import { inTurns } from './protocol';
 
 async function main({ model: path, pairs = [] }: Task): Promise<void> {
   const model = await GPT2.fromPretrained(path);
-  await inTurns(async () => referenceLogps(model, pairs).map(({ refChosenLogps, refRejectedLogps }) => [refChosenLogps, refRejectedLogps]));
+  await inTurns(async () =>
+    referenceLogps(model, pairs).map(({ refChosenLogps, refRejectedLogps }) => [refChosenLogps, refRejectedLogps]),
+  );
 }
 
 void main(JSON.parse(process.argv[2]!) as Task);

@@ -1,4 +1,7 @@
-/** transformers.js as a contender of bench.ts, with the model of export_onnx.py. It generates row after row, whatever the batch. */
+/**
+ * transformers.js as a contender of bench.ts, with the model of export_onnx.py. It generates row after row, whatever
+ * the batch.
+ */
 import { basename, dirname } from 'node:path';
 
 import type { Task } from './cases';
@@ -6,11 +9,16 @@ import { inTurns } from './protocol';
 
 async function main({ onnx, prompts, newTokens }: Task): Promise<void> {
   const { AutoModelForCausalLM, env, Tensor } = await import('@xenova/transformers');
-  Object.assign(env, { allowRemoteModels: false, useFSCache: false, localModelPath: dirname(onnx!) }); // a model "gpt2" in its cache would go first
+  // a model "gpt2" in its cache would go first
+  Object.assign(env, { allowRemoteModels: false, useFSCache: false, localModelPath: dirname(onnx!) });
   const model = await AutoModelForCausalLM.from_pretrained(basename(onnx!), { quantized: false });
   const ids = new Tensor('int64', BigInt64Array.from(prompts.flat(), BigInt), [prompts.length, prompts[0]!.length]);
   await inTurns(async () => {
-    const sequences = (await model.generate(ids, { max_new_tokens: newTokens, do_sample: false, eos_token_id: null })) as number[][];
+    const sequences = (await model.generate(ids, {
+      max_new_tokens: newTokens,
+      do_sample: false,
+      eos_token_id: null,
+    })) as number[][];
     return sequences.map((sequence, row) => sequence.slice(prompts[row]!.length));
   });
 }

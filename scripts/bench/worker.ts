@@ -1,4 +1,7 @@
-/** A process that works when it is told to, so that several can take turns; its side of the talk is protocol.ts, or protocol.py. */
+/**
+ * A process that works when it is told to, so that several can take turns; its side of the talk is protocol.ts, or
+ * protocol.py.
+ */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';

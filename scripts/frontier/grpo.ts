@@ -10,7 +10,11 @@ import type { Scale } from './scale';
 const small = { batchSize: 16, groupSize: 4, lr: 3e-4, looks: [5, 10, 20, 30] };
 
 /** The rate of `large` is customary, and was not tried. */
-const constantsOf: Readonly<Record<Scale, typeof small>> = { quick: { ...small, batchSize: 2, groupSize: 4, looks: [1, 2] }, small, large: { ...small, lr: 1e-5 } };
+const constantsOf: Readonly<Record<Scale, typeof small>> = {
+  quick: { ...small, batchSize: 2, groupSize: 4, looks: [1, 2] },
+  small,
+  large: { ...small, lr: 1e-5 },
+};
 
 export function grpo(scale: Scale): Method {
   const constants = constantsOf[scale];
@@ -23,10 +27,11 @@ export function grpo(scale: Scale): Method {
       const steps = looks.at(-1)!;
       const prompts = task.prompts.map((prompt) => task.tokenizer.encode(prompt));
       const training = trainGrpo(
-        task.policy, prompts,
+        task.policy,
+        prompts,
         { ...options, beta: beta!, steps, seed, temperature: 1, maxNewTokens: MAX_NEW_TOKENS, schedule: 'constant' },
         { tokenizer: task.tokenizer, reward: rewardOfSamples(task), reference: task.reference },
-      ); // prettier-ignore
+      );
       yield* along(task, training, looks);
     },
   };

@@ -1,4 +1,7 @@
-/** PPO on the true reward, held to several distances from the reference by a KL coefficient that adapts (arXiv 1909.08593, section 2.2). */
+/**
+ * PPO on the true reward, held to several distances from the reference by a KL coefficient that adapts (arXiv
+ * 1909.08593, section 2.2).
+ */
 import { trainPpo } from 'alignbook';
 
 import { MAX_NEW_TOKENS } from '../reviews/samples';
@@ -10,7 +13,11 @@ import type { Scale } from './scale';
 const small = { batchSize: 64, ppoEpochs: 4, minibatches: 1, lr: 2e-4, klCoef: 0.2, klHorizon: 64, looks: [4, 8, 16] };
 
 /** The rate of `large` is customary, and was not tried. */
-const constantsOf: Readonly<Record<Scale, typeof small>> = { quick: { ...small, batchSize: 8, looks: [1, 2] }, small, large: { ...small, lr: 1e-5 } };
+const constantsOf: Readonly<Record<Scale, typeof small>> = {
+  quick: { ...small, batchSize: 8, looks: [1, 2] },
+  small,
+  large: { ...small, lr: 1e-5 },
+};
 
 export function ppo(scale: Scale): Method {
   const constants = constantsOf[scale];
@@ -23,10 +30,20 @@ export function ppo(scale: Scale): Method {
       const steps = looks.at(-1)!;
       const prompts = task.prompts.map((prompt) => task.tokenizer.encode(prompt));
       const training = trainPpo(
-        task.policy, prompts,
-        { ...options, klTarget: klTarget!, steps, seed, temperature: 1, maxNewTokens: MAX_NEW_TOKENS, whitenRewards: false, schedule: 'constant' },
+        task.policy,
+        prompts,
+        {
+          ...options,
+          klTarget: klTarget!,
+          steps,
+          seed,
+          temperature: 1,
+          maxNewTokens: MAX_NEW_TOKENS,
+          whitenRewards: false,
+          schedule: 'constant',
+        },
         { tokenizer: task.tokenizer, reward: rewardOfSamples(task), reference: task.reference },
-      ); // prettier-ignore
+      );
       yield* along(task, training, looks);
     },
   };

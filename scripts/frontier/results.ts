@@ -20,29 +20,43 @@ export interface Result {
 /** @throws FileError naming the line that is no JSON. */
 export function readResults(path: string): Result[] {
   if (!existsSync(path)) return [];
-  return readFileSync(path, 'utf8').split('\n').filter((line) => line !== '').map((line, n) => {
-    try {
-      return JSON.parse(line) as Result;
-    } catch (cause) {
-      throw new FileError(path, `line ${n + 1} is not JSON; remove it, and its run is made anew`, { cause });
-    }
-  });
+  return readFileSync(path, 'utf8')
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line, n) => {
+      try {
+        return JSON.parse(line) as Result;
+      } catch (cause) {
+        throw new FileError(path, `line ${n + 1} is not JSON; remove it, and its run is made anew`, { cause });
+      }
+    });
 }
 
 type Run = Pick<Result, 'method' | 'setting' | 'seed'>;
 
 const curve = ({ method, setting }: Run): string => `${method} ${JSON.stringify(setting)}`;
-const inOrder = (one: Run, other: Run): number => (curve(one) < curve(other) ? -1 : curve(one) > curve(other) ? 1 : one.seed - other.seed);
+const inOrder = (one: Run, other: Run): number =>
+  curve(one) < curve(other) ? -1 : curve(one) > curve(other) ? 1 : one.seed - other.seed;
 
 /** The same curve and seed, made with whatever constants. */
 export const sameRun = (one: Run, other: Run): boolean => inOrder(one, other) === 0;
 
 /** Takes the place of an older result of the same run. Other processes may add theirs at the same time. */
 export async function addResult(path: string, result: Result): Promise<void> {
-  await withLock(`${path}.lock`, async () => {
-    const others = readResults(path).filter((other) => !sameRun(other, result));
-    writeWhole(path, [...others, result].sort(inOrder).map((line) => `${JSON.stringify(line)}\n`).join(''));
-  }, console.error); // prettier-ignore
+  await withLock(
+    `${path}.lock`,
+    async () => {
+      const others = readResults(path).filter((other) => !sameRun(other, result));
+      writeWhole(
+        path,
+        [...others, result]
+          .sort(inOrder)
+          .map((line) => `${JSON.stringify(line)}\n`)
+          .join(''),
+      );
+    },
+    console.error,
+  );
 }
 
 /** Under a temporary name first: killed at any moment, there is the old file or the new one. */

@@ -17,16 +17,24 @@ const overrides: Readonly<Record<Scale, Readonly<Record<string, number>>>> = {
 
 /** All that the SFT model depends on. */
 export function sftSettings(root: string, model: string, scale: Scale): Readonly<Record<string, unknown>> {
-  const config = JSON.parse(readFileSync(join(root, 'data', 'reviews', 'train-sft.json'), 'utf8')) as Record<string, unknown>;
+  const config = JSON.parse(readFileSync(join(root, 'data', 'reviews', 'train-sft.json'), 'utf8')) as Record<
+    string,
+    unknown
+  >;
   return { ...config, output: undefined, ...overrides[scale], model };
 }
 
 /**
- * @param folder of the training run; the model is in its folder `model`. One that is complete is taken as it is; one that was
+ * @param folder of the training run; the model is in its folder `model`. One that is complete is taken as it is; one
+ *   that was
  *   interrupted goes on.
  * @throws InputError if another model is there, or its training fails.
  */
-export async function sftModel(root: string, folder: string, settings: Readonly<Record<string, unknown>>): Promise<string> {
+export async function sftModel(
+  root: string,
+  folder: string,
+  settings: Readonly<Record<string, unknown>>,
+): Promise<string> {
   const trained = join(folder, 'model');
   const record = join(folder, 'settings.json');
   const text = `${JSON.stringify(settings, null, 2)}\n`;
@@ -38,14 +46,18 @@ export async function sftModel(root: string, folder: string, settings: Readonly<
   writeWhole(record, text);
   const status = await alignbook(root, 'train-sft', '--config', record, '--output', folder, '--keep', '1');
   if (status !== 0) throw new InputError(status === 130 ? 'interrupted' : 'the SFT model could not be trained');
-  for (const name of readdirSync(folder)) if (name.startsWith('checkpoint-')) rmSync(join(folder, name), { recursive: true });
+  for (const name of readdirSync(folder))
+    if (name.startsWith('checkpoint-')) rmSync(join(folder, name), { recursive: true });
   return trained;
 }
 
 /** The command line, in a process of its own. @returns its exit status. */
 function alignbook(root: string, ...args: readonly string[]): Promise<number> {
   return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [join(root, 'lib', 'bin', 'alignbook.js'), ...args], { cwd: root, stdio: 'inherit' });
+    const child = spawn(process.execPath, [join(root, 'lib', 'bin', 'alignbook.js'), ...args], {
+      cwd: root,
+      stdio: 'inherit',
+    });
     child.on('error', reject).on('exit', (code) => resolve(code ?? 1));
   });
 }

@@ -14,7 +14,10 @@ export interface Cell {
   readonly written: string;
 }
 
-/** tslab compiles in two steps, TypeScript to a module, and the module to what runs; the first puts a line before the cell. */
+/**
+ * tslab compiles in two steps, TypeScript to a module, and the module to what runs; the first puts a line before the
+ * cell.
+ */
 export interface Steps {
   readonly toModule: SourceMapPayload;
   /** The module is changed between the two (names.ts): where a place was before. */
@@ -62,7 +65,9 @@ export function excerpt(written: string, { line, column }: Place, width = 1): st
     const number = from + n + 1;
     const shown = `${number === line ? '>' : ' '} ${String(number).padStart(digits)} | ${text}`;
     if (number !== line) return [shown.trimEnd()];
-    const mark = text.slice(0, column - 1).replace(/[^\t]/g, ' ') + '^'.repeat(Math.max(1, Math.min(width, text.length - column + 1)));
+    const mark =
+      text.slice(0, column - 1).replace(/[^\t]/g, ' ') +
+      '^'.repeat(Math.max(1, Math.min(width, text.length - column + 1)));
     return [shown.trimEnd(), `  ${' '.repeat(digits)} | ${mark}`];
   });
 }

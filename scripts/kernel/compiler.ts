@@ -37,7 +37,9 @@ export class CellRunner {
   #converted: ConvertResult | undefined;
   #names: Names | undefined;
   #program: (() => ts.Program) | undefined;
-  /** Whether the cell that was compiled last awaits something outside of its functions, and whether it has been stopped. */
+  /**
+   * Whether the cell that was compiled last awaits something outside of its functions, and whether it has been stopped.
+   */
   #awaits = false;
   #stopped = false;
   readonly #stop = new StopButton(() => this.interrupt());
@@ -46,8 +48,17 @@ export class CellRunner {
     this.#root = root;
     this.#instrument(strict);
     const node = this.#mended(createConverter({ isJS: false, isBrowser: false }));
-    const converters = { node, get browser(): Converter { throw new Error('cells for the browser are not supported'); }, close: () => node.close() }; // prettier-ignore
-    this.executor = createExecutor(process.cwd(), converters, { log: console.log, error: (...said: unknown[]) => this.#said.push(said) });
+    const converters = {
+      node,
+      get browser(): Converter {
+        throw new Error('cells for the browser are not supported');
+      },
+      close: () => node.close(),
+    };
+    this.executor = createExecutor(process.cwd(), converters, {
+      log: console.log,
+      error: (...said: unknown[]) => this.#said.push(said),
+    });
     of(globalThis).__tslab__.exports = this.#exports;
   }
 
@@ -69,7 +80,8 @@ export class CellRunner {
       this.#keepNames(ran);
     }
     if (ran) {
-      for (const said of this.#said) console.error(...said); // what is wrong with a module (%%), which is taken all the same
+      // what is wrong with a module (%%), which is taken all the same
+      for (const said of this.#said) console.error(...said);
       return undefined;
     }
     return this.#diagnostics.length > 0 ? compileFailure(cell, this.#diagnostics) : this.failure(this.#said[0]?.[0]);
@@ -85,7 +97,10 @@ export class CellRunner {
   #keepNames(ended: boolean): void {
     const { accessors } = of(globalThis).__tslab__;
     if (this.#converted?.declOutput === undefined) return; // it was not compiled
-    const lost = accessors && this.#names ? publish(this.#exports, accessors(), this.#names, ended) : new Set(ended ? [] : this.#names?.all);
+    const lost =
+      accessors && this.#names
+        ? publish(this.#exports, accessors(), this.#names, ended)
+        : new Set(ended ? [] : this.#names?.all);
     this.#declarations = declarationsAfter(this.#converted.declOutput, this.#declarations, lost);
   }
 
@@ -95,7 +110,8 @@ export class CellRunner {
     if (name === undefined) return;
     const value = this.#exports[name];
     delete this.#exports[name];
-    if (typeof value === 'function' && value.name === name) Object.defineProperty(value, 'name', { value: '' }); // it has none of its own
+    // it has none of its own
+    if (typeof value === 'function' && value.name === name) Object.defineProperty(value, 'name', { value: '' });
     if (value !== undefined && value !== null) show(value);
   }
 
@@ -106,37 +122,67 @@ export class CellRunner {
   #mended(converter: Converter): Converter {
     return {
       ...converter,
-      inspect: (_: string, code: string, position: number) => this.#stop.undisturbed(() => converter.inspect(this.#declarations, code, position) ?? this.#signature(position)),
-      complete: (_: string, ...at: [string, number]) => this.#stop.undisturbed(() => converter.complete(this.#declarations, ...at)),
+      inspect: (_: string, code: string, position: number) =>
+        this.#stop.undisturbed(
+          () => converter.inspect(this.#declarations, code, position) ?? this.#signature(position),
+        ),
+      complete: (_: string, ...at: [string, number]) =>
+        this.#stop.undisturbed(() => converter.complete(this.#declarations, ...at)),
       convert: (_: string, written: string): ConvertResult => {
         const repaired = repair(written);
         [this.#steps, this.#names] = [undefined, undefined];
         const result = this.#stop.undisturbed(() => converter.convert(this.#declarations, repaired.source));
         this.#diagnostics = result.diagnostics.map((diagnostic) => {
           if (diagnostic.fileName !== undefined) return diagnostic;
-          const [start, end] = [diagnostic.start, diagnostic.end].map(({ line, character }) => repaired.original(line, character));
-          return { ...diagnostic, start: { line: start!.line, character: start!.column }, end: { line: end!.line, character: end!.column } };
+          const [start, end] = [diagnostic.start, diagnostic.end].map(({ line, character }) =>
+            repaired.original(line, character),
+          );
+          return {
+            ...diagnostic,
+            start: { line: start!.line, character: start!.column },
+            end: { line: end!.line, character: end!.column },
+          };
         });
         if (this.#steps) this.#compiled.set(this.#cell.count, new CompiledCell(this.#cell, repaired, this.#steps));
-        if (result.diagnostics.length === 0) this.#converted = { ...result, declOutput: `${result.declOutput ?? ''}${this.#declarationsOfBlocks(result.declOutput ?? '')}` };
+        if (result.diagnostics.length === 0)
+          this.#converted = {
+            ...result,
+            declOutput: `${result.declOutput ?? ''}${this.#declarationsOfBlocks(result.declOutput ?? '')}`,
+          };
         this.#awaits = result.hasToplevelAwait || repaired.awaits;
-        return { ...result, hasToplevelAwait: true, lastExpressionVar: undefined }; // it runs in a turn of its own: see below
+        // it runs in a turn of its own: see below
+        return { ...result, hasToplevelAwait: true, lastExpressionVar: undefined };
       },
     };
   }
 
   #source(): ts.SourceFile & { locals: Map<string, ts.Symbol> } {
-    return this.#program!().getSourceFile(join(process.cwd(), '__tslab__.ts')) as ts.SourceFile & { locals: Map<string, ts.Symbol> };
+    return this.#program!().getSourceFile(join(process.cwd(), '__tslab__.ts')) as ts.SourceFile & {
+      locals: Map<string, ts.Symbol>;
+    };
   }
 
-  /** Between the parentheses of a call, where no name stands: what the function takes. The compiler has the cell's text from the question before. */
+  /**
+   * Between the parentheses of a call, where no name stands: what the function takes. The compiler has the cell's text
+   * from the question before.
+   */
   #signature(position: number): ts.QuickInfo | undefined {
     const help = signatureAt(this.#program!(), this.#source(), position + PREFIX.length);
     const item = help?.items[help.selectedItemIndex];
     if (!help || !item) return undefined;
-    const parameters = item.parameters.flatMap(({ displayParts }, n) => [...(n === 0 ? [] : item.separatorDisplayParts), ...displayParts]);
+    const parameters = item.parameters.flatMap(({ displayParts }, n) => [
+      ...(n === 0 ? [] : item.separatorDisplayParts),
+      ...displayParts,
+    ]);
     const displayParts = [...item.prefixDisplayParts, ...parameters, ...item.suffixDisplayParts];
-    return { kind: mendable.ScriptElementKind.functionElement, kindModifiers: '', textSpan: { start: position, length: 0 }, displayParts, documentation: item.documentation, tags: item.tags };
+    return {
+      kind: mendable.ScriptElementKind.functionElement,
+      kindModifiers: '',
+      textSpan: { start: position, length: 0 },
+      displayParts,
+      documentation: item.documentation,
+      tags: item.tags,
+    };
   }
 
   /** Of each `var` in a block, which TypeScript leaves out of a module's declarations. */
@@ -146,42 +192,84 @@ export class CellRunner {
     if (names.length === 0) return '';
     const checker = this.#program!().getTypeChecker();
     const source = this.#source();
-    const typeOf = (name: string) => checker.typeToString(checker.getTypeOfSymbolAtLocation(source.locals.get(name)!, source), source, mendable.TypeFormatFlags.NoTruncation);
+    const typeOf = (name: string) =>
+      checker.typeToString(
+        checker.getTypeOfSymbolAtLocation(source.locals.get(name)!, source),
+        source,
+        mendable.TypeFormatFlags.NoTruncation,
+      );
     return names.map((name) => `\ndeclare var ${name}: ${typeOf(name)};`).join('');
   }
 
-  /** A notebook that lies elsewhere imports the collection's packages all the same; NODE_PATH has them for Node (see kernelspec.mjs). */
+  /**
+   * A notebook that lies elsewhere imports the collection's packages all the same; NODE_PATH has them for Node (see
+   * kernelspec.mjs).
+   */
   #resolveModules(host: ts.ModuleResolutionHost): ts.CompilerHost['resolveModuleNameLiterals'] {
-    const resolve = (name: string, from: string, options: ts.CompilerOptions) => mendable.resolveModuleName(name, from, options, host);
+    const resolve = (name: string, from: string, options: ts.CompilerOptions) =>
+      mendable.resolveModuleName(name, from, options, host);
     return (literals, from, _, options) =>
       literals.map(({ text }) => {
         const found = resolve(text, from, options);
-        return found.resolvedModule || text.startsWith('.') ? found : resolve(text, join(this.#root, 'elsewhere.ts'), options);
+        return found.resolvedModule || text.startsWith('.')
+          ? found
+          : resolve(text, join(this.#root, 'elsewhere.ts'), options);
       });
   }
 
-  /** What tslab takes from its compiler and from Node, so that the one tells where a line comes from and the other calls it by the cell's name. */
+  /**
+   * What tslab takes from its compiler and from Node, so that the one tells where a line comes from and the other calls
+   * it by the cell's name.
+   */
   #instrument(strict: boolean): void {
     const { createWatchCompilerHost, createWatchProgram, transpileModule } = mendable;
-    const mended = mendable as { createWatchCompilerHost: unknown; createWatchProgram: unknown; transpileModule: unknown };
+    const mended = mendable as {
+      createWatchCompilerHost: unknown;
+      createWatchProgram: unknown;
+      transpileModule: unknown;
+    };
     mended.createWatchProgram = (host: Parameters<typeof createWatchProgram>[0]) => {
       const watch = createWatchProgram(host);
       this.#program = () => watch.getProgram().getProgram();
       return watch;
     };
-    mended.createWatchCompilerHost = (files: string[], options: ts.CompilerOptions, system: ts.System, ...others: []) => {
-      const host = createWatchCompilerHost(files, { ...options, strict, lib: [...LIBRARIES], experimentalDecorators: false, inlineSourceMap: true }, withTimers(system), ...others);
-      // What a file imports is found once: else each cell would have the library's 500 files look for theirs again, for more than a second.
+    mended.createWatchCompilerHost = (
+      files: string[],
+      options: ts.CompilerOptions,
+      system: ts.System,
+      ...others: []
+    ) => {
+      const host = createWatchCompilerHost(
+        files,
+        { ...options, strict, lib: [...LIBRARIES], experimentalDecorators: false, inlineSourceMap: true },
+        withTimers(system),
+        ...others,
+      );
+      // What a file imports is found once: else each cell would have the library's 500 files look for theirs again, for
+      // more than a second.
       return { ...host, resolveModuleNameLiterals: this.#resolveModules(host), hasInvalidatedResolutions: () => false };
     };
     mended.transpileModule = (module: string, options: ts.TranspileOptions): ts.TranspileOutput => {
       const [written, toModule] = withoutMap(module);
       const ofCell = toModule?.sources.some((name) => name.endsWith('__tslab__.ts'));
-      const { module: code, names, was } = ofCell ? withAccessors(written) : { module: written, names: undefined, was: undefined };
+      const {
+        module: code,
+        names,
+        was,
+      } = ofCell ? withAccessors(written) : { module: written, names: undefined, was: undefined };
       if (names) this.#names = names;
-      const output = transpileModule(code, { ...options, compilerOptions: { ...options.compilerOptions, sourceMap: true } });
+      const output = transpileModule(code, {
+        ...options,
+        compilerOptions: { ...options.compilerOptions, sourceMap: true },
+      });
       const script = withoutMap(output.outputText)[0].replace(STRICT, (found) => ' '.repeat(found.length));
-      if (toModule && was) this.#steps = { toModule, was, toScript: JSON.parse(output.sourceMapText!) as SourceMapPayload, scriptLines: script.split('\n').length };
+      if (toModule && was)
+        this.#steps = {
+          toModule,
+          was,
+          toScript: JSON.parse(output.sourceMapText!) as SourceMapPayload,
+          scriptLines: script.split('\n').length,
+        };
       return { ...output, outputText: script };
     };
 
@@ -189,9 +277,16 @@ export class CellRunner {
     vm.runInThisContext = (code: string, options?: vm.RunningScriptOptions | string) => {
       const wrapped = /^\((async )?function\(exports, require\) \{ /.exec(code);
       if (!wrapped || typeof options === 'string') return runInThisContext(code, options);
-      // In a turn of its own, so that the kernel goes on where it is ended from outside (stop.ts); what tslab awaits is settled by `interrupt` then.
+      // In a turn of its own, so that the kernel goes on where it is ended from outside (stop.ts); what tslab awaits is
+      // settled by `interrupt` then.
       const head = `(${this.#awaits ? 'async ' : ''}function(exports, require) { ${this.#names && this.#names.all.length > 0 ? `__tslab__.accessors = ${ACCESSORS}; ` : ''}`;
-      const script = { ...options, breakOnSigint: false, filename: nameOf(this.#cell.count), columnOffset: -head.length, displayErrors: false };
+      const script = {
+        ...options,
+        breakOnSigint: false,
+        filename: nameOf(this.#cell.count),
+        columnOffset: -head.length,
+        displayErrors: false,
+      };
       return new Promise((resolve, reject) => {
         setImmediate(() => {
           if (this.#stopped) return;
@@ -222,18 +317,24 @@ function withoutMap(code: string): [code: string, map: SourceMapPayload | undefi
   const found = MAP.exec(code);
   if (!found) return [code, undefined];
   const inline = found[0].includes('base64,');
-  return [code.slice(0, found.index), inline ? (JSON.parse(Buffer.from(found[1]!, 'base64').toString()) as SourceMapPayload) : undefined];
+  return [
+    code.slice(0, found.index),
+    inline ? (JSON.parse(Buffer.from(found[1]!, 'base64').toString()) as SourceMapPayload) : undefined,
+  ];
 }
 
 /**
- * The compiler sets two timers: one to compile anew, which tslab runs at once for each cell, and one after a folder has changed.
- * tslab takes them for one, and throws ("Unexpected pending rebuildTimer") where a folder changes while it waits for the other.
+ * The compiler sets two timers: one to compile anew, which tslab runs at once for each cell, and one after a folder has
+ * changed.
+ * tslab takes them for one, and throws ("Unexpected pending rebuildTimer") where a folder changes while it waits for
+ * the other.
  */
 function withTimers(system: ts.System): ts.System {
   const { setTimeout: rebuildSoon, clearTimeout: rebuildLater } = system;
   let rebuild: unknown;
   system.setTimeout = (callback: (...args: unknown[]) => void, milliseconds: number, ...args: unknown[]) => {
-    if (callback.name === 'invalidateResolutionsOfFailedLookup') return setTimeout(callback, milliseconds, ...args).unref();
+    if (callback.name === 'invalidateResolutionsOfFailedLookup')
+      return setTimeout(callback, milliseconds, ...args).unref();
     return (rebuild = rebuildSoon!(callback, milliseconds, ...args));
   };
   system.clearTimeout = (timer: unknown) => {

@@ -20,12 +20,22 @@ export interface Diagnostic {
 
 /** What a reader of notebooks can do about it. */
 function hintsFor(diagnostics: readonly Diagnostic[]): string[] {
-  const named = (pattern: RegExp) => [...new Set(diagnostics.flatMap(({ messageText }) => pattern.exec(messageText)?.[1] ?? []))];
+  const named = (pattern: RegExp) => [
+    ...new Set(diagnostics.flatMap(({ messageText }) => pattern.exec(messageText)?.[1] ?? [])),
+  ];
   const names = named(/^Cannot find name '([^']+)'\.$/);
   const packages = named(/^Cannot find module '([^'./][^']*)' or its corresponding type declarations\.$/);
   return [
-    ...(names.length === 0 ? [] : [`No cell that has run declares ${names.join(', ')}: run the ${names.length === 1 ? 'cell that does' : 'cells that do'} first.`]),
-    ...(packages.length === 0 ? [] : [`To install what is missing, for all notebooks: npm install ${packages.join(' ')}, in the project's folder; then restart the kernel.`]),
+    ...(names.length === 0
+      ? []
+      : [
+          `No cell that has run declares ${names.join(', ')}: run the ${names.length === 1 ? 'cell that does' : 'cells that do'} first.`,
+        ]),
+    ...(packages.length === 0
+      ? []
+      : [
+          `To install what is missing, for all notebooks: npm install ${packages.join(' ')}, in the project's folder; then restart the kernel.`,
+        ]),
   ];
 }
 
@@ -41,7 +51,11 @@ export function compileFailure({ count, written }: Cell, diagnostics: readonly D
     return [head, ...excerpt(written, place, width)];
   });
   const hints = hintsFor(diagnostics);
-  return { ename: 'CompileError', evalue: diagnostics[0]!.messageText, traceback: hints.length === 0 ? traceback : [...traceback, '', ...hints] };
+  return {
+    ename: 'CompileError',
+    evalue: diagnostics[0]!.messageText,
+    traceback: hints.length === 0 ? traceback : [...traceback, '', ...hints],
+  };
 }
 
 /** @param compiled of the cells that ran, by number. */
@@ -56,20 +70,29 @@ export function thrownFailure(thrown: unknown, compiled: ReadonlyMap<number, Com
 }
 
 function shownFailure(thrown: unknown, compiled: ReadonlyMap<number, CompiledCell>, root: string): Failure {
-  if (isInterrupt(thrown)) return { ename: 'Interrupted', evalue: 'the cell was interrupted', traceback: [`${RED}Interrupted${PLAIN}`] };
+  if (isInterrupt(thrown))
+    return { ename: 'Interrupted', evalue: 'the cell was interrupted', traceback: [`${RED}Interrupted${PLAIN}`] };
   let innermost: string[] | undefined; // the reader's lines about the place where it was thrown
-  const lines = inspect(thrown).split('\n').flatMap((line) => {
-    const found = FRAME.exec(line);
-    const cell = found && compiled.get(Number(found[1]));
-    const place = found && cell?.written({ line: Number(found[2]), column: Number(found[3]) });
-    if (found ? !place : OF_KERNEL.test(line)) return line.endsWith(' {') ? ['    {'] : []; // the error's own fields follow
-    if (!found || !cell || !place) return [bare(line.replaceAll(`${root}/`, ''))];
-    innermost ??= ['', ...excerpt(cell.cell.written, place), ''];
-    return [line.replace(found[0], `${nameOf(cell.cell.count)}:${place.line}:${place.column}`).replace('at Proxy.', 'at ')];
-  });
+  const lines = inspect(thrown)
+    .split('\n')
+    .flatMap((line) => {
+      const found = FRAME.exec(line);
+      const cell = found && compiled.get(Number(found[1]));
+      const place = found && cell?.written({ line: Number(found[2]), column: Number(found[3]) });
+      // the error's own fields follow
+      if (found ? !place : OF_KERNEL.test(line)) return line.endsWith(' {') ? ['    {'] : [];
+      if (!found || !cell || !place) return [bare(line.replaceAll(`${root}/`, ''))];
+      innermost ??= ['', ...excerpt(cell.cell.written, place), ''];
+      return [
+        line.replace(found[0], `${nameOf(cell.cell.count)}:${place.line}:${place.column}`).replace('at Proxy.', 'at '),
+      ];
+    });
   const frame = lines.findIndex((line) => /^\s+at /.test(line));
   const frames = frame < 0 ? lines.length : frame;
-  return { ...nameAndMessage(thrown), traceback: [`${RED}${lines[0]}${PLAIN}`, ...lines.slice(1, frames), ...(innermost ?? []), ...lines.slice(frames)] };
+  return {
+    ...nameAndMessage(thrown),
+    traceback: [`${RED}${lines[0]}${PLAIN}`, ...lines.slice(1, frames), ...(innermost ?? []), ...lines.slice(frames)],
+  };
 }
 
 const FRAME = /(?<=^\s+at .*)In \[(\d+)\]:(\d+):(\d+)/;
@@ -77,13 +100,20 @@ const FRAME = /(?<=^\s+at .*)In \[(\d+)\]:(\d+):(\d+)/;
 const OF_KERNEL = /^\s+at .*(node:vm|node:internal|\/tslab\/dist\/|\/scripts\/kernel\/)/;
 
 /** An earlier cell's name, as it was written: tslab and names.ts read it from an object. */
-const bare = (text: string): string => text.replace(/\(0 ?, ?exports\.([\w$]+)\)|\bexports\.([\w$]+)/g, (_, called?: string, read?: string) => called ?? read!);
+const bare = (text: string): string =>
+  text.replace(
+    /\(0 ?, ?exports\.([\w$]+)\)|\bexports\.([\w$]+)/g,
+    (_, called?: string, read?: string) => called ?? read!,
+  );
 
 function nameAndMessage(thrown: unknown): { ename: string; evalue: string } {
-  if (!(thrown instanceof Error) && !(typeof thrown === 'object' && thrown !== null && 'stack' in thrown)) return { ename: 'Thrown', evalue: inspect(thrown) };
+  if (!(thrown instanceof Error) && !(typeof thrown === 'object' && thrown !== null && 'stack' in thrown))
+    return { ename: 'Thrown', evalue: inspect(thrown) };
   const { name, message } = thrown as Error;
   return { ename: String(name), evalue: bare(String(message)) };
 }
 
 const isInterrupt = (thrown: unknown): boolean =>
-  thrown instanceof Error && ((thrown as NodeJS.ErrnoException).code === 'ERR_SCRIPT_EXECUTION_INTERRUPTED' || thrown.message === 'Interrupted asynchronously');
+  thrown instanceof Error &&
+  ((thrown as NodeJS.ErrnoException).code === 'ERR_SCRIPT_EXECUTION_INTERRUPTED' ||
+    thrown.message === 'Interrupted asynchronously');

@@ -11,11 +11,15 @@ import { Server } from './server';
 const TSLAB = '1.0.22';
 
 function main(): void {
-  Error.stackTraceLimit = 50; // of a library's and a cell's functions: with ten, the reader's own line is often not among them
+  // of a library's and a cell's functions: with ten, the reader's own line is often not among them
+  Error.stackTraceLimit = 50;
   const { values } = parseArgs({ options: { 'config-path': { type: 'string' } } });
   const configPath = values['config-path'];
   if (configPath === undefined) throw new Error('--config-path FILE is missing; Jupyter starts the kernel with it');
-  if (version !== TSLAB) throw new Error(`this kernel mends tslab ${TSLAB}, but ${version} is installed; run "npm run setup", or set the kernelspec to tslab itself`);
+  if (version !== TSLAB)
+    throw new Error(
+      `this kernel mends tslab ${TSLAB}, but ${version} is installed; run "npm run setup", or set the kernelspec to tslab itself`,
+    );
 
   const root = resolve(__dirname, '..', '..', '..', '..');
   const runner = new CellRunner({ strict: process.env['ALIGNBOOK_STRICT'] === '1', root });

@@ -1,5 +1,6 @@
 /**
- * Models that cells have let go of. Their numbers lie outside of JavaScript's heap, which therefore sees no reason to be cleaned up: a cell
+ * Models that cells have let go of. Their numbers lie outside of JavaScript's heap, which therefore sees no reason to
+ * be cleaned up: a cell
  * that loads a model, run again and again, would hold each of them.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
@@ -15,13 +16,16 @@ v8.setFlagsFromString('--no-expose-gc'); // cells have no `gc`, as with tslab as
 
 /** As the cells' library counts them, if they have loaded it. */
 function bytes(): number {
-  const library = require.cache[require.resolve('alignbook/dist/model/handle')] as { exports: { longLivedBytes(): number } } | undefined;
+  const library = require.cache[require.resolve('alignbook/dist/model/handle')] as
+    { exports: { longLivedBytes(): number } } | undefined;
   return library?.exports.longLivedBytes() ?? 0;
 }
 
 let atLast = 0;
 
-/** Frees what nothing refers to any more, where much was added since the last call: it takes a tenth of a second or two. */
+/**
+ * Frees what nothing refers to any more, where much was added since the last call: it takes a tenth of a second or two.
+ */
 export async function freeForgotten(): Promise<void> {
   atLast = Math.min(atLast, bytes()); // what was disposed of makes no room
   if (bytes() - atLast < GROWTH) return;

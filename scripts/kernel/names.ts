@@ -1,8 +1,10 @@
 /**
  * A cell's names, as other cells see them: one variable each, wherever it is read and assigned.
  *
- * tslab copies a name's value onto an object, `exports`, where the cell assigns it, and lets later cells read and write the copy there: the
- * functions of the first cell go on with a variable of their own. Here `exports` has a pair of accessors in place of the copy, which the cell
+ * tslab copies a name's value onto an object, `exports`, where the cell assigns it, and lets later cells read and write
+ * the copy there: the
+ * functions of the first cell go on with a variable of their own. Here `exports` has a pair of accessors in place of
+ * the copy, which the cell
  * itself makes, so that they reach its variable.
  */
 import ts from 'typescript5';
@@ -31,8 +33,10 @@ export interface Named {
 
 /**
  * @param module a cell as JavaScript, with tslab's `export {…}` of its names.
- * @returns the same without them, on the same lines, and after its end a function that makes the accessors. It stands first when the cell
- *   runs: what comes before an error is there afterwards. And an earlier cell's function is called by itself: as `exports.f()` it would have
+ * @returns the same without them, on the same lines, and after its end a function that makes the accessors. It stands
+ *   first when the cell
+ *   runs: what comes before an error is there afterwards. And an earlier cell's function is called by itself: as
+ * `exports.f()` it would have
  *   all names of the notebook as its `this`.
  */
 export function withAccessors(module: string): Named {
@@ -40,11 +44,24 @@ export function withAccessors(module: string): Named {
   const exported: string[] = [];
   const imported = new Set<string>();
   const edits: Edit[] = [];
-  const callees = new Map<number, number>(); // where a called name ends -> where it begins: a stack has the first for what is called so, and else the second
+  // where a called name ends -> where it begins: a stack has the first for what is called so, and else the second
+  const callees = new Map<number, number>();
   const visit = (node: ts.Node): void => {
-    const called = ts.isCallExpression(node) ? node.expression : ts.isTaggedTemplateExpression(node) ? node.tag : undefined;
-    if (called && ts.isPropertyAccessExpression(called) && ts.isIdentifier(called.expression) && called.expression.text === 'exports') {
-      edits.push({ at: called.getStart(file), removed: 0, inserted: '(0, ' }, { at: called.end, removed: 0, inserted: ')' });
+    const called = ts.isCallExpression(node)
+      ? node.expression
+      : ts.isTaggedTemplateExpression(node)
+        ? node.tag
+        : undefined;
+    if (
+      called &&
+      ts.isPropertyAccessExpression(called) &&
+      ts.isIdentifier(called.expression) &&
+      called.expression.text === 'exports'
+    ) {
+      edits.push(
+        { at: called.getStart(file), removed: 0, inserted: '(0, ' },
+        { at: called.end, removed: 0, inserted: ')' },
+      );
       callees.set(called.end, called.getStart(file));
     }
     ts.forEachChild(node, visit);
@@ -52,12 +69,19 @@ export function withAccessors(module: string): Named {
   for (const statement of file.statements) {
     if (ts.isImportDeclaration(statement)) for (const name of importedNames(statement)) imported.add(name);
     visit(statement);
-    if (!ts.isExportDeclaration(statement) || !statement.exportClause || !ts.isNamedExports(statement.exportClause) || statement.moduleSpecifier) continue;
+    if (
+      !ts.isExportDeclaration(statement) ||
+      !statement.exportClause ||
+      !ts.isNamedExports(statement.exportClause) ||
+      statement.moduleSpecifier
+    )
+      continue;
     exported.push(...statement.exportClause.elements.map(({ name }) => name.text));
     const [from, to] = [statement.getStart(file), statement.end];
     edits.push({ at: from, removed: to - from, inserted: 'export {};' });
   }
-  const access = (name: string) => `${JSON.stringify(name)}: [() => ${name}${imported.has(name) ? '' : `, (value) => { ${name} = value; }`}]`;
+  const access = (name: string) =>
+    `${JSON.stringify(name)}: [() => ${name}${imported.has(name) ? '' : `, (value) => { ${name} = value; }`}]`;
   edits.sort((one, other) => one.at - other.at);
   const text = applied(module, edits);
   const starts = file.getLineStarts();
@@ -69,14 +93,22 @@ export function withAccessors(module: string): Named {
       const { line: atLine, character } = file.getLineAndCharacterOfPosition(begins);
       return { line: atLine, column: character };
     },
-    module: exported.length === 0 ? text : `${text}\nfunction ${ACCESSORS}() { return { ${exported.map(access).join(', ')} }; }`,
+    module:
+      exported.length === 0
+        ? text
+        : `${text}\nfunction ${ACCESSORS}() { return { ${exported.map(access).join(', ')} }; }`,
     names: { all: exported, hoisted: hoistedNames(file) },
   };
 }
 
 function importedNames({ importClause: clause }: ts.ImportDeclaration): string[] {
   const bindings = clause?.namedBindings;
-  const named = bindings === undefined ? [] : ts.isNamespaceImport(bindings) ? [bindings.name] : bindings.elements.map(({ name }) => name);
+  const named =
+    bindings === undefined
+      ? []
+      : ts.isNamespaceImport(bindings)
+        ? [bindings.name]
+        : bindings.elements.map(({ name }) => name);
   return [...(clause?.name ? [clause.name] : []), ...named].map(({ text }) => text);
 }
 
@@ -89,7 +121,8 @@ function hoistedNames(file: ts.SourceFile): Set<string> {
   };
   const visit = (node: ts.Node): void => {
     if (ts.isFunctionLike(node) || ts.isClassLike(node)) return;
-    if (ts.isVariableDeclarationList(node) && !(node.flags & ts.NodeFlags.BlockScoped)) for (const { name } of node.declarations) add(name);
+    if (ts.isVariableDeclarationList(node) && !(node.flags & ts.NodeFlags.BlockScoped))
+      for (const { name } of node.declarations) add(name);
     ts.forEachChild(node, visit);
   };
   ts.forEachChild(file, visit);
@@ -102,10 +135,16 @@ function hoistedNames(file: ts.SourceFile): Set<string> {
  * @param ended whether the cell ran to its end: else a `var` that is undefined was not reached.
  * @returns the names that it did not come to: an earlier cell's keep their meaning.
  */
-export function publish(exports: object, accessors: Readonly<Record<string, Access>>, { hoisted }: Names, ended: boolean): Set<string> {
+export function publish(
+  exports: object,
+  accessors: Readonly<Record<string, Access>>,
+  { hoisted }: Names,
+  ended: boolean,
+): Set<string> {
   const lost = new Set<string>();
   for (const [name, [get, set]] of Object.entries(accessors)) {
-    if (isReached(get, ended || !hoisted.has(name))) Object.defineProperty(exports, name, { get, ...(set && { set }), enumerable: true, configurable: true });
+    if (isReached(get, ended || !hoisted.has(name)))
+      Object.defineProperty(exports, name, { get, ...(set && { set }), enumerable: true, configurable: true });
     else lost.add(name);
   }
   return lost;
@@ -130,22 +169,29 @@ export function declarationsAfter(made: string, before: string, lost: ReadonlySe
   return `${declarations(made, (name) => !lost.has(name))}\n${declarations(before, (name) => lost.has(name))}`;
 }
 
-const parsed = (declarations: string): ts.SourceFile => ts.createSourceFile('names.d.ts', declarations, ts.ScriptTarget.ES2022, true, ts.ScriptKind.TS);
+const parsed = (declarations: string): ts.SourceFile =>
+  ts.createSourceFile('names.d.ts', declarations, ts.ScriptTarget.ES2022, true, ts.ScriptKind.TS);
 
 /** The values of a declaration file. */
 export function declaredNames(text: string): Set<string> {
   const file = parsed(text);
   return new Set(
     file.statements.flatMap((statement) => {
-      if (ts.isVariableStatement(statement)) return statement.declarationList.declarations.map(({ name }) => name.getText(file));
+      if (ts.isVariableStatement(statement))
+        return statement.declarationList.declarations.map(({ name }) => name.getText(file));
       if (ts.isImportDeclaration(statement)) return importedNames(statement);
       const { name } = statement as { name?: ts.Node };
-      return name && !ts.isInterfaceDeclaration(statement) && !ts.isTypeAliasDeclaration(statement) ? [name.getText(file)] : [];
+      return name && !ts.isInterfaceDeclaration(statement) && !ts.isTypeAliasDeclaration(statement)
+        ? [name.getText(file)]
+        : [];
     }),
   );
 }
 
-/** The statements of a declaration file, as far as they declare values that are wanted; types go with the first of two files only where nothing else is said. */
+/**
+ * The statements of a declaration file, as far as they declare values that are wanted; types go with the first of two
+ * files only where nothing else is said.
+ */
 function declarations(text: string, wanted: (name: string) => boolean): string {
   const file = parsed(text);
   const printer = ts.createPrinter();
@@ -153,11 +199,14 @@ function declarations(text: string, wanted: (name: string) => boolean): string {
   return file.statements
     .flatMap((statement) => {
       if (ts.isVariableStatement(statement)) {
-        const kept = statement.declarationList.declarations.filter(({ name }) => ts.isIdentifier(name) && wanted(name.text));
+        const kept = statement.declarationList.declarations.filter(
+          ({ name }) => ts.isIdentifier(name) && wanted(name.text),
+        );
         const list = ts.factory.createVariableDeclarationList(kept, statement.declarationList.flags);
         return kept.length === 0 ? [] : [print(ts.factory.createVariableStatement(statement.modifiers, list))];
       }
-      if (ts.isImportDeclaration(statement)) return importedNames(statement).some(wanted) ? [print(only(statement, wanted))] : [];
+      if (ts.isImportDeclaration(statement))
+        return importedNames(statement).some(wanted) ? [print(only(statement, wanted))] : [];
       const { name } = statement as { name?: ts.Node };
       return name && ts.isIdentifier(name) && !wanted(name.text) ? [] : [print(statement)];
     })
@@ -168,9 +217,18 @@ function declarations(text: string, wanted: (name: string) => boolean): string {
 function only(statement: ts.ImportDeclaration, wanted: (name: string) => boolean): ts.ImportDeclaration {
   const { name, namedBindings: bindings, isTypeOnly } = statement.importClause!;
   const kept =
-    bindings === undefined ? undefined
-    : ts.isNamespaceImport(bindings) ? (wanted(bindings.name.text) ? bindings : undefined)
-    : ts.factory.createNamedImports(bindings.elements.filter((element) => wanted(element.name.text))); // prettier-ignore
+    bindings === undefined
+      ? undefined
+      : ts.isNamespaceImport(bindings)
+        ? wanted(bindings.name.text)
+          ? bindings
+          : undefined
+        : ts.factory.createNamedImports(bindings.elements.filter((element) => wanted(element.name.text)));
   const clause = ts.factory.createImportClause(isTypeOnly, name && wanted(name.text) ? name : undefined, kept);
-  return ts.factory.createImportDeclaration(statement.modifiers, clause, statement.moduleSpecifier, statement.assertClause);
+  return ts.factory.createImportDeclaration(
+    statement.modifiers,
+    clause,
+    statement.moduleSpecifier,
+    statement.assertClause,
+  );
 }

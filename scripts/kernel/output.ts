@@ -41,7 +41,11 @@ export class CellOutput {
   end(): void {
     for (const stream of ['stdout', 'stderr'] as const) {
       const left = this.#leftOut[stream];
-      if (left > 0) this.#send(stream, `\n… ${left} more characters of the cell were left out: its output is cut after ${MOST.characters} characters, or ${MOST.writes} writes; write much to a file\n`);
+      if (left > 0)
+        this.#send(
+          stream,
+          `\n… ${left} more characters of the cell were left out: its output is cut after ${MOST.characters} characters, or ${MOST.writes} writes; write much to a file\n`,
+        );
       this.#leftOut[stream] = 0;
     }
   }

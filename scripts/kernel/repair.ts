@@ -1,8 +1,10 @@
 /**
  * A cell's source -> source that tslab 1.0.22 compiles right, on the same lines.
  *
- * tslab keeps a cell's names on an `exports` object and rewrites, in later cells, each name that an earlier cell declared. It
- * misses shorthand properties, and rewrites names in patterns that are no variables; it exports every name by itself, and knows
+ * tslab keeps a cell's names on an `exports` object and rewrites, in later cells, each name that an earlier cell
+ * declared. It
+ * misses shorthand properties, and rewrites names in patterns that are no variables; it exports every name by itself,
+ * and knows
  * top-level await only where its checker complains of one.
  */
 import ts from 'typescript5';
@@ -28,9 +30,11 @@ export const PREFIX = 'export {};\n';
 export function repair(written: string): Repaired {
   const file = ts.createSourceFile('cell.ts', PREFIX + written, ts.ScriptTarget.ES2022, true, ts.ScriptKind.TS);
   const edits: Edit[] = [];
-  const edit = (from: number, to: number, inserted: string) => edits.push({ at: from - PREFIX.length, removed: to - from, inserted });
+  const edit = (from: number, to: number, inserted: string) =>
+    edits.push({ at: from - PREFIX.length, removed: to - from, inserted });
   const blank = (from: number, to: number) => {
-    for (const { index, 0: text } of file.text.slice(from, to).matchAll(/[^\r\n]+/g)) edit(from + index, from + index + text.length, ' '.repeat(text.length));
+    for (const { index, 0: text } of file.text.slice(from, to).matchAll(/[^\r\n]+/g))
+      edit(from + index, from + index + text.length, ' '.repeat(text.length));
   };
   let awaits = false;
 
@@ -47,23 +51,44 @@ export function repair(written: string): Repaired {
     }
   };
   for (const statement of file.statements.slice(1)) {
-    const exported = ts.canHaveModifiers(statement) ? ts.getModifiers(statement)?.filter(({ kind }) => kind === ts.SyntaxKind.ExportKeyword || kind === ts.SyntaxKind.DefaultKeyword) : undefined;
-    const nameless = (ts.isFunctionDeclaration(statement) || ts.isClassDeclaration(statement)) && statement.name === undefined && exported && exported.length > 0;
-    if (nameless) edit(exported[0]!.getStart(file), exported.at(-1)!.end, 'void'); // as an expression it needs no name
+    const exported = ts.canHaveModifiers(statement)
+      ? ts
+          .getModifiers(statement)
+          ?.filter(({ kind }) => kind === ts.SyntaxKind.ExportKeyword || kind === ts.SyntaxKind.DefaultKeyword)
+      : undefined;
+    const nameless =
+      (ts.isFunctionDeclaration(statement) || ts.isClassDeclaration(statement)) &&
+      statement.name === undefined &&
+      exported &&
+      exported.length > 0;
+    if (nameless)
+      edit(exported[0]!.getStart(file), exported.at(-1)!.end, 'void'); // as an expression it needs no name
     else for (const modifier of exported ?? []) blank(modifier.getStart(file), modifier.end);
     if (ts.isExportDeclaration(statement)) blank(statement.getStart(file), statement.end);
-    else if (ts.isExportAssignment(statement) && !statement.isExportEquals) blank(statement.getStart(file), statement.expression.getStart(file));
+    else if (ts.isExportAssignment(statement) && !statement.isExportEquals)
+      blank(statement.getStart(file), statement.expression.getStart(file));
     if (!ts.isExportDeclaration(statement)) visit(statement, false);
   }
 
-  const starts = file.getLineStarts().slice(1).map((start) => start - PREFIX.length);
+  const starts = file
+    .getLineStarts()
+    .slice(1)
+    .map((start) => start - PREFIX.length);
   edits.sort((one, other) => one.at - other.at);
-  return { source: applied(written, edits), awaits, original: (line, column) => original(starts[line] ?? written.length, edits, line, column) };
+  return {
+    source: applied(written, edits),
+    awaits,
+    original: (line, column) => original(starts[line] ?? written.length, edits, line, column),
+  };
 }
 
 /** `lr` in `const { lr: rate } = config` and in `({ lr: rate } = config)`. */
 function propertyOfPattern(node: ts.Node): ts.Identifier | undefined {
-  const name = ts.isBindingElement(node) ? node.propertyName : ts.isPropertyAssignment(node) && isAssigned(node.parent) ? node.name : undefined;
+  const name = ts.isBindingElement(node)
+    ? node.propertyName
+    : ts.isPropertyAssignment(node) && isAssigned(node.parent)
+      ? node.name
+      : undefined;
   return name && ts.isIdentifier(name) ? name : undefined;
 }
 
@@ -74,7 +99,9 @@ function isAssigned(literal: ts.Expression): boolean {
   if (ts.isSpreadElement(parent)) return isAssigned(parent.parent as ts.Expression);
   if (ts.isPropertyAssignment(parent)) return isAssigned(parent.parent);
   if (ts.isForOfStatement(parent) || ts.isForInStatement(parent)) return parent.initializer === literal;
-  return ts.isBinaryExpression(parent) && parent.operatorToken.kind === ts.SyntaxKind.EqualsToken && parent.left === literal;
+  return (
+    ts.isBinaryExpression(parent) && parent.operatorToken.kind === ts.SyntaxKind.EqualsToken && parent.left === literal
+  );
 }
 
 /** Of an expression, a loop or a declaration. */
@@ -94,7 +121,12 @@ export function applied(written: string, edits: readonly Edit[]): string {
 }
 
 /** Where a place in an edited line was. @param start of the line, in the text before. */
-export function original(start: number, edits: readonly Edit[], line: number, column: number): { line: number; column: number } {
+export function original(
+  start: number,
+  edits: readonly Edit[],
+  line: number,
+  column: number,
+): { line: number; column: number } {
   let shift = 0; // by how much the line's text is longer than as written, before `column`
   for (const { at, removed, inserted } of edits.filter(({ at }) => at >= start)) {
     const here = at - start + shift; // where the edit's text begins in the line

@@ -1,4 +1,6 @@
-/** tslab's server, with Jupyter's protocol to the letter: https://jupyter-client.readthedocs.io/en/stable/messaging.html */
+/**
+ * tslab's server, with Jupyter's protocol to the letter: https://jupyter-client.readthedocs.io/en/stable/messaging.html
+ */
 import { readFileSync } from 'node:fs';
 import { setImmediate as nextTurn, setTimeout as wait } from 'node:timers/promises';
 import { inspect } from 'node:util';
@@ -59,8 +61,10 @@ export class Server extends jupyter.ZmqServer {
   }
 
   /**
-   * tslab reads its sockets while they are being bound: what comes at that moment ends the reading. And it sends as ZeroMQ's binding
-   * does without a time limit, which takes some 500 messages, and refuses more until the event loop turns: of a cell that prints
+   * tslab reads its sockets while they are being bound: what comes at that moment ends the reading. And it sends as
+   * ZeroMQ's binding
+   * does without a time limit, which takes some 500 messages, and refuses more until the event loop turns: of a cell
+   * that prints
    * 20,000 lines, 499 are seen.
    *
    * @throws Error if a port is taken.
@@ -72,9 +76,16 @@ export class Server extends jupyter.ZmqServer {
     this.iopub = new zmq.Publisher(atOnce);
     [this.shell, this.control, this.stdin] = [new zmq.Router(atOnce), new zmq.Router(atOnce), new zmq.Router(atOnce)];
     this.hb = new zmq.Reply();
-    const ports = [[this.iopub, iopub_port], [this.shell, shell_port], [this.control, control_port], [this.stdin, stdin_port], [this.hb, hb_port]] as const;
+    const ports = [
+      [this.iopub, iopub_port],
+      [this.shell, shell_port],
+      [this.control, control_port],
+      [this.stdin, stdin_port],
+      [this.hb, hb_port],
+    ] as const;
     await Promise.all(ports.map(([socket, port]) => socket.bind(`${transport}://${ip}:${port}`)));
-    for (const socket of [this.shell, this.control]) void each(socket, (frames) => void this.handleShellMessage(socket, ...frames));
+    for (const socket of [this.shell, this.control])
+      void each(socket, (frames) => void this.handleShellMessage(socket, ...frames));
     void each(this.hb, (frames) => this.hb.send(frames));
   }
 
@@ -86,14 +97,21 @@ export class Server extends jupyter.ZmqServer {
       console.error((error as Error).message);
       return;
     }
-    if (request.header.msg_type !== 'execute_request') return this.#answered(socket, request, () => this.#contentFor(request));
+    if (request.header.msg_type !== 'execute_request')
+      return this.#answered(socket, request, () => this.#contentFor(request));
     const number = (this.#arrived += 1);
     // One after the other; other requests are answered also while a cell runs, if it leaves time.
-    this.#queue = this.#queue.then(() => this.#answered(socket, request, () => this.#execute(request as Request<ExecuteRequest>, number))).then(freeForgotten);
+    this.#queue = this.#queue
+      .then(() => this.#answered(socket, request, () => this.#execute(request as Request<ExecuteRequest>, number)))
+      .then(freeForgotten);
     return this.#queue;
   }
 
-  async #answered(socket: zmq.Router, request: Request, contentOf: () => Content | undefined | Promise<Content>): Promise<void> {
+  async #answered(
+    socket: zmq.Router,
+    request: Request,
+    contentOf: () => Content | undefined | Promise<Content>,
+  ): Promise<void> {
     const type = request.header.msg_type;
     this.#publish(request, 'status', { execution_state: 'busy' });
     let content: Content | undefined;
@@ -102,7 +120,8 @@ export class Server extends jupyter.ZmqServer {
     } catch (error) {
       content = { status: 'error', ...this.#runner.failure(error) };
     }
-    if (content) await this.#send(socket, answer(this.connInfo.key, request, type.replace(/_request$/, '_reply'), content));
+    if (content)
+      await this.#send(socket, answer(this.connInfo.key, request, type.replace(/_request$/, '_reply'), content));
     this.#publish(request, 'status', { execution_state: 'idle' });
     if (type === 'shutdown_request') this.#end();
   }
@@ -132,7 +151,9 @@ export class Server extends jupyter.ZmqServer {
     const { code, silent = false, store_history = true, stop_on_error = true } = request.content;
     if (number <= this.#aborted) return { status: 'aborted' };
     if (store_history && !silent) this.#count += 1;
-    const publish = silent ? () => undefined : (type: string, content: Content) => this.#publish(request, type, content);
+    const publish = silent
+      ? () => undefined
+      : (type: string, content: Content) => this.#publish(request, type, content);
     publish('execute_input', { code, execution_count: this.#count });
     const failure = await this.#run(request, publish);
     if (!failure) return { status: 'ok', execution_count: this.#count, payload: [], user_expressions: {} };
@@ -143,19 +164,31 @@ export class Server extends jupyter.ZmqServer {
     return { status: 'error', execution_count: this.#count, ...failure };
   }
 
-  async #run(request: Request<ExecuteRequest>, publish: (type: string, content: Content) => void): Promise<Failure | undefined> {
+  async #run(
+    request: Request<ExecuteRequest>,
+    publish: (type: string, content: Content) => void,
+  ): Promise<Failure | undefined> {
     if (this.#unhandled) {
       const [earlier] = [this.#unhandled, (this.#unhandled = undefined)];
-      const failure = { ...earlier, traceback: ['Not run, because an earlier cell left behind what nothing handled:', ...earlier.traceback] };
+      const failure = {
+        ...earlier,
+        traceback: ['Not run, because an earlier cell left behind what nothing handled:', ...earlier.traceback],
+      };
       publish('error', failure);
       return failure;
     }
     this.#current = request;
     const output = new CellOutput((name, text) => publish('stream', { name, text }));
     for (const name of ['stdout', 'stderr'] as const) process[name].write = output.writeTo(name);
-    (jupyter as { lastWriteDisplayData: unknown }).lastWriteDisplayData = (data: object, update: boolean) => publish(update ? 'update_display_data' : 'display_data', data as Content);
+    (jupyter as { lastWriteDisplayData: unknown }).lastWriteDisplayData = (data: object, update: boolean) =>
+      publish(update ? 'update_display_data' : 'display_data', data as Content);
     try {
-      const show = (value: {}) => publish('execute_result', { execution_count: this.#count, data: { 'text/plain': inspect(value) }, metadata: {} });
+      const show = (value: {}) =>
+        publish('execute_result', {
+          execution_count: this.#count,
+          data: { 'text/plain': inspect(value) },
+          metadata: {},
+        });
       const failure = await this.#runner.run({ count: this.#count, written: request.content.code }, show);
       output.end();
       if (failure) publish('error', { ...failure });
@@ -168,13 +201,22 @@ export class Server extends jupyter.ZmqServer {
 
   #kernelInfo(): Content {
     const info = this.#tslab.handleKernel();
-    return { status: 'ok', ...info, implementation_version: this.#version, language_info: { ...info.language_info, version: ts.version } };
+    return {
+      status: 'ok',
+      ...info,
+      implementation_version: this.#version,
+      language_info: { ...info.language_info, version: ts.version },
+    };
   }
 
   /** tslab knows "complete" and, where a bracket is missing at the end, "incomplete". */
   #isComplete(code: string): Content {
     const reply = this.#tslab.handleIsComplete({ code });
-    const { parseDiagnostics } = ts.createSourceFile('cell.ts', `export {};\n${code}`, ts.ScriptTarget.ES2022) as ts.SourceFile & { parseDiagnostics: ts.Diagnostic[] };
+    const { parseDiagnostics } = ts.createSourceFile(
+      'cell.ts',
+      `export {};\n${code}`,
+      ts.ScriptTarget.ES2022,
+    ) as ts.SourceFile & { parseDiagnostics: ts.Diagnostic[] };
     if (reply.status !== 'complete' || parseDiagnostics.length === 0) return { ...reply };
     const open = parseDiagnostics.some((diagnostic) => diagnostic.code === UNTERMINATED_TEMPLATE);
     return open ? { status: 'incomplete', indent: '' } : { status: 'invalid' };
@@ -186,7 +228,11 @@ export class Server extends jupyter.ZmqServer {
 
   #complete({ code, cursor_pos }: { code: string; cursor_pos: number }): Content {
     const found = this.#tslab.handleComplete({ code, cursor_pos: unitsBefore(code, cursor_pos) });
-    return { ...found, cursor_start: pointsBefore(code, found.cursor_start), cursor_end: pointsBefore(code, found.cursor_end) };
+    return {
+      ...found,
+      cursor_start: pointsBefore(code, found.cursor_start),
+      cursor_end: pointsBefore(code, found.cursor_end),
+    };
   }
 
   #publish(request: Request, type: string, content: Content): void {
@@ -205,11 +251,15 @@ export class Server extends jupyter.ZmqServer {
   #end(): void {
     this.#closed = true;
     this.close();
-    setTimeout(() => process.exit(), LAST_MILLISECONDS); // whatever a cell has left to run; what was sent is on its way by then
+    // whatever a cell has left to run; what was sent is on its way by then
+    setTimeout(() => process.exit(), LAST_MILLISECONDS);
   }
 }
 
-async function each(socket: AsyncIterable<Buffer[]>, handle: (frames: Buffer[]) => void | Promise<void>): Promise<void> {
+async function each(
+  socket: AsyncIterable<Buffer[]>,
+  handle: (frames: Buffer[]) => void | Promise<void>,
+): Promise<void> {
   for await (const frames of socket) await handle(frames);
 }
 

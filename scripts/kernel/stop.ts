@@ -1,6 +1,8 @@
 /**
- * The stop button, SIGINT: heard by the kernel's thread between two of its turns, and, where a cell leaves it none, by another one, which ends
- * what runs. Node's own way (`breakOnSigint`) ends a script, but not what runs behind its first await or in a timer; and while it begins and
+ * The stop button, SIGINT: heard by the kernel's thread between two of its turns, and, where a cell leaves it none, by
+ * another one, which ends
+ * what runs. Node's own way (`breakOnSigint`) ends a script, but not what runs behind its first await or in a timer;
+ * and while it begins and
  * ends, a signal is lost or ends the process.
  */
 import { join } from 'node:path';
@@ -19,13 +21,15 @@ export class StopButton {
     this.#interrupt = interrupt;
     const worker = new Worker(join(__dirname, 'stopWorker.js'), { workerData: this.#shared });
     worker.unref();
-    worker.on('error', (error) => console.error(`endless loops behind an await cannot be stopped: ${error.message}`)); // a Node without signal_wrap, say: the rest works on
+    // a Node without signal_wrap, say: the rest works on
+    worker.on('error', (error) => console.error(`endless loops behind an await cannot be stopped: ${error.message}`));
     worker.on('message', (message: 'heard?' | 'ended' | 'orphaned') => {
       if (message === 'orphaned') process.exit();
       else if (message === 'heard?') worker.postMessage('heard');
       else interrupt();
     });
-    const own = (value: number) => (name: string | symbol, listener: unknown) => void (name === 'SIGINT' && listener === interrupt && Atomics.store(this.#shared, OWN, value));
+    const own = (value: number) => (name: string | symbol, listener: unknown) =>
+      void (name === 'SIGINT' && listener === interrupt && Atomics.store(this.#shared, OWN, value));
     process.on('newListener', own(1));
     process.on('removeListener', own(0));
     this.rearm();

@@ -1,4 +1,7 @@
-/** What the kernel's own thread may be too busy for: to hear SIGINT and end what runs (see stop.ts), and to end with the process that started it. */
+/**
+ * What the kernel's own thread may be too busy for: to hear SIGINT and end what runs (see stop.ts), and to end with the
+ * process that started it.
+ */
 import { Session } from 'node:inspector';
 import { parentPort, workerData } from 'node:worker_threads';
 
@@ -22,7 +25,9 @@ let presses = 0; // that the kernel's thread has not heard of
 let waiting: NodeJS.Timeout | undefined;
 
 process.noDeprecation = true; // process.binding
-const { Signal } = (process as unknown as { binding(name: 'signal_wrap'): { Signal: new () => SignalWatcher } }).binding('signal_wrap');
+const { Signal } = (
+  process as unknown as { binding(name: 'signal_wrap'): { Signal: new () => SignalWatcher } }
+).binding('signal_wrap');
 const signal = new Signal();
 signal.onsignal = () => {
   presses += 1;

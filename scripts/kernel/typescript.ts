@@ -1,6 +1,8 @@
 /**
- * TypeScript 5.9 in the place of the 5.0.4 that tslab comes with; to be imported before tslab. (TypeScript 7, which compiles the library, has
- * no JavaScript API.) tslab's copy is Microsoft's with five more functions, written again below, and an option for which repair.ts stands in.
+ * TypeScript 5.9 in the place of the 5.0.4 that tslab comes with; to be imported before tslab. (TypeScript 7, which
+ * compiles the library, has
+ * no JavaScript API.) tslab's copy is Microsoft's with five more functions, written again below, and an option for
+ * which repair.ts stands in.
  */
 import { Module } from 'node:module';
 import { dirname } from 'node:path';
@@ -19,10 +21,22 @@ interface Internals {
   getContainerNode(node: ts.Node): ts.Node | undefined;
   readonly Completions: { getCompletionsAtPosition(...of: unknown[]): ts.CompletionInfo | undefined };
   readonly SignatureHelp: {
-    getSignatureHelpItems(program: ts.Program, file: ts.SourceFile, position: number, reason: ts.SignatureHelpTriggerReason, token: CancellationToken): ts.SignatureHelpItems | undefined;
+    getSignatureHelpItems(
+      program: ts.Program,
+      file: ts.SourceFile,
+      position: number,
+      reason: ts.SignatureHelpTriggerReason,
+      token: CancellationToken,
+    ): ts.SignatureHelpItems | undefined;
   };
   readonly SymbolDisplay: {
-    getSymbolDisplayPartsDocumentationAndSymbolKind(checker: ts.TypeChecker, symbol: ts.Symbol, file: ts.SourceFile, container: ts.Node | undefined, at: ts.Node): Described;
+    getSymbolDisplayPartsDocumentationAndSymbolKind(
+      checker: ts.TypeChecker,
+      symbol: ts.Symbol,
+      file: ts.SourceFile,
+      container: ts.Node | undefined,
+      at: ts.Node,
+    ): Described;
     getSymbolModifiers(checker: ts.TypeChecker, symbol: ts.Symbol): string;
   };
 }
@@ -35,7 +49,14 @@ interface Described extends Pick<ts.QuickInfo, 'displayParts' | 'documentation' 
   readonly symbolKind: ts.ScriptElementKind;
 }
 
-const { nullTransformationContext, getTouchingPropertyName, getContainerNode, Completions, SignatureHelp, SymbolDisplay } = ts as unknown as Internals;
+const {
+  nullTransformationContext,
+  getTouchingPropertyName,
+  getContainerNode,
+  Completions,
+  SignatureHelp,
+  SymbolDisplay,
+} = ts as unknown as Internals;
 
 /** For notebooks that lie elsewhere, too: Node's types that tslab comes with are of another Node. */
 const PROJECTS_TYPES = dirname(dirname(require.resolve('@types/node/package.json')));
@@ -43,40 +64,76 @@ const PROJECTS_TYPES = dirname(dirname(require.resolve('@types/node/package.json
 /** TypeScript, with functions that can be replaced: what is replaced counts for all of tslab. */
 export const mendable = {
   ...ts,
-  getDefaultTypeRoots: (folder: string) => [...(ts.getEffectiveTypeRoots({}, { getCurrentDirectory: () => folder }) ?? []), PROJECTS_TYPES],
+  getDefaultTypeRoots: (folder: string) => [
+    ...(ts.getEffectiveTypeRoots({}, { getCurrentDirectory: () => folder }) ?? []),
+    PROJECTS_TYPES,
+  ],
   getNullTransformationContext: () => nullTransformationContext,
   getPreEmitDiagnosticsOfFiles,
   getQuickInfoAtPosition,
   Completions: {
     ...Completions,
     // tslab gives an empty host, of which names within an import's braces ask the compiler's settings.
-    getCompletionsAtPositionForTslab: (host: object, program: ts.Program, ...more: unknown[]) => Completions.getCompletionsAtPosition({ ...host, getCompilationSettings: () => program.getCompilerOptions() }, program, ...more),
+    getCompletionsAtPositionForTslab: (host: object, program: ts.Program, ...more: unknown[]) =>
+      Completions.getCompletionsAtPosition(
+        { ...host, getCompilationSettings: () => program.getCompilerOptions() },
+        program,
+        ...more,
+      ),
   },
 };
 
 function getPreEmitDiagnosticsOfFiles(program: ts.Program, files: readonly ts.SourceFile[]): readonly ts.Diagnostic[] {
-  const ofFiles = files.flatMap((file) => [...program.getSyntacticDiagnostics(file), ...program.getSemanticDiagnostics(file), ...program.getDeclarationDiagnostics(file)]);
+  const ofFiles = files.flatMap((file) => [
+    ...program.getSyntacticDiagnostics(file),
+    ...program.getSemanticDiagnostics(file),
+    ...program.getDeclarationDiagnostics(file),
+  ]);
   return ts.sortAndDeduplicateDiagnostics([...program.getGlobalDiagnostics(), ...ofFiles]);
 }
 
 /** What a name is. TypeScript's language service says it of files that it compiles itself. */
-function getQuickInfoAtPosition(file: ts.SourceFile, checker: ts.TypeChecker, _: unknown, position: number): ts.QuickInfo | undefined {
+function getQuickInfoAtPosition(
+  file: ts.SourceFile,
+  checker: ts.TypeChecker,
+  _: unknown,
+  position: number,
+): ts.QuickInfo | undefined {
   const node = getTouchingPropertyName(file, position);
   if (node === file) return undefined;
   const textSpan = { start: node.getStart(file), length: node.getWidth(file) };
   const symbol = checker.getSymbolAtLocation(node);
   if (symbol && !(checker as unknown as Unknowns).isUnknownSymbol(symbol)) {
-    const { symbolKind, ...described } = SymbolDisplay.getSymbolDisplayPartsDocumentationAndSymbolKind(checker, symbol, file, getContainerNode(node), node);
-    return { kind: symbolKind, kindModifiers: SymbolDisplay.getSymbolModifiers(checker, symbol), textSpan, ...described };
+    const { symbolKind, ...described } = SymbolDisplay.getSymbolDisplayPartsDocumentationAndSymbolKind(
+      checker,
+      symbol,
+      file,
+      getContainerNode(node),
+      node,
+    );
+    return {
+      kind: symbolKind,
+      kindModifiers: SymbolDisplay.getSymbolModifiers(checker, symbol),
+      textSpan,
+      ...described,
+    };
   }
-  if (!ts.isIdentifier(node) && node.kind !== ts.SyntaxKind.ThisKeyword && node.kind !== ts.SyntaxKind.SuperKeyword) return undefined;
+  if (!ts.isIdentifier(node) && node.kind !== ts.SyntaxKind.ThisKeyword && node.kind !== ts.SyntaxKind.SuperKeyword)
+    return undefined;
   const text = checker.typeToString(checker.getTypeAtLocation(node));
   return { kind: ts.ScriptElementKind.unknown, kindModifiers: '', textSpan, displayParts: [{ kind: 'text', text }] };
 }
 
 /** The call at a place, and what it takes. */
-export function signatureAt(program: ts.Program, file: ts.SourceFile, position: number): ts.SignatureHelpItems | undefined {
-  const never: CancellationToken = { isCancellationRequested: () => false, throwIfCancellationRequested: () => undefined };
+export function signatureAt(
+  program: ts.Program,
+  file: ts.SourceFile,
+  position: number,
+): ts.SignatureHelpItems | undefined {
+  const never: CancellationToken = {
+    isCancellationRequested: () => false,
+    throwIfCancellationRequested: () => undefined,
+  };
   return SignatureHelp.getSignatureHelpItems(program, file, position, { kind: 'invoked' }, never);
 }
 

@@ -20,7 +20,8 @@ export interface Request<Of = Content> {
 const DELIMITER = Buffer.from('<IDS|MSG>');
 const VERSION = '5.3';
 
-const signature = (key: string, parts: readonly (Buffer | string)[]): string => parts.reduce((hmac, part) => hmac.update(part), createHmac('sha256', key)).digest('hex');
+const signature = (key: string, parts: readonly (Buffer | string)[]): string =>
+  parts.reduce((hmac, part) => hmac.update(part), createHmac('sha256', key)).digest('hex');
 
 /** @throws Error if the message is not of whoever knows the connection file's key. */
 export function received(key: string, frames: readonly Buffer[]): Request {
@@ -28,18 +29,34 @@ export function received(key: string, frames: readonly Buffer[]): Request {
   const [signed, ...parts] = frames.slice(at + 1);
   if (at < 0 || !signed || parts.length < 4) throw new Error('a message without a signature and four parts');
   const expected = Buffer.from(signature(key, parts));
-  if (signed.length !== expected.length || !timingSafeEqual(signed, expected)) throw new Error('a message with a wrong signature');
+  if (signed.length !== expected.length || !timingSafeEqual(signed, expected))
+    throw new Error('a message with a wrong signature');
   const [header, , , content] = parts.map((part) => JSON.parse(part.toString()) as unknown);
   return { identities: frames.slice(0, at), header: header as Header, content: content as Content };
 }
 
-/** Half of a surrogate pair is no character: Jupyter could not write it into a file, and would stop saving the notebook. */
-const wellFormed = (_: string, value: unknown): unknown => (typeof value === 'string' ? value.replace(/\p{Surrogate}/gu, '\ufffd') : value);
+/**
+ * Half of a surrogate pair is no character: Jupyter could not write it into a file, and would stop saving the notebook.
+ */
+const wellFormed = (_: string, value: unknown): unknown =>
+  typeof value === 'string' ? value.replace(/\p{Surrogate}/gu, '\ufffd') : value;
 
 /** A message's frames, in answer to `request`. */
-export function answer(key: string, { identities, header }: Request, type: string, content: Content): (Buffer | string)[] {
+export function answer(
+  key: string,
+  { identities, header }: Request,
+  type: string,
+  content: Content,
+): (Buffer | string)[] {
   const { session, username } = header;
-  const own = { msg_id: randomUUID(), msg_type: type, session, username, date: new Date().toISOString(), version: VERSION };
+  const own = {
+    msg_id: randomUUID(),
+    msg_type: type,
+    session,
+    username,
+    date: new Date().toISOString(),
+    version: VERSION,
+  };
   const parts = [own, header, {}, content].map((part) => JSON.stringify(part, wellFormed));
   return [...identities, DELIMITER, signature(key, parts), ...parts];
 }

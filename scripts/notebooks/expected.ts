@@ -1,7 +1,8 @@
 /**
  * tests/expected/NN-name.json: what the code cells of one notebook print.
  *
- *     {"notebook": "01-tokenize.ipynb", "tolerance"?: …, "cells": {"<cell id>": {"any": text} | {"tiny": text, "gpt2"?: text}, …}}
+ *     {"notebook": "01-tokenize.ipynb", "tolerance"?: …, "cells": {"<cell id>": {"any": text} | {"tiny": text, "gpt2"?:
+ * text}, …}}
  *
  * `any` holds whatever the model; the other keys name a model. A tolerance may stand at the file and at a cell;
  * the cell's wins.

@@ -1,6 +1,8 @@
 /**
- * LaTeX formulas as SVG, by MathJax, for pages without a script: reads [{"tex": …, "display": true | false}, …] from stdin and writes
- * {"style": CSS for all, "formulas": [markup, …]}. The glyphs take the color of the text around them; a screen reader reads MathML.
+ * LaTeX formulas as SVG, by MathJax, for pages without a script: reads [{"tex": …, "display": true | false}, …] from
+ * stdin and writes
+ * {"style": CSS for all, "formulas": [markup, …]}. The glyphs take the color of the text around them; a screen reader
+ * reads MathML.
  * In the place of a formula that is wrong stands what MathJax says of it.
  */
 import { readFileSync } from 'node:fs';
@@ -24,7 +26,7 @@ async function main(): Promise<void> {
     loader: { load: ['input/tex', 'output/svg', 'a11y/assistive-mml'] },
     svg: { fontCache: 'local' },
     options: { enableAssistiveMml: true },
-  }); // prettier-ignore
+  });
   const { adaptor } = mathJax.startup;
   const made: string[] = [];
   for (const { tex, display } of formulas) made.push(adaptor.outerHTML(await mathJax.tex2svgPromise(tex, { display })));

@@ -1,8 +1,10 @@
 /**
  * TypeScript that plain tslab 1.0.22 miscompiles, found with the compiler that tslab uses.
  *
- * tslab keeps a cell's names on an `exports` object and rewrites, in later cells, each name that an earlier cell declared.
- * The rewriting misses some places and hits others that it should leave alone; top-level await is recognised only in part.
+ * tslab keeps a cell's names on an `exports` object and rewrites, in later cells, each name that an earlier cell
+ * declared.
+ * The rewriting misses some places and hits others that it should leave alone; top-level await is recognised only in
+ * part.
  */
 import ts from '@tslab/typescript-for-tslab';
 
@@ -84,7 +86,9 @@ function isAssigned(literal: ts.Node): boolean {
 /** Of an expression, or of a loop; as in the kernel's repair.ts, which has another TypeScript. */
 const isAwait = (node: ts.Node): boolean => ts.isAwaitExpression(node) || (ts.isForOfStatement(node) && node.awaitModifier !== undefined);
 
-/** `await (f())`, `await [x]`, … could also be a call, an index, … of a variable named await, and tslab takes them so. */
+/**
+ * `await (f())`, `await [x]`, … could also be a call, an index, … of a variable named await, and tslab takes them so.
+ */
 function isRecognisedAwait(node: ts.Node, file: ts.SourceFile): boolean {
   return ts.isAwaitExpression(node) && !/^[([+\-/`]/.test(node.expression.getText(file));
 }

@@ -92,7 +92,10 @@ function sorted(value: unknown): unknown {
   return Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)).map(([key, item]) => [key, sorted(item)]));
 }
 
-/** The only metadata that a committed notebook carries: word for word what the kernel says of itself, else opening it would mark it modified. */
+/**
+ * The only metadata that a committed notebook carries: word for word what the kernel says of itself, else opening it
+ * would mark it modified.
+ */
 export const committedMetadata = {
   kernelspec: { display_name: 'TypeScript', language: 'typescript', name: 'tslab' },
   language_info: {

@@ -114,7 +114,10 @@ export function repeats(notebooks: readonly Notebook[]): string[] {
   }));
 }
 
-/** A cell has at most 15 lines (blank ones aside), unless it mirrors a source cell, as long as that may be, or repeats others. */
+/**
+ * A cell has at most 15 lines (blank ones aside), unless it mirrors a source cell, as long as that may be, or repeats
+ * others.
+ */
 export function thinCells(notebook: Notebook): string[] {
   return codeCells(notebook).flatMap((cell) => {
     const { source, repeats: ids } = cell.metadata.alignbook ?? {};
@@ -135,7 +138,10 @@ export function safeCells(notebook: Notebook): string[] {
   });
 }
 
-/** The walkthrough, notebooks 01 to 05, needs few names of the library; those after it are about the rest of the library. */
+/**
+ * The walkthrough, notebooks 01 to 05, needs few names of the library; those after it are about the rest of the
+ * library.
+ */
 export function fewNames(notebooks: readonly Notebook[]): string[] {
   const walkthrough = notebooks.filter(({ name }) => isWalkthrough(name));
   const names = new Set(walkthrough.flatMap(codeCells).flatMap((cell) => importedNames(cell.source, 'alignbook')));
@@ -162,7 +168,10 @@ export function committed(notebook: Notebook, text: string, root: string): strin
   return findings;
 }
 
-/** The committed outputs say what a fresh run says, up to another processor's rounding: of trained values, within their cell's tolerance. */
+/**
+ * The committed outputs say what a fresh run says, up to another processor's rounding: of trained values, within their
+ * cell's tolerance.
+ */
 export function sameOutputs(committedNotebook: Notebook, fresh: Notebook, expected?: Expected): string[] {
   const kinds = (cell: Cell) => JSON.stringify(cell.outputs.map(({ output_type, data }) => [output_type, Object.keys(data ?? {}).sort()]));
   const plain = ({ data }: Output) => String(data?.['text/plain'] ?? '');

@@ -11,17 +11,27 @@ export interface Prompt {
 
 /** Every prompt that there is, such as "This soup from Oslo". */
 export const prompts: readonly Prompt[] = things.flatMap((thing) =>
-  details.flatMap((detail) => ['The', ...(thing.plural ? ['These', 'Those'] : ['This', 'That'])].map((word) => ({ text: `${word} ${thing.name} ${detail}`, thing }))),
+  details.flatMap((detail) =>
+    ['The', ...(thing.plural ? ['These', 'Those'] : ['This', 'That'])].map((word) => ({
+      text: `${word} ${thing.name} ${detail}`,
+      thing,
+    })),
+  ),
 );
 
-/** How a reviewer leans, each as often as the others: what one word says makes the next likelier, and settles nothing. */
+/**
+ * How a reviewer leans, each as often as the others: what one word says makes the next likelier, and settles nothing.
+ */
 const leanings: readonly Readonly<Record<Polarity, number>>[] = [
   { positive: 0.6, neutral: 0.2, negative: 0.2 },
   { positive: 0.35, neutral: 0.3, negative: 0.35 },
   { positive: 0.2, neutral: 0.2, negative: 0.6 },
 ];
 
-/** How often a word comes beside the others, by the size of its valence: strong ones are rare, so that a policy moves away from the reference to use them. */
+/**
+ * How often a word comes beside the others, by the size of its valence: strong ones are rare, so that a policy moves
+ * away from the reference to use them.
+ */
 const shares = [1, 1, 1, 0.8, 0.4, 0.15] as const;
 
 /** One of the items, `share` saying how often beside the others. */
@@ -46,7 +56,9 @@ class Reviewer {
 
   opinion(part: Part): string {
     const polarity = draw(['positive', 'neutral', 'negative'] as const, (name) => this.#leaning[name], this.random);
-    return this.#say(draw(this.#unsaid(opinions[part][polarity]), (word) => shares[Math.abs(valence(word))]!, this.random));
+    return this.#say(
+      draw(this.#unsaid(opinions[part][polarity]), (word) => shares[Math.abs(valence(word))]!, this.random),
+    );
   }
 
   aspect(): string {
@@ -71,7 +83,11 @@ const conjunction = (one: string, other: string): string => (valence(one) * vale
 /** Right after the subject: what is said, and the opinion that the next one follows. */
 const openings: readonly ((one: Reviewer) => readonly [text: string, opinion: string])[] = [
   (one) => after(one.opinion('adjective'), (word) => `${be(one)} ${word}`),
-  (one) => after(one.opinion('adjective'), (word) => `${pick(['seemed', 'felt', 'looked', 'proved', 'turned out'], one.random)} ${word}`),
+  (one) =>
+    after(
+      one.opinion('adjective'),
+      (word) => `${pick(['seemed', 'felt', 'looked', 'proved', 'turned out'], one.random)} ${word}`,
+    ),
   (one) => {
     const first = one.opinion('adjective');
     return after(one.opinion('adjective'), (word) => `${be(one)} ${first} ${conjunction(first, word)} ${word}`);

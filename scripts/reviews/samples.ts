@@ -26,17 +26,30 @@ export const MAX_NEW_TOKENS = 24;
 const BATCH = 64;
 
 /** @returns all of the first prompt, then those of the second, and so on. */
-export async function samples(model: GPT2, tokenizer: Tokenizer, prompts: readonly string[], { reward, each = 1, seed, onProgress }: SampleOptions): Promise<Sample[]> {
+export async function samples(
+  model: GPT2,
+  tokenizer: Tokenizer,
+  prompts: readonly string[],
+  { reward, each = 1, seed, onProgress }: SampleOptions,
+): Promise<Sample[]> {
   const seeds = new Random(seed);
   const ids = prompts.map((prompt) => tokenizer.encode(prompt));
   const numbers = prompts.flatMap((_, n) => Array<number>(each).fill(n));
   const made: Sample[] = [];
   for (let start = 0; start < numbers.length; start += BATCH) {
-    const responses = await sampleResponses(model, tokenizer, ids, { maxNewTokens: MAX_NEW_TOKENS, seed: seeds.uint32() }, numbers.slice(start, start + BATCH));
-    made.push(...responses.map((response) => {
-      const review = prompts[response.prompt]! + response.text;
-      return { ...response, review, reward: reward(review) };
-    }));
+    const responses = await sampleResponses(
+      model,
+      tokenizer,
+      ids,
+      { maxNewTokens: MAX_NEW_TOKENS, seed: seeds.uint32() },
+      numbers.slice(start, start + BATCH),
+    );
+    made.push(
+      ...responses.map((response) => {
+        const review = prompts[response.prompt]! + response.text;
+        return { ...response, review, reward: reward(review) };
+      }),
+    );
     onProgress?.(made.length);
   }
   return made;

@@ -7,7 +7,8 @@ export interface Thing {
   readonly aspects: readonly string[];
 }
 
-const kind = (names: string, aspects: string, plural = false): Thing[] => split(names).map((name) => ({ name, plural, aspects: split(aspects) }));
+const kind = (names: string, aspects: string, plural = false): Thing[] =>
+  split(names).map((name) => ({ name, plural, aspects: split(aspects) }));
 const split = (list: string): string[] => list.split(' ');
 
 /** Without sentiment themselves, as the lexicon has it: no novel (2), no lobby (-2). */
@@ -27,9 +28,15 @@ export const things: readonly Thing[] = [
 
 /** How a thing is told from others of its name: what a prompt ends with. */
 export const details: readonly string[] = [
-  ...split('Oslo Lima Kyoto Cairo Dublin Prague Boston Quito Lagos Naples Vienna Dallas Geneva Sydney').map((city) => `from ${city}`),
-  ...split('aunt uncle sister brother neighbour cousin boss teacher mother dentist').map((person) => `my ${person} chose`),
-  ...split('January February March April May June July August September October November December').map((month) => `we tried in ${month}`),
+  ...split('Oslo Lima Kyoto Cairo Dublin Prague Boston Quito Lagos Naples Vienna Dallas Geneva Sydney').map(
+    (city) => `from ${city}`,
+  ),
+  ...split('aunt uncle sister brother neighbour cousin boss teacher mother dentist').map(
+    (person) => `my ${person} chose`,
+  ),
+  ...split('January February March April May June July August September October November December').map(
+    (month) => `we tried in ${month}`,
+  ),
   ...split('Monday Tuesday Wednesday Thursday Friday Saturday Sunday').map((day) => `we tried on ${day}`),
 ];
 
@@ -46,7 +53,9 @@ export const opinions = {
         'fine elegant interesting clever appealing attractive enjoyable remarkable solid reliable generous graceful innovative polished thoughtful useful suitable likable robust sophisticated strong sweet welcome worthy creative effective flawless imaginative ' +
         'acceptable adequate cool fresh memorable natural smart balanced bright clear easy warm refined intense',
     ),
-    neutral: split('ordinary average usual typical plain standard familiar conventional modest quiet unusual brief regular traditional normal common basic predictable slow light long short old new'),
+    neutral: split(
+      'ordinary average usual typical plain standard familiar conventional modest quiet unusual brief regular traditional normal common basic predictable slow light long short old new',
+    ),
     negative: split(
       'catastrophic awful bad boring terrible horrible dreadful nasty ugly miserable atrocious hideous horrid ridiculous flawed disgusting irritating obnoxious rotten foul dire ludicrous disastrous vile defective horrendous dumb ' +
         'annoying awkward disappointing dismal dreary gloomy lousy pathetic pointless confusing depressing dirty dubious feeble frustrating insipid odd sad shaky sluggish uncomfortable uninspired unpleasant unoriginal useless vapid weak worthless weird embarrassing chaotic careless unacceptable childish questionable ' +
@@ -55,15 +64,23 @@ export const opinions = {
   },
   /** "It left me …" */
   feeling: {
-    positive: split('thrilled overjoyed ecstatic happy delighted impressed pleased fascinated grateful excited satisfied relaxed amazed hopeful calm confident inspired interested curious'),
+    positive: split(
+      'thrilled overjoyed ecstatic happy delighted impressed pleased fascinated grateful excited satisfied relaxed amazed hopeful calm confident inspired interested curious',
+    ),
     neutral: split('quiet silent unmoved neutral speechless'),
-    negative: split('angry disgusted irritated miserable worried furious horrified outraged annoyed bored confused disappointed sad tired upset frustrated puzzled unimpressed embarrassed uneasy exhausted sorry doubtful uncertain unsure'),
+    negative: split(
+      'angry disgusted irritated miserable worried furious horrified outraged annoyed bored confused disappointed sad tired upset frustrated puzzled unimpressed embarrassed uneasy exhausted sorry doubtful uncertain unsure',
+    ),
   },
   /** "It was a …" */
   noun: {
-    positive: split('masterpiece triumph miracle winner delight gem joy marvel pleasure success treasure bargain gift highlight jewel'),
+    positive: split(
+      'masterpiece triumph miracle winner delight gem joy marvel pleasure success treasure bargain gift highlight jewel',
+    ),
     neutral: split('compromise mixture classic sight change'),
-    negative: split('fiasco scandal crime defect disappointment failure mess dud burden embarrassment tragedy travesty waste farce'),
+    negative: split(
+      'fiasco scandal crime defect disappointment failure mess dud burden embarrassment tragedy travesty waste farce',
+    ),
   },
   /** "I … it." */
   verb: {

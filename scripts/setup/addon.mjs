@@ -19,7 +19,14 @@ const logLevelLibrary = 'libtfjs_log_level.so';
 export const addon = {
   name: 'addon',
   megabytes: 400,
-  inputs: () => ({ build: build(), version, sources: [digest(join(paths.binding, 'package.json')), digest(logLevel)], abi: process.versions.modules, napi: process.versions.napi, root }),
+  inputs: () => ({
+    build: build(),
+    version,
+    sources: [digest(join(paths.binding, 'package.json')), digest(logLevel)],
+    abi: process.versions.modules,
+    napi: process.versions.napi,
+    root,
+  }),
   present: () => existsSync(paths.addon) && existsSync(record),
   made: () => [folder],
   version: () => `for Node's ABI ${process.versions.modules}`,
@@ -28,7 +35,20 @@ export const addon = {
     const temporary = `${paths.addon}.tmp`;
     const { program, args, env } = await compiler(progress);
     progress(`compiling with ${program}`);
-    await run(program, [...args, '-O2', '-fPIC', '-shared', logLevel, `-Wl,-soname,${logLevelLibrary}`, '-o', join(folder, logLevelLibrary)], { env });
+    await run(
+      program,
+      [
+        ...args,
+        '-O2',
+        '-fPIC',
+        '-shared',
+        logLevel,
+        `-Wl,-soname,${logLevelLibrary}`,
+        '-o',
+        join(folder, logLevelLibrary),
+      ],
+      { env },
+    );
     await run(program, [...args, ...flags(), '-o', temporary], { env });
     await load(temporary);
     renameSync(temporary, paths.addon);
@@ -42,18 +62,31 @@ function flags() {
   return [
     ...['-std=c++17', '-O2', '-fPIC', '-shared', '-DNAPI_VERSION=8'],
     ...['-I', join(paths.modules, 'node-api-headers', 'include'), '-I', join(libraries, 'include')],
-    ...readdirSync(sources).filter((file) => file.endsWith('.cc')).map((file) => join(sources, file)),
+    ...readdirSync(sources)
+      .filter((file) => file.endsWith('.cc'))
+      .map((file) => join(sources, file)),
     ...['libtensorflow_cc.so.2', 'libtensorflow_framework.so.2'].map((file) => join(libraries, file)),
     ...['-Wl,--no-as-needed', join(folder, logLevelLibrary)], // last: of libraries that do not need each other the last one starts first
     `-Wl,-rpath,$ORIGIN/${runPath}:$ORIGIN`,
   ];
 }
 
-/** In a process of its own: a library that the machine cannot run ends the process that loads it. @param {string} path */
+/**
+ * In a process of its own: a library that the machine cannot run ends the process that loads it.
+ * @param {string} path
+ */
 async function load(path) {
   const code = `const module = { exports: {} }; process.dlopen(module, ${JSON.stringify(path)}); console.log(module.exports.TF_Version);`;
-  const output = await run(process.execPath, ['-e', code], { env: { ...process.env, TF_CPP_MIN_LOG_LEVEL: '2' } }).catch((cause) => {
-    throw new SetupError(`TensorFlow ${version} does not load here. It needs glibc 2.27 or newer and a CPU with AVX.\n${cause.message}`, { cause });
+  const output = await run(process.execPath, ['-e', code], {
+    env: { ...process.env, TF_CPP_MIN_LOG_LEVEL: '2' },
+  }).catch((cause) => {
+    throw new SetupError(
+      `TensorFlow ${version} does not load here. It needs glibc 2.27 or newer and a CPU with AVX.\n${cause.message}`,
+      { cause },
+    );
   });
-  if (!output.includes(version)) throw new SetupError(`the addon loaded TensorFlow "${output.trim()}" instead of ${version}; is LD_LIBRARY_PATH set?`);
+  if (!output.includes(version))
+    throw new SetupError(
+      `the addon loaded TensorFlow "${output.trim()}" instead of ${version}; is LD_LIBRARY_PATH set?`,
+    );
 }

@@ -8,7 +8,11 @@ import { paths, root } from './paths.mjs';
 import { run, SetupError } from './run.mjs';
 
 /** Where a folder's sources are compiled to. */
-const outputs = { lib: join(root, 'lib', 'dist'), tests: join(paths.build, 'tests'), scripts: join(paths.build, 'scripts') };
+const outputs = {
+  lib: join(root, 'lib', 'dist'),
+  tests: join(paths.build, 'tests'),
+  scripts: join(paths.build, 'scripts'),
+};
 
 /** @param {string} folder @param {RegExp} name @returns {string[]} */
 function files(folder, name) {
@@ -49,7 +53,8 @@ export const build = {
   }),
   present: () => Object.values(outputs).every((folder) => existsSync(folder)),
   made: () => Object.values(outputs),
-  discard: () => [outputs.lib, paths.build].forEach((folder) => rmSync(join(folder, '.tsbuildinfo'), { force: true })), // else the compiler would trust what it wrote
+  // else the compiler would trust what it wrote
+  discard: () => [outputs.lib, paths.build].forEach((folder) => rmSync(join(folder, '.tsbuildinfo'), { force: true })),
   version: () => `${sources().filter((path) => path.endsWith('.ts')).length} files`,
   async run(progress) {
     progress('compiling TypeScript');

@@ -11,10 +11,15 @@ import { gpu } from './tensorflow.mjs';
 export function check(steps, optional) {
   /** @param {Step} step @param {string} remedy */
   const row = (step, remedy) => {
-    if (!isDone(step, paths.made)) return [step.name, step.present() ? 'out of date' : 'missing', `${remedy} (needs ${step.megabytes} MB)`];
+    if (!isDone(step, paths.made))
+      return [step.name, step.present() ? 'out of date' : 'missing', `${remedy} (needs ${step.megabytes} MB)`];
     const damaged = damagedFiles(step, paths.made);
     if (damaged.length === 0) return [step.name, 'ok', step.version?.() ?? ''];
-    return [step.name, 'damaged', `${damaged.length === 1 ? damaged[0] : `${damaged.length} files, such as ${damaged[0]}`}; ${remedy}`];
+    return [
+      step.name,
+      'damaged',
+      `${damaged.length === 1 ? damaged[0] : `${damaged.length} files, such as ${damaged[0]}`}; ${remedy}`,
+    ];
   };
   const needed = steps.map((step) => row(step, 'npm run setup'));
   const rows = [

@@ -26,9 +26,29 @@ export async function compiler(progress) {
     progress('no C++ compiler on PATH: fetching ziglang from PyPI');
     const temporary = `${paths.zig}.tmp`;
     rmSync(temporary, { recursive: true, force: true });
-    await pip(pythonOf(paths.python), ['install', '--require-hashes', '--only-binary=:all:', '--target', temporary, '-r', join(paths.requirements, 'compiler.txt')], progress);
+    await pip(
+      pythonOf(paths.python),
+      [
+        'install',
+        '--require-hashes',
+        '--only-binary=:all:',
+        '--target',
+        temporary,
+        '-r',
+        join(paths.requirements, 'compiler.txt'),
+      ],
+      progress,
+    );
     renameSync(temporary, paths.zig);
   }
   // The oldest glibc that TensorFlow's wheel runs on, so that the addon loads wherever the wheel does.
-  return { program: zig, args: ['c++', '-target', 'x86_64-linux-gnu.2.27'], env: { ...process.env, ZIG_GLOBAL_CACHE_DIR: join(paths.zig, 'cache'), ZIG_LOCAL_CACHE_DIR: join(paths.zig, 'cache') } };
+  return {
+    program: zig,
+    args: ['c++', '-target', 'x86_64-linux-gnu.2.27'],
+    env: {
+      ...process.env,
+      ZIG_GLOBAL_CACHE_DIR: join(paths.zig, 'cache'),
+      ZIG_LOCAL_CACHE_DIR: join(paths.zig, 'cache'),
+    },
+  };
 }

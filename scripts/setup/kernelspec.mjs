@@ -14,13 +14,19 @@ const files = () => ({
       process.execPath,
       '--no-force-async-hooks-checks', // they would end the kernel where a timer's endless loop is stopped
       '--enable-source-maps', // stacks show the library's TypeScript
-      '--max-old-space-size=4096', // Node's own limit falls with the machine's memory, down to 2 GB; tensors lie outside of it
+      // Node's own limit falls with the machine's memory, down to 2 GB; tensors lie outside of it
+      '--max-old-space-size=4096',
       join(paths.build, 'scripts', 'kernel', 'main.js'), // tslab, mended as it starts
       ...['--config-path', '{connection_file}'],
     ],
     display_name: 'TypeScript',
     language: 'typescript',
-    env: { TF_CPP_MIN_LOG_LEVEL: '2', TF_FORCE_GPU_ALLOW_GROWTH: 'true', ALIGNBOOK_KALEIDO: join(sitePackages(paths.python), 'kaleido', 'executable'), NODE_PATH: paths.modules },
+    env: {
+      TF_CPP_MIN_LOG_LEVEL: '2',
+      TF_FORCE_GPU_ALLOW_GROWTH: 'true',
+      ALIGNBOOK_KALEIDO: join(sitePackages(paths.python), 'kaleido', 'executable'),
+      NODE_PATH: paths.modules,
+    },
   },
   [join(paths.python, 'etc', 'jupyter', 'labconfig', 'page_config.json')]: {
     disabledExtensions: { '@jupyterlab/apputils-extension:announcements': true },

@@ -6,7 +6,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 import { SetupError } from './run.mjs';
 
-/** @typedef {{ host: string, pid: number, start: string | null }} Holder `start` tells it from a later process of the same number */
+/**
+ * @typedef {{ host: string, pid: number, start: string | null }} Holder `start` tells it from a later process of the
+ * same number
+ */
 
 const TOUCH_EVERY = 5_000; // milliseconds
 /** In another container, or on another machine, only the lock's age tells that its holder is gone. */
@@ -24,12 +27,16 @@ export async function withLock(path, work) {
   let told = false;
   while (!take(path, own)) {
     const holder = readHolder(path);
-    if (lstatSync(path, { throwIfNoEntry: false })?.isDirectory()) throw new SetupError(`${path} is a folder where a lock should be; remove it.`);
+    if (lstatSync(path, { throwIfNoEntry: false })?.isDirectory())
+      throw new SetupError(`${path} is a folder where a lock should be; remove it.`);
     if (holder === null ? ageOf(path) > UNREADABLE_AFTER : isDead(holder, path)) {
       release(path, holder);
       continue;
     }
-    if (!told) console.log(`waiting for another set-up, process ${holder?.pid ?? '?'}${holder && holder.host !== own.host ? ` on ${holder.host}` : ''} (if there is none, remove ${path})`);
+    if (!told)
+      console.log(
+        `waiting for another set-up, process ${holder?.pid ?? '?'}${holder && holder.host !== own.host ? ` on ${holder.host}` : ''} (if there is none, remove ${path})`,
+      );
     told = true;
     await sleep(200);
   }
@@ -45,7 +52,11 @@ export async function withLock(path, work) {
   }
 }
 
-/** Linking a file that is already written makes name and content appear at once. @param {string} path @param {Holder} holder */
+/**
+ * Linking a file that is already written makes name and content appear at once.
+ * @param {string} path
+ * @param {Holder} holder
+ */
 function take(path, holder) {
   const own = `${path}.${process.pid}`;
   writeFileSync(own, JSON.stringify(holder));
@@ -60,7 +71,11 @@ function take(path, holder) {
   }
 }
 
-/** Removes the lock if it is the holder's: moved aside first, as another process may have taken it since it was read. @param {string} path @param {Holder | null} holder */
+/**
+ * Removes the lock if it is the holder's: moved aside first, as another process may have taken it since it was read.
+ * @param {string} path
+ * @param {Holder | null} holder
+ */
 function release(path, holder) {
   const aside = `${path}.${process.pid}.old`;
   try {
@@ -93,7 +108,10 @@ function isDead({ host, pid, start }, path) {
   return !isAlive(pid) || (start !== null && start !== startOf(pid));
 }
 
-/** When the process began: after a restart, and in every container anew, its number is another's. @param {number} pid */
+/**
+ * When the process began: after a restart, and in every container anew, its number is another's.
+ * @param {number} pid
+ */
 function startOf(pid) {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');

@@ -34,7 +34,18 @@ Exit status: 0 complete, 1 something is missing or failed, 2 usage, 130 interrup
 /** @param {string[]} args */
 function parse(args) {
   const flag = /** @type {const} */ ({ type: 'boolean' });
-  const { values } = parseArgs({ args, options: { check: flag, cpu: flag, cuda: flag, oracles: flag, book: flag, quiet: flag, help: { type: 'boolean', short: 'h' } } });
+  const { values } = parseArgs({
+    args,
+    options: {
+      check: flag,
+      cpu: flag,
+      cuda: flag,
+      oracles: flag,
+      book: flag,
+      quiet: flag,
+      help: { type: 'boolean', short: 'h' },
+    },
+  });
   if (values.cpu && values.cuda) throw new Error('--cpu and --cuda exclude each other');
   return values;
 }
@@ -66,7 +77,9 @@ export async function main(args) {
   } catch (error) {
     const { syscall, code, path = paths.root, message } = /** @type {NodeJS.ErrnoException} */ (error);
     if (syscall !== undefined && ['EACCES', 'EPERM', 'EROFS'].includes(String(code))) {
-      console.error(`${path} cannot be written (${code}): set-up keeps all that it makes in the project's folder; make that your own, or copy the project to a folder that is.`);
+      console.error(
+        `${path} cannot be written (${code}): set-up keeps all that it makes in the project's folder; make that your own, or copy the project to a folder that is.`,
+      );
       return 1;
     }
     if (!(error instanceof SetupError) && syscall === undefined) throw error;

@@ -1,5 +1,8 @@
 // @ts-check
-/** Where everything lies. Set-up writes to `.alignbook`, `node_modules`, `lib/dist` and the tokenizer of `data/models/tiny` only. */
+/**
+ * Where everything lies. Set-up writes to `.alignbook`, `node_modules`, `lib/dist` and the tokenizer of
+ * `data/models/tiny` only.
+ */
 import { delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 

@@ -14,35 +14,64 @@ import { run, SetupError } from './run.mjs';
 function findPython(minor) {
   const rejected = [];
   for (const program of ['python3', 'python', 'python3.13', 'python3.12', 'python3.11', 'python3.10']) {
-    const code = 'import sys, importlib.util as u; print(sys.version_info[0], sys.version_info[1], sys.executable, all(map(u.find_spec, ("venv", "ensurepip"))), sep="|")';
+    const code =
+      'import sys, importlib.util as u; print(sys.version_info[0], sys.version_info[1], sys.executable, all(map(u.find_spec, ("venv", "ensurepip"))), sep="|")';
     const { stdout, status } = spawnSync(program, ['-c', code], { encoding: 'utf8', env: pythonEnv() });
     if (status !== 0) continue;
     const [three, found, executable, venv] = stdout.trim().split('|');
     if (three !== '3' || Number(found) < minor) rejected.push(`${executable} is Python ${three}.${found}`);
-    else if (venv !== 'True') rejected.push(`${executable}, Python 3.${found}, lacks the venv module (Debian, Ubuntu: apt install python3.${found}-venv)`);
+    else if (venv !== 'True')
+      rejected.push(
+        `${executable}, Python 3.${found}, lacks the venv module (Debian, Ubuntu: apt install python3.${found}-venv)`,
+      );
     else return /** @type {string} */ (executable);
   }
   const found = rejected.length > 0 ? [...new Set(rejected)].join('; ') : 'no Python 3 is on PATH';
-  throw new SetupError(`Python 3.${minor} or newer with its venv module is needed; ${found}. Install it (Debian, Ubuntu: apt install python3 python3-venv) and run set-up again.`);
+  throw new SetupError(
+    `Python 3.${minor} or newer with its venv module is needed; ${found}. Install it (Debian, Ubuntu: apt install python3 python3-venv) and run set-up again.`,
+  );
 }
 
-/** @param {string} python its path @param {string[]} args @param {Progress} progress @param {NodeJS.ProcessEnv} [env] */
+/**
+ * @param {string} python its path
+ * @param {string[]} args
+ * @param {Progress} progress
+ * @param {NodeJS.ProcessEnv} [env]
+ */
 export async function pip(python, args, progress, env = {}) {
-  return run(python, ['-m', 'pip', ...args], { env: { ...pythonEnv(), ...env }, onLine: (line) => !/^(WARNING|ERROR)/.test(line) && progress(line.trim()) });
+  return run(python, ['-m', 'pip', ...args], {
+    env: { ...pythonEnv(), ...env },
+    onLine: (line) => !/^(WARNING|ERROR)/.test(line) && progress(line.trim()),
+  });
 }
 
 /** @param {string} environment @param {string} lock @param {Progress} progress @param {string[]} options */
 async function install(environment, lock, progress, ...options) {
-  await pip(pythonOf(environment), ['install', '--require-hashes', '--only-binary=:all:', ...options, '-r', join(paths.requirements, lock)], progress);
+  await pip(
+    pythonOf(environment),
+    ['install', '--require-hashes', '--only-binary=:all:', ...options, '-r', join(paths.requirements, lock)],
+    progress,
+  );
 }
 
-/** Made in place, as a virtual environment cannot be moved: --clear removes what a killed run left. @param {string} environment @param {number} minor @param {Progress} progress */
+/**
+ * Made in place, as a virtual environment cannot be moved: --clear removes what a killed run left.
+ * @param {string} environment
+ * @param {number} minor
+ * @param {Progress} progress
+ */
 async function makeEnvironment(environment, minor, progress) {
   progress('making a virtual environment');
   await run(findPython(minor), ['-m', 'venv', '--clear', environment], { env: pythonEnv() });
 }
 
-/** Packages alone, without what they ask for, in a folder of their own. @param {string} environment @param {string} lock @param {string} folder @param {Progress} progress */
+/**
+ * Packages alone, without what they ask for, in a folder of their own.
+ * @param {string} environment
+ * @param {string} lock
+ * @param {string} folder
+ * @param {Progress} progress
+ */
 async function installBeside(environment, lock, folder, progress) {
   const temporary = `${folder}.tmp`;
   for (const stale of [temporary, folder]) rmSync(stale, { recursive: true, force: true });
@@ -60,7 +89,10 @@ export function sitePackages(environment) {
 /** Packages and their versions. @param {string} folder @param {string[]} names */
 function versions(folder, names) {
   const entries = readdirSync(folder);
-  const version = (/** @type {string} */ name) => entries.find((entry) => new RegExp(`^${name}-[^-]*\\.dist-info$`).test(entry))?.slice(name.length + 1, -'.dist-info'.length) ?? '?';
+  const version = (/** @type {string} */ name) =>
+    entries
+      .find((entry) => new RegExp(`^${name}-[^-]*\\.dist-info$`).test(entry))
+      ?.slice(name.length + 1, -'.dist-info'.length) ?? '?';
   return names.map((name) => `${name} ${version(name)}`).join(', ');
 }
 
@@ -120,7 +152,10 @@ export const book = {
   },
 };
 
-/** Beside the oracles and on demand like them: one package, which their Python finds before its own of that name. @type {import('./steps.mjs').Step} */
+/**
+ * Beside the oracles and on demand like them: one package, which their Python finds before its own of that name.
+ * @type {import('./steps.mjs').Step}
+ */
 export const trlPpo = {
   name: 'trl-ppo',
   megabytes: 20,

@@ -8,7 +8,10 @@ export class SetupError extends Error {}
 
 /** @type {[RegExp, string][]} */
 const remedies = [
-  [/ENOSPC|No space left on device|\[Errno 28\]/, 'The disk is full. Free some space (npm run setup -- --check says how much is needed).'],
+  [
+    /ENOSPC|No space left on device|\[Errno 28\]/,
+    'The disk is full. Free some space (npm run setup -- --check says how much is needed).',
+  ],
   [
     /EINTEGRITY|DO NOT MATCH THE HASHES|hash mismatch/i,
     'A download is not the file that was pinned: cut off on its way, or changed by a mirror or a proxy. If it happens again, ' +
@@ -16,9 +19,12 @@ const remedies = [
   ],
   [
     /ENOTFOUND|EAI_AGAIN|ECONN(REFUSED|RESET)|ETIMEDOUT|ENETUNREACH|name resolution|NewConnectionError|Max retries exceeded|ProxyError|ReadTimeout|Network is unreachable/i,
-    'The registry could not be reached. Check the network; behind a proxy or with a mirror set HTTPS_PROXY, or npm\'s and pip\'s own configuration.',
+    "The registry could not be reached. Check the network; behind a proxy or with a mirror set HTTPS_PROXY, or npm's and pip's own configuration.",
   ],
-  [/EACCES|Permission denied/, 'A file cannot be written. Was set-up run as another user before? Make the folder your own again (chown).'],
+  [
+    /EACCES|Permission denied/,
+    'A file cannot be written. Was set-up run as another user before? Make the folder your own again (chown).',
+  ],
 ];
 
 /**
@@ -52,6 +58,9 @@ export async function run(program, args, { cwd, env, onLine } = {}) {
   const command = [program, ...args].join(' ');
   if (ending instanceof Error) throw new SetupError(`${program} could not be started: ${ending.message}`);
   const cause = remedies.find(([symptom]) => symptom.test(output));
-  const tail = lines.filter((line) => !/^npm http /.test(line)).slice(-12).join('\n');
+  const tail = lines
+    .filter((line) => !/^npm http /.test(line))
+    .slice(-12)
+    .join('\n');
   throw new SetupError([cause?.[1], `${command}\nended with ${ending}:\n${tail}`].filter(Boolean).join('\n\n'));
 }

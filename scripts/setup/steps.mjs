@@ -1,6 +1,19 @@
 // @ts-check
 /** Runs the steps whose result is missing or was made from other inputs. Knows nothing of what a step does. */
-import { closeSync, existsSync, fsyncSync, lstatSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync, rmSync, statfsSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statfsSync,
+  writeSync,
+} from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 
 import { withLock } from './lock.mjs';
@@ -10,12 +23,15 @@ import { SetupError } from './run.mjs';
  * @typedef {object} Step
  * @property {string} name
  * @property {number} megabytes What it takes on disk while it runs, downloads included.
- * @property {() => unknown} [inputs] All that its result depends on, as JSON. Other inputs run it again. Without them `present` decides alone.
+ * @property {() => unknown} [inputs] All that its result depends on, as JSON. Other inputs run it again. Without them
+ *   `present` decides alone.
  * @property {() => boolean} present Whether its result is there.
  * @property {() => unknown} [check] Throws a SetupError for what can be known to fail before any step is run.
- * @property {() => string[]} [made] Files and folders of its result: the size of each file is kept, so that a damaged one is found.
+ * @property {() => string[]} [made] Files and folders of its result: the size of each file is kept, so that a damaged
+ *   one is found.
  * @property {() => void} [discard] Before a damaged result is made anew.
- * @property {(progress: (text: string) => void) => unknown} run Leaves either a whole result or none; may be run after having been killed.
+ * @property {(progress: (text: string) => void) => unknown} run Leaves either a whole result or none; may be run after
+ *   having been killed.
  * @property {() => string} [version] What is there, for `--check`.
  */
 
@@ -25,7 +41,11 @@ import { SetupError } from './run.mjs';
  * @property {boolean} [quiet] Say nothing where nothing is to do.
  */
 
-/** Replaces a file as a whole: whoever reads it sees the old or the new one. @param {string} path @param {string | Buffer} content */
+/**
+ * Replaces a file as a whole: whoever reads it sees the old or the new one.
+ * @param {string} path
+ * @param {string | Buffer} content
+ */
 export function replaceFile(path, content) {
   mkdirSync(dirname(path), { recursive: true });
   const temporary = `${path}.tmp`;
@@ -59,30 +79,44 @@ const sizesPath = (step, folder) => join(folder, 'stamps', `${step.name}.files.j
 /** What programs make beside their own files, and change: not a part of any result. */
 const CHANGES = new Set(['__pycache__', '.cache', '.package-lock.json']);
 
-/** Sizes in bytes of the files below, relative to the folder. @param {string[]} paths @param {string} folder @returns {Record<string, number>} */
+/**
+ * Sizes in bytes of the files below, relative to the folder.
+ * @param {string[]} paths
+ * @param {string} folder
+ * @returns {Record<string, number>}
+ */
 function sizes(paths, folder) {
   /** @type {Record<string, number>} */
   const found = {};
   const visit = (/** @type {string} */ path) => {
     const entry = lstatSync(path, { throwIfNoEntry: false });
-    if (entry?.isDirectory()) for (const name of readdirSync(path).sort()) if (!CHANGES.has(name)) visit(join(path, name));
+    if (entry?.isDirectory())
+      for (const name of readdirSync(path).sort()) if (!CHANGES.has(name)) visit(join(path, name));
     if (entry?.isFile()) found[relative(folder, path)] = entry.size;
   };
   for (const path of paths) visit(path);
   return found;
 }
 
-/** Files of a step's result that are missing or have another size than when they were made. It looks at each: a second for all steps. @param {Step} step @param {string} folder */
+/**
+ * Files of a step's result that are missing or have another size than when they were made. It looks at each: a second
+ * for all steps.
+ * @param {Step} step
+ * @param {string} folder
+ */
 export function damagedFiles(step, folder) {
   const path = sizesPath(step, folder);
   if (!step.made || !existsSync(path)) return [];
   const recorded = /** @type {Record<string, number>} */ (JSON.parse(readFileSync(path, 'utf8')));
-  return Object.entries(recorded).filter(([name, size]) => lstatSync(join(folder, name), { throwIfNoEntry: false })?.size !== size).map(([name]) => join(folder, name));
+  return Object.entries(recorded)
+    .filter(([name, size]) => lstatSync(join(folder, name), { throwIfNoEntry: false })?.size !== size)
+    .map(([name]) => join(folder, name));
 }
 
 /** @param {Step[]} steps @param {Options} options Quiet, it trusts what is there, so that every command may ask. */
 export async function runSteps(steps, { folder, quiet = false }) {
-  const isSound = (/** @type {Step} */ step) => isDone(step, folder) && (quiet || damagedFiles(step, folder).length === 0);
+  const isSound = (/** @type {Step} */ step) =>
+    isDone(step, folder) && (quiet || damagedFiles(step, folder).length === 0);
   if (steps.every(isSound)) {
     if (!quiet) console.log('set-up is complete');
     return;
@@ -113,7 +147,8 @@ async function runStep(step, folder) {
     if (!step.present()) throw new SetupError('it ended well, but its result is not there; run set-up again');
   } catch (error) {
     end();
-    if (error instanceof SetupError) throw new SetupError(`set-up failed at "${step.name}". ${error.message}`, { cause: error });
+    if (error instanceof SetupError)
+      throw new SetupError(`set-up failed at "${step.name}". ${error.message}`, { cause: error });
     throw error;
   }
   if (step.made) replaceFile(sizesPath(step, folder), JSON.stringify(sizes(step.made(), folder)));
@@ -151,5 +186,7 @@ function checkSpace(pending, folder) {
   const needed = pending.reduce((sum, step) => sum + step.megabytes, 0);
   if (free >= needed) return;
   const parts = pending.map((step) => `${step.name} ${step.megabytes}`).join(', ');
-  throw new SetupError(`The disk is too full: set-up needs ${Math.ceil(needed)} MB in ${folder} (${parts}), of which ${Math.floor(free)} are free. Free some space and run it again.`);
+  throw new SetupError(
+    `The disk is too full: set-up needs ${Math.ceil(needed)} MB in ${folder} (${parts}), of which ${Math.floor(free)} are free. Free some space and run it again.`,
+  );
 }

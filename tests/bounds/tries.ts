@@ -1,6 +1,8 @@
 /**
- * Tries: inputs that are wrong in one way each, and what must come of them. A try passes where it succeeds, if it may, or ends with one
- * line of an error that the library made for it, in time. Each area ends with a line of how many there were, and fails with all that did not.
+ * Tries: inputs that are wrong in one way each, and what must come of them. A try passes where it succeeds, if it may,
+ * or ends with one
+ * line of an error that the library made for it, in time. Each area ends with a line of how many there were, and fails
+ * with all that did not.
  */
 import assert from 'node:assert/strict';
 
@@ -21,7 +23,9 @@ const LONGEST = 15_000;
 
 async function outcome({ run, mayPass = false, says }: Try): Promise<string | undefined> {
   let late: NodeJS.Timeout | undefined;
-  const timeout = new Promise((_, reject) => (late = setTimeout(() => reject(new Error(`has not ended after ${LONGEST / 1000} s`)), LONGEST)));
+  const timeout = new Promise(
+    (_, reject) => (late = setTimeout(() => reject(new Error(`has not ended after ${LONGEST / 1000} s`)), LONGEST)),
+  );
   try {
     await Promise.race([Promise.resolve().then(run), timeout]);
     return mayPass ? undefined : 'was taken for right';
@@ -45,6 +49,8 @@ export async function runTries(area: string, tries: readonly Try[], atLeast: num
     const fault = await outcome(one);
     if (fault !== undefined) faults.push(`${one.name}: ${fault}`);
   }
-  console.log(`${area.padEnd(12)}${String(tries.length).padStart(5)} tries ${String(faults.length).padStart(4)} faults`);
+  console.log(
+    `${area.padEnd(12)}${String(tries.length).padStart(5)} tries ${String(faults.length).padStart(4)} faults`,
+  );
   assert.equal(faults.join('\n'), '');
 }

@@ -17,7 +17,11 @@ const book = join(folder, 'a book'); // a folder's name may hold a space
 let browser: Browser;
 
 before(async () => {
-  const { status, stderr } = spawnSync(process.execPath, [join(root, '.alignbook', 'build', 'scripts', 'book', 'book.js'), '--out', book], { encoding: 'utf8' });
+  const { status, stderr } = spawnSync(
+    process.execPath,
+    [join(root, '.alignbook', 'build', 'scripts', 'book', 'book.js'), '--out', book],
+    { encoding: 'utf8' },
+  );
   assert.equal(status, 0, stderr);
   mkdirSync(pictures, { recursive: true });
   browser = await launch();
@@ -44,8 +48,18 @@ for (const name of names) {
   test(`${name}: every figure drawn, formulas set, nothing asked for`, async () => {
     const { page, asked, wrong } = await open(`notebooks/${name}.html`);
     const figures = await page.locator('.alignbook-figure').count();
-    const count = () => page.$$eval('.alignbook-figure', (found) => found.filter((figure) => [...figure.querySelectorAll('.trace path, .trace rect, .heatmaplayer image')].some((mark) => mark.getBoundingClientRect().width + mark.getBoundingClientRect().height > 0)).length);
-    for (const end = Date.now() + 20_000; (await count()) < figures && Date.now() < end; ) await page.waitForTimeout(200);
+    const count = () =>
+      page.$$eval(
+        '.alignbook-figure',
+        (found) =>
+          found.filter((figure) =>
+            [...figure.querySelectorAll('.trace path, .trace rect, .heatmaplayer image')].some(
+              (mark) => mark.getBoundingClientRect().width + mark.getBoundingClientRect().height > 0,
+            ),
+          ).length,
+      );
+    for (const end = Date.now() + 20_000; (await count()) < figures && Date.now() < end;)
+      await page.waitForTimeout(200);
     assert.equal(await count(), figures);
     if (await page.locator('.math').count()) await page.waitForSelector('.math mjx-container', { timeout: 20_000 });
     assert.deepEqual({ asked, wrong }, { asked: [], wrong: [] });
@@ -57,7 +71,9 @@ for (const name of names) {
 
 test('contents lead to every notebook; the cells of the walkthrough to where they are', async () => {
   const { page, asked, wrong } = await open('index.html');
-  const links = await page.$$eval('.bd-sidebar-primary a.reference.internal', (found) => found.map((link) => link.getAttribute('href')));
+  const links = await page.$$eval('.bd-sidebar-primary a.reference.internal', (found) =>
+    found.map((link) => link.getAttribute('href')),
+  );
   for (const name of names) assert.ok(links.includes(`notebooks/${name}.html`), name);
   await page.screenshot({ path: join(pictures, 'book-index.png') });
   await page.goto(pathToFileURL(join(book, 'source-cells.html')).href);

@@ -1,6 +1,7 @@
 /// <reference lib="dom" />
 /**
- * The notebooks in a real JupyterLab and a real browser. Which, says BROWSER_NOTEBOOKS, numbers such as 03,07 (default: all);
+ * The notebooks in a real JupyterLab and a real browser. Which, says BROWSER_NOTEBOOKS, numbers such as 03,07 (default:
+ * all);
  * pictures of each are left in .alignbook/browser/pictures.
  */
 import assert from 'node:assert/strict';
@@ -24,10 +25,12 @@ before(async () => {
 });
 after(() => lab?.stop());
 
-const figures = (cells: readonly LabCell[]) => cells.flatMap(({ outputs = [] }) => outputs).filter(({ data }) => data?.[PLOTLY] !== undefined);
+const figures = (cells: readonly LabCell[]) =>
+  cells.flatMap(({ outputs = [] }) => outputs).filter(({ data }) => data?.[PLOTLY] !== undefined);
 
 /**
- * Takes a picture of each figure in turn, and points at it: JupyterLab shows the image, until the pointer comes and plotly draws.
+ * Takes a picture of each figure in turn, and points at it: JupyterLab shows the image, until the pointer comes and
+ * plotly draws.
  *
  * @returns how many marks with a size plotly drew in each within ten seconds; -1 where there was no image before.
  */
@@ -46,10 +49,14 @@ async function marks(opened: LabPage, name: string): Promise<number[]> {
     await opened.page.mouse.move(x + width / 2, y + height / 2);
     let count = 0;
     for (const end = Date.now() + 10_000; count === 0 && Date.now() < end; await opened.page.waitForTimeout(200)) {
-      count = await figure.$$eval('.trace path, .trace rect, .trace text, .heatmaplayer image', (found) => found.filter((mark) => {
-        const { width, height } = mark.getBoundingClientRect();
-        return width + height > 0;
-      }).length);
+      count = await figure.$$eval(
+        '.trace path, .trace rect, .trace text, .heatmaplayer image',
+        (found) =>
+          found.filter((mark) => {
+            const { width, height } = mark.getBoundingClientRect();
+            return width + height > 0;
+          }).length,
+      );
     }
     counts.push(count);
   }
@@ -66,7 +73,10 @@ for (const name of names) {
     }
     const drawn = await marks(opened, name.slice(0, 2));
     assert.equal(drawn.length, figures(cells).length);
-    assert.ok(drawn.every((count) => count > 0), `marks of each figure: ${drawn.join(', ')}`);
+    assert.ok(
+      drawn.every((count) => count > 0),
+      `marks of each figure: ${drawn.join(', ')}`,
+    );
     if (drawn.length === 0) await opened.picture(name.slice(0, 2));
     await opened.close();
   });
@@ -74,37 +84,69 @@ for (const name of names) {
 
 /** A notebook of these cells, in the browser's folder. */
 function written(name: string, ...sources: readonly string[]): string {
-  const cells = sources.map((source, n) => ({ cell_type: 'code', id: `cell-${n}`, metadata: {}, execution_count: null, outputs: [], source }));
+  const cells = sources.map((source, n) => ({
+    cell_type: 'code',
+    id: `cell-${n}`,
+    metadata: {},
+    execution_count: null,
+    outputs: [],
+    source,
+  }));
   const kernelspec = { display_name: 'TypeScript', language: 'typescript', name: 'tslab' };
-  writeFileSync(join(folder, 'notebooks', name), JSON.stringify({ cells, metadata: { kernelspec }, nbformat: 4, nbformat_minor: 5 }));
+  writeFileSync(
+    join(folder, 'notebooks', name),
+    JSON.stringify({ cells, metadata: { kernelspec }, nbformat: 4, nbformat_minor: 5 }),
+  );
   return `notebooks/${name}`;
 }
 
 test('an error stands in red under its cell, and ends Run All', async () => {
-  const opened = await lab.open(written('error.ipynb', "const config = { lr: 3 };\nconsole.log({ config });", "throw new RangeError('too far');", "console.log('never');"));
+  const opened = await lab.open(
+    written(
+      'error.ipynb',
+      'const config = { lr: 3 };\nconsole.log({ config });',
+      "throw new RangeError('too far');",
+      "console.log('never');",
+    ),
+  );
   const { cells } = await opened.runAll(60_000);
-  assert.deepEqual(cells.map(({ execution_count }) => execution_count), [1, 2, null]);
-  assert.deepEqual(cells.map(({ outputs }) => outputs[0]?.text ?? outputs[0]?.ename), ['{ config: { lr: 3 } }\n', 'RangeError', undefined]);
-  const shown = await opened.page.locator('[data-mime-type="application/vnd.jupyter.stderr"], [data-mime-type="application/vnd.jupyter.error"]').allInnerTexts();
+  assert.deepEqual(
+    cells.map(({ execution_count }) => execution_count),
+    [1, 2, null],
+  );
+  assert.deepEqual(
+    cells.map(({ outputs }) => outputs[0]?.text ?? outputs[0]?.ename),
+    ['{ config: { lr: 3 } }\n', 'RangeError', undefined],
+  );
+  const shown = await opened.page
+    .locator('[data-mime-type="application/vnd.jupyter.stderr"], [data-mime-type="application/vnd.jupyter.error"]')
+    .allInnerTexts();
   assert.match(shown.join(), /RangeError: too far[^]*> 1 \| throw new RangeError/);
   await opened.picture('error');
   await opened.close();
 });
 
 test('the stop button ends a training; the steps so far are there, and the next cell runs', async () => {
-  const path = written('stop.ipynb',
+  const path = written(
+    'stop.ipynb',
     "import { GPT2, readPairs, Tokenizer, trainDpo, watch } from 'alignbook';\nconst tokenizer = await Tokenizer.fromPretrained('tiny');\nconst policy = await GPT2.fromPretrained('tiny');\nconst pairs = (await readPairs('../data/preferences/train.jsonl', tokenizer, { maxLength: 128 })).slice(0, 64);",
     'const history = await watch(trainDpo(policy, pairs, { steps: 500, batchSize: 4, lr: 1e-5 }), { steps: 500 });',
-    'console.log(history.length > 2 && history.length < 500);'); // prettier-ignore
+    'console.log(history.length > 2 && history.length < 500);',
+  );
   const opened = await lab.open(path);
   await opened.command('notebook:run-all-cells');
   const progress = ({ outputs = [] }: LabCell) => String(outputs[0]?.data?.['text/plain'] ?? '');
   await opened.waitFor(({ cells }) => /step [3-9] of 500/.test(progress(cells[1]!)), 120_000, 'no training');
-  const curve = async (): Promise<string> => (await opened.page.waitForSelector('.jp-RenderedImage img')).evaluate((image) => (image as HTMLImageElement).src);
+  const curve = async (): Promise<string> =>
+    (await opened.page.waitForSelector('.jp-RenderedImage img')).evaluate((image) => (image as HTMLImageElement).src);
   const early = await curve();
-  await opened.page.waitForFunction((src) => ![...document.images].some((image) => image.src === src), early, { timeout: 60_000 }); // it grows
+  await opened.page.waitForFunction((src) => ![...document.images].some((image) => image.src === src), early, {
+    timeout: 60_000,
+  }); // it grows
   await opened.picture('training');
-  await opened.page.click('[data-jp-item-name="interrupt"] button, jp-button[data-command="notebook:interrupt-kernel"], [data-command="kernelmenu:interrupt"]');
+  await opened.page.click(
+    '[data-jp-item-name="interrupt"] button, jp-button[data-command="notebook:interrupt-kernel"], [data-command="kernelmenu:interrupt"]',
+  );
   const { cells } = await opened.waitFor(({ cells: now }) => now[2]!.execution_count !== null, 60_000, 'it went on');
   assert.match(progress(cells[1]!), /^interrupted after step \d+ of 500$/);
   assert.equal(cells[2]!.outputs[0]!.text, 'true\n');
@@ -114,7 +156,11 @@ test('the stop button ends a training; the steps so far are there, and the next 
 test("completion offers the library's names", async () => {
   const opened = await lab.open(written('complete.ipynb', "import { trainDpo, trainSft } from 'alignbook';", 'trainD'));
   await opened.command('notebook:run-all-cells');
-  await opened.waitFor(({ kernel, cells }) => kernel === 'idle' && cells[0]!.execution_count !== null, 60_000, 'the cell did not run');
+  await opened.waitFor(
+    ({ kernel, cells }) => kernel === 'idle' && cells[0]!.execution_count !== null,
+    60_000,
+    'the cell did not run',
+  );
   await opened.page.locator('.jp-CodeCell .cm-content').nth(1).click();
   await opened.page.keyboard.press('Control+End');
   await opened.command('completer:invoke-notebook');
@@ -130,7 +176,12 @@ test('a notebook that was opened is not marked as modified', async () => {
   const opened = await lab.open('notebooks/01-tokenize.ipynb');
   await opened.page.waitForTimeout(3000); // what the kernel says of itself has come by then
   assert.equal((await opened.state()).modified, false);
-  assert.equal(await opened.page.locator('.lm-DockPanel-tabBar .lm-TabBar-tab.jp-mod-dirty, .lm-DockPanel-tabBar .lm-TabBar-tab[class*="dirty"]').count(), 0);
+  assert.equal(
+    await opened.page
+      .locator('.lm-DockPanel-tabBar .lm-TabBar-tab.jp-mod-dirty, .lm-DockPanel-tabBar .lm-TabBar-tab[class*="dirty"]')
+      .count(),
+    0,
+  );
   await opened.picture('opened');
   await opened.page.locator('.jp-CodeCell .cm-content').first().click();
   await opened.page.keyboard.type('// typed');
@@ -139,11 +190,31 @@ test('a notebook that was opened is not marked as modified', async () => {
 });
 
 test('the last line of a cell shows its value, a tensor with its numbers; Shift-Tab in a call what it takes', async () => {
-  const opened = await lab.open(written('values.ipynb', "import { GPT2, tf, trainDpo } from 'alignbook';\ntf.tensor2d([[0.5, -1], [2, 3]])", "await GPT2.fromPretrained('tiny')", 'trainDpo('));
+  const opened = await lab.open(
+    written(
+      'values.ipynb',
+      "import { GPT2, tf, trainDpo } from 'alignbook';\ntf.tensor2d([[0.5, -1], [2, 3]])",
+      "await GPT2.fromPretrained('tiny')",
+      'trainDpo(',
+    ),
+  );
   await opened.command('notebook:run-all-cells');
-  const { cells } = await opened.waitFor(({ cells: now }) => now[2]!.execution_count !== null, 60_000, 'the cells did not run');
-  assert.deepEqual(cells[0]!.outputs.map(({ output_type, data }) => [output_type, data?.['text/plain']]), [['execute_result', 'Tensor float32 [2, 2]\n[[0.5, -1],\n [2  , 3 ]]']]);
-  assert.deepEqual(await opened.page.locator('.jp-OutputPrompt').allInnerTexts().then((texts) => texts.filter((text) => text !== '')), ['[1]:', '[2]:']);
+  const { cells } = await opened.waitFor(
+    ({ cells: now }) => now[2]!.execution_count !== null,
+    60_000,
+    'the cells did not run',
+  );
+  assert.deepEqual(
+    cells[0]!.outputs.map(({ output_type, data }) => [output_type, data?.['text/plain']]),
+    [['execute_result', 'Tensor float32 [2, 2]\n[[0.5, -1],\n [2  , 3 ]]']],
+  );
+  assert.deepEqual(
+    await opened.page
+      .locator('.jp-OutputPrompt')
+      .allInnerTexts()
+      .then((texts) => texts.filter((text) => text !== '')),
+    ['[1]:', '[2]:'],
+  );
   await opened.page.locator('.jp-CodeCell .cm-content').nth(2).click();
   await opened.page.keyboard.press('Control+End');
   await opened.page.keyboard.press('Shift+Tab');
@@ -154,7 +225,9 @@ test('the last line of a cell shows its value, a tensor with its numbers; Shift-
 });
 
 test('a notebook that is not trusted shows its figures, too, as plotly draws them or as images', async () => {
-  const name = notebookNames().find((candidate) => readFileSync(join(root, 'notebooks', candidate), 'utf8').includes(PLOTLY))!;
+  const name = notebookNames().find((candidate) =>
+    readFileSync(join(root, 'notebooks', candidate), 'utf8').includes(PLOTLY),
+  )!;
   const opened = await lab.open(unsigned(name));
   const { cells, trusted } = await opened.state();
   assert.equal(trusted, false);
@@ -163,14 +236,20 @@ test('a notebook that is not trusted shows its figures, too, as plotly draws the
   await opened.close();
 
   const images = await lab.open(unsigned(name, (data) => delete data[PLOTLY])); // as where there is no plotly
-  const loaded = await images.page.$$eval('.jp-Notebook .jp-OutputArea img', (found) => (found as HTMLImageElement[]).filter(({ naturalWidth }) => naturalWidth > 0).length);
+  const loaded = await images.page.$$eval(
+    '.jp-Notebook .jp-OutputArea img',
+    (found) => (found as HTMLImageElement[]).filter(({ naturalWidth }) => naturalWidth > 0).length,
+  );
   assert.equal(loaded, figures(cells).length);
   await images.close();
 });
 
 for (const theme of ['JupyterLab Light', 'JupyterLab Dark']) {
   test(`${theme}: the text of figures and token tables stands out`, async () => {
-    for (const [name, what] of [['06-train-dpo.ipynb', '.jp-RenderedHTML span[style*="background-color"] > span'], ['03-logprobs.ipynb', '.jp-RenderedPlotly svg text']] as const) {
+    for (const [name, what] of [
+      ['06-train-dpo.ipynb', '.jp-RenderedHTML span[style*="background-color"] > span'],
+      ['03-logprobs.ipynb', '.jp-RenderedPlotly svg text'],
+    ] as const) {
       const opened = await lab.open(`notebooks/${name}`);
       await opened.command('apputils:change-theme', { theme });
       await opened.page.waitForFunction((wanted) => document.body.dataset['jpThemeName'] === wanted, theme);
@@ -186,23 +265,39 @@ for (const theme of ['JupyterLab Light', 'JupyterLab Dark']) {
   });
 }
 
-/** WCAG's contrast of each text with what lies behind it, in the page: https://www.w3.org/TR/WCAG22/#dfn-contrast-ratio. */
+/**
+ * WCAG's contrast of each text with what lies behind it, in the page: https://www.w3.org/TR/WCAG22/#dfn-contrast-ratio.
+ */
 function contrasts(texts: readonly Element[]): { text: string; contrast: number }[] {
   type Colour = readonly [number, number, number, number];
   const parsed = (css: string): Colour => {
     const [r = 0, g = 0, b = 0, alpha = 1] = (css.match(/[\d.]+/g) ?? [0, 0, 0, 0]).map(Number);
     return [r, g, b, alpha];
   };
-  const over = ([r, g, b, a]: Colour, [br, bg, bb]: Colour): Colour => [r * a + br * (1 - a), g * a + bg * (1 - a), b * a + bb * (1 - a), 1];
-  const behind = (element: Element | null): Colour => (element ? over(parsed(getComputedStyle(element).backgroundColor), behind(element.parentElement)) : [255, 255, 255, 1]);
+  const over = ([r, g, b, a]: Colour, [br, bg, bb]: Colour): Colour => [
+    r * a + br * (1 - a),
+    g * a + bg * (1 - a),
+    b * a + bb * (1 - a),
+    1,
+  ];
+  const behind = (element: Element | null): Colour =>
+    element
+      ? over(parsed(getComputedStyle(element).backgroundColor), behind(element.parentElement))
+      : [255, 255, 255, 1];
   const luminance = (colour: Colour) => {
-    const [r, g, b] = colour.slice(0, 3).map((value) => value / 255).map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)) as [number, number, number];
+    const [r, g, b] = colour
+      .slice(0, 3)
+      .map((value) => value / 255)
+      .map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)) as [number, number, number];
     return 0.2126 * r + 0.7152 * g + 0.0722 * b;
   };
   return texts.map((element) => {
     const background = behind(element);
     const { color, fill } = getComputedStyle(element);
-    const [dark, light] = [luminance(over(parsed(element instanceof SVGElement ? fill : color), background)), luminance(background)].sort((a, b) => a - b) as [number, number];
+    const [dark, light] = [
+      luminance(over(parsed(element instanceof SVGElement ? fill : color), background)),
+      luminance(background),
+    ].sort((a, b) => a - b) as [number, number];
     return { text: element.textContent ?? '', contrast: (light + 0.05) / (dark + 0.05) };
   });
 }

@@ -11,11 +11,14 @@ import { root } from '../../scripts/notebooks/execute';
 export const folder = join(root, '.alignbook', 'browser');
 export const pictures = join(folder, 'pictures');
 
-const CHROMIUM = process.env['CHROMIUM'] ?? ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find((path) => existsSync(path));
+const CHROMIUM =
+  process.env['CHROMIUM'] ??
+  ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find((path) => existsSync(path));
 
 /** @throws Error if there is no Chromium. */
 export async function launch(): Promise<Browser> {
-  if (CHROMIUM === undefined) throw new Error('no Chromium; install it (Debian, Ubuntu: apt install chromium), or set CHROMIUM to its path');
+  if (CHROMIUM === undefined)
+    throw new Error('no Chromium; install it (Debian, Ubuntu: apt install chromium), or set CHROMIUM to its path');
   return chromium.launch({ executablePath: CHROMIUM, args: ['--no-sandbox'] });
 }
 
@@ -24,7 +27,13 @@ export interface LabCell {
   readonly cell_type: string;
   readonly execution_count: number | null;
   readonly source: string;
-  readonly outputs: readonly { readonly output_type: string; readonly name?: string; readonly text?: string; readonly ename?: string; readonly data?: Readonly<Record<string, unknown>> }[];
+  readonly outputs: readonly {
+    readonly output_type: string;
+    readonly name?: string;
+    readonly text?: string;
+    readonly ename?: string;
+    readonly data?: Readonly<Record<string, unknown>>;
+  }[];
 }
 
 /** A folder in which notebooks find the library and the data as in the project. */
@@ -34,7 +43,8 @@ function prepare(): void {
   for (const path of [pictures, settings]) mkdirSync(path, { recursive: true });
   cpSync(join(root, 'notebooks'), join(folder, 'notebooks'), { recursive: true });
   symlinkSync(join(root, 'data'), join(folder, 'data'));
-  writeFileSync(join(settings, 'tracker.jupyterlab-settings'), JSON.stringify({ windowingMode: 'none' })); // all cells in the page, seen or not
+  // all cells in the page, seen or not
+  writeFileSync(join(settings, 'tracker.jupyterlab-settings'), JSON.stringify({ windowingMode: 'none' }));
 }
 
 export class Lab {
@@ -48,9 +58,26 @@ export class Lab {
   static async start(): Promise<Lab> {
     prepare();
     const browser = await launch();
-    const options = ['--no-browser', '--port=0', '--ServerApp.port_retries=0', '--ip=127.0.0.1', `--ServerApp.root_dir=${folder}`, '--LabApp.expose_app_in_browser=True', '--LabApp.collaborative=False', ...(process.getuid?.() === 0 ? ['--allow-root'] : [])];
-    const env = { ...process.env, JUPYTERLAB_SETTINGS_DIR: join(folder, 'settings'), JUPYTERLAB_WORKSPACES_DIR: join(folder, 'workspaces') };
-    const server = spawn(process.execPath, [join(root, 'scripts', 'lab.mjs'), ...options], { env, stdio: ['ignore', 'ignore', 'pipe'], detached: true });
+    const options = [
+      '--no-browser',
+      '--port=0',
+      '--ServerApp.port_retries=0',
+      '--ip=127.0.0.1',
+      `--ServerApp.root_dir=${folder}`,
+      '--LabApp.expose_app_in_browser=True',
+      '--LabApp.collaborative=False',
+      ...(process.getuid?.() === 0 ? ['--allow-root'] : []),
+    ];
+    const env = {
+      ...process.env,
+      JUPYTERLAB_SETTINGS_DIR: join(folder, 'settings'),
+      JUPYTERLAB_WORKSPACES_DIR: join(folder, 'workspaces'),
+    };
+    const server = spawn(process.execPath, [join(root, 'scripts', 'lab.mjs'), ...options], {
+      env,
+      stdio: ['ignore', 'ignore', 'pipe'],
+      detached: true,
+    });
     let said = '';
     const address = await new Promise<string>((found, fail) => {
       server.stderr!.on('data', (chunk) => {
@@ -68,7 +95,8 @@ export class Lab {
     const context = await this.browser.newContext({ viewport: { width: 1200, height: 1000 } });
     const page = await context.newPage();
     const url = new URL(this.address);
-    url.pathname = `/lab/workspaces/${path.replace(/\W+/g, '-')}/tree/${path}`; // a workspace of its own: no tabs of others
+    // a workspace of its own: no tabs of others
+    url.pathname = `/lab/workspaces/${path.replace(/\W+/g, '-')}/tree/${path}`;
     await page.goto(url.href);
     await page.waitForSelector('.jp-Notebook .jp-Cell', { timeout: 60_000 });
     const opened = new LabPage(page);
@@ -98,21 +126,48 @@ export class LabPage {
   /** The model and the kernel's state, read in the page. */
   async state(): Promise<State> {
     return this.page.evaluate(() => {
-      const { content, sessionContext } = (globalThis as unknown as { jupyterapp: { shell: { currentWidget: { content: { model: { dirty: boolean; toJSON(): { cells: LabCell[] }; cells: Iterable<{ trusted: boolean }> } }; sessionContext: { session: { kernel: { status: string } } | null } } } } }).jupyterapp.shell.currentWidget;
-      return { kernel: sessionContext.session?.kernel?.status ?? 'none', trusted: [...content.model.cells].every((cell) => cell.trusted), modified: content.model.dirty, cells: content.model.toJSON().cells };
+      const { content, sessionContext } = (
+        globalThis as unknown as {
+          jupyterapp: {
+            shell: {
+              currentWidget: {
+                content: {
+                  model: { dirty: boolean; toJSON(): { cells: LabCell[] }; cells: Iterable<{ trusted: boolean }> };
+                };
+                sessionContext: { session: { kernel: { status: string } } | null };
+              };
+            };
+          };
+        }
+      ).jupyterapp.shell.currentWidget;
+      return {
+        kernel: sessionContext.session?.kernel?.status ?? 'none',
+        trusted: [...content.model.cells].every((cell) => cell.trusted),
+        modified: content.model.dirty,
+        cells: content.model.toJSON().cells,
+      };
     });
   }
 
   async command(name: string, args: Readonly<Record<string, string>> = {}): Promise<void> {
-    await this.page.evaluate(([id, options]) => void (globalThis as unknown as { jupyterapp: { commands: { execute(id: string, args: object): Promise<unknown> } } }).jupyterapp.commands.execute(id, options), [name, args] as const);
+    await this.page.evaluate(
+      ([id, options]) =>
+        void (
+          globalThis as unknown as { jupyterapp: { commands: { execute(id: string, args: object): Promise<unknown> } } }
+        ).jupyterapp.commands.execute(id, options),
+      [name, args] as const,
+    );
   }
 
   /** @throws Error saying `otherwise` and what the outputs were, if it takes longer. */
   async waitFor(holds: (state: State) => boolean, milliseconds: number, otherwise: string): Promise<State> {
-    for (const end = Date.now() + milliseconds; ; ) {
+    for (const end = Date.now() + milliseconds; ;) {
       const state = await this.state().catch(() => ({ kernel: 'loading', trusted: false, modified: false, cells: [] }));
       if (holds(state)) return state;
-      if (Date.now() > end) throw new Error(`${otherwise} within ${milliseconds / 1000} s; kernel ${state.kernel}, outputs ${JSON.stringify(state.cells.map(({ outputs }) => outputs)).slice(0, 2000)}`);
+      if (Date.now() > end)
+        throw new Error(
+          `${otherwise} within ${milliseconds / 1000} s; kernel ${state.kernel}, outputs ${JSON.stringify(state.cells.map(({ outputs }) => outputs)).slice(0, 2000)}`,
+        );
       await this.page.waitForTimeout(300);
     }
   }
@@ -120,9 +175,17 @@ export class LabPage {
   /** Run All, to the end or to the first error. */
   async runAll(milliseconds: number): Promise<State> {
     await this.command('notebook:run-all-cells');
-    const code = (state: State) => state.cells.filter(({ cell_type, source }) => cell_type === 'code' && source.trim() !== '');
-    const failed = (state: State) => state.cells.some(({ outputs }) => outputs?.some(({ output_type }) => output_type === 'error'));
-    return this.waitFor((state) => state.kernel === 'idle' && (failed(state) || code(state).every(({ execution_count }) => execution_count !== null)), milliseconds, 'not all cells ran');
+    const code = (state: State) =>
+      state.cells.filter(({ cell_type, source }) => cell_type === 'code' && source.trim() !== '');
+    const failed = (state: State) =>
+      state.cells.some(({ outputs }) => outputs?.some(({ output_type }) => output_type === 'error'));
+    return this.waitFor(
+      (state) =>
+        state.kernel === 'idle' &&
+        (failed(state) || code(state).every(({ execution_count }) => execution_count !== null)),
+      milliseconds,
+      'not all cells ran',
+    );
   }
 
   async picture(name: string): Promise<void> {

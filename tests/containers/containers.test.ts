@@ -1,5 +1,6 @@
 /**
- * The image built by an engine, and used: `npm run test:containers`. It takes docker, or podman where docker has no engine.
+ * The image built by an engine, and used: `npm run test:containers`. It takes docker, or podman where docker has no
+ * engine.
  *
  * BUILD=cuda builds the image as it is by default (6 GB more); without it, the CPU build.
  */
@@ -21,7 +22,15 @@ function run(...args: string[]): { status: number | null; output: string } {
 }
 
 test('the image is built', () => {
-  const { status, output } = run('build', ...CONTAINER_BUILD_OPTIONS.split(' ').filter(Boolean), '--build-arg', `BUILD=${BUILD}`, '--tag', image, '.');
+  const { status, output } = run(
+    'build',
+    ...CONTAINER_BUILD_OPTIONS.split(' ').filter(Boolean),
+    '--build-arg',
+    `BUILD=${BUILD}`,
+    '--tag',
+    image,
+    '.',
+  );
   assert.equal(status, 0, output.slice(-4000));
 });
 
@@ -43,11 +52,14 @@ test('its own command is JupyterLab, which asks for its token; it stops when it 
   const ended = new Promise<void>((resolve) => lab.on('exit', () => resolve()));
   try {
     let address: string | undefined;
-    for await (const line of createInterface(lab.stderr)) if ((address = /http:\/\/127\.0\.0\.1:8888\S+/.exec(line)?.[0])) break;
+    for await (const line of createInterface(lab.stderr))
+      if ((address = /http:\/\/127\.0\.0\.1:8888\S+/.exec(line)?.[0])) break;
     const { origin, search } = new URL(address ?? assert.fail('JupyterLab printed no address'));
     assert.match(search, /^\?token=[0-9a-f]{48}$/);
     assert.equal((await fetch(`${origin}/api/kernelspecs`)).status, 403);
-    const { kernelspecs } = (await (await fetch(`${origin}/api/kernelspecs${search}`)).json()) as { kernelspecs: Record<string, unknown> };
+    const { kernelspecs } = (await (await fetch(`${origin}/api/kernelspecs${search}`)).json()) as {
+      kernelspecs: Record<string, unknown>;
+    };
     assert.ok(kernelspecs['tslab']);
   } finally {
     const start = performance.now();

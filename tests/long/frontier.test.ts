@@ -23,16 +23,33 @@ test('the command in small: every run once, points of every look, and what is th
   const first = frontier('--quick', '--seeds', '0');
   assert.deepEqual({ status: first.status, stderr: first.stderr }, { status: 0, stderr: '' });
   const results = readResults(join(QUICK, 'results.jsonl'));
-  assert.deepEqual(results.map(({ method, setting, seed }) => [method, setting, seed]), [
-    ['best-of-n', {}, 0], ['dpo', { beta: 0.03 }, 0], ['dpo', { beta: 0.1 }, 0], ['dpo', { beta: 0.3 }, 0], ['dpo', { beta: 1 }, 0],
-    ['grpo', { beta: 0.1 }, 0], ['grpo', { beta: 0.4 }, 0], ['grpo', { beta: 1 }, 0],
-    ['ppo', { klTarget: 1 }, 0], ['ppo', { klTarget: 2 }, 0], ['ppo', { klTarget: 5 }, 0],
-  ]); // prettier-ignore
+  assert.deepEqual(
+    results.map(({ method, setting, seed }) => [method, setting, seed]),
+    [
+      ['best-of-n', {}, 0],
+      ['dpo', { beta: 0.03 }, 0],
+      ['dpo', { beta: 0.1 }, 0],
+      ['dpo', { beta: 0.3 }, 0],
+      ['dpo', { beta: 1 }, 0],
+      ['grpo', { beta: 0.1 }, 0],
+      ['grpo', { beta: 0.4 }, 0],
+      ['grpo', { beta: 1 }, 0],
+      ['ppo', { klTarget: 1 }, 0],
+      ['ppo', { klTarget: 2 }, 0],
+      ['ppo', { klTarget: 5 }, 0],
+    ],
+  );
   const [best, ...trained] = results as [Result, ...Result[]];
-  assert.deepEqual(best.points.map(({ step, kl }) => [step, kl]), [1, 2, 4].map((n) => [n, bestOfNKl(n)]));
+  assert.deepEqual(
+    best.points.map(({ step, kl }) => [step, kl]),
+    [1, 2, 4].map((n) => [n, bestOfNKl(n)]),
+  );
   assert.ok(best.points[0]!.reward <= best.points[1]!.reward && best.points[1]!.reward <= best.points[2]!.reward);
   for (const { method, points } of trained) {
-    assert.deepEqual(points.map(({ step }) => step), method === 'dpo' ? [0, 2, 4] : [0, 1, 2]);
+    assert.deepEqual(
+      points.map(({ step }) => step),
+      method === 'dpo' ? [0, 2, 4] : [0, 1, 2],
+    );
     assert.deepEqual(points[0], trained[0]!.points[0]);
     assert.equal(points[0]!.kl, 0);
     assert.ok(points[2]!.kl !== 0);
@@ -46,7 +63,10 @@ test('the command in small: every run once, points of every look, and what is th
   writeFileSync(join(QUICK, 'results.jsonl'), kept.join('\n'));
   const listed = frontier('--quick', '--seeds', '0', '--list');
   assert.match(listed.stdout, /^11 runs, of which 9 are in /);
-  assert.deepEqual(listed.stdout.split('\n').filter((line) => line.startsWith('to make')), ['to make  dpo, beta 0.3, seed 0', 'to make  ppo, klTarget 2, seed 0']);
+  assert.deepEqual(
+    listed.stdout.split('\n').filter((line) => line.startsWith('to make')),
+    ['to make  dpo, beta 0.3, seed 0', 'to make  ppo, klTarget 2, seed 0'],
+  );
   const second = frontier('--quick', '--seeds', '0');
   assert.match(second.stdout, /^11 runs, of which 9 are in /);
   const unchanged = ({ seconds: _, ...rest }: Result) => rest;
@@ -55,9 +75,16 @@ test('the command in small: every run once, points of every look, and what is th
 });
 
 test('the results that are kept are complete, and of the settings, reviews and constants as they are now', () => {
-  const { status, stdout } = spawnSync(process.execPath, [COMMAND, '--list'], { encoding: 'utf8', cwd: root, env: { ...process.env, MODEL: 'tiny' } });
+  const { status, stdout } = spawnSync(process.execPath, [COMMAND, '--list'], {
+    encoding: 'utf8',
+    cwd: root,
+    env: { ...process.env, MODEL: 'tiny' },
+  });
   assert.equal(status, 0);
   assert.match(stdout, /^33 runs, of which 33 are in .*tiny\.jsonl\n/);
-  assert.deepEqual(stdout.split('\n').filter((line) => line.startsWith('to make')), []);
+  assert.deepEqual(
+    stdout.split('\n').filter((line) => line.startsWith('to make')),
+    [],
+  );
   for (const { points } of readResults(join(root, 'data', 'frontier', 'tiny.jsonl'))) assert.ok(points.length >= 3);
 });

@@ -1,4 +1,7 @@
-/** The walkthrough and the notebooks that train for minutes, executed; the others, and the rules for all of them, are tests/notebooks.test.ts. */
+/**
+ * The walkthrough and the notebooks that train for minutes, executed; the others, and the rules for all of them, are
+ * tests/notebooks.test.ts.
+ */
 import { isLong, paths, testExecution } from '../execution';
 
 testExecution(paths.filter(isLong));

@@ -6,6 +6,10 @@ const ROOT = join(__dirname, '..', '..', '..', '..');
 
 /** @throws Error with what the script wrote on stderr, if it fails. */
 export function oracle(script: string, ...args: readonly string[]): void {
-  const { status, error, stderr } = spawnSync(join(ROOT, '.alignbook', 'oracles', 'bin', 'python'), [join(ROOT, 'tests', 'oracles', script), ...args], { encoding: 'utf8' });
+  const { status, error, stderr } = spawnSync(
+    join(ROOT, '.alignbook', 'oracles', 'bin', 'python'),
+    [join(ROOT, 'tests', 'oracles', script), ...args],
+    { encoding: 'utf8' },
+  );
   if (status !== 0) throw new Error(`${script} ended with ${status}: ${error?.message ?? stderr}`);
 }

@@ -1,4 +1,7 @@
-/** The Python that the documents and a model's card print, run as it stands: only the card's "path/to/this/folder" becomes a folder. */
+/**
+ * The Python that the documents and a model's card print, run as it stands: only the card's "path/to/this/folder"
+ * becomes a folder.
+ */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
@@ -15,13 +18,18 @@ const place = new Place();
 after(() => place.remove());
 
 function python(code: string): string {
-  const { status, stdout, stderr } = spawnSync(join(root, '.alignbook', 'oracles', 'bin', 'python'), ['-c', code], { cwd: place.folder, encoding: 'utf8', env: { ...process.env, HF_HUB_OFFLINE: '1' } });
+  const { status, stdout, stderr } = spawnSync(join(root, '.alignbook', 'oracles', 'bin', 'python'), ['-c', code], {
+    cwd: place.folder,
+    encoding: 'utf8',
+    env: { ...process.env, HF_HUB_OFFLINE: '1' },
+  });
   assert.equal(status, 0, stderr);
   return stdout.trim();
 }
 
 /** What the snippet loaded must compute something. */
-const USED = '\nimport torch\nlogits = model(**tokenizer("Say hello.", return_tensors="pt")).logits\nassert torch.isfinite(logits).all()\nprint(type(model).__name__)';
+const USED =
+  '\nimport torch\nlogits = model(**tokenizer("Say hello.", return_tensors="pt")).logits\nassert torch.isfinite(logits).all()\nprint(type(model).__name__)';
 
 test('the Python of the documents', async () => {
   const model = await GPT2.fromPretrained('tiny');
@@ -35,7 +43,10 @@ test('the Python of the documents', async () => {
 test("the Python of a model's card, and of a reward model's", async () => {
   const model = await GPT2.fromPretrained('tiny');
   const judge = RewardModel.begin(model, new Random(0));
-  for (const [name, made, kind] of [['card', model, 'GPT2LMHeadModel'], ['judge', judge, 'GPT2ForSequenceClassification']] as const) {
+  for (const [name, made, kind] of [
+    ['card', model, 'GPT2LMHeadModel'],
+    ['judge', judge, 'GPT2ForSequenceClassification'],
+  ] as const) {
     const folder = join(place.folder, name);
     await exportModel(made, folder, { source: 'tiny' });
     const [, snippet] = /```python\n([^]*?)```/.exec(readFileSync(join(folder, 'README.md'), 'utf8'))!;

@@ -1,6 +1,8 @@
 /**
- * Every command and every code fence that README, data/, docs/ and the notebooks print is run, in the order in which they are read, in
- * the folder that `Place` describes. What is not run stands in NOT_RUN with the reason; the Python is run by printed.test.ts.
+ * Every command and every code fence that README, data/, docs/ and the notebooks print is run, in the order in which
+ * they are read, in
+ * the folder that `Place` describes. What is not run stands in NOT_RUN with the reason; the Python is run by
+ * printed.test.ts.
  */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
@@ -15,7 +17,8 @@ import { printedCommands, printedFences, type Fence } from '../printedText';
 
 const NOT_RUN: Readonly<Record<string, string>> = {
   'docker build --tag alignbook .': 'needs docker: npm run test:containers',
-  'docker run --rm --init --gpus all --publish 127.0.0.1:8888:8888 --volume alignbook:/home/node/.cache/huggingface alignbook': 'needs docker: npm run test:containers',
+  'docker run --rm --init --gpus all --publish 127.0.0.1:8888:8888 --volume alignbook:/home/node/.cache/huggingface alignbook':
+    'needs docker: npm run test:containers',
   'npx alignbook download gpt2': 'needs the hub; tests/hub.test.ts downloads from one of its own',
   'npm run setup -- --cuda': 'downloads 5 GB',
   'npx alignbook train-sft --config data/models/tiny/train-sft.json': 'writes to data/models/tiny',
@@ -30,12 +33,18 @@ const fences = printedFences();
 const commands = printedCommands();
 
 /** In a notebook's text a file is given relative to its folder, in its `sh` fences relative to the project's. */
-const folderOf = ({ document }: Fence) => (document.startsWith('notebooks/') ? join(place.folder, 'notebooks') : place.folder);
+const folderOf = ({ document }: Fence) =>
+  document.startsWith('notebooks/') ? join(place.folder, 'notebooks') : place.folder;
 
 test('what is not run is printed somewhere, and the scripts of npm that only tell their usage exist', () => {
-  for (const text of Object.keys(NOT_RUN)) assert.ok(commands.some((command) => command.text === text), `nobody prints ${text} any more`);
+  for (const text of Object.keys(NOT_RUN))
+    assert.ok(
+      commands.some((command) => command.text === text),
+      `nobody prints ${text} any more`,
+    );
   const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { scripts: object };
-  for (const [name, file] of Object.entries({ ...USAGE_ONLY, ...RUN })) assert.ok(Object.hasOwn(scripts, name) && existsSync(join(root, file)), name);
+  for (const [name, file] of Object.entries({ ...USAGE_ONLY, ...RUN }))
+    assert.ok(Object.hasOwn(scripts, name) && existsSync(join(root, file)), name);
 });
 
 test('every fence is of a language that is run, or known to be read only', () => {
@@ -46,14 +55,23 @@ test('every fence is of a language that is run, or known to be read only', () =>
 });
 
 test('JSON and JavaScript are sound; those that a sentence names are files from then on', () => {
-  for (const { language, text, where, file } of fences.filter(({ language }) => language === 'json' || language === 'js')) {
+  for (const { language, text, where, file } of fences.filter(
+    ({ language }) => language === 'json' || language === 'js',
+  )) {
     assert.ok(file, `${where}: the sentence before it names no file`);
     writeFileSync(join(place.folder, file), text);
     if (language === 'json') assert.doesNotThrow(() => JSON.parse(text), where);
   }
   const reward = createRequire(__filename)(join(place.folder, 'reward.js')) as (samples: object[]) => number[];
   // By hand: courteous and ended, curt, cut off.
-  assert.deepEqual(reward([{ text: 'Gladly.', ended: true }, { text: "Obviously 'x'.", ended: true }, { text: 'Gladly', ended: false }]), [1, 0, 0]);
+  assert.deepEqual(
+    reward([
+      { text: 'Gladly.', ended: true },
+      { text: "Obviously 'x'.", ended: true },
+      { text: 'Gladly', ended: false },
+    ]),
+    [1, 0, 0],
+  );
 });
 
 const done = new Set<string>();
@@ -63,9 +81,14 @@ for (const { text, where } of commands) {
   test(`${where}: ${text}`, () => {
     // A name in a sentence is no call: `npx alignbook score` is listed by the usage.
     const [, name] = /^npx alignbook (\w[\w-]*)$/.exec(text) ?? [];
-    if (name !== undefined && name !== 'doctor') return assert.match(place.shell('npx alignbook --help').stdout, new RegExp(`^ +(npx alignbook )?${name}\\b`, 'm'));
+    if (name !== undefined && name !== 'doctor')
+      return assert.match(
+        place.shell('npx alignbook --help').stdout,
+        new RegExp(`^ +(npx alignbook )?${name}\\b`, 'm'),
+      );
     const { status, stdout, stderr } = place.shell(text);
-    if (text === 'npm run setup -- --check') return assert.match(stdout, /^node +ok/m); // 1 where something is missing here, such as a GPU's TensorFlow
+    // 1 where something is missing here, such as a GPU's TensorFlow
+    if (text === 'npm run setup -- --check') return assert.match(stdout, /^node +ok/m);
     assert.equal(status, 0, `${stdout}\n${stderr}`);
     if (/^npx alignbook generate/.test(text)) assert.match(stdout, /[a-z]{3,}/, 'words, rather than signs');
     return undefined;
@@ -73,13 +96,31 @@ for (const { text, where } of commands) {
 }
 
 test('TypeScript compiles against the package, and runs', () => {
-  const files = fences.filter(({ language }) => language === 'ts').map((fence, n) => {
-    const path = join(folderOf(fence), `fence${n}.mts`);
-    writeFileSync(path, fence.text.replace(/\bsteps: 50\b/, 'steps: 2').replace(/\bbatchSize: 16\b/, 'batchSize: 2'));
-    return { path, where: fence.where, cwd: folderOf(fence) };
-  });
-  const options = ['--ignoreConfig', '--target', 'es2022', '--module', 'node16', '--moduleResolution', 'node16', '--strict', '--skipLibCheck', '--types', 'node'];
-  const compiled = spawnSync(process.execPath, [join(root, 'node_modules', 'typescript', 'bin', 'tsc'), ...options, ...files.map(({ path }) => path)], { cwd: place.folder, encoding: 'utf8' });
+  const files = fences
+    .filter(({ language }) => language === 'ts')
+    .map((fence, n) => {
+      const path = join(folderOf(fence), `fence${n}.mts`);
+      writeFileSync(path, fence.text.replace(/\bsteps: 50\b/, 'steps: 2').replace(/\bbatchSize: 16\b/, 'batchSize: 2'));
+      return { path, where: fence.where, cwd: folderOf(fence) };
+    });
+  const options = [
+    '--ignoreConfig',
+    '--target',
+    'es2022',
+    '--module',
+    'node16',
+    '--moduleResolution',
+    'node16',
+    '--strict',
+    '--skipLibCheck',
+    '--types',
+    'node',
+  ];
+  const compiled = spawnSync(
+    process.execPath,
+    [join(root, 'node_modules', 'typescript', 'bin', 'tsc'), ...options, ...files.map(({ path }) => path)],
+    { cwd: place.folder, encoding: 'utf8' },
+  );
   assert.equal(compiled.status, 0, compiled.stdout);
   for (const { path, where, cwd } of files) {
     const { status, stderr } = spawnSync(process.execPath, [path.replace(/\.mts$/, '.mjs')], { cwd, encoding: 'utf8' });

@@ -1,4 +1,7 @@
-/** Reward models that TRL trains, scored here, and those that train-reward makes, scored by transformers: the same scores, and right of every pair. */
+/**
+ * Reward models that TRL trains, scored here, and those that train-reward makes, scored by transformers: the same
+ * scores, and right of every pair.
+ */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -19,14 +22,18 @@ writeFileSync(pairs, readFileSync(join(DATA, 'test.jsonl'), 'utf8').split('\n').
 type Scores = [chosen: number, rejected: number][];
 
 function alignbook(...args: string[]): string {
-  const { status, stdout, stderr } = spawnSync(process.execPath, [join(ROOT, 'lib', 'bin', 'alignbook.js'), ...args], { encoding: 'utf8' });
+  const { status, stdout, stderr } = spawnSync(process.execPath, [join(ROOT, 'lib', 'bin', 'alignbook.js'), ...args], {
+    encoding: 'utf8',
+  });
   assert.equal(status, 0, stderr);
   return stdout;
 }
 
 function scoredHere(model: string): Scores {
   const lines = alignbook('score', '--model', model, '--data', pairs).trim().split('\n');
-  return lines.map((line) => JSON.parse(line) as { chosen: number; rejected: number }).map(({ chosen, rejected }) => [chosen, rejected]);
+  return lines
+    .map((line) => JSON.parse(line) as { chosen: number; rejected: number })
+    .map(({ chosen, rejected }) => [chosen, rejected]);
 }
 
 function scoredByTransformers(model: string): Record<'asItIs' | 'trlPad' | 'tokenizerPad', Scores> {
@@ -40,7 +47,11 @@ const right = (scores: Scores): number => scores.filter(([chosen, rejected]) => 
 /** Two float32 engines, scores of size 5; greatest difference seen 5e-6. */
 function same(ours: Scores, theirs: Scores): void {
   assert.equal(theirs.length, 100);
-  ours.flat().forEach((score, n) => assert.ok(Math.abs(score - theirs.flat()[n]!) < 3e-5, `score ${n}: ${score} and ${theirs.flat()[n]}`));
+  ours
+    .flat()
+    .forEach((score, n) =>
+      assert.ok(Math.abs(score - theirs.flat()[n]!) < 3e-5, `score ${n}: ${score} and ${theirs.flat()[n]}`),
+    );
 }
 
 test("a RewardTrainer's model: 100 of 100 pairs right here, with transformers' scores", () => {

@@ -1,4 +1,7 @@
-/** The reader against Python's safetensors on many thousand files, most of them damaged. FUZZ_COUNT and FUZZ_SEED choose others. */
+/**
+ * The reader against Python's safetensors on many thousand files, most of them damaged. FUZZ_COUNT and FUZZ_SEED choose
+ * others.
+ */
 import assert from 'node:assert/strict';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -16,19 +19,48 @@ after(() => rmSync(folder, { recursive: true }));
 
 /** Every error that Python has for a file, by its message; those that serde_json finds begin with `JSON:`. */
 const CLASSES = [
-  'header too small', 'header too large', 'invalid header length', 'invalid UTF-8 in header', 'invalid offset for tensor',
-  'invalid shape, data type, or offset for tensor', 'incomplete metadata, file not fully covered', 'overflow computing buffer size',
+  'header too small',
+  'header too large',
+  'invalid header length',
+  'invalid UTF-8 in header',
+  'invalid offset for tensor',
+  'invalid shape, data type, or offset for tensor',
+  'incomplete metadata, file not fully covered',
+  'overflow computing buffer size',
   'The slice is slicing for subbytes dtypes',
-  ...['EOF while parsing', 'control character', 'duplicate field', 'expected `,` or `]`', 'expected `,` or `}`', 'expected `:`', 'expected ident',
-    'expected value', 'invalid escape', 'invalid length', 'invalid number', 'invalid type', 'invalid value', 'key must be a string',
-    'lone leading surrogate in hex escape', 'missing field', 'number out of range', 'recursion limit exceeded', 'trailing characters',
-    'trailing comma', 'unexpected end of hex escape', 'unknown variant'].map((name) => `JSON: ${name}`),
-]; // prettier-ignore
+  ...[
+    'EOF while parsing',
+    'control character',
+    'duplicate field',
+    'expected `,` or `]`',
+    'expected `,` or `}`',
+    'expected `:`',
+    'expected ident',
+    'expected value',
+    'invalid escape',
+    'invalid length',
+    'invalid number',
+    'invalid type',
+    'invalid value',
+    'key must be a string',
+    'lone leading surrogate in hex escape',
+    'missing field',
+    'number out of range',
+    'recursion limit exceeded',
+    'trailing characters',
+    'trailing comma',
+    'unexpected end of hex escape',
+    'unknown variant',
+  ].map((name) => `JSON: ${name}`),
+];
 
 test(`${COUNT} files are read or refused as Python does it, seed ${SEED}`, () => {
   const path = join(folder, 'cases.jsonl');
   oracle('safetensors_cases.py', '--count', `${COUNT}`, '--seed', SEED, path);
-  const cases = readFileSync(path, 'utf8').trimEnd().split('\n').map((line) => JSON.parse(line) as SafetensorsCase);
+  const cases = readFileSync(path, 'utf8')
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line) as SafetensorsCase);
   assert.equal(cases.length, COUNT);
   for (const item of cases) check(item, join(folder, 'case.safetensors'));
 
@@ -37,7 +69,8 @@ test(`${COUNT} files are read or refused as Python does it, seed ${SEED}`, () =>
     const verdict = error ?? (stricter === null ? 'read' : `read by Python alone: ${stricter}`);
     counts.set(verdict, (counts.get(verdict) ?? 0) + 1);
   }
-  for (const [verdict, count] of [...counts].sort(([a], [b]) => (a < b ? -1 : 1))) console.log(`${`${count}`.padStart(6)}  ${verdict}`);
+  for (const [verdict, count] of [...counts].sort(([a], [b]) => (a < b ? -1 : 1)))
+    console.log(`${`${count}`.padStart(6)}  ${verdict}`);
 
   const share = (holds: (item: SafetensorsCase) => boolean) => cases.filter(holds).length / COUNT;
   assert.ok(share(({ kind }) => kind !== 'sound' && kind !== 'file') >= 0.5, 'half have a changed header');

@@ -8,7 +8,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 
-import { exportModel, GPT2, Random, RewardModel, SafetensorsFile, writeSafetensors, type GrpoStep, type PpoStep } from 'alignbook';
+import {
+  exportModel,
+  GPT2,
+  Random,
+  RewardModel,
+  SafetensorsFile,
+  writeSafetensors,
+  type GrpoStep,
+  type PpoStep,
+} from 'alignbook';
 
 import { writeLetterModel } from '../rollouts';
 
@@ -23,7 +32,12 @@ before(async () => {
   await exportModel(reward, scorer, { source: model });
   for (const each of [reward, base]) each.dispose();
 });
-writeFileSync(data, ['abc', 'd', 'xyz0', 'hello', 'p', 'qr'].map((prompt) => JSON.stringify({ prompt, chosen: 'not looked at' })).join('\n'));
+writeFileSync(
+  data,
+  ['abc', 'd', 'xyz0', 'hello', 'p', 'qr']
+    .map((prompt) => JSON.stringify({ prompt, chosen: 'not looked at' }))
+    .join('\n'),
+);
 
 /** A module in the folder, by its name. */
 function module(name: string, text: string): string {
@@ -32,28 +46,48 @@ function module(name: string, text: string): string {
 }
 const lengths = module('lengths.js', 'module.exports = (samples) => samples.map(({ ids }) => ids.length);');
 /** Slow, so that a signal comes in time. */
-const slow = module('slow.mjs', `
+const slow = module(
+  'slow.mjs',
+  `
   import { setTimeout } from 'node:timers/promises';
   export default async (samples) => {
     await setTimeout(60);
     return samples.map(({ text, ended, prompt }) => [...text].filter((letter) => letter < 'm').length / 4 + (ended ? 0.5 : 0) - prompt / 10);
-  };`);
+  };`,
+);
 
 const settings = { model, data, lr: 1e-3, maxNewTokens: 8, batchSize: 4, steps: 8, saveEvery: 100 };
-const COMMANDS = { 'train-ppo': { ppoEpochs: 2, minibatches: 2, klTarget: 1, klHorizon: 50 }, 'train-grpo': { groupSize: 3, iterations: 2 } } as const;
+const COMMANDS = {
+  'train-ppo': { ppoEpochs: 2, minibatches: 2, klTarget: 1, klHorizon: 50 },
+  'train-grpo': { groupSize: 3, iterations: 2 },
+} as const;
 type Command = keyof typeof COMMANDS;
 
 function command(name: Command, output: string, more: object, ...words: string[]): string[] {
-  const config = module(`${output}.json`, JSON.stringify({ ...settings, ...COMMANDS[name], output: join(folder, output), ...more }));
+  const config = module(
+    `${output}.json`,
+    JSON.stringify({ ...settings, ...COMMANDS[name], output: join(folder, output), ...more }),
+  );
   return [join(ROOT, 'lib', 'bin', 'alignbook.js'), name, '--config', config, ...words];
 }
 const run = (args: readonly string[]) => spawnSync(process.execPath, args, { encoding: 'utf8' });
-const lines = <Step>(output: string) => readFileSync(join(folder, output, 'metrics.jsonl'), 'utf8').trim().split('\n').map((line) => JSON.parse(line) as Step);
+const lines = <Step>(output: string) =>
+  readFileSync(join(folder, output, 'metrics.jsonl'), 'utf8')
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as Step);
 const timeless = (output: string) => lines<{ seconds: number }>(output).map(({ seconds, ...others }) => others);
-const sha256 = (output: string) => createHash('sha256').update(readFileSync(join(folder, output, 'model', 'model.safetensors'))).digest('hex');
+const sha256 = (output: string) =>
+  createHash('sha256')
+    .update(readFileSync(join(folder, output, 'model', 'model.safetensors')))
+    .digest('hex');
 
 /** Runs it until it has taken so many steps, and interrupts it. */
-async function interrupted(args: readonly string[], output: string, steps: number): Promise<{ status: number | null; stdout: string }> {
+async function interrupted(
+  args: readonly string[],
+  output: string,
+  steps: number,
+): Promise<{ status: number | null; stdout: string }> {
   const child = spawn(process.execPath, args);
   let stdout = '';
   child.stdout.on('data', (chunk) => (stdout += chunk));
@@ -66,7 +100,8 @@ async function interrupted(args: readonly string[], output: string, steps: numbe
 }
 
 const SHOWN: Readonly<Record<Command, RegExp>> = {
-  'train-ppo': /^step 1 of 8 {2}loss -?\d\.\d{4} {2}score -?\d\.\d{3} {2}KL -?0\.00 {2}klCoef 0\.150 {2}clipped \d\.\d{3} {2}/m,
+  'train-ppo':
+    /^step 1 of 8 {2}loss -?\d\.\d{4} {2}score -?\d\.\d{3} {2}KL -?0\.00 {2}klCoef 0\.150 {2}clipped \d\.\d{3} {2}/m,
   'train-grpo': /^step 1 of 8 {2}loss -?\d\.\d{4} {2}score -?\d\.\d{3} {2}KL -?0\.00 {2}ended \d+ {2}/m,
 };
 
@@ -78,7 +113,11 @@ test('a reference or a reward model whose window is too short is refused before 
     writeFileSync(join(out, 'config.json'), JSON.stringify({ ...config, n_positions: 9 }));
     using file = new SafetensorsFile(join(from, 'model.safetensors'));
     const tensors = [...file.tensors].map(([key, { shape }]) => ({ name: key, shape, values: file.float32(key) }));
-    const cut = tensors.map((tensor) => (/wpe\.weight$/.test(tensor.name) ? { ...tensor, shape: [9, config.n_embd], values: tensor.values.slice(0, 9 * config.n_embd) } : tensor));
+    const cut = tensors.map((tensor) =>
+      /wpe\.weight$/.test(tensor.name)
+        ? { ...tensor, shape: [9, config.n_embd], values: tensor.values.slice(0, 9 * config.n_embd) }
+        : tensor,
+    );
     writeSafetensors(join(out, 'model.safetensors'), cut);
     return out;
   };
@@ -89,14 +128,43 @@ test('a reference or a reward model whose window is too short is refused before 
     ['train-grpo', { rewardModel: scorer, reference }, `reference ${reference}`],
   ] as const) {
     const { status, stderr } = run(command(name, `${name}-short`, more));
-    assert.deepEqual({ status, stderr }, { status: 1, stderr: `alignbook: ${said} has a window of 9 tokens, and the longest text comes to 13; lower maxNewTokens, leave long prompts out (maxLength), or give another model\n` });
+    assert.deepEqual(
+      { status, stderr },
+      {
+        status: 1,
+        stderr: `alignbook: ${said} has a window of 9 tokens, and the longest text comes to 13; lower maxNewTokens, leave long prompts out (maxLength), or give another model\n`,
+      },
+    );
     assert.ok(!existsSync(join(folder, `${name}-short`, 'metrics.jsonl')));
   }
   const pairs = join(folder, 'long-pairs.jsonl');
-  writeFileSync(pairs, '{"prompt":"abcdef","chosen":"ghijkl","rejected":"m"}\n{"prompt":"a","chosen":"b","rejected":"c"}\n');
-  const dpo = run([join(ROOT, 'lib', 'bin', 'alignbook.js'), 'train-dpo', '--model', model, '--reference', reference, '--data', pairs, '--output', join(folder, 'dpo-short'), '--steps', '1', '--batch-size', '2', '--lr', '1e-3']);
+  writeFileSync(
+    pairs,
+    '{"prompt":"abcdef","chosen":"ghijkl","rejected":"m"}\n{"prompt":"a","chosen":"b","rejected":"c"}\n',
+  );
+  const dpo = run([
+    join(ROOT, 'lib', 'bin', 'alignbook.js'),
+    'train-dpo',
+    '--model',
+    model,
+    '--reference',
+    reference,
+    '--data',
+    pairs,
+    '--output',
+    join(folder, 'dpo-short'),
+    '--steps',
+    '1',
+    '--batch-size',
+    '2',
+    '--lr',
+    '1e-3',
+  ]);
   assert.equal(dpo.status, 1);
-  assert.match(dpo.stderr, /^alignbook: reference .*short-model has a window of 9 tokens, and the longest text comes to 13; give maxLength, or another reference$/m);
+  assert.match(
+    dpo.stderr,
+    /^alignbook: reference .*short-model has a window of 9 tokens, and the longest text comes to 13; give maxLength, or another reference$/m,
+  );
 });
 
 for (const name of Object.keys(COMMANDS) as Command[]) {
@@ -106,14 +174,19 @@ for (const name of Object.keys(COMMANDS) as Command[]) {
     assert.deepEqual({ status, stderr }, { status: 0, stderr: '' });
     assert.match(stdout, SHOWN[name]);
     assert.match(stdout, /^8 steps in .*; the model is in .*whole\/model$/m);
-    assert.deepEqual(lines<{ step: number }>(whole).map(({ step }) => step), [1, 2, 3, 4, 5, 6, 7, 8]);
+    assert.deepEqual(
+      lines<{ step: number }>(whole).map(({ step }) => step),
+      [1, 2, 3, 4, 5, 6, 7, 8],
+    );
     assert.deepEqual(readdirSync(join(folder, whole)).sort(), ['metrics.jsonl', 'model']);
     assert.equal((await GPT2.fromPretrained(join(folder, whole, 'model'))).weights.hasValueHead, false);
 
     const cut = `${name}-cut`;
     const first = await interrupted(command(name, cut, { rewardFunction: slow }), cut, 2);
     assert.equal(first.status, 130);
-    const step = Number(/^interrupted; step (\d+) is saved in .*, and the same command goes on from there$/m.exec(first.stdout)![1]);
+    const step = Number(
+      /^interrupted; step (\d+) is saved in .*, and the same command goes on from there$/m.exec(first.stdout)![1],
+    );
     assert.ok(step >= 2 && step < 8);
 
     const other = run(command(name, cut, { rewardFunction: lengths }));
@@ -131,8 +204,14 @@ test('a reward function of another text is another run, of whatever kind its mod
   const changing = module('changing.cjs', 'module.exports = () => { throw new Error("not this one"); };');
   const failed = run(command('train-grpo', 'changed', { rewardFunction: changing, steps: 2 }));
   assert.notEqual(failed.status, 0);
-  assert.match(failed.stderr, /^alignbook: .*changing\.cjs: step 1: the reward function failed in line 1, on sample 0, ".*": Error: not this one\n$/); // one line, with the place in it
-  module('changing.cjs', 'Object.defineProperty(exports, "__esModule", { value: true });\nexports.default = (samples) => samples.map(({ ids }) => ids.length);');
+  assert.match(
+    failed.stderr,
+    /^alignbook: .*changing\.cjs: step 1: the reward function failed in line 1, on sample 0, ".*": Error: not this one\n$/,
+  ); // one line, with the place in it
+  module(
+    'changing.cjs',
+    'Object.defineProperty(exports, "__esModule", { value: true });\nexports.default = (samples) => samples.map(({ ids }) => ids.length);',
+  );
   const args = command('train-grpo', 'changed', { rewardFunction: changing, steps: 2, saveEvery: 1 });
   assert.equal(run(args).status, 0);
   rmSync(join(folder, 'changed', 'model'), { recursive: true }); // a checkpoint of step 1 is there
@@ -149,7 +228,9 @@ test('a reward model, a function, and both, whose scores are added', () => {
   const ofModel = scores('of-model', { rewardModel: scorer });
   const ofFunction = scores('of-function', { rewardFunction: lengths });
   assert.notEqual(ofModel, ofFunction);
-  assert.ok(Math.abs(scores('of-both', { rewardModel: scorer, rewardFunction: lengths }) - ofModel - ofFunction) < 1e-9);
+  assert.ok(
+    Math.abs(scores('of-both', { rewardModel: scorer, rewardFunction: lengths }) - ofModel - ofFunction) < 1e-9,
+  );
   const [{ tokens }] = lines<PpoStep>('of-function') as [PpoStep];
   assert.equal(ofFunction, tokens / 4, 'the mean length of four samples');
 
@@ -160,20 +241,63 @@ test('a reward model, a function, and both, whose scores are added', () => {
 });
 
 test('adapters, RLOO, another reference, frozen weights and each option of its own', () => {
-  const adapted = run(command('train-grpo', 'adapted', { rewardFunction: lengths, steps: 2, algorithm: 'rloo', loraRank: 2, saveEvery: 1 }));
+  const adapted = run(
+    command('train-grpo', 'adapted', {
+      rewardFunction: lengths,
+      steps: 2,
+      algorithm: 'rloo',
+      loraRank: 2,
+      saveEvery: 1,
+    }),
+  );
   assert.deepEqual({ status: adapted.status, stderr: adapted.stderr }, { status: 0, stderr: '' });
-  assert.match(run([join(ROOT, 'lib', 'bin', 'alignbook.js'), 'weights', join(folder, 'adapted', 'checkpoint-00000001', 'model.safetensors')]).stdout, /lora_A/);
-  const values = run(command('train-ppo', 'values', { rewardFunction: lengths, steps: 2, loraRank: 2, saveEvery: 1, reference: join(folder, 'adapted', 'model') }));
+  assert.match(
+    run([
+      join(ROOT, 'lib', 'bin', 'alignbook.js'),
+      'weights',
+      join(folder, 'adapted', 'checkpoint-00000001', 'model.safetensors'),
+    ]).stdout,
+    /lora_A/,
+  );
+  const values = run(
+    command('train-ppo', 'values', {
+      rewardFunction: lengths,
+      steps: 2,
+      loraRank: 2,
+      saveEvery: 1,
+      reference: join(folder, 'adapted', 'model'),
+    }),
+  );
   assert.deepEqual({ status: values.status, stderr: values.stderr }, { status: 0, stderr: '' });
-  assert.match(run([join(ROOT, 'lib', 'bin', 'alignbook.js'), 'weights', join(folder, 'values', 'checkpoint-00000001', 'model.safetensors')]).stdout, /v_head\.weight/);
+  assert.match(
+    run([
+      join(ROOT, 'lib', 'bin', 'alignbook.js'),
+      'weights',
+      join(folder, 'values', 'checkpoint-00000001', 'model.safetensors'),
+    ]).stdout,
+    /v_head\.weight/,
+  );
   assert.ok(Math.abs(lines<PpoStep>('values')[0]!.objective.kl) > 1e-4, 'the reference is another model');
 
-  const words = ['--kl-ratio', '--loss-type', 'dr_grpo', '--no-scale-rewards', '--temperature', '0.8', '--frozen', 'wte,wpe'];
+  const words = [
+    '--kl-ratio',
+    '--loss-type',
+    'dr_grpo',
+    '--no-scale-rewards',
+    '--temperature',
+    '0.8',
+    '--frozen',
+    'wte,wpe',
+  ];
   const grpo = run(command('train-grpo', 'words', { rewardFunction: lengths, steps: 1 }, ...words));
   assert.deepEqual({ status: grpo.status, stderr: grpo.stderr }, { status: 0, stderr: '' });
   assert.equal(lines<GrpoStep>('words').length, 1);
   const advantages = (output: string, ...more: string[]) => {
-    assert.equal(run(command('train-grpo', output, { rewardFunction: lengths, steps: 1, beta: 0, scaleRewards: true }, ...more)).status, 0);
+    assert.equal(
+      run(command('train-grpo', output, { rewardFunction: lengths, steps: 1, beta: 0, scaleRewards: true }, ...more))
+        .status,
+      0,
+    );
     return lines<GrpoStep>(output)[0]!.gradNorm;
   };
   assert.notEqual(advantages('divided'), advantages('undivided', '--no-scale-rewards')); // the option wins
@@ -186,7 +310,9 @@ test('adapters, RLOO, another reference, frozen weights and each option of its o
 
 test('the embedded model takes a step of each', () => {
   for (const name of Object.keys(COMMANDS) as Command[]) {
-    const { status, stderr } = run(command(name, `${name}-tiny`, { model: 'tiny', rewardFunction: lengths, steps: 1, batchSize: 2 }));
+    const { status, stderr } = run(
+      command(name, `${name}-tiny`, { model: 'tiny', rewardFunction: lengths, steps: 1, batchSize: 2 }),
+    );
     assert.deepEqual({ status, stderr }, { status: 0, stderr: '' });
   }
 });
@@ -196,22 +322,66 @@ test('wrong calls and settings are told by name', () => {
     const { status, stderr } = run(command(name, 'refused', { rewardFunction: lengths, ...more }, ...words));
     return `${status} ${stderr.split('\n')[0]}`;
   };
-  for (const name of Object.keys(COMMANDS) as Command[]) assert.equal(told({ rewardFunction: undefined }, name), '2 alignbook: there is no reward: give rewardModel, rewardFunction, or both');
-  assert.match(told({ data: undefined }), /^2 alignbook: "data" is missing: put it into the config file, or give --data$/);
-  assert.match(told({ rewardFunction: module('none.js', 'exports.score = () => [];') }), /^1 alignbook: .*none\.js: exports no function; write module\.exports = \(samples\) => samples\.map\(/);
-  assert.match(told({ rewardFunction: module('broken.js', 'module.exports = (') }), /^1 alignbook: .*broken\.js: cannot be loaded as a module \(Unexpected/);
-  assert.match(told({ rewardFunction: join(folder, 'absent.js') }), /^1 alignbook: .*absent\.js: is not there; give the file of a JavaScript module$/);
-  assert.match(told({ rewardFunction: module('few.js', 'module.exports = () => [1];') }), /^1 alignbook: .*few\.js: step 1: reward gave 1 scores for 4 samples; it must give one for each$/);
-  assert.match(told({ rewardModel: model }), /^1 alignbook: .*letters: has no "score\.weight", so it is no reward model; train-reward makes one of it$/);
-  for (const [name, field] of [['train-ppo', 'groupSize'], ['train-grpo', 'validation']] as const) {
-    assert.match(told({ [field]: 1 }, name), new RegExp(`^1 alignbook: .*refused\\.json: has an unknown field "${field}"; there are model, data, `));
+  for (const name of Object.keys(COMMANDS) as Command[])
+    assert.equal(
+      told({ rewardFunction: undefined }, name),
+      '2 alignbook: there is no reward: give rewardModel, rewardFunction, or both',
+    );
+  assert.match(
+    told({ data: undefined }),
+    /^2 alignbook: "data" is missing: put it into the config file, or give --data$/,
+  );
+  assert.match(
+    told({ rewardFunction: module('none.js', 'exports.score = () => [];') }),
+    /^1 alignbook: .*none\.js: exports no function; write module\.exports = \(samples\) => samples\.map\(/,
+  );
+  assert.match(
+    told({ rewardFunction: module('broken.js', 'module.exports = (') }),
+    /^1 alignbook: .*broken\.js: cannot be loaded as a module \(Unexpected/,
+  );
+  assert.match(
+    told({ rewardFunction: join(folder, 'absent.js') }),
+    /^1 alignbook: .*absent\.js: is not there; give the file of a JavaScript module$/,
+  );
+  assert.match(
+    told({ rewardFunction: module('few.js', 'module.exports = () => [1];') }),
+    /^1 alignbook: .*few\.js: step 1: reward gave 1 scores for 4 samples; it must give one for each$/,
+  );
+  assert.match(
+    told({ rewardModel: model }),
+    /^1 alignbook: .*letters: has no "score\.weight", so it is no reward model; train-reward makes one of it$/,
+  );
+  for (const [name, field] of [
+    ['train-ppo', 'groupSize'],
+    ['train-grpo', 'validation'],
+  ] as const) {
+    assert.match(
+      told({ [field]: 1 }, name),
+      new RegExp(`^1 alignbook: .*refused\\.json: has an unknown field "${field}"; there are model, data, `),
+    );
   }
-  const never = { rewardFunction: module('never.js', 'module.exports = () => { throw new Error("sampled"); };') }; // told before that
-  assert.equal(told({ ...never, groupSize: 1 }, 'train-grpo'), '1 alignbook: groupSize must be a whole number from 2 up, got 1');
-  assert.equal(told({ ...never, lossType: 'bnpo' }, 'train-grpo'), '1 alignbook: lossType must be grpo, dapo or dr_grpo, got "bnpo"');
-  assert.equal(told({ ...never, minibatches: 3 }), '1 alignbook: a rollout of 4 samples cannot be cut into 3 equal minibatches; change batchSize or minibatches');
-  assert.match(told({}, 'train-grpo', '--algorithm', 'ppo'), /^1 alignbook: algorithm must be grpo or rloo, got "ppo"$/);
-  assert.match(told({ maxNewTokens: 16 }), /^1 alignbook: .*prompts\.jsonl: line 4: a prompt of 5 tokens leaves no place for 16 new ones, the limit is 20; shorten it, lower maxNewTokens, or leave the row out$/);
+  // told before that
+  const never = { rewardFunction: module('never.js', 'module.exports = () => { throw new Error("sampled"); };') };
+  assert.equal(
+    told({ ...never, groupSize: 1 }, 'train-grpo'),
+    '1 alignbook: groupSize must be a whole number from 2 up, got 1',
+  );
+  assert.equal(
+    told({ ...never, lossType: 'bnpo' }, 'train-grpo'),
+    '1 alignbook: lossType must be grpo, dapo or dr_grpo, got "bnpo"',
+  );
+  assert.equal(
+    told({ ...never, minibatches: 3 }),
+    '1 alignbook: a rollout of 4 samples cannot be cut into 3 equal minibatches; change batchSize or minibatches',
+  );
+  assert.match(
+    told({}, 'train-grpo', '--algorithm', 'ppo'),
+    /^1 alignbook: algorithm must be grpo or rloo, got "ppo"$/,
+  );
+  assert.match(
+    told({ maxNewTokens: 16 }),
+    /^1 alignbook: .*prompts\.jsonl: line 4: a prompt of 5 tokens leaves no place for 16 new ones, the limit is 20; shorten it, lower maxNewTokens, or leave the row out$/,
+  );
   assert.match(told({ maxNewTokens: 16, skipBad: true }), /^0 left out: .*line 4: a prompt of 5 tokens/);
   rmSync(join(folder, 'refused'), { recursive: true });
   assert.match(told({ maxNewTokens: 16, truncation: 'prompt-start', steps: 1 }), /^0 $/);
@@ -220,5 +390,12 @@ test('wrong calls and settings are told by name', () => {
 test('the help tells of both, and of their rewards', () => {
   const { status, stdout } = run([join(ROOT, 'lib', 'bin', 'alignbook.js'), '--help']);
   assert.equal(status, 0);
-  for (const said of [/^ {2}train-ppo --config FILE$/m, /^ {2}train-grpo --config FILE$/m, /^ {6}rewardModel +as train-reward makes it/m, /klTarget, a number of nats/, /groupSize 8 \(samples a prompt\)/]) assert.match(stdout, said);
+  for (const said of [
+    /^ {2}train-ppo --config FILE$/m,
+    /^ {2}train-grpo --config FILE$/m,
+    /^ {6}rewardModel +as train-reward makes it/m,
+    /klTarget, a number of nats/,
+    /groupSize 8 \(samples a prompt\)/,
+  ])
+    assert.match(stdout, said);
 });

@@ -12,7 +12,8 @@ import { GPT2, tf, Tokenizer } from 'alignbook';
 import { HubServer } from '../hubServer';
 
 const ROOT = join(__dirname, '..', '..', '..', '..');
-const read = (folder: string, files: string[]) => Object.fromEntries(files.map((file) => [file, readFileSync(join(ROOT, folder, file))]));
+const read = (folder: string, files: string[]) =>
+  Object.fromEntries(files.map((file) => [file, readFileSync(join(ROOT, folder, file))]));
 
 async function serve(): Promise<void> {
   const files = {
@@ -30,7 +31,9 @@ async function load(name: string): Promise<void> {
   const tokenizer = await Tokenizer.fromPretrained(name);
   const model = await GPT2.fromPretrained(name);
   const { logits } = model.forward(tf.tensor2d([[3, 1, 4, 1, 5]], undefined, 'int32'));
-  console.log(JSON.stringify({ ids: tokenizer.encode('Hello, world!<|endoftext|>'), logits: Array.from(logits.dataSync()) }));
+  console.log(
+    JSON.stringify({ ids: tokenizer.encode('Hello, world!<|endoftext|>'), logits: Array.from(logits.dataSync()) }),
+  );
 }
 
 const [command, name = ''] = process.argv.slice(2);

@@ -9,7 +9,18 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 
-import { checkpointFolder, generate, GPT2, liveTensors, pruneCheckpoints, readPairs, Tokenizer, trainDpo, TrainingState, type PairIds } from 'alignbook';
+import {
+  checkpointFolder,
+  generate,
+  GPT2,
+  liveTensors,
+  pruneCheckpoints,
+  readPairs,
+  Tokenizer,
+  trainDpo,
+  TrainingState,
+  type PairIds,
+} from 'alignbook';
 import { constantsKept } from 'alignbook/dist/model/ops';
 
 import { executeNotebooks, root } from '../../scripts/notebooks/execute';
@@ -29,7 +40,10 @@ before(async () => {
 });
 after(() => model.dispose());
 
-/** Bytes a round by which memory grows: the slope of a line through all but the first quarter, in which caches fill, by least squares. */
+/**
+ * Bytes a round by which memory grows: the slope of a line through all but the first quarter, in which caches fill, by
+ * least squares.
+ */
 class Watch {
   readonly #seen: { round: number; bytes: number; tensors: number }[] = [];
 
@@ -37,16 +51,28 @@ class Watch {
     this.#seen.push({ round, bytes: process.memoryUsage.rss(), tensors: liveTensors() - constantsKept() });
   }
 
-  /** States what was seen. @throws AssertionError if tensors are more at the end, or memory grows by more than `most` bytes a round. */
+  /**
+   * States what was seen.
+   * @throws AssertionError if tensors are more at the end, or memory grows by more than `most` bytes a round.
+   */
   end(what: string, most: number): void {
     const late = this.#seen.slice(Math.floor(this.#seen.length / 4));
-    const mean = (of: (one: (typeof late)[number]) => number) => late.reduce((sum, one) => sum + of(one), 0) / late.length;
+    const mean = (of: (one: (typeof late)[number]) => number) =>
+      late.reduce((sum, one) => sum + of(one), 0) / late.length;
     const [round, bytes] = [mean((one) => one.round), mean((one) => one.bytes)];
-    const slope = late.reduce((sum, one) => sum + (one.round - round) * (one.bytes - bytes), 0) / late.reduce((sum, one) => sum + (one.round - round) ** 2, 0);
+    const slope =
+      late.reduce((sum, one) => sum + (one.round - round) * (one.bytes - bytes), 0) /
+      late.reduce((sum, one) => sum + (one.round - round) ** 2, 0);
     const { bytes: first } = late[0]!;
     const { round: rounds, bytes: last, tensors } = late.at(-1)!;
-    console.log(`${what}: ${rounds} rounds, ${late[0]!.tensors} tensors at a quarter, ${tensors} at the end, ${constantsKept()} constants, memory ${Math.round(first / 1e6)} to ${Math.round(last / 1e6)} MB, ${Math.round(slope)} bytes a round`);
-    assert.equal(new Set(late.map((one) => one.tensors)).size, 1, `tensors: ${late.map((one) => one.tensors).join(', ')}`);
+    console.log(
+      `${what}: ${rounds} rounds, ${late[0]!.tensors} tensors at a quarter, ${tensors} at the end, ${constantsKept()} constants, memory ${Math.round(first / 1e6)} to ${Math.round(last / 1e6)} MB, ${Math.round(slope)} bytes a round`,
+    );
+    assert.equal(
+      new Set(late.map((one) => one.tensors)).size,
+      1,
+      `tensors: ${late.map((one) => one.tensors).join(', ')}`,
+    );
     if (SHARE < 0.5) return; // what fills its caches in the beginning has a slope of its own
     assert.ok(slope < most, `${slope} bytes a round: ${late.map((one) => Math.round(one.bytes / 1e6)).join(', ')} MB`);
   }
@@ -56,7 +82,8 @@ test('DPO steps', async () => {
   const policy = await GPT2.fromPretrained('tiny');
   const steps = times(1000);
   const watch = new Watch();
-  for await (const { step } of trainDpo(policy, pairs.slice(0, 200), { steps, batchSize: 2, lr: 1e-6 })) if (step % Math.ceil(steps / 40) === 0) watch.look(step);
+  for await (const { step } of trainDpo(policy, pairs.slice(0, 200), { steps, batchSize: 2, lr: 1e-6 }))
+    if (step % Math.ceil(steps / 40) === 0) watch.look(step);
   policy.dispose();
   watch.end('DPO', 20_000);
 });
@@ -65,7 +92,12 @@ test('generations', async () => {
   const watch = new Watch();
   const count = times(1000);
   for (let n = 1; n <= count; n += 1) {
-    await generate(model, [pairs[n % pairs.length]!.promptIds], { maxNewTokens: 8, temperature: 1, seed: n, eosTokenId: tokenizer.eosTokenId });
+    await generate(model, [pairs[n % pairs.length]!.promptIds], {
+      maxNewTokens: 8,
+      temperature: 1,
+      seed: n,
+      eosTokenId: tokenizer.eosTokenId,
+    });
     if (n % Math.ceil(count / 40) === 0) watch.look(n);
   }
   watch.end('generation', 20_000);
@@ -88,7 +120,11 @@ test('checkpoints', () => {
 
 test("notebooks' kernels, one after the other", { timeout: 3_600_000 }, async () => {
   const path = join(root, 'tests', 'broken', 'clean.ipynb');
-  const kernels = () => spawnSync('pgrep', ['-f', join(root, '.alignbook', 'build', 'scripts', 'kernel', 'main.js')], { encoding: 'utf8' }).stdout.trim().split('\n').filter(Boolean).length;
+  const kernels = () =>
+    spawnSync('pgrep', ['-f', join(root, '.alignbook', 'build', 'scripts', 'kernel', 'main.js')], { encoding: 'utf8' })
+      .stdout.trim()
+      .split('\n')
+      .filter(Boolean).length;
   const before = kernels();
   const count = times(100);
   for (let n = 0; n < count; n += 1) {
