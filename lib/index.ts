@@ -1,4 +1,6 @@
 /** The public surface, in the order in which data flows. */
+import './inspection';
+
 export { FileError, HubError, InputError, SetupError } from './errors';
 export { computePolicy, device, liveTensors, tf, type ComputePolicy, type Device } from './tf';
 export { Random, type RandomState } from './random';
@@ -158,5 +160,3 @@ export { bands, type BandCurve, type BandsOptions } from './notebook/bands';
 export { reliability } from './notebook/reliability';
 export { tokenTable, type TokenRow, type TokenTableOptions } from './notebook/tokenTable';
 export { watch, type WatchOptions } from './notebook/watch';
-
-import './inspection';

@@ -25,7 +25,7 @@ function shownAs<T>(
  * Alone with its numbers, as tfjs prints them (of many the first and the last); within something else by dtype and
  * shape.
  */
-shownAs<tf.Tensor>(tf.Tensor as unknown as { prototype: tf.Tensor }, (tensor, _, alone) => {
+shownAs<tf.Tensor>(tf.Tensor, (tensor, _, alone) => {
   const head = `${tensor.constructor.name} ${tensor.dtype} [${tensor.shape.join(', ')}]`;
   if (tensor.isDisposed) return `${head}, disposed`;
   const [, ...lines] = tensor.toString().split('\n');

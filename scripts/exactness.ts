@@ -88,7 +88,7 @@ async function compare(shape: string, folder: string): Promise<boolean> {
     for (const kind of ['logits', 'hidden'] as const) {
       const tensor =
         kind === 'logits' ? model.forward(ints(inputIds), options).logits : model.hidden(ints(inputIds), options);
-      const width = tensor.shape[2]!;
+      const width = tensor.shape[2];
       // what padding computes means nothing
       const real = (element: number) => mask?.[Math.floor(element / width)] !== 0;
       const found = difference(`${kind}, ${name}`, tensor.dataSync(), expected.float32(`${kind} ${name}`), real);

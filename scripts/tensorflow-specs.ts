@@ -6,7 +6,7 @@
  * their way in, and lets every package share the one tfjs-core that they test. Exit status: 0 where the known specs
  * fail, and no others.
  */
-import { readFileSync, mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import Module from 'node:module';
 import { tmpdir } from 'node:os';
 import { dirname, join, sep } from 'node:path';

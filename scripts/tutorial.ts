@@ -3,9 +3,9 @@ import { readdirSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { parseArgs } from 'node:util';
 
+import { progressPrinter } from 'alignbook/dist/hub/progress';
 // Not by way of the package's index, which loads TensorFlow: it computes in the kernels only.
 import { gpt2Folder } from 'alignbook/dist/model/folder';
-import { progressPrinter } from 'alignbook/dist/hub/progress';
 
 import { command } from './command';
 import { argumentsOf, OPTIONS, USAGE, type Arguments } from './notebooks/arguments';

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { alpacaPrompt, appendEos, encodePair, preferenceBatch, responseStart, tf } from 'alignbook';
 import { encode } from 'gpt-3-encoder';
+import { alpacaPrompt, appendEos, encodePair, preferenceBatch, responseStart, type tf } from 'alignbook';
 
 import { keepsNothing, refused } from './lossCases';
 

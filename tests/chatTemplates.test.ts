@@ -118,7 +118,7 @@ test("a message's name reaches the template", async () => {
     rejected: [{ role: 'assistant', content: 'No.' }],
   });
   const [pair] = (await readPairs(rows, tokenizer, { maxLength: 256 })) as [PairIds];
-  assert.match(rendered.at(-1)![0]!, /<user Ann>/);
+  assert.match(rendered.at(-1)![0], /<user Ann>/);
   assert.equal(tokenizer.decode([...pair.promptIds, ...pair.chosenIds]), rendered.at(-1)![0]);
 });
 

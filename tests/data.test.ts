@@ -5,8 +5,8 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 
-import { judge } from '../scripts/data/judge';
 import type { Kind } from '../scripts/data/facts';
+import { judge } from '../scripts/data/judge';
 
 const ROOT = join(__dirname, '..', '..', '..');
 

@@ -6,11 +6,10 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 
 import sharp from 'sharp';
-
 import { bands, calibration, curves, reliability, type Figure, type Panels } from 'alignbook';
 import { figureImage } from 'alignbook/dist/notebook/image';
-import { figureContent } from 'alignbook/dist/notebook/show';
 import { describePanels } from 'alignbook/dist/notebook/panels';
+import { figureContent } from 'alignbook/dist/notebook/show';
 
 interface Trace {
   name: string;

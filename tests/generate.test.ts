@@ -75,7 +75,7 @@ for (const { logits, present, options, probabilities } of fixtures.distributions
     // fixed.
     const draws = 20_000;
     const random = new Random(3);
-    const counts = new Array<number>(logits.length).fill(0);
+    const counts = logits.map(() => 0);
     for (let draw = 0; draw < draws; draw += 1)
       counts[nextToken(Float32Array.from(logits), options, random, present)]! += 1;
     const possible = probabilities.flatMap((probability, id) => (probability > 0 ? [id] : []));

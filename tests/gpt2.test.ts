@@ -38,7 +38,7 @@ const folders: string[] = [];
 after(() => folders.forEach((folder) => rmSync(folder, { recursive: true })));
 
 /** A model folder of the fixture's architecture with one of its checkpoints, or with a config of its own. */
-function folderOf({ checkpoint = 'model', config = {} as Record<string, unknown> } = {}): string {
+function folderOf({ checkpoint = 'model', config = {} } = {}): string {
   const folder = mkdtempSync(join(tmpdir(), 'gpt2-'));
   folders.push(folder);
   copyFileSync(join(FIXTURES, `${checkpoint}.safetensors`), join(folder, 'model.safetensors'));

@@ -296,7 +296,7 @@ test("where the ratio is 1, the gradient of klRatio's term is that of the KL, wh
         refLogps: tf.logSoftmax(reference).expandDims<tf.Tensor2D>(1),
       };
       const terms = [0, 1, 2].map((token) => {
-        const of = (all: tf.Tensor2D) => all.slice([token, 0], [1, 1]) as tf.Tensor2D;
+        const of = (all: tf.Tensor2D) => all.slice<tf.Tensor2D>([token, 0], [1, 1]);
         return grpoLoss(
           {
             logps: of(logps),
@@ -360,7 +360,7 @@ test('no tensor stays behind, of losses nor of updates', async () => {
     assert.throws(
       () => run({ accumulation: 5 }),
       (error) =>
-        error instanceof InputError && /^a batch of 12 rows cannot be cut into 5 equal parts/.test(error.message),
+        error instanceof InputError && error.message.startsWith('a batch of 12 rows cannot be cut into 5 equal parts'),
     );
     assert.throws(
       () => run({ accumulation: 0 }),

@@ -105,7 +105,11 @@ function assertNothingCorrupt(name = NAME): void {
 /** The weights are refused with such a message, and neither they nor the revision have a name in the cache. */
 async function refused(
   message: RegExp,
-  { kind = HubError as typeof HubError | typeof FileError, model = NAME, options = quick } = {},
+  {
+    kind = HubError,
+    model = NAME,
+    options = quick,
+  }: { kind?: typeof HubError | typeof FileError; model?: string; options?: typeof quick } = {},
 ): Promise<void> {
   await assert.rejects(GPT2.fromPretrained(model, options), (error: Error) => {
     assert.ok(error instanceof kind, `${error.name}: ${error.stack}`);
@@ -124,7 +128,7 @@ async function assertLoads(model = NAME): Promise<void> {
   using file = new SafetensorsFile(join(FIXTURES, 'model.safetensors'));
   assert.deepEqual(gpt2.weights.values('h.2.mlp.c_proj.weight'), file.float32('transformer.h.2.mlp.c_proj.weight'));
   gpt2.dispose();
-  assertNothingCorrupt(model.split('@')[0]!);
+  assertNothingCorrupt(model.split('@')[0]);
 }
 
 const isWeights = (seen: Seen) => seen.host === 'storage' && seen.path === `/${SHA}`;

@@ -178,7 +178,7 @@ test('an existing folder is a folder, with or without ./, and ~ is the home fold
     const env = { ...process.env, HOME: home, HF_HUB_OFFLINE: '1' };
     const { status, stdout, stderr } = spawnSync(
       process.execPath,
-      [join(ROOT, 'lib', 'bin', 'alignbook.js'), 'logps', '--model', model, data!, output!],
+      [join(ROOT, 'lib', 'bin', 'alignbook.js'), 'logps', '--model', model, data, output],
       { cwd: home, env, encoding: 'utf8' },
     );
     assert.deepEqual({ status, stderr, stdout }, { status: 0, stderr: '', stdout: '' }, model);

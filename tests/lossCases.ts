@@ -37,11 +37,11 @@ export class Case {
   }
 
   floats<T extends tf.Tensor>(name: string): T {
-    return tf.tensor(this.values(name) as tf.TensorLike, undefined, 'float32') as T;
+    return tf.tensor(this.values(name), undefined, 'float32') as T;
   }
 
   ints<T extends tf.Tensor>(name: string): T {
-    return tf.tensor(this.values(name) as tf.TensorLike, undefined, 'int32') as T;
+    return tf.tensor(this.values(name), undefined, 'int32') as T;
   }
 
   /** @throws AssertionError unless `actual` is the field `name`. */
@@ -73,7 +73,7 @@ export function cases(section: string, file = 'losses.json'): Case[] {
 }
 
 export function close(actual: tf.Tensor, expected: Numbers, what: string, tolerance = TOLERANCE): void {
-  const wanted = tf.tensor(expected as tf.TensorLike, undefined, 'float32');
+  const wanted = tf.tensor(expected, undefined, 'float32');
   assert.deepEqual(actual.shape, wanted.shape, `${what}: shape`);
   const [got, want] = [actual.dataSync(), wanted.dataSync()];
   got.forEach((value: number, i: number) => {
@@ -94,11 +94,7 @@ export function close(actual: tf.Tensor, expected: Numbers, what: string, tolera
 export function closeGradients(actual: tf.Tensor[], expected: Numbers[], what: string): void {
   const largest = Math.max(...(expected.flat(2) as number[]).map(Math.abs), 1e-30);
   actual.forEach((gradient, i) =>
-    close(
-      tf.div(gradient, largest),
-      tf.div(tf.tensor(expected[i] as tf.TensorLike), largest).arraySync() as Numbers,
-      what,
-    ),
+    close(tf.div(gradient, largest), tf.div(tf.tensor(expected[i] as tf.TensorLike), largest).arraySync(), what),
   );
 }
 

@@ -18,7 +18,7 @@ const FILE = 'preferenceLosses.json';
 
 /** The fixtures hold the chosen responses above the rejected ones. */
 function halves(tensor: tf.Tensor): [chosen: tf.Tensor2D, rejected: tf.Tensor2D] {
-  return tf.split(tensor as tf.Tensor2D, 2) as [tf.Tensor2D, tf.Tensor2D];
+  return tf.split(tensor, 2) as [tf.Tensor2D, tf.Tensor2D];
 }
 
 function tokensOf(perTokenLogps: tf.Tensor, c: Case): { chosen: ResponseTokens; rejected: ResponseTokens } {

@@ -146,6 +146,6 @@ test('a wrong count that would keep hyparquet busy for hours ends when patience 
     rows.next(),
     (error) =>
       error instanceof FileError &&
-      /endless\.parquet: cannot be read as Parquet \(not decoded in 2 s\)$/.test(error.message),
+      error.message.endsWith('endless.parquet: cannot be read as Parquet (not decoded in 2 s)'),
   );
 });

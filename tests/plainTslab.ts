@@ -5,7 +5,6 @@ import { format } from 'node:util';
 interface Executor {
   execute(source: string): Promise<boolean>;
 }
-// eslint-disable-next-line @typescript-eslint/no-require-imports -- tslab ships no types for these
 const { createConverter } = require('tslab/dist/converter.js') as {
   createConverter(options: object): { close(): void };
 };

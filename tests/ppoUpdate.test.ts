@@ -332,7 +332,8 @@ test('updates leave no tensor behind, refused or not', async () => {
   assert.equal(liveTensors(), live);
   assert.throws(
     () => run(state, { accumulation: 2 }),
-    (error) => error instanceof InputError && /^a batch of 3 rows cannot be cut into 2 equal parts/.test(error.message),
+    (error) =>
+      error instanceof InputError && error.message.startsWith('a batch of 3 rows cannot be cut into 2 equal parts'),
   );
   const headless = TrainingState.begin(base);
   assert.throws(

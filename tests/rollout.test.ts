@@ -74,7 +74,7 @@ test("a temperature alone draws what the way through logits draws, and in the mo
       temperature: 0.7,
     })
     .dataSync();
-  const counts = new Array<number>(37).fill(0);
+  const counts = Array.from({ length: 37 }, () => 0);
   for (const { ids } of made) counts[ids[0]!]! += 1;
   const chiSquare = counts.reduce(
     (sum, count, id) => sum + (count - draws * Math.exp(logps[id]!)) ** 2 / (draws * Math.exp(logps[id]!)),

@@ -336,7 +336,7 @@ test('a column that would be lost is refused by its name', async () => {
     'conversations',
   ]) {
     await refused(
-      { prompt: 'Name a bird.', [name]: /s$/.test(name) ? [{ a: 1 }] : 'Birds fly.' },
+      { prompt: 'Name a bird.', [name]: name.endsWith('s') ? [{ a: 1 }] : 'Birds fly.' },
       new RegExp(
         `line 1: "${name}" stands beside "prompt" and would be lost; put what it holds into "prompt", or drop the column$`,
       ),

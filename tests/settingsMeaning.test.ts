@@ -30,7 +30,6 @@ import {
   trainReward,
   trainSft,
   weightedLosses,
-  type GPT2,
   type PairIds,
   type ScheduleOptions,
 } from 'alignbook';
@@ -110,7 +109,7 @@ test('epsilon 0 gives torch a weight that is not a number, and is refused here',
   for (const epsilon of [0, 1e-40, -1, NaN])
     assert.throws(
       () => new AdamW(model.weights.trained, { epsilon }),
-      (error) => error instanceof InputError && /^epsilon must be /.test(error.message),
+      (error) => error instanceof InputError && error.message.startsWith('epsilon must be '),
     );
   // 0.99999999 is 1 in float32, where the bias correction divides by 1 - beta.
   for (const beta of [1, 0.99999999])
@@ -398,7 +397,7 @@ test('of the losses on pairs, exactly those that are said to depend on their par
 
 test("the metrics that bestBy may name are those of the trainers' validations", async () => {
   const { model } = await loadEngineModel('a-group');
-  const scores = RewardModel.begin(model as GPT2, new Random(1));
+  const scores = RewardModel.begin(model, new Random(1));
   const found = {
     'train-sft': evaluateSft(model, ROWS),
     'train-dpo': evaluateDpo(model, PAIRS, referenceLogps(model, PAIRS)),

@@ -16,8 +16,8 @@ import {
 } from 'node:fs';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { pathToFileURL } from 'node:url';
 import { after, beforeEach, test } from 'node:test';
+import { pathToFileURL } from 'node:url';
 
 const ROOT = join(__dirname, '..', '..', '..');
 const temporary: string[] = [];

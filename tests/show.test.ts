@@ -11,6 +11,7 @@ import { tf, type Figure } from 'alignbook';
 import { plainFigure } from 'alignbook/dist/notebook/plainFigure';
 import { figureContent } from 'alignbook/dist/notebook/show';
 import { TRACE_TYPES } from 'alignbook/dist/notebook/traceTypes';
+
 import { root } from '../scripts/notebooks/execute';
 import { kernel, type Reply, type Seen } from './kernel';
 

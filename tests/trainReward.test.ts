@@ -12,8 +12,8 @@ import {
   InputError,
   liveTensors,
   scoreResponses,
-  trainReward,
   TrainingState,
+  trainReward,
   type PairIds,
   type RewardTrainOptions,
 } from 'alignbook';

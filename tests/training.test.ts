@@ -6,7 +6,6 @@ import { test } from 'node:test';
 
 import {
   batchOrder,
-  Random,
   checkpointFolder,
   checkpoints,
   evaluateDpo,
@@ -15,11 +14,12 @@ import {
   InputError,
   learningRate,
   liveTensors,
-  pruneCheckpoints,
-  referenceLogps,
-  tf,
   preferenceLosses,
+  pruneCheckpoints,
+  Random,
+  referenceLogps,
   SafetensorsFile,
+  tf,
   trainDpo,
   TrainingState,
   trainSft,
@@ -288,7 +288,7 @@ test('options that do not fit, and a loss that is lost', async () => {
   });
   await refused(/^give either steps or epochs$/, { epochs: 2 });
   await refused(/^validateEvery must be a whole number from 1 up, got 0$/, { validateEvery: 0 });
-  await refused(/^epochs must be a number above 0, got 0$/, { steps: undefined, epochs: 0 } as object);
+  await refused(/^epochs must be a number above 0, got 0$/, { steps: undefined, epochs: 0 });
   await refused(
     /^frozen: no weight is or begins with "h\.2"; the model has wte\.weight, wpe\.weight, .*, ln_f\.bias$/,
     { frozen: ['h.2'] },

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 
-import { show, SetupError, watch } from 'alignbook';
+import { SetupError, show, watch } from 'alignbook';
 
 import { kernel, type Seen } from './kernel';
 

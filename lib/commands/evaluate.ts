@@ -8,6 +8,7 @@ import { replaceFile, requireWritable } from '../replaceFile';
 import type { PairIds } from '../text/batch';
 import { readPairs } from '../text/dataset';
 import { Tokenizer } from '../text/tokenizer';
+import type { DpoLossOptions } from '../training/dpoMetrics';
 import {
   answerKl,
   evaluatePairs,
@@ -16,7 +17,6 @@ import {
   type Measured,
   type PairEvaluation,
 } from '../training/pairEvaluation';
-import type { DpoLossOptions } from '../training/dpoMetrics';
 import { referenceLogps } from '../training/reference';
 import { respond, rewardOf, sampleResponses, scoreSamples, type Sample } from '../training/rollout';
 import { readData } from './readData';
@@ -84,19 +84,25 @@ interface Sampled {
 }
 
 const KNOWN = {
+  model: TEXT,
+  data: PATH,
+  reference: TEXT,
+  loss: TEXT,
+  beta: TEXT,
+  'label-smoothing': TEXT,
+  'reward-model': TEXT,
+  prompts: TEXT,
+  samples: TEXT,
+  temperature: TEXT,
   ...{
-    model: TEXT,
-    data: PATH,
-    reference: TEXT,
-    loss: TEXT,
-    beta: TEXT,
-    'label-smoothing': TEXT,
-    'reward-model': TEXT,
-    prompts: TEXT,
-    samples: TEXT,
-    temperature: TEXT,
+    'max-new-tokens': TEXT,
+    seed: TEXT,
+    show: TEXT,
+    'batch-size': TEXT,
+    'skip-bad': FLAG,
+    output: PATH,
+    json: FLAG,
   },
-  ...{ 'max-new-tokens': TEXT, seed: TEXT, show: TEXT, 'batch-size': TEXT, 'skip-bad': FLAG, output: PATH, json: FLAG },
 } as const;
 
 export async function run(args: readonly string[]): Promise<void> {
@@ -229,7 +235,7 @@ async function sample(
     scores: scores
       ? {
           model: overPrompts(made, scores),
-          reference: others ? overPrompts(others, await scoreSamples(others, reward!)) : null,
+          reference: others ? overPrompts(others, await scoreSamples(others, reward)) : null,
         }
       : null,
     responses: made.map(({ prompt, ids, text }, n) => ({

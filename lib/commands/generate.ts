@@ -17,16 +17,18 @@ export const usage = `  generate --model M --prompt TEXT
 
 export async function run(args: readonly string[]): Promise<void> {
   const known = {
+    model: TEXT,
+    prompt: TEXT,
+    instruct: FLAG,
+    'max-new-tokens': TEXT,
+    temperature: TEXT,
+    'top-k': TEXT,
+    'top-p': TEXT,
     ...{
-      model: TEXT,
-      prompt: TEXT,
-      instruct: FLAG,
-      'max-new-tokens': TEXT,
-      temperature: TEXT,
-      'top-k': TEXT,
-      'top-p': TEXT,
+      'repetition-penalty': TEXT,
+      stop: TEXTS,
+      seed: TEXT,
     },
-    ...{ 'repetition-penalty': TEXT, stop: TEXTS, seed: TEXT },
   } as const;
   const { model: name, prompt, instruct = false, stop = [], ...numbers } = options(args, known);
   if (name === undefined || prompt === undefined) throw new UsageError('generate needs --model and --prompt');

@@ -17,7 +17,7 @@ import { basename, join, resolve } from 'node:path';
 import { FileError, InputError } from '../errors';
 import type { Trainable } from '../model/weights';
 import { recoverFolders } from '../replaceFolder';
-import { Best } from '../training/best';
+import { type Best } from '../training/best';
 import type { AdamWOptions } from '../training/optimizer';
 import {
   checkpointFolder,

@@ -1,5 +1,5 @@
-import { configOf } from '../model/folder';
 import { preferenceLosses, type PreferenceLossName } from '../losses/preferenceLosses';
+import { configOf } from '../model/folder';
 import { GPT2 } from '../model/gpt2';
 import { RANGES } from '../ranges';
 import type { PairIds } from '../text/batch';

@@ -21,5 +21,5 @@ export function requireResponse(mask: tf.Tensor2D): void {
 
 /** `x` where the mask is 1, else 0, even where `x` is infinite or NaN, which a product with the mask would keep. */
 export function masked<T extends tf.Tensor>(x: T, mask: tf.Tensor): T {
-  return tf.where(mask.cast('bool'), x, tf.zerosLike(x)) as T;
+  return tf.where<T>(mask.cast('bool'), x, tf.zerosLike(x));
 }

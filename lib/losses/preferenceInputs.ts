@@ -1,7 +1,7 @@
 /** What the losses on pairs are given, and what is asked of it: tensors of one element a pair, and options. */
 import { InputError } from '../errors';
 import { RANGES, requireRange } from '../ranges';
-import { tf } from '../tf';
+import { type tf } from '../tf';
 import { DIVERGENCES, type Divergence } from './divergence';
 import { requireSameShape } from './mask';
 

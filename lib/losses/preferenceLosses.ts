@@ -118,7 +118,7 @@ function over<Seen, Defaults extends PreferenceOptions>(
   formula: (seen: Seen, options: Defaults) => tf.Tensor1D,
   defaults: Defaults,
 ): Unnamed {
-  return { view, defaults: { ...defaults, ...view.defaults }, losses: formula as Unnamed['losses'] };
+  return { view, defaults: { ...defaults, ...view.defaults }, losses: formula };
 }
 
 function named<Name extends string>(unnamed: Record<Name, Unnamed>): Readonly<Record<Name, PreferenceLoss>> {

@@ -35,7 +35,7 @@ export function rewardLoss(
   return tf.tidy(() => {
     const shortfall = tf.sub<tf.Tensor1D>(rejectedScores, chosenScores);
     // -log sigmoid(x) as softplus(-x), for the reasons given at `logistic` in margin.ts.
-    const losses = tf.softplus(margins ? tf.add(shortfall, margins) : shortfall) as tf.Tensor1D;
+    const losses = tf.softplus<tf.Tensor1D>(margins ? tf.add(shortfall, margins) : shortfall);
     if (centring === 0) return losses;
     return tf.add(losses, tf.mul(centring, tf.square(tf.add(chosenScores, rejectedScores))));
   });

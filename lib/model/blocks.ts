@@ -1,7 +1,7 @@
 /** GPT-2 without its ends: token ids -> embeddings -> blocks. */
 import type { GPT2Config } from './config';
-import { block, type BlockRows, type BlockSaved, type KeysAndValues, type Past, type Read } from './layers';
 import { release, type Handle } from './handle';
+import { block, type BlockRows, type BlockSaved, type KeysAndValues, type Past, type Read } from './layers';
 import { add, floats, gather } from './ops';
 
 /** Added to the scores of forbidden keys: their weight is then exactly 0 in float32. */

@@ -118,7 +118,7 @@ function requireArchitecture(json: JsonObject, path: string): void {
   }
   if (heads !== 'multihead')
     throw new FileError(path, `"attention_head_type" is ${quoted(String(heads))}; supported is "multihead"`);
-  const own = Object.values((json.auto_map ?? {}) as object)
+  const own = Object.values(json.auto_map ?? {})
     .flat()
     .find((name) => typeof name === 'string' && /Model|CausalLM|Classification/.test(name.replace(/^.*\./, '')));
   if (own !== undefined)

@@ -4,12 +4,12 @@ import { join } from 'node:path';
 import { InputError } from '../errors';
 import type { DownloadOptions } from '../hub/download';
 import type { ResponseBatch } from '../text/responseBatch';
-import { tf } from '../tf';
+import { type tf } from '../tf';
 import { attentionBias, blocks } from './blocks';
 import { readConfig, type GPT2Config } from './config';
 import { weightsFolder } from './folder';
-import { layerNorm, type Read } from './layers';
 import { release, scope, type Handle } from './handle';
+import { layerNorm, type Read } from './layers';
 import { ints, matmul, reshape } from './ops';
 import {
   byResponse,
@@ -182,7 +182,7 @@ function integers(name: string, tensor: tf.Tensor2D, shape: readonly number[], l
   if (tensor.shape.join() !== shape.join())
     throw new InputError(`${name} must have shape [${shape}], got [${tensor.shape}]`);
   if (tensor.dtype !== 'int32') throw new InputError(`${name} must be int32, got ${tensor.dtype}`);
-  const values = tensor.dataSync<'int32'>() as Int32Array;
+  const values = tensor.dataSync<'int32'>();
   within(name, values, limit);
   return values.slice(); // the tensor's own memory may be changed or freed by its owner
 }

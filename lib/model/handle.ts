@@ -5,7 +5,7 @@
  */
 import { InputError } from '../errors';
 import { timed } from '../profile';
-import { binding, type tf, toTfjs, type TensorMetadata } from '../tf';
+import { binding, toTfjs, type TensorMetadata, type tf } from '../tf';
 
 /** Handles made in the scopes now open, innermost last. */
 const scopes: Set<Handle>[] = [];

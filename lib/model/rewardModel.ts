@@ -12,8 +12,8 @@ import { tf } from '../tf';
 import { Checkpoint } from './checkpoint';
 import { readConfig, type GPT2Config } from './config';
 import type { Gradient } from './embeddingGradient';
-import { FollowedOnce } from './followed';
 import { weightsFolder } from './folder';
+import { FollowedOnce } from './followed';
 import type { GPT2 } from './gpt2';
 import type { Gradients } from './gradients';
 import { release, scope, type Handle } from './handle';
@@ -181,7 +181,7 @@ export class ScoreRecording extends FollowedOnce<ScoreSaved> {
       const read = weights.reader();
       const made = new Map<string, Gradient>();
       const gradients = weights.gradients(made, wanted);
-      using dScores = floats(gradient.dataSync<'float32'>().slice() as Float32Array, [gradient.size, 1]);
+      using dScores = floats(gradient.dataSync<'float32'>().slice(), [gradient.size, 1]);
       gradients.put(SCORE_HEAD, () => matmul(dScores, saved.norm.y, { transposeX: true }));
       using dNorm = matmul(dScores, read(SCORE_HEAD));
       using dHidden = layerNormBackward(dNorm, saved.norm.saved, read, 'ln_f', gradients);

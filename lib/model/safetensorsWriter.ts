@@ -26,7 +26,7 @@ export const FLOAT_DTYPES: readonly FloatDType[] = ['F32', 'F16', 'BF16'];
 export function writeSafetensors(
   path: string,
   tensors: readonly NamedTensor[],
-  { dtype = 'F32' as FloatDType, finite = true } = {},
+  { dtype = 'F32', finite = true }: { dtype?: FloatDType; finite?: boolean } = {},
 ): void {
   replaceFile(path, (write) => {
     write(headerOf(tensors, dtype));

@@ -1,8 +1,8 @@
 /** What a model gives to each token of preference pairs' responses. */
 import { InputError } from '../errors';
 import { RANGES, requireRange } from '../ranges';
-import { responseBatch } from '../text/responseBatch';
 import type { PairIds } from '../text/batch';
+import { responseBatch } from '../text/responseBatch';
 import type { Tokenizer } from '../text/tokenizer';
 import type { GPT2 } from './gpt2';
 

@@ -95,7 +95,7 @@ export function trunkBackward(
       padding,
       only: layer === last ? from : undefined,
     });
-    release(dx, saved[layer]!);
+    release(dx, saved[layer]);
     dx = before;
   }
   gradients.put('wpe.weight', () => segmentSum(dx, positions, config.blockSize));

@@ -4,8 +4,8 @@ import { tf } from '../tf';
 import { Checkpoint } from './checkpoint';
 import type { GPT2Config } from './config';
 import type { Gradient } from './embeddingGradient';
-import type { Read, WeightGradients } from './layers';
 import { release, scope, type Handle } from './handle';
+import type { Read, WeightGradients } from './layers';
 import { empty, floats, ints, l2, putRows, readVariable, variable } from './ops';
 import { Variables } from './variables';
 

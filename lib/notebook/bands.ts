@@ -1,8 +1,8 @@
 /** The same experiment with several seeds, as a plotly figure: plain data, for `show`. */
 import { InputError } from '../errors';
 import { average } from '../moments';
-import { page } from './panels';
 import type { Figure } from './figure';
+import { page } from './panels';
 import { PALETTE } from './style';
 
 export interface BandCurve {

@@ -1,7 +1,7 @@
 /** Curves of a training as plotly figures: plain data, for `show`. */
 import { largest } from '../ranges';
-import { page, panelsOf, SIZE, type Line, type Panels } from './panels';
 import type { Figure } from './figure';
+import { page, panelsOf, SIZE, type Line, type Panels } from './panels';
 
 export interface CurvesOptions {
   /** Above all panels. Default: none. */

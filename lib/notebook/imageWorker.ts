@@ -102,6 +102,6 @@ class Kaleido {
 
   private async line(): Promise<string> {
     const { value, done } = await Promise.race([this.lines.next(), this.ended]);
-    return done ? this.ended : (value as string);
+    return done ? this.ended : value;
   }
 }

@@ -1,7 +1,7 @@
 /** Whether a reward model's confidence is earned, as a plotly figure: plain data, for `show`. */
 import type { Calibration } from '../training/calibration';
-import { page } from './panels';
 import type { Figure } from './figure';
+import { page } from './panels';
 import { INK, PALETTE } from './style';
 
 /**

@@ -46,7 +46,7 @@ function asText(value: unknown, what: string): string {
 /** Any of the characters, at the ends; without them, white space. */
 function stripped(given: unknown, chars: unknown, ends: 'both' | 'left' | 'right'): string {
   const text = asText(given, 'strip');
-  const among = new Set([...asText(chars, "strip's argument")]);
+  const among = new Set(asText(chars, "strip's argument"));
   const all = [...text];
   let [from, to] = [0, all.length];
   if (ends !== 'right') while (from < to && among.has(all[from]!)) from += 1;

@@ -17,8 +17,8 @@ import { average, variance } from '../moments';
 import { RANGES, requireRange, requireRanges, type RangesOf } from '../ranges';
 import { requireRoom, requireTraining, TRAINING_RANGES } from './checks';
 import { mean } from './metrics';
-import type { TrainOptions } from './options';
 import { frozenNames } from './optimizer';
+import type { TrainOptions } from './options';
 import { batchOrder, randomOf, stepCount } from './order';
 import {
   minibatchOrder,

@@ -23,7 +23,8 @@ export async function command<Own extends Options, Settings>(
   }
   let read: Settings;
   try {
-    read = settings(parseArgs({ options, allowPositionals: true }) as Given<Own>);
+    const given: unknown = parseArgs({ options, allowPositionals: true });
+    read = settings(given as Given<Own>);
   } catch (error) {
     console.error(`${(error as Error).message}\n\n${usage}`);
     process.exitCode = 2;

@@ -4,7 +4,7 @@ import { GPT2, referenceLogps } from 'alignbook';
 import type { Task } from './cases';
 import { inTurns } from './protocol';
 
-async function main({ model: path, pairs = [] }: Task): Promise<void> {
+async function main({ model: path, pairs }: Task): Promise<void> {
   const model = await GPT2.fromPretrained(path);
   await inTurns(async () =>
     referenceLogps(model, pairs).map(({ refChosenLogps, refRejectedLogps }) => [refChosenLogps, refRejectedLogps]),

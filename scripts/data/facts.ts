@@ -1,5 +1,5 @@
 /** WordNet's meanings -> questions with one answer each, six kinds of them. */
-import { Random } from 'alignbook';
+import { type Random } from 'alignbook';
 
 import { senses, type Sense } from './wordnet';
 

@@ -3,16 +3,16 @@ import type { SourceMapPayload } from 'node:module';
 import { join } from 'node:path';
 import vm from 'node:vm';
 
-import type ts from 'typescript5';
-import { LIBRARIES, mendable, signatureAt } from './typescript'; // before tslab
-import { createConverter, type ConvertResult, type Converter } from 'tslab/dist/converter';
+import { createConverter, type Converter, type ConvertResult } from 'tslab/dist/converter';
 import { createExecutor, type Executor } from 'tslab/dist/executor';
+import type ts from 'typescript5';
 
 import { CompiledCell, nameOf, type Cell, type Steps } from './compiled';
 import { compileFailure, thrownFailure, type Diagnostic, type Failure } from './failure';
 import { ACCESSORS, declarationsAfter, declaredNames, publish, withAccessors, type Access, type Names } from './names';
 import { PREFIX, repair } from './repair';
 import { StopButton } from './stop';
+import { LIBRARIES, mendable, signatureAt } from './typescript'; // before tslab
 
 export interface CellRunnerOptions {
   /** Whether cells are compiled as `strict` has it. */
@@ -293,7 +293,7 @@ export class CellRunner {
           try {
             resolve(runInThisContext(head + code.slice(wrapped[0].length), script));
           } catch (error) {
-            reject(error as Error);
+            reject(error);
           }
         });
       });

@@ -19,12 +19,12 @@ export class CellOutput {
   }
 
   writeTo(stream: Stream): typeof process.stdout.write {
-    return ((chunk: string | Uint8Array, encoding?: unknown, callback?: unknown): boolean => {
+    return (chunk: string | Uint8Array, encoding?: unknown, callback?: unknown): boolean => {
       this.#write(stream, typeof chunk === 'string' ? chunk : this.#decoders[stream].write(Buffer.from(chunk)));
       const done = [encoding, callback].find((each) => typeof each === 'function') as (() => void) | undefined;
       if (done) process.nextTick(done);
       return true;
-    }) as typeof process.stdout.write;
+    };
   }
 
   #write(stream: Stream, text: string): void {

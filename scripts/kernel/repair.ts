@@ -96,7 +96,7 @@ function propertyOfPattern(node: ts.Node): ts.Identifier | undefined {
 function isAssigned(literal: ts.Expression): boolean {
   const { parent } = literal;
   if (ts.isParenthesizedExpression(parent) || ts.isArrayLiteralExpression(parent)) return isAssigned(parent);
-  if (ts.isSpreadElement(parent)) return isAssigned(parent.parent as ts.Expression);
+  if (ts.isSpreadElement(parent)) return isAssigned(parent.parent);
   if (ts.isPropertyAssignment(parent)) return isAssigned(parent.parent);
   if (ts.isForOfStatement(parent) || ts.isForInStatement(parent)) return parent.initializer === literal;
   return (

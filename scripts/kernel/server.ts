@@ -5,8 +5,8 @@ import { readFileSync } from 'node:fs';
 import { setImmediate as nextTurn, setTimeout as wait } from 'node:timers/promises';
 import { inspect } from 'node:util';
 
-import ts from 'typescript5';
 import * as jupyter from 'tslab/dist/jupyter';
+import ts from 'typescript5';
 import * as zmq from 'zeromq';
 
 import type { CellRunner } from './compiler';
@@ -265,4 +265,4 @@ async function each(
 
 /** Jupyter counts code points, TypeScript UTF-16 units. */
 const unitsBefore = (code: string, points: number): number => [...code].slice(0, points).join('').length;
-const pointsBefore = (code: string, units: number): number => [...code.slice(0, units)].length;
+const pointsBefore = (code: string, units: number): number => code.slice(0, units).length;

@@ -1,7 +1,7 @@
 // @ts-check
 /** The npm packages of package-lock.json. */
-import { basename, join } from 'node:path';
 import { existsSync, readFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
 
 import { paths, root } from './paths.mjs';
 import { run } from './run.mjs';

@@ -59,7 +59,7 @@ export async function run(program, args, { cwd, env, onLine } = {}) {
   if (ending instanceof Error) throw new SetupError(`${program} could not be started: ${ending.message}`);
   const cause = remedies.find(([symptom]) => symptom.test(output));
   const tail = lines
-    .filter((line) => !/^npm http /.test(line))
+    .filter((line) => !line.startsWith('npm http '))
     .slice(-12)
     .join('\n');
   throw new SetupError([cause?.[1], `${command}\nended with ${ending}:\n${tail}`].filter(Boolean).join('\n\n'));

@@ -15,10 +15,10 @@ import {
   trainSft,
   type PairIds,
 } from 'alignbook';
-import { loadRewardFunction } from 'alignbook/dist/commands/rewardFunction';
 import { readConfigFile } from 'alignbook/dist/commands/configFile';
-import { plainFigure } from 'alignbook/dist/notebook/plainFigure';
+import { loadRewardFunction } from 'alignbook/dist/commands/rewardFunction';
 import { lora } from 'alignbook/dist/model/lora';
+import { plainFigure } from 'alignbook/dist/notebook/plainFigure';
 import { ChatTemplate } from 'alignbook/dist/text/chatTemplate';
 
 import { runTries } from './tries';
@@ -248,7 +248,7 @@ test('values', async () => {
     for await (const _ of steps) return; // one step is enough
   };
   const usual = { steps: 1, batchSize: 1, lr: 1e-9 };
-  const dpo = (more: object) => () => take(trainDpo(model, pairs, { ...usual, ...more } as never));
+  const dpo = (more: object) => () => take(trainDpo(model, pairs, { ...usual, ...more }));
   await dpo({})();
   const numbers = [
     'steps',
@@ -283,17 +283,15 @@ test('values', async () => {
         run: dpo({ batchSize }),
         says: /^batchSize/,
       })),
-      { name: 'no pairs', run: () => take(trainDpo(model, [], usual as never)) },
+      { name: 'no pairs', run: () => take(trainDpo(model, [], usual)) },
       {
         name: 'pairs of another kind',
         run: () =>
-          take(
-            trainReward(model as never, [{ promptIds: [], chosenIds: [], rejectedIds: [] }] as never, usual as never),
-          ),
+          take(trainReward(model as never, [{ promptIds: [], chosenIds: [], rejectedIds: [] }] as never, usual)),
       },
       {
         name: 'an id beyond the vocabulary',
-        run: () => take(trainSft(model, [{ promptIds: [1], responses: [[1e9]] }], usual as never)),
+        run: () => take(trainSft(model, [{ promptIds: [1], responses: [[1e9]] }], usual)),
       },
       ...[
         { rank: 0 },

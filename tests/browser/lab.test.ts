@@ -26,7 +26,7 @@ before(async () => {
 after(() => lab?.stop());
 
 const figures = (cells: readonly LabCell[]) =>
-  cells.flatMap(({ outputs = [] }) => outputs).filter(({ data }) => data?.[PLOTLY] !== undefined);
+  cells.flatMap(({ outputs }) => outputs).filter(({ data }) => data?.[PLOTLY] !== undefined);
 
 /**
  * Takes a picture of each figure in turn, and points at it: JupyterLab shows the image, until the pointer comes and
@@ -135,7 +135,7 @@ test('the stop button ends a training; the steps so far are there, and the next 
   );
   const opened = await lab.open(path);
   await opened.command('notebook:run-all-cells');
-  const progress = ({ outputs = [] }: LabCell) => String(outputs[0]?.data?.['text/plain'] ?? '');
+  const progress = ({ outputs }: LabCell) => String(outputs[0]?.data?.['text/plain'] ?? '');
   await opened.waitFor(({ cells }) => /step [3-9] of 500/.test(progress(cells[1]!)), 120_000, 'no training');
   const curve = async (): Promise<string> =>
     (await opened.page.waitForSelector('.jp-RenderedImage img')).evaluate((image) => (image as HTMLImageElement).src);
@@ -306,7 +306,8 @@ function contrasts(texts: readonly Element[]): { text: string; contrast: number 
 function unsigned(name: string, change: (data: Record<string, unknown>) => unknown = () => undefined): string {
   const notebook = JSON.parse(readFileSync(join(root, 'notebooks', name), 'utf8')) as { cells: LabCell[] };
   for (const { data } of figures(notebook.cells)) change(data as Record<string, unknown>);
-  notebook.cells.push({ ...notebook.cells.find(({ cell_type }) => cell_type === 'markdown')!, ...{ id: 'unsigned' } });
+  const copy = { ...notebook.cells.find(({ cell_type }) => cell_type === 'markdown')!, id: 'unsigned' };
+  notebook.cells.push(copy);
   const path = join('notebooks', `unsigned-${change.length}-${name}`);
   writeFileSync(join(folder, path), JSON.stringify(notebook));
   return path;

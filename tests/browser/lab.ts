@@ -80,7 +80,7 @@ export class Lab {
     });
     let said = '';
     const address = await new Promise<string>((found, fail) => {
-      server.stderr!.on('data', (chunk) => {
+      server.stderr.on('data', (chunk) => {
         said += chunk;
         const url = /http:\/\/127\.0\.0\.1:\d+\/\S*token=\w+/.exec(said);
         if (url) found(url[0]);

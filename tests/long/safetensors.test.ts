@@ -8,8 +8,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 
-import { oracle } from './oracle';
 import { check, type SafetensorsCase } from '../safetensorsCases';
+import { oracle } from './oracle';
 
 const COUNT = Number(process.env.FUZZ_COUNT ?? 12_000);
 const SEED = process.env.FUZZ_SEED ?? '1';

@@ -114,7 +114,7 @@ test('a reference or a reward model whose window is too short is refused before 
     using file = new SafetensorsFile(join(from, 'model.safetensors'));
     const tensors = [...file.tensors].map(([key, { shape }]) => ({ name: key, shape, values: file.float32(key) }));
     const cut = tensors.map((tensor) =>
-      /wpe\.weight$/.test(tensor.name)
+      tensor.name.endsWith('wpe.weight')
         ? { ...tensor, shape: [9, config.n_embd], values: tensor.values.slice(0, 9 * config.n_embd) }
         : tensor,
     );
