@@ -16,8 +16,8 @@ import * as trainReward from './commands/trainReward';
 import * as trainSft from './commands/trainSft';
 import { UsageError } from './commands/usage';
 import * as weights from './commands/weights';
+import { profile, profileTable } from './engine/profile';
 import { FileError, HubError, InputError, quoted, SetupError } from './errors';
-import { profile, profileTable } from './profile';
 
 /** Each in a file of its own: its part of the usage, and what it does with its arguments. */
 interface Command {

@@ -1,10 +1,10 @@
 /** The public surface, in the order in which data flows. */
-import './inspection';
+import './notebook/inspection';
 
 export { FileError, HubError, InputError, SetupError } from './errors';
 export { computePolicy, device, liveTensors, tf, type ComputePolicy, type Device } from './tf';
 export { Random, type RandomState } from './random';
-export { profile, profileTable, type OpTime, type Profile } from './profile';
+export { profile, profileTable, type OpTime, type Profile } from './engine/profile';
 
 export { progressPrinter, type DownloadProgress, type OnProgress } from './hub/progress';
 export { type DownloadOptions } from './hub/download';
@@ -16,15 +16,15 @@ export { type Truncation } from './text/truncation';
 export { readCandidates, readPairs, readPrompts, readResponses, type ReadOptions } from './text/dataset';
 export { responseBatch, type Layout, type PromptResponses, type ResponseBatch } from './text/responseBatch';
 
-export { configJson, readConfig, type GPT2Config } from './model/config';
+export { configJson, readConfig, type GPT2Config } from './formats/config';
 export { downloadModel } from './model/folder';
-export { SafetensorsFile, type DType, type TensorEntry } from './model/safetensors';
-export { writeSafetensors, type FloatDType, type NamedTensor } from './model/safetensorsWriter';
-export { type Variables } from './model/variables';
+export { SafetensorsFile, type DType, type TensorEntry } from './formats/safetensors';
+export { writeSafetensors, type FloatDType, type NamedTensor } from './formats/safetensorsWriter';
+export { type Variables } from './engine/variables';
 export { Weights, weightShapes, type Trainable } from './model/weights';
 export { initialWeights } from './model/initialize';
-export { Gradients } from './model/gradients';
-export { Recording, type HeadOptions, type TokenStatistics } from './model/recording';
+export { Gradients } from './engine/gradients';
+export { Recording, type HeadOptions, type TokenStatistics } from './model/forwardPass';
 export { GPT2, type ForwardOptions, type Measured } from './model/gpt2';
 export { withValueHead } from './model/valueHead';
 export { RewardModel, ScoreRecording } from './model/rewardModel';

@@ -3,9 +3,9 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 
 import { liveTensors, Random } from 'alignbook';
-import { embeddingGradient, headGradient, multiplied, squares } from 'alignbook/dist/model/embeddingGradient';
-import { Handle, release, scope } from 'alignbook/dist/model/handle';
-import { floats, ints } from 'alignbook/dist/model/ops';
+import { embeddingGradient, headGradient, multiplied, squares } from 'alignbook/dist/engine/embeddingGradient';
+import { Handle, release, scope } from 'alignbook/dist/engine/handle';
+import { floats, ints } from 'alignbook/dist/engine/ops';
 
 const [V, C, N] = [60, 40, 5];
 /** Read tokens, one of them three times. */

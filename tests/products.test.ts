@@ -3,9 +3,9 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 
 import { generate, GPT2, liveTensors, profile, Random } from 'alignbook';
-import { release } from 'alignbook/dist/model/handle';
+import { release } from 'alignbook/dist/engine/handle';
+import { floats, isCrowded, matmul, spaced } from 'alignbook/dist/engine/ops';
 import { initialWeights } from 'alignbook/dist/model/initialize';
-import { floats, isCrowded, matmul, spaced } from 'alignbook/dist/model/ops';
 import { Weights } from 'alignbook/dist/model/weights';
 import { binding } from 'alignbook/dist/tf';
 

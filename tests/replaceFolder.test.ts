@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 
-import { recoverFolder, recoverFolders, replaceFolder } from 'alignbook/dist/replaceFolder';
+import { recoverFolder, recoverFolders, replaceFolder } from 'alignbook/dist/formats/replaceFolder';
 
 const root = mkdtempSync(join(tmpdir(), 'replace-'));
 after(() => rmSync(root, { recursive: true }));

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 
 import { FileError, SafetensorsFile, writeSafetensors } from 'alignbook';
-import { float32ToBfloat16, float32ToFloat16 } from 'alignbook/dist/model/halfFloats';
+import { float32ToBfloat16, float32ToFloat16 } from 'alignbook/dist/formats/halfFloats';
 
 import { check, type SafetensorsCase } from './safetensorsCases';
 

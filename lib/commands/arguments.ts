@@ -3,7 +3,7 @@
  * nearest that is known.
  */
 import { quoted } from '../errors';
-import { expandHome } from '../homePath';
+import { expandHome } from '../hub/homePath';
 
 /** The command was called wrongly: exit status 2, with the usage. */
 export class UsageError extends Error {}

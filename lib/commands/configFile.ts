@@ -1,8 +1,8 @@
 /** A config file: one JSON object, whose fields must be known, once each, and of their types. */
 import { clipped, FileError } from '../errors';
-import { expandHome } from '../homePath';
-import { readJson } from '../jsonFile';
-import { parseStrictJson } from '../model/strictJson';
+import { readJson } from '../formats/jsonFile';
+import { parseStrictJson } from '../formats/strictJson';
+import { expandHome } from '../hub/homePath';
 import { hint, nearest } from './arguments';
 
 /** Each kind's type in JSON, and what a message calls it. */

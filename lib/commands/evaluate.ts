@@ -1,10 +1,10 @@
+import { replaceFile, requireWritable } from '../formats/replaceFile';
 import { configOf } from '../model/folder';
 import { GPT2 } from '../model/gpt2';
 import { RewardModel } from '../model/rewardModel';
 import { average } from '../moments';
 import { Random } from '../random';
 import { RANGES, requireRange } from '../ranges';
-import { replaceFile, requireWritable } from '../replaceFile';
 import type { PairIds } from '../text/batch';
 import { readPairs } from '../text/dataset';
 import { Tokenizer } from '../text/tokenizer';

@@ -1,9 +1,9 @@
+import { mayReplace, recoverFolder } from '../formats/replaceFolder';
+import { FLOAT_DTYPES } from '../formats/safetensorsWriter';
 import { exportModel } from '../model/export';
 import { gpt2Folder } from '../model/folder';
 import { GPT2 } from '../model/gpt2';
 import { hasScoreHead, RewardModel } from '../model/rewardModel';
-import { FLOAT_DTYPES } from '../model/safetensorsWriter';
-import { mayReplace, recoverFolder } from '../replaceFolder';
 import { FLAG, options, PATH, TEXT, UsageError } from './usage';
 
 export const makesFiles = true;

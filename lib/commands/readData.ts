@@ -1,6 +1,6 @@
 /** Reading a command's rows: what the options about them mean, and what is said of rows that are left out. */
 import { InputError } from '../errors';
-import type { GPT2Config } from '../model/config';
+import type { GPT2Config } from '../formats/config';
 import type { Merges, ReadOptions } from '../text/dataset';
 import type { Truncation } from '../text/truncation';
 

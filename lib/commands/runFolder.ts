@@ -15,8 +15,8 @@ import {
 import { basename, join, resolve } from 'node:path';
 
 import { FileError, InputError } from '../errors';
+import { recoverFolders } from '../formats/replaceFolder';
 import type { Trainable } from '../model/weights';
-import { recoverFolders } from '../replaceFolder';
 import { type Best } from '../training/best';
 import type { AdamWOptions } from '../training/optimizer';
 import {

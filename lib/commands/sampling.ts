@@ -1,5 +1,5 @@
 /** What train-ppo and train-grpo share: prompts, the reward, the reference, and around them the run. */
-import { fileDigest } from '../fileDigest';
+import { fileDigest } from '../formats/fileDigest';
 import { configOf } from '../model/folder';
 import { GPT2 } from '../model/gpt2';
 import { RewardModel } from '../model/rewardModel';

@@ -5,10 +5,10 @@
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 
+import type { Variables } from '../engine/variables';
 import { FileError, InputError } from '../errors';
+import type { FloatDType } from '../formats/safetensorsWriter';
 import { exportCompanions, writeExport, type Companions } from '../model/export';
-import type { FloatDType } from '../model/safetensorsWriter';
-import type { Variables } from '../model/variables';
 import type { Trainable } from '../model/weights';
 import { computePolicy } from '../tf';
 import { Best, type BestOptions } from '../training/best';

@@ -1,9 +1,9 @@
 import { InputError } from '../errors';
+import { FLOAT_DTYPES, type FloatDType } from '../formats/safetensorsWriter';
 import { configOf } from '../model/folder';
 import { GPT2 } from '../model/gpt2';
 import { initialWeights } from '../model/initialize';
 import { lora, type LoraTarget } from '../model/lora';
-import { FLOAT_DTYPES, type FloatDType } from '../model/safetensorsWriter';
 import { Weights } from '../model/weights';
 import { Random } from '../random';
 import { RANGES } from '../ranges';

@@ -1,7 +1,7 @@
 import { existsSync, statSync } from 'node:fs';
 
-import { Checkpoint } from '../model/checkpoint';
-import { SafetensorsFile } from '../model/safetensors';
+import { Checkpoint } from '../formats/checkpoint';
+import { SafetensorsFile } from '../formats/safetensors';
 import { largest } from '../ranges';
 import { UsageError } from './usage';
 

@@ -1,5 +1,5 @@
 /** Adapters that PEFT saved: not a model, and what makes one of them. */
-import { readJsonObject } from '../jsonFile';
+import { readJsonObject } from '../formats/jsonFile';
 
 export const ADAPTER = 'adapter_config.json';
 

@@ -22,7 +22,7 @@ import {
 } from 'node:fs';
 import { basename, dirname, join, relative } from 'node:path';
 
-import { fileDigest } from '../fileDigest';
+import { fileDigest } from '../formats/fileDigest';
 import { COMMIT } from './modelName';
 
 /** What a caller is about to read: its tokenizer alone is a small part of a model. */

@@ -3,7 +3,7 @@ import { existsSync, readdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 
 import { HubError, InputError, SetupError } from '../errors';
-import { recoverFolder } from '../replaceFolder';
+import { recoverFolder } from '../formats/replaceFolder';
 import { ADAPTER, adapterOfPeft } from './adapter';
 import { CachedRepository, damagedFiles, holds, removeFile, type Part } from './cache';
 import { download, type Checks, type DownloadOptions } from './download';

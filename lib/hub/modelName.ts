@@ -3,7 +3,7 @@ import { statSync } from 'node:fs';
 import { resolve } from 'node:path';
 
 import { InputError, quoted } from '../errors';
-import { expandHome } from '../homePath';
+import { expandHome } from './homePath';
 
 export type ModelName =
   | { readonly kind: 'embedded' }

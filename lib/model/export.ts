@@ -4,15 +4,15 @@ import { basename, dirname, join, resolve } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 
 import { InputError } from '../errors';
-import { readJsonObject, type JsonObject } from '../jsonFile';
-import { replaceFolder } from '../replaceFolder';
+import { configText, readConfig } from '../formats/config';
+import { readJsonObject, type JsonObject } from '../formats/jsonFile';
+import { replaceFolder } from '../formats/replaceFolder';
+import { writeSafetensors, type FloatDType } from '../formats/safetensorsWriter';
 import { templateFiles } from '../text/chatTemplate';
 import { readEndTokens } from '../text/endTokens';
 import { readTokenizerFiles } from '../text/tokenizerFiles';
-import { configText, readConfig } from './config';
 import { gpt2Folder } from './folder';
 import { modelCard, origin, type Origin } from './modelCard';
-import { writeSafetensors, type FloatDType } from './safetensorsWriter';
 import { LM_HEAD, SCORE_HEAD, weightShapes, type Trainable } from './weights';
 
 export interface ExportOptions {

@@ -1,10 +1,10 @@
 /** A model's folder, looked at before its weights are downloaded. */
 import { join } from 'node:path';
 
+import { readConfig, type GPT2Config } from '../formats/config';
 import type { DownloadOptions } from '../hub/download';
 import { downloadWhole, modelFolder } from '../hub/modelFolder';
 import { readTokenizerFiles } from '../text/tokenizerFiles';
-import { readConfig, type GPT2Config } from './config';
 
 /** A hub's model that its config.json or its tokenizer rules out ends there, with nothing large downloaded. */
 const CHECKS = { config: readConfig, tokenizer: readTokenizerFiles } as const;

@@ -1,8 +1,8 @@
 /** A forward pass that can be followed back once. */
+import type { Gradient } from '../engine/embeddingGradient';
+import { Gradients } from '../engine/gradients';
+import { release, scope, type Handles } from '../engine/handle';
 import { InputError } from '../errors';
-import type { Gradient } from './embeddingGradient';
-import { Gradients } from './gradients';
-import { release, scope, type Handles } from './handle';
 
 /** Holds the activations: dispose of it where no backward follows. */
 export abstract class FollowedOnce<Saved extends Handles> implements Disposable {

@@ -1,17 +1,10 @@
 /** Prompts -> tokens, one after another, with the keys and values of earlier positions kept. */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 
-import { InputError } from '../errors';
-import { Random } from '../random';
-import { largest, RANGES, requireRanges } from '../ranges';
-import { promptRows } from '../text/responseBatch';
-import { bfloat16By } from '../tf';
-import { attentionBias, blocks } from './blocks';
-import { join, keepRows, pastOf, sizeOf, withRoom, type Cache } from './cache';
-import type { GPT2Config } from './config';
-import type { GPT2 } from './gpt2';
-import { release, scope, type Handle } from './handle';
-import { layerNorm, type Read } from './layers';
+import { attentionBias, blocks } from '../engine/blocks';
+import { join, keepRows, pastOf, sizeOf, withRoom, type Cache } from '../engine/cache';
+import { release, scope, type Handle } from '../engine/handle';
+import { layerNorm, type Read } from '../engine/layers';
 import {
   argMaxLast,
   biasAdd,
@@ -25,9 +18,16 @@ import {
   scalar,
   softmax,
   spaced,
-} from './ops';
+} from '../engine/ops';
+import { trunk } from '../engine/transformer';
+import { InputError } from '../errors';
+import type { GPT2Config } from '../formats/config';
+import { Random } from '../random';
+import { largest, RANGES, requireRanges } from '../ranges';
+import { promptRows } from '../text/responseBatch';
+import { bfloat16By } from '../tf';
+import type { GPT2 } from './gpt2';
 import { checkSampling, draw, isGreedy, isPlain, nextToken, notNumbers, suppression, type Sampling } from './sampling';
-import { trunk } from './trunk';
 import type { Weights } from './weights';
 
 export interface GenerateOptions extends Sampling {

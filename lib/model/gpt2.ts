@@ -1,16 +1,17 @@
 /** GPT-2: token ids -> logits. */
 import { join } from 'node:path';
 
+import { attentionBias, blocks } from '../engine/blocks';
+import { release, scope, type Handle } from '../engine/handle';
+import { layerNorm, type Read } from '../engine/layers';
+import { ints, matmul, reshape } from '../engine/ops';
+import { trunk, within } from '../engine/transformer';
 import { InputError } from '../errors';
+import { readConfig, type GPT2Config } from '../formats/config';
 import type { DownloadOptions } from '../hub/download';
 import type { ResponseBatch } from '../text/responseBatch';
 import { type tf } from '../tf';
-import { attentionBias, blocks } from './blocks';
-import { readConfig, type GPT2Config } from './config';
 import { weightsFolder } from './folder';
-import { release, scope, type Handle } from './handle';
-import { layerNorm, type Read } from './layers';
-import { ints, matmul, reshape } from './ops';
 import {
   byResponse,
   Recording,
@@ -19,8 +20,7 @@ import {
   type Saved,
   type Scored,
   type TokenStatistics,
-} from './recording';
-import { trunk, within } from './trunk';
+} from './forwardPass';
 import { Weights } from './weights';
 
 export interface ForwardOptions {

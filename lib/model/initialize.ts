@@ -2,8 +2,8 @@
 import { totalmem } from 'node:os';
 
 import { InputError } from '../errors';
+import type { GPT2Config } from '../formats/config';
 import type { Random } from '../random';
-import type { GPT2Config } from './config';
 import { weightShapes } from './weights';
 
 /**

@@ -5,15 +5,15 @@
  * within
  * 1 / sqrt(in) (`kaiming_uniform_` with a = sqrt(5)), where the paper says Gaussian; no dropout.
  */
+import { multiplied, type Gradient } from '../engine/embeddingGradient';
+import type { Handle } from '../engine/handle';
+import type { WeightGradients } from '../engine/layers';
+import { add, fill, floats, matmul, mul, readVariable, scalar, variable } from '../engine/ops';
+import { Variables } from '../engine/variables';
 import { InputError } from '../errors';
 import type { Random } from '../random';
 import { RANGES, requireRange } from '../ranges';
-import { multiplied, type Gradient } from './embeddingGradient';
 import { GPT2 } from './gpt2';
-import type { Handle } from './handle';
-import type { WeightGradients } from './layers';
-import { add, fill, floats, matmul, mul, readVariable, scalar, variable } from './ops';
-import { Variables } from './variables';
 import { Weights } from './weights';
 
 const TARGETS = ['attn.c_attn', 'attn.c_proj', 'mlp.c_fc', 'mlp.c_proj'] as const;

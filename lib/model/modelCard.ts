@@ -2,8 +2,8 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
+import type { GPT2Config } from '../formats/config';
 import { parseModelName } from '../hub/modelName';
-import type { GPT2Config } from './config';
 
 /** What passes from a model to those made from it. */
 export interface Origin {

@@ -3,23 +3,23 @@
  */
 import { join } from 'node:path';
 
+import type { Gradient } from '../engine/embeddingGradient';
+import type { Gradients } from '../engine/gradients';
+import { release, scope, type Handle } from '../engine/handle';
+import { layerNorm, layerNormBackward, type LayerNormSaved } from '../engine/layers';
+import { floats, matmul } from '../engine/ops';
+import { trunk, trunkBackward, type TrunkSaved } from '../engine/transformer';
 import { FileError, InputError } from '../errors';
+import { Checkpoint } from '../formats/checkpoint';
+import { readConfig, type GPT2Config } from '../formats/config';
+import { readJsonObject } from '../formats/jsonFile';
 import type { DownloadOptions } from '../hub/download';
-import { readJsonObject } from '../jsonFile';
 import type { Random } from '../random';
 import { lastTokens, type ResponseBatch } from '../text/responseBatch';
 import { tf } from '../tf';
-import { Checkpoint } from './checkpoint';
-import { readConfig, type GPT2Config } from './config';
-import type { Gradient } from './embeddingGradient';
 import { weightsFolder } from './folder';
 import { FollowedOnce } from './followed';
 import type { GPT2 } from './gpt2';
-import type { Gradients } from './gradients';
-import { release, scope, type Handle } from './handle';
-import { layerNorm, layerNormBackward, type LayerNormSaved } from './layers';
-import { floats, matmul } from './ops';
-import { trunk, trunkBackward, type TrunkSaved } from './trunk';
 import { SCORE_HEAD, weightName, Weights } from './weights';
 
 /**

@@ -1,11 +1,11 @@
 /** A policy that also says what it expects: PPO's value function as a scalar head on the policy's own hidden states. */
+import type { Gradient } from '../engine/embeddingGradient';
+import type { Handle } from '../engine/handle';
+import type { Read, WeightGradients } from '../engine/layers';
+import { fill, variable } from '../engine/ops';
+import { Variables } from '../engine/variables';
 import { InputError } from '../errors';
-import type { Gradient } from './embeddingGradient';
 import { GPT2 } from './gpt2';
-import type { Handle } from './handle';
-import type { Read, WeightGradients } from './layers';
-import { fill, variable } from './ops';
-import { Variables } from './variables';
 import { Weights } from './weights';
 
 /**

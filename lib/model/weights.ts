@@ -1,13 +1,13 @@
 /** GPT-2's weights: a checkpoint's tensors, held as TensorFlow variables under GPT-2's own names. */
+import type { Gradient } from '../engine/embeddingGradient';
+import { release, scope, type Handle } from '../engine/handle';
+import type { Read, WeightGradients } from '../engine/layers';
+import { empty, floats, ints, l2, putRows, readVariable, variable } from '../engine/ops';
+import { Variables } from '../engine/variables';
 import { FileError, quoted } from '../errors';
+import { Checkpoint } from '../formats/checkpoint';
+import type { GPT2Config } from '../formats/config';
 import { tf } from '../tf';
-import { Checkpoint } from './checkpoint';
-import type { GPT2Config } from './config';
-import type { Gradient } from './embeddingGradient';
-import { release, scope, type Handle } from './handle';
-import type { Read, WeightGradients } from './layers';
-import { empty, floats, ints, l2, putRows, readVariable, variable } from './ops';
-import { Variables } from './variables';
 
 /** A model whose weights a trainer changes. */
 export interface Trainable {

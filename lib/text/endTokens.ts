@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { FileError, quoted } from '../errors';
-import { readJsonObject } from '../jsonFile';
+import { readJsonObject } from '../formats/jsonFile';
 
 /**
  * @returns those of generation_config.json, or, where it is not there or names none, of config.json.

@@ -2,7 +2,7 @@
  * Which tokens a folder's files add to the vocabulary, and under which ids: as transformers 5.23 puts them together.
  */
 import { FileError, quoted } from '../errors';
-import type { JsonObject as Json } from '../jsonFile';
+import type { JsonObject as Json } from '../formats/jsonFile';
 import type { AddedToken } from './addedTokens';
 
 /**

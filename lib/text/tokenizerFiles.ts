@@ -3,8 +3,8 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { FileError, quoted } from '../errors';
-import { foreignFile } from '../foreignFile';
-import { readJsonObject, type JsonObject as Json } from '../jsonFile';
+import { foreignFile } from '../formats/foreignFile';
+import { readJsonObject, type JsonObject as Json } from '../formats/jsonFile';
 import type { AddedToken } from './addedTokens';
 import {
   contentOf,

@@ -4,7 +4,7 @@
  * ids in another way is refused by name: ids that are nearly right train on nearly the right text, and nothing says so.
  */
 import { FileError, quoted } from '../errors';
-import type { JsonObject } from '../jsonFile';
+import type { JsonObject } from '../formats/jsonFile';
 
 /** A tokenizer.json's model, checked. */
 export interface BpeModel {

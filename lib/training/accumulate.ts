@@ -2,8 +2,8 @@
  * One step's gradients, of the batch in several parts, holding the activations of one part at a time; and what is done
  * with them.
  */
+import type { Gradients } from '../engine/gradients';
 import { InputError } from '../errors';
-import type { Gradients } from '../model/gradients';
 import type { Trainable } from '../model/weights';
 import { RANGES, requireRange } from '../ranges';
 import type { TrainingState } from './state';

@@ -1,5 +1,5 @@
 /** Numbers about a batch, in groups: averaged over parts, and by name. */
-import type { TokenStatistics } from '../model/recording';
+import type { TokenStatistics } from '../model/forwardPass';
 import type { ResponseBatch } from '../text/responseBatch';
 
 /** Of the scored tokens; only where they were asked for. */

@@ -1,9 +1,9 @@
 /** AdamW (arXiv 1711.05101) in place: weights, moments and the step live in TensorFlow's variables. */
+import type { Gradients } from '../engine/gradients';
+import { release, type Handle } from '../engine/handle';
+import { applyAdam, assign, assignSub, fill, floats, mul, readVariable, scalar, variable } from '../engine/ops';
+import type { Variables } from '../engine/variables';
 import { InputError } from '../errors';
-import type { Gradients } from '../model/gradients';
-import { release, type Handle } from '../model/handle';
-import { applyAdam, assign, assignSub, fill, floats, mul, readVariable, scalar, variable } from '../model/ops';
-import type { Variables } from '../model/variables';
 import { RANGES, requireRange, requireRanges } from '../ranges';
 import { tf } from '../tf';
 

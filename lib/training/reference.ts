@@ -17,9 +17,9 @@ import {
 import { basename, dirname, join } from 'node:path';
 
 import { FileError, InputError } from '../errors';
+import { SafetensorsFile } from '../formats/safetensors';
+import { writeSafetensors } from '../formats/safetensorsWriter';
 import type { GPT2 } from '../model/gpt2';
-import { SafetensorsFile } from '../model/safetensors';
-import { writeSafetensors } from '../model/safetensorsWriter';
 import type { Trainable } from '../model/weights';
 import { isAlive } from '../processes';
 import { RANGES, requireRange } from '../ranges';

@@ -2,16 +2,16 @@
 import { existsSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
+import type { Variables } from '../engine/variables';
 import { FileError } from '../errors';
-import { fileDigest } from '../fileDigest';
-import { readJsonObject, type JsonObject } from '../jsonFile';
-import { configJson } from '../model/config';
+import { configJson } from '../formats/config';
+import { fileDigest } from '../formats/fileDigest';
+import { readJsonObject, type JsonObject } from '../formats/jsonFile';
+import { replaceFolder } from '../formats/replaceFolder';
+import { SafetensorsFile } from '../formats/safetensors';
+import { writeSafetensors, type NamedTensor } from '../formats/safetensorsWriter';
 import type { GPT2 } from '../model/gpt2';
-import { SafetensorsFile } from '../model/safetensors';
-import { writeSafetensors, type NamedTensor } from '../model/safetensorsWriter';
-import type { Variables } from '../model/variables';
 import type { Trainable } from '../model/weights';
-import { replaceFolder } from '../replaceFolder';
 import { AdamW, type AdamWOptions } from './optimizer';
 
 const MODEL = 'model.safetensors';

@@ -3,8 +3,8 @@
  * machine's fastest product.
  */
 import { GPT2, initialWeights, profile, Random, trainSft, Weights } from 'alignbook';
-import { release } from 'alignbook/dist/model/handle';
-import { floats, matmul } from 'alignbook/dist/model/ops';
+import { release } from 'alignbook/dist/engine/handle';
+import { floats, matmul } from 'alignbook/dist/engine/ops';
 
 import { GPT2_SMALL, responseOf, type GrowthResult, type GrowthTask } from './growthTask';
 import { inTurns } from './protocol';

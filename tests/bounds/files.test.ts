@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 
 import { GPT2, Random, SafetensorsFile, Tokenizer } from 'alignbook';
-import { readConfig } from 'alignbook/dist/model/config';
+import { readConfig } from 'alignbook/dist/formats/config';
 import { initialWeights } from 'alignbook/dist/model/initialize';
 
 import { runTries, type Try } from './tries';

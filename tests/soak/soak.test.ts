@@ -21,7 +21,7 @@ import {
   TrainingState,
   type PairIds,
 } from 'alignbook';
-import { constantsKept } from 'alignbook/dist/model/ops';
+import { constantsKept } from 'alignbook/dist/engine/ops';
 
 import { executeNotebooks, root } from '../../scripts/notebooks/execute';
 

@@ -4,9 +4,9 @@
  * Every operation returns new handles, which the caller owns (see `handle.ts`), and leaves its arguments alone. All are
  * float32 unless said otherwise.
  */
-import { timed } from '../profile';
 import { bfloat16By, binding, type OpAttribute } from '../tf';
 import { Handle, outsideScopes, release } from './handle';
+import { timed } from './profile';
 
 const { TF_FLOAT, TF_INT32 } = binding;
 const TF_BFLOAT16 = 14; // tensorflow/core/framework/types.proto; tfjs has no name for it

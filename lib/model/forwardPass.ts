@@ -2,18 +2,18 @@
  * GPT-2's heads over a batch of responses: the log-prob of each of their tokens (and its value), and the way back to
  * the weights.
  */
+import { headGradient, type Gradient } from '../engine/embeddingGradient';
+import type { Gradients } from '../engine/gradients';
+import { release, type Handle } from '../engine/handle';
+import { layerNorm, layerNormBackward, type LayerNormSaved, type Read } from '../engine/layers';
+import { add, argMaxLast, biasAdd, crossEntropy, floats, matmul, mul, scalar, sumLast, sumRows } from '../engine/ops';
+import { trunkBackward, type TrunkSaved } from '../engine/transformer';
 import { InputError } from '../errors';
+import type { GPT2Config } from '../formats/config';
 import type { ResponseBatch } from '../text/responseBatch';
 import { tf } from '../tf';
-import type { GPT2Config } from './config';
-import { headGradient, type Gradient } from './embeddingGradient';
 import { FollowedOnce } from './followed';
-import type { Gradients } from './gradients';
-import { release, type Handle } from './handle';
-import { layerNorm, layerNormBackward, type LayerNormSaved, type Read } from './layers';
-import { add, argMaxLast, biasAdd, crossEntropy, floats, matmul, mul, scalar, sumLast, sumRows } from './ops';
 import { suppression } from './sampling';
-import { trunkBackward, type TrunkSaved } from './trunk';
 import type { Weights } from './weights';
 
 /** What the forward pass leaves for the backward pass. */

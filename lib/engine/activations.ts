@@ -1,5 +1,5 @@
 /** The functions between a block's two wide layers, each a forward and a backward (see layers.ts). */
-import type { Activation } from './config';
+import type { Activation } from '../formats/config';
 import type { Handle } from './handle';
 import { add, constantScalar, erf, exp, mul, relu, reluGradient, sigmoid, sigmoidGradient, square } from './ops';
 

@@ -13,7 +13,7 @@ import {
 } from 'node:fs';
 import { dirname } from 'node:path';
 
-import { FileError } from './errors';
+import { FileError } from '../errors';
 
 const MAX_WRITE = 2 ** 30; // bytes; one call takes less than 2^31
 

@@ -4,8 +4,8 @@
  * neither its tape nor its tidy keeps or frees them.
  */
 import { InputError } from '../errors';
-import { timed } from '../profile';
 import { binding, toTfjs, type TensorMetadata, type tf } from '../tf';
+import { timed } from './profile';
 
 /** Handles made in the scopes now open, innermost last. */
 const scopes: Set<Handle>[] = [];

@@ -1,7 +1,7 @@
 /** JSON files that hold an object: config.json, tokenizer.json, an index of shards. */
 import { closeSync, openSync, readSync } from 'node:fs';
 
-import { FileError } from './errors';
+import { FileError } from '../errors';
 import { foreignFile } from './foreignFile';
 
 export type JsonObject = Record<string, unknown>;

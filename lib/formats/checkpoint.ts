@@ -5,7 +5,7 @@ import { existsSync, readdirSync } from 'node:fs';
 import { basename, join } from 'node:path';
 
 import { FileError, quoted } from '../errors';
-import { readJsonObject } from '../jsonFile';
+import { readJsonObject } from './jsonFile';
 import { SafetensorsFile, type TensorEntry } from './safetensors';
 
 const SINGLE = 'model.safetensors';

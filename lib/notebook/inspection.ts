@@ -3,10 +3,10 @@
  */
 import { inspect, type InspectOptions } from 'node:util';
 
-import { GPT2 } from './model/gpt2';
-import { RewardModel } from './model/rewardModel';
-import { Variables } from './model/variables';
-import { tf } from './tf';
+import { Variables } from '../engine/variables';
+import { GPT2 } from '../model/gpt2';
+import { RewardModel } from '../model/rewardModel';
+import { tf } from '../tf';
 
 /** Levels that `inspect` goes down by default: a value by itself has them all left. */
 const ALL_LEVELS = 2;

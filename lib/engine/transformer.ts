@@ -1,8 +1,8 @@
 /** GPT-2 below its heads, over rows of tokens: the hidden states of some of them, and the way back to the weights. */
 import { InputError } from '../errors';
+import type { GPT2Config } from '../formats/config';
 import type { TokenRows } from '../text/responseBatch';
 import { attentionBias, blocks, type BlocksOptions } from './blocks';
-import type { GPT2Config } from './config';
 import { embeddingGradient, type HeadGradient } from './embeddingGradient';
 import { release, type Handle } from './handle';
 import {

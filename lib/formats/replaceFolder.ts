@@ -12,8 +12,8 @@ import {
 } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 
-import { InputError } from './errors';
-import { isAlive } from './processes';
+import { InputError } from '../errors';
+import { isAlive } from '../processes';
 
 /**
  * Fills a temporary folder beside `path`, then gives it that name: whoever looks finds the old folder or the new one.

@@ -10,8 +10,8 @@
  * Axes: B rows of the batch, T positions, N = B * T, C channels, nh heads, hs = C / nh channels a head.
  * Activations are matrices [N, C], as in llm.c: every product is then one MatMul.
  */
+import { attentionScale, type GPT2Config } from '../formats/config';
 import { activate, activateBackward } from './activations';
-import { attentionScale, type GPT2Config } from './config';
 import type { Gradient } from './embeddingGradient';
 import { release, type Handle } from './handle';
 import {

@@ -1,5 +1,5 @@
 /** GPT-2 without its ends: token ids -> embeddings -> blocks. */
-import type { GPT2Config } from './config';
+import type { GPT2Config } from '../formats/config';
 import { release, type Handle } from './handle';
 import { block, type BlockRows, type BlockSaved, type KeysAndValues, type Past, type Read } from './layers';
 import { add, floats, gather } from './ops';

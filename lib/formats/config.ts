@@ -1,6 +1,6 @@
 /** The architecture of a GPT-2, as its config.json states it. */
 import { FileError, quoted } from '../errors';
-import { readJsonObject, type JsonObject } from '../jsonFile';
+import { readJsonObject, type JsonObject } from './jsonFile';
 
 /** The function between a block's two wide layers; `gelu_new` is the tanh form of `gelu`. */
 export type Activation = 'gelu_new' | 'gelu' | 'quick_gelu' | 'silu' | 'relu';
