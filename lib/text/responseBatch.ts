@@ -65,7 +65,7 @@ const MOST_PAIRS = 2 ** 31;
  */
 export function responseBatch(
   rows: readonly PromptResponses[],
-  { layout = 'shared', maxLength = Infinity } = {},
+  { layout = 'shared', maxLength = Infinity }: { layout?: Layout; maxLength?: number } = {},
 ): ResponseBatch {
   if (rows.length === 0) throw new InputError('a batch needs at least one row');
   rows.forEach((row, index) => check(row, index, maxLength));

@@ -1,4 +1,6 @@
 /** tslab's converter and executor, mended from outside: repaired sources, source maps, names of scripts. */
+import './typescript'; // first: it takes the place of tslab's compiler before tslab loads its own
+
 import type { SourceMapPayload } from 'node:module';
 import { join } from 'node:path';
 import vm from 'node:vm';
@@ -12,7 +14,7 @@ import { compileFailure, thrownFailure, type Diagnostic, type Failure } from './
 import { ACCESSORS, declarationsAfter, declaredNames, publish, withAccessors, type Access, type Names } from './names';
 import { PREFIX, repair } from './repair';
 import { StopButton } from './stop';
-import { LIBRARIES, mendable, signatureAt } from './typescript'; // before tslab
+import { LIBRARIES, mendable, signatureAt } from './typescript';
 
 export interface CellRunnerOptions {
   /** Whether cells are compiled as `strict` has it. */

@@ -265,4 +265,4 @@ async function each(
 
 /** Jupyter counts code points, TypeScript UTF-16 units. */
 const unitsBefore = (code: string, points: number): number => [...code].slice(0, points).join('').length;
-const pointsBefore = (code: string, units: number): number => code.slice(0, units).length;
+const pointsBefore = (code: string, units: number): number => Array.from(code.slice(0, units)).length;
