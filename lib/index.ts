@@ -97,7 +97,9 @@ export { type TrainOptions } from './training/options';
 export { evaluateSft, trainSft, type SftMetrics, type SftStep } from './training/trainSft';
 export { keptReferenceLogps, referenceLogps, type ReferenceOptions, type RefLogps } from './training/reference';
 export { type DpoLossOptions, type DpoMetrics } from './training/dpoMetrics';
-export { evaluateDpo, trainDpo, type DpoInputs, type DpoStep, type DpoTrainOptions } from './training/trainDpo';
+export { type DpoTrainOptions } from './training/dpoOptions';
+export { evaluateDpo, trainDpo, type DpoInputs, type DpoStep } from './training/trainDpo';
+export { type RewardTrainOptions } from './training/rewardOptions';
 export { calibration, type Calibration, type ReliabilityBin } from './training/calibration';
 export {
   evaluateReward,
@@ -105,7 +107,6 @@ export {
   type RewardEvaluation,
   type RewardMetrics,
   type RewardStep,
-  type RewardTrainOptions,
 } from './training/trainReward';
 export {
   measureSamples,
@@ -138,7 +139,9 @@ export {
   type Rollout,
   type RolloutAdvantages,
 } from './training/ppoUpdate';
-export { adaptedKlCoef, trainPpo, type PpoInputs, type PpoStep, type PpoTrainOptions } from './training/trainPpo';
+export { type PpoTrainOptions } from './training/ppoOptions';
+export { adaptedKlCoef, trainPpo, type PpoInputs, type PpoStep } from './training/trainPpo';
+export { type GrpoTrainOptions } from './training/grpoOptions';
 export {
   grpoUpdate,
   rlooAdvantages,
@@ -146,7 +149,6 @@ export {
   type GroupRollout,
   type GrpoInputs,
   type GrpoStep,
-  type GrpoTrainOptions,
   type GrpoUpdate,
 } from './training/trainGrpo';
 export { tensorBoard } from './training/tensorBoard';

@@ -73,8 +73,8 @@ for (const { options, rates } of fixtures.schedules) {
   });
 }
 
-test('finalShare is where the learning rate ends', () => {
-  const lr = learningRate({ lr: 1, steps: 10, schedule: 'cosine', finalShare: 0.2 });
+test('minLrRatio is where the learning rate ends', () => {
+  const lr = learningRate({ lr: 1, steps: 10, schedule: 'cosine', minLrRatio: 0.2 });
   near(lr(10), 0.2, 1e-12, 'the end');
   near(lr(5), 0.6, 1e-12, 'half-way');
   assert.equal(learningRate({ lr: 1, steps: 10, schedule: 'constant' })(7), 1);

@@ -7,36 +7,36 @@ export interface RewardLossOptions {
   /** [B] float32: by how much each chosen score should exceed the rejected one. Default: 0. */
   margins?: tf.Tensor1D;
   /** Weight of the term that holds scores about 0, from 0 up; the paper takes 0.01. Default 0. */
-  centring?: number;
+  centerRewards?: number;
 }
 
 /**
  * The Bradley-Terry model (https://arxiv.org/abs/2203.02155, Eq. 1, for K = 2), with the margins of Llama 2
- * (https://arxiv.org/abs/2307.09288, Eq. 2) and the centring of https://arxiv.org/abs/2312.09244 (section 2), which the
+ * (https://arxiv.org/abs/2307.09288, Eq. 2) and the centering of https://arxiv.org/abs/2312.09244 (section 2), which the
  * differences
  * alone leave open: as much may be added to all scores.
  *
- *     -log sigmoid(chosen - rejected - margin) + centring (chosen + rejected)^2
+ *     -log sigmoid(chosen - rejected - margin) + centerRewards (chosen + rejected)^2
  *
- * So in TRL's RewardTrainer, whose `center_rewards_coefficient` is `centring`.
+ * So in TRL's RewardTrainer, whose `center_rewards_coefficient` is `centerRewards`.
  *
  * @param chosenScores [B] float32, one score for each preferred response. Differentiable, as the next.
  * @param rejectedScores [B] float32.
  * @returns [B] float32, one for each pair; without the options ln 2 where the scores are equal.
- * @throws InputError if the shapes differ, or centring is out of its range.
+ * @throws InputError if the shapes differ, or centerRewards is out of its range.
  */
 export function rewardLoss(
   chosenScores: tf.Tensor1D,
   rejectedScores: tf.Tensor1D,
-  { margins, centring = 0 }: RewardLossOptions = {},
+  { margins, centerRewards = 0 }: RewardLossOptions = {},
 ): tf.Tensor1D {
   requireSameShape(1, { chosenScores, rejectedScores, ...(margins && { margins }) });
-  requireRange('centring', centring, RANGES.reward.centring);
+  requireRange('centerRewards', centerRewards, RANGES.reward.centerRewards);
   return tf.tidy(() => {
     const shortfall = tf.sub<tf.Tensor1D>(rejectedScores, chosenScores);
     // -log sigmoid(x) as softplus(-x), for the reasons given at `logistic` in margin.ts.
     const losses = tf.softplus<tf.Tensor1D>(margins ? tf.add(shortfall, margins) : shortfall);
-    if (centring === 0) return losses;
-    return tf.add(losses, tf.mul(centring, tf.square(tf.add(chosenScores, rejectedScores))));
+    if (centerRewards === 0) return losses;
+    return tf.add(losses, tf.mul(centerRewards, tf.square(tf.add(chosenScores, rejectedScores))));
   });
 }

@@ -1,13 +1,10 @@
 /** What every trainer checks of its settings before it computes anything, so that no step is lost to a wrong one. */
 import { InputError } from '../errors';
-import { RANGES, requireRanges, type Range, type RangesOf } from '../ranges';
+import { requireRanges, type Range } from '../ranges';
 import { requireParts } from './accumulate';
 import type { TrainOptions } from './options';
 import { requireDuration } from './order';
 import { learningRate } from './schedule';
-
-/** A range for each number that every trainer takes. */
-export const TRAINING_RANGES: RangesOf<Omit<TrainOptions, 'validateEvery'>> = RANGES.training;
 
 /** Rows that are computed at once: no machine has room for so many. */
 const MOST_ROWS = 2 ** 16;

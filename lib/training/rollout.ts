@@ -5,7 +5,7 @@ import { clipped, FileError, InputError, quoted } from '../errors';
 import { generate } from '../model/generate';
 import type { GPT2 } from '../model/gpt2';
 import type { RewardModel } from '../model/rewardModel';
-import { RANGES, requireRange, requireRanges, type RangesOf } from '../ranges';
+import { RANGES, requireRange, requireRanges } from '../ranges';
 import { responseBatch, type ResponseBatch } from '../text/responseBatch';
 import type { Tokenizer } from '../text/tokenizer';
 import { tf } from '../tf';
@@ -90,9 +90,6 @@ export async function respond(
     return { prompt, promptIds: prompts[prompt]!, ids, text: tokenizer.decode(ended ? ids.slice(0, -1) : ids), ended };
   });
 }
-
-/** A range for each number about sampling that a trainer takes. */
-export const SAMPLING_RANGES: RangesOf<Omit<SampleOptions, 'samples' | 'seed'> & Penalties> = RANGES.sampling;
 
 export interface Penalties {
   /** Taken off the score of a response that did not end by itself, from 0 up. TRL's examples take 1. Default 0. */

@@ -7,20 +7,20 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 
 import { GPT2 } from '../model/gpt2';
-import { RANGES, requireRange, type RangesOf } from '../ranges';
+import { RANGES, requireRange } from '../ranges';
 import type { PairIds } from '../text/batch';
 import { tf } from '../tf';
 import { accumulate, update, type Part } from './accumulate';
-import { requireFiniteLoss, requireTraining, TRAINING_RANGES } from './checks';
+import { requireFiniteLoss, requireTraining } from './checks';
+import { rangesOf } from './declare';
 import { pairLoss, requireLossOptions, type DpoLossOptions, type DpoMetrics } from './dpoMetrics';
+import { dpoSettings, type DpoTrainOptions } from './dpoOptions';
 import { mean, tokenMetrics } from './metrics';
-import { validationInterval, type TrainOptions } from './options';
+import { validationInterval } from './options';
 import { batchOrder, stepCount } from './order';
 import { pairBatch, referenceLogps, withReference, type ReferencedPair, type RefLogps } from './reference';
 import { learningRate } from './schedule';
 import { TrainingState } from './state';
-
-export interface DpoTrainOptions extends TrainOptions, DpoLossOptions {}
 
 export interface DpoStep extends DpoMetrics {
   /** From 1 up. */
@@ -49,7 +49,7 @@ export interface DpoInputs {
 }
 
 /** A range for each number among the options. */
-export const DPO_RANGES: RangesOf<DpoTrainOptions> = { ...TRAINING_RANGES, ...RANGES.validated, ...RANGES.pairs };
+export const DPO_RANGES = rangesOf(dpoSettings);
 
 /** @throws InputError for an option that is out of its range or not the loss's, whatever the pairs. */
 export function requireDpoOptions(options: DpoTrainOptions): void {

@@ -6,16 +6,17 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 
 import { InputError } from '../errors';
-import { groupAdvantages, grpoLoss, requireLossType, rlooLoss, type GrpoOptions } from '../losses/grpo';
+import { groupAdvantages, grpoLoss, requireLossType, rlooLoss } from '../losses/grpo';
 import type { GPT2 } from '../model/gpt2';
 import { merged } from '../model/lora';
 import { average, variance } from '../moments';
-import { RANGES, requireRange, type RangesOf } from '../ranges';
+import { RANGES, requireRange } from '../ranges';
 import { tf } from '../tf';
 import { accumulate, update, type Part } from './accumulate';
-import { requireRoom, requireTraining, TRAINING_RANGES } from './checks';
+import { requireRoom, requireTraining } from './checks';
+import { rangesOf } from './declare';
+import { grpoSettings, type GrpoTrainOptions } from './grpoOptions';
 import { mean } from './metrics';
-import type { TrainOptions } from './options';
 import { batchOrder, randomOf, stepCount } from './order';
 import {
   countTokens,
@@ -24,42 +25,15 @@ import {
   sampleBatch,
   sampleLogps,
   sampleResponses,
-  SAMPLING_RANGES,
   scoreSamples,
   sequenceKl,
   type Decoder,
   type OfTokens,
-  type Penalties,
   type Reward,
   type Sample,
-  type SampleOptions,
 } from './rollout';
 import { learningRate } from './schedule';
 import { TrainingState } from './state';
-
-/**
- * Of TrainOptions, `batchSize` is the prompts of a step (default 16), `accumulation` cuts a step's samples into parts.
- */
-export interface GrpoTrainOptions
-  extends
-    Omit<TrainOptions, 'groupByLength' | 'validateEvery' | 'tokenMetrics'>,
-    Omit<SampleOptions, 'samples'>,
-    Penalties,
-    GrpoOptions {
-  /**
-   * `grpo`, or `rloo`: each sample's baseline is the mean of the others, KL is taken off the scores (beta a nat of the
-   * sequence's)
-   * instead of being a term of the loss, and a response counts as a whole (`rlooLoss`; lossType and klRatio are
-   * GRPO's). Default grpo.
-   */
-  algorithm?: 'grpo' | 'rloo';
-  /** Samples a prompt. Default 8. */
-  groupSize?: number;
-  /** As of `groupAdvantages`. Default true. */
-  scaleRewards?: boolean;
-  /** Updates from one rollout. Default 1: the ratio is then 1, and nothing is clipped. */
-  iterations?: number;
-}
 
 /** What a step learns from. */
 export interface GroupRollout {
@@ -108,7 +82,7 @@ export interface GrpoInputs {
 }
 
 /** A range for each number among the options. */
-export const GRPO_RANGES: RangesOf<GrpoTrainOptions> = { ...TRAINING_RANGES, ...SAMPLING_RANGES, ...RANGES.grpo };
+export const GRPO_RANGES = rangesOf(grpoSettings);
 
 /** @throws InputError for an option that is out of its range, whatever the prompts. */
 export function requireGrpoOptions(options: GrpoTrainOptions): void {

@@ -14,19 +14,18 @@ import type { GPT2 } from '../model/gpt2';
 import { merged } from '../model/lora';
 import { withValueHead } from '../model/valueHead';
 import { average, variance } from '../moments';
-import { RANGES, requireRange, requireRanges, type RangesOf } from '../ranges';
-import { requireRoom, requireTraining, TRAINING_RANGES } from './checks';
+import { RANGES, requireRange, requireRanges } from '../ranges';
+import { requireRoom, requireTraining } from './checks';
+import { rangesOf } from './declare';
 import { mean } from './metrics';
 import { frozenNames } from './optimizer';
-import type { TrainOptions } from './options';
 import { batchOrder, randomOf, stepCount } from './order';
+import { ppoSettings, type PpoTrainOptions } from './ppoOptions';
 import {
   minibatchOrder,
   ppoUpdates,
   rolloutAdvantages,
-  type AdvantageOptions,
   type PpoUpdate,
-  type PpoUpdateOptions,
   type Rollout,
   type RolloutAdvantages,
 } from './ppoUpdate';
@@ -36,45 +35,14 @@ import {
   referenceSuppression,
   sampleLogps,
   sampleResponses,
-  SAMPLING_RANGES,
   scoreSamples,
   sequenceKl,
   type Decoder,
   type OfTokens,
-  type Penalties,
   type Reward,
-  type SampleOptions,
 } from './rollout';
 import { learningRate } from './schedule';
 import { TrainingState } from './state';
-
-/**
- * Of TrainOptions, `batchSize` is the prompts of an iteration (default 64), `epochs` passes over the prompts, `lr` that
- * of an iteration's updates.
- */
-export interface PpoTrainOptions
-  extends
-    Omit<TrainOptions, 'groupByLength' | 'validateEvery' | 'tokenMetrics'>,
-    Omit<SampleOptions, 'samples'>,
-    Penalties,
-    AdvantageOptions,
-    PpoUpdateOptions {
-  /** From 0.01 to 100. Default 0.7, in sampling and in log-probs alike. */
-  temperature?: number;
-  /** Adam's. Default 1e-5. */
-  epsilon?: number;
-  /** Default 0. */
-  weightDecay?: number;
-  /**
-   * What a nat of KL to the reference costs, from 0 up, spread over the tokens. Default 0.05, or 0.15 to begin with
-   * where it adapts.
-   */
-  klCoef?: number;
-  /** Lets klCoef adapt so that the sequence KL comes to so many nats (OpenAI's was 6). Default: klCoef is fixed. */
-  klTarget?: number;
-  /** The samples over which klCoef adapts; more than a fifth of batchSize. Default 10,000. */
-  klHorizon?: number;
-}
 
 /** Of an iteration; what is of its updates is their mean. */
 export interface PpoStep {
@@ -129,7 +97,7 @@ export interface PpoInputs {
 }
 
 /** A range for each number among the options. */
-export const PPO_RANGES: RangesOf<PpoTrainOptions> = { ...TRAINING_RANGES, ...SAMPLING_RANGES, ...RANGES.ppo };
+export const PPO_RANGES = rangesOf(ppoSettings);
 
 /** @throws InputError for an option that is out of its range, whatever the prompts. */
 export function requirePpoOptions(options: PpoTrainOptions): void {

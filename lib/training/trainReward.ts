@@ -7,27 +7,26 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 
 import { InputError } from '../errors';
-import { rewardLoss, type RewardLossOptions } from '../losses/reward';
+import { rewardLoss } from '../losses/reward';
 import type { RewardModel } from '../model/rewardModel';
 import { scoreResponses, type ScoringOptions } from '../model/scoreResponses';
-import { RANGES, type RangesOf } from '../ranges';
 import type { PairIds } from '../text/batch';
 import { tf } from '../tf';
 import { accumulate, update, type Part } from './accumulate';
 import { calibration } from './calibration';
-import { requireTraining, TRAINING_RANGES } from './checks';
+import { requireTraining } from './checks';
+import { rangesOf } from './declare';
 import { mean } from './metrics';
-import { validationInterval, type TrainOptions } from './options';
+import { validationInterval } from './options';
 import { batchOrder, stepCount } from './order';
 import { pairBatch } from './reference';
+import { rewardSettings, type RewardTrainOptions } from './rewardOptions';
 import { learningRate } from './schedule';
 import { TrainingState } from './state';
 
-export interface RewardTrainOptions extends Omit<TrainOptions, 'tokenMetrics'>, Pick<RewardLossOptions, 'centring'> {}
-
 /** Means over the pairs, as TRL names them. */
 export type RewardMetrics = {
-  /** With margins and centring, where there are any. */
+  /** Includes margins and the centering term, where there are any. */
   readonly loss: number;
   /** The share of pairs whose chosen response has the greater score. */
   readonly accuracy: number;
@@ -54,11 +53,7 @@ export interface RewardStep extends RewardMetrics {
 }
 
 /** A range for each number among the options. */
-export const REWARD_RANGES: RangesOf<RewardTrainOptions> = {
-  ...TRAINING_RANGES,
-  ...RANGES.validated,
-  ...RANGES.reward,
-};
+export const REWARD_RANGES = rangesOf(rewardSettings);
 
 /** @throws InputError for an option that is out of its range, whatever the pairs. */
 export function requireRewardOptions(options: RewardTrainOptions): void {
@@ -80,7 +75,7 @@ export async function* trainReward(
   options: RewardTrainOptions,
   { validation, state }: { validation?: readonly PairIds[] | undefined; state?: TrainingState<RewardModel> } = {},
 ): AsyncGenerator<RewardStep, void> {
-  const { batchSize = 16, accumulation = 1, maxGradNorm, seed = 0, signal, centring = 0 } = options;
+  const { batchSize = 16, accumulation = 1, maxGradNorm, seed = 0, signal, centerRewards = 0 } = options;
   requireRewardOptions(options);
   const steps = stepCount(options, pairs.length, batchSize);
   const validateEvery = validationInterval(options);
@@ -101,7 +96,7 @@ export async function* trainReward(
       const rows = rowsOf(step - 1);
       const batch = rows.map((row) => pairs[row]!);
       const { parts, loss, gradients } = accumulate(batch, accumulation, (part) =>
-        backward(training, part, batchSize, centring),
+        backward(training, part, batchSize, centerRewards),
       );
 
       const lr = lrOf(step - 1);
@@ -120,7 +115,7 @@ export async function* trainReward(
         lr,
         tokens,
         seconds,
-        ...(look && { validation: evaluateReward(model, validation, { batchSize, centring }) }),
+        ...(look && { validation: evaluateReward(model, validation, { batchSize, centerRewards }) }),
       };
     }
   } finally {
@@ -135,7 +130,7 @@ export async function* trainReward(
 export function evaluateReward(
   model: RewardModel,
   pairs: readonly PairIds[],
-  { centring = 0, ...options }: ScoringOptions & { centring?: number } = {},
+  { centerRewards = 0, ...options }: ScoringOptions & { centerRewards?: number } = {},
 ): RewardEvaluation {
   if (pairs.length === 0) throw new InputError('there are no pairs to evaluate on');
   const scores = scoreResponses(
@@ -143,7 +138,7 @@ export function evaluateReward(
     pairs.map(({ promptIds, chosenIds, rejectedIds }) => ({ promptIds, responses: [chosenIds, rejectedIds] })),
     options,
   );
-  const metrics = tf.tidy(() => pairLoss(tf.tensor1d(scores.flat()), pairs, pairs.length, centring).metrics());
+  const metrics = tf.tidy(() => pairLoss(tf.tensor1d(scores.flat()), pairs, pairs.length, centerRewards).metrics());
   const { calibrationError, brier } = calibration(scores.map(([chosen, rejected]) => chosen! - rejected!));
   return { ...metrics, calibrationError, brier };
 }
@@ -155,12 +150,12 @@ function pairLoss(
   scores: tf.Tensor1D,
   pairs: readonly PairIds[],
   batchSize: number,
-  centring: number,
+  centerRewards: number,
 ): { loss: tf.Scalar; metrics: () => RewardMetrics } {
   const [chosen, rejected] = tf.unstack(scores.reshape([pairs.length, 2]), 1) as [tf.Tensor1D, tf.Tensor1D];
   const losses = rewardLoss(chosen, rejected, {
     margins: tf.tensor1d(pairs.map(({ margin = 0 }) => margin)),
-    centring,
+    centerRewards,
   });
   const average = (values: tf.Tensor) => values.mean().dataSync()[0]!;
   return {
@@ -181,12 +176,12 @@ function backward(
   { model, optimizer }: TrainingState<RewardModel>,
   pairs: readonly PairIds[],
   batchSize: number,
-  centring: number,
+  centerRewards: number,
 ): Part & { metrics: RewardMetrics } {
   using recording = model.record(pairBatch(model, pairs));
   let metrics: RewardMetrics;
   const { value, grad } = tf.valueAndGrad((x: tf.Tensor) => {
-    const { loss, metrics: measure } = pairLoss(x as tf.Tensor1D, pairs, batchSize, centring);
+    const { loss, metrics: measure } = pairLoss(x as tf.Tensor1D, pairs, batchSize, centerRewards);
     metrics = measure();
     return loss;
   })(recording.scores);

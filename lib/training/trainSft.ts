@@ -2,13 +2,14 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 
 import type { GPT2 } from '../model/gpt2';
-import { RANGES, requireRange, type RangesOf } from '../ranges';
+import { RANGES, requireRange } from '../ranges';
 import { responseBatch, type PromptResponses, type ResponseBatch } from '../text/responseBatch';
 import { tf } from '../tf';
 import { accumulate, update, type Part } from './accumulate';
-import { requireFiniteLoss, requireTraining, TRAINING_RANGES } from './checks';
+import { requireFiniteLoss, requireTraining } from './checks';
+import { rangesOf } from './declare';
 import { mean, tokenMetrics, type TokenMetrics } from './metrics';
-import { validationInterval, type TrainOptions } from './options';
+import { rowSettings, validationInterval, type TrainOptions } from './options';
 import { batchOrder, stepCount } from './order';
 import { learningRate } from './schedule';
 import { TrainingState } from './state';
@@ -33,7 +34,7 @@ export interface SftStep extends SftMetrics {
 }
 
 /** A range for each number among the options. */
-export const SFT_RANGES: RangesOf<TrainOptions> = { ...TRAINING_RANGES, ...RANGES.validated };
+export const SFT_RANGES = rangesOf(rowSettings);
 
 /** @throws InputError for an option that is out of its range, whatever the rows. */
 export function requireSftOptions(options: TrainOptions): void {
