@@ -8,7 +8,6 @@ import { RANGES, requireRange } from '../ranges';
 import type { PairIds } from '../text/batch';
 import { readPairs } from '../text/dataset';
 import { Tokenizer } from '../text/tokenizer';
-import type { DpoLossOptions } from '../training/dpoMetrics';
 import {
   answerKl,
   evaluatePairs,
@@ -18,7 +17,9 @@ import {
   type PairEvaluation,
 } from '../training/pairEvaluation';
 import { referenceLogps } from '../training/reference';
-import { respond, rewardOf, sampleResponses, scoreSamples, type Sample } from '../training/rollout';
+import { rewardOf, scoreSamples } from '../training/rewards';
+import { respond, sampleResponses, type Sample } from '../training/rollout';
+import type { DpoLossOptions } from '../training/trainDpo';
 import { readData } from './readData';
 import { FLAG, number, options, PATH, progress, TEXT, UsageError } from './usage';
 

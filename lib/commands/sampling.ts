@@ -6,7 +6,7 @@ import { RewardModel } from '../model/rewardModel';
 import { readPrompts } from '../text/dataset';
 import { Tokenizer } from '../text/tokenizer';
 import { requireWindow } from '../training/checks';
-import { rewardOf, weightedRewards, type Reward } from '../training/rollout';
+import { rewardOf, weightedRewards, type Reward } from '../training/rewards';
 import { readData } from './readData';
 import { loadRewardFunction } from './rewardFunction';
 import { required, type Values } from './trainConfig';

@@ -12,9 +12,9 @@ import { exportCompanions, writeExport, type Companions } from '../model/export'
 import type { Trainable } from '../model/weights';
 import { computePolicy } from '../tf';
 import { Best, type BestOptions } from '../training/best';
+import { tensorBoard } from '../training/metrics';
 import type { AdamWOptions } from '../training/optimizer';
 import { checkpoints, type Fingerprint, type TrainingState } from '../training/state';
-import { tensorBoard } from '../training/tensorBoard';
 import { RunFolder } from './runFolder';
 import { progress } from './usage';
 

@@ -134,7 +134,7 @@ test('killed and started again, it ends with the same metrics and the same bits;
   assert.match(stdout, /^interrupted; step \d is saved in .*, and the same command goes on from there$/m);
   assert.match(
     run(command('interrupted', '--centring', '0.1')).stderr,
-    /training\.json: is of a run with other data or options/,
+    /training\.json: belongs to a run with other data or options/,
   );
   assert.equal(run(command('interrupted')).status, 0);
   assert.ok(bytes('interrupted').equals(bytes('whole')));
@@ -236,7 +236,7 @@ test('wrong calls and fields', () => {
   refused(1, /^alignbook: centring must be a number from 0 up, got -1$/m, '--centring=-1');
   refused(
     1,
-    /^alignbook: step 2: loss is NaN, on the rows \d+, \d+ \(counted from 1\); look at them/m,
+    /^alignbook: step 2: loss is NaN, on the rows \d+, \d+ \(counted from 1\); check them/m,
     '--lr',
     '1e30',
     '--warmup-steps',
