@@ -35,44 +35,41 @@ export { scorePairs, type PairScore, type ResponseScore } from './model/scorePai
 export { distribution, nextToken, type Sampling } from './model/sampling';
 export { generate, type Generated, type GenerateOptions } from './model/generate';
 
-export { stopGradient } from './losses/stopGradient';
+export { maskedMean, maskedVariance, stopGradient, whiten } from './losses/mask';
 export { logps, meanLogps, perTokenLogps } from './losses/logps';
+export type { Divergence, PreferenceInputs, PreferenceLoss, PreferenceOptions } from './losses/preferenceInputs';
 export type { PairLogps } from './losses/logRatios';
-export { dpoLoss, type DpoLoss, type DpoOptions } from './losses/preference';
-export type { Divergence } from './losses/divergence';
-export type { PreferenceInputs, PreferenceOptions } from './losses/preferenceInputs';
 export {
+  dpoLoss,
   preferenceLosses,
-  weightedLosses,
-  type LossTerm,
-  type PreferenceLoss,
+  type DpoLoss,
+  type DpoOptions,
   type PreferenceLossName,
 } from './losses/preferenceLosses';
-export { ktoLoss, type KtoInputs, type KtoLoss, type KtoOptions } from './losses/kto';
 export {
-  lengthDesensitisedLogps,
+  lengthDesensitizedLogps,
   logSumSquaredProbs,
+  weightedLosses,
   withoutReference,
   wpoWeights,
+  type LossTerm,
   type ResponseTokens,
 } from './losses/modifiers';
+export { ktoLoss, type KtoInputs, type KtoLoss, type KtoOptions } from './losses/kto';
 export {
   gae,
+  groupAdvantages,
   klK1,
   klK2,
   klK3,
-  maskedMean,
-  maskedVariance,
   tokenRewards,
-  whiten,
   type Advantages,
+  type GroupAdvantageOptions,
 } from './losses/advantages';
-export { entropy, ppoLoss, valueLoss, type PpoLoss } from './losses/ppo';
+export { clippedSurrogate, entropy, ppoLoss, valueLoss, type PpoLoss } from './losses/ppo';
 export {
-  groupAdvantages,
   grpoLoss,
   rlooLoss,
-  type GroupAdvantageOptions,
   type GrpoLoss,
   type GrpoLossType,
   type GrpoOptions,
@@ -92,13 +89,19 @@ export {
   TrainingState,
 } from './training/state';
 export { Best, type BestOptions } from './training/best';
-export { type TokenMetrics } from './training/metrics';
+export { tensorBoard, type TokenMetrics } from './training/metrics';
 export { type TrainOptions } from './training/options';
 export { evaluateSft, trainSft, type SftMetrics, type SftStep } from './training/trainSft';
 export { keptReferenceLogps, referenceLogps, type ReferenceOptions, type RefLogps } from './training/reference';
-export { type DpoLossOptions, type DpoMetrics } from './training/dpoMetrics';
 export { type DpoTrainOptions } from './training/dpoOptions';
-export { evaluateDpo, trainDpo, type DpoInputs, type DpoStep } from './training/trainDpo';
+export {
+  evaluateDpo,
+  trainDpo,
+  type DpoInputs,
+  type DpoLossOptions,
+  type DpoMetrics,
+  type DpoStep,
+} from './training/trainDpo';
 export { type RewardTrainOptions } from './training/rewardOptions';
 export { calibration, type Calibration, type ReliabilityBin } from './training/calibration';
 export {
@@ -110,18 +113,14 @@ export {
 } from './training/trainReward';
 export {
   measureSamples,
-  rewardOf,
   sampleLogps,
   sampleResponses,
-  scoreSamples,
   sequenceKl,
-  weightedRewards,
-  type OfTokens,
-  type Penalties,
-  type Reward,
+  type PerToken,
   type Sample,
   type SampleOptions,
 } from './training/rollout';
+export { rewardOf, scoreSamples, weightedRewards, type Penalties, type Reward } from './training/rewards';
 export {
   answerKl,
   evaluatePairs,
@@ -130,6 +129,7 @@ export {
   type PairEvaluation,
 } from './training/pairEvaluation';
 export {
+  adaptedKlCoef,
   minibatchOrder,
   ppoUpdates,
   rolloutAdvantages,
@@ -140,18 +140,10 @@ export {
   type RolloutAdvantages,
 } from './training/ppoUpdate';
 export { type PpoTrainOptions } from './training/ppoOptions';
-export { adaptedKlCoef, trainPpo, type PpoInputs, type PpoStep } from './training/trainPpo';
+export { trainPpo, type PpoInputs, type PpoStep } from './training/trainPpo';
 export { type GrpoTrainOptions } from './training/grpoOptions';
-export {
-  grpoUpdate,
-  rlooAdvantages,
-  trainGrpo,
-  type GroupRollout,
-  type GrpoInputs,
-  type GrpoStep,
-  type GrpoUpdate,
-} from './training/trainGrpo';
-export { tensorBoard } from './training/tensorBoard';
+export { grpoUpdate, type GroupRollout, type GrpoUpdate, type GrpoUpdateOptions } from './training/grpoUpdate';
+export { rlooAdvantages, trainGrpo, type GrpoInputs, type GrpoStep } from './training/trainGrpo';
 export { bestOfN, bestOfNKl } from './training/bestOfN';
 
 export type { Figure, FigureLayout, Trace } from './notebook/figure';

@@ -205,9 +205,9 @@ test('inputs that do not fit are refused', () => {
     () => tokenRewards({ logps: x, refLogps: x, responseMask: tf.onesLike(x), scores: tf.zeros([3]) }),
     /scores must be \[2\]/,
   );
-  refused(() => maskedMean(x, tf.zerosLike(x)), /holds 0 positions, at least 1/);
+  refused(() => maskedMean(x, tf.zerosLike(x)), /selects 0 positions; at least 1/);
   refused(() => maskedMean(x, tf.ones([2, 4])), /mask has shape \[2,4\]/);
-  refused(() => maskedVariance(tf.tensor1d([1]), tf.tensor1d([1])), /holds 1 positions, at least 2/);
+  refused(() => maskedVariance(tf.tensor1d([1]), tf.tensor1d([1])), /selects 1 positions; at least 2/);
   refused(() => whiten(tf.tensor1d([1]), tf.tensor1d([1])), /at least 2/);
   refused(() => klK3(x, tf.zeros([2, 1])), /refLogps has shape/);
 });

@@ -105,7 +105,7 @@ test('advantages by hand; a group whose scores are equal teaches nothing', () =>
     [true, true, true],
   );
   refused(() => groupAdvantages([1, 2], 1), /^groupSize must be a whole number from 2 up, got 1$/);
-  refused(() => groupAdvantages([1, 2, 3], 2), /^3 scores are no groups of 2$/);
+  refused(() => groupAdvantages([1, 2, 3], 2), /^3 scores cannot be split into groups of 2$/);
 });
 
 /** A rollout of some of the rows, as the fixture records it. */
@@ -330,7 +330,7 @@ test('inputs that do not fit are refused', () => {
   for (const loss of [grpoLoss, rlooLoss]) {
     refused(
       () => loss({ ...given, advantages: tf.tensor1d([1, 2]) }),
-      /^advantages must be \[1\], one a response, got \[2\]$/,
+      /^advantages must be \[1\], one per response, got \[2\]$/,
     );
     refused(() => loss({ ...given, refLogps: rowOf(1) }), /^refLogps has shape \[1,1\], logps has \[1,3\]/);
     refused(() => loss({ ...given, responseMask: tf.zeros([1, 3], 'int32') }), /^row 0 has no response token/);
@@ -339,7 +339,10 @@ test('inputs that do not fit are refused', () => {
     () => grpoLoss(given, { lossType: 'bnpo' as 'dapo' }),
     /^lossType must be grpo, dapo or dr_grpo, got "bnpo"$/,
   );
-  refused(() => grpoLoss(given, { lossType: 'dr_grpo' }), /^lossType dr_grpo divides by maxNewTokens: give it$/);
+  refused(
+    () => grpoLoss(given, { lossType: 'dr_grpo' }),
+    /^lossType dr_grpo divides by maxNewTokens, which is missing: give it$/,
+  );
 });
 
 test('no tensor stays behind, of losses nor of updates', async () => {
@@ -360,7 +363,8 @@ test('no tensor stays behind, of losses nor of updates', async () => {
     assert.throws(
       () => run({ accumulation: 5 }),
       (error) =>
-        error instanceof InputError && error.message.startsWith('a batch of 12 rows cannot be cut into 5 equal parts'),
+        error instanceof InputError &&
+        error.message.startsWith('a batch of 12 rows cannot be split into 5 equal parts'),
     );
     assert.throws(
       () => run({ accumulation: 0 }),

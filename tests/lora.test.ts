@@ -315,7 +315,7 @@ test('frozen names adapters, where there are any; options that do not fit', asyn
   const before = model.weights.trained.values('h.0.attn.c_attn.lora_A');
   await assert.rejects(
     collect(trainSft(model, fixtures.lora.rows, { ...sftOptions, frozen: ['wte'] })),
-    /frozen: no weight is or begins with "wte"; the model has h\.0\.attn\.c_attn\.lora_A, /,
+    /frozen: no weight is named, or begins with, "wte"; the model has h\.0\.attn\.c_attn\.lora_A, /,
   );
   await collect(trainSft(model, fixtures.lora.rows, { ...sftOptions, frozen: ['h.0.attn.c_attn.lora_A', 'h.1'] }));
   assert.deepEqual(model.weights.trained.values('h.0.attn.c_attn.lora_A'), before);

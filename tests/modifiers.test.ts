@@ -1,7 +1,7 @@
 import { test } from 'node:test';
 
 import {
-  lengthDesensitisedLogps,
+  lengthDesensitizedLogps,
   logSumSquaredProbs,
   preferenceLosses,
   tf,
@@ -32,9 +32,9 @@ function tokensOf(perTokenLogps: tf.Tensor, c: Case): { chosen: ResponseTokens; 
 test('on desensitised log-probs, DPO and its gradient per token are those of TRL', () => {
   for (const c of cases('length_desensitised', FILE)) {
     const options = { ldAlpha: c.number('ldAlpha') };
-    const reference = lengthDesensitisedLogps(tokensOf(c.floats('refPerTokenLogps'), c), options);
+    const reference = lengthDesensitizedLogps(tokensOf(c.floats('refPerTokenLogps'), c), options);
     const loss = (perTokenLogps: tf.Tensor) => {
-      const policy = lengthDesensitisedLogps(tokensOf(perTokenLogps, c), options);
+      const policy = lengthDesensitizedLogps(tokensOf(perTokenLogps, c), options);
       return preferenceLosses.sigmoid({
         policyChosenLogps: policy.chosenLogps,
         policyRejectedLogps: policy.rejectedLogps,
@@ -50,7 +50,7 @@ test('on desensitised log-probs, DPO and its gradient per token are those of TRL
 test('desensitised log-probs by hand', () => {
   const chosen = { perTokenLogps: tf.tensor2d([[NaN, -1, -2, -4, -8]]), responseMask: mask2d([[0, 1, 1, 1, 1]]) };
   const rejected = { perTokenLogps: tf.tensor2d([[-3, -5, Infinity]]), responseMask: mask2d([[1, 1, 0]]) };
-  const { chosenLogps, rejectedLogps } = lengthDesensitisedLogps({ chosen, rejected }, { ldAlpha: 0.5 });
+  const { chosenLogps, rejectedLogps } = lengthDesensitizedLogps({ chosen, rejected }, { ldAlpha: 0.5 });
   close(chosenLogps, [-1 - 2 - 0.5 * (4 + 8)], 'the longer');
   close(rejectedLogps, [-8], 'the shorter');
 });
@@ -98,11 +98,11 @@ test('inputs that do not fit are refused', () => {
   const one = { perTokenLogps: tf.zeros<tf.Rank.R2>([1, 3]), responseMask: mask2d([[0, 0, 0]]) };
   const pairs = { chosen: two, rejected: two };
   for (const ldAlpha of [-0.1, 1.1, NaN])
-    refused(() => lengthDesensitisedLogps(pairs, { ldAlpha }), /ldAlpha must be in \[0, 1\], got/);
-  refused(() => lengthDesensitisedLogps({ chosen: two, rejected: one }, { ldAlpha: 0 }), /row 0 has no response token/);
+    refused(() => lengthDesensitizedLogps(pairs, { ldAlpha }), /ldAlpha must be in \[0, 1\], got/);
+  refused(() => lengthDesensitizedLogps({ chosen: two, rejected: one }, { ldAlpha: 0 }), /row 0 has no response token/);
   const row = { ...one, responseMask: mask2d([[1, 0, 0]]) };
   refused(
-    () => lengthDesensitisedLogps({ chosen: two, rejected: row }, { ldAlpha: 0 }),
+    () => lengthDesensitizedLogps({ chosen: two, rejected: row }, { ldAlpha: 0 }),
     /chosen has 2 rows, rejected 1/,
   );
   refused(() => wpoWeights({ ...two, logSumSquaredProbs: tf.zeros([2, 4]) }), /logSumSquaredProbs has shape \[2,4\]/);
@@ -117,7 +117,7 @@ test('no tensor stays behind', () => {
     ]),
   };
   const squares = tf.zeros<tf.Rank.R2>([2, 3]);
-  const desensitised = () => lengthDesensitisedLogps({ chosen: tokens, rejected: tokens }, { ldAlpha: 0.5 });
+  const desensitised = () => lengthDesensitizedLogps({ chosen: tokens, rejected: tokens }, { ldAlpha: 0.5 });
   keepsNothing(desensitised);
   keepsNothing(() => wpoWeights({ ...tokens, logSumSquaredProbs: squares }));
   keepsNothing(() => logSumSquaredProbs(squares));

@@ -166,7 +166,10 @@ test('inputs that do not fit are refused', () => {
   const x = row(1, 2);
   const short = { logps: x, oldLogps: x, advantages: row(1), responseMask: tf.onesLike(x) };
   refused(() => ppoLoss(short), /advantages has shape \[1,1\], logps has \[1,2\]/);
-  refused(() => ppoLoss({ logps: x, oldLogps: x, advantages: x, responseMask: tf.zerosLike(x) }), /holds 0 positions/);
+  refused(
+    () => ppoLoss({ logps: x, oldLogps: x, advantages: x, responseMask: tf.zerosLike(x) }),
+    /selects 0 positions/,
+  );
   refused(
     () => valueLoss({ values: x, oldValues: x, returns: x, responseMask: mask2d([[1]]) }),
     /responseMask has shape/,

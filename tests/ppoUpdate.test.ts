@@ -274,7 +274,7 @@ test('rewards by hand; unwhitened, and each option of the advantages', () => {
   };
   assert.throws(
     () => rolloutAdvantages(single, { klCoef: 0.1 }),
-    (error) => error instanceof InputError && /holds 1 positions, at least 2 needed/.test(error.message),
+    (error) => error instanceof InputError && /selects 1 positions; at least 2 are needed/.test(error.message),
   );
 });
 
@@ -311,7 +311,7 @@ test('the minibatches: every sample once an epoch, another order each, the same 
       () => minibatchOrder(12, options, 0),
       (error) => error instanceof InputError && message.test(error.message),
     );
-  refused(/^a rollout of 12 samples cannot be cut into 5 equal minibatches; change batchSize or minibatches$/, {
+  refused(/^a rollout of 12 samples cannot be split into 5 equal minibatches; change batchSize or minibatches$/, {
     minibatches: 5,
   });
   refused(/^minibatches must be a whole number from 1 up, got 1\.5$/, { minibatches: 1.5 });
@@ -333,7 +333,7 @@ test('updates leave no tensor behind, refused or not', async () => {
   assert.throws(
     () => run(state, { accumulation: 2 }),
     (error) =>
-      error instanceof InputError && error.message.startsWith('a batch of 3 rows cannot be cut into 2 equal parts'),
+      error instanceof InputError && error.message.startsWith('a batch of 3 rows cannot be split into 2 equal parts'),
   );
   const headless = TrainingState.begin(base);
   assert.throws(

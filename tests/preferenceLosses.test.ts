@@ -255,7 +255,7 @@ test('inputs and options that do not fit are refused', () => {
   );
   refused(
     () => preferenceLosses.ipo({ ...pair, rejectedLengths: tf.tensor1d([0]) }),
-    /rejectedLengths must be from 1 up, got 0/,
+    /rejectedLengths must be at least 1, got 0/,
   );
   const wrong: [PreferenceLossName, PreferenceOptions, RegExp][] = [
     ['hinge', { beta: 0 }, /beta must be a number above 0, got 0/],

@@ -45,7 +45,10 @@ const failing: readonly (readonly [code: string, message: RegExp])[] = [
     'module.exports = async () => Promise.reject(new Error("no judge"));',
     /^FILE: the reward function failed in line 1, on sample 0, "a": Error: no judge$/,
   ],
-  ['module.exports = () => null;', /^FILE: reward gave null for 3 samples; it must give a list of a number for each$/],
+  [
+    'module.exports = () => null;',
+    /^FILE: reward gave null for 3 samples; it must give a list with one number for each$/,
+  ],
   [
     'module.exports = (all) => { all.map(() => 1); };',
     /^FILE: reward gave undefined for 3 samples; it must give a list/,

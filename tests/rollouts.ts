@@ -7,7 +7,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-import { Tokenizer, writeSafetensors, type AdamW, type GPT2, type OfTokens, type Sample } from 'alignbook';
+import { Tokenizer, writeSafetensors, type AdamW, type GPT2, type PerToken, type Sample } from 'alignbook';
 
 import { loadEngineModel } from './engineFixtures';
 import { near } from './trainingSteps';
@@ -81,7 +81,7 @@ export function scripted(rows: readonly ScriptedRow[], groupSize = 1): Sample[] 
   }));
 }
 
-export const float32 = (rows: readonly (readonly number[])[]): OfTokens => rows.map((row) => Float32Array.from(row));
+export const float32 = (rows: readonly (readonly number[])[]): PerToken => rows.map((row) => Float32Array.from(row));
 
 export function nearAll(actual: ArrayLike<number>, expected: ArrayLike<number>, tolerance: number, what: string): void {
   assert.equal(actual.length, expected.length, `${what}: length`);
@@ -89,7 +89,7 @@ export function nearAll(actual: ArrayLike<number>, expected: ArrayLike<number>, 
 }
 
 export function nearRows(
-  actual: OfTokens,
+  actual: PerToken,
   expected: readonly (readonly number[])[],
   tolerance: number,
   what: string,

@@ -245,11 +245,11 @@ test('settings that do not go together are refused before the first step', async
   );
   await refused(
     sft({ accumulation: 3 }),
-    /^a batch of 2 rows cannot be cut into 3 equal parts; change batchSize or accumulation$/,
+    /^a batch of 2 rows cannot be split into 3 equal parts; change batchSize or accumulation$/,
   );
   await refused(
     sft({ steps: undefined, epochs: 1e9, batchSize: 1 }),
-    /^epochs 1000000000 of 2 rows are 2000000000 steps; a run may have 1000000000, so lower epochs$/,
+    /^epochs 1000000000 over 2 rows are 2000000000 steps, more than the 1000000000 allowed; lower epochs$/,
   );
   await refused(sft({ schedule: 'step' }), /^schedule must be constant, linear or cosine, got step$/);
   await refused(sft({ steps: undefined }), /^give either steps or epochs$/);
@@ -264,10 +264,10 @@ test('settings that do not go together are refused before the first step', async
     ppo({ klTarget: 6, klHorizon: 0.4 }),
     /^klHorizon must be above 0\.4, a fifth of batchSize, got 0\.4: klCoef would turn negative$/,
   );
-  await refused(ppo({ minibatches: 2, accumulation: 2 }), /^a batch of 1 rows cannot be cut into 2 equal parts/);
+  await refused(ppo({ minibatches: 2, accumulation: 2 }), /^a batch of 1 rows cannot be split into 2 equal parts/);
   await refused(
     ppo({ frozen: ['wte', 'wpe', 'h', 'ln_f'] }),
-    /^frozen names every weight, so that nothing is left to train$/,
+    /^frozen selects every weight, so nothing is left to train; freeze fewer$/,
   );
   const { blockSize } = model.config;
   for (const run of [ppo, grpo])
@@ -275,7 +275,7 @@ test('settings that do not go together are refused before the first step', async
       run({ maxNewTokens: blockSize }),
       new RegExp(`^maxNewTokens must be below ${blockSize}, the model's window, got ${blockSize}$`),
     );
-  await refused(grpo({ groupSize: 2, accumulation: 3 }), /^a batch of 4 rows cannot be cut into 3 equal parts/);
+  await refused(grpo({ groupSize: 2, accumulation: 3 }), /^a batch of 4 rows cannot be split into 3 equal parts/);
   model.dispose();
 });
 

@@ -114,7 +114,7 @@ test('interrupted, it saves the step it is at and exits with 130; other settings
 
   const other = run(...command('interrupted', '--beta', '0.2'));
   assert.equal(other.status, 1);
-  assert.match(other.stderr, /training\.json: is of a run with other data or options/);
+  assert.match(other.stderr, /training\.json: belongs to a run with other data or options/);
 
   const rest = run(...command('interrupted'));
   assert.match(rest.stdout, new RegExp(`^going on after step ${step} of 10$`, 'm'));

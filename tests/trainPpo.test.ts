@@ -184,7 +184,7 @@ for (const [name, { head, train }] of Object.entries(trainers)) {
       alone,
       (error) =>
         error instanceof InputError &&
-        /^a training that goes on needs its reference: the policy is no longer what it began as$/.test(error.message),
+        /^a resumed training needs its reference: the policy is no longer the model it began as$/.test(error.message),
     );
     for (const each of [
       state,
@@ -232,7 +232,7 @@ for (const [name, { head, train }] of Object.entries(trainers)) {
         lost,
         (error) =>
           error instanceof InputError &&
-          /^step [12]: loss is NaN, on the rows \d(, \d)+ \(counted from 1\); look at them, or try a lower lr/.test(
+          /^step [12]: loss is NaN, on the rows \d(, \d)+ \(counted from 1\); check them, or try a lower lr/.test(
             error.message,
           ),
       );
@@ -371,7 +371,7 @@ test('options that do not fit, a reward that is NaN, and a state without a head 
     assert.rejects(collect(run), (error) => error instanceof InputError && message.test(error.message), `${message}`);
   await refused(/^klTarget must be a number of nats above 0, got 0$/, ppo(model, { ...ppoOptions, klTarget: 0 }));
   await refused(
-    /^a rollout of 6 samples cannot be cut into 4 equal minibatches/,
+    /^a rollout of 6 samples cannot be split into 4 equal minibatches/,
     ppo(model, { ...ppoOptions, minibatches: 4 }),
   );
   await refused(/^temperature must be a number above 0, got 0: /, ppo(model, { ...ppoOptions, temperature: 0 }));
@@ -384,7 +384,7 @@ test('options that do not fit, a reward that is NaN, and a state without a head 
   await refused(/^groupSize must be a whole number from 2 up, got 1$/, grpo(model, { ...grpoOptions, groupSize: 1 }));
   const state = TrainingState.begin(model);
   await refused(
-    /^the state is of a model without a value head; begin it with withValueHead\(policy\)$/,
+    /^the state belongs to a model without a value head; begin it with withValueHead\(policy\)$/,
     ppo(model, ppoOptions, state),
   );
   const inputs = { tokenizer: await tokenizer, reward: (() => [NaN]) as Reward };

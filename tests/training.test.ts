@@ -280,7 +280,7 @@ test('options that do not fit, and a loss that is lost', async () => {
   await refused(/^there are no rows to train on$/, {}, []);
   await refused(/^steps must be a whole number from 1 up, got 0$/, { steps: 0 });
   await refused(/^batchSize must be a whole number from 1 up, got 0$/, { batchSize: 0 });
-  await refused(/^a batch of 4 rows cannot be cut into 3 equal parts; change batchSize or accumulation$/, {
+  await refused(/^a batch of 4 rows cannot be split into 3 equal parts; change batchSize or accumulation$/, {
     accumulation: 3,
   });
   await refused(/^schedule must be constant, linear or cosine, got polynomial$/, {
@@ -290,17 +290,17 @@ test('options that do not fit, and a loss that is lost', async () => {
   await refused(/^validateEvery must be a whole number from 1 up, got 0$/, { validateEvery: 0 });
   await refused(/^epochs must be a number above 0, got 0$/, { steps: undefined, epochs: 0 });
   await refused(
-    /^frozen: no weight is or begins with "h\.2"; the model has wte\.weight, wpe\.weight, .*, ln_f\.bias$/,
+    /^frozen: no weight is named, or begins with, "h\.2"; the model has wte\.weight, wpe\.weight, .*, ln_f\.bias$/,
     { frozen: ['h.2'] },
   );
-  await refused(/^frozen: no weight is or begins with "h\.0\.ln"/, { frozen: ['h.0.ln'] });
-  await refused(/^frozen names every weight/, { frozen: ['wte', 'wpe', 'h', 'ln_f'] });
+  await refused(/^frozen: no weight is named, or begins with, "h\.0\.ln"/, { frozen: ['h.0.ln'] });
+  await refused(/^frozen selects every weight/, { frozen: ['wte', 'wpe', 'h', 'ln_f'] });
   // the first time makes the constants, and leaves a model of NaN
   const { model: other } = await loadEngineModel('a-group');
   await assert.rejects(collect(trainSft(other, rows, { ...sftOptions, lr: 1e30, warmupSteps: 0 })));
   other.dispose();
   const live = liveTensors();
-  await refused(/^step 2: loss is NaN, on the rows (\d, ){3}\d \(counted from 1\); look at them/, {
+  await refused(/^step 2: loss is NaN, on the rows (\d, ){3}\d \(counted from 1\); check them/, {
     lr: 1e30,
     warmupSteps: 0,
   });
@@ -345,7 +345,7 @@ test('going on from a checkpoint gives the same bits as never having stopped', a
       (error) => error instanceof FileError && message.test(error.message),
     );
   refused(
-    /training\.json: is of a run with other data or options; give another output folder/,
+    /training\.json: belongs to a run with other data or options; give another output folder/,
     second.model,
     'another run',
   );

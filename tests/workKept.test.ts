@@ -356,7 +356,7 @@ test('other contents under the same names are another run, named', async () => {
     assert.match(
       stderr,
       new RegExp(
-        `${saved}/training\\.json: is of a run with other data or options \\(${said.source}\\); give another output folder`,
+        `${saved}/training\\.json: belongs to a run with other data or options \\(${said.source}\\); give another output folder`,
       ),
     );
     assert.ok(!existsSync(at(output, 'model')));
@@ -431,7 +431,7 @@ test('a reward function that fails: one line with file, step and sample, after a
       'calls -= 1; throw new Error("judge is away");',
       /the reward function failed in line 4, on sample 0, ".*": Error: judge is away/,
     ],
-    ['nothing', 'return;', /reward gave undefined for 4 samples; it must give a list of a number for each/],
+    ['nothing', 'return;', /reward gave undefined for 4 samples; it must give a list with one number for each/],
     [
       'exits',
       'process.exit(0);',

@@ -9,7 +9,6 @@ import type { PairIds } from '../text/batch';
 import { readPairs } from '../text/dataset';
 import { Tokenizer } from '../text/tokenizer';
 import type { OptionsOf } from '../training/declare';
-import type { DpoLossOptions } from '../training/dpoMetrics';
 import {
   answerKl,
   evaluatePairs,
@@ -19,7 +18,9 @@ import {
   type PairEvaluation,
 } from '../training/pairEvaluation';
 import { referenceLogps } from '../training/reference';
-import { respond, rewardOf, sampleResponses, scoreSamples, type Sample } from '../training/rollout';
+import { rewardOf, scoreSamples } from '../training/rewards';
+import { respond, sampleResponses, type Sample } from '../training/rollout';
+import type { DpoLossOptions } from '../training/trainDpo';
 import type { evaluateSettings } from './commandSettings';
 import { readData } from './readData';
 import { statusLine } from './terminal';

@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 
 import { FileError, InputError, oneLine, quoted } from '../errors';
-import { requireScores, type Reward, type Sample } from '../training/rollout';
+import { requireScores, type Reward } from '../training/rewards';
+import type { Sample } from '../training/rollout';
 import type { Answer, Task } from './rewardWorker';
 
 /** Milliseconds after which a function that has not returned is named, once for each call. */

@@ -8,7 +8,7 @@ import { Tokenizer } from '../text/tokenizer';
 import { requireWindow } from '../training/checks';
 import type { OptionsOf } from '../training/declare';
 import type { samplingSettings } from '../training/ppoOptions';
-import { rewardOf, weightedRewards, type Reward } from '../training/rollout';
+import { rewardOf, weightedRewards, type Reward } from '../training/rewards';
 import { readData, type DataSettings } from './readData';
 import { loadRewardFunction } from './rewardFunction';
 import type { loraSettings, referenceSettings, rewardSourceSettings } from './runSettings';

@@ -1,22 +1,22 @@
 /**
- * Scores -> rewards -> advantages, as PPO for language models takes them.
+ * Scores -> rewards -> advantages: what PPO and GRPO for language models learn from, and estimates of the KL.
  *
- * All tensors [B, T'] are aligned with one another, one column for each token; which T' they share does not matter.
- * `responseMask` [B, T'] may have any form: what lies outside it counts as not being there, so padding on either side
- * and tokens of others between two stretches of a response (a tool's answer) are skipped.
+ * All tensors [B, T'] are aligned, one column per token; any T' will do. `responseMask` [B, T'] may have any pattern:
+ * positions outside it are skipped, be they padding on either side or tokens that the policy did not write between two
+ * stretches of a response (a tool's answer).
  */
 import { InputError } from '../errors';
+import { average, variance } from '../moments';
 import { RANGES, requireRange, requireRanges } from '../ranges';
 import { tf } from '../tf';
-import { masked, requireResponse, requireSameShape } from './mask';
-import { stopGradient } from './stopGradient';
+import { masked, requireResponse, requireSameShape, stopGradient } from './mask';
 
 /**
- * The reward of each token: -klCoef * (logp - refLogp), and the score added at the row's last response token
+ * The reward of each token: -klCoef * (logp - refLogp), plus the score at the row's last response token
  * (https://arxiv.org/abs/1909.08593, Eq. 2). Rewards are constants: no gradient flows through them.
  *
  * @param logps, refLogps [B, T'] float32, per token, of the policy that sampled and of the reference, in nats.
- * @param scores [B] float32, the reward model's.
+ * @param scores [B] float32, from the reward model.
  * @returns [B, T'] float32, 0 outside the mask.
  * @throws InputError if the shapes do not fit, a row has no response token, or klCoef is below 0.
  */
@@ -34,10 +34,10 @@ export function tokenRewards(
   requireResponse(responseMask);
   const [B] = logps.shape;
   if (!tf.util.arraysEqual(scores.shape, [B]))
-    throw new InputError(`scores must be [${B}], one a row, got [${scores.shape}]`);
+    throw new InputError(`scores must be [${B}], one per row, got [${scores.shape}]`);
   return tf.tidy(() => {
     const penalties = masked(tf.mul<tf.Tensor2D>(-klCoef, klK1(logps, refLogps)), responseMask);
-    const left = tf.cumsum(responseMask.cast('int32'), 1, false, true); // response tokens from here to the row's end
+    const left = tf.cumsum(responseMask.cast('int32'), 1, false, true); // response tokens from here to the end of the row
     const isLast = tf.mul(tf.equal(left, 1).cast('int32'), responseMask);
     return stopGradient(tf.add(penalties, tf.mul(isLast, scores.expandDims(1))));
   });
@@ -46,7 +46,7 @@ export function tokenRewards(
 export interface Advantages {
   /** [B, T'] float32, 0 outside the mask. */
   advantages: tf.Tensor2D;
-  /** advantages + values: what the value function is trained toward. */
+  /** advantages + values: the target of the value function. */
   returns: tf.Tensor2D;
 }
 
@@ -57,7 +57,7 @@ export interface Advantages {
  *
  * The value after the last response token is 0. Results are constants: no gradient flows through them.
  *
- * @param rewards, values [B, T'] float32; what they hold outside the mask is ignored.
+ * @param rewards, values [B, T'] float32; their values outside the mask are ignored.
  * @param options.gamma, options.gaeLambda in [0, 1].
  * @throws InputError if the shapes differ, a row has no response token, or an option is out of its range.
  */
@@ -87,63 +87,48 @@ export function gae(
   return { advantages: tf.tensor2d(advantages, [B, T]), returns: tf.tensor2d(returns, [B, T]) };
 }
 
-/**
- * The mean over all positions where the mask is 1, of all rows together. Differentiable.
- *
- * @param x float32, any shape; the mask has the same.
- * @throws InputError if the shapes differ or the mask is empty.
- */
-export function maskedMean(x: tf.Tensor, mask: tf.Tensor): tf.Scalar {
-  requireTokens(x, mask, 1);
-  return tf.tidy(() => masked(x, mask).sum().div<tf.Scalar>(mask.sum()));
+export interface GroupAdvantageOptions {
+  /**
+   * What a score is compared with: `group`, the mean of its group (GRPO), or `leaveOneOut`, the mean of the others
+   * (RLOO, arXiv 2402.14740, Eq. 8). Default group.
+   */
+  baseline?: 'group' | 'leaveOneOut';
+  /**
+   * Divide GRPO's advantages by the group's standard deviation (with Bessel's correction, plus 1e-4, as in TRL). RLOO's
+   * are never divided. Default true.
+   */
+  scaleRewards?: boolean;
 }
 
-/** The variance over the same positions, with Bessel's correction n / (n - 1) unless `unbiased` is false. */
-export function maskedVariance(
-  x: tf.Tensor,
-  mask: tf.Tensor,
-  { unbiased = true }: { unbiased?: boolean } = {},
-): tf.Scalar {
-  const count = requireTokens(x, mask, unbiased ? 2 : 1);
-  return tf.tidy(() => {
-    const centred = masked(x.sub(maskedMean(x, mask)), mask);
-    const biased = maskedMean(centred.square(), mask);
-    return unbiased ? biased.mul(count / (count - 1)) : biased;
+/**
+ * Advantages without a value function: the samples of a prompt are each other's baseline (GRPO, arXiv 2402.03300).
+ *
+ * @param scores of groups of `groupSize`, one group after another.
+ * @returns one advantage per score; all 0 in a group whose scores are equal.
+ * @throws InputError if groupSize is below 2 or does not divide the number of scores.
+ */
+export function groupAdvantages(
+  scores: readonly number[],
+  groupSize: number,
+  { baseline = 'group', scaleRewards = true }: GroupAdvantageOptions = {},
+): number[] {
+  requireRange('groupSize', groupSize, RANGES.grpo.groupSize);
+  if (scores.length % groupSize !== 0)
+    throw new InputError(`${scores.length} scores cannot be split into groups of ${groupSize}`);
+  return scores.map((score, n) => {
+    const start = n - (n % groupSize);
+    const group = scores.slice(start, start + groupSize);
+    const difference = score - average(group);
+    if (baseline === 'leaveOneOut') return (difference * groupSize) / (groupSize - 1); // score - mean of the others
+    return difference / (scaleRewards ? Math.sqrt(variance(group, { unbiased: true })) + 1e-4 : 1);
   });
 }
 
 /**
- * (x - mean) / sqrt(variance + 1e-8) over the mask, 0 outside it: TRL's `masked_whiten`.
+ * Three estimators of KL(policy || reference) from tokens that the policy sampled, each a value per token in nats
+ * (http://joschu.net/blog/kl-approx.html). With x = logp - refLogp: k1 = x, unbiased, positive or negative.
  *
- * @param options.shiftMean false gives the mean back afterwards, as rewards are whitened. Default true.
- * @param options.unbiased as in `maskedVariance`. Default true.
- * @throws InputError if the shapes differ or the mask holds fewer than two positions (one, if not `unbiased`).
- */
-export function whiten<T extends tf.Tensor>(
-  x: T,
-  mask: tf.Tensor,
-  { shiftMean = true, unbiased = true }: { shiftMean?: boolean; unbiased?: boolean } = {},
-): T {
-  return tf.tidy(() => {
-    const mean = maskedMean(x, mask);
-    const whitened = masked(x.sub(mean), mask).mul<T>(maskedVariance(x, mask, { unbiased }).add(1e-8).rsqrt());
-    return shiftMean ? whitened : masked(whitened.add<T>(mean), mask);
-  });
-}
-
-/** How many positions the mask holds. */
-function requireTokens(x: tf.Tensor, mask: tf.Tensor, least: number): number {
-  requireSameShape(x.rank, { x, mask });
-  const count = tf.tidy(() => mask.cast('int32').sum<tf.Scalar>().arraySync());
-  if (count < least) throw new InputError(`the mask holds ${count} positions, at least ${least} needed`);
-  return count;
-}
-
-/**
- * Three estimators of KL(policy || reference) from tokens that the policy sampled, each of them a value per token in
- * nats (http://joschu.net/blog/kl-approx.html). With x = logp - refLogp: k1 = x, unbiased, of either sign.
- *
- * @param logps, refLogps float32, of the same shape. Differentiable.
+ * @param logps, refLogps float32, of one shape. Differentiable.
  * @throws InputError if the shapes differ.
  */
 export function klK1<T extends tf.Tensor>(logps: T, refLogps: T): T {
@@ -156,10 +141,10 @@ export function klK2<T extends tf.Tensor>(logps: T, refLogps: T): T {
   return tf.tidy(() => klK1(logps, refLogps).square().mul<T>(0.5));
 }
 
-/** k3 = exp(-x) - 1 + x: unbiased, never negative. Infinite in float32 from x = -89 down. */
+/** k3 = exp(-x) - 1 + x: unbiased, never negative. Infinite in float32 for x of -89 or less. */
 export function klK3<T extends tf.Tensor>(logps: T, refLogps: T): T {
   return tf.tidy(() => {
     const x = klK1(logps, refLogps);
-    return tf.add<T>(tf.expm1(tf.neg(x)), x); // expm1, because exp(-x) - 1 loses its digits where x is small
+    return tf.add<T>(tf.expm1(tf.neg(x)), x); // expm1, because exp(-x) - 1 loses digits where x is small
   });
 }

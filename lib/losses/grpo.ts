@@ -1,55 +1,18 @@
 /**
- * Group Relative Policy Optimization (arXiv 2402.03300) and its kin: several samples of a prompt are each other's
- * baseline, so that
- * no value function is needed.
+ * The losses of Group Relative Policy Optimization (arXiv 2402.03300) and RLOO (arXiv 2402.14740): PPO's clipped
+ * surrogate with one advantage per response, so that no value function is needed.
  */
 import { InputError } from '../errors';
-import { average, variance } from '../moments';
-import { RANGES, requireRange, requireRanges } from '../ranges';
+import { RANGES, requireRanges } from '../ranges';
 import { tf } from '../tf';
-import { klK3, maskedMean } from './advantages';
-import { masked, requireResponse, requireSameShape } from './mask';
-import { ppoLoss } from './ppo';
-import { stopGradient } from './stopGradient';
-
-export interface GroupAdvantageOptions {
-  /**
-   * What a score is held against: `group`, the mean of its group (GRPO), or `leaveOneOut`, that of the others (RLOO,
-   * arXiv 2402.14740, Eq. 8). Default group.
-   */
-  baseline?: 'group' | 'leaveOneOut';
-  /**
-   * Whether GRPO's are divided by the group's standard deviation (with Bessel's correction, plus 1e-4, as TRL does it).
-   * Default true; RLOO's never are.
-   */
-  scaleRewards?: boolean;
-}
-
-/**
- * @param scores of groups of `groupSize`, one group after another.
- * @returns one advantage for each; all 0 in a group whose scores are equal.
- * @throws InputError if the scores are no whole groups of at least two.
- */
-export function groupAdvantages(
-  scores: readonly number[],
-  groupSize: number,
-  { baseline = 'group', scaleRewards = true }: GroupAdvantageOptions = {},
-): number[] {
-  requireRange('groupSize', groupSize, RANGES.grpo.groupSize);
-  if (scores.length % groupSize !== 0) throw new InputError(`${scores.length} scores are no groups of ${groupSize}`);
-  return scores.map((score, n) => {
-    const start = n - (n % groupSize);
-    const group = scores.slice(start, start + groupSize);
-    const above = score - average(group);
-    if (baseline === 'leaveOneOut') return (above * groupSize) / (groupSize - 1); // score - mean of the others
-    return above / (scaleRewards ? Math.sqrt(variance(group, { unbiased: true })) + 1e-4 : 1);
-  });
-}
+import { klK3 } from './advantages';
+import { masked, maskedMean, requireResponse, requireSameShape, stopGradient } from './mask';
+import { clippedSurrogate } from './ppo';
 
 /** How tokens are averaged; TRL's names. */
 export type GrpoLossType = 'grpo' | 'dapo' | 'dr_grpo';
 
-/** @throws InputError if there is no such type. */
+/** @throws InputError if lossType is none of them. */
 export function requireLossType(lossType: string = 'grpo'): void {
   if (!['grpo', 'dapo', 'dr_grpo'].includes(lossType))
     throw new InputError(`lossType must be grpo, dapo or dr_grpo, got "${lossType}"`);
@@ -58,23 +21,21 @@ export function requireLossType(lossType: string = 'grpo'): void {
 export interface GrpoOptions {
   /** Above 0. Default 0.2. */
   clipRange?: number;
-  /** The weight of the KL to the reference, from 0 up. Default 0.04, the paper's. */
+  /** The weight of the KL to the reference, at least 0. Default 0.04, the paper's. */
   beta?: number;
   /**
-   * Whether the KL's k3 is multiplied by the ratio, through which its gradient then flows, too: that of the KL itself
-   * comes of it, without
-   * a bias (DeepSeek-V3.2, arXiv 2512.02556, section 3.1; TRL's `use_bias_correction_kl`). Default false, as in the
-   * paper of GRPO.
+   * Multiply the KL's k3 by the ratio, so that its gradient also flows through the ratio and is, without bias, that of
+   * the KL itself (DeepSeek-V3.2, arXiv 2512.02556, section 3.1; TRL's `use_bias_correction_kl`). Default false, as in
+   * the GRPO paper.
    */
   klRatio?: boolean;
   /**
-   * `grpo`: the mean over a response's tokens, then over responses (the paper, Eq. 3); `dapo`: the mean over all tokens
-   * (arXiv 2503.14476, Eq. 8); `dr_grpo`: the sum over tokens by responses times `maxNewTokens`, so that a response's
-   * length does
-   * not count (arXiv 2503.20783). Default grpo.
+   * `grpo`: average over a response's tokens, then over responses (the paper, Eq. 3); `dapo`: average over all tokens
+   * (arXiv 2503.14476, Eq. 8); `dr_grpo`: divide the sum over tokens by responses times `maxNewTokens`, so that the
+   * length of a response does not matter (arXiv 2503.20783). Default grpo.
    */
   lossType?: GrpoLossType;
-  /** Of dr_grpo. */
+  /** Required by dr_grpo; the others ignore it. */
   maxNewTokens?: number;
 }
 
@@ -85,26 +46,26 @@ export type GrpoTensors = Record<'logps' | 'oldLogps' | 'refLogps' | 'responseMa
 export interface GrpoLoss {
   loss: tf.Scalar;
   /**
-   * The share of tokens (of responses for RLOO) on which the clipped term is the one that counts. This and the next are
-   * constants, for the log.
+   * Fraction of tokens (for RLOO, of responses) on which the clipped term counts. This and the next are constants, for
+   * logging.
    */
   clipFraction: tf.Scalar;
-  /** Mean of k3 over tokens, in nats; times the ratio where `klRatio`. */
+  /** Mean of k3 over tokens, in nats; multiplied by the ratio if `klRatio`. */
   kl: tf.Scalar;
 }
 
 /**
- * PPO's clipped surrogate with one advantage a response, and the KL to the reference (k3) as a term of the loss:
+ * PPO's clipped surrogate with one advantage per response, and the KL to the reference (k3) as a term of the loss:
  *
- *     per token: -min(ratio A, clip(ratio, 1 - clipRange, 1 + clipRange) A) + beta (exp(refLogp - logp) - (refLogp -
- * logp) - 1)
+ *     per token: -min(ratio A, clip(ratio, 1 - clipRange, 1 + clipRange) A) + beta k3
+ *     k3 = exp(refLogp - logp) - (refLogp - logp) - 1
  *
  * @param logps [R, T'] float32, in nats. Differentiable.
  * @param oldLogps, refLogps [R, T'], of the policy that sampled and of the reference.
  * @param advantages [R].
- * @param options.tokens, options.responses of the whole batch, where these rows are a part of it; the loss is then
- *   their share.
- * @throws InputError if the shapes differ, a row has no response token, or dr_grpo is not told `maxNewTokens`.
+ * @param options.tokens, options.responses of the whole batch, if these rows are a part of it; the loss is then their
+ *   share of the batch's.
+ * @throws InputError if the shapes differ, a row has no response token, or dr_grpo lacks `maxNewTokens`.
  */
 export function grpoLoss(
   { logps, oldLogps, refLogps, advantages, responseMask }: GrpoTensors,
@@ -122,38 +83,37 @@ export function grpoLoss(
   requireRanges({ clipRange, beta }, RANGES.grpo);
   requireLossType(lossType);
   if (lossType === 'dr_grpo' && maxNewTokens === undefined)
-    throw new InputError('lossType dr_grpo divides by maxNewTokens: give it');
+    throw new InputError('lossType dr_grpo divides by maxNewTokens, which is missing: give it');
   return tf.tidy(() => {
-    // before use: 0 times an overflow outside the mask would be NaN
-    const inside = (x: tf.Tensor2D) => masked(x, responseMask);
-    const [current, old, ref] = [inside(logps), inside(stopGradient(oldLogps)), inside(stopGradient(refLogps))];
-    const gain = stopGradient(advantages).expandDims<tf.Tensor2D>(1);
-    const ratio = tf.exp(tf.clipByValue(tf.sub(current, old), -60, 60)); // as ppoLoss bounds it
-    const unclipped = tf.neg(tf.mul(gain, ratio));
-    const clipped = tf.neg(tf.mul(gain, tf.clipByValue(ratio, 1 - clipRange, 1 + clipRange)));
-    const kl = klRatio ? klK3(current, ref).mul<tf.Tensor2D>(ratio) : klK3(current, ref);
-    const perToken = inside(tf.add<tf.Tensor2D>(tf.maximum(unclipped, clipped), kl.mul(beta)));
+    const gain = tf.broadcastTo<tf.Rank.R2>(advantages.expandDims(1), logps.shape);
+    const { losses, ratio, isClipped } = clippedSurrogate(
+      { logps, oldLogps, advantages: gain, responseMask },
+      clipRange,
+    );
+    const inside = (x: tf.Tensor2D) => masked(x, responseMask); // before use, as in clippedSurrogate
+    const k3 = klK3(inside(logps), inside(stopGradient(refLogps)));
+    const kl = klRatio ? k3.mul<tf.Tensor2D>(ratio) : k3;
+    const perToken = inside(tf.add<tf.Tensor2D>(losses, kl.mul(beta)));
     const mask = responseMask.cast('float32');
     const all = responses ?? R;
-    const summed = {
+    const reduced = {
       grpo: () => perToken.sum(1).div(mask.sum(1)).sum().div<tf.Scalar>(all),
       dapo: () => perToken.sum().div<tf.Scalar>(tokens ?? mask.sum()),
       dr_grpo: () => perToken.sum().div<tf.Scalar>(all * maxNewTokens!),
     };
     return {
-      loss: summed[lossType](),
-      clipFraction: stopGradient(maskedMean(tf.greater(clipped, unclipped).cast('float32'), responseMask)),
+      loss: reduced[lossType](),
+      clipFraction: maskedMean(isClipped.cast('float32'), responseMask),
       kl: stopGradient(maskedMean(kl, responseMask)),
     };
   });
 }
 
 /**
- * RLOO's (arXiv 2402.14740): the clipped surrogate with a whole response as the action, so that the ratio is of
- * sequences,
- * exp(sum(logps) - sum(oldLogps)). KL is no term of it: it is taken off the scores before.
+ * RLOO (arXiv 2402.14740): the clipped surrogate with a whole response as the action, so the ratio is that of
+ * sequences, exp(sum(logps) - sum(oldLogps)). KL is not a term of it: it is subtracted from the scores beforehand.
  *
- * @param inputs, options.responses as of `grpoLoss`; refLogps are for the log.
+ * @param inputs, options.responses as in `grpoLoss`; refLogps are only for logging.
  * @throws InputError if the shapes differ or a row has no response token.
  */
 export function rlooLoss(
@@ -163,29 +123,32 @@ export function rlooLoss(
   const R = requireResponses({ logps, oldLogps, refLogps, advantages, responseMask });
   return tf.tidy(() => {
     const summed = (x: tf.Tensor2D) => masked(x, responseMask).sum<tf.Tensor2D>(1, true);
-    const { loss, clipFraction } = ppoLoss(
+    const { losses, isClipped } = clippedSurrogate(
       {
         logps: summed(logps),
         oldLogps: summed(oldLogps),
         advantages: advantages.expandDims(1),
         responseMask: tf.ones([R, 1], 'int32'),
       },
-      { clipRange },
+      clipRange,
     );
     return {
-      loss: loss.mul<tf.Scalar>(R / (responses ?? R)),
-      clipFraction,
+      loss: losses
+        .sum()
+        .div(R)
+        .mul<tf.Scalar>(R / (responses ?? R)),
+      clipFraction: isClipped.cast('float32').sum().div<tf.Scalar>(R),
       kl: stopGradient(maskedMean(klK3(logps, refLogps), responseMask)),
     };
   });
 }
 
-/** How many there are. */
-function requireResponses({ advantages, ...ofTokens }: GrpoTensors): number {
-  requireSameShape(2, ofTokens);
-  const [R] = ofTokens.logps.shape;
+/** The number of responses R. @throws InputError if the shapes differ or a row has no response token. */
+function requireResponses({ advantages, ...perToken }: GrpoTensors): number {
+  requireSameShape(2, perToken);
+  const [R] = perToken.logps.shape;
   if (!tf.util.arraysEqual(advantages.shape, [R]))
-    throw new InputError(`advantages must be [${R}], one a response, got [${advantages.shape}]`);
-  requireResponse(ofTokens.responseMask);
+    throw new InputError(`advantages must be [${R}], one per response, got [${advantages.shape}]`);
+  requireResponse(perToken.responseMask);
   return R;
 }

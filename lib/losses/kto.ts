@@ -1,9 +1,8 @@
-/** The loss on single responses that are marked desirable or not, without pairs. */
+/** The loss on single responses, each marked desirable or undesirable, without pairs. */
 import { InputError } from '../errors';
 import { RANGES, requireRanges } from '../ranges';
 import { tf } from '../tf';
-import { requireSameShape } from './mask';
-import { stopGradient } from './stopGradient';
+import { requireSameShape, stopGradient } from './mask';
 
 /** Each [B]; log-probs are those of whole responses (`logps`), float32, in nats. */
 export interface KtoInputs {
@@ -11,15 +10,15 @@ export interface KtoInputs {
   refLogps: tf.Tensor1D;
   /** bool or int32: 1 where the response is desirable. */
   desirable: tf.Tensor1D;
-  /** Of mismatched pairs, each prompt with the response of another row, such as the row before it. Constants. */
+  /** Log-probs of mismatched pairs: each prompt with the response of another row, such as the previous. Constants. */
   policyMismatchedLogps: tf.Tensor1D;
   refMismatchedLogps: tf.Tensor1D;
 }
 
 export interface KtoOptions {
-  /** As DPO's. Default 0.1. */
+  /** As in DPO. Default 0.1. */
   beta?: number;
-  /** The weights of the two kinds of responses, to make up for unequal numbers. Default 1. */
+  /** The weights of the two kinds of responses, to compensate for unequal counts. Default 1. */
   desirableWeight?: number;
   undesirableWeight?: number;
 }
@@ -27,9 +26,9 @@ export interface KtoOptions {
 export interface KtoLoss {
   /** [B], in the order of the batch; take the mean to train. */
   losses: tf.Tensor1D;
-  /** [B], beta * (policy - reference), in nats. This and the next are constants, for the log. */
+  /** [B], beta * (policy - reference), in nats. This and the next are constants, for logging. */
   rewards: tf.Tensor1D;
-  /** The point of reference, in nats, from 0 up. */
+  /** The reference point: an estimate of the KL, in nats, at least 0. */
   kl: tf.Scalar;
 }
 
@@ -39,7 +38,7 @@ export interface KtoLoss {
  *
  *     desirable: desirableWeight (1 - s(beta (u - kl)))       undesirable: undesirableWeight (1 - s(beta (kl - u)))
  *
- * Half the weight where policy and reference agree. TRL: KTOTrainer, `loss_type` 'kto'.
+ * It is half the weight where policy and reference agree. TRL: KTOTrainer, `loss_type` 'kto'.
  *
  * @throws InputError if the shapes differ, the batch has only one row, or an option is out of its range.
  */
@@ -49,7 +48,7 @@ export function ktoLoss(
 ): KtoLoss {
   requireSameShape(1, { ...inputs });
   if (inputs.policyLogps.size < 2)
-    throw new InputError('KTO needs a batch of at least 2 rows: of one row no mismatched pair can be made');
+    throw new InputError('KTO needs a batch of at least 2 rows: one row alone cannot form a mismatched pair');
   requireRanges({ beta, desirableWeight, undesirableWeight }, RANGES.kto);
   return tf.tidy(() => {
     const desirable = inputs.desirable.cast('bool');

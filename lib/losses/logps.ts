@@ -1,4 +1,4 @@
-/** Logits -> log-probabilities of the tokens that are there. */
+/** Logits -> log-probs of the tokens of a sequence. */
 import { InputError } from '../errors';
 import { binding, tensorId, tf, toTfjs } from '../tf';
 import { masked, requireResponse, requireSameShape } from './mask';
@@ -7,12 +7,12 @@ import { masked, requireResponse, requireSameShape } from './mask';
  * log p(inputIds[b, t + 1] | inputIds[b, 0..t]), in nats. The shift happens here: logits at t predict the token at
  * t + 1, so the first token has no log-prob and the last logits are not used.
  *
- * The naive form, which holds three arrays as large as the logits and many more in its gradient:
+ * The naive form holds three arrays as large as the logits, and many more in its gradient:
  *
  *     const logProbs = tf.logSoftmax(logits.slice([0, 0, 0], [B, T - 1, V]));
  *     return tf.sum(tf.mul(logProbs, tf.oneHot(inputIds.slice([0, 1], [B, T - 1]), V)), -1);
  *
- * This form holds one, softmax - onehot, which is also its gradient.
+ * This implementation holds one: softmax - onehot, which is also its gradient.
  *
  * @param logits [B, T, V] float32, T at least 2. Differentiable.
  * @param inputIds [B, T] int32, each in [0, V).
@@ -30,8 +30,8 @@ export function perTokenLogps(logits: tf.Tensor3D, inputIds: tf.Tensor2D): tf.Te
   if (outside !== undefined) throw new InputError(`id ${outside} is outside the vocabulary of ${V} that logits score`);
 
   return tf.tidy(() => {
-    // Logits keep their last position, because slicing it off would copy them all. Its label, the row's first token
-    // come round, is as good as any: what it scores is dropped.
+    // Slicing off the last position would copy all logits, so it stays. Its label is arbitrary (the row's first token),
+    // because its log-prob is dropped.
     const labels = tf.concat([inputIds.slice([0, 1], [B, T - 1]), inputIds.slice([0, 0], [B, 1])], 1);
     const scored = labelLogps(logits.reshape([B * T, V]), labels.reshape([B * T]));
     return scored.reshape<tf.Tensor2D>([B, T]).slice([0, 0], [B, T - 1]);
@@ -63,7 +63,7 @@ function crossEntropy(logits: tf.Tensor, labels: tf.Tensor): [losses: tf.Tensor,
 }
 
 /**
- * log p(response | prompt): the sum over the response's tokens, as DPO takes it (arXiv 2305.18290).
+ * log p(response | prompt): the sum over the response's tokens, as in DPO (arXiv 2305.18290).
  *
  * @param tokenLogps [B, T - 1] from `perTokenLogps`. Differentiable.
  * @param responseMask [B, T]: 1 on the response's tokens, aligned with the ids. A 1 at position 0 has no log-prob.
@@ -74,7 +74,7 @@ export function logps(tokenLogps: tf.Tensor2D, responseMask: tf.Tensor2D): tf.Te
   return tf.tidy(() => masked(tokenLogps, shifted(responseMask, tokenLogps)).sum<tf.Tensor1D>(1));
 }
 
-/** The same divided by the number of the response's tokens: another objective, blind to length. */
+/** The same divided by the number of response tokens: another objective, which ignores length. */
 export function meanLogps(tokenLogps: tf.Tensor2D, responseMask: tf.Tensor2D): tf.Tensor1D {
   return tf.tidy(() => {
     const mask = shifted(responseMask, tokenLogps);
@@ -82,7 +82,7 @@ export function meanLogps(tokenLogps: tf.Tensor2D, responseMask: tf.Tensor2D): t
   });
 }
 
-/** The mask as the log-probs are aligned: position t says whether token t + 1 belongs to the response. */
+/** The mask aligned with the log-probs: position t says whether token t + 1 belongs to the response. */
 function shifted(responseMask: tf.Tensor2D, tokenLogps: tf.Tensor2D): tf.Tensor2D {
   const [B, T] = responseMask.shape;
   const mask = responseMask.slice([0, 1], [B, T - 1]);

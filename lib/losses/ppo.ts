@@ -1,74 +1,83 @@
 /**
- * Proximal Policy Optimization's losses over tokens.
+ * The losses of Proximal Policy Optimization over tokens, and the clipped surrogate that PPO, GRPO and RLOO share.
  *
- * All tensors [B, T'] are aligned with one another, one column for each token; means are over the tokens of the mask,
- * of
- * all rows together. The gradient flows to the policy's `logps`, the value function's `values` and `logits` only:
- * everything that was recorded at rollout is a constant.
+ * All tensors [B, T'] are aligned, one column per token; means are over the tokens of the mask in all rows together.
+ * The gradient flows only to the policy's `logps`, the value function's `values` and `logits`: everything recorded at
+ * rollout is a constant.
  */
 import { RANGES, requireRange } from '../ranges';
 import { tf } from '../tf';
-import { klK2, maskedMean } from './advantages';
-import { masked, requireSameShape } from './mask';
-import { stopGradient } from './stopGradient';
+import { klK2 } from './advantages';
+import { masked, maskedMean, requireSameShape, stopGradient } from './mask';
 
-/** exp(60) = 1e26: a larger log-ratio would come to infinity in float32, and its gradient to 0 * infinity = NaN. */
+/** exp(60) = 1e26: a larger log-ratio would become infinite in float32, and its gradient 0 * infinity = NaN. */
 const MAX_LOG_RATIO = 60;
+
+type SurrogateTensors = Record<'logps' | 'oldLogps' | 'advantages' | 'responseMask', tf.Tensor2D>;
+
+/**
+ * The clipped surrogate objective of each action, negated into a loss, Eq. 7 of https://arxiv.org/abs/1707.06347:
+ *
+ *     -min(ratio A, clip(ratio, 1 - clipRange, 1 + clipRange) A),    ratio = exp(logps - oldLogps)
+ *
+ * An action is a token for PPO and GRPO, a whole response for RLOO. Call it within tf.tidy.
+ *
+ * @returns [B, T'] each: the losses, 0 outside the mask; the ratio, 1 outside it; and whether the clipped term is the
+ *   larger loss, so that it counts.
+ * @throws InputError if clipRange is out of its range.
+ */
+export function clippedSurrogate(
+  { logps, oldLogps, advantages, responseMask }: SurrogateTensors,
+  clipRange: number,
+): Record<'losses' | 'ratio' | 'isClipped', tf.Tensor2D> {
+  requireRange('clipRange', clipRange, RANGES.ppo.clipRange);
+  // Masked before use, not after: 0 times an overflow outside the mask would reach the gradient as NaN.
+  const logRatio = masked(tf.sub<tf.Tensor2D>(logps, stopGradient(oldLogps)), responseMask);
+  const gain = masked(stopGradient(advantages), responseMask);
+
+  const ratio = tf.exp(tf.clipByValue(logRatio, -MAX_LOG_RATIO, MAX_LOG_RATIO));
+  const clippedRatio = tf.clipByValue(ratio, 1 - clipRange, 1 + clipRange);
+  const unclipped = tf.neg(tf.mul<tf.Tensor2D>(gain, ratio));
+  const clipped = tf.neg(tf.mul<tf.Tensor2D>(gain, clippedRatio));
+  return { losses: tf.maximum(unclipped, clipped), ratio, isClipped: tf.greater(clipped, unclipped) };
+}
 
 export interface PpoLoss {
   loss: tf.Scalar;
-  /** [B, T'], exp(logps - oldLogps), 1 outside the mask. This and the rest are constants, for the log. */
+  /** [B, T'], exp(logps - oldLogps), 1 outside the mask. This and the next two are constants, for logging. */
   ratio: tf.Tensor2D;
-  /** The share of tokens on which the clipped term is the one that counts. */
+  /** Fraction of tokens on which the clipped term counts. */
   clipFraction: tf.Scalar;
-  /** Mean of (logps - oldLogps)^2 / 2, in nats: how far the policy has moved since rollout. */
+  /** Mean of (logps - oldLogps)^2 / 2, in nats: how far the policy has moved since the rollout. */
   approxKl: tf.Scalar;
 }
 
 /**
- * The clipped surrogate objective, Eq. 7 of https://arxiv.org/abs/1707.06347, negated so that less is better:
- *
- *     loss = -mean(min(ratio A, clip(ratio, 1 - clipRange, 1 + clipRange) A))
+ * PPO's policy loss: the mean of `clippedSurrogate` over the tokens.
  *
  * @param logps [B, T'] float32, of the policy being trained, in nats. Differentiable.
- * @param oldLogps [B, T'], of the policy that sampled the tokens, recorded then: were they computed anew at each step,
+ * @param oldLogps [B, T'], of the policy that sampled the tokens, recorded then: if they were recomputed at each step,
  *   the ratio would always be 1.
  * @param advantages [B, T'].
  * @param options.clipRange above 0. Default 0.2.
  * @throws InputError if the shapes differ, the mask is empty, or clipRange is out of its range.
  */
-export function ppoLoss(
-  {
-    logps,
-    oldLogps,
-    advantages,
-    responseMask,
-  }: Record<'logps' | 'oldLogps' | 'advantages' | 'responseMask', tf.Tensor2D>,
-  { clipRange = 0.2 }: { clipRange?: number } = {},
-): PpoLoss {
-  requireRange('clipRange', clipRange, RANGES.ppo.clipRange);
+export function ppoLoss(tensors: SurrogateTensors, { clipRange = 0.2 }: { clipRange?: number } = {}): PpoLoss {
+  const { logps, oldLogps, advantages, responseMask } = tensors;
   requireSameShape(2, { logps, oldLogps, advantages, responseMask });
   return tf.tidy(() => {
-    // Masked before use, not after: 0 times an overflow outside the mask would reach the gradient as NaN.
-    const old = stopGradient(oldLogps);
-    const logRatio = masked(tf.sub<tf.Tensor2D>(logps, old), responseMask);
-    const gain = masked(stopGradient(advantages), responseMask);
-
-    const ratio = tf.exp(tf.clipByValue(logRatio, -MAX_LOG_RATIO, MAX_LOG_RATIO));
-    const clippedRatio = tf.clipByValue(ratio, 1 - clipRange, 1 + clipRange);
-    const unclipped = tf.neg(tf.mul(gain, ratio));
-    const clipped = tf.neg(tf.mul(gain, clippedRatio));
+    const { losses, ratio, isClipped } = clippedSurrogate(tensors, clipRange);
     return {
-      loss: maskedMean(tf.maximum(unclipped, clipped), responseMask),
+      loss: maskedMean(losses, responseMask),
       ratio: stopGradient(ratio),
-      clipFraction: maskedMean(tf.greater(clipped, unclipped).cast('float32'), responseMask),
-      approxKl: maskedMean(klK2(stopGradient(logps), old), responseMask),
+      clipFraction: maskedMean(isClipped.cast('float32'), responseMask),
+      approxKl: maskedMean(klK2(stopGradient(logps), stopGradient(oldLogps)), responseMask),
     };
   });
 }
 
 /**
- * Half the squared error of the value function, the change since rollout clipped
+ * Half the squared error of the value function, whose change since the rollout is clipped
  * (https://arxiv.org/abs/2005.12729, section 3; TRL's form):
  *
  *     loss = mean(max((values - returns)^2, (clip(values, oldValues ± valueClipRange) - returns)^2)) / 2
@@ -76,7 +85,7 @@ export function ppoLoss(
  * @param values [B, T'] float32, of the value function being trained. Differentiable.
  * @param oldValues, returns [B, T'], recorded at rollout.
  * @param options.valueClipRange above 0. Default 0.2.
- * @returns the loss, and the share of tokens on which the clipped term counts.
+ * @returns the loss, and the fraction of tokens on which the clipped term counts.
  * @throws InputError if the shapes differ, the mask is empty, or valueClipRange is out of its range.
  */
 export function valueLoss(
@@ -91,7 +100,7 @@ export function valueLoss(
   requireRange('valueClipRange', valueClipRange, RANGES.ppo.valueClipRange);
   requireSameShape(2, { values, oldValues, returns, responseMask });
   return tf.tidy(() => {
-    const inside = (x: tf.Tensor2D) => masked(x, responseMask); // before use, as in ppoLoss
+    const inside = (x: tf.Tensor2D) => masked(x, responseMask); // before use, as in clippedSurrogate
     const [current, old, target] = [inside(values), inside(stopGradient(oldValues)), inside(stopGradient(returns))];
     const clippedValues = tf.minimum(tf.maximum(current, old.sub(valueClipRange)), old.add(valueClipRange));
     const unclipped = tf.squaredDifference(current, target);

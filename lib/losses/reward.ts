@@ -4,25 +4,24 @@ import { tf } from '../tf';
 import { requireSameShape } from './mask';
 
 export interface RewardLossOptions {
-  /** [B] float32: by how much each chosen score should exceed the rejected one. Default: 0. */
+  /** [B] float32: how much each chosen score should exceed the rejected one. Default 0. */
   margins?: tf.Tensor1D;
-  /** Weight of the term that holds scores about 0, from 0 up; the paper takes 0.01. Default 0. */
+  /** The weight of the term that keeps scores near 0, at least 0; the paper uses 0.01. Default 0. */
   centerRewards?: number;
 }
 
 /**
  * The Bradley-Terry model (https://arxiv.org/abs/2203.02155, Eq. 1, for K = 2), with the margins of Llama 2
- * (https://arxiv.org/abs/2307.09288, Eq. 2) and the centering of https://arxiv.org/abs/2312.09244 (section 2), which the
- * differences
- * alone leave open: as much may be added to all scores.
+ * (https://arxiv.org/abs/2307.09288, Eq. 2) and the centering of https://arxiv.org/abs/2312.09244 (section 2), which
+ * settles what differences leave open: adding a constant to all scores changes none of them.
  *
  *     -log sigmoid(chosen - rejected - margin) + centerRewards (chosen + rejected)^2
  *
- * So in TRL's RewardTrainer, whose `center_rewards_coefficient` is `centerRewards`.
+ * As in TRL's RewardTrainer, whose `center_rewards_coefficient` is `centerRewards`.
  *
- * @param chosenScores [B] float32, one score for each preferred response. Differentiable, as the next.
+ * @param chosenScores [B] float32, one score per chosen response. Differentiable, as is the next.
  * @param rejectedScores [B] float32.
- * @returns [B] float32, one for each pair; without the options ln 2 where the scores are equal.
+ * @returns [B] float32, one per pair; without options, ln 2 where the scores are equal.
  * @throws InputError if the shapes differ, or centerRewards is out of its range.
  */
 export function rewardLoss(
@@ -34,7 +33,7 @@ export function rewardLoss(
   requireRange('centerRewards', centerRewards, RANGES.reward.centerRewards);
   return tf.tidy(() => {
     const shortfall = tf.sub<tf.Tensor1D>(rejectedScores, chosenScores);
-    // -log sigmoid(x) as softplus(-x), for the reasons given at `logistic` in margin.ts.
+    // -log sigmoid(x) as softplus(-x), for the reasons given in preferenceLosses.ts.
     const losses = tf.softplus<tf.Tensor1D>(margins ? tf.add(shortfall, margins) : shortfall);
     if (centerRewards === 0) return losses;
     return tf.add(losses, tf.mul(centerRewards, tf.square(tf.add(chosenScores, rejectedScores))));

@@ -1,19 +1,19 @@
-/** Which of a run's validations was the best, and when to stop waiting for a better one. */
+/** The best validation of a run so far, and when to stop waiting for a better one. */
 import { InputError } from '../errors';
 import { RANGES, requireRange } from '../ranges';
 import { flat } from './metrics';
 
 export interface BestOptions {
   /**
-   * What counts: `loss`, of which less is better, as of `calibrationError` and `brier`, or another metric of the
-   * validation, of which more is, such as `rewards/accuracies`. Default loss.
+   * The metric of the validation that decides: `loss`, `calibrationError` or `brier`, where lower is better, or another,
+   * such as `rewards/accuracies`, where higher is better. Default loss.
    */
   bestBy?: string;
-  /** So many validations in a row that are no better end the run. Default: none do. */
+  /** Stop after this many validations in a row without improvement. Default: never. */
   patience?: number;
 }
 
-const LESS_IS_BETTER: readonly string[] = ['loss', 'calibrationError', 'brier'];
+const LOWER_IS_BETTER: readonly string[] = ['loss', 'calibrationError', 'brier'];
 
 export class Best {
   readonly #bestBy: string;
@@ -30,9 +30,9 @@ export class Best {
   }
 
   /**
-   * Takes a step of a training.
+   * Records a step of a training.
    *
-   * @returns whether it carries a validation, and that is the best so far; of equals the first is.
+   * @returns whether it has a validation that is the best so far; the first of equal ones counts as the best.
    * @throws InputError if its validation has no such metric.
    */
   see({ step, validation }: { readonly step: number; readonly validation?: object }): boolean {
@@ -41,14 +41,14 @@ export class Best {
     const found = metrics.get(this.#bestBy);
     if (found === undefined)
       throw new InputError(`bestBy: the validation has no "${this.#bestBy}"; it has ${[...metrics.keys()].join(', ')}`);
-    const value = LESS_IS_BETTER.includes(this.#bestBy) ? -found : found;
+    const value = LOWER_IS_BETTER.includes(this.#bestBy) ? -found : found;
     const better = value > this.#value;
     this.#since = better ? 0 : this.#since + 1;
     if (better) [this.#value, this.#step] = [value, step];
     return better;
   }
 
-  /** The step of the best validation, undefined before the first. */
+  /** The step of the best validation; undefined before the first. */
   get step(): number | undefined {
     return this.#step;
   }

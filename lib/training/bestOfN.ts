@@ -1,34 +1,29 @@
-/**
- * Best-of-n: of n samples the one that a reward likes most. It needs no training, and is what trained policies are
- * measured against.
- */
+/** Best-of-n: take the sample with the highest score out of n. It needs no training, and is a baseline for policies. */
 import { InputError } from '../errors';
 
 /**
- * The expected highest score of n samples, estimated from N of the same prompt without bias, and with less variance
- * than taking n of them:
- * the mean of the highest over all C(N, n) ways to choose. Of the scores in order, r_(1) to r_(N), the i-th is the
- * highest of
- * C(i - 1, n - 1) choices:
+ * The expected highest score of n samples, estimated from N samples of the same prompt: the highest, averaged over all
+ * C(N, n) ways to choose n of them. The estimate is unbiased and has less variance than taking n samples. If r_(1) to
+ * r_(N) are the sorted scores, the i-th is the highest in C(i - 1, n - 1) choices:
  *
  *     sum over i from n to N of C(i - 1, n - 1) / C(N, n) r_(i)
  *
  * (Nakano et al., WebGPT, arXiv 2112.09332.)
  *
- * @param scores of N samples of one prompt, in any order.
- * @param n from 1, the mean, to N, the highest.
- * @throws InputError if n does not lie there, or a score is no finite number.
+ * @param scores N scores of one prompt's samples, in any order.
+ * @param n from 1 (the mean) to N (the highest).
+ * @throws InputError if n is out of that range or a score is not finite.
  */
 export function bestOfN(scores: readonly number[], n: number): number {
   const N = scores.length;
-  if (N === 0) throw new InputError('there are no scores; give those of at least one sample');
+  if (N === 0) throw new InputError('there are no scores; give at least one');
   if (!Number.isInteger(n) || n < 1 || n > N)
     throw new InputError(`n must be a whole number from 1 to ${N}, the number of scores, got ${n}`);
   const wrong = scores.findIndex((score) => !Number.isFinite(score));
   if (wrong >= 0) throw new InputError(`score ${wrong} is ${scores[wrong]}; scores must be finite numbers`);
 
   const falling = Float64Array.from(scores).sort().reverse();
-  let share = n / N; // of the choices, those with this score as the highest: C(N - 1, n - 1) / C(N, n), and so on down
+  let share = n / N; // fraction of choices in which this score is the highest: C(N - 1, n - 1) / C(N, n), and so on down
   let sum = 0;
   for (let place = 0; place <= N - n; place += 1) {
     sum += share * falling[place]!;
@@ -38,11 +33,10 @@ export function bestOfN(scores: readonly number[], n: number): number {
 }
 
 /**
- * KL(best of n || the model it samples from), in nats: log n - (n - 1) / n. Exact where no two answers score the same;
- * else, and for
- * any model of discrete texts, an upper bound (Beirami et al., arXiv 2401.01879).
+ * KL(best of n || the model it samples from), in nats: log n - (n - 1) / n. It is exact if no two answers have the same
+ * score; otherwise, and for any model of discrete texts, it is an upper bound (Beirami et al., arXiv 2401.01879).
  *
- * @throws InputError if n is no whole number from 1 up.
+ * @throws InputError if n is not a whole number from 1 up.
  */
 export function bestOfNKl(n: number): number {
   if (!Number.isInteger(n) || n < 1) throw new InputError(`n must be a whole number from 1 up, got ${n}`);

@@ -1,5 +1,5 @@
 /** The settings of `trainDpo`. */
-import type { Divergence } from '../losses/divergence';
+import type { Divergence } from '../losses/preferenceInputs';
 import type { PreferenceLossName } from '../losses/preferenceLosses';
 import { RANGES } from '../ranges';
 import { choice, number, type OptionsOf } from './declare';

@@ -1,33 +1,37 @@
-/** Numbers about a batch, in groups: averaged over parts, and by name. */
+/** The metrics of a step: of its tokens, averaged over parts, by name, and written for TensorBoard. */
+import { mkdirSync } from 'node:fs';
+import { resolve } from 'node:path';
+
 import type { TokenStatistics } from '../model/forwardPass';
 import type { ResponseBatch } from '../text/responseBatch';
+import { tf } from '../tf';
 
-/** Of the scored tokens; only where they were asked for. */
+/** Metrics of the scored tokens, if they were asked for. */
 export type TokenMetrics = {
   /** The mean entropy of the model's next-token distributions, in nats. */
   readonly entropy?: number;
-  /** The share of tokens that the model held likeliest; of DPO's pairs, of the chosen responses' tokens. */
+  /** Fraction of tokens that were the model's top choice; for DPO, among the tokens of the chosen responses. */
   readonly meanTokenAccuracy?: number;
 };
 
-/** @param response whether the tokens of the n-th response count for the accuracy. */
+/** @param counts whether the tokens of the n-th response count for the accuracy. */
 export function tokenMetrics(
   { scored, responses: [, L] }: ResponseBatch,
   statistics: TokenStatistics | undefined,
-  response: (n: number) => boolean,
+  counts: (response: number) => boolean,
 ): TokenMetrics {
   if (statistics === undefined) return {};
-  let [entropy, counted, right] = [0, 0, 0];
+  let [entropy, counted, correct] = [0, 0, 0];
   scored.ids.forEach((id, n) => {
     entropy += statistics.entropy[n]!;
-    if (!response(Math.floor(scored.to[n]! / L))) return;
+    if (!counts(Math.floor(scored.to[n]! / L))) return;
     counted += 1;
-    right += id === statistics.likeliest[n] ? 1 : 0;
+    correct += id === statistics.likeliest[n] ? 1 : 0;
   });
-  return { entropy: entropy / scored.ids.length, meanTokenAccuracy: right / counted };
+  return { entropy: entropy / scored.ids.length, meanTokenAccuracy: correct / counted };
 }
 
-/** Metrics of one shape, averaged; by equal weights unless others are given, which must add up to 1. */
+/** Averages metrics of the same structure, with equal weights or the given ones, which must add up to 1. */
 export function mean<Metrics extends object>(
   parts: readonly Metrics[],
   weights = parts.map(() => 1 / parts.length),
@@ -44,9 +48,7 @@ export function mean<Metrics extends object>(
   return Object.fromEntries(averaged) as Metrics;
 }
 
-/**
- * The numbers of a step by name, those in groups as `rewards/chosen`; lists, such as a step's updates, are left out.
- */
+/** The numbers of a step by name, such as `loss` or `rewards/chosen`. Lists, such as a step's updates, are omitted. */
 export function flat(metrics: object, prefix = ''): Map<string, number> {
   return new Map(
     Object.entries(metrics).flatMap(([name, value]) => {
@@ -56,4 +58,23 @@ export function flat(metrics: object, prefix = ''): Map<string, number> {
         : [];
     }),
   );
+}
+
+/**
+ * Writes the numbers of each step as TensorBoard scalars under the names that `flat` gives, by TensorFlow itself.
+ *
+ * A process writes one event file into `folder`. A process that resumes a run adds another, in which the steps after the
+ * checkpoint appear again. When the function returns, the step's numbers have been handed to the disk, so a killed run
+ * keeps them.
+ *
+ * @param folder created if it does not exist.
+ */
+export function tensorBoard(folder: string): (step: { readonly step: number }) => void {
+  const path = resolve(folder); // TensorFlow keeps one writer per path for the life of the process
+  mkdirSync(path, { recursive: true });
+  const writer = tf.node.summaryFileWriter(path);
+  return (step) => {
+    for (const [name, value] of flat(step)) if (name !== 'step') writer.scalar(name, value, step.step);
+    writer.flush();
+  };
 }

@@ -1,4 +1,4 @@
-/** AdamW (arXiv 1711.05101) in place: weights, moments and the step live in TensorFlow's variables. */
+/** AdamW (arXiv 1711.05101), in place: weights and moments are TensorFlow variables. */
 import type { Gradients } from '../engine/gradients';
 import { release, type Handle } from '../engine/handle';
 import { applyAdam, assign, assignSub, fill, floats, mul, readVariable, scalar, variable } from '../engine/ops';
@@ -13,25 +13,25 @@ export interface AdamWOptions {
   /** In [0, 1). Default 0.999. */
   beta2?: number;
   /**
-   * Above 0: without it a weight whose gradient is 0, such as the embedding of a token that no row has, becomes 0 / 0.
-   * Default 1e-8.
+   * Above 0: without it, a weight whose gradient is 0, such as the embedding of a token that is in no row, would become
+   * 0 / 0. Default 1e-8.
    */
   epsilon?: number;
   /**
-   * From 0 to 1 / lr, or to 1. Of matrices only, as GPT-2 was trained: biases and layer norms are left alone. Default
-   * 0.01.
+   * From 0 to the larger of 1 and 1 / lr. Applies to matrices only, as in GPT-2's training, not to biases and layer
+   * norms. Default 0.01.
    */
   weightDecay?: number;
   /**
-   * Weights that stay as they are, by name or by its beginning up to a dot: `wte`, `h.0`, `h.1.attn`; of a model with
-   * adapters, those. Default: none.
+   * Do not train these weights, given by name or by its beginning up to a dot: `wte`, `h.0`, `h.1.attn`. In a model with
+   * adapters, the names are those of the adapters. Default: none.
    */
   frozen?: readonly string[];
 }
 
 /**
- * The same steps as torch.optim.AdamW: w -= lr weightDecay w, then Adam with bias correction, whose epsilon is added
- * after it.
+ * The steps of torch.optim.AdamW: w -= lr weightDecay w, then Adam with bias correction, with epsilon added after the
+ * correction.
  */
 export class AdamW {
   readonly #options: Required<Omit<AdamWOptions, 'frozen'>>;
@@ -46,19 +46,19 @@ export class AdamW {
     requireRanges({ beta1, beta2, epsilon, weightDecay }, RANGES.training);
     this.#options = { beta1, beta2, epsilon, weightDecay };
     this.#frozen = frozenNames(weights.names, frozen);
-    // Now, so that what stays lies together, and not between what comes and goes in each step.
+    // Allocated now, so that lasting memory is contiguous instead of scattered between a step's temporaries.
     for (const name of this.names) {
       const shape = weights.shape(name);
       this.#moments.set(name, { m: variable(fill(shape, 0)), v: variable(fill(shape, 0)) });
     }
   }
 
-  /** Whether it changes a weight. */
+  /** Whether this weight is trained. */
   trains(name: string): boolean {
     return !this.#frozen.has(name);
   }
 
-  /** The weights that it changes, in the order of the forward pass. */
+  /** The names of the trained weights, in the order of the forward pass. */
   get names(): string[] {
     return this.weights.names.filter((name) => this.trains(name));
   }
@@ -69,10 +69,10 @@ export class AdamW {
   }
 
   /**
-   * Changes the weights in place and disposes of the gradients; those of frozen weights are passed over.
+   * Updates the weights in place and disposes of the gradients. Gradients of frozen weights are ignored.
    *
    * @param lr the learning rate of this step.
-   * @throws InputError if lr is not a number from 0 up. The weights are then as they were.
+   * @throws InputError if lr is not a number from 0 up. The weights are then unchanged.
    */
   step(gradients: Gradients, lr: number): void {
     requireRange('lr', lr, RANGES.training.lr);
@@ -88,13 +88,13 @@ export class AdamW {
       epsilon: scalar(epsilon * Math.sqrt(1 - beta2 ** this.#steps)),
     };
     using decayRate = scalar(lr * weightDecay);
-    const decays = Math.fround(1 - lr * weightDecay) < 1; // else w - rate w is w, in float32
+    const decays = Math.fround(1 - lr * weightDecay) < 1; // otherwise w - rate w = w in float32
     const size = (name: string) => tf.util.sizeFromShape([...this.weights.shape(name)]);
-    // The largest last: its temporary copies find the room that the other gradients have left.
+    // The largest last: its temporary copies fit into the memory that the other gradients have freed.
     const names = gradients.names.filter((candidate) => this.trains(candidate)).sort((a, b) => size(a) - size(b));
     for (const name of names) {
       const weight = this.weights.variable(name);
-      // before a gradient in parts becomes a whole one
+      // Decay before the parts of a gradient are added up, which takes memory.
       if (decays && this.weights.shape(name).length > 1) decay(weight, decayRate);
       using gradient = gradients.take(name);
       const { m, v } = this.#moments.get(name)!;
@@ -105,15 +105,15 @@ export class AdamW {
   }
 
   /**
-   * A copy of the running mean of a weight's gradients (m) or of their squares (v), for a checkpoint; zeros before the
-   * first step.
+   * A copy of the running mean of a weight's gradients (m) or of their squares (v), for a checkpoint. All zeros before
+   * the first step.
    */
   moment(kind: 'm' | 'v', name: string): Float32Array {
     using handle = readVariable(this.#moments.get(name)![kind]);
     return handle.values() as Float32Array;
   }
 
-  /** Goes on from a checkpoint: after so many steps, with the moments that `values` gives. */
+  /** Continues from a checkpoint: after `steps` steps, with the moments that `values` gives. */
   restore(steps: number, values: (kind: 'm' | 'v', name: string) => Float32Array): void {
     this.#steps = steps;
     for (const name of this.names) {
@@ -130,8 +130,9 @@ export class AdamW {
 }
 
 /**
- * The names among a model's weights that `frozen` stands for.
- * @throws InputError if one stands for none, or all are frozen.
+ * The names of the weights that `frozen` selects.
+ *
+ * @throws InputError if an entry selects none, or all are frozen.
  */
 export function frozenNames(names: readonly string[], frozen: readonly string[]): Set<string> {
   const found = frozen.map((beginning) =>
@@ -140,17 +141,15 @@ export function frozenNames(names: readonly string[], frozen: readonly string[])
   const unknown = frozen.find((_, n) => found[n]!.length === 0);
   if (unknown !== undefined)
     throw new InputError(
-      `frozen: no weight is or begins with "${unknown}"; the model has ${names.slice(0, 3).join(', ')}, …, ${names.at(-1)}`,
+      `frozen: no weight is named, or begins with, "${unknown}"; the model has ${names.slice(0, 3).join(', ')}, …, ${names.at(-1)}`,
     );
   const all = new Set(found.flat());
-  if (all.size === names.length) throw new InputError('frozen names every weight, so that nothing is left to train');
+  if (all.size === names.length)
+    throw new InputError('frozen selects every weight, so nothing is left to train; freeze fewer');
   return all;
 }
 
-/**
- * w -= rate w, in place: a product put in its place would leave a hole in memory as large as the weight, somewhere else
- * in each step.
- */
+/** w -= rate w, in place: assigning a product instead would leave a hole in memory as large as the weight. */
 function decay(weight: Handle, rate: Handle): void {
   const value = readVariable(weight);
   using lost = mul(value, rate);

@@ -1,22 +1,22 @@
-/** How many steps there are, and which rows come when: epoch after epoch, each in an order of its own. */
+/** How many steps a training has, and which rows each step takes: epoch after epoch, each in its own random order. */
 import { InputError } from '../errors';
 import { Random } from '../random';
 import { RANGES, requireRange, requireRanges } from '../ranges';
 
 export interface Duration {
-  /** Steps in all. Either this or `epochs` is given. */
+  /** Total number of steps. Give either this or `epochs`. */
   steps?: number;
-  /** Or: how often each row comes; 0.5 is every second row once. */
+  /** Passes over the rows; 0.5 uses every second row once. */
   epochs?: number;
 }
 
-/** @throws InputError unless one of the two is given, and in its range. */
+/** @throws InputError unless exactly one of the two is given and in its range. */
 export function requireDuration({ steps, epochs }: Duration): void {
   if ((steps === undefined) === (epochs === undefined)) throw new InputError('give either steps or epochs');
   requireRanges({ steps, epochs }, RANGES.training);
 }
 
-/** @throws InputError as `requireDuration` does, or if the epochs come to more steps than a run may have. */
+/** @throws InputError as `requireDuration` does, or if the epochs take more steps than a run may have. */
 export function stepCount(duration: Duration, rows: number, batchSize: number): number {
   requireDuration(duration);
   const { steps, epochs } = duration;
@@ -24,7 +24,7 @@ export function stepCount(duration: Duration, rows: number, batchSize: number): 
   const count = Math.ceil((epochs * rows) / batchSize);
   if (count > RANGES.training.steps.most!)
     throw new InputError(
-      `epochs ${epochs} of ${rows} rows are ${count} steps; a run may have ${RANGES.training.steps.most}, so lower epochs`,
+      `epochs ${epochs} over ${rows} rows are ${count} steps, more than the ${RANGES.training.steps.most} allowed; lower epochs`,
     );
   return count;
 }
@@ -33,22 +33,21 @@ export interface OrderOptions {
   batchSize: number;
   seed: number;
   /**
-   * Of each row, to put rows of much the same length into one batch, which then holds little padding. Default: in any
-   * order.
+   * The length of each row, to put rows of similar length into one batch, which then needs little padding. Default:
+   * lengths do not matter.
    */
   lengths?: readonly number[];
 }
 
 /**
- * Rows are sorted by length within so many batches, as transformers' LengthGroupedSampler does it; in more, they would
- * come in much the same order in every epoch.
+ * Rows are sorted by length within this many batches, as in transformers' LengthGroupedSampler; within more, they would
+ * come in nearly the same order in every epoch.
  */
 const SORTED_BATCHES = 50;
 
 /**
- * The rows of the n-th batch, n from 0 up. A pure function of the options and n: a resumed run needs no state for it.
- * Batches
- * run on over the ends of epochs, so that every batch is full.
+ * The indices of the rows of the n-th batch, n from 0 up. A pure function of the options and n, so a resumed run needs
+ * no state for it. Batches continue across the ends of epochs, so every batch is full.
  */
 export function batchOrder(rows: number, { batchSize, seed, lengths }: OrderOptions): (batch: number) => number[] {
   if (rows < 1) throw new InputError('there are no rows to train on');
@@ -71,10 +70,7 @@ export function batchOrder(rows: number, { batchSize, seed, lengths }: OrderOpti
     });
 }
 
-/**
- * The draws of the n-th epoch, or step: a function of the seed and n alone, so that a resumed run needs no state for
- * them.
- */
+/** The random numbers of the n-th epoch or step: a function of seed and n alone, so a resumed run needs no state. */
 export function randomOf(seed: number, n: number): Random {
   const seeds = new Random(seed);
   for (let skipped = 0; skipped < n; skipped += 1) seeds.uint32();
@@ -82,8 +78,8 @@ export function randomOf(seed: number, n: number): Random {
 }
 
 /**
- * Batches of rows of much the same length, themselves in a random order; the longest rows come first, so that what
- * memory cannot hold fails at once.
+ * Batches of rows of similar length, in a random order, but with the longest rows first, so that a batch too large for
+ * memory fails at once.
  */
 function grouped(order: readonly number[], lengths: readonly number[], batchSize: number, random: Random): number[] {
   const stretch = SORTED_BATCHES * batchSize;

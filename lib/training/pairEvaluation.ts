@@ -1,22 +1,22 @@
-/** A model against preference pairs, and against its reference on its own answers. */
+/** Evaluation of a model on preference pairs, and against its reference on its own answers. */
 import { InputError } from '../errors';
 import { preferenceLosses } from '../losses/preferenceLosses';
 import type { GPT2 } from '../model/gpt2';
 import { average, estimate } from '../moments';
 import type { PairIds } from '../text/batch';
 import { tf } from '../tf';
-import { pairLoss, type DpoLossOptions, type DpoMetrics } from './dpoMetrics';
 import { referenceLogps, withReference, type ReferenceOptions, type RefLogps } from './reference';
 import { sampleLogps, sequenceKl, type MeasureOptions, type Sample } from './rollout';
+import { pairLoss, type DpoLossOptions, type DpoMetrics } from './trainDpo';
 
 export interface PairEvaluation {
-  /** Mean over the pairs; null where the loss needs a reference and there is none. */
+  /** Mean over the pairs; null if the loss needs a reference and there is none. */
   readonly loss: number | null;
   /** As TRL logs them: beta times the log-ratio of model and reference; null without a reference. */
   readonly rewards: DpoMetrics['rewards'] | null;
   /**
    * Mean log-probs of whole responses under the model, their mean difference in nats, and the fraction of pairs whose
-   * chosen response is the likelier.
+   * chosen response has the higher log-prob.
    */
   readonly logps: DpoMetrics['rewards'];
 }
@@ -24,8 +24,10 @@ export interface PairEvaluation {
 export interface EvaluationOptions extends DpoLossOptions, ReferenceOptions {}
 
 /**
- * @param reference the reference's log-probs of the same pairs. Without them only what needs no reference is computed.
- * @param options.loss a loss that ranks the batch (aot) ranks all pairs here, where a training ranks those of a step.
+ * Loss, rewards and log-probs of pairs.
+ *
+ * @param reference the reference's log-probs of the same pairs. If omitted, metrics that need a reference are null.
+ * @param options.loss a loss that sorts the batch (aot) sorts all pairs here, whereas a training sorts those of a step.
  * @throws InputError if there are no pairs, an option does not fit the loss, or a log-prob is not finite.
  */
 export function evaluatePairs(
@@ -49,14 +51,14 @@ export function evaluatePairs(
     margins: average(chosen.map((logp, n) => logp - rejected[n]!)),
     accuracies: average(chosen.map((logp, n) => Number(logp > rejected[n]!))),
   };
-  const known = withReference(pairs, reference ?? own);
+  const referenced = withReference(pairs, reference ?? own);
   const { loss, rewards } = tf.tidy(() =>
     pairLoss(
       tf.tensor2d(
         chosen.flatMap((logp, n) => [logp, rejected[n]!]),
         [2 * pairs.length, 1],
       ),
-      known,
+      referenced,
       pairs.length,
       options,
     ).metrics(),
@@ -68,24 +70,23 @@ export function evaluatePairs(
 const needsReference = ({ loss = 'sigmoid' }: DpoLossOptions): boolean =>
   preferenceLosses[loss].needs.some((name) => name.startsWith('ref'));
 
-/** A mean and its standard error over prompts, whose own answers may be alike; null where there is one prompt only. */
+/** A mean and its standard error over prompts, since answers to one prompt may be alike; null for a single prompt. */
 export interface Measured {
   readonly mean: number;
   readonly standardError: number | null;
 }
 
 export interface AnswerKl extends Measured {
-  /** Of all sampled tokens together. */
+  /** The mean over all sampled tokens. */
   readonly perToken: number;
-  /** Of each sample: the sum of logp - refLogp over its tokens, in nats. */
+  /** One per sample: the sum of logp - refLogp over its tokens, in nats. */
   readonly ofSamples: readonly number[];
 }
 
 /**
  * The KL between model and reference over whole answers that the model sampled, in nats, as `sequenceKl` estimates it.
  *
- * @param options `suppressTokens` is the model's; the reference's is the same unless `referenceSuppressTokens` is
- *   given.
+ * @param options `suppressTokens` applies to the model, and to the reference unless `referenceSuppressTokens` is given.
  */
 export function answerKl(
   model: GPT2,
@@ -93,8 +94,8 @@ export function answerKl(
   samples: readonly Sample[],
   { referenceSuppressTokens, ...options }: MeasureOptions & { referenceSuppressTokens?: readonly number[] } = {},
 ): AnswerKl {
-  const ofReference = { ...options, ...(referenceSuppressTokens && { suppressTokens: referenceSuppressTokens }) };
-  const ofSamples = sequenceKl(sampleLogps(model, samples, options), sampleLogps(reference, samples, ofReference));
+  const refOptions = { ...options, ...(referenceSuppressTokens && { suppressTokens: referenceSuppressTokens }) };
+  const ofSamples = sequenceKl(sampleLogps(model, samples, options), sampleLogps(reference, samples, refOptions));
   const tokens = samples.reduce((sum, { ids }) => sum + ids.length, 0);
   return {
     ...overPrompts(samples, ofSamples),
@@ -103,12 +104,10 @@ export function answerKl(
   };
 }
 
-/** The mean of one value a sample, its error by the prompts' means. */
+/** The mean of one value per sample, with its standard error computed from the means of the prompts. */
 export function overPrompts(samples: readonly Sample[], values: readonly number[]): Measured {
-  const ofPrompts = new Map<number, number[]>();
-  values.forEach((value, n) =>
-    ofPrompts.set(samples[n]!.prompt, [...(ofPrompts.get(samples[n]!.prompt) ?? []), value]),
-  );
-  const { mean, standardError } = estimate([...ofPrompts.values()].map(average));
-  return { mean, standardError: ofPrompts.size === 1 ? null : standardError };
+  const byPrompt = new Map<number, number[]>();
+  values.forEach((value, n) => byPrompt.set(samples[n]!.prompt, [...(byPrompt.get(samples[n]!.prompt) ?? []), value]));
+  const { mean, standardError } = estimate([...byPrompt.values()].map(average));
+  return { mean, standardError: byPrompt.size === 1 ? null : standardError };
 }

@@ -1,33 +1,35 @@
 /**
- * One PPO iteration after its sampling: scores -> advantages -> epochs of minibatches (arXiv 1707.06347, Algorithm 1).
+ * A PPO iteration after its sampling: scores -> advantages -> epochs of minibatches (arXiv 1707.06347, Algorithm 1), and
+ * the KL coefficient of the next.
  */
 import { InputError } from '../errors';
-import { gae, tokenRewards, whiten } from '../losses/advantages';
+import { gae, tokenRewards } from '../losses/advantages';
+import { whiten } from '../losses/mask';
 import { ppoLoss, valueLoss } from '../losses/ppo';
 import { average, variance } from '../moments';
 import { Random } from '../random';
-import { RANGES, requireRanges } from '../ranges';
+import { RANGES, requireRange, requireRanges } from '../ranges';
 import { tf } from '../tf';
-import { accumulate, update, type Part } from './accumulate';
+import { accumulate, update, type Part } from './loop';
 import { mean } from './metrics';
-import { countTokens, padded, sampleBatch, type OfTokens, type Sample } from './rollout';
+import { countTokens, padded, sampleBatch, type PerToken, type Sample } from './rollout';
 import type { TrainingState } from './state';
 
-/** What sampling left: constants for all epochs. */
+/** What an iteration learns from, recorded when sampling: constants for all epochs. */
 export interface Rollout {
   readonly samples: readonly Sample[];
-  /** Of each sample, penalties taken off. */
+  /** One per sample, after penalties. */
   readonly scores: readonly number[];
-  /** Of the policy that sampled, recorded then. */
-  readonly oldLogps: OfTokens;
-  readonly refLogps: OfTokens;
-  /** Of the value head, recorded then. */
-  readonly oldValues: OfTokens;
+  /** Log-probs under the policy that sampled. */
+  readonly oldLogps: PerToken;
+  readonly refLogps: PerToken;
+  /** Values of the value head. */
+  readonly oldValues: PerToken;
 }
 
 export interface AdvantageOptions {
   /**
-   * Whether rewards are scaled to a standard deviation of 1 over the rollout's tokens, their mean kept, as OpenAI did.
+   * Scale rewards to a standard deviation of 1 over the rollout's tokens, without changing their mean, as OpenAI did.
    * Default true.
    */
   whitenRewards?: boolean;
@@ -38,14 +40,14 @@ export interface AdvantageOptions {
 }
 
 export interface RolloutAdvantages {
-  /** -klCoef (oldLogp - refLogp), and the score on the last token; before they are whitened. */
-  readonly rewards: OfTokens;
+  /** -klCoef (oldLogp - refLogp), plus the score at the last token; before whitening. */
+  readonly rewards: PerToken;
   /** Whitened over the rollout's tokens. */
-  readonly advantages: OfTokens;
-  readonly returns: OfTokens;
+  readonly advantages: PerToken;
+  readonly returns: PerToken;
 }
 
-/** @throws InputError if the rollout has a single token, which has no variance. */
+/** @throws InputError if the rollout has only one token, which has no variance. */
 export function rolloutAdvantages(
   { samples, scores, oldLogps, refLogps, oldValues }: Rollout,
   { klCoef, whitenRewards = true, gamma = 1, gaeLambda = 0.95 }: AdvantageOptions & { klCoef: number },
@@ -72,25 +74,25 @@ export function rolloutAdvantages(
 export interface PpoUpdateOptions {
   /** Passes over the rollout. Default 4. */
   ppoEpochs?: number;
-  /** The parts of a rollout, each an update of the weights, in a new order every epoch. Default 1. */
+  /** Split the rollout into this many minibatches, each an update of the weights, in a new order each epoch. Default 1. */
   minibatches?: number;
   /** Above 0. Default 0.2. */
   clipRange?: number;
   /** Above 0. Default 0.2. */
   valueClipRange?: number;
-  /** The value loss's weight in the loss, from 0 up. Default 0.1. */
+  /** The weight of the value loss in the loss, at least 0. Default 0.1. */
   valueCoef?: number;
-  /** The parts into which a minibatch is cut, to hold less at a time. Default 1. */
+  /** Split a minibatch into this many parts, to save memory. Default 1. */
   accumulation?: number;
-  /** 0 does not clip. Default 1. */
+  /** Clip gradients to this norm; 0 does not clip. Default 1. */
   maxGradNorm?: number;
-  /** Of the sampling. Default 1. */
+  /** The temperature of the sampling. Default 1. */
   temperature?: number;
-  /** Of the sampling: what could not be drawn takes no share. Default: none. */
+  /** Ids that sampling never drew: they get no probability. Default: none. */
   suppressTokens?: readonly number[] | undefined;
 }
 
-/** Of one update, before it changes the weights. */
+/** Metrics of an update, before it changes the weights. */
 export interface PpoUpdate {
   /** policy.loss + valueCoef value.loss */
   readonly loss: number;
@@ -98,22 +100,22 @@ export interface PpoUpdate {
     readonly loss: number;
     /** Mean of (logp - oldLogp)^2 / 2: how far the policy has moved since the rollout, in nats. */
     readonly approxKl: number;
-    /** The share of tokens on which clipping counts. */
+    /** Fraction of tokens on which the clipped term counts. */
     readonly clipFraction: number;
-    /** Of the next token's distribution, in nats. */
+    /** Entropy of the next-token distributions, in nats. */
     readonly entropy: number;
   };
   readonly value: { readonly loss: number; readonly clipFraction: number };
-  /** Of the tokens' exp(logp - oldLogp); the variance has Bessel's correction, as torch.var. */
+  /** exp(logp - oldLogp) over the tokens; the variance has Bessel's correction, as torch.var. */
   readonly ratio: { readonly mean: number; readonly variance: number };
   /** Before clipping. */
   readonly gradNorm: number;
 }
 
 /**
- * The samples of each update, by their numbers.
+ * The samples of each update, by their indices.
  *
- * @throws InputError if ppoEpochs or minibatches is out of its range, or the minibatches are not equal parts.
+ * @throws InputError if ppoEpochs or minibatches is out of its range, or the minibatches are not of equal size.
  */
 export function minibatchOrder(
   samples: number,
@@ -124,7 +126,7 @@ export function minibatchOrder(
   const size = samples / minibatches;
   if (!Number.isInteger(size))
     throw new InputError(
-      `a rollout of ${samples} samples cannot be cut into ${minibatches} equal minibatches; change batchSize or minibatches`,
+      `a rollout of ${samples} samples cannot be split into ${minibatches} equal minibatches; change batchSize or minibatches`,
     );
   const random = new Random(seed);
   return Array.from({ length: ppoEpochs }, () => random.shuffle(Array.from({ length: samples }, (_, n) => n))).flatMap(
@@ -133,9 +135,9 @@ export function minibatchOrder(
 }
 
 /**
- * Changes the weights once for each minibatch, and yields after each.
+ * Updates the weights once per minibatch, and yields after each.
  *
- * @param order the samples of each update.
+ * @param order indices of the samples of each update.
  * @throws InputError, naming the prompts, if the loss is no longer a number; the weights are then those before this
  *   update.
  */
@@ -149,10 +151,10 @@ export function* ppoUpdates(
 ): Generator<PpoUpdate, void> {
   const { accumulation = 1, maxGradNorm } = options;
   requireRanges(options, { ...RANGES.training, ...RANGES.sampling, ...RANGES.ppo });
-  for (const numbers of order) {
-    const some = numbers.map((n) => rollout.samples[n]!);
+  for (const indices of order) {
+    const some = indices.map((n) => rollout.samples[n]!);
     const tokens = countTokens(some);
-    const { parts, gradients } = accumulate(numbers, accumulation, (part) =>
+    const { parts, gradients } = accumulate(indices, accumulation, (part) =>
       backward(training, rollout, advantages, part, tokens, options),
     );
     const metrics = mean(
@@ -171,19 +173,19 @@ export function* ppoUpdates(
 
 type PartMetrics = Omit<PpoUpdate, 'ratio' | 'gradNorm'>;
 
-/** @returns the part's share of the update's tokens, means over its own, and each token's ratio. */
+/** Forward, loss and backward of a part. @returns its share of the update's tokens, its means and each token's ratio. */
 function backward(
   { model, optimizer }: TrainingState,
   { samples, oldLogps, oldValues }: Rollout,
   { advantages, returns }: RolloutAdvantages,
-  numbers: readonly number[],
+  indices: readonly number[],
   tokens: number,
   options: PpoUpdateOptions,
 ): Part & { share: number; metrics: PartMetrics; ratios: number[] } {
   const { clipRange = 0.2, valueClipRange = 0.2, valueCoef = 0.1, temperature = 1, suppressTokens } = options;
-  const some = numbers.map((n) => samples[n]!);
+  const some = indices.map((n) => samples[n]!);
   const share = countTokens(some) / tokens;
-  const of = (all: OfTokens) => padded(numbers.map((n) => all[n]!));
+  const part = (all: PerToken) => padded(indices.map((n) => all[n]!));
   const batch = sampleBatch(some, model.config.blockSize);
   using recording = model.record(batch, { temperature, suppressTokens, statistics: true });
   const { perTokenLogps, values, responseMask, statistics } = recording;
@@ -193,15 +195,15 @@ function backward(
   }
 
   const constants = {
-    oldLogps: of(oldLogps),
-    oldValues: of(oldValues),
-    advantages: of(advantages),
-    returns: of(returns),
+    oldLogps: part(oldLogps),
+    oldValues: part(oldValues),
+    advantages: part(advantages),
+    returns: part(returns),
   };
   const taken: { metrics?: PartMetrics; ratios?: number[] } = {};
-  const { value: loss, grads } = tf.valueAndGrads((logps: tf.Tensor, ofStates: tf.Tensor) => {
+  const { value: loss, grads } = tf.valueAndGrads((logps: tf.Tensor, newValues: tf.Tensor) => {
     const policy = ppoLoss({ logps: logps as tf.Tensor2D, responseMask, ...constants }, { clipRange });
-    const value = valueLoss({ values: ofStates as tf.Tensor2D, responseMask, ...constants }, { valueClipRange });
+    const value = valueLoss({ values: newValues as tf.Tensor2D, responseMask, ...constants }, { valueClipRange });
     const total = policy.loss.add(value.loss.mul(valueCoef));
     const number = (tensor: tf.Tensor) => tensor.dataSync()[0]!;
     const entropy = average(statistics!.entropy);
@@ -226,4 +228,30 @@ function backward(
   const value = loss.dataSync()[0]!;
   tf.dispose([perTokenLogps, values, responseMask, loss, grads, constants]);
   return { loss: value, gradients, share, metrics: taken.metrics!, ratios: taken.ratios! };
+}
+
+/**
+ * The klCoef of the next iteration, by OpenAI's controller in log space (arXiv 1909.08593, section 2.2): it grows if KL
+ * is above the target and shrinks if it is below, with the relative error clipped at 0.2.
+ *
+ * @throws InputError if klTarget or klHorizon is out of its range: with a horizon of a fifth of the samples, one step
+ *   could reduce klCoef to 0.
+ */
+export function adaptedKlCoef(
+  klCoef: number,
+  { kl, klTarget, klHorizon, samples }: { kl: number; klTarget: number; klHorizon: number; samples: number },
+): number {
+  requireRange('klTarget', klTarget, RANGES.ppo.klTarget);
+  requireHorizon(klHorizon, samples, 'samples');
+  const error = Math.min(Math.max(kl / klTarget - 1, -0.2), 0.2);
+  return klCoef * (1 + (error * samples) / klHorizon);
+}
+
+/** @throws InputError if klHorizon is out of its range. @param name what `samples` is called in the message. */
+export function requireHorizon(klHorizon: number, samples: number, name: string): void {
+  requireRange('klHorizon', klHorizon, RANGES.ppo.klHorizon);
+  if (klHorizon <= samples / 5)
+    throw new InputError(
+      `klHorizon must be above ${samples / 5}, a fifth of ${name}, got ${klHorizon}: klCoef would turn negative`,
+    );
 }

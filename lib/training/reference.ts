@@ -1,6 +1,4 @@
-/**
- * What the reference model says of preference pairs: it never changes, so it can be asked once, and the answer kept.
- */
+/** Log-probs of preference pairs under the reference model. They never change, so they can be computed once and kept. */
 import { createHash } from 'node:crypto';
 import {
   closeSync,
@@ -36,13 +34,13 @@ export interface RefLogps {
 export type ReferencedPair = PairIds & RefLogps;
 
 export interface ReferenceOptions {
-  /** Pairs at a time. Default 16. */
+  /** Pairs per forward pass. Default 16. */
   batchSize?: number;
-  /** Told how many pairs are done. */
+  /** Called with the number of pairs done so far. */
   onProgress?: (done: number) => void;
 }
 
-/** Chosen and rejected of each pair in one row, after their prompt, which is so computed once. */
+/** Chosen and rejected of each pair in one row, after their prompt, so that the prompt is computed once. */
 export function pairBatch(model: Trainable, pairs: readonly PairIds[]): ResponseBatch {
   const rows = pairs.map(({ promptIds, chosenIds, rejectedIds }) => ({
     promptIds,
@@ -51,7 +49,7 @@ export function pairBatch(model: Trainable, pairs: readonly PairIds[]): Response
   return responseBatch(rows, { layout: 'shared', maxLength: model.config.blockSize });
 }
 
-/** Log-probs of the responses under `model`, some pairs at a time. */
+/** Log-probs of the responses under `model`, a batch of pairs at a time. @throws InputError if one is not finite. */
 export function referenceLogps(
   model: GPT2,
   pairs: readonly PairIds[],
@@ -69,7 +67,7 @@ export function referenceLogps(
     const wrong = sums.findIndex((sum) => !Number.isFinite(sum));
     if (wrong >= 0)
       throw new InputError(
-        `pair ${start + Math.floor(wrong / 2) + 1}: its log-prob under the reference is ${sums[wrong]}; the reference's weights or its sums are too large to compute with`,
+        `pair ${start + Math.floor(wrong / 2) + 1}: its log-prob under the reference is ${sums[wrong]}; the reference's weights or activations are too large to compute with`,
       );
     for (let n = 0; n < sums.length; n += 2) all.push({ refChosenLogps: sums[n]!, refRejectedLogps: sums[n + 1]! });
     onProgress?.(all.length);
@@ -78,10 +76,9 @@ export function referenceLogps(
 }
 
 /**
- * The same, kept in `folder` as reference-….safetensors, which carries a fingerprint of the model's weights, the pairs
- * and how
- * they are computed in its name: other runs on the same find it there. A computation that was killed goes on where it
- * was.
+ * The same, kept in `folder` as reference-….safetensors. The name contains a fingerprint of the model's weights, the
+ * pairs and the way they are computed, so that other runs with the same find the file. A computation that was killed
+ * continues where it stopped.
  *
  * @throws FileError if the file is damaged.
  */
@@ -107,13 +104,16 @@ export function keptReferenceLogps(
   using file = new SafetensorsFile(path);
   const [chosen, rejected] = (['refChosenLogps', 'refRejectedLogps'] as const).map((name) => {
     if (file.tensors.get(name)?.shape.join() !== `${pairs.length}`)
-      throw new FileError(path, `has no "${name}" of ${pairs.length} pairs; remove it, and it is made anew`);
+      throw new FileError(
+        path,
+        `has no "${name}" of ${pairs.length} pairs; remove the file, and it will be computed again`,
+      );
     return file.float32(name);
   }) as [Float32Array, Float32Array];
   return pairs.map((_, n) => ({ refChosenLogps: chosen[n]!, refRejectedLogps: rejected[n]! }));
 }
 
-/** A file of this process for log-probs on their way to `path`: one that a process left which is gone, or a new one. */
+/** This process's partial file of `path`: one left by a process that has ended, renamed, or a new one. */
 function adopted(path: string): string {
   const own = `${path}.${process.pid}.partial`;
   const [folder, name] = [dirname(path), basename(path)];
@@ -129,9 +129,8 @@ function adopted(path: string): string {
 }
 
 /**
- * Hours of work, perhaps, on many pairs: each batch is appended to `partial` as it is made, two float32 a pair, and a
- * run that was killed
- * goes on after its last whole batch, with the same bits.
+ * Many pairs can take hours, so each batch is appended to `partial` when it is done, two float32 per pair. A run that
+ * was killed continues after its last complete batch, with the same bits.
  */
 function resumedLogps(
   partial: string,
@@ -166,14 +165,14 @@ function resumedLogps(
   return all;
 }
 
-/** @throws InputError if there are not as many of the one as of the other. */
+/** The pairs with their reference log-probs. @throws InputError if their numbers differ. */
 export function withReference(pairs: readonly PairIds[], reference: readonly RefLogps[]): ReferencedPair[] {
   if (reference.length !== pairs.length)
     throw new InputError(`the reference has log-probs of ${reference.length} pairs, but there are ${pairs.length}`);
   return pairs.map((pair, n) => ({ ...pair, ...reference[n]! }));
 }
 
-/** In other batches, and elsewhere, sums round otherwise. */
+/** Batch size, compute policy and device belong to it, because sums round differently under others. */
 function fingerprint(model: GPT2, pairs: readonly PairIds[], { batchSize = 16 }: ReferenceOptions): string {
   const hash = createHash('sha256').update(
     JSON.stringify([model.config, pairs, batchSize, computePolicy, device().name]),

@@ -3,28 +3,27 @@ import { InputError } from '../errors';
 import { RANGES, requireRanges } from '../ranges';
 
 export interface ScheduleOptions {
-  /** The highest learning rate, from 0 up; at 0 nothing is learned. */
+  /** The highest learning rate, at least 0; at 0 nothing is learned. */
   lr: number;
-  /** Steps in all. */
+  /** Total number of steps. */
   steps: number;
   /**
-   * Steps over which it rises in a line from 0, which is that of the first step. Where there are no more steps than
-   * these, it never comes
-   * to `lr`, as in transformers. Default 0.
+   * Raise the learning rate linearly over this many steps, from 0 at the first step. If there are no more steps than
+   * these, it never reaches `lr`, as in transformers. Default 0.
    */
   warmupSteps?: number;
   /**
-   * How it falls afterwards: not at all (transformers' constant_with_warmup), in a line, or along half a cosine.
-   * Default linear.
+   * How the learning rate falls after the warm-up: not at all (transformers' constant_with_warmup), linearly, or along
+   * half a cosine. Default linear.
    */
   schedule?: 'constant' | 'linear' | 'cosine';
-  /** Where it ends, as a fraction of `lr`. Default 0. */
+  /** Where it ends, as a share of `lr`. Default 0. */
   minLrRatio?: number;
 }
 
 /**
- * The learning rate of step 0, 1, …, steps - 1, as transformers' get_linear_schedule_with_warmup and
- * get_cosine_schedule_with_warmup have it (with `minLrRatio` 0).
+ * The learning rate of step 0, 1, …, steps - 1, equal to transformers' get_linear_schedule_with_warmup and
+ * get_cosine_schedule_with_warmup (with `minLrRatio` 0).
  *
  * @throws InputError if an option is out of its range.
  */

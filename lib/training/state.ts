@@ -1,4 +1,4 @@
-/** How far a training has come, and where to go on: in memory, or as a checkpoint's folder. */
+/** The state of a training, from which it can continue: in memory, or as a checkpoint folder. */
 import { existsSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
@@ -17,27 +17,24 @@ import { AdamW, type AdamWOptions } from './optimizer';
 const MODEL = 'model.safetensors';
 const OPTIMIZER = 'optimizer.safetensors';
 const STATE = 'training.json';
-const WEIGHTS = 'weights.json'; // beside weights that are saved alone
+const WEIGHTS = 'weights.json'; // beside weights that are saved without a training's state
 
-/** What a run depends on: one text, or one for each input, so that a message can name those that differ. */
+/** What a run depends on: one text, or one per input, so that a message can name the inputs that differ. */
 export type Fingerprint = string | Readonly<Record<string, string>>;
 
 /**
- * A trainer's loop takes one and moves it on, so that it can be saved between two steps. The order of the rows is a
- * function of
- * the step alone (`batchOrder`), and so are the draws of a sampling trainer; so what is trained (the weights, or a
- * model's adapters
- * alone), moments, the step and what a trainer carries are all there is: going on from a checkpoint gives the same
- * bits, on the
- * CPU, as never having stopped.
+ * The state that a training loop advances, so that it can be saved between two steps. The order of the rows and the
+ * random numbers of a sampling trainer are functions of the step alone (`batchOrder`, `randomOf`). The trained weights
+ * (of a model with adapters, only the adapters), the moments, the step and the carried numbers are therefore the whole
+ * state: on the CPU, a resumed run gives the same bits as one that never stopped.
  */
 export class TrainingState<Model extends Trainable = GPT2> {
   private constructor(
     readonly model: Model,
     readonly optimizer: AdamW,
-    /** Steps taken. */
+    /** Steps taken so far. */
     public step: number,
-    /** What else a trainer carries from step to step, such as PPO's KL coefficient where it adapts. */
+    /** Other numbers that a trainer carries from step to step, such as PPO's adaptive KL coefficient. */
     readonly carried: Record<string, number>,
   ) {}
 
@@ -46,13 +43,12 @@ export class TrainingState<Model extends Trainable = GPT2> {
   }
 
   /**
-   * Puts what a checkpoint has of it into `model` and goes on from there. One of adapters does not hold the base, nor
+   * Loads a checkpoint into `model` to continue from there. A checkpoint of adapters contains neither the base model nor
    * alpha.
    *
-   * @param fingerprint must be the one it was saved with: of the data and the options, say.
-   * @throws DamagedError if the folder lacks something, or holds other bytes than were written; FileError if it is no
-   *   checkpoint of this
-   *   model, or belongs to another run.
+   * @param fingerprint must equal the one it was saved with, for example that of the data and the options.
+   * @throws DamagedError if the folder is incomplete or its bytes have changed; FileError if it is not a checkpoint of
+   *   this model, or belongs to another run.
    */
   static resume<Model extends Trainable>(
     folder: string,
@@ -64,12 +60,15 @@ export class TrainingState<Model extends Trainable = GPT2> {
     const state = readJsonObject(join(folder, STATE));
     const { step, updates, carried } = state;
     if (!Number.isInteger(step) || !Number.isInteger(updates))
-      throw new FileError(join(folder, STATE), 'has no "step" and "updates"; it is no checkpoint of this library');
+      throw new FileError(
+        join(folder, STATE),
+        'has no "step" and "updates", so it is not a checkpoint of this library; give another output folder',
+      );
     const differs = difference(state.fingerprint, fingerprint);
     if (differs !== undefined) {
       throw new FileError(
         join(folder, STATE),
-        `is of a run with other data or options${differs}; give another output folder, or remove its checkpoints to begin again`,
+        `belongs to a run with other data or options${differs}; give another output folder, or remove its checkpoints to start over`,
       );
     }
     using weights = new SafetensorsFile(join(folder, MODEL));
@@ -88,7 +87,7 @@ export class TrainingState<Model extends Trainable = GPT2> {
     }
   }
 
-  /** Writes a checkpoint, whole or not at all. */
+  /** Writes a checkpoint, completely or not at all. */
   save(folder: string, fingerprint: Fingerprint = ''): void {
     const { model, optimizer, step, carried } = this;
     replaceFolder(folder, { force: true }, (out) => {
@@ -113,7 +112,7 @@ export class TrainingState<Model extends Trainable = GPT2> {
   }
 }
 
-/** What is trained of a model, alone, written whole or not at all: the weights of a run's best step, say. */
+/** Writes a model's trained weights alone, completely or not at all, for example those of a run's best step. */
 export function saveWeights(folder: string, model: Trainable): void {
   replaceFolder(folder, { force: true }, (out) => {
     writeModel(out, model);
@@ -121,7 +120,7 @@ export function saveWeights(folder: string, model: Trainable): void {
   });
 }
 
-/** @throws FileError if the folder does not hold what is trained of this model, in its shapes, or is damaged. */
+/** @throws FileError if the folder lacks a trained weight of this model in its shape, or is damaged. */
 export function loadWeights(folder: string, model: Trainable): void {
   requireWhole(folder);
   using weights = new SafetensorsFile(join(folder, MODEL));
@@ -130,7 +129,7 @@ export function loadWeights(folder: string, model: Trainable): void {
   for (const name of trained.names) trained.assign(name, weights.float32(name));
 }
 
-/** Says which inputs differ, in brackets; undefined if none does. */
+/** The inputs that differ, in parentheses; undefined if none does. */
 function difference(saved: unknown, now: Fingerprint): string | undefined {
   if (typeof now === 'string' || typeof saved !== 'object' || saved === null) return saved === now ? undefined : '';
   const [before, after] = [saved as Record<string, string>, now];
@@ -155,13 +154,13 @@ function contentsOf(folder: string, names: readonly string[]): Contents {
   );
 }
 
-/** A checkpoint, or weights saved alone, of which something is missing, cut or changed. An older one may be whole. */
+/** A checkpoint, or weights saved alone, with a missing, truncated or changed file. An older one may be intact. */
 export class DamagedError extends FileError {
   override readonly name: string = 'DamagedError';
 }
 
 /**
- * Checks that a folder, a checkpoint's or that of weights saved alone, holds the bytes that were written.
+ * Checks that a folder (a checkpoint, or weights saved alone) contains the bytes that were written.
  *
  * @throws DamagedError naming the file.
  */
@@ -173,7 +172,7 @@ export function requireWhole(folder: string): void {
   if (typeof files !== 'object' || files === null)
     throw new FileError(
       record,
-      'does not say what its files held, so an older version of this library wrote it; give another output folder',
+      'has no checksums of its files, so an older version of this library wrote it; give another output folder',
     );
   for (const [name, { bytes, sha256 }] of Object.entries(files as Contents)) {
     const path = join(folder, name);
@@ -217,7 +216,7 @@ function requireTensors(file: SafetensorsFile, trained: Variables, names: readon
   }
 }
 
-/** Its values are copied from TensorFlow when they are written, one tensor at a time. */
+/** A tensor whose values are copied from TensorFlow only when it is written, one tensor at a time. */
 function lazily(name: string, shape: readonly number[], read: () => Float32Array): NamedTensor {
   return {
     name,
@@ -230,12 +229,12 @@ function lazily(name: string, shape: readonly number[], read: () => Float32Array
 
 const NAME = /^checkpoint-(\d{8})$/;
 
-/** The folder of a run's checkpoint after so many steps. */
+/** The folder of a run's checkpoint after step `step`. */
 export function checkpointFolder(run: string, step: number): string {
   return join(run, `checkpoint-${`${step}`.padStart(8, '0')}`);
 }
 
-/** A run's checkpoints, newest first. What a killed save left behind has another name and does not count. */
+/** A run's checkpoints, newest first. The leftovers of a killed save have other names and do not count. */
 export function checkpoints(run: string): string[] {
   if (!existsSync(run)) return [];
   return readdirSync(run)
@@ -245,7 +244,7 @@ export function checkpoints(run: string): string[] {
     .map((name) => join(run, name));
 }
 
-/** Removes all but the newest `keep`, and what killed saves left. */
+/** Removes all but the newest `keep` checkpoints, and the leftovers of killed saves. */
 export function pruneCheckpoints(run: string, keep: number): void {
   for (const folder of checkpoints(run).slice(keep)) rmSync(folder, { recursive: true });
   for (const name of readdirSync(run))

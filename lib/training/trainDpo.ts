@@ -1,26 +1,43 @@
 /**
- * Direct Preference Optimization (arXiv 2305.18290), by Algorithm 1 of its text and the defaults of its code
- * (https://github.com/eric-mitchell/direct-preference-optimization). Departures: AdamW instead of RMSprop, and the
- * reference's
- * log-probs are computed once, before the first step, as they never change (`reference` may be a model instead).
+ * Direct Preference Optimization (arXiv 2305.18290), after Algorithm 1 of its text and the defaults of its code
+ * (https://github.com/eric-mitchell/direct-preference-optimization), and the other losses of `preferenceLosses`.
+ *
+ * Departures: AdamW instead of RMSprop; and the reference's log-probs are computed once, before the first step, because
+ * they never change (unless `reference` is a model).
  */
-import { setImmediate as nextTurn } from 'node:timers/promises';
-
+import { InputError } from '../errors';
+import { requireOptions, requireSmoothing, type PreferenceOptions } from '../losses/preferenceInputs';
+import { dpoLoss, preferenceLoss, type PreferenceLossName } from '../losses/preferenceLosses';
 import { GPT2 } from '../model/gpt2';
 import { RANGES, requireRange } from '../ranges';
 import type { PairIds } from '../text/batch';
 import { tf } from '../tf';
-import { accumulate, update, type Part } from './accumulate';
 import { requireFiniteLoss, requireTraining } from './checks';
 import { rangesOf } from './declare';
-import { pairLoss, requireLossOptions, type DpoLossOptions, type DpoMetrics } from './dpoMetrics';
 import { dpoSettings, type DpoTrainOptions } from './dpoOptions';
-import { mean, tokenMetrics } from './metrics';
-import { validationInterval } from './options';
-import { batchOrder, stepCount } from './order';
+import { accumulate, stepsLeft, update, type Part } from './loop';
+import { mean, tokenMetrics, type TokenMetrics } from './metrics';
 import { pairBatch, referenceLogps, withReference, type ReferencedPair, type RefLogps } from './reference';
-import { learningRate } from './schedule';
-import { TrainingState } from './state';
+import type { TrainingState } from './state';
+
+export interface DpoLossOptions extends PreferenceOptions {
+  /** The name of a loss of `preferenceLosses`, whose options are given beside it. Default sigmoid, the paper's. */
+  loss?: PreferenceLossName;
+}
+
+/** Means over the pairs, with the names of TRL's trainers. */
+export type DpoMetrics = TokenMetrics & {
+  readonly loss: number;
+  /** beta times the log-ratio of policy and reference. */
+  readonly rewards: {
+    readonly chosen: number;
+    readonly rejected: number;
+    readonly margins: number;
+    readonly accuracies: number;
+  };
+  /** Log-probs of whole responses under the policy. */
+  readonly logps: { readonly chosen: number; readonly rejected: number };
+};
 
 export interface DpoStep extends DpoMetrics {
   /** From 1 up. */
@@ -30,31 +47,35 @@ export interface DpoStep extends DpoMetrics {
   readonly lr: number;
   /** Response tokens, chosen and rejected, in this step's batch. */
   readonly tokens: number;
-  /** Without the validation's. */
+  /** Excluding the validation. */
   readonly seconds: number;
-  /** Of the validation pairs after this step, where they were looked at. */
+  /** Metrics of the validation pairs after this step, if a validation was due. */
   readonly validation?: DpoMetrics;
 }
 
 export interface DpoInputs {
   /**
-   * Of each pair; or the reference itself, which then is asked for each batch. Default: that of the policy as it is
-   * now.
+   * Reference log-probs, one per pair, or a reference model to query for each batch. Default: the log-probs of the
+   * policy as it is now.
    */
   reference?: readonly RefLogps[] | GPT2;
-  /** Pairs that are not trained on, with the reference's log-probs, if they are known. */
+  /** Pairs that are not trained on, with the reference's log-probs if they are known. */
   validation?: { readonly pairs: readonly PairIds[]; readonly reference?: readonly RefLogps[] } | undefined;
-  /** Where to begin; moved on with each step, and the caller's to save and dispose of. Default: a new one. */
+  /** Where to begin; advanced with each step. The caller saves and disposes of it. Default: a new one. */
   state?: TrainingState;
 }
 
-/** A range for each number among the options. */
+/** A range for each numeric option. */
 export const DPO_RANGES = rangesOf(dpoSettings);
 
-/** @throws InputError for an option that is out of its range or not the loss's, whatever the pairs. */
+/** @throws InputError for an option that is out of its range or that the loss does not take, whatever the pairs. */
 export function requireDpoOptions(options: DpoTrainOptions): void {
   requireTraining(options, DPO_RANGES, options.batchSize ?? 16);
-  requireLossOptions(options);
+  const { loss = 'sigmoid', divergence, divergenceAlpha, labelSmoothing } = options;
+  requireOptions(loss, lossOptions(options), preferenceLoss(loss).defaults);
+  if (loss === 'exo_pair' && labelSmoothing !== undefined) requireSmoothing(labelSmoothing);
+  if (divergenceAlpha !== undefined && divergence !== 'alpha')
+    throw new InputError("divergenceAlpha has no effect without divergence 'alpha'; give that, too, or omit it");
 }
 
 /**
@@ -69,75 +90,121 @@ export async function* trainDpo(
   options: DpoTrainOptions,
   { reference, validation, state }: DpoInputs = {},
 ): AsyncGenerator<DpoStep, void> {
-  const { batchSize = 16, accumulation = 1, maxGradNorm, seed = 0, signal } = options;
   requireDpoOptions(options);
-  const steps = stepCount(options, pairs.length, batchSize);
-  const validateEvery = validationInterval(options);
-  const lrOf = learningRate({ ...options, steps });
-  const rowsOf = batchOrder(pairs.length, {
-    batchSize,
-    seed,
-    ...(options.groupByLength && { lengths: pairs.map(length) }),
-  });
-  const live = reference instanceof GPT2 ? reference : undefined;
-  const known = reference instanceof GPT2 ? undefined : withReference(pairs, reference ?? referenceLogps(model, pairs));
-  const held =
+  const { batchSize = 16, accumulation = 1, maxGradNorm } = options;
+  const turns = stepsLeft(model, { ...options, batchSize }, { rows: pairs, length, state });
+  const liveReference = reference instanceof GPT2 ? reference : undefined;
+  const refLogps = reference instanceof GPT2 ? undefined : (reference ?? referenceLogps(model, pairs));
+  const referenced = refLogps && withReference(pairs, refLogps);
+  const validated =
     validation &&
-    withReference(validation.pairs, validation.reference ?? referenceLogps(live ?? model, validation.pairs));
-  const training = state ?? TrainingState.begin(model, options);
-  try {
-    while (training.step < steps) {
-      const step = training.step + 1;
-      await nextTurn(); // lets an interrupt through
-      signal?.throwIfAborted();
-      const start = performance.now();
+    withReference(validation.pairs, validation.reference ?? referenceLogps(liveReference ?? model, validation.pairs));
 
-      const rows = rowsOf(step - 1);
-      const batch = known
-        ? rows.map((row) => known[row]!)
-        : asked(
-            live!,
-            rows.map((row) => pairs[row]!),
-          );
-      const { parts, loss, gradients } = accumulate(batch, accumulation, (part) =>
-        backward(training, part, batchSize, options),
-      );
+  for await (const turn of turns) {
+    const { training, step, indices, lr } = turn;
+    const batch = referenced
+      ? indices.map((index) => referenced[index]!)
+      : queried(
+          liveReference!,
+          indices.map((index) => pairs[index]!),
+        );
 
-      const lr = lrOf(step - 1);
-      const gradNorm = update(training, { loss, gradients }, { lr, maxGradNorm, rows });
-      training.step = step;
-      const [tokens, seconds] = [
-        batch.reduce((sum, pair) => sum + responseTokens(pair), 0),
-        (performance.now() - start) / 1000,
-      ];
+    const { parts, loss, gradients } = accumulate(batch, accumulation, (part) =>
+      backward(training, part, batchSize, options),
+    );
+    const gradNorm = update(training, { loss, gradients }, { lr, maxGradNorm, rows: indices });
+    training.step = step;
 
-      const look = held !== undefined && (step % validateEvery === 0 || step === steps);
-      yield {
-        step,
-        ...mean(parts.map(({ metrics }) => metrics)),
-        gradNorm,
-        lr,
-        tokens,
-        seconds,
-        ...(look && { validation: metricsOf(model, held, options) }),
-      };
-    }
-  } finally {
-    if (!state) training.dispose();
+    const metrics = mean(parts.map((part) => part.metrics));
+    const tokens = batch.reduce((sum, pair) => sum + responseTokens(pair), 0);
+    const event = { step, ...metrics, gradNorm, lr, tokens, seconds: turn.elapsed() };
+    yield turn.isValidated && validated ? { ...event, validation: pairMetrics(model, validated, options) } : event;
   }
 }
 
-/** The metrics of pairs that `model` is not trained on. */
+/** Forward, loss and backward of a part of the batch: its share of the mean over `batchSize` pairs. */
+function backward(
+  { model, optimizer }: TrainingState,
+  pairs: readonly ReferencedPair[],
+  batchSize: number,
+  options: DpoTrainOptions,
+): Part & { metrics: DpoMetrics } {
+  const batch = pairBatch(model, pairs);
+  using recording = model.record(batch, { statistics: options.tokenMetrics ?? false });
+  const { perTokenLogps, responseMask, statistics } = recording;
+  let metrics: DpoMetrics;
+  const { value, grad } = tf.valueAndGrad((x: tf.Tensor) => {
+    const { loss, metrics: measure } = pairLoss(x as tf.Tensor2D, pairs, batchSize, options);
+    metrics = measure();
+    return loss;
+  })(perTokenLogps);
+  const gradients = recording.backward(grad as tf.Tensor2D, (name) => optimizer.trains(name));
+  const loss = value.dataSync()[0]!;
+  tf.dispose([perTokenLogps, responseMask, value, grad]);
+  return { loss, gradients, metrics: { ...metrics!, ...tokenMetrics(batch, statistics, isChosen) } };
+}
+
+/**
+ * The loss of some pairs, as their share of the mean over `batchSize`, and their metrics.
+ *
+ * @param perTokenLogps [2P, L], chosen and rejected of each of the P pairs in turn. Differentiable.
+ */
+export function pairLoss(
+  perTokenLogps: tf.Tensor2D,
+  pairs: readonly ReferencedPair[],
+  batchSize: number,
+  options: DpoLossOptions,
+): { loss: tf.Scalar; metrics: () => DpoMetrics } {
+  const [policyChosenLogps, policyRejectedLogps] = tf.unstack(perTokenLogps.sum(1).reshape([pairs.length, 2]), 1) as [
+    tf.Tensor1D,
+    tf.Tensor1D,
+  ];
+  const logps = {
+    policyChosenLogps,
+    policyRejectedLogps,
+    refChosenLogps: tf.tensor1d(pairs.map((pair) => pair.refChosenLogps)),
+    refRejectedLogps: tf.tensor1d(pairs.map((pair) => pair.refRejectedLogps)),
+  };
+  const lengths = {
+    chosenLengths: tf.tensor1d(pairs.map(({ chosenIds }) => chosenIds.length)),
+    rejectedLengths: tf.tensor1d(pairs.map(({ rejectedIds }) => rejectedIds.length)),
+  };
+  const losses = preferenceLoss(options.loss ?? 'sigmoid')({ ...logps, ...lengths }, lossOptions(options));
+  const { chosenRewards, rejectedRewards } = dpoLoss(logps, { beta: options.beta ?? 0.1 }); // whatever the loss
+  const average = (values: tf.Tensor) => values.mean().dataSync()[0]!;
+  return {
+    loss: losses.sum().div<tf.Scalar>(batchSize),
+    metrics: () => ({
+      loss: average(losses),
+      rewards: {
+        chosen: average(chosenRewards),
+        rejected: average(rejectedRewards),
+        margins: average(chosenRewards.sub(rejectedRewards)),
+        accuracies: average(chosenRewards.greater(rejectedRewards).toFloat()),
+      },
+      logps: { chosen: average(policyChosenLogps), rejected: average(policyRejectedLogps) },
+    }),
+  };
+}
+
+/** The options that belong to the loss, which refuses those that it does not take. */
+function lossOptions(options: DpoLossOptions): PreferenceOptions {
+  const { beta, labelSmoothing, divergence, divergenceAlpha, discopopTau, gamma, nllCoef } = options;
+  const all = { beta, labelSmoothing, divergence, divergenceAlpha, discopopTau, gamma, nllCoef };
+  return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined));
+}
+
+/** Metrics of pairs that `model` is not trained on. */
 export function evaluateDpo(
   model: GPT2,
   pairs: readonly PairIds[],
   reference: readonly RefLogps[],
   options: DpoLossOptions & { batchSize?: number } = {},
 ): DpoMetrics {
-  return metricsOf(model, withReference(pairs, reference), options);
+  return pairMetrics(model, withReference(pairs, reference), options);
 }
 
-function metricsOf(
+function pairMetrics(
   model: GPT2,
   pairs: readonly ReferencedPair[],
   options: DpoLossOptions & { batchSize?: number },
@@ -159,30 +226,9 @@ function metricsOf(
   return mean(parts, shares);
 }
 
-const asked = (reference: GPT2, pairs: readonly PairIds[]): ReferencedPair[] =>
+const queried = (reference: GPT2, pairs: readonly PairIds[]): ReferencedPair[] =>
   withReference(pairs, referenceLogps(reference, pairs));
 const responseTokens = ({ chosenIds, rejectedIds }: PairIds): number => chosenIds.length + rejectedIds.length;
 const length = (pair: PairIds): number => pair.promptIds.length + responseTokens(pair);
-/** Of a pair's two responses the first. */
+/** Each pair has two responses, the chosen one first. */
 const isChosen = (response: number): boolean => response % 2 === 0;
-
-function backward(
-  { model, optimizer }: TrainingState,
-  pairs: readonly ReferencedPair[],
-  batchSize: number,
-  options: DpoTrainOptions,
-): Part & { metrics: DpoMetrics } {
-  const batch = pairBatch(model, pairs);
-  using recording = model.record(batch, { statistics: options.tokenMetrics ?? false });
-  const { perTokenLogps, responseMask, statistics } = recording;
-  let metrics: DpoMetrics;
-  const { value, grad } = tf.valueAndGrad((x: tf.Tensor) => {
-    const { loss, metrics: measure } = pairLoss(x as tf.Tensor2D, pairs, batchSize, options);
-    metrics = measure();
-    return loss;
-  })(perTokenLogps);
-  const gradients = recording.backward(grad as tf.Tensor2D, (name) => optimizer.trains(name));
-  const loss = value.dataSync()[0]!;
-  tf.dispose([perTokenLogps, responseMask, value, grad]);
-  return { loss, gradients, metrics: { ...metrics!, ...tokenMetrics(batch, statistics, isChosen) } };
-}

@@ -1,72 +1,57 @@
 /**
- * Group Relative Policy Optimization (arXiv 2402.03300, Algorithm 1), and RLOO
- * (arXiv 2402.14740): PPO's sampling and clipping without a value function.
- * Departures: the reference stays as it is (the paper renews it in its outer loop).
+ * Group Relative Policy Optimization (arXiv 2402.03300, Algorithm 1) and RLOO (arXiv 2402.14740): PPO's sampling and
+ * clipping without a value function.
+ *
+ * Departures: the reference never changes (the paper renews it in its outer loop).
  */
-import { setImmediate as nextTurn } from 'node:timers/promises';
-
 import { InputError } from '../errors';
-import { groupAdvantages, grpoLoss, requireLossType, rlooLoss } from '../losses/grpo';
+import { groupAdvantages } from '../losses/advantages';
+import { requireLossType } from '../losses/grpo';
 import type { GPT2 } from '../model/gpt2';
 import { merged } from '../model/lora';
 import { average, variance } from '../moments';
 import { RANGES, requireRange } from '../ranges';
-import { tf } from '../tf';
-import { accumulate, update, type Part } from './accumulate';
 import { requireRoom, requireTraining } from './checks';
 import { rangesOf } from './declare';
 import { grpoSettings, type GrpoTrainOptions } from './grpoOptions';
+import { grpoUpdate, type GroupRollout } from './grpoUpdate';
+import { stepsLeft } from './loop';
 import { mean } from './metrics';
-import { batchOrder, randomOf, stepCount } from './order';
+import { randomOf } from './order';
+import { scoreSamples, type Reward } from './rewards';
 import {
   countTokens,
-  padded,
   referenceSuppression,
-  sampleBatch,
   sampleLogps,
   sampleResponses,
-  scoreSamples,
   sequenceKl,
   type Decoder,
-  type OfTokens,
-  type Reward,
-  type Sample,
+  type PerToken,
 } from './rollout';
-import { learningRate } from './schedule';
-import { TrainingState } from './state';
-
-/** What a step learns from. */
-export interface GroupRollout {
-  readonly samples: readonly Sample[];
-  /** Penalties taken off. */
-  readonly scores: readonly number[];
-  readonly advantages: readonly number[];
-  readonly refLogps: OfTokens;
-  /** Of the policy that sampled; not needed for a single update of GRPO. */
-  readonly oldLogps?: OfTokens;
-}
+import type { TrainingState } from './state';
 
 export interface GrpoStep {
   /** From 1 up. */
   readonly step: number;
   readonly loss: number;
-  /** Of the samples, penalties taken off. */
+  /** Scores of the samples, after penalties. */
   readonly scores: {
     readonly mean: number;
-    /** The mean over groups of the standard deviation within. */
+    /** The standard deviation within a group, averaged over groups. */
     readonly groupDeviation: number;
-    /** The share of groups whose scores are all equal, so that they teach nothing. */
+    /** Fraction of groups whose scores are all equal, so that nothing is learned from them. */
     readonly equalGroups: number;
   };
-  /** As of `grpoLoss`. This, loss, clipFraction and gradNorm are means over the updates. */
+  /** As in `grpoLoss`. This, loss, clipFraction and gradNorm are means over the updates. */
   readonly kl: number;
-  /** The sum of logp - refLogp, a sample's mean, in nats, of the policy that sampled. */
+  /** The sum of logp - refLogp over a sample under the policy that sampled it, averaged over samples, in nats. */
   readonly sequenceKl: number;
   readonly clipFraction: number;
+  /** How many samples ended by themselves. */
   readonly eosCount: number;
   readonly gradNorm: number;
   readonly lr: number;
-  /** Sampled. */
+  /** Sampled tokens. */
   readonly tokens: number;
   readonly seconds: number;
 }
@@ -74,14 +59,15 @@ export interface GrpoStep {
 export interface GrpoInputs {
   readonly tokenizer: Decoder;
   readonly reward: Reward;
-  /** Default: a copy of the policy as it is now. */
+  /** The model against which KL is measured. Default: a copy of the policy as it is now. */
   readonly reference?: GPT2;
+  /** Where to begin; advanced with each step. The caller saves and disposes of it. Default: a new one. */
   readonly state?: TrainingState;
-  /** Shown each step's samples, and what was made of them. */
+  /** Called with each step's samples and what was computed from them. */
   readonly onRollout?: (rollout: GroupRollout) => void;
 }
 
-/** A range for each number among the options. */
+/** A range for each numeric option. */
 export const GRPO_RANGES = rangesOf(grpoSettings);
 
 /** @throws InputError for an option that is out of its range, whatever the prompts. */
@@ -104,49 +90,36 @@ export async function* trainGrpo(
   options: GrpoTrainOptions,
   { tokenizer, reward, reference, state, onRollout }: GrpoInputs,
 ): AsyncGenerator<GrpoStep, void> {
-  const {
-    algorithm = 'grpo',
-    batchSize = 16,
-    groupSize = 8,
-    maxNewTokens = 64,
-    temperature = 1,
-    seed = 0,
-    iterations = 1,
-    signal,
-  } = options;
   requireGrpoOptions(options);
-  const steps = stepCount(options, prompts.length, batchSize);
-  const lrOf = learningRate({ ...options, steps });
-  const rowsOf = batchOrder(prompts.length, { batchSize, seed });
+  const { algorithm = 'grpo', batchSize = 16, groupSize = 8, iterations = 1 } = options;
+  const { maxNewTokens = 64, temperature = 1, seed = 0, signal } = options;
+  const turns = stepsLeft(policy, { ...options, batchSize }, { rows: prompts, state });
   requireRoom(maxNewTokens, policy.config.blockSize);
   if (state && state.step > 0 && !reference)
-    throw new InputError('a training that goes on needs its reference: the policy is no longer what it began as');
+    throw new InputError('a resumed training needs its reference: the policy is no longer the model it began as');
 
-  // the policy is what can be drawn, and is measured as that
+  // Log-probs are those of the distribution that is sampled from.
   const suppressTokens = options.suppressTokens ?? tokenizer.missingIds?.(policy.config.vocabSize);
-  const held = reference ?? merged(policy);
-  const ofReference = { temperature, suppressTokens: referenceSuppression(held, tokenizer, options.suppressTokens) };
-  const training = state ?? TrainingState.begin(policy, options);
+  const refModel = reference ?? merged(policy);
+  const refSuppressTokens = referenceSuppression(refModel, tokenizer, options.suppressTokens);
   try {
-    while (training.step < steps) {
-      const step = training.step + 1;
-      await nextTurn(); // lets an interrupt through
-      signal?.throwIfAborted();
-      const start = performance.now();
+    for await (const turn of turns) {
+      const { training, step, indices, lr } = turn;
 
       const samples = await sampleResponses(
         policy,
         tokenizer,
         prompts,
         { maxNewTokens, temperature, suppressTokens, samples: groupSize, seed: randomOf(seed, step).uint32(), signal },
-        rowsOf(step - 1),
+        indices,
       );
       const scores = await scoreSamples(samples, reward, { ...options, step });
-      const refLogps = sampleLogps(held, samples, ofReference);
+      const refLogps = sampleLogps(refModel, samples, { temperature, suppressTokens: refSuppressTokens });
       const oldLogps =
         algorithm === 'rloo' || iterations > 1
           ? sampleLogps(policy, samples, { temperature, suppressTokens })
           : undefined;
+
       const advantages =
         algorithm === 'rloo'
           ? rlooAdvantages(scores, { oldLogps: oldLogps!, refLogps }, options)
@@ -154,11 +127,11 @@ export async function* trainGrpo(
       const rollout = { samples, scores, advantages, refLogps, oldLogps };
       onRollout?.(rollout);
 
-      const lr = lrOf(step - 1);
       const updates = Array.from({ length: iterations }, () =>
         grpoUpdate(training, rollout, lr, { ...options, maxNewTokens, temperature, suppressTokens }),
       );
       training.step = step;
+
       yield {
         step,
         ...mean(updates),
@@ -167,21 +140,21 @@ export async function* trainGrpo(
         eosCount: samples.filter(({ ended }) => ended).length,
         lr,
         tokens: countTokens(samples),
-        seconds: (performance.now() - start) / 1000,
+        seconds: turn.elapsed(),
       };
     }
   } finally {
-    if (!state) training.dispose();
-    if (!reference) held.dispose();
+    if (!reference) refModel.dispose();
   }
 }
 
 /**
- * Each sample's baseline is the mean of the others, after the KL to the reference, beta a nat, is taken off the scores.
+ * RLOO's advantages: the KL to the reference, beta per nat, is subtracted from the scores, then the mean of the other
+ * samples.
  */
 export function rlooAdvantages(
   scores: readonly number[],
-  { oldLogps, refLogps }: { oldLogps: OfTokens; refLogps: OfTokens },
+  { oldLogps, refLogps }: { oldLogps: PerToken; refLogps: PerToken },
   { groupSize = 8, beta = 0.04 }: { groupSize?: number; beta?: number } = {},
 ): number[] {
   requireRange('beta', beta, RANGES.grpo.beta);
@@ -191,86 +164,6 @@ export function rlooAdvantages(
     groupSize,
     { baseline: 'leaveOneOut' },
   );
-}
-
-/** Of one update, before it changes the weights. */
-export interface GrpoUpdate {
-  readonly loss: number;
-  readonly kl: number;
-  readonly sequenceKl: number;
-  readonly clipFraction: number;
-  /** Before clipping. */
-  readonly gradNorm: number;
-}
-
-/** Changes the weights once. @throws InputError, naming the prompts, if the loss is no longer a number. */
-export function grpoUpdate(
-  training: TrainingState,
-  rollout: GroupRollout,
-  lr: number,
-  options: Omit<GrpoTrainOptions, 'lr'> = {},
-): GrpoUpdate {
-  const { accumulation = 1, maxGradNorm } = options;
-  const { samples } = rollout;
-  const { parts, loss, gradients } = accumulate(
-    samples.map((_, n) => n),
-    accumulation,
-    (part) => backward(training, rollout, part, options),
-  );
-  const gradNorm = update(
-    training,
-    { loss, gradients },
-    { lr, maxGradNorm, rows: [...new Set(samples.map(({ prompt }) => prompt))] },
-  );
-  const sum = (of: (part: GrpoPart) => number) => parts.reduce((total, part) => total + of(part), 0);
-  return {
-    loss,
-    kl: sum(({ kl }) => kl),
-    sequenceKl: sum((part) => part.sequenceKl),
-    clipFraction: sum(({ clipFraction }) => clipFraction),
-    gradNorm,
-  };
-}
-
-/** A part's shares of the whole rollout's means. */
-interface GrpoPart extends Part, Pick<GrpoUpdate, 'kl' | 'sequenceKl' | 'clipFraction'> {}
-
-function backward(
-  { model, optimizer }: TrainingState,
-  { samples, advantages, refLogps, oldLogps }: GroupRollout,
-  numbers: readonly number[],
-  options: Omit<GrpoTrainOptions, 'lr'>,
-): GrpoPart {
-  const { algorithm = 'grpo', temperature = 1, suppressTokens } = options;
-  const lossOf = algorithm === 'rloo' ? rlooLoss : grpoLoss;
-  const whole = { tokens: countTokens(samples), responses: samples.length };
-  const some = numbers.map((n) => samples[n]!);
-  const share = { tokens: countTokens(some) / whole.tokens, responses: some.length / whole.responses };
-  const batch = sampleBatch(some, model.config.blockSize);
-  using recording = model.record(batch, { temperature, suppressTokens });
-  const { perTokenLogps, values, responseMask } = recording;
-  const constants = {
-    oldLogps: oldLogps ? padded(numbers.map((n) => oldLogps[n]!)) : perTokenLogps.clone(),
-    refLogps: padded(numbers.map((n) => refLogps[n]!)),
-    advantages: tf.tensor1d(numbers.map((n) => advantages[n]!)),
-  };
-  const taken = { kl: 0, clipFraction: 0 };
-  const { value, grad } = tf.valueAndGrad((logps: tf.Tensor) => {
-    const { loss, kl, clipFraction } = lossOf(
-      { logps: logps as tf.Tensor2D, responseMask, ...constants },
-      { ...options, ...whole },
-    );
-    taken.kl = kl.dataSync()[0]! * share.tokens;
-    taken.clipFraction = clipFraction.dataSync()[0]! * (algorithm === 'rloo' ? share.responses : share.tokens);
-    return loss;
-  })(perTokenLogps);
-  // both are 0 where a response has ended
-  const klOfResponses = tf.tidy(() => perTokenLogps.sub(constants.refLogps).sum().dataSync()[0]!);
-  const gradients = recording.backward(grad as tf.Tensor2D, (name) => optimizer.trains(name));
-  const loss = value.dataSync()[0]!;
-  tf.dispose([perTokenLogps, responseMask, value, grad, constants]);
-  values?.dispose();
-  return { loss, gradients, ...taken, sequenceKl: klOfResponses / whole.responses };
 }
 
 function spread(scores: readonly number[], groupSize: number): GrpoStep['scores'] {

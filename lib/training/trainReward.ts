@@ -1,41 +1,36 @@
 /**
  * A reward model from pairs: the Bradley-Terry loss on the scores of chosen and rejected, as in InstructGPT (arXiv
- * 2203.02155,
- * section 3.5) and TRL's RewardTrainer. Departures: a prompt is computed once for both of its responses, which changes
- * no score.
+ * 2203.02155, section 3.5) and TRL's RewardTrainer.
+ *
+ * Departures: a prompt is computed once for both of its responses, which changes no score.
  */
-import { setImmediate as nextTurn } from 'node:timers/promises';
-
 import { InputError } from '../errors';
 import { rewardLoss } from '../losses/reward';
 import type { RewardModel } from '../model/rewardModel';
 import { scoreResponses, type ScoringOptions } from '../model/scoreResponses';
 import type { PairIds } from '../text/batch';
 import { tf } from '../tf';
-import { accumulate, update, type Part } from './accumulate';
 import { calibration } from './calibration';
 import { requireTraining } from './checks';
 import { rangesOf } from './declare';
+import { accumulate, stepsLeft, update, type Part } from './loop';
 import { mean } from './metrics';
-import { validationInterval } from './options';
-import { batchOrder, stepCount } from './order';
 import { pairBatch } from './reference';
 import { rewardSettings, type RewardTrainOptions } from './rewardOptions';
-import { learningRate } from './schedule';
-import { TrainingState } from './state';
+import type { TrainingState } from './state';
 
-/** Means over the pairs, as TRL names them. */
+/** Means over the pairs, with TRL's names. */
 export type RewardMetrics = {
-  /** Includes margins and the centering term, where there are any. */
+  /** Includes margins and centering, if given. */
   readonly loss: number;
-  /** The share of pairs whose chosen response has the greater score. */
+  /** Fraction of pairs whose chosen response has the higher score. */
   readonly accuracy: number;
-  /** Score of the chosen response less that of the rejected one. */
+  /** Score of the chosen response minus that of the rejected one. */
   readonly margin: number;
   readonly scores: { readonly chosen: number; readonly rejected: number };
 };
 
-/** What is measured of pairs that are not trained on: also calibration's two figures. */
+/** Metrics of pairs that are not trained on, with the two calibration errors. */
 export type RewardEvaluation = RewardMetrics & { readonly calibrationError: number; readonly brier: number };
 
 export interface RewardStep extends RewardMetrics {
@@ -46,13 +41,13 @@ export interface RewardStep extends RewardMetrics {
   readonly lr: number;
   /** Response tokens, chosen and rejected, in this step's batch. */
   readonly tokens: number;
-  /** Without the validation's. */
+  /** Excluding the validation. */
   readonly seconds: number;
-  /** Of the validation pairs after this step, where they were looked at. */
+  /** Metrics of the validation pairs after this step, if a validation was due. */
   readonly validation?: RewardEvaluation;
 }
 
-/** A range for each number among the options. */
+/** A range for each numeric option. */
 export const REWARD_RANGES = rangesOf(rewardSettings);
 
 /** @throws InputError for an option that is out of its range, whatever the pairs. */
@@ -63,10 +58,9 @@ export function requireRewardOptions(options: RewardTrainOptions): void {
 /**
  * Trains `model` in place, and yields after each step.
  *
- * @param pairs as `encodePair` and `readPairs` give them; a pair's `margin` counts where it has one.
+ * @param pairs as `encodePair` and `readPairs` give them; a pair's `margin` counts if it has one.
  * @param more.validation pairs that are not trained on.
- * @param more.state where to begin; moved on with each step, and the caller's to save and dispose of. Default: a new
- *   one.
+ * @param more.state where to begin; advanced with each step. The caller saves and disposes of it. Default: a new one.
  * @throws InputError if an option or a pair does not fit, or the loss is no longer a number.
  */
 export async function* trainReward(
@@ -75,76 +69,53 @@ export async function* trainReward(
   options: RewardTrainOptions,
   { validation, state }: { validation?: readonly PairIds[] | undefined; state?: TrainingState<RewardModel> } = {},
 ): AsyncGenerator<RewardStep, void> {
-  const { batchSize = 16, accumulation = 1, maxGradNorm, seed = 0, signal, centerRewards = 0 } = options;
   requireRewardOptions(options);
-  const steps = stepCount(options, pairs.length, batchSize);
-  const validateEvery = validationInterval(options);
-  const lrOf = learningRate({ ...options, steps });
-  const rowsOf = batchOrder(pairs.length, {
-    batchSize,
-    seed,
-    ...(options.groupByLength && { lengths: pairs.map(length) }),
-  });
-  const training = state ?? TrainingState.begin(model, options);
-  try {
-    while (training.step < steps) {
-      const step = training.step + 1;
-      await nextTurn(); // lets an interrupt through
-      signal?.throwIfAborted();
-      const start = performance.now();
+  const { batchSize = 16, accumulation = 1, maxGradNorm, centerRewards = 0 } = options;
+  const turns = stepsLeft(model, { ...options, batchSize }, { rows: pairs, length, state });
 
-      const rows = rowsOf(step - 1);
-      const batch = rows.map((row) => pairs[row]!);
-      const { parts, loss, gradients } = accumulate(batch, accumulation, (part) =>
-        backward(training, part, batchSize, centerRewards),
-      );
+  for await (const turn of turns) {
+    const { training, step, indices, lr } = turn;
+    const batch = indices.map((index) => pairs[index]!);
 
-      const lr = lrOf(step - 1);
-      const gradNorm = update(training, { loss, gradients }, { lr, maxGradNorm, rows });
-      training.step = step;
-      const [tokens, seconds] = [
-        batch.reduce((sum, pair) => sum + responseTokens(pair), 0),
-        (performance.now() - start) / 1000,
-      ];
+    const { parts, loss, gradients } = accumulate(batch, accumulation, (part) =>
+      backward(training, part, batchSize, centerRewards),
+    );
+    const gradNorm = update(training, { loss, gradients }, { lr, maxGradNorm, rows: indices });
+    training.step = step;
 
-      const look = validation !== undefined && (step % validateEvery === 0 || step === steps);
-      yield {
-        step,
-        ...mean(parts.map(({ metrics }) => metrics)),
-        gradNorm,
-        lr,
-        tokens,
-        seconds,
-        ...(look && { validation: evaluateReward(model, validation, { batchSize, centerRewards }) }),
-      };
-    }
-  } finally {
-    if (!state) training.dispose();
+    const metrics = mean(parts.map((part) => part.metrics));
+    const tokens = batch.reduce((sum, pair) => sum + responseTokens(pair), 0);
+    const event = { step, ...metrics, gradNorm, lr, tokens, seconds: turn.elapsed() };
+    yield turn.isValidated && validation
+      ? { ...event, validation: evaluateReward(model, validation, { batchSize, centerRewards }) }
+      : event;
   }
 }
 
-/**
- * The metrics of pairs that `model` is not trained on.
- * @throws InputError if there are none, or as `scoreResponses` does.
- */
-export function evaluateReward(
-  model: RewardModel,
+/** Forward, loss and backward of a part of the batch: its share of the mean over `batchSize` pairs. */
+function backward(
+  { model, optimizer }: TrainingState<RewardModel>,
   pairs: readonly PairIds[],
-  { centerRewards = 0, ...options }: ScoringOptions & { centerRewards?: number } = {},
-): RewardEvaluation {
-  if (pairs.length === 0) throw new InputError('there are no pairs to evaluate on');
-  const scores = scoreResponses(
-    model,
-    pairs.map(({ promptIds, chosenIds, rejectedIds }) => ({ promptIds, responses: [chosenIds, rejectedIds] })),
-    options,
-  );
-  const metrics = tf.tidy(() => pairLoss(tf.tensor1d(scores.flat()), pairs, pairs.length, centerRewards).metrics());
-  const { calibrationError, brier } = calibration(scores.map(([chosen, rejected]) => chosen! - rejected!));
-  return { ...metrics, calibrationError, brier };
+  batchSize: number,
+  centerRewards: number,
+): Part & { metrics: RewardMetrics } {
+  using recording = model.record(pairBatch(model, pairs));
+  let metrics: RewardMetrics;
+  const { value, grad } = tf.valueAndGrad((x: tf.Tensor) => {
+    const { loss, metrics: measure } = pairLoss(x as tf.Tensor1D, pairs, batchSize, centerRewards);
+    metrics = measure();
+    return loss;
+  })(recording.scores);
+  const gradients = recording.backward(grad as tf.Tensor1D, (name) => optimizer.trains(name));
+  const loss = value.dataSync()[0]!;
+  tf.dispose([recording.scores, value, grad]);
+  return { loss, gradients, metrics: metrics! };
 }
 
 /**
- * The loss of some pairs, as their share of the mean over `batchSize`; differentiable with respect to the scores [2P].
+ * The loss of some pairs, as their share of the mean over `batchSize`, and their metrics.
+ *
+ * @param scores [2P], chosen and rejected of each of the P pairs in turn. Differentiable.
  */
 function pairLoss(
   scores: tf.Tensor1D,
@@ -169,24 +140,26 @@ function pairLoss(
   };
 }
 
+/**
+ * Metrics of pairs that `model` is not trained on.
+ *
+ * @throws InputError if there are none, or as `scoreResponses` does.
+ */
+export function evaluateReward(
+  model: RewardModel,
+  pairs: readonly PairIds[],
+  { centerRewards = 0, ...options }: ScoringOptions & { centerRewards?: number } = {},
+): RewardEvaluation {
+  if (pairs.length === 0) throw new InputError('there are no pairs to evaluate on');
+  const scores = scoreResponses(
+    model,
+    pairs.map(({ promptIds, chosenIds, rejectedIds }) => ({ promptIds, responses: [chosenIds, rejectedIds] })),
+    options,
+  );
+  const metrics = tf.tidy(() => pairLoss(tf.tensor1d(scores.flat()), pairs, pairs.length, centerRewards).metrics());
+  const { calibrationError, brier } = calibration(scores.map(([chosen, rejected]) => chosen! - rejected!));
+  return { ...metrics, calibrationError, brier };
+}
+
 const responseTokens = ({ chosenIds, rejectedIds }: PairIds): number => chosenIds.length + rejectedIds.length;
 const length = (pair: PairIds): number => pair.promptIds.length + responseTokens(pair);
-
-function backward(
-  { model, optimizer }: TrainingState<RewardModel>,
-  pairs: readonly PairIds[],
-  batchSize: number,
-  centerRewards: number,
-): Part & { metrics: RewardMetrics } {
-  using recording = model.record(pairBatch(model, pairs));
-  let metrics: RewardMetrics;
-  const { value, grad } = tf.valueAndGrad((x: tf.Tensor) => {
-    const { loss, metrics: measure } = pairLoss(x as tf.Tensor1D, pairs, batchSize, centerRewards);
-    metrics = measure();
-    return loss;
-  })(recording.scores);
-  const gradients = recording.backward(grad as tf.Tensor1D, (name) => optimizer.trains(name));
-  const loss = value.dataSync()[0]!;
-  tf.dispose([recording.scores, value, grad]);
-  return { loss, gradients, metrics: metrics! };
-}

@@ -1,18 +1,14 @@
-/** Supervised fine-tuning: the responses' tokens become likelier. Departures from the usual: none. */
-import { setImmediate as nextTurn } from 'node:timers/promises';
-
+/** Supervised fine-tuning: it raises the log-probs of the responses' tokens. */
 import type { GPT2 } from '../model/gpt2';
 import { RANGES, requireRange } from '../ranges';
 import { responseBatch, type PromptResponses, type ResponseBatch } from '../text/responseBatch';
 import { tf } from '../tf';
-import { accumulate, update, type Part } from './accumulate';
 import { requireFiniteLoss, requireTraining } from './checks';
 import { rangesOf } from './declare';
+import { accumulate, stepsLeft, update, type Part } from './loop';
 import { mean, tokenMetrics, type TokenMetrics } from './metrics';
-import { rowSettings, validationInterval, type TrainOptions } from './options';
-import { batchOrder, stepCount } from './order';
-import { learningRate } from './schedule';
-import { TrainingState } from './state';
+import { rowSettings, type TrainOptions } from './options';
+import type { TrainingState } from './state';
 
 export type SftMetrics = TokenMetrics & {
   /** The mean negative log-prob of a response token, in nats. */
@@ -27,13 +23,13 @@ export interface SftStep extends SftMetrics {
   readonly lr: number;
   /** Response tokens in this step's batch. */
   readonly tokens: number;
-  /** Without the validation's. */
+  /** Excluding the validation. */
   readonly seconds: number;
-  /** Of the validation rows after this step, where they were looked at. */
+  /** Metrics of the validation rows after this step, if a validation was due. */
   readonly validation?: SftMetrics;
 }
 
-/** A range for each number among the options. */
+/** A range for each numeric option. */
 export const SFT_RANGES = rangesOf(rowSettings);
 
 /** @throws InputError for an option that is out of its range, whatever the rows. */
@@ -46,8 +42,7 @@ export function requireSftOptions(options: TrainOptions): void {
  *
  * @param rows a prompt with one response each, as ids, the response with its end-of-sequence token.
  * @param more.validation rows that are not trained on.
- * @param more.state where to begin; moved on with each step, and the caller's to save and dispose of. Default: a new
- *   one.
+ * @param more.state where to begin; advanced with each step. The caller saves and disposes of it. Default: a new one.
  * @throws InputError if an option or a row does not fit, or the loss is no longer a number.
  */
 export async function* trainSft(
@@ -56,58 +51,52 @@ export async function* trainSft(
   options: TrainOptions,
   { validation, state }: { validation?: readonly PromptResponses[] | undefined; state?: TrainingState } = {},
 ): AsyncGenerator<SftStep, void> {
-  const { batchSize = 16, accumulation = 1, maxGradNorm, seed = 0, signal } = options;
   requireSftOptions(options);
-  const steps = stepCount(options, rows.length, batchSize);
-  const validateEvery = validationInterval(options);
-  const lrOf = learningRate({ ...options, steps });
-  const rowsOf = batchOrder(rows.length, {
-    batchSize,
-    seed,
-    ...(options.groupByLength && { lengths: rows.map(length) }),
-  });
-  const training = state ?? TrainingState.begin(model, options);
-  try {
-    while (training.step < steps) {
-      const step = training.step + 1;
-      await nextTurn(); // lets an interrupt through
-      signal?.throwIfAborted();
-      const start = performance.now();
+  const { batchSize = 16, accumulation = 1, maxGradNorm } = options;
+  const turns = stepsLeft(model, { ...options, batchSize }, { rows, length, state });
 
-      const numbers = rowsOf(step - 1);
-      const batch = numbers.map((row) => rows[row]!);
-      const tokens = responseTokens(batch);
-      const { parts, loss, gradients } = accumulate(batch, accumulation, (part) =>
-        backward(training, part, tokens, options),
-      );
+  for await (const turn of turns) {
+    const { training, step, indices, lr } = turn;
+    const batch = indices.map((index) => rows[index]!);
+    const tokens = responseTokens(batch);
 
-      const lr = lrOf(step - 1);
-      const gradNorm = update(training, { loss, gradients }, { lr, maxGradNorm, rows: numbers });
-      training.step = step;
-      const seconds = (performance.now() - start) / 1000;
+    const { parts, loss, gradients } = accumulate(batch, accumulation, (part) =>
+      backward(training, part, tokens, options),
+    );
+    const gradNorm = update(training, { loss, gradients }, { lr, maxGradNorm, rows: indices });
+    training.step = step;
 
-      const look = validation !== undefined && (step % validateEvery === 0 || step === steps);
-      const shares = parts.map((part) => part.tokens / tokens);
-      yield {
-        step,
-        loss,
-        ...mean(
-          parts.map(({ metrics }) => metrics),
-          shares,
-        ),
-        gradNorm,
-        lr,
-        tokens,
-        seconds,
-        ...(look && { validation: evaluateSft(model, validation, { batchSize }) }),
-      };
-    }
-  } finally {
-    if (!state) training.dispose();
+    const shares = parts.map((part) => part.tokens / tokens);
+    const metrics = mean(
+      parts.map((part) => part.metrics),
+      shares,
+    );
+    const event = { step, loss, ...metrics, gradNorm, lr, tokens, seconds: turn.elapsed() };
+    yield turn.isValidated && validation
+      ? { ...event, validation: evaluateSft(model, validation, { batchSize }) }
+      : event;
   }
 }
 
-/** The metrics of rows that `model` is not trained on. */
+/** Forward, loss and backward of a part of the batch: its share of the mean over the batch's `tokens`. */
+function backward(
+  { model, optimizer }: TrainingState,
+  rows: readonly PromptResponses[],
+  tokens: number,
+  options: TrainOptions,
+): Part & { metrics: TokenMetrics; tokens: number } {
+  const batch = batchOf(model, rows);
+  using recording = model.record(batch, { statistics: options.tokenMetrics ?? false });
+  const { perTokenLogps, responseMask, statistics } = recording;
+  const loss = tf.tidy(() => perTokenLogps.sum().div(-tokens).dataSync()[0]!);
+  // d loss / d log-prob
+  const gradient = tf.tidy(() => responseMask.toFloat().div<tf.Tensor2D>(-tokens));
+  const gradients = recording.backward(gradient, (name) => optimizer.trains(name));
+  tf.dispose([perTokenLogps, responseMask, gradient]);
+  return { loss, gradients, metrics: tokenMetrics(batch, statistics, () => true), tokens: responseTokens(rows) };
+}
+
+/** Metrics of rows that `model` is not trained on. */
 export function evaluateSft(model: GPT2, rows: readonly PromptResponses[], { batchSize = 16 } = {}): SftMetrics {
   requireRange('batchSize', batchSize, RANGES.training.batchSize);
   const parts: SftMetrics[] = [];
@@ -130,21 +119,3 @@ const responseTokens = (rows: readonly PromptResponses[]): number =>
   rows.reduce((sum, { responses }) => sum + responses[0]!.length, 0);
 const batchOf = (model: GPT2, rows: readonly PromptResponses[]): ResponseBatch =>
   responseBatch(rows, { layout: 'padded', maxLength: model.config.blockSize });
-
-/** Some rows' share of the mean over the `tokens` of the whole batch. */
-function backward(
-  { model, optimizer }: TrainingState,
-  rows: readonly PromptResponses[],
-  tokens: number,
-  options: TrainOptions,
-): Part & { metrics: TokenMetrics; tokens: number } {
-  const batch = batchOf(model, rows);
-  using recording = model.record(batch, { statistics: options.tokenMetrics ?? false });
-  const { perTokenLogps, responseMask, statistics } = recording;
-  const loss = tf.tidy(() => perTokenLogps.sum().div(-tokens).dataSync()[0]!);
-  // of that with respect to each log-prob
-  const gradient = tf.tidy(() => responseMask.toFloat().div<tf.Tensor2D>(-tokens));
-  const gradients = recording.backward(gradient, (name) => optimizer.trains(name));
-  tf.dispose([perTokenLogps, responseMask, gradient]);
-  return { loss, gradients, metrics: tokenMetrics(batch, statistics, () => true), tokens: responseTokens(rows) };
-}

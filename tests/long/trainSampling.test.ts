@@ -132,7 +132,7 @@ test('a reference or a reward model whose window is too short is refused before 
       { status, stderr },
       {
         status: 1,
-        stderr: `alignbook: ${said} has a window of 9 tokens, and the longest text comes to 13; lower maxNewTokens, leave long prompts out (maxLength), or give another model\n`,
+        stderr: `alignbook: ${said} has a window of 9 tokens, and the longest text has 13; lower maxNewTokens, leave long prompts out (maxLength), or give another model\n`,
       },
     );
     assert.ok(!existsSync(join(folder, `${name}-short`, 'metrics.jsonl')));
@@ -163,7 +163,7 @@ test('a reference or a reward model whose window is too short is refused before 
   assert.equal(dpo.status, 1);
   assert.match(
     dpo.stderr,
-    /^alignbook: reference .*short-model has a window of 9 tokens, and the longest text comes to 13; give maxLength, or another reference$/m,
+    /^alignbook: reference .*short-model has a window of 9 tokens, and the longest text has 13; give maxLength, or another reference$/m,
   );
 });
 
@@ -191,7 +191,7 @@ for (const name of Object.keys(COMMANDS) as Command[]) {
 
     const other = run(command(name, cut, { rewardFunction: lengths }));
     assert.equal(other.status, 1);
-    assert.match(other.stderr, /training\.json: is of a run with other data or options/);
+    assert.match(other.stderr, /training\.json: belongs to a run with other data or options/);
     const rest = run(command(name, cut, { rewardFunction: slow }));
     assert.deepEqual({ status: rest.status, stderr: rest.stderr }, { status: 0, stderr: '' });
     assert.match(rest.stdout, new RegExp(`^going on after step ${step} of 8$`, 'm'));
@@ -216,7 +216,7 @@ test('a reward function of another text is another run, of whatever kind its mod
   assert.equal(run(args).status, 0);
   rmSync(join(folder, 'changed', 'model'), { recursive: true }); // a checkpoint of step 1 is there
   module('changing.cjs', 'module.exports = (samples) => samples.map(({ ids }) => -ids.length);');
-  assert.match(run(args).stderr, /training\.json: is of a run with other data or options/);
+  assert.match(run(args).stderr, /training\.json: belongs to a run with other data or options/);
 });
 
 test('a reward model, a function, and both, whose scores are added', () => {
@@ -371,7 +371,7 @@ test('wrong calls and settings are told by name', () => {
   );
   assert.equal(
     told({ ...never, minibatches: 3 }),
-    '1 alignbook: a rollout of 4 samples cannot be cut into 3 equal minibatches; change batchSize or minibatches',
+    '1 alignbook: a rollout of 4 samples cannot be split into 3 equal minibatches; change batchSize or minibatches',
   );
   assert.match(
     told({}, 'train-grpo', '--algorithm', 'ppo'),

@@ -1,0 +1,100 @@
+/** Rewards: samples -> scores, from a function of their texts, a reward model, or a sum of these. */
+import { clipped, FileError, InputError, quoted } from '../errors';
+import type { RewardModel } from '../model/rewardModel';
+import { RANGES, requireRanges } from '../ranges';
+import { inParts, sampleBatch, type Sample } from './rollout';
+
+/**
+ * How good samples are: one score each, higher is better. Any function of their texts, a reward model (`rewardOf`), or
+ * a sum (`weightedRewards`).
+ */
+export type Reward = (samples: readonly Sample[]) => readonly number[] | Promise<readonly number[]>;
+
+export interface Penalties {
+  /** Subtract this from the score of a response that did not end by itself, at least 0. TRL's examples use 1. Default 0. */
+  missingEosPenalty?: number;
+  /** Subtract this for each token of a response, at least 0. Default 0. */
+  lengthPenalty?: number;
+}
+
+/**
+ * The scores of samples under `reward`, minus the penalties.
+ *
+ * @param options.step the step of the training, for messages.
+ * @throws InputError if a penalty is below 0 (it would reward what it should prevent), or a score is missing or not a
+ *   finite number; the message names the sample.
+ */
+export async function scoreSamples(
+  samples: readonly Sample[],
+  reward: Reward,
+  { missingEosPenalty = 0, lengthPenalty = 0, step }: Penalties & { step?: number } = {},
+): Promise<number[]> {
+  requireRanges({ missingEosPenalty, lengthPenalty }, RANGES.sampling);
+  const scores = await (step === undefined
+    ? checkedScores(reward, samples)
+    : atStep(step, () => checkedScores(reward, samples)));
+  return samples.map(({ ids, ended }, n) => scores[n]! - (ended ? 0 : missingEosPenalty) - lengthPenalty * ids.length);
+}
+
+const checkedScores = async (reward: Reward, samples: readonly Sample[]): Promise<readonly number[]> =>
+  requireScores(await reward(samples), samples);
+
+/** Its square fits a float32, and so does the sum of a million such squares. */
+const LARGEST_SCORE = 1e15;
+
+/** The result of a reward function, if it is a finite number per sample. @throws InputError naming the sample. */
+export function requireScores(scores: unknown, samples: readonly Sample[]): readonly number[] {
+  if (!isList(scores))
+    throw new InputError(
+      `reward gave ${clipped(String(scores))} for ${samples.length} samples; it must give a list with one number for each`,
+    );
+  if (scores.length !== samples.length)
+    throw new InputError(
+      `reward gave ${scores.length} scores for ${samples.length} samples; it must give one for each`,
+    );
+  const wrong = samples.findIndex((_, n) => !Number.isFinite(scores[n]));
+  if (wrong >= 0)
+    throw new InputError(
+      `reward gave ${clipped(String(scores[wrong]))} for sample ${wrong}, ${quoted(samples[wrong]!.text)}; it must give a finite number`,
+    );
+  const large = samples.findIndex((_, n) => Math.abs(Number(scores[n])) > LARGEST_SCORE);
+  if (large >= 0)
+    throw new InputError(
+      `reward gave ${clipped(String(scores[large]))} for sample ${large}, ${quoted(samples[large]!.text)}; scores beyond ${LARGEST_SCORE} overflow in a group's deviation: scale them down`,
+    );
+  return scores as readonly number[];
+}
+
+/** Whether it is an array or a typed array. */
+const isList = (value: unknown): value is ArrayLike<unknown> =>
+  Array.isArray(value) || (ArrayBuffer.isView(value) && !(value instanceof DataView));
+
+/** Runs `act`, and puts the step before the message of an error. */
+async function atStep<T>(step: number, act: () => Promise<T>): Promise<T> {
+  try {
+    return await act();
+  } catch (cause) {
+    if (cause instanceof FileError)
+      throw new FileError(cause.path, `step ${step}: ${cause.message.slice(cause.path.length + 2)}`, { cause });
+    throw cause instanceof InputError ? new InputError(`step ${step}: ${cause.message}`, { cause }) : cause;
+  }
+}
+
+/** A reward model's score of each sample. */
+export function rewardOf(model: RewardModel, { batchSize = 64 } = {}): Reward {
+  return (samples) =>
+    inParts(samples, batchSize).flatMap((some) => {
+      const scores = model.scores(sampleBatch(some, model.config.blockSize));
+      const values = [...scores.dataSync()];
+      scores.dispose();
+      return values;
+    });
+}
+
+/** A weighted sum of rewards. Like `scoreSamples`, it refuses a score of any term that is missing or not finite. */
+export function weightedRewards(terms: readonly { readonly reward: Reward; readonly weight: number }[]): Reward {
+  return async (samples) => {
+    const all = await Promise.all(terms.map(({ reward }) => checkedScores(reward, samples)));
+    return samples.map((_, n) => terms.reduce((sum, { weight }, term) => sum + weight * all[term]![n]!, 0));
+  };
+}
