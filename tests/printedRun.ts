@@ -56,6 +56,7 @@ export const USAGE_ONLY: Readonly<Record<string, string>> = {
   'bench:growth': '.alignbook/build/scripts/bench/growth.js',
   data: '.alignbook/build/scripts/data/prepare.js',
   lab: 'scripts/lab.mjs',
+  package: '.alignbook/build/scripts/package.js',
 };
 /** Scripts that run as printed. */
 export const RUN: Readonly<Record<string, string>> = {

@@ -21,6 +21,10 @@ const NOT_RUN: Readonly<Record<string, string>> = {
     'needs docker: npm run test:containers',
   'npx alignbook download gpt2': 'needs the hub; tests/hub.test.ts downloads from one of its own',
   'npm run setup -- --cuda': 'downloads 5 GB',
+  'cd ../elsewhere': 'needs a folder outside: package.test.ts',
+  'npm install --ignore-scripts ./alignbook-0.1.0.tgz': 'package.test.ts',
+  'npx alignbook setup': 'only where the package is installed: package.test.ts',
+  'npx alignbook setup --check': 'only where the package is installed: package.test.ts',
   'npx alignbook train-sft --config data/models/tiny/train-sft.json': 'writes to data/models/tiny',
 };
 
