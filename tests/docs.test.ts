@@ -26,6 +26,7 @@ const DOUBLED: Readonly<Record<string, string>> = {
   'export.ts': 'a model as a folder, and its command',
   'generate.ts': 'answers, and their command',
   'logps.ts': 'the loss room computes them, the command prints them',
+  'score.ts': 'scores of responses, and their command',
   'sampling.ts': 'the distribution, and the options of commands',
   'trainDpo.ts': 'the loop, and its command',
   'trainGrpo.ts': 'the loop, and its command',
@@ -58,7 +59,7 @@ function imported(file: string): string[] {
   const named = [...text.matchAll(/^(?:import|export)\b[^;']*?from '(\.{1,2}\/[^']+)'/gm)];
   const others = [...text.matchAll(/^import '(\.{1,2}\/[^']+)'|\b(?:require|import)\('(\.{1,2}\/[^']+)'\)/gm)];
   return [...named, ...others].map(([, first, second]) => {
-    const path = resolve(lib, dirname(file), (first ?? second)!);
+    const path = resolve(lib, dirname(file), (first ?? second)!.replace(/\.js$/, ''));
     const found = [`${path}.ts`, join(path, 'index.ts'), path].find((candidate) => existsSync(candidate));
     assert.ok(found, `${file} imports ${first ?? second}, which does not exist`);
     return relative(lib, found);

@@ -50,5 +50,6 @@ test('packed here, installed and set up there, ten lines run and give the same n
   rmSync(here);
 
   assert.match(shell('npx alignbook doctor', folder), /^model tiny +.*\/node_modules\/alignbook\/tiny$/m);
-  assert.match(shell('npx alignbook generate --model tiny --prompt "Say hello."', folder), /[a-z]{3,}/);
+  const question = `--instruct --prompt "What is an antonym of 'complicated'?"`;
+  assert.match(shell(`npx alignbook generate --model tiny ${question}`, folder), /simple/);
 });
