@@ -18,7 +18,7 @@ const ORDER = [BASE, 'formats', 'hub', 'text', 'engine', 'losses', 'model', 'tra
 const packages = createRequire(join(root, 'scripts', 'book', 'package.json'));
 
 /** The statements of lib/index.ts that export public names, by room, in their order. */
-export function exportsByRoom(index: string): Map<string, string[]> {
+function exportsByRoom(index: string): Map<string, string[]> {
   const rooms = new Map<string, string[]>();
   for (const [statement, path] of index.matchAll(/^export [^;]*? from '\.\/([^']+)';$/gm)) {
     const room = path!.includes('/') ? path!.split('/')[0]! : BASE;
