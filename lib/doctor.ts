@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { cpus } from 'node:os';
 
 import { embeddedModel } from './hub/modelFolder';
-import { computePolicy, device, tf } from './tf';
+import { computePolicy, device, setupCommand, tf } from './tf';
 
 export interface Diagnosis {
   /** Lines of [what, how it is]. */
@@ -53,9 +53,10 @@ function deviceLine(name: 'cpu' | 'gpu', build: 'cpu' | 'cuda' | null): string {
     return `CUDA build, no device: computing on the CPU. ${reason}`;
   }
   const cpu = `CPU (${cpus().length} cores)`;
+  const setup = setupCommand.startsWith('npm ') ? `${setupCommand} -- --cuda` : `${setupCommand} --cuda`;
   return driver === null
-    ? `${cpu}; on a machine with an NVIDIA GPU: npm run setup -- --cuda`
-    : `${cpu}; to use the ${driver}: npm run setup -- --cuda`;
+    ? `${cpu}; on a machine with an NVIDIA GPU: ${setup}`
+    : `${cpu}; to use the ${driver}: ${setup}`;
 }
 
 /** The first GPU that the NVIDIA driver lists, or null. */

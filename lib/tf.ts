@@ -39,6 +39,9 @@ const formerHelpers = {
   isString: (x: unknown) => typeof x === 'string',
 };
 
+/** What builds the addon: set-up comes with an installed package, and else with the repository. */
+export const setupCommand = existsSync(join(__dirname, '..', 'setup')) ? 'npx alignbook setup' : 'npm run setup';
+
 function addonFolder(): string {
   return join(dirname(require.resolve('@tensorflow/tfjs-node-gpu/package.json')), 'lib', 'napi-v8');
 }
@@ -53,7 +56,7 @@ function prepare(): void {
   }
   Object.assign(util, formerHelpers);
   if (!existsSync(join(addonFolder(), 'tfjs_binding.node'))) {
-    throw new SetupError('the TensorFlow addon is not built; run "npm run setup"');
+    throw new SetupError(`the TensorFlow addon is not built; run "${setupCommand}"`);
   }
 }
 

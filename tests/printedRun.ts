@@ -1,7 +1,7 @@
 /**
- * A folder in which what the documents print runs as in the project's own, in seconds: data/ with the first rows of
- * each file, the
- * embedded model, and `npx` and `npm` that run this project's commands, with fewer steps where they train.
+ * A folder in which the commands that the documents print run in seconds, as they would in the project's own folder:
+ * data/ with the first rows of each file, the embedded model, and an `npx` and an `npm` that run this project's
+ * commands, with fewer steps where they train.
  */
 import { spawnSync } from 'node:child_process';
 import {
@@ -22,7 +22,7 @@ import { root } from '../scripts/notebooks/execute';
 /** Rows that a file of data/ keeps. */
 const ROWS = 24;
 
-/** What is added to a command that trains, or replaced in it: nothing else differs from what is printed. */
+/** Options added to a training command, or replaced in it; nothing else differs from the printed command. */
 const OVERRIDES: readonly {
   readonly command: RegExp;
   readonly drop?: readonly string[];
@@ -44,10 +44,10 @@ const OVERRIDES: readonly {
     add: ['--steps', '2', '--batch-size', '2', '--max-new-tokens', '8'],
   },
 ];
-/** A model that only the hub has, and the one that stands in for it. */
+/** Models that only the hub has, and their substitutes. */
 const MODELS = { gpt2: 'tiny' } as const;
 
-/** Scripts of npm that are asked for their usage only: each takes minutes, and has tests of its own. */
+/** npm scripts of which only the usage is printed: each takes minutes, and has its own tests. */
 export const USAGE_ONLY: Readonly<Record<string, string>> = {
   tutorial: '.alignbook/build/scripts/tutorial.js',
   book: '.alignbook/build/scripts/book/book.js',
@@ -56,8 +56,9 @@ export const USAGE_ONLY: Readonly<Record<string, string>> = {
   'bench:growth': '.alignbook/build/scripts/bench/growth.js',
   data: '.alignbook/build/scripts/data/prepare.js',
   lab: 'scripts/lab.mjs',
+  package: '.alignbook/build/scripts/package.js',
 };
-/** Scripts that run as printed. */
+/** npm scripts that run as printed. */
 export const RUN: Readonly<Record<string, string>> = {
   evaluate: '.alignbook/build/scripts/evaluate.js',
   notebook: '.alignbook/build/scripts/notebook.js',
@@ -71,8 +72,10 @@ const [name, command, ...given] = process.argv.slice(2);
 if (name !== 'alignbook') throw new Error('npx runs alignbook only, not ' + name);
 const override = given.includes('--help') ? undefined : overrides.find((one) => new RegExp(one.command).test(command));
 const kept = given.map((arg, n) => (given[n - 1] === '--model' && Object.hasOwn(models, arg) ? models[arg] : arg));
-const args = override ? [...kept.filter((arg, n) => !override.drop.includes(arg) && !override.drop.includes(kept[n - 1])), ...override.add] : kept;
-process.exitCode = spawnSync(process.execPath, [root + '/lib/bin/alignbook.js', ...(command === undefined ? [] : [command]), ...args], { stdio: 'inherit' }).status;
+const isDropped = (arg, n) => override.drop.includes(arg) || override.drop.includes(kept[n - 1]);
+const args = override ? [...kept.filter((arg, n) => !isDropped(arg, n)), ...override.add] : kept;
+const all = [root + '/lib/bin/alignbook.js', ...(command === undefined ? [] : [command]), ...args];
+process.exitCode = spawnSync(process.execPath, all, { stdio: 'inherit' }).status;
 `;
 
 const NPM = `#!/usr/bin/env node
@@ -81,15 +84,19 @@ const [root, usageOnly, run, scripts] = ${'$CONFIG'};
 const given = process.argv.slice(2);
 const name = given[0] === 'test' ? 'test' : given[1];
 const args = given.slice(given[0] === 'test' ? 1 : 2).filter((arg) => arg !== '--');
-if (!(given[0] === 'test' || given[0] === 'run') || !Object.hasOwn(scripts, name)) throw new Error('package.json has no script for: npm ' + given.join(' '));
-const node = (file, more) => (process.exitCode = spawnSync(process.execPath, [root + '/' + file, ...more], { stdio: 'inherit', env: { ...process.env, INIT_CWD: process.cwd() } }).status);
+if (!(given[0] === 'test' || given[0] === 'run') || !Object.hasOwn(scripts, name))
+  throw new Error('package.json has no script for: npm ' + given.join(' '));
+const env = { ...process.env, INIT_CWD: process.cwd() };
+const node = (file, more) => {
+  process.exitCode = spawnSync(process.execPath, [root + '/' + file, ...more], { stdio: 'inherit', env }).status;
+};
 if (Object.hasOwn(run, name)) node(run[name], args);
 else if (Object.hasOwn(usageOnly, name)) node(usageOnly[name], ['--help']);
 else console.log('npm ' + given.join(' ') + ': there is such a script');
 `;
 
 export class Place {
-  /** Inside the project, so that Node and TypeScript find the package as anywhere in it. */
+  /** Inside the project, so that Node and TypeScript find the package. */
   readonly folder = mkdtempSync(join(root, '.alignbook', 'printed-'));
 
   constructor() {
@@ -124,7 +131,7 @@ export class Place {
     }
   }
 
-  /** Runs a line of shell, as a reader would type it. */
+  /** Runs a line in the shell, as a reader would type it. */
   shell(line: string): { status: number | null; stdout: string; stderr: string } {
     const env = { ...process.env, PATH: `${join(this.folder, 'bin')}:${process.env['PATH']}`, HF_HUB_OFFLINE: '1' };
     const { status, stdout, stderr } = spawnSync('bash', ['-euo', 'pipefail', '-c', line], {

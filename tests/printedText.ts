@@ -1,4 +1,4 @@
-/** What the documents print for a reader to run: commands and code fences, with the place where each stands. */
+/** The commands and code fences that the documents print for a reader to run, each with its place. */
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join, relative } from 'node:path';
 
@@ -9,10 +9,10 @@ export interface Fence {
   /** "sh", "ts", …; empty where the fence names none. */
   readonly language: string;
   readonly text: string;
-  /** The document, and the line of the fence there. */
+  /** The document, and the first line of the fence. */
   readonly where: string;
   readonly document: string;
-  /** The file that the sentence before the fence names, if it ends in a colon: `reward.js`. */
+  /** The file named by the sentence before the fence, if that ends in a colon: `reward.js`. */
   readonly file: string | undefined;
 }
 
@@ -39,7 +39,7 @@ function markdownFiles(folder: string): string[] {
     });
 }
 
-/** All Markdown files of the project, and the notebooks' cells. */
+/** All Markdown files of the project except findings/, and the cells of the notebooks. */
 function parts(): Part[] {
   const files = markdownFiles(root).map((path) => ({
     document: relative(root, path),
@@ -76,7 +76,7 @@ export function printedFences(): Fence[] {
     );
 }
 
-/** Lines of shell: joined where they go on, without their comments; of an untagged fence, what follows a "$ ". */
+/** Lines for the shell: continued lines joined, comments removed; of an untagged fence only the lines after "$ ". */
 export function printedCommands(): Command[] {
   const fenced = printedFences().flatMap(({ language, text, document, where }) => {
     if (language !== 'sh' && language !== '') return [];

@@ -10,8 +10,9 @@ import { download, type Checks, type DownloadOptions } from './download';
 import { parseModelName } from './modelName';
 import { hubSettings } from './settings';
 
-/** The embedded model, in this repository's data/models. */
-const EMBEDDED = resolve(__dirname, '..', '..', '..', 'data', 'models', 'tiny');
+/** The embedded model: beside the compiled library in an installed package, else in the repository's data/models. */
+const PACKAGED = resolve(__dirname, '..', '..', 'tiny');
+const EMBEDDED = existsSync(PACKAGED) ? PACKAGED : resolve(__dirname, '..', '..', '..', 'data', 'models', 'tiny');
 
 /** @throws SetupError if set-up has not made its tokenizer. */
 export function embeddedModel(): string {

@@ -16,6 +16,10 @@ interface PreTrainedTokenizer {
   readonly pre_tokenizer: { pattern: RegExp };
 }
 
+interface TokenizersModule {
+  readonly GPT2Tokenizer: new (json: object, config: object) => PreTrainedTokenizer;
+}
+
 /**
  * GPT-2's own pattern (https://github.com/openai/gpt-2/blob/master/src/encoder.py), with Python's idea of its classes.
  */
@@ -77,8 +81,10 @@ export class Tokenizer {
     const files = readTokenizerFiles(folder);
     const { eosToken, padToken, path } = files;
     const template = await ChatTemplate.read(folder, files.config, files.special);
-    const { GPT2Tokenizer } = await import('@xenova/transformers');
-    const tokenizer = new GPT2Tokenizer(engineJson(files), {}) as unknown as PreTrainedTokenizer;
+    // Its tokenizers alone: the whole also loads an image library, whose binary an install without scripts lacks.
+    // @ts-expect-error: the package types its whole alone
+    const { GPT2Tokenizer } = (await import('@xenova/transformers/src/tokenizers.js')) as TokenizersModule;
+    const tokenizer = new GPT2Tokenizer(engineJson(files), {});
     tokenizer.pre_tokenizer.pattern = WORDS;
 
     const ids = tokenizer.model.tokens_to_ids;

@@ -1,4 +1,4 @@
-/** `npm run book`: the executed notebooks as pages that open from disk. */
+/** `npm run book`: the executed notebooks and the documents as pages that open from disk. */
 import { spawnSync } from 'node:child_process';
 import { cpSync, existsSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
@@ -10,10 +10,10 @@ import { writeSource } from './source';
 
 const usage = `Usage: npm run book [-- --out FOLDER]
 
-Makes a static site of the notebooks as they are committed, with their outputs: contents, search, figures to point at. Its pages
-need no server and no network: open FOLDER/index.html.
+Makes a static site of the notebooks as committed, with their outputs, and of the documents: contents, search, an API
+reference, live figures. Its pages need no server and no network: open FOLDER/index.html.
 
-  --out FOLDER   (default: book) what is there of an earlier run is replaced
+  --out FOLDER   (default: book) replaces the book of an earlier run
 
 Exit status: 0 done, 1 it failed, 2 usage.`;
 
@@ -23,26 +23,36 @@ function parse(): { out: string } | null {
 }
 
 async function main({ out }: { out: string }): Promise<void> {
-  if (existsSync(out) && !existsSync(join(out, 'searchindex.js'))) throw new Error(`${out} is there and is no book; choose another --out, or remove it`);
+  if (existsSync(out) && !existsSync(join(out, 'searchindex.js')))
+    throw new Error(`${out} exists and is not a book: choose another --out, or remove it`);
   const source = join(root, '.alignbook', 'book-source');
   writeSource(source);
   const mathjax = join(root, 'node_modules', 'mathjax', 'es5');
   cpSync(join(mathjax, 'tex-mml-chtml.js'), join(source, '_static', 'mathjax', 'tex-mml-chtml.js'));
-  cpSync(join(mathjax, 'output', 'chtml', 'fonts'), join(source, '_static', 'mathjax', 'output', 'chtml', 'fonts'), { recursive: true });
+  cpSync(join(mathjax, 'output', 'chtml', 'fonts'), join(source, '_static', 'mathjax', 'output', 'chtml', 'fonts'), {
+    recursive: true,
+  });
   cpSync(require.resolve('plotly.js-dist'), join(source, '_static', 'plotly.js'));
 
   const pages = join(source, '_build');
-  const sphinx = join(root, '.alignbook', 'book', 'bin', 'sphinx-build');
-  const { status, stdout, stderr, error } = spawnSync(sphinx, ['-b', 'html', '--fail-on-warning', '--keep-going', '-q', source, pages], { encoding: 'utf8', maxBuffer: 2 ** 26 });
+  const python = join(root, '.alignbook', 'book', 'bin', 'python');
+  const { status, stdout, stderr, error } = spawnSync(
+    python,
+    ['-m', 'sphinx', '-b', 'html', '--fail-on-warning', '--keep-going', '-q', source, pages],
+    { encoding: 'utf8', maxBuffer: 2 ** 26 },
+  );
   if (status !== 0) throw new Error(`Sphinx ended with ${status}\n${error?.message ?? stdout + stderr}`);
   for (const left of ['.buildinfo', '.doctrees']) rmSync(join(pages, left), { recursive: true, force: true });
   rmSync(out, { recursive: true, force: true });
   renameSync(pages, out);
-  console.log(`${join(out, 'index.html')}: ${readdirSync(join(out, 'notebooks')).filter((name) => name.endsWith('.html')).length} notebooks, ${(size(out) / 1e6).toFixed(1)} MB`);
+  const notebooks = readdirSync(join(out, 'notebooks')).filter((name) => name.endsWith('.html')).length;
+  console.log(`${join(out, 'index.html')}: ${notebooks} notebooks, ${(size(out) / 1e6).toFixed(1)} MB`);
 }
 
 function size(path: string): number {
-  return statSync(path).isDirectory() ? readdirSync(path).reduce((sum, name) => sum + size(join(path, name)), 0) : statSync(path).size;
+  return statSync(path).isDirectory()
+    ? readdirSync(path).reduce((sum, name) => sum + size(join(path, name)), 0)
+    : statSync(path).size;
 }
 
 void command(usage, parse, main);

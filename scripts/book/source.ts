@@ -1,18 +1,32 @@
 /**
- * The notebooks as Sphinx takes them for the book: figures that draw themselves, the walkthrough's cells marked, links
- * that lead somewhere.
+ * The notebooks and documents as Sphinx takes them for the book: figures that draw themselves, the walkthrough's cells
+ * marked, links that lead somewhere.
  */
-import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { basename, join, relative, resolve } from 'node:path';
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { basename, dirname, join, relative, resolve } from 'node:path';
 
 import { escaped } from 'alignbook/dist/notebook/tokenTable';
 
 import { isWalkthrough, notebookNames, root } from '../notebooks/execute';
 import { readNotebook, type Cell, type Notebook } from '../notebooks/notebook';
+import { writeApi } from './api';
 
 const PLOTLY = 'application/vnd.plotly.v1+json';
-/** A page of its own, beside the notebooks. */
-const DATA = join('data', 'README.md');
+/** README is the book's first page. */
+const FIRST = 'README.md';
+const DOCS = readdirSync(join(root, 'docs')).filter((name) => name.endsWith('.md') && name !== FIRST);
+/** Documents that are pages, by part of the book, in their order. */
+const PARTS = {
+  'How it works': ['docs/README.md', ...inReadingOrder(DOCS).map((name) => `docs/${name}`), 'data/README.md'],
+  'Taking part': ['CONTRIBUTING.md', 'CHANGELOG.md', 'SECURITY.md', 'findings/README.md'],
+};
+const PAGES = [...Object.values(PARTS).flat(), 'data/models/tiny/README.md', 'lib/README.md'];
+
+/** As docs/README.md lists them. */
+function inReadingOrder(names: readonly string[]): string[] {
+  const list = readFileSync(join(root, 'docs', FIRST), 'utf8');
+  return [...names].sort((a, b) => list.indexOf(`(${a})`) - list.indexOf(`(${b})`));
+}
 
 interface Place {
   /** As the walkthrough counts: "In 5". */
@@ -32,15 +46,25 @@ export function writeSource(folder: string): void {
   for (const name of names) {
     const notebook = readNotebook(join(root, 'notebooks', name));
     places.push(...sourcesOf(notebook));
-    const cells = notebook.cells.flatMap((cell) => bookCells(cell, (text) => withLinks(text, join(root, 'notebooks'), carried)));
-    writeFileSync(join(folder, 'notebooks', name), JSON.stringify({ cells, metadata: notebook.metadata, nbformat: 4, nbformat_minor: 5 }));
+    const cells = notebook.cells.flatMap((cell) =>
+      bookCells(cell, (text) => withLinks(text, join(root, 'notebooks'), carried)),
+    );
+    writeFileSync(
+      join(folder, 'notebooks', name),
+      JSON.stringify({ cells, metadata: notebook.metadata, nbformat: 4, nbformat_minor: 5 }),
+    );
   }
   cpSync(join(root, 'notebooks', 'figures'), join(folder, 'notebooks', 'figures'), { recursive: true });
   cpSync(join(root, 'scripts', 'book', 'figures.js'), join(folder, '_static', 'figures.js'));
   cpSync(join(root, 'scripts', 'book', 'conf.py'), join(folder, 'conf.py'));
-  mkdirSync(join(folder, 'data'), { recursive: true });
-  writeFileSync(join(folder, DATA), withLinks(readFileSync(join(root, DATA), 'utf8'), join(root, 'data'), carried));
-  writeFileSync(join(folder, 'index.md'), landing() + contents(names));
+  cpSync(join(root, 'docs', 'images'), join(folder, 'docs', 'images'), { recursive: true });
+  for (const page of PAGES) {
+    mkdirSync(join(folder, dirname(page)), { recursive: true });
+    const text = readFileSync(join(root, page), 'utf8');
+    writeFileSync(join(folder, page), withLinks(text, join(root, dirname(page)), carried));
+  }
+  const api = ['lib/README.md', ...writeApi(folder)];
+  writeFileSync(join(folder, 'index.md'), landing(carried) + contents(names, api));
   writeFileSync(join(folder, 'source-cells.md'), crossReference(places));
 }
 
@@ -54,11 +78,23 @@ function sourcesOf({ name, cells }: Notebook): Place[] {
 /** A cell, and before one that mirrors the walkthrough's a line that says so, which links lead to. */
 function bookCells(cell: Cell, linked: (text: string) => string): object[] {
   if (cell.cell_type === 'markdown') return [{ ...cell, source: linked(cell.source) }];
-  const shown = { ...cell, outputs: cell.outputs.map((output) => (output.data?.[PLOTLY] === undefined ? output : { ...output, data: { 'text/html': figureHtml(output.data), 'text/plain': output.data['text/plain'] } })) };
+  const shown = {
+    ...cell,
+    outputs: cell.outputs.map((output) =>
+      output.data?.[PLOTLY] === undefined
+        ? output
+        : { ...output, data: { 'text/html': figureHtml(output.data), 'text/plain': output.data['text/plain'] } },
+    ),
+  };
   const { source, python } = cell.metadata.alignbook ?? {};
   if (source === undefined) return [shown];
   const twin = python === undefined ? '' : `; [its Python](${python.replace(/#.*$/, '')})`;
-  const mark = { cell_type: 'markdown', id: `${cell.id}-mark`, metadata: {}, source: linked(`(${cell.id})=\n*${source} of the walkthrough${twin}*`) };
+  const mark = {
+    cell_type: 'markdown',
+    id: `${cell.id}-mark`,
+    metadata: {},
+    source: linked(`(${cell.id})=\n*${source} of the walkthrough${twin}*`),
+  };
   return [mark, shown];
 }
 
@@ -68,10 +104,13 @@ function bookCells(cell: Cell, linked: (text: string) => string): object[] {
  */
 function withLinks(text: string, from: string, carried: (path: string) => void): string {
   return text.replace(/(?<!!)\[([^\]]*)\]\((?!https?:|#)([^)\s]+)\)/g, (link, label: string, target: string) => {
-    const path = resolve(from, target.replace(/#.*$/, ''));
-    if (path.endsWith('.ipynb') || path === join(root, DATA)) return link;
+    const [file = '', anchor = ''] = target.split(/(?=#)/);
+    const path = resolve(from, file);
+    const page = relative(root, path);
+    if (page === FIRST) return `[${label}](${relative(from, join(root, 'index.md'))}${anchor})`;
+    if (path.endsWith('.ipynb') || PAGES.includes(page)) return link;
     if (!existsSync(path) || statSync(path).isDirectory() || path.endsWith('.md')) return label;
-    carried(relative(root, path));
+    carried(page);
     return link;
   });
 }
@@ -80,24 +119,50 @@ function withLinks(text: string, from: string, carried: (path: string) => void):
 function figureHtml(data: Readonly<Record<string, unknown>>): string {
   const alt = String(data['text/plain']);
   const json = JSON.stringify(data[PLOTLY]).replaceAll('<', '\\u003c'); // nothing in it ends the script
-  const image = data['image/png'] === undefined ? `<p>${escaped(alt)}</p>` : `<img src="data:image/png;base64,${String(data['image/png'])}" alt="${escaped(alt)}">`;
-  return `<div class="alignbook-figure" role="img" aria-label="${escaped(alt)}">${image}<script type="application/json">${json}</script></div>`;
+  const image =
+    data['image/png'] === undefined
+      ? `<p>${escaped(alt)}</p>`
+      : `<img src="data:image/png;base64,${String(data['image/png'])}" alt="${escaped(alt)}">`;
+  const figure = `${image}<script type="application/json">${json}</script>`;
+  return `<div class="alignbook-figure" role="img" aria-label="${escaped(alt)}">${figure}</div>`;
 }
 
-/** README's beginning, up to its commands. */
-function landing(): string {
-  const readme = readFileSync(join(root, 'README.md'), 'utf8');
-  return `${readme.slice(0, readme.indexOf('\n## '))}\n\nThese pages are the notebooks as they were executed. [Where each cell of the walkthrough is](source-cells.md).\n`;
+function landing(carried: (path: string) => void): string {
+  const readme = withLinks(readFileSync(join(root, FIRST), 'utf8'), root, carried);
+  const cells = '[Where each cell of the walkthrough is](source-cells.md).';
+  return `${readme}\n## These pages\n\nThese are the notebooks as executed, and the documents. ${cells}\n`;
 }
 
 function crossReference(places: readonly Place[]): string {
-  const rows = places.map(({ source, notebook, id }) => `| [${source}](#${id}) | [${basename(notebook, '.ipynb')}](notebooks/${notebook}) |`);
-  return ['# The walkthrough, cell by cell', '', 'Each cell of the Python walkthrough, in the order of the notebooks.', '', '| cell | notebook |', '|---|---|', ...rows, ''].join('\n');
+  const rows = places.map(
+    ({ source, notebook, id }) => `| [${source}](#${id}) | [${basename(notebook, '.ipynb')}](notebooks/${notebook}) |`,
+  );
+  return [
+    '# The walkthrough, cell by cell',
+    '',
+    'Each cell of the Python walkthrough, in the order of the notebooks.',
+    '',
+    '| cell | notebook |',
+    '|---|---|',
+    ...rows,
+    '',
+  ].join('\n');
 }
 
 /** In MyST's words: https://myst-parser.readthedocs.io/en/latest/syntax/organising_content.html */
-function contents(names: readonly string[]): string {
-  const part = (caption: string, pages: readonly string[]) => ['', '```{toctree}', `:caption: ${caption}`, ':maxdepth: 1', '', ...pages, '```', ''].join('\n');
-  const pages = (chosen: (name: string) => boolean) => names.filter(chosen).map((name) => `notebooks/${basename(name, '.ipynb')}`);
-  return part('The walkthrough', [...pages(isWalkthrough), 'source-cells']) + part('Training', [...pages((name) => !isWalkthrough(name)), `The data <${DATA.replace(/\.md$/, '')}>`]);
+function contents(names: readonly string[], api: readonly string[]): string {
+  const part = (caption: string, pages: readonly string[]) =>
+    ['', '```{toctree}', `:caption: ${caption}`, ':maxdepth: 1', '', ...pages, '```', ''].join('\n');
+  const pages = (chosen: (name: string) => boolean) =>
+    names.filter(chosen).map((name) => `notebooks/${basename(name, '.ipynb')}`);
+  const withoutEnding = (paths: readonly string[]) => paths.map((path) => path.replace(/\.md$/, ''));
+  return [
+    part('The walkthrough', [...pages(isWalkthrough), 'source-cells']),
+    part(
+      'Training',
+      pages((name) => !isWalkthrough(name)),
+    ),
+    ...Object.entries(PARTS).map(([caption, documents]) => part(caption, withoutEnding(documents))),
+    part('The library', withoutEnding([...api, 'data/models/tiny/README.md'])),
+  ].join('');
 }

@@ -2,6 +2,7 @@
 /** tfjs-node's N-API addon, compiled against the TensorFlow that `tensorflow.mjs` unpacked. */
 import { existsSync, mkdirSync, readdirSync, realpathSync, renameSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
 
 import { compiler } from './compiler.mjs';
 import { digest } from './digest.mjs';
@@ -12,7 +13,7 @@ import { build, libraries, version } from './tensorflow.mjs';
 
 const folder = dirname(paths.addon);
 const record = join(folder, 'build.json'); // lib/tf.ts reads it
-const logLevel = join(root, 'scripts', 'setup', 'log_level.cc');
+const logLevel = fileURLToPath(new URL('log_level.cc', import.meta.url));
 const logLevelLibrary = 'libtfjs_log_level.so';
 
 /** @type {import('./steps.mjs').Step} */

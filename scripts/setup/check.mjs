@@ -7,8 +7,13 @@ import { gpu } from './tensorflow.mjs';
 
 /** @typedef {import('./steps.mjs').Step} Step */
 
-/** @param {Step[]} steps @param {Step[]} optional @returns {number} the exit status */
-export function check(steps, optional) {
+/**
+ * @param {Step[]} steps
+ * @param {Step[]} optional
+ * @param {string} command the one that sets up
+ * @returns {number} the exit status
+ */
+export function check(steps, optional, command = 'npm run setup') {
   /** @param {Step} step @param {string} remedy */
   const row = (step, remedy) => {
     if (!isDone(step, paths.made))
@@ -21,7 +26,7 @@ export function check(steps, optional) {
       `${damaged.length === 1 ? damaged[0] : `${damaged.length} files, such as ${damaged[0]}`}; ${remedy}`,
     ];
   };
-  const needed = steps.map((step) => row(step, 'npm run setup'));
+  const needed = steps.map((step) => row(step, command));
   const rows = [
     ['node', 'ok', `${process.versions.node}, ${process.execPath}`],
     ['compiler', 'ok', installedCompiler() ?? 'none; set-up fetches one from PyPI'],

@@ -3,18 +3,28 @@
  * Where everything lies. Set-up writes to `.alignbook`, `node_modules`, `lib/dist` and the tokenizer of
  * `data/models/tiny` only.
  */
+import { existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-export const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
-const made = join(root, '.alignbook');
+const here = dirname(fileURLToPath(import.meta.url));
+/** In an installed package (scripts/package.ts) set-up stands beside the compiled library. */
+const isPackage = existsSync(join(here, '..', 'dist'));
+/** The project's folder, or the package's. */
+export const root = isPackage ? dirname(here) : join(here, '..', '..');
+const binding = isPackage
+  ? dirname(createRequire(import.meta.url).resolve('@tensorflow/tfjs-node-gpu/package.json'))
+  : join(root, 'node_modules', '@tensorflow', 'tfjs-node-gpu');
+const modules = join(binding, '..', '..');
+/** A package's folder is replaced when it is installed again; what set-up makes stays beside it. */
+const made = join(isPackage ? modules : root, '.alignbook');
 const python = join(made, 'python');
-const binding = join(root, 'node_modules', '@tensorflow', 'tfjs-node-gpu');
 
 export const paths = {
   made,
   requirements: join(root, 'requirements'),
-  modules: join(root, 'node_modules'),
+  modules,
   /** Virtual environments. */
   python,
   oracles: join(made, 'oracles'),

@@ -116,6 +116,16 @@ export const python = {
   },
 };
 
+/** A package needs pip alone, which fetches TensorFlow. @type {import('./steps.mjs').Step} */
+export const pipAlone = {
+  name: 'python',
+  megabytes: 50,
+  inputs: () => ({ environment: paths.python }),
+  present: () => existsSync(pythonOf(paths.python)),
+  check: () => findPython(10),
+  run: (progress) => makeEnvironment(paths.python, 10, progress),
+};
+
 /** Only on demand: they make and check the tests' fixtures, and run nothing else. @type {import('./steps.mjs').Step} */
 export const oracles = {
   name: 'oracles',

@@ -69,12 +69,15 @@ for (const name of names) {
   });
 }
 
-test('contents lead to every notebook; the cells of the walkthrough to where they are', async () => {
+test('contents lead to every notebook, document and room; the cells of the walkthrough to their places', async () => {
   const { page, asked, wrong } = await open('index.html');
   const links = await page.$$eval('.bd-sidebar-primary a.reference.internal', (found) =>
     found.map((link) => link.getAttribute('href')),
   );
   for (const name of names) assert.ok(links.includes(`notebooks/${name}.html`), name);
+  for (const page of ['docs/architecture', 'docs/training', 'data/README', 'CONTRIBUTING', 'lib/README'])
+    assert.ok(links.includes(`${page}.html`), page);
+  for (const room of ['losses', 'model', 'training']) assert.ok(links.includes(`api/${room}.html`), room);
   await page.screenshot({ path: join(pictures, 'book-index.png') });
   await page.goto(pathToFileURL(join(book, 'source-cells.html')).href);
   await page.getByRole('link', { name: 'In 13', exact: true }).click();

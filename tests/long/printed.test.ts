@@ -28,8 +28,13 @@ function python(code: string): string {
 }
 
 /** What the snippet loaded must compute something. */
-const USED =
-  '\nimport torch\nlogits = model(**tokenizer("Say hello.", return_tensors="pt")).logits\nassert torch.isfinite(logits).all()\nprint(type(model).__name__)';
+const USED = [
+  '',
+  'import torch',
+  'logits = model(**tokenizer("Say hello.", return_tensors="pt")).logits',
+  'assert torch.isfinite(logits).all()',
+  'print(type(model).__name__)',
+].join('\n');
 
 test('the Python of the documents', async () => {
   const model = await GPT2.fromPretrained('tiny');

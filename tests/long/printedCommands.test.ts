@@ -1,8 +1,7 @@
 /**
- * Every command and every code fence that README, data/, docs/ and the notebooks print is run, in the order in which
- * they are read, in
- * the folder that `Place` describes. What is not run stands in NOT_RUN with the reason; the Python is run by
- * printed.test.ts.
+ * Runs every command and every code fence that README, docs/, data/, lib/README and the notebooks print, in reading
+ * order, in the folder that `Place` makes. NOT_RUN lists the exceptions with their reasons; printed.test.ts runs the
+ * Python.
  */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
@@ -15,16 +14,23 @@ import { root } from '../../scripts/notebooks/execute';
 import { Place, RUN, USAGE_ONLY } from '../printedRun';
 import { printedCommands, printedFences, type Fence } from '../printedText';
 
+const DOCKER_RUN = [
+  'docker run --rm --init --gpus all --publish 127.0.0.1:8888:8888',
+  '--volume alignbook:/home/node/.cache/huggingface alignbook',
+].join(' ');
 const NOT_RUN: Readonly<Record<string, string>> = {
   'docker build --tag alignbook .': 'needs docker: npm run test:containers',
-  'docker run --rm --init --gpus all --publish 127.0.0.1:8888:8888 --volume alignbook:/home/node/.cache/huggingface alignbook':
-    'needs docker: npm run test:containers',
+  [DOCKER_RUN]: 'needs docker: npm run test:containers',
   'npx alignbook download gpt2': 'needs the hub; tests/hub.test.ts downloads from one of its own',
   'npm run setup -- --cuda': 'downloads 5 GB',
+  'cd ../elsewhere': 'needs a folder outside: package.test.ts',
+  'npm install --ignore-scripts ./alignbook-0.1.0.tgz': 'package.test.ts',
+  'npx alignbook setup': 'only where the package is installed: package.test.ts',
+  'npx alignbook setup --check': 'only where the package is installed: package.test.ts',
   'npx alignbook train-sft --config data/models/tiny/train-sft.json': 'writes to data/models/tiny',
 };
 
-/** Languages of fences: those that are run, and those that are only read. */
+/** Languages of fences that are only read. */
 const READ_ONLY = ['', 'python', 'bibtex', 'text', 'mermaid'];
 
 const place = new Place();
@@ -32,29 +38,29 @@ after(() => place.remove());
 const fences = printedFences();
 const commands = printedCommands();
 
-/** In a notebook's text a file is given relative to its folder, in its `sh` fences relative to the project's. */
+/** Paths in a notebook's text are relative to its folder, those in its `sh` fences to the project's folder. */
 const folderOf = ({ document }: Fence) =>
   document.startsWith('notebooks/') ? join(place.folder, 'notebooks') : place.folder;
 
-test('what is not run is printed somewhere, and the scripts of npm that only tell their usage exist', () => {
+test('every exception is printed somewhere, and the npm scripts that are run or print their usage exist', () => {
   for (const text of Object.keys(NOT_RUN))
     assert.ok(
       commands.some((command) => command.text === text),
-      `nobody prints ${text} any more`,
+      `no document prints ${text} any more`,
     );
   const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { scripts: object };
   for (const [name, file] of Object.entries({ ...USAGE_ONLY, ...RUN }))
     assert.ok(Object.hasOwn(scripts, name) && existsSync(join(root, file)), name);
 });
 
-test('every fence is of a language that is run, or known to be read only', () => {
+test('every fence has a language that is run, or one that is only read', () => {
   const known = ['sh', 'ts', 'js', 'json', ...READ_ONLY];
   for (const { language, where } of fences) assert.ok(known.includes(language), `${where}: a fence of ${language}`);
   assert.ok(fences.filter(({ language }) => language === 'ts').length >= 4);
   assert.ok(commands.length > 40);
 });
 
-test('JSON and JavaScript are sound; those that a sentence names are files from then on', () => {
+test('JSON and JavaScript are valid, and become the files that the sentence before them names', () => {
   for (const { language, text, where, file } of fences.filter(
     ({ language }) => language === 'json' || language === 'js',
   )) {
@@ -79,7 +85,7 @@ for (const { text, where } of commands) {
   if (Object.hasOwn(NOT_RUN, text) || done.has(text)) continue;
   done.add(text);
   test(`${where}: ${text}`, () => {
-    // A name in a sentence is no call: `npx alignbook score` is listed by the usage.
+    // A name in a sentence is not a call: `npx alignbook score` must be listed by the usage.
     const [, name] = /^npx alignbook (\w[\w-]*)$/.exec(text) ?? [];
     if (name !== undefined && name !== 'doctor')
       return assert.match(
@@ -87,7 +93,7 @@ for (const { text, where } of commands) {
         new RegExp(`^ +(npx alignbook )?${name}\\b`, 'm'),
       );
     const { status, stdout, stderr } = place.shell(text);
-    // 1 where something is missing here, such as a GPU's TensorFlow
+    // It exits with 1 if something optional is missing.
     if (text === 'npm run setup -- --check') return assert.match(stdout, /^node +ok/m);
     assert.equal(status, 0, `${stdout}\n${stderr}`);
     if (text.startsWith('npx alignbook generate')) assert.match(stdout, /[a-z]{3,}/, 'words, rather than signs');

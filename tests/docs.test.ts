@@ -1,0 +1,149 @@
+/** What holds the house: links of the documents, README's size and list, the order of the rooms, the sizes of files. */
+import assert from 'node:assert/strict';
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { basename, dirname, join, relative, resolve } from 'node:path';
+import { test } from 'node:test';
+
+import { headingAnchors } from '../scripts/book/anchors';
+import { notebookNames, root } from '../scripts/notebooks/execute';
+
+const lib = join(root, 'lib');
+
+/** Allowances, expected to shrink: a file of lib/ and why it is exempt. */
+const LONG: Readonly<Record<string, string>> = {
+  'model/generate.ts': 'prompts, cached steps and rows that enter where others end: one loop',
+  'training/trainPpo.ts': 'the loop with its options',
+  'training/trainGrpo.ts': 'the loop with its options',
+  'commands/evaluate.ts': 'the command with its report',
+};
+/** Names of files that more than one room has. */
+const DOUBLED: Readonly<Record<string, string>> = {
+  'settings.ts': "TensorFlow's variables at the root, Hugging Face's in hub/",
+  'cache.ts': "Hugging Face's cache in hub/, keys and values in engine/",
+  'download.ts': "a repository's files, and the command",
+  'doctor.ts': 'what is measured, and the command that prints it',
+  'evaluate.ts': 'room for the command',
+  'export.ts': 'a model as a folder, and its command',
+  'generate.ts': 'answers, and their command',
+  'logps.ts': 'the loss room computes them, the command prints them',
+  'score.ts': 'scores of responses, and their command',
+  'sampling.ts': 'the distribution, and the options of commands',
+  'trainDpo.ts': 'the loop, and its command',
+  'trainGrpo.ts': 'the loop, and its command',
+  'trainPpo.ts': 'the loop, and its command',
+  'trainReward.ts': 'the loop, and its command',
+  'trainSft.ts': 'the loop, and its command',
+  'weights.ts': "a model's weights, and the command that lists a file's",
+};
+
+const ROOMS = ['', 'formats', 'hub', 'text', 'engine', 'losses', 'model', 'training', 'notebook', 'commands'] as const;
+/** Rooms above that a room does without. */
+const APART: Readonly<Record<string, readonly string[]>> = { losses: ['engine', 'hub'] };
+/** Files at the root that stand below the rooms, and one that stands beside the commands. */
+const LAST = ['index.ts', 'cli.ts'];
+const BESIDE_COMMANDS = ['doctor.ts'];
+
+function filesBelow(folder: string, ending: string): string[] {
+  return readdirSync(folder, { withFileTypes: true }).flatMap((entry) => {
+    if (['node_modules', 'dist', 'bin'].includes(entry.name) || entry.name.startsWith('.')) return [];
+    const path = join(folder, entry.name);
+    return entry.isDirectory() ? filesBelow(path, ending) : path.endsWith(ending) ? [path] : [];
+  });
+}
+
+const sources = filesBelow(lib, '.ts').map((path) => relative(lib, path));
+
+/** The files of lib/ that a file imports, types included. */
+function imported(file: string): string[] {
+  const text = readFileSync(join(lib, file), 'utf8');
+  const named = [...text.matchAll(/^(?:import|export)\b[^;']*?from '(\.{1,2}\/[^']+)'/gm)];
+  const others = [...text.matchAll(/^import '(\.{1,2}\/[^']+)'|\b(?:require|import)\('(\.{1,2}\/[^']+)'\)/gm)];
+  return [...named, ...others].map(([, first, second]) => {
+    const path = resolve(lib, dirname(file), (first ?? second)!.replace(/\.js$/, ''));
+    const found = [`${path}.ts`, join(path, 'index.ts'), path].find((candidate) => existsSync(candidate));
+    assert.ok(found, `${file} imports ${first ?? second}, which does not exist`);
+    return relative(lib, found);
+  });
+}
+
+const roomOf = (file: string): string => {
+  if (BESIDE_COMMANDS.includes(file)) return 'commands';
+  return file.includes('/') ? file.split('/')[0]! : '';
+};
+const rank = (file: string): number =>
+  LAST.includes(file) ? ROOMS.length : ROOMS.findIndex((room) => room === roomOf(file));
+
+const documents = [
+  ...['README.md', 'CONTRIBUTING.md', 'CHANGELOG.md', 'SECURITY.md', 'lib/README.md', 'data/README.md'],
+  ...['findings/README.md', 'data/models/tiny/README.md'],
+  ...filesBelow(join(root, 'docs'), '.md').map((path) => relative(root, path)),
+];
+
+test('every relative link of a document leads to a file, and its anchor to a heading', () => {
+  const dead: string[] = [];
+  for (const document of documents) {
+    const text = readFileSync(join(root, document), 'utf8').replace(/^```[^]*?^```/gm, '');
+    for (const [, target] of text.matchAll(/\]\((?!https?:|mailto:)([^)\s]+)\)/g)) {
+      const [file = '', anchor] = target!.split('#');
+      const path = file === '' ? join(root, document) : resolve(root, dirname(document), file);
+      if (!existsSync(path)) dead.push(`${document}: ${target}`);
+      else if (anchor !== undefined && !headingAnchors(readFileSync(path, 'utf8')).has(anchor))
+        dead.push(`${document}: ${target}: there is no such heading`);
+    }
+  }
+  assert.deepEqual(dead, []);
+});
+
+test('README fits on one page, and lists the notebooks of the folder in their order', () => {
+  const path = join(root, 'README.md');
+  assert.ok(statSync(path).size < 10_000, `README.md has ${statSync(path).size} bytes`);
+  const listed = [...readFileSync(path, 'utf8').matchAll(/^\| \[[^\]]+\]\(notebooks\/([^)]+)\)/gm)].map(
+    ([, name]) => name,
+  );
+  assert.deepEqual(listed, notebookNames());
+});
+
+test('README leads to every page of docs/, and so does their index', () => {
+  const pages = readdirSync(join(root, 'docs')).filter((name) => name.endsWith('.md') && name !== 'README.md');
+  for (const [document, prefix] of [
+    ['README.md', 'docs/'],
+    ['docs/README.md', ''],
+  ] as const) {
+    const text = readFileSync(join(root, document), 'utf8');
+    for (const page of pages) assert.ok(text.includes(`](${prefix}${page})`), `${document} does not link ${page}`);
+  }
+});
+
+test('every folder of lib/ is a room, and a file imports only from its own room and those above', () => {
+  const wrong = sources.flatMap((file) => {
+    if (rank(file) < 0) return [`${file} is in no room`];
+    return imported(file)
+      .filter((other) => rank(other) > rank(file) || APART[roomOf(file)]?.includes(roomOf(other)))
+      .map((other) => `${file} imports ${other}`);
+  });
+  assert.deepEqual(wrong, []);
+});
+
+test('no file imports itself in a circle, not even types', () => {
+  const graph = new Map(sources.map((file) => [file, imported(file)]));
+  const clean = new Set<string>();
+  const visit = (file: string, way: readonly string[]): void => {
+    if (clean.has(file)) return;
+    assert.ok(!way.includes(file), `a circle of imports: ${[...way.slice(way.indexOf(file)), file].join(' -> ')}`);
+    for (const other of graph.get(file) ?? []) visit(other, [...way, file]);
+    clean.add(file);
+  };
+  for (const file of sources) visit(file, []);
+});
+
+test('files of lib/ have at most 300 lines and different names, but for those that are listed', () => {
+  const lines = (file: string) => readFileSync(join(lib, file), 'utf8').trimEnd().split('\n').length;
+  const long = sources.filter((file) => lines(file) > 300 && !Object.hasOwn(LONG, file));
+  assert.deepEqual(
+    long.map((file) => `${file}: ${lines(file)} lines`),
+    [],
+  );
+  const names = sources.map((file) => basename(file));
+  const doubled = names.filter((name, n) => names.indexOf(name) !== n && !Object.hasOwn(DOUBLED, name));
+  assert.deepEqual([...new Set(doubled)], []);
+});
