@@ -9,7 +9,12 @@ myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 
 html_theme = "sphinx_book_theme"
-html_theme_options = {"use_download_button": False, "use_fullscreen_button": False, "show_navbar_depth": 1, "show_toc_level": 2}
+html_theme_options = {
+    "use_download_button": False,
+    "use_fullscreen_button": False,
+    "show_navbar_depth": 1,
+    "show_toc_level": 2,
+}
 html_static_path = ["_static"]
 html_show_sphinx = html_show_copyright = html_copy_source = html_show_sourcelink = False
 # All of it in the book: its pages open from disk, without a network.
