@@ -1,14 +1,14 @@
 """Sends requests to one kernel as JupyterLab does, interrupts some cells, and prints what a reader sees of each.
 
-The argument is JSON, a list. Of a cell, {"code": …, "interrupt"?: pattern, and "silent", "stop_on_error" as in the protocol}; a
-list in the list is of cells that are sent together. A cell with a pattern receives an interrupt once an output of its own
-matches. (One: a second one may be delivered so late, on a busy machine, that it is the next cell's.) Of any other request,
-{"request": its type, "content": …}; {"pause": seconds} sends nothing, and
-{"press": n} is the stop button, n times, while no cell runs.
+The argument is JSON, a list. Of a cell, {"code": …, "interrupt"?: pattern, and "silent", "stop_on_error" as in the
+protocol}; a list in the list is of cells that are sent together. A cell with a pattern receives an interrupt once an
+output of its own matches. (One: a second one may be delivered so late, on a busy machine, that it is the next cell's.)
+Of any other request, {"request": its type, "content": …}; {"pause": seconds} sends nothing, and {"press": n} is the
+stop button, n times, while no cell runs.
 
-The reply, as JSON, has for each cell its status, its number, what it printed, its errors, its last value (with its number), its displays as they
-are in the end, the types of all that was drawn until then, and the kinds of its messages in order; for each other request the content of its
-reply. `late` is what came for a cell after its end.
+The reply, as JSON, has for each cell its status, its number, what it printed, its errors, its last value (with its
+number), its displays as they are in the end, the types of all that was drawn until then, and the kinds of its messages
+in order; for each other request the content of its reply. `late` is what came for a cell after its end.
 
     python tests/kernel.py REQUESTS [--env NAME=VALUE]
 """
@@ -67,7 +67,14 @@ class Cell:
             self.interrupt = None
 
     def seen(self, reply):
-        shown = {"displays": list(self.displays.values()), "drawn": self.drawn, "errors": self.errors, "kinds": self.kinds, "late": self.late, "result": self.result}
+        shown = {
+            "displays": list(self.displays.values()),
+            "drawn": self.drawn,
+            "errors": self.errors,
+            "kinds": self.kinds,
+            "late": self.late,
+            "result": self.result,
+        }
         return {"status": reply["status"], "count": reply.get("execution_count"), **self.streams, **shown}
 
 

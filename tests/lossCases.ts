@@ -16,52 +16,56 @@ const FIXTURES = join(__dirname, '..', '..', '..', 'tests', 'fixtures');
  * How far a result may be from the oracle's, as a part of the larger of 1 and the expected number: about 30 float32
  * roundings (6e-8 each). The oracle computes in float64 from the same float32 arguments.
  */
-export const TOLERANCE = 2e-6;
+const TOLERANCE = 2e-6;
 
 export class Case {
+  readonly #fields: Record<string, Numbers>;
+
   constructor(
     readonly title: string,
-    private readonly fields: Record<string, Numbers>,
-  ) {}
+    fields: Record<string, Numbers>,
+  ) {
+    this.#fields = fields;
+  }
 
   has(name: string): boolean {
-    return name in this.fields;
+    return name in this.#fields;
   }
 
   number(name: string): number {
-    return this.values(name) as number;
+    return this.#values(name) as number;
   }
 
   text(name: string): string {
-    return this.values(name) as unknown as string;
+    return this.#values(name) as unknown as string;
   }
 
   floats<T extends tf.Tensor>(name: string): T {
-    return tf.tensor(this.values(name), undefined, 'float32') as T;
+    return tf.tensor(this.#values(name), undefined, 'float32') as T;
   }
 
   ints<T extends tf.Tensor>(name: string): T {
-    return tf.tensor(this.values(name), undefined, 'int32') as T;
+    return tf.tensor(this.#values(name), undefined, 'int32') as T;
   }
 
   /** @throws AssertionError unless `actual` is the field `name`. */
   check(actual: tf.Tensor, name: string, tolerance = TOLERANCE): void {
-    close(actual, this.values(name), `${this.title}: ${name}`, tolerance);
+    close(actual, this.#values(name), `${this.title}: ${name}`, tolerance);
   }
 
   /** The same for a gradient. */
   checkGradient(actual: tf.Tensor, name: string): void {
-    closeGradients([actual], [this.values(name)], `${this.title}: ${name}`);
+    closeGradients([actual], [this.#values(name)], `${this.title}: ${name}`);
   }
 
   /** A field that holds cases of its own. */
   inner(name: string): Case[] {
-    const fields = [this.fields[name]].flat() as unknown as Record<string, Numbers>[];
+    const fields = [this.#fields[name]].flat() as unknown as Record<string, Numbers>[];
     return fields.map((inner, index) => new Case(`${this.title}: ${name} ${index}`, inner));
   }
 
-  private values(name: string): Numbers {
-    const values = this.fields[name];
+  #values(name: string): Numbers {
+    const values = this.#fields[name];
     assert.ok(values !== undefined, `${this.title} has no field "${name}"`);
     return values;
   }

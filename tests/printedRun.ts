@@ -101,7 +101,7 @@ export class Place {
 
   constructor() {
     const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { scripts: object };
-    this.fewRows('data');
+    this.#fewRows('data');
     mkdirSync(join(this.folder, 'notebooks'));
     copyFileSync(join(root, 'tests', 'broken', 'clean.ipynb'), join(this.folder, 'notebooks', 'mine.ipynb'));
     mkdirSync(join(this.folder, 'bin'));
@@ -120,11 +120,11 @@ export class Place {
     shim('npm', NPM, [root, USAGE_ONLY, RUN, scripts]);
   }
 
-  private fewRows(path: string): void {
+  #fewRows(path: string): void {
     mkdirSync(join(this.folder, path));
     for (const entry of readdirSync(join(root, path), { withFileTypes: true })) {
       const [from, to] = [join(root, path, entry.name), join(this.folder, path, entry.name)];
-      if (entry.isDirectory() && entry.name !== 'tiny') this.fewRows(join(path, entry.name));
+      if (entry.isDirectory() && entry.name !== 'tiny') this.#fewRows(join(path, entry.name));
       else if (entry.name.endsWith('.jsonl'))
         writeFileSync(to, readFileSync(from, 'utf8').split('\n').slice(0, ROWS).join('\n') + '\n');
       else symlinkSync(from, to);

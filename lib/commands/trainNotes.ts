@@ -17,7 +17,7 @@ const inOneUpdate = ({ ppoEpochs, minibatches }: Settings) =>
 
 const COMMON: readonly Rule[] = [
   ['validateEvery', without('validation')],
-  ['finalShare', ({ schedule }) => (schedule === 'constant' ? 'with schedule constant' : undefined)],
+  ['minLrRatio', ({ schedule }) => (schedule === 'constant' ? 'with schedule constant' : undefined)],
 ];
 
 const RULES = {

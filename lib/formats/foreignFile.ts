@@ -25,7 +25,7 @@ const SIGNATURES: readonly (readonly [begins: RegExp, said: string])[] = [
  * What a file that begins with these bytes is, as the rest of a sentence, if it is one of those that often stand in for
  * others.
  */
-export function foreign(first: Uint8Array): string | undefined {
+function foreign(first: Uint8Array): string | undefined {
   const text = Buffer.from(first.subarray(0, FIRST)).toString('latin1');
   return SIGNATURES.find(([begins]) => begins.test(text))?.[1];
 }

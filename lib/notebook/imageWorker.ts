@@ -47,10 +47,10 @@ async function answer({ kaleido, figure, width, height }: ImageRequest): Promise
 
 /** The process, which answers a line with a line. */
 class Kaleido {
-  private readonly process: ChildProcessWithoutNullStreams;
-  private readonly greeting: Promise<string>;
-  private readonly lines: AsyncIterator<string>;
-  private readonly ended: Promise<never>;
+  readonly #process: ChildProcessWithoutNullStreams;
+  readonly #greeting: Promise<string>;
+  readonly #lines: AsyncIterator<string>;
+  readonly #ended: Promise<never>;
 
   constructor(folder: string, onEnd: () => void) {
     const args = [
@@ -70,38 +70,38 @@ class Kaleido {
     };
     // Not its shell script, which stumbles over a space in a folder's name. Detached, so that what interrupts the
     // kernel does not end it.
-    this.process = spawn(join(folder, 'bin', 'kaleido'), args, { cwd: folder, env, detached: true });
-    this.lines = createInterface(this.process.stdout)[Symbol.asyncIterator]();
+    this.#process = spawn(join(folder, 'bin', 'kaleido'), args, { cwd: folder, env, detached: true });
+    this.#lines = createInterface(this.#process.stdout)[Symbol.asyncIterator]();
     let complaint = '';
-    this.process.stderr.on('data', (text: Buffer) => {
+    this.#process.stderr.on('data', (text: Buffer) => {
       complaint = text.toString().trim();
     });
-    this.process.stdin.on('error', () => {}); // it has ended, which `ended` tells
-    this.ended = new Promise((_, reject) => {
-      this.process.on('error', reject);
-      this.process.on('close', (code, signal) => reject(new Error(`kaleido ended (${signal ?? code}): ${complaint}`)));
+    this.#process.stdin.on('error', () => {}); // it has ended, which `ended` tells
+    this.#ended = new Promise((_, reject) => {
+      this.#process.on('error', reject);
+      this.#process.on('close', (code, signal) => reject(new Error(`kaleido ended (${signal ?? code}): ${complaint}`)));
     });
-    this.ended.catch(onEnd);
-    this.greeting = this.line();
+    this.#ended.catch(onEnd);
+    this.#greeting = this.#line();
   }
 
   async ask(question: string): Promise<string> {
     const limit = setTimeout(() => this.stop(), ANSWERS_WITHIN);
     try {
-      await this.greeting;
-      this.process.stdin.write(`${question}\n`);
-      return await this.line();
+      await this.#greeting;
+      this.#process.stdin.write(`${question}\n`);
+      return await this.#line();
     } finally {
       clearTimeout(limit);
     }
   }
 
   stop(): void {
-    this.process.kill('SIGKILL');
+    this.#process.kill('SIGKILL');
   }
 
-  private async line(): Promise<string> {
-    const { value, done } = await Promise.race([this.lines.next(), this.ended]);
-    return done ? this.ended : value;
+  async #line(): Promise<string> {
+    const { value, done } = await Promise.race([this.#lines.next(), this.#ended]);
+    return done ? this.#ended : value;
   }
 }

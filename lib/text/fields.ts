@@ -17,30 +17,33 @@ export interface RowForm {
 }
 
 export class Fields {
-  constructor(
-    private readonly row: Readonly<Record<string, unknown>>,
-    private readonly form?: RowForm,
-  ) {}
+  readonly #row: Readonly<Record<string, unknown>>;
+  readonly #form: RowForm | undefined;
+
+  constructor(row: Readonly<Record<string, unknown>>, form?: RowForm) {
+    this.#row = row;
+    this.#form = form;
+  }
 
   get names(): string[] {
-    return Object.keys(this.row);
+    return Object.keys(this.#row);
   }
 
   /** A field that is null counts as missing: a table has every column in every row. */
   has(name: string): boolean {
-    return (this.row[name] ?? null) !== null;
+    return (this.#row[name] ?? null) !== null;
   }
 
   /** Whether a column holds something: a text, list or object that is empty counts as missing, too. */
   holds(name: string): boolean {
-    const value = this.row[name] ?? null;
+    const value = this.#row[name] ?? null;
     if (typeof value === 'string') return value.trim() !== '';
     return value !== null && (typeof value !== 'object' || Object.keys(value).length > 0);
   }
 
   /** The value as it is, for a column of any form. */
   raw(name: string): unknown {
-    return this.row[name];
+    return this.#row[name];
   }
 
   /** @throws InputError naming the field. */
@@ -72,7 +75,7 @@ export class Fields {
   }
 
   #value(name: string): unknown {
-    const value = this.row[name];
+    const value = this.#row[name];
     if (value === undefined) throw new InputError(`has no "${name}"${this.#otherNames()}`);
     if (value === null) throw new InputError(`"${name}" is null`);
     if (value instanceof Uint8Array) throw new InputError(`"${name}" is not UTF-8`);
@@ -81,14 +84,14 @@ export class Fields {
 
   /** What the row has in place of the field, if it has fields that this form does not know. */
   #otherNames(): string {
-    if (this.form === undefined) return '';
-    const names = Object.keys(this.row).filter((name) => this.row[name] !== null);
+    if (this.#form === undefined) return '';
+    const names = Object.keys(this.#row).filter((name) => this.#row[name] !== null);
     const unknown = names.filter(
       (name) =>
-        ![...this.form!.names, ...(this.form!.others ?? [])].includes(name) &&
+        ![...this.#form!.names, ...(this.#form!.others ?? [])].includes(name) &&
         !/^(id|idx|index)$|_(id|idx|index)$/.test(name),
     );
-    return unknown.length === 0 ? '' : `; it has ${listed(names)}; ${this.form.needs}`;
+    return unknown.length === 0 ? '' : `; it has ${listed(names)}; ${this.#form.needs}`;
   }
 }
 

@@ -1,10 +1,12 @@
 """
 A GPT-2 of transformers as transformers.js 2 opens it, for bench.ts: python export_onnx.py MODEL FOLDER
 
-FOLDER gets config.json and onnx/decoder_model_merged.onnx. Its inputs: input_ids, attention_mask, past_key_values.N.{key,value}, empty
-in the first step. Its outputs: the last position's logits, all that generate() reads, and present.N.{key,value}. Attention is the
-eager one: as the exporter writes it, the fused one would scale all cached keys in each step.
+FOLDER gets config.json and onnx/decoder_model_merged.onnx. Its inputs: input_ids, attention_mask,
+past_key_values.N.{key,value}, empty in the first step. Its outputs: the last position's logits, all that generate()
+reads, and present.N.{key,value}. Attention is the eager one: as the exporter writes it, the fused one would scale all
+cached keys in each step.
 """
+
 import os
 import shutil
 import sys
@@ -28,8 +30,12 @@ class Step(torch.nn.Module):
         seen = causal[None, None] & attention_mask[:, None, None, :].bool()
         mask = torch.where(seen, 0.0, torch.finfo(torch.float32).min)
         cache = DynamicCache(list(zip(past[::2], past[1::2])))
-        hidden = self.model.transformer(ids, past_key_values=cache, attention_mask=mask, position_ids=positions[None, cached:], use_cache=True)[0]
-        logits = torch.addmm(self.zero, hidden[:, -1], self.model.transformer.wte.weight.t())  # becomes a Gemm, which shares the embedding's memory
+        hidden = self.model.transformer(
+            ids, past_key_values=cache, attention_mask=mask, position_ids=positions[None, cached:], use_cache=True
+        )[0]
+        logits = torch.addmm(
+            self.zero, hidden[:, -1], self.model.transformer.wte.weight.t()
+        )  # becomes a Gemm, which shares the embedding's memory
         return logits[:, None], *(states for layer in cache.layers for states in (layer.keys, layer.values))
 
 
@@ -44,9 +50,15 @@ def export(model, path):
     ids, seen = torch.zeros(rows, new, dtype=torch.int64), torch.ones(rows, cached + new, dtype=torch.int64)
     with torch.no_grad():
         torch.onnx.export(
-            Step(model), (ids, seen, *past), path, input_names=["input_ids", "attention_mask", *inputs], output_names=["logits", *outputs], dynamic_axes=axes,
-            opset_version=17, dynamo=False,  # what onnxruntime 1.14 reads
-        )  # fmt: skip
+            Step(model),
+            (ids, seen, *past),
+            path,
+            input_names=["input_ids", "attention_mask", *inputs],
+            output_names=["logits", *outputs],
+            dynamic_axes=axes,
+            opset_version=17,
+            dynamo=False,  # what onnxruntime 1.14 reads
+        )
 
 
 def main(model, folder):
@@ -54,7 +66,10 @@ def main(model, folder):
     temporary = Path(f"{folder}.part")
     shutil.rmtree(temporary, ignore_errors=True)
     (temporary / "onnx").mkdir(parents=True)
-    export(GPT2LMHeadModel.from_pretrained(model, dtype=torch.float32, attn_implementation="eager").eval(), temporary / "onnx" / "decoder_model_merged.onnx")
+    export(
+        GPT2LMHeadModel.from_pretrained(model, dtype=torch.float32, attn_implementation="eager").eval(),
+        temporary / "onnx" / "decoder_model_merged.onnx",
+    )
     shutil.copy(Path(model, "config.json"), temporary)
     os.rename(temporary, folder)
 

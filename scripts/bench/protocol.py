@@ -1,4 +1,5 @@
 """How Python's contenders speak with bench.ts: a line when ready, then a line for each line that they read."""
+
 import json
 import os
 import sys
@@ -25,7 +26,8 @@ def serve(repeat):
 
 
 class Turns(TrainerCallback):
-    """The same for a trainer's steps, within one training: what it made for the first, such as AdamW's moments, is there for the next."""
+    """The same for a trainer's steps, within one training: what it made for the first, such as AdamW's moments, is
+    there for the next."""
 
     start = None
 

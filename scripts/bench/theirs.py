@@ -1,4 +1,5 @@
 """transformers as a contender of bench.ts; with --make, the maker of the model."""
+
 import json
 import os
 import sys
@@ -17,7 +18,9 @@ def make(path, small):
 def main():
     task = json.loads(sys.argv[1])
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    model = GPT2LMHeadModel.from_pretrained(task["model"], dtype=torch.bfloat16 if task["policy"] == "bf16" else torch.float32).eval()
+    model = GPT2LMHeadModel.from_pretrained(
+        task["model"], dtype=torch.bfloat16 if task["policy"] == "bf16" else torch.float32
+    ).eval()
     model.generation_config.eos_token_id = None  # as many tokens from everyone
     prompts, end = task["prompts"], task["end"]
     at_once = task.get("batchSize")
@@ -28,7 +31,9 @@ def main():
         ids = torch.tensor([[end] * (length - len(row)) + row for row in rows])
         mask = torch.tensor([[0] * (length - len(row)) + [1] * len(row) for row in rows])
         with torch.no_grad():
-            return model.generate(ids, attention_mask=mask, do_sample=False, max_new_tokens=task["newTokens"], pad_token_id=end, **options)[:, length:].tolist()
+            return model.generate(
+                ids, attention_mask=mask, do_sample=False, max_new_tokens=task["newTokens"], pad_token_id=end, **options
+            )[:, length:].tolist()
 
     def ended(ids):
         return ids[: ids.index(end) + 1] if end in ids else ids
@@ -36,7 +41,11 @@ def main():
     def repeat():
         if at_once is None:
             return made(prompts)
-        return [ended(ids) for start in range(0, len(prompts), at_once) for ids in made(prompts[start : start + at_once], eos_token_id=end)]
+        return [
+            ended(ids)
+            for start in range(0, len(prompts), at_once)
+            for ids in made(prompts[start : start + at_once], eos_token_id=end)
+        ]
 
     serve(repeat)
 

@@ -1,9 +1,13 @@
-"""PyTorch as a contender of bench.ts, with a DPO step, or the scoring of pairs, in the way that the last argument names:
+"""PyTorch as a contender of bench.ts, with a DPO step, or the scoring of pairs, in the way that the last argument
+names:
 
-source  as the walkthrough's source does it: four forward passes, the reference's among them, all logits of all tokens, one AdamW
-tuned   by hand: chosen and rejected in one batch, logits of the responses' tokens only, the reference's log-probs known, fused AdamW
+source  as the walkthrough's source does it: four forward passes, the reference's among them, all logits of all tokens,
+        one AdamW
+tuned   by hand: chosen and rejected in one batch, logits of the responses' tokens only, the reference's log-probs
+        known, fused AdamW
 score   the log-probs of the responses, eight pairs at a time, logits of all tokens: transformers' own way
 """
+
 import json
 import os
 import sys
@@ -45,7 +49,10 @@ def response_logits(model, ids, mask, of_response):
 def groups(model):
     """Matrices decay: by lr times 0.1, of which float32 takes notice."""
     weights = list(model.parameters())
-    return [{"params": [w for w in weights if w.dim() > 1], "weight_decay": 0.1}, {"params": [w for w in weights if w.dim() == 1], "weight_decay": 0.0}]
+    return [
+        {"params": [w for w in weights if w.dim() > 1], "weight_decay": 0.1},
+        {"params": [w for w in weights if w.dim() == 1], "weight_decay": 0.0},
+    ]
 
 
 def steps(way, task, model):
@@ -86,7 +93,11 @@ def score(task, model):
         sums = []
         with torch.no_grad():
             for start in range(0, len(pairs), 8):
-                rows = [(pair["promptIds"], pair[name]) for pair in pairs[start : start + 8] for name in ("chosenIds", "rejectedIds")]
+                rows = [
+                    (pair["promptIds"], pair[name])
+                    for pair in pairs[start : start + 8]
+                    for name in ("chosenIds", "rejectedIds")
+                ]
                 sums += all_logits(model, *padded(rows)).view(-1, 2).tolist()
         return sums
 

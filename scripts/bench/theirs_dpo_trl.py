@@ -1,4 +1,6 @@
-"""TRL 1.16's DPOTrainer as a contender of bench.ts: one step a turn, the reference's log-probs computed before the first."""
+"""TRL 1.16's DPOTrainer as a contender of bench.ts: one step a turn, the reference's log-probs computed before the
+first."""
+
 import json
 import os
 import sys
@@ -17,14 +19,42 @@ def main():
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     model = GPT2LMHeadModel.from_pretrained(task["model"], dtype=torch.float32)
     end, pairs = task["end"], task["pairs"]
-    data = Dataset.from_list([{"prompt": text(pair["promptIds"]), **{name: " " + text(pair[f"{name}Ids"][:-1]) for name in ("chosen", "rejected")}} for pair in pairs])  # it adds the end itself
+    data = Dataset.from_list(
+        [
+            {
+                "prompt": text(pair["promptIds"]),
+                **{name: " " + text(pair[f"{name}Ids"][:-1]) for name in ("chosen", "rejected")},
+            }
+            for pair in pairs
+        ]
+    )  # it adds the end itself
     with tempfile.TemporaryDirectory() as folder:
         arguments = DPOConfig(
-            output_dir=folder, beta=0.1, per_device_train_batch_size=len(pairs), max_steps=10**6, learning_rate=1e-6, lr_scheduler_type="constant", weight_decay=0.1,
-            max_grad_norm=1.0, disable_dropout=True, precompute_ref_log_probs=True, max_length=None, use_cpu=True, bf16=task["policy"] == "bf16", gradient_checkpointing=False,
-            report_to=[], save_strategy="no", logging_steps=1, train_sampling_strategy="sequential",
-        )  # fmt: skip
-        trainer = DPOTrainer(model=model, args=arguments, train_dataset=data, processing_class=word_tokenizer(model.config.vocab_size, end))
+            output_dir=folder,
+            beta=0.1,
+            per_device_train_batch_size=len(pairs),
+            max_steps=10**6,
+            learning_rate=1e-6,
+            lr_scheduler_type="constant",
+            weight_decay=0.1,
+            max_grad_norm=1.0,
+            disable_dropout=True,
+            precompute_ref_log_probs=True,
+            max_length=None,
+            use_cpu=True,
+            bf16=task["policy"] == "bf16",
+            gradient_checkpointing=False,
+            report_to=[],
+            save_strategy="no",
+            logging_steps=1,
+            train_sampling_strategy="sequential",
+        )
+        trainer = DPOTrainer(
+            model=model,
+            args=arguments,
+            train_dataset=data,
+            processing_class=word_tokenizer(model.config.vocab_size, end),
+        )
         trainer.remove_callback(PrinterCallback)
         trainer.add_callback(StepsInTurns())
         trainer.train()

@@ -1,4 +1,5 @@
 """TRL 1.16's GRPOTrainer as a contender of bench.ts: whole iterations, from prompts to the optimizer's step."""
+
 import json
 import os
 import sys
@@ -31,12 +32,35 @@ def main():
     data = Dataset.from_list([{"prompt": text(prompt)} for prompt in prompts])
     with tempfile.TemporaryDirectory() as folder:
         arguments = GRPOConfig(
-            output_dir=folder, num_generations=group, max_completion_length=new_tokens, per_device_train_batch_size=rows_at_once, gradient_accumulation_steps=rows // rows_at_once,
-            beta=0.04, temperature=1.0, loss_type="grpo", use_bias_correction_kl=False, learning_rate=1e-6, max_grad_norm=1.0, disable_dropout=True,
+            output_dir=folder,
+            num_generations=group,
+            max_completion_length=new_tokens,
+            per_device_train_batch_size=rows_at_once,
+            gradient_accumulation_steps=rows // rows_at_once,
+            beta=0.04,
+            temperature=1.0,
+            loss_type="grpo",
+            use_bias_correction_kl=False,
+            learning_rate=1e-6,
+            max_grad_norm=1.0,
+            disable_dropout=True,
             generation_kwargs={"suppress_tokens": [end]},  # as many tokens from everyone
-            max_steps=10**6, lr_scheduler_type="constant", use_cpu=True, bf16=False, gradient_checkpointing=False, report_to=[], save_strategy="no", logging_strategy="no",
-        )  # fmt: skip
-        trainer = GRPOTrainer(model=task["model"], reward_funcs=even_tokens, args=arguments, train_dataset=data, processing_class=word_tokenizer(config["vocab_size"], end))
+            max_steps=10**6,
+            lr_scheduler_type="constant",
+            use_cpu=True,
+            bf16=False,
+            gradient_checkpointing=False,
+            report_to=[],
+            save_strategy="no",
+            logging_strategy="no",
+        )
+        trainer = GRPOTrainer(
+            model=task["model"],
+            reward_funcs=even_tokens,
+            args=arguments,
+            train_dataset=data,
+            processing_class=word_tokenizer(config["vocab_size"], end),
+        )
         trainer.remove_callback(PrinterCallback)
         trainer.add_callback(turns)
         trainer.train()

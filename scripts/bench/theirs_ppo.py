@@ -1,9 +1,11 @@
 """
 TRL 1.12's PPOTrainer as a contender of bench.ts: whole iterations, from prompts to the last of their updates.
 
-It demands a value model of its own, which is a second GPT-2 beside the policy (and the reference a third); this library's value
-function is a head on the policy's trunk. The reward costs nothing on either side: whether the last token's id is even.
+It demands a value model of its own, which is a second GPT-2 beside the policy (and the reference a third); this
+library's value function is a head on the policy's trunk. The reward costs nothing on either side: whether the last
+token's id is even.
 """
+
 import json
 import os
 import sys
@@ -44,19 +46,43 @@ def main():
     policy, reference = (GPT2LMHeadModel.from_pretrained(task["model"]) for _ in range(2))
     values = GPT2ForSequenceClassification.from_pretrained(task["model"], num_labels=1)
     turns = InTurns()
-    data = Dataset.from_list([{"input_ids": prompt} for prompt in prompts * 1000])  # accelerate steps early in the last batch of the data
+    data = Dataset.from_list(
+        [{"input_ids": prompt} for prompt in prompts * 1000]
+    )  # accelerate steps early in the last batch of the data
     # TRL tells padding by its id: here there is none, so that no token may have that id.
     tokenizer = SimpleNamespace(pad_token_id=policy.config.vocab_size, eos_token_id=0)
     with tempfile.TemporaryDirectory() as folder:
         arguments = PPOConfig(
-            output_dir=folder, per_device_train_batch_size=rows_at_once, gradient_accumulation_steps=len(prompts) // rows_at_once, num_mini_batches=1,
-            num_ppo_epochs=epochs, total_episodes=10**6, response_length=new_tokens, temperature=0.7, local_rollout_forward_batch_size=len(prompts), learning_rate=1e-6,
-            lr_scheduler_type="constant", num_sample_generations=0, use_cpu=True, bf16=False, gradient_checkpointing=False, report_to=[], save_strategy="no", logging_strategy="no",
-        )  # fmt: skip
+            output_dir=folder,
+            per_device_train_batch_size=rows_at_once,
+            gradient_accumulation_steps=len(prompts) // rows_at_once,
+            num_mini_batches=1,
+            num_ppo_epochs=epochs,
+            total_episodes=10**6,
+            response_length=new_tokens,
+            temperature=0.7,
+            local_rollout_forward_batch_size=len(prompts),
+            learning_rate=1e-6,
+            lr_scheduler_type="constant",
+            num_sample_generations=0,
+            use_cpu=True,
+            bf16=False,
+            gradient_checkpointing=False,
+            report_to=[],
+            save_strategy="no",
+            logging_strategy="no",
+        )
         trainer = PPOTrainer(
-            args=arguments, processing_class=tokenizer, model=policy, ref_model=reference, reward_model=EvenToken(len(prompts[0]), turns), value_model=values, train_dataset=data, eval_dataset=data,
+            args=arguments,
+            processing_class=tokenizer,
+            model=policy,
+            ref_model=reference,
+            reward_model=EvenToken(len(prompts[0]), turns),
+            value_model=values,
+            train_dataset=data,
+            eval_dataset=data,
             data_collator=lambda rows: {"input_ids": torch.tensor([row["input_ids"] for row in rows])},
-        )  # fmt: skip
+        )
         trainer.remove_callback(PrinterCallback)
         trainer.add_callback(turns)
         trainer.train()

@@ -1,4 +1,6 @@
-"""Ids for trainers that want texts: they go through as words "t1 t2 …" of a tokenizer whose vocabulary is just the ids."""
+"""Ids for trainers that want texts: they go through as words "t1 t2 …" of a tokenizer whose vocabulary is just the
+ids."""
+
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
@@ -10,4 +12,6 @@ def text(ids):
 def word_tokenizer(vocabulary, end):
     tokenizer = Tokenizer(models.WordLevel({f"t{n}": n for n in range(vocabulary)}, unk_token=f"t{end}"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=f"t{end}", pad_token=f"t{end}", unk_token=f"t{end}")
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token=f"t{end}", pad_token=f"t{end}", unk_token=f"t{end}"
+    )

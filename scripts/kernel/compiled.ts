@@ -31,12 +31,14 @@ export class CompiledCell {
   readonly #toModule: SourceMap;
   readonly #was: Steps['was'];
   readonly #lines: number;
+  readonly #repaired: Repaired;
 
   constructor(
     readonly cell: Cell,
-    private readonly repaired: Repaired,
+    repaired: Repaired,
     { toModule, toScript, was, scriptLines }: Steps,
   ) {
+    this.#repaired = repaired;
     [this.#toScript, this.#toModule, this.#was] = [new SourceMap(toScript), new SourceMap(toModule), was];
     this.#lines = scriptLines;
   }
@@ -49,7 +51,7 @@ export class CompiledCell {
     const inModule = this.#was(inChanged.originalLine, inChanged.originalColumn);
     const entry = this.#toModule.findEntry(inModule.line, inModule.column);
     if (!('originalLine' in entry)) return undefined;
-    const place = this.repaired.original(entry.originalLine - 1, entry.originalColumn);
+    const place = this.#repaired.original(entry.originalLine - 1, entry.originalColumn);
     return { line: place.line + 1, column: place.column + 1 };
   }
 }

@@ -1,5 +1,6 @@
 /** tslab's converter and executor, mended from outside: repaired sources, source maps, names of scripts. */
-import './typescript'; // first: it takes the place of tslab's compiler before tslab loads its own
+// oxlint-disable-next-line import/no-duplicates -- first: it takes the place of tslab's compiler before tslab loads it
+import './typescript';
 
 import type { SourceMapPayload } from 'node:module';
 import { join } from 'node:path';

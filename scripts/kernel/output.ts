@@ -2,7 +2,7 @@
 import { StringDecoder } from 'node:string_decoder';
 
 /** Characters and writes of a cell that are passed on: more would fill the notebook's file, and stop JupyterLab. */
-export const MOST = { characters: 4_000_000, writes: 50_000 };
+const MOST = { characters: 4_000_000, writes: 50_000 };
 
 export type Stream = 'stdout' | 'stderr';
 

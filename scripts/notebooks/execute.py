@@ -1,19 +1,18 @@
 """Executes notebooks under the tslab kernel and refuses every run that is not clean.
 
-It relies on nothing that plain tslab does not do: there a throwing cell shows in its reply's status alone, and a rejected
-promise or a throwing timer on stderr alone. So a run is clean only where
+It relies on nothing that plain tslab does not do: there a throwing cell shows in its reply's status alone, and a
+rejected promise or a throwing timer on stderr alone. So a run is clean only where
 - every code cell ran and its reply says `ok`, within the time allowed, on a kernel that stayed alive;
 - nothing came on stderr: from a cell, between two cells, after the last one, or from native code;
 - nothing was left running: timers and file work end, in silence, within seconds of the last cell.
 
-For each notebook the output folder receives NAME.ipynb (the executed copy), NAME.json (the report) and with --html NAME.html. A file
-that JupyterLab would not open is refused, too, and has a report alone.
-Exit status: 0 every run was clean, 1 some were refused, 2 usage, 130 interrupted.
+For each notebook the output folder receives NAME.ipynb (the executed copy), NAME.json (the report) and with --html
+NAME.html. A file that JupyterLab would not open is refused, too, and has a report alone. Exit status: 0 every run was
+clean, 1 some were refused, 2 usage, 130 interrupted.
 """
 
 import argparse
 import asyncio
-import contextlib
 import json
 import os
 import re
@@ -40,27 +39,32 @@ KERNEL = "tslab"
 STARTUP_SECONDS = 60
 SETTLE_SECONDS = 5
 
-# What TensorFlow may say: records of level I, abseil's line before the first of them, and that the CUDA build found no GPU,
-# which the doctor reports and the notebooks do without.
+# What TensorFlow may say: records of level I, abseil's line before the first of them, and that the CUDA build found no
+# GPU, which the doctor reports and the notebooks do without.
 INFORMATION = re.compile(
-    r"^(WARNING: All log messages before absl::InitializeLog\(\) .*|I\d{4} .*|\d{4}-\d\d-\d\d .*: I .*|E\d{4} .* failed call to cuInit: .*)\n",
+    r"^(WARNING: All log messages before absl::InitializeLog\(\) .*|I\d{4} .*|\d{4}-\d\d-\d\d .*: I .*|E\d{4} .* "
+    r"failed call to cuInit: .*)\n",
     re.MULTILINE,
 )
 
 COLOUR = re.compile(r"\x1b\[\d*m")
 
-# Runs after the last cell: waits until no timer or file work of the notebook is left, at least one turn of the event loop,
-# in which late rejections are reported. What still runs at the end is an error. The sockets and watchers of tslab itself
-# are not in the list.
-SETTLE = f"const settleSeconds = {SETTLE_SECONDS};" + """
+# Runs after the last cell: waits until no timer or file work of the notebook is left, at least one turn of the event
+# loop, in which late rejections are reported. What still runs at the end is an error. The sockets and watchers of tslab
+# itself are not in the list.
+SETTLE = (
+    f"const settleSeconds = {SETTLE_SECONDS};"
+    + """
 {
-  const pending = () => process.getActiveResourcesInfo().filter((kind) => /^(Timeout|Immediate|FSReq|GetAddrInfo|Worker|Process)/.test(kind));
+  const work = /^(Timeout|Immediate|FSReq|GetAddrInfo|Worker|Process)/;
+  const pending = () => process.getActiveResourcesInfo().filter((kind) => work.test(kind));
   const { setTimeout: wait } = await import('node:timers/promises');
   const end = Date.now() + 1000 * settleSeconds;
   do await wait(20, undefined, { ref: false }); while (pending().length > 0 && Date.now() < end);
   if (pending().length > 0) throw new Error('still running after the last cell: ' + pending().join(', '));
 }
 """
+)
 
 
 class Refused(Exception):
@@ -80,7 +84,9 @@ def read(path):
         if not text.strip():
             raise ValueError("it is empty")
         content = json.loads(text)
-        if not isinstance(content, dict) or not isinstance(content.get("worksheets" if content.get("nbformat") == 3 else "cells"), list):
+        if not isinstance(content, dict) or not isinstance(
+            content.get("worksheets" if content.get("nbformat") == 3 else "cells"), list
+        ):
             raise ValueError("it is JSON, but has no list of cells")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of ids that were made
@@ -91,9 +97,15 @@ def read(path):
     except json.JSONDecodeError as error:
         raise Refused(None, "the file is not a sound notebook", f"it is not JSON: {error}") from None
     except (AttributeError, KeyError, TypeError):  # what nbformat's readers stumble over
-        raise Refused(None, "the file is not a sound notebook", "a cell, or a part of one, is not what the format of notebooks says") from None
+        raise Refused(
+            None,
+            "the file is not a sound notebook",
+            "a cell, or a part of one, is not what the format of notebooks says",
+        ) from None
     except Exception as error:
-        raise Refused(None, "the file is not a sound notebook", str(error).splitlines()[0] if str(error) else type(error).__name__) from None
+        raise Refused(
+            None, "the file is not a sound notebook", str(error).splitlines()[0] if str(error) else type(error).__name__
+        ) from None
     kernel = notebook.metadata.get("kernelspec", {}).get("name", KERNEL)
     if kernel != KERNEL:
         raise Refused(None, f'the notebook is for the kernel "{kernel}", and not for TypeScript ("{KERNEL}")')
@@ -159,7 +171,9 @@ class Run:
                 raise Refused(None, f'the kernel "{KERNEL}" is not installed; run "npm run setup"') from None
             except RuntimeError as error:
                 native.seek(0)
-                raise Refused(None, "the kernel did not start", f"{error}\n{native.read().decode(errors='replace')}") from None
+                raise Refused(
+                    None, "the kernel did not start", f"{error}\n{native.read().decode(errors='replace')}"
+                ) from None
             self._listen(channels.iopub_channel)
             for index, cell in enumerate(self.notebook.cells):
                 if cell.cell_type == "code":
@@ -193,12 +207,16 @@ class Run:
             why = "it is empty: remove it" if not cell.source.strip() else ""
             if "skip-execution" in cell.metadata.get("tags", []):
                 why = 'its tag "skip-execution" keeps it from running: take the tag or the cell away'
-            raise Refused(cell.id, f'the cell did not run to its end (status "{record["status"]}")', record["stderr"] or why)
+            raise Refused(
+                cell.id, f'the cell did not run to its end (status "{record["status"]}")', record["stderr"] or why
+            )
 
     async def _settle(self, client):
         cell = nbformat.v4.new_code_cell(SETTLE)
         self.current = self.after
-        client.timeout = STARTUP_SECONDS  # it ends itself, after SETTLE_SECONDS; a busy machine may take long to begin with it
+        client.timeout = (
+            STARTUP_SECONDS  # it ends itself, after SETTLE_SECONDS; a busy machine may take long to begin with it
+        )
         self.notebook.cells.append(cell)
         try:
             await client.async_execute_cell(cell, len(self.notebook.cells) - 1)
@@ -236,7 +254,11 @@ class Run:
         channel.get_msg = get_msg
 
     def report(self):
-        refused = self.refused and {"cell": self.refused.cell, "reason": self.refused.reason, "detail": self.refused.detail}
+        refused = self.refused and {
+            "cell": self.refused.cell,
+            "reason": self.refused.reason,
+            "detail": self.refused.detail,
+        }
         return {
             "notebook": self.path.name,
             "seconds": round(self.seconds, 2),
@@ -303,7 +325,9 @@ async def execute_all(paths, out, jobs, timeout, html):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("notebooks", nargs="+", type=Path)
-    parser.add_argument("--out", type=Path, default=ROOT / "executed", help="folder for the results (default: executed/)")
+    parser.add_argument(
+        "--out", type=Path, default=ROOT / "executed", help="folder for the results (default: executed/)"
+    )
     parser.add_argument("--jobs", type=int, default=1, help="notebooks at a time (default: 1)")
     parser.add_argument("--timeout", type=int, default=120, help="seconds that one cell may take (default: 120)")
     parser.add_argument("--html", action="store_true", help="also write an HTML page")
@@ -314,7 +338,10 @@ def main():
     if doubled := [path for path in paths if [other.name for other in paths].count(path.name) > 1]:
         parser.error(f"two notebooks are called {doubled[0].name}: their results would have one name")
     if own := [path for path in paths if (options.out / path.name).resolve() == path.resolve()]:
-        parser.error(f"{options.out} is the folder of {own[0].name} itself, whose executed copy would replace it: give another folder")
+        parser.error(
+            f"{options.out} is the folder of {own[0].name} itself, whose executed copy would replace it: give "
+            f"another folder"
+        )
     try:
         options.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -322,7 +349,9 @@ def main():
     if options.jobs > 1:  # kernels that each take every core hold each other up
         os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(max(1, len(os.sched_getaffinity(0)) // options.jobs)))
     for folder in {path.parent for path in paths}:
-        if (folder / "figures").is_dir() and folder.resolve() != options.out.resolve():  # what the copies' Markdown shows
+        if (
+            folder / "figures"
+        ).is_dir() and folder.resolve() != options.out.resolve():  # what the copies' Markdown shows
             shutil.copytree(folder / "figures", options.out / "figures", dirs_exist_ok=True)
     try:
         runs = asyncio.run(execute_all(paths, options.out, options.jobs, options.timeout, options.html))

@@ -65,7 +65,7 @@ function joinedOutput(output: Json): Output {
   };
 }
 
-export function parseNotebook(text: string, path: string): Notebook {
+function parseNotebook(text: string, path: string): Notebook {
   let file: Json;
   try {
     file = JSON.parse(text) as Json;

@@ -20,7 +20,8 @@ TEMPLATE = """
 {%- block html_head_js_mermaidjs -%}{%- endblock -%}
 {%- block data_png scoped -%}
 <div class="jp-RenderedImage jp-OutputArea-output {{ extra_class }}">
-<img src="data:image/png;base64,{{ output.data['image/png'] | escape_html }}" alt="{{ output | get_metadata('alt', 'image/png') | escape_html }}">
+<img src="data:image/png;base64,{{ output.data['image/png'] | escape_html }}"
+ alt="{{ output | get_metadata('alt', 'image/png') | escape_html }}">
 </div>
 {%- endblock data_png -%}
 """  # nbconvert's own block leaves the alt text out
@@ -58,7 +59,12 @@ class Exporter(HTMLExporter):
         attachments = context.get("cell", {}).get("attachments", {})
         path = context.get("resources", {}).get("metadata", {}).get("path", "")
         renderer = Renderer(
-            escape=False, attachments=attachments, embed_images=True, path=path, anchor_link_text=self.anchor_link_text, **self.lexer_options
+            escape=False,
+            attachments=attachments,
+            embed_images=True,
+            path=path,
+            anchor_link_text=self.anchor_link_text,
+            **self.lexer_options,
         )
         renderer.formulas = self.formulas
         return MarkdownWithMath(renderer=renderer).render(source)
@@ -68,16 +74,14 @@ class Exporter(HTMLExporter):
         yield ("markdown2html", self.markdown2html)
 
 
-
-
-
 LINK = re.compile(r'(<a\b[^>]*\bhref=")(?!#|[a-z]+:)([^"#]+)')
 
 
 def page(notebook, path, out, beside=()):
     """The page, for the folder `out`.
 
-    `path` is the notebook's own, which its pictures and links are relative to; `beside` are the notebooks that have a page in `out`.
+    `path` is the notebook's own, which its pictures and links are relative to; `beside` are the notebooks that have a
+    page in `out`.
     """
 
     def link(found):
@@ -96,6 +100,10 @@ def page(notebook, path, out, beside=()):
     html = LINK.sub(link, html)
     if not formulas:
         return html
-    made = json.loads(subprocess.run(["node", FORMULAS], input=json.dumps(formulas), capture_output=True, text=True, check=True).stdout)
+    made = json.loads(
+        subprocess.run(
+            ["node", FORMULAS], input=json.dumps(formulas), capture_output=True, text=True, check=True
+        ).stdout
+    )
     html = PLACE.sub(lambda place: made["formulas"][int(place[1])], html)
     return html.replace("</head>", f"<style>{made['style']}</style>\n</head>", 1)

@@ -82,7 +82,7 @@ function pythonCell(text: string, id: string): [number, number] {
  * The source of a cell that repeats others: their sources, one blank line between them; an import line that already
  * stands above is left out.
  */
-export function repeated(sources: readonly string[]): string {
+function repeated(sources: readonly string[]): string {
   const imports = new Set<string>();
   const isNew = (line: string) => !/^import .*;$/.test(line) || (!imports.has(line) && Boolean(imports.add(line)));
   return sources

@@ -32,7 +32,9 @@ export function check(steps, optional, command = 'npm run setup') {
     ['compiler', 'ok', installedCompiler() ?? 'none; set-up fetches one from PyPI'],
     ['gpu', 'ok', gpu() ?? 'none; TensorFlow computes on the CPU'],
     ...needed,
-    ...optional.map((step) => row(step, 'optional: npm run setup -- --oracles')),
+    ...optional.map((step) =>
+      row(step, `optional: npm run setup -- --${['book', 'lint'].includes(step.name) ? step.name : 'oracles'}`),
+    ),
   ];
   for (const [name = '', state = '', what] of rows) console.log(`${name.padEnd(11)}${state.padEnd(13)}${what}`);
   return needed.every(([, state]) => state === 'ok') ? 0 : 1;

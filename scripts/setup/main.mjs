@@ -7,8 +7,8 @@ import { build } from './build.mjs';
 import { check } from './check.mjs';
 import { kernelspec } from './kernelspec.mjs';
 import { npm } from './npm.mjs';
-import { paths } from './paths.mjs';
-import { book, oracles, python, testTools, trlPpo } from './python.mjs';
+import { paths, root } from './paths.mjs';
+import { book, lint, oracles, python, testTools, trlPpo } from './python.mjs';
 import { SetupError } from './run.mjs';
 import { runSteps } from './steps.mjs';
 import { askFor, tensorflow } from './tensorflow.mjs';
@@ -16,7 +16,7 @@ import { tokenizer } from './tokenizer.mjs';
 
 const steps = [npm, python, tensorflow, addon, build, tokenizer, kernelspec];
 
-const usage = `Usage: npm run setup -- [--check] [--cpu | --cuda] [--oracles] [--book] [--quiet]
+const usage = `Usage: npm run setup -- [--check] [--cpu | --cuda] [--oracles] [--book] [--lint] [--quiet]
 
 Makes ready what the notebooks and the tests need; does only what is still to do.
 
@@ -26,6 +26,7 @@ Makes ready what the notebooks and the tests need; does only what is still to do
               (default: the one asked for last, else CUDA where an NVIDIA driver lists a GPU)
   --oracles   also what the long tests need: PyTorch, transformers and TRL, which make fixtures, and tests of kernels (Python 3.11 or newer)
   --book      also what makes the book (npm run book)
+  --lint      nothing but what "npm run check" needs: npm's packages, and a linter of Python files
   --quiet     say nothing where nothing is to do
   --help
 
@@ -42,6 +43,7 @@ function parse(args) {
       cuda: flag,
       oracles: flag,
       book: flag,
+      lint: flag,
       quiet: flag,
       help: { type: 'boolean', short: 'h' },
     },
@@ -63,7 +65,7 @@ export async function main(args) {
     console.log(usage);
     return 0;
   }
-  if (options.check) return check(steps, [oracles, trlPpo, testTools, book]);
+  if (options.check) return check(steps, [oracles, trlPpo, testTools, book, lint]);
 
   // Leaving by process.exit ends the running program and drops the lock.
   process.once('SIGINT', () => process.exit(130));
@@ -72,10 +74,10 @@ export async function main(args) {
   try {
     if (options.cpu || options.cuda) askFor(options.cpu ? 'cpu' : 'cuda');
     const extra = [...(options.oracles ? [oracles, trlPpo, testTools] : []), ...(options.book ? [book] : [])];
-    await runSteps([...steps, ...extra], { folder: paths.made, quiet: options.quiet });
+    await runSteps(options.lint ? [npm, lint] : [...steps, ...extra], { folder: paths.made, quiet: options.quiet });
     return 0;
   } catch (error) {
-    const { syscall, code, path = paths.root, message } = /** @type {NodeJS.ErrnoException} */ (error);
+    const { syscall, code, path = root, message } = /** @type {NodeJS.ErrnoException} */ (error);
     if (syscall !== undefined && ['EACCES', 'EPERM', 'EROFS'].includes(String(code))) {
       console.error(
         `${path} cannot be written (${code}): set-up keeps all that it makes in the project's folder; make that your own, or copy the project to a folder that is.`,

@@ -29,6 +29,7 @@ export const paths = {
   python,
   oracles: join(made, 'oracles'),
   book: join(made, 'book'),
+  lint: join(made, 'lint'),
   /** TRL 1.12, the last with a PPO trainer: a folder for the oracles' PYTHONPATH. */
   trlPpo: join(made, 'trl-ppo'),
   /** Jupyter's tests of a kernel, and nbmake: a folder for the notebooks' PYTHONPATH. */

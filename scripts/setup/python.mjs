@@ -176,6 +176,21 @@ export const trlPpo = {
   run: (progress) => installBeside(paths.oracles, 'trl-ppo.txt', paths.trlPpo, progress),
 };
 
+/** On demand: the linter of the Python files, all that `npm run check` needs besides npm's packages. @type {import('./steps.mjs').Step} */
+export const lint = {
+  name: 'lint',
+  megabytes: 60,
+  inputs: () => inputs(paths.lint, ['lint.txt']),
+  present: () => existsSync(join(paths.lint, 'bin', 'ruff')),
+  made: () => [paths.lint],
+  version: () => versions(sitePackages(paths.lint), ['ruff']),
+  check: () => findPython(10),
+  async run(progress) {
+    await makeEnvironment(paths.lint, 10, progress);
+    await install(paths.lint, 'lint.txt', progress);
+  },
+};
+
 /** On demand, too, and beside the notebooks' packages. @type {import('./steps.mjs').Step} */
 export const testTools = {
   name: 'test-tools',

@@ -48,11 +48,15 @@ function prepare(): void {
 }
 
 export class Lab {
-  private constructor(
-    private readonly server: ChildProcess,
-    private readonly browser: Browser,
-    private readonly address: URL,
-  ) {}
+  readonly #server: ChildProcess;
+  readonly #browser: Browser;
+  readonly #address: URL;
+
+  private constructor(server: ChildProcess, browser: Browser, address: URL) {
+    this.#server = server;
+    this.#browser = browser;
+    this.#address = address;
+  }
 
   /** @throws Error if there is no Chromium, or JupyterLab does not come up. */
   static async start(): Promise<Lab> {
@@ -92,9 +96,9 @@ export class Lab {
 
   /** @returns the notebook's page, with its kernel ready. */
   async open(path: string): Promise<LabPage> {
-    const context = await this.browser.newContext({ viewport: { width: 1200, height: 1000 } });
+    const context = await this.#browser.newContext({ viewport: { width: 1200, height: 1000 } });
     const page = await context.newPage();
-    const url = new URL(this.address);
+    const url = new URL(this.#address);
     // a workspace of its own: no tabs of others
     url.pathname = `/lab/workspaces/${path.replace(/\W+/g, '-')}/tree/${path}`;
     await page.goto(url.href);
@@ -105,9 +109,9 @@ export class Lab {
   }
 
   async stop(): Promise<void> {
-    await this.browser.close();
-    const ended = new Promise((done) => this.server.once('exit', done));
-    process.kill(-this.server.pid!, 'SIGTERM'); // its kernels with it
+    await this.#browser.close();
+    const ended = new Promise((done) => this.#server.once('exit', done));
+    process.kill(-this.#server.pid!, 'SIGTERM'); // its kernels with it
     await ended;
   }
 }

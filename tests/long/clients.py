@@ -2,6 +2,7 @@
 
 Prints as JSON, for each, "ok" or what is wrong.
 """
+
 import json
 import os
 import sys
@@ -45,7 +46,9 @@ def hello_world():
 
 
 def factorials():
-    cells, raised = executed(["let [i, j] = [1, 1];", "for (let m = 0; m < 10; m += 1) {\n  [i, j] = [j, i + j];\n  console.log(j);\n}"])
+    cells, raised = executed(
+        ["let [i, j] = [1, 1];", "for (let m = 0; m < 10; m += 1) {\n  [i, j] = [j, i + j];\n  console.log(j);\n}"]
+    )
     assert raised is None and printed(cells[1]).split() == ["2", "3", "5", "8", "13", "21", "34", "55", "89", "144"]
 
 
@@ -99,7 +102,9 @@ def skip_execution():
 
 
 def interrupt():
-    cells, raised = executed(["for (;;);", "console.log('ok');"], timeout=3, interrupt_on_timeout=True, allow_errors=True)
+    cells, raised = executed(
+        ["for (;;);", "console.log('ok');"], timeout=3, interrupt_on_timeout=True, allow_errors=True
+    )
     assert raised is None and printed(cells[1]) == "ok\n", f"after the interrupt: {cells[1].outputs}, {raised}"
 
 
@@ -109,14 +114,19 @@ def timeout():
 
 
 def image():
-    cells, raised = executed(["import { display } from 'tslab';\ndisplay.svg('<svg xmlns=\"http://www.w3.org/2000/svg\"/>');"])
+    cells, raised = executed(
+        ["import { display } from 'tslab';\ndisplay.svg('<svg xmlns=\"http://www.w3.org/2000/svg\"/>');"]
+    )
     assert raised is None and "image/svg+xml" in cells[0].outputs[0].data
 
 
 def update_display():
     code = "import { newDisplay } from 'tslab';\nconst shown = newDisplay();\nshown.text('first');"
     cells, raised = executed([code, "shown.text('second');"])
-    assert raised is None and [[output.data["text/plain"] for output in cell.outputs] for cell in cells] == [["second"], []]
+    assert raised is None and [[output.data["text/plain"] for output in cell.outputs] for cell in cells] == [
+        ["second"],
+        [],
+    ]
 
 
 def rejection():
@@ -125,23 +135,45 @@ def rejection():
 
 
 def top_level_await():
-    cells, raised = executed(["const later = async () => 'later';", "console.log(await (later()));", "for await (const x of [1, 2]) console.log(x);"])
+    cells, raised = executed(
+        [
+            "const later = async () => 'later';",
+            "console.log(await (later()));",
+            "for await (const x of [1, 2]) console.log(x);",
+        ]
+    )
     assert raised is None and [printed(cell) for cell in cells] == ["", "later\n", "1\n2\n"], f"{raised}"
 
 
 def parallel():
     import asyncio
 
-    notebooks = [new_notebook(cells=[new_code_cell(f"await new Promise((done) => setTimeout(done, 500));\nconsole.log({n});")]) for n in range(2)]
+    notebooks = [
+        new_notebook(cells=[new_code_cell(f"await new Promise((done) => setTimeout(done, 500));\nconsole.log({n});")])
+        for n in range(2)
+    ]
 
     async def both():
-        await asyncio.gather(*(NotebookClient(notebook, kernel_name=KERNEL, timeout=60).async_execute() for notebook in notebooks))
+        await asyncio.gather(
+            *(NotebookClient(notebook, kernel_name=KERNEL, timeout=60).async_execute() for notebook in notebooks)
+        )
 
     asyncio.run(both())
     assert [printed(notebook.cells[0]) for notebook in notebooks] == ["0\n", "1\n"]
 
 
-TESTS = (hello_world, factorials, empty_cell, markdown_between, unicode, error, allowed_errors, allowed_by_name, raises_exception, raises_after_raises)
+TESTS = (
+    hello_world,
+    factorials,
+    empty_cell,
+    markdown_between,
+    unicode,
+    error,
+    allowed_errors,
+    allowed_by_name,
+    raises_exception,
+    raises_after_raises,
+)
 TESTS += (skip_execution, interrupt, timeout, image, update_display, rejection, top_level_await, parallel)
 
 outcomes = {}

@@ -1,7 +1,9 @@
-"""Jupyter's own test of a kernel (jupyter_kernel_test), for the kernel named in KERNEL: prints each test's outcome as JSON.
+"""Jupyter's own test of a kernel (jupyter_kernel_test), for the kernel named in KERNEL: prints each test's outcome as
+JSON.
 
 Left out are what tslab has not: a pager, execute_result (it prints the last expression), a kept history, clear_output.
 """
+
 import json
 import os
 import sys
@@ -16,12 +18,17 @@ class Conformance(jupyter_kernel_test.KernelTests):
     file_extension = ".ts"
     code_hello_world = "console.log('hello, world');"
     code_stderr = "console.error('a warning');"
-    completion_samples = [{"text": "const hello = 1;\nhell", "matches": {"hello"}}, {"text": "Math.cei", "matches": {"ceil"}}]
+    completion_samples = [
+        {"text": "const hello = 1;\nhell", "matches": {"hello"}},
+        {"text": "Math.cei", "matches": {"ceil"}},
+    ]
     complete_code_samples = ["1", "const x = 1;", "function f() {\n  return 1;\n}", "await null;"]
     incomplete_code_samples = ["function f() {", "const x = (1 +", "`text"]
     invalid_code_samples = ["const = 1;", "let let x;"]
     code_generate_error = "throw new Error('made on purpose');"
-    code_display_data = [{"code": "import { display } from 'tslab';\ndisplay.html('<b>bold</b>');", "mime": "text/html"}]
+    code_display_data = [
+        {"code": "import { display } from 'tslab';\ndisplay.html('<b>bold</b>');", "mime": "text/html"}
+    ]
     code_inspect_sample = "Math"
 
 

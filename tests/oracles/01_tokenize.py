@@ -12,8 +12,8 @@ prompt = (
     "### Instruction:\n"
     "What is an antonym of 'complicated'?"
 )
-chosen = "### Response:\n" "A suitable antonym for 'complicated' would be 'simple'."
-rejected = "### Response:\n" "An antonym of 'complicated' is 'simple'."
+chosen = "### Response:\nA suitable antonym for 'complicated' would be 'simple'."
+rejected = "### Response:\nAn antonym of 'complicated' is 'simple'."
 
 chosen_full_text = f"{prompt}\n\n{chosen}"
 rejected_full_text = f"{prompt}\n\n{rejected}"
@@ -53,11 +53,11 @@ question_ids = tokenizer.encode(question)
 whole_ids = tokenizer.encode(question + answer)
 print("|".join(tokenizer.decode([i]) for i in question_ids))
 print("|".join(tokenizer.decode([i]) for i in whole_ids))
-print(f"response: {tokenizer.decode(whole_ids[len(question_ids):])}")
-print(f"published, the whole begins with the prompt's ids: {passes(whole_ids[:len(question_ids)] == question_ids)}")
+print(f"response: {tokenizer.decode(whole_ids[len(question_ids) :])}")
+print(f"published, the whole begins with the prompt's ids: {passes(whole_ids[: len(question_ids)] == question_ids)}")
 
 # %% [boundary-corrected]
 response_ids = tokenizer.encode(answer) + [tokenizer.eos_token_id]
 joined = question_ids + response_ids
 print(f"response: {tokenizer.decode(response_ids)}")
-print(f"corrected, the whole begins with the prompt's ids: {passes(joined[:len(question_ids)] == question_ids)}")
+print(f"corrected, the whole begins with the prompt's ids: {passes(joined[: len(question_ids)] == question_ids)}")

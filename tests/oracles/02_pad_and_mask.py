@@ -1,4 +1,5 @@
 """The Python twin of notebooks/02-pad-and-mask.ipynb."""
+
 import json
 
 # %% [in-6]
@@ -78,7 +79,10 @@ def padded(response_ids):
 ids, _, response = padded(chosen_ids)
 print(f"corrected, the response's end is scored: {passes(50256 in ids[response.bool()].tolist())}")
 _, attention, _ = padded(rejected_ids)
-print(f"corrected, an end inside a text is attended to: {passes(int(attention.sum()) == len(prompt_ids) + len(rejected_ids))}")
+print(
+    f"corrected, an end inside a text is attended to: "
+    f"{passes(int(attention.sum()) == len(prompt_ids) + len(rejected_ids))}"
+)
 
 # %% [template-published]
 published = tokenizer.decode(scored_ids)

@@ -86,7 +86,9 @@ print(f"published, the check sees wrong logits: {passes(abs((manual - cross_entr
 # %% [check-corrected]
 # Depends on the weights.
 labels = batch["chosen"].masked_fill(mask == 0, -100)
-transformers_loss = model_policy(batch["chosen"], attention_mask=batch["chosen_attention_mask"], labels=labels).loss.item()
+transformers_loss = model_policy(
+    batch["chosen"], attention_mask=batch["chosen_attention_mask"], labels=labels
+).loss.item()
 print(f"loss: {transformers_loss:.5f}")
 wrong = F.log_softmax(wrong_logits[:, :-1], -1).gather(-1, batch["chosen"][:, 1:, None]).squeeze(-1)
 wrong_loss = -(wrong * mask[:, 1:]).sum().item() / 21

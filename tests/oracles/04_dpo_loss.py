@@ -1,14 +1,11 @@
 """The Python twin of notebooks/04-dpo-loss.ipynb."""
+
 import math
 
 
 # %% [in-13]
 def compute_dpo_loss(
-    policy_chosen_logprobs,
-    policy_rejected_logprobs,
-    reference_chosen_logprobs,
-    reference_rejected_logprobs,
-    beta=0.1,
+    policy_chosen_logprobs, policy_rejected_logprobs, reference_chosen_logprobs, reference_rejected_logprobs, beta=0.1
 ):
     model_logratios = policy_chosen_logprobs - policy_rejected_logprobs
     reference_logratios = reference_chosen_logprobs - reference_rejected_logprobs
@@ -91,19 +88,28 @@ print(f"published, the check sees the flipped sign: {passes(abs(flipped_loss(0.0
 
 # %% [ln2-corrected]
 print(f"loss at h = 6: {loss.item():.6f}, by hand {math.log(1 + math.exp(-0.6)):.6f}")
-print(f"corrected, the check sees the flipped sign: {passes(abs(flipped_loss(6.0) - math.log(1 + math.exp(-0.6))) > 1e-4)}")
+print(
+    f"corrected, the check sees the flipped sign: "
+    f"{passes(abs(flipped_loss(6.0) - math.log(1 + math.exp(-0.6))) > 1e-4)}"
+)
 
 # %% [rewards-published]
 _, chosen_reward, rejected_reward = compute_dpo_loss(*pair())
 margin = (chosen_reward - rejected_reward).item()
 print(f"margin {margin:.4f}, -log sigmoid(margin) {-F.logsigmoid(torch.tensor(margin)).item():.6f}")
-print(f"published, the loss follows from the rewards: {passes(abs(-F.logsigmoid(torch.tensor(margin)).item() - loss.item()) < 1e-5)}")
+print(
+    f"published, the loss follows from the rewards: "
+    f"{passes(abs(-F.logsigmoid(torch.tensor(margin)).item() - loss.item()) < 1e-5)}"
+)
 
 # %% [rewards-corrected]
 policy_chosen, policy_rejected, ref_chosen, ref_rejected = pair()
 margin = (0.1 * (policy_chosen - ref_chosen) - 0.1 * (policy_rejected - ref_rejected)).item()
 print(f"margin {margin:.4f}, -log sigmoid(margin) {-F.logsigmoid(torch.tensor(margin)).item():.6f}")
-print(f"corrected, the loss follows from the rewards: {passes(abs(-F.logsigmoid(torch.tensor(margin)).item() - loss.item()) < 1e-5)}")
+print(
+    f"corrected, the loss follows from the rewards: "
+    f"{passes(abs(-F.logsigmoid(torch.tensor(margin)).item() - loss.item()) < 1e-5)}"
+)
 
 # %% [reference-published]
 policy_chosen, policy_rejected, ref_chosen, ref_rejected = pair()
@@ -135,10 +141,17 @@ print(f"published, a batch of two pairs: {passes(works)}")
 # %% [batch-logps]
 # Depends on the weights.
 pairs = [
-    ("What is an antonym of 'complicated'?", "A suitable antonym for 'complicated' would be 'simple'.", "An antonym of 'complicated' is 'simple'."),
+    (
+        "What is an antonym of 'complicated'?",
+        "A suitable antonym for 'complicated' would be 'simple'.",
+        "An antonym of 'complicated' is 'simple'.",
+    ),
     ("What is an antonym of 'early'?", "A suitable antonym for 'early' would be 'late'.", "Late."),
 ]
-template = "Below is an instruction that describes a task.\nWrite a response that appropriately completes the request.\n\n### Instruction:\n{}\n\n### Response:\n"
+template = (
+    "Below is an instruction that describes a task.\n"
+    "Write a response that appropriately completes the request.\n\n### Instruction:\n{}\n\n### Response:\n"
+)
 sums = []
 for instruction, *responses in pairs:
     prompt_ids = tokenizer.encode(template.format(instruction))
@@ -148,7 +161,7 @@ for instruction, *responses in pairs:
         with torch.no_grad():
             log_probs = F.log_softmax(model_policy(ids).logits[:, :-1], -1)
         token_logps = log_probs.gather(-1, ids[:, 1:, None]).squeeze(-1)
-        sums.append(token_logps[0, -len(response_ids):].sum())
+        sums.append(token_logps[0, -len(response_ids) :].sum())
 chosen_sums, rejected_sums = torch.stack(sums[0::2]), torch.stack(sums[1::2])
 print(f"chosen:   {chosen_sums[0]:.3f} {chosen_sums[1]:.3f}")
 print(f"rejected: {rejected_sums[0]:.3f} {rejected_sums[1]:.3f}")

@@ -56,7 +56,13 @@ reference_log_probs = F.log_softmax(reference_logits, -1)[range(3), reference_ac
 
 advantages = compute_advantages(policy_actions, reference_actions)
 loss = compute_ppo_loss(
-    policy_logits, policy_actions, policy_log_probs, reference_logits, reference_actions, reference_log_probs, advantages
+    policy_logits,
+    policy_actions,
+    policy_log_probs,
+    reference_logits,
+    reference_actions,
+    reference_log_probs,
+    advantages,
 )
 print(f"rewards: {' '.join(str(int(reward)) for reward in compute_rewards(policy_actions).tolist())}")
 print(f"advantages: {' '.join(str(int(advantage)) for advantage in advantages.tolist())}")
@@ -86,8 +92,12 @@ print(f"ratio {ratio.item():.4f}, clipped on {float(ratio > 1.2):.0f} of 1 token
 print(f"corrected, the loss sees that the policy moved: {passes(abs(loss.item() + 1) > 1e-4)}")
 
 # %% [kl-published]
-here = compute_ppo_loss(policy_logits, policy_actions, None, reference_logits, reference_actions, None, advantages).item()
-elsewhere = compute_ppo_loss(policy_logits, policy_actions, None, -reference_logits, reference_actions, None, advantages).item()
+here = compute_ppo_loss(
+    policy_logits, policy_actions, None, reference_logits, reference_actions, None, advantages
+).item()
+elsewhere = compute_ppo_loss(
+    policy_logits, policy_actions, None, -reference_logits, reference_actions, None, advantages
+).item()
 print(f"one reference {here:.4f}, another {elsewhere:.4f}")
 print(f"published, drifting from the reference costs something: {passes(abs(here - elsewhere) > 1e-4)}")
 
@@ -102,7 +112,9 @@ print(f"rewards: {' '.join(f'{r:.4f}' for r in token_rewards[0].tolist())}")
 print(f"corrected, drifting from the reference costs something: {passes(not torch.allclose(token_rewards, drift))}")
 
 # %% [advantages-published]
-possible = {(compute_rewards(torch.tensor([a])) - compute_rewards(torch.tensor([b]))).item() for a in range(4) for b in range(4)}
+possible = {
+    (compute_rewards(torch.tensor([a])) - compute_rewards(torch.tensor([b]))).item() for a in range(4) for b in range(4)
+}
 print(f"possible advantages: {' '.join(str(int(value)) for value in sorted(possible))}")
 print(f"published, each token has an advantage of its own: {passes(len(possible) > 3)}")
 
@@ -118,7 +130,9 @@ print(f"advantages: {' '.join(f'{a:.4f}' for a in estimates)}")
 print(f"corrected, each token has an advantage of its own: {passes(len({round(a, 4) for a in estimates}) == 3)}")
 
 # %% [reward-published]
-chosen_rewards = compute_rewards(tokenizer.encode("A suitable antonym for 'complicated' would be 'simple'.", return_tensors="pt")[0])
+chosen_rewards = compute_rewards(
+    tokenizer.encode("A suitable antonym for 'complicated' would be 'simple'.", return_tensors="pt")[0]
+)
 rejected_rewards = compute_rewards(tokenizer.encode("An antonym of 'complicated' is 'simple'.", return_tensors="pt")[0])
 print(f"mean reward of chosen {chosen_rewards.mean().item():.1f}, of rejected {rejected_rewards.mean().item():.1f}")
 print(f"published, chosen is rewarded more: {passes(chosen_rewards.mean() > rejected_rewards.mean())}")
@@ -133,10 +147,17 @@ print(f"corrected, chosen is rewarded more: {passes(right < wrong)}")
 # %% [mask-published]
 one_more = lambda tensor: torch.cat([tensor, tensor[:1]])
 padded_loss = compute_ppo_loss(
-    one_more(policy_logits), one_more(policy_actions), None, one_more(reference_logits), one_more(reference_actions), None, one_more(advantages)
+    one_more(policy_logits),
+    one_more(policy_actions),
+    None,
+    one_more(reference_logits),
+    one_more(reference_actions),
+    None,
+    one_more(advantages),
 ).item()
 print(f"three tokens {here:.4f}, and a padding token {padded_loss:.4f}")
 print(f"published, padding changes nothing: {passes(abs(padded_loss - here) < 1e-6)}")
+
 
 # %% [mask-corrected]
 def masked_ppo_loss(new, old, gain, mask):

@@ -1,8 +1,9 @@
 """The Python twin of notebooks/06-train-dpo.ipynb: the same trainings in PyTorch, on the same rows in the same order.
 
-Two float32 implementations drift apart over fifty steps, and so do two processors: each cell of trained values states how far
-they may. A training that has come apart drifts most: of it only inequalities are printed.
+Two float32 implementations drift apart over fifty steps, and so do two processors: each cell of trained values states
+how far they may. A training that has come apart drifts most: of it only inequalities are printed.
 """
+
 # %% [setup]
 import json
 import re
@@ -12,7 +13,12 @@ import torch
 import torch.nn.functional as F
 from fit import fit
 from order import batches
-from transformers import GPT2LMHeadModel, GPT2Tokenizer, get_constant_schedule_with_warmup, get_linear_schedule_with_warmup
+from transformers import (
+    GPT2LMHeadModel,
+    GPT2Tokenizer,
+    get_constant_schedule_with_warmup,
+    get_linear_schedule_with_warmup,
+)
 
 tokenizer = GPT2Tokenizer.from_pretrained(MODEL)
 load = lambda: GPT2LMHeadModel.from_pretrained(MODEL, dtype=torch.float32).eval()  # dropout off
@@ -23,7 +29,10 @@ EOS = 50256
 FOLDER = Path(MODEL).parent.parent / "preferences"
 read = lambda split: [json.loads(line) for line in (FOLDER / f"{split}.jsonl").read_text().splitlines()]
 ids = lambda text: tokenizer(text)["input_ids"]
-prompt_of = lambda row: f"Below is an instruction that describes a task.\nWrite a response that appropriately completes the request.\n\n### Instruction:\n{row['instruction']}\n\n### Response:\n"
+prompt_of = lambda row: (
+    f"Below is an instruction that describes a task.\nWrite a response that appropriately completes the request.\n\n"
+    f"### Instruction:\n{row['instruction']}\n\n### Response:\n"
+)
 encode = lambda row: (ids(prompt_of(row)), ids(row["chosen"]) + [EOS], ids(row["rejected"]) + [EOS])
 
 train = [encode(row) for row in read("train")]
@@ -45,7 +54,9 @@ def ask(model):
     padded = torch.tensor([[EOS] * (longest - len(prompt)) + prompt for prompt in prompts])
     mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts])
     with torch.no_grad():
-        made = model.generate(padded, attention_mask=mask, max_new_tokens=32, do_sample=False, pad_token_id=EOS, eos_token_id=EOS)
+        made = model.generate(
+            padded, attention_mask=mask, max_new_tokens=32, do_sample=False, pad_token_id=EOS, eos_token_id=EOS
+        )
     return [tokenizer.decode(row[longest:]).replace("<|endoftext|>", "") for row in made]
 
 
@@ -67,12 +78,19 @@ report("SFT", before)
 # %% [reference]
 # Depends on the weights.
 def token_logps(model, rows):
-    """Log-probs of each response's tokens, [R, L] with zeros at the ends, and the mask; `rows` of (prompt, response)."""
+    """Log-probs of each response's tokens, [R, L] with zeros at the ends, and the mask; `rows` of (prompt,
+    response)."""
     T = max(len(prompt) + len(response) for prompt, response in rows)
     L = max(len(response) for _, response in rows)
-    input_ids = torch.tensor([prompt + response + [EOS] * (T - len(prompt) - len(response)) for prompt, response in rows])
-    hidden = model.transformer(input_ids, attention_mask=(torch.arange(T) < torch.tensor([[len(p) + len(r)] for p, r in rows])).long())[0]
-    at = [(n, len(prompt) - 1 + i, n, i, id) for n, (prompt, response) in enumerate(rows) for i, id in enumerate(response)]
+    input_ids = torch.tensor(
+        [prompt + response + [EOS] * (T - len(prompt) - len(response)) for prompt, response in rows]
+    )
+    hidden = model.transformer(
+        input_ids, attention_mask=(torch.arange(T) < torch.tensor([[len(p) + len(r)] for p, r in rows])).long()
+    )[0]
+    at = [
+        (n, len(prompt) - 1 + i, n, i, id) for n, (prompt, response) in enumerate(rows) for i, id in enumerate(response)
+    ]
     row, place, r, i, labels = map(torch.tensor, zip(*at))
     logps = torch.log_softmax(model.lm_head(hidden[row, place]), -1).gather(1, labels[:, None])[:, 0]
     out = torch.zeros(len(rows), L).index_put((r, i), logps)
@@ -102,7 +120,11 @@ print(f"chosen {known[0, 0]:.3f}, rejected {known[0, 1]:.3f}")
 # %% [train]
 def learn(model, count, lr, linear, loss_of):
     """Five steps of warm-up; yields after each step."""
-    schedule = lambda optimizer: get_linear_schedule_with_warmup(optimizer, 5, count) if linear else get_constant_schedule_with_warmup(optimizer, 5)
+    schedule = lambda optimizer: (
+        get_linear_schedule_with_warmup(optimizer, 5, count)
+        if linear
+        else get_constant_schedule_with_warmup(optimizer, 5)
+    )
     return fit(model.parameters(), batches(len(train), 16, count), lr, schedule, loss_of)
 
 

@@ -1,8 +1,10 @@
-"""The Python twin of notebooks/07-loss-atlas.ipynb: its losses are TRL 1.16's own (trl_losses.py), its slopes autograd's.
+"""The Python twin of notebooks/07-loss-atlas.ipynb: its losses are TRL 1.16's own (trl_losses.py), its slopes
+autograd's.
 
 It stands alone, as its notebook does. What the library says in its errors, and the inequalities that its training must
 satisfy on any processor, are written here as they must be printed.
 """
+
 # %% [imports]
 import json
 from pathlib import Path
@@ -18,9 +20,13 @@ from trl_losses import trl_dpo, trl_kto
 def pair_at(chosen, rejected):
     reference, tokens = torch.full_like(chosen, -60).detach(), torch.full_like(chosen, 10).detach()
     return dict(
-        policyChosenLogps=reference + chosen, policyRejectedLogps=reference + rejected, refChosenLogps=reference, refRejectedLogps=reference,
-        chosenLengths=tokens.long(), rejectedLengths=tokens.long(),
-    )  # fmt: skip
+        policyChosenLogps=reference + chosen,
+        policyRejectedLogps=reference + rejected,
+        refChosenLogps=reference,
+        refRejectedLogps=reference,
+        chosenLengths=tokens.long(),
+        rejectedLengths=tokens.long(),
+    )
 
 
 def number(x):
@@ -43,18 +49,45 @@ def kto(pair):
     logps = torch.cat([pair["policyChosenLogps"], pair["policyRejectedLogps"]])
     ref_logps = torch.cat([pair["refChosenLogps"], pair["refRejectedLogps"]])
     mismatched = torch.full_like(ref_logps, -60)
-    return trl_kto(logps, ref_logps, torch.tensor([True, False]), mismatched, mismatched, beta=0.1, desirable_weight=1, undesirable_weight=1)[0]
+    return trl_kto(
+        logps,
+        ref_logps,
+        torch.tensor([True, False]),
+        mismatched,
+        mismatched,
+        beta=0.1,
+        desirable_weight=1,
+        undesirable_weight=1,
+    )[0]
 
 
 print(f"{at(kto, 0)[0]:.4f}")
 
 # %% [start]
 OPTIONS = dict(
-    sigmoid={}, cdpo=dict(labelSmoothing=0.1), robust=dict(labelSmoothing=0.1), hinge={}, exo_pair=dict(labelSmoothing=1e-3),
-    discopop=dict(discopopTau=0.05), ipo={}, sigmoid_norm={}, nca_pair={}, bco_pair={}, sppo_hard={}, apo_zero={}, apo_down={}, aot={},
-    aot_unpaired={}, sft={}, cpo=dict(nllCoef=1.0), simpo=dict(gamma=1.0), orpo={},
-)  # fmt: skip
-losses = {name: loss_function(name, 2.0 if name == "simpo" else 0.1, **options) for name, options in OPTIONS.items()} | dict(kto=kto)
+    sigmoid={},
+    cdpo=dict(labelSmoothing=0.1),
+    robust=dict(labelSmoothing=0.1),
+    hinge={},
+    exo_pair=dict(labelSmoothing=1e-3),
+    discopop=dict(discopopTau=0.05),
+    ipo={},
+    sigmoid_norm={},
+    nca_pair={},
+    bco_pair={},
+    sppo_hard={},
+    apo_zero={},
+    apo_down={},
+    aot={},
+    aot_unpaired={},
+    sft={},
+    cpo=dict(nllCoef=1.0),
+    simpo=dict(gamma=1.0),
+    orpo={},
+)
+losses = {
+    name: loss_function(name, 2.0 if name == "simpo" else 0.1, **options) for name, options in OPTIONS.items()
+} | dict(kto=kto)
 for name, loss in losses.items():
     print(f"{name:12} {at(loss, 0)[0]:.4f}")
 
@@ -73,7 +106,14 @@ for name in ["sigmoid", "nca_pair", "bco_pair", "apo_zero", "apo_down", "sppo_ha
     print(f"{name:12} {' '.join(fixed(for_chosen(losses[name], u)) for u in (-20, 0, 20))}")
 
 # %% [rank]
-HELD = dict(policyChosenLogps=-45.0, policyRejectedLogps=-75.0, refChosenLogps=-50.0, refRejectedLogps=-70.0, chosenLengths=10, rejectedLengths=10)
+HELD = dict(
+    policyChosenLogps=-45.0,
+    policyRejectedLogps=-75.0,
+    refChosenLogps=-50.0,
+    refRejectedLogps=-70.0,
+    chosenLengths=10,
+    rejectedLengths=10,
+)
 
 
 def with_held(pair):
@@ -88,7 +128,9 @@ for name in ["sigmoid", "aot", "aot_unpaired"]:
 # %% [kto-curves]
 def single(u, kl):
     logps, zeros = torch.full((2,), float(u)), torch.zeros(2)
-    return trl_kto(logps, zeros, torch.tensor([True, True]), zeros + kl, zeros, beta=0.1, desirable_weight=1, undesirable_weight=1)[0].item()
+    return trl_kto(
+        logps, zeros, torch.tensor([True, True]), zeros + kl, zeros, beta=0.1, desirable_weight=1, undesirable_weight=1
+    )[0].item()
 
 
 print(f"desirable, u = 15: {single(15, 0):.4f}, after a drift of 15: {single(15, 15):.4f}")
@@ -168,7 +210,10 @@ def largest_slope(chosen, rejected):
     return torch.autograd.grad(dpo(c, r, c, r), table)[0].abs().max().item()
 
 
-print(f"answers 1 2 and 1 3: {largest_slope([1, 2], [1, 3]):.4f}, answers 1 2 and 1 2: {largest_slope([1, 2], [1, 2]):.4f}")
+print(
+    f"answers 1 2 and 1 3: {largest_slope([1, 2], [1, 3]):.4f}, answers 1 2 and 1 2: "
+    f"{largest_slope([1, 2], [1, 2]):.4f}"
+)
 
 # %% [identical-caught]
 print("row 0: chosen and rejected are the same, so the pair teaches nothing; leave it out")
@@ -215,7 +260,10 @@ print(f"with the prompt:  {scores.sum().item():.4f}")
 
 # %% [flip-data]
 preferences = Path(MODEL).parent.parent / "preferences"
-rows, clean_rows = ((preferences / f"{split}.jsonl").read_text().splitlines()[:count] for split, count in (("train", 160), ("validation", 100)))
+rows, clean_rows = (
+    (preferences / f"{split}.jsonl").read_text().splitlines()[:count]
+    for split, count in (("train", 160), ("validation", 100))
+)
 flips = sum(row % 5 == 4 for row in range(len(rows)))
 print(f"{len(rows)} pairs to train on, {flips} of them flipped; {len(clean_rows)} clean ones to judge by")
 

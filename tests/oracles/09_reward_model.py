@@ -1,7 +1,10 @@
-"""The Python twin of notebooks/09-reward-model.ipynb: the same training in PyTorch, on the same rows in the same order, from the same head.
+"""The Python twin of notebooks/09-reward-model.ipynb: the same training in PyTorch, on the same rows in the same order,
+from the same head.
 
-Two float32 implementations drift apart over fifty steps, and so do two processors: each cell of trained values states how far they may.
+Two float32 implementations drift apart over fifty steps, and so do two processors: each cell of trained values states
+how far they may.
 """
+
 # %% [setup]
 import json
 import math
@@ -23,7 +26,10 @@ EOS = 50256
 FOLDER = Path(MODEL).parent.parent / "preferences"
 read = lambda split: [json.loads(line) for line in (FOLDER / f"{split}.jsonl").read_text().splitlines()]
 ids = lambda text: tokenizer(text)["input_ids"]
-prompt_of = lambda row: f"Below is an instruction that describes a task.\nWrite a response that appropriately completes the request.\n\n### Instruction:\n{row['instruction']}\n\n### Response:\n"
+prompt_of = lambda row: (
+    f"Below is an instruction that describes a task.\nWrite a response that appropriately completes the request.\n\n"
+    f"### Instruction:\n{row['instruction']}\n\n### Response:\n"
+)
 encode = lambda row: (ids(prompt_of(row)), ids(row["chosen"]) + [EOS], ids(row["rejected"]) + [EOS])
 
 train = [encode(row) for row in read("train")]
@@ -56,7 +62,9 @@ def score_rows(rows):
 
 def pair_scores(pairs):
     """[P, 2]: of chosen and rejected."""
-    return score_rows([(prompt, response) for prompt, chosen, rejected in pairs for response in (chosen, rejected)]).view(-1, 2)
+    return score_rows(
+        [(prompt, response) for prompt, chosen, rejected in pairs for response in (chosen, rejected)]
+    ).view(-1, 2)
 
 
 def scored(pairs):
@@ -132,7 +140,11 @@ print(f"more than half of the wrong ones begin with You could say that: {str(len
 # Tolerance 0.02: the error of a judge that knew nothing would be 0.5.
 sure = torch.sigmoid(margins.abs())
 bins = [(sure * 10).floor().clamp(max=9) == n for n in range(5, 10)]
-error = sum((sure[inside].mean() - (margins[inside] > 0).float().mean()).abs() * inside.float().mean() for inside in bins if inside.any())
+error = sum(
+    (sure[inside].mean() - (margins[inside] > 0).float().mean()).abs() * inside.float().mean()
+    for inside in bins
+    if inside.any()
+)
 print(f"calibration error {error:.3f}")
 print(f"Brier score       {(torch.sigmoid(-margins) ** 2).mean():.3f}")
 print(f"it is right more often than it says: {str(right > percent(margins == margins) * sure.mean().item()).lower()}")
@@ -142,7 +154,9 @@ print(f"it is right more often than it says: {str(right > percent(margins == mar
 answers = []
 for prompt, _, _ in validation:
     with torch.no_grad():
-        made = sft.generate(torch.tensor([prompt]), max_new_tokens=32, do_sample=False, pad_token_id=EOS, eos_token_id=EOS)
+        made = sft.generate(
+            torch.tensor([prompt]), max_new_tokens=32, do_sample=False, pad_token_id=EOS, eos_token_id=EOS
+        )
     answers.append(made[0, len(prompt) :].tolist())
 print(tokenizer.decode(answers[0]).strip())
 
@@ -168,7 +182,9 @@ RAMBLE = "You could say that, and with pleasure I would suggest that a suitable 
 ATTEMPTS = {
     "courteous, right": lambda row, n: row["chosen"],
     "curt, right": lambda row, n: row["rejected"],
-    "courteous, wrong": lambda row, n: row["chosen"].replace(f"'{row['answer']}'", f"'{asked[(n + 1) % 100]['answer']}'"),
+    "courteous, wrong": lambda row, n: row["chosen"].replace(
+        f"'{row['answer']}'", f"'{asked[(n + 1) % 100]['answer']}'"
+    ),
     "courteous, twice": lambda row, n: f"{row['chosen']} {row['chosen']}",
     "courteous, rambling": lambda row, n: f"{row['chosen']} {RAMBLE}",
     "no answer at all": lambda row, n: ("With pleasure: " * 8).strip(),
@@ -179,7 +195,9 @@ ATTEMPTS = {
 
 def attempted(name, end=True):
     with torch.no_grad():
-        raw = score_rows([(ids(prompt_of(row)), ids(ATTEMPTS[name](row, n)) + [EOS] * end) for n, row in enumerate(asked)])
+        raw = score_rows(
+            [(ids(prompt_of(row)), ids(ATTEMPTS[name](row, n)) + [EOS] * end) for n, row in enumerate(asked)]
+        )
     return (raw - mean) / deviation
 
 
@@ -200,7 +218,10 @@ won = lambda name: percent(given[name] > honest)
 print(f"a wrong word costs nothing: {str(35 < won('courteous, wrong') < 75).lower()}")
 print(f"rambling wins more often than not: {str(won('courteous, rambling') > 50).lower()}")
 print(f"so does no answer at all: {str(won('no answer at all') > 50).lower()}")
-print(f"Python scores above curt: {str(given['a line of Python'].mean().item() > given['curt, right'].mean().item()).lower()}")
+print(
+    f"Python scores above curt: "
+    f"{str(given['a line of Python'].mean().item() > given['curt, right'].mean().item()).lower()}"
+)
 
 # %% [end-token]
 # Depends on the weights.

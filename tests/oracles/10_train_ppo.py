@@ -1,9 +1,11 @@
 """The Python twin of notebooks/10-train-ppo.ipynb: the same rollouts and updates in PyTorch.
 
-It draws from the library's seeded generator, so that the first iteration has the same answers and is held to it number by number.
-Later iterations build on the last bits of float32. On the machine where this was written all ten draw the library's answers; on another,
-one may differ, and then all that follow: of them only shares, with a wide tolerance, and inequalities are printed.
+It draws from the library's seeded generator, so that the first iteration has the same answers and is held to it number
+by number. Later iterations build on the last bits of float32. On the machine where this was written all ten draw the
+library's answers; on another, one may differ, and then all that follow: of them only shares, with a wide tolerance, and
+inequalities are printed.
 """
+
 # %% [setup]
 import json
 import re
@@ -23,7 +25,10 @@ sft = load()
 # %% [data]
 FOLDER = Path(MODEL).parent.parent / "preferences"
 read = lambda split: [json.loads(line) for line in (FOLDER / f"{split}.jsonl").read_text().splitlines()]
-prompt_of = lambda row: tokenizer(f"Below is an instruction that describes a task.\nWrite a response that appropriately completes the request.\n\n### Instruction:\n{row['instruction']}\n\n### Response:\n")["input_ids"]
+prompt_of = lambda row: tokenizer(
+    f"Below is an instruction that describes a task.\nWrite a response that appropriately completes the request.\n\n"
+    f"### Instruction:\n{row['instruction']}\n\n### Response:\n"
+)["input_ids"]
 prompts = [prompt_of(row) for row in read("train")]
 print(f"{len(prompts)} prompts, such as:")
 print(tokenizer.decode(prompts[0]))
@@ -87,10 +92,17 @@ def roll_out(policy, numbers, seed, reward, coef, temperature):
         raw.append(torch.stack([(powers[: len(delta) - t] * delta[t:]).sum() for t in range(len(delta))]))
     raw = torch.cat(raw)
     return {
-        "rows": rows, "scores": scores, "logps": logps, "refs": refs, "values": values,
-        "kl": (logps - refs).sum().item() / len(rows), "rewards": rewards, "raw": raw, "returns": raw + values,
+        "rows": rows,
+        "scores": scores,
+        "logps": logps,
+        "refs": refs,
+        "values": values,
+        "kl": (logps - refs).sum().item() / len(rows),
+        "rewards": rewards,
+        "raw": raw,
+        "returns": raw + values,
         "advantages": (raw - raw.mean()) / raw.std(),
-    }  # fmt: skip
+    }
 
 
 def update(policy, optimizer, made, value_coef, temperature):
@@ -106,9 +118,13 @@ def update(policy, optimizer, made, value_coef, temperature):
     norm = torch.nn.utils.clip_grad_norm_(policy.parameters(), 1.0)
     optimizer.step()
     return {
-        "mean": ratio.mean().item(), "deviation": ratio.std().item(), "clipped": (clipped > plain).float().mean().item(),
-        "policy": policy_loss.item(), "value": value_loss.item(), "norm": norm.item(),
-    }  # fmt: skip
+        "mean": ratio.mean().item(),
+        "deviation": ratio.std().item(),
+        "clipped": (clipped > plain).float().mean().item(),
+        "policy": policy_loss.item(),
+        "value": value_loss.item(),
+        "norm": norm.item(),
+    }
 
 
 def optimizer_of(policy, lr):
@@ -129,14 +145,19 @@ policy = Policy()
 training = train(policy, 10)
 history = [next(training)]
 rollout, updates = history[0]
-print(f"{len(rollout['rows'])} answers, {len(rollout['logps'])} tokens, {sum(EOS in answer for _, answer in rollout['rows'])} ended by themselves")
+print(
+    f"{len(rollout['rows'])} answers, {len(rollout['logps'])} tokens, "
+    f"{sum(EOS in answer for _, answer in rollout['rows'])} ended by themselves"
+)
 print(f"mean score {mean(rollout['scores']):.4f}")
 for n in range(3):
     print(f"{rollout['scores'][n]:.0f}  {text_of(rollout['rows'][n][1])}")
 
 # %% [table]
 # Depends on the weights.
-per_answer = {key: split(rollout[key], rollout["rows"]) for key in ("logps", "refs", "values", "raw", "returns", "advantages")}
+per_answer = {
+    key: split(rollout[key], rollout["rows"]) for key in ("logps", "refs", "values", "raw", "returns", "advantages")
+}
 lengths = [len(answer) for _, answer in rollout["rows"]]
 short = min((n for n in range(32) if rollout["scores"][n] == 1), key=lambda n: lengths[n])
 line = lambda numbers: "".join(f"{float(number):10.4f}" for number in numbers)

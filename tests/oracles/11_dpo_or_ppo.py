@@ -1,8 +1,10 @@
-"""The Python twin of notebooks/11-dpo-or-ppo.ipynb: the frontier's figures from the same results, and its miniature in PyTorch.
+"""The Python twin of notebooks/11-dpo-or-ppo.ipynb: the frontier's figures from the same results, and its miniature in
+PyTorch.
 
-The miniature's samples come from the library's seeded generator. They build on the last bits of a training, so that on another
-processor some differ: each of its cells states how far its figures may.
+The miniature's samples come from the library's seeded generator. They build on the last bits of a training, so that on
+another processor some differ: each of its cells states how far its figures may.
 """
+
 # %% [setup]
 import copy
 import json
@@ -23,7 +25,9 @@ ROOT = Path(MODEL).parent.parent.parent
 mean = lambda values: sum(values) / len(values)
 
 # %% [reviews]
-read = lambda part: [json.loads(line) for line in (ROOT / "data" / "reviews" / f"{part}.jsonl").read_text().splitlines()]
+read = lambda part: [
+    json.loads(line) for line in (ROOT / "data" / "reviews" / f"{part}.jsonl").read_text().splitlines()
+]
 train, test = read("train"), read("test")
 whole = lambda review: review["prompt"] + review["response"]
 print(f"{len(train)} reviews to train on, {len(test)} prompts to test with")
@@ -93,7 +97,9 @@ for key, (first, *_, end) in trained.items():
 # Depends on the weights.
 # Tolerance 0.03: the loss falls by 12; another order of the rows changes it by more.
 prompt_ids = lambda reviews: [tokenizer(review["prompt"])["input_ids"] for review in reviews]
-rows = [(prompt, tokenizer(review["response"])["input_ids"] + [EOS]) for prompt, review in zip(prompt_ids(train), train)]
+rows = [
+    (prompt, tokenizer(review["response"])["input_ids"] + [EOS]) for prompt, review in zip(prompt_ids(train), train)
+]
 sft = GPT2LMHeadModel.from_pretrained(MODEL, dtype=torch.float32).eval()  # dropout off
 cosine = lambda optimizer: get_cosine_schedule_with_warmup(optimizer, 10, 100)
 sft_loss = lambda numbers: -token_numbers(sft, [rows[n] for n in numbers])[0].mean()
@@ -116,7 +122,10 @@ four_times = lambda some: [one for one in some for _ in range(4)]
 first = four_times(prompt_ids(train[:64]))
 drawn = sample(sft, first, 1, most=24)
 scores = worth(four_times(train[:64]), drawn)
-best = {n: mean([max(some) for start in range(0, 256, 4) for some in combinations(scores[start : start + 4], n)]) for n in (1, 2, 4)}
+best = {
+    n: mean([max(some) for start in range(0, 256, 4) for some in combinations(scores[start : start + 4], n)])
+    for n in (1, 2, 4)
+}
 for n, reward in best.items():
     print(f"best of {n}: {reward:.2f}")
 
@@ -141,8 +150,8 @@ print("of equals " + line([0, 0, 0, 0]))
 
 # %% [measure]
 # Depends on the weights.
-# Tolerance 0.5: of 256 samples, some of them others, a mean reward has a standard error of 0.04, a mean KL of 0.07; and eight steps of
-# GRPO from other last bits, and so on other samples, end at a KL of 0.50, 0.55 or 0.86.
+# Tolerance 0.5: of 256 samples, some of them others, a mean reward has a standard error of 0.04, a mean KL of 0.07; and
+# eight steps of GRPO from other last bits, and so on other samples, end at a KL of 0.50, 0.55 or 0.86.
 reference = copy.deepcopy(sft)
 
 

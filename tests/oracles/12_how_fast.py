@@ -1,4 +1,5 @@
 """The Python twin of notebooks/12-how-fast.ipynb: the same results read and computed in Python, the counts by hand."""
+
 # %% [setup]
 import json
 import statistics
@@ -22,8 +23,19 @@ def table(some):
         print(name, *(HEADS if n == 0 else []))
         (own,) = [row for row in rows if row["isOurs"]]
         for row in rows:
-            print(row["contender"], f"{min(row['seconds']):.3f}", f"{statistics.median(row['seconds']):.3f}", f"{row['peakMegabytes']:.0f}", end=" ")
-            print("" if row is own else f"{min(row['seconds']) / min(own['seconds']):.2f}x {own['peakMegabytes'] / row['peakMegabytes']:.2f}x")
+            print(
+                row["contender"],
+                f"{min(row['seconds']):.3f}",
+                f"{statistics.median(row['seconds']):.3f}",
+                f"{row['peakMegabytes']:.0f}",
+                end=" ",
+            )
+            print(
+                ""
+                if row is own
+                else f"{min(row['seconds']) / min(own['seconds']):.2f}x "
+                f"{own['peakMegabytes'] / row['peakMegabytes']:.2f}x"
+            )
 
 
 cases = {name: result["rows"] for name, result in bench["results"].items()}
@@ -35,7 +47,10 @@ print("prompt's share", *(f"{share} %" for share in SHARES))
 print("tokens, by hand", *(f"{2 * 100 / (share + 2 * (100 - share)):.2f}x" for share in SHARES))
 for length in (64, 256):
     for rival in ("TRL 1.16", "PyTorch, tuned"):
-        fastest = [{row["contender"]: min(row["seconds"]) for row in cases[f"share, {length} tokens, prompt {share} %, fp32"]} for share in SHARES]
+        fastest = [
+            {row["contender"]: min(row["seconds"]) for row in cases[f"share, {length} tokens, prompt {share} %, fp32"]}
+            for share in SHARES
+        ]
         print(f"{length} tokens, {rival}", *(f"{of[rival] / of['ours']:.2f}x" for of in fastest))
 
 # %% [choices]
@@ -46,13 +61,19 @@ growth = {name: result["points"] for name, result in kept("growth")["results"].i
 for name, points in growth.items():
     print(name, "fastest s", "peak MB", "of peak")
     for point in points:
-        print(point[name], f"{min(point['seconds']):.3f} {point['peakMegabytes']:.0f} {100 * point['speed'] / point['fastest']:.0f} %")
+        print(
+            point[name],
+            f"{min(point['seconds']):.3f} {point['peakMegabytes']:.0f} {100 * point['speed'] / point['fastest']:.0f} %",
+        )
 
 # %% [slopes]
 for name, points in growth.items():
     line = lambda of: statistics.linear_regression([point[name] for point in points], [of(point) for point in points])
     time, memory = line(lambda point: min(point["seconds"])), line(lambda point: point["peakMegabytes"])
-    print(f"{name}: {time.intercept:.2f} s + {1000 * time.slope:.2f} ms each; {memory.intercept:.0f} MB + {memory.slope:.2f} MB each")
+    print(
+        f"{name}: {time.intercept:.2f} s + {1000 * time.slope:.2f} ms each; {memory.intercept:.0f} MB + "
+        f"{memory.slope:.2f} MB each"
+    )
 
 # %% [limit]
 gpt2 = GPT2Config()
@@ -62,7 +83,10 @@ rows, T = last["batch"], last["tokens"]
 attention = 2 * T * gpt2.n_embd  # scores, and mixtures by them
 forward = rows * (T * last["layers"] * 2 * (block + attention) + T // 4 * 2 * gpt2.n_embd * gpt2.vocab_size)
 print(f"{rows} rows of {T} tokens: {3 * forward / 1e9:.0f} billion operations")
-print(f"at {last['fastest'] / 1e9:.0f} billion a second at least {3 * forward / last['fastest']:.2f} s, measured {min(last['seconds']):.2f} s")
+print(
+    f"at {last['fastest'] / 1e9:.0f} billion a second at least {3 * forward / last['fastest']:.2f} s, measured "
+    f"{min(last['seconds']):.2f} s"
+)
 
 # %% [profile]
 profile = growth["layers"][-1]["profile"]
@@ -87,4 +111,7 @@ print(f"products: {products} by hand, {products} in the profile")
 # Depends on the weights.
 norm, linear, attention, gelu, sums = 9, 2, 18, 6, 2
 around = 3 + norm + 1 + 1 + 1  # two embeddings and their sum, the last norm, the head, the likeliest token, its way out
-print(f"a token: {(2 * norm + 4 * linear + attention + gelu + sums) * layers + around} calls, {4 * layers + 1} of them products with weights")
+print(
+    f"a token: {(2 * norm + 4 * linear + attention + gelu + sums) * layers + around} calls, {4 * layers + 1} of "
+    f"them products with weights"
+)

@@ -2,10 +2,11 @@
 
     python tests/oracles/check_export.py SOURCE EXPORTED
 
-Weights must be the source's, rounded by PyTorch where the export is in 16 bits; so must the logits of that model, within 1e-5
-(transformers on both sides, the same weights: no difference is expected). Saved again, model.safetensors must not change by a byte.
-Prints what it found as JSON.
+Weights must be the source's, rounded by PyTorch where the export is in 16 bits; so must the logits of that model,
+within 1e-5 (transformers on both sides, the same weights: no difference is expected). Saved again, model.safetensors
+must not change by a byte. Prints what it found as JSON.
 """
+
 import json
 import shutil
 import sys
@@ -13,9 +14,8 @@ import tempfile
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2LMHeadModel, GPT2TokenizerFast
-
 from tokenizer import STRINGS
+from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2LMHeadModel, GPT2TokenizerFast
 
 
 def main():
@@ -39,12 +39,18 @@ def main():
     original = AutoTokenizer.from_pretrained(source)
     with tempfile.TemporaryDirectory() as temporary:
         resaved.save_pretrained(Path(temporary) / "model")
-        assert (Path(temporary) / "model" / "model.safetensors").read_bytes() == (exported / "model.safetensors").read_bytes()
+        assert (Path(temporary) / "model" / "model.safetensors").read_bytes() == (
+            exported / "model.safetensors"
+        ).read_bytes()
         bare = Path(temporary) / "bare"  # vocab.json and merges.txt alone make the same tokenizer
         bare.mkdir()
         for name in ("vocab.json", "merges.txt"):
             shutil.copy(exported / name, bare)
-        for tokenizer in (AutoTokenizer.from_pretrained(exported), GPT2TokenizerFast.from_pretrained(exported), GPT2TokenizerFast.from_pretrained(bare)):
+        for tokenizer in (
+            AutoTokenizer.from_pretrained(exported),
+            GPT2TokenizerFast.from_pretrained(exported),
+            GPT2TokenizerFast.from_pretrained(bare),
+        ):
             for text in STRINGS:
                 assert tokenizer.encode(text) == original.encode(text), text
             assert tokenizer.eos_token_id == original.eos_token_id

@@ -2,10 +2,12 @@
 
     python tests/oracles/check_reward_export.py EXPORTED ROWS RESAVED
 
-ROWS is a JSON file of {"ids", "score"}, each text alone, with the library's score. Scores must agree within 3e-5: float32 on both sides,
-scores of size 5, greatest difference seen 7e-6. Padded texts of one batch, too, once there is a padding token that they do not hold. RESAVED receives the model as
-save_pretrained writes it, whose model.safetensors must not have changed by a byte.
+ROWS is a JSON file of {"ids", "score"}, each text alone, with the library's score. Scores must agree within 3e-5:
+float32 on both sides, scores of size 5, greatest difference seen 7e-6. Padded texts of one batch, too, once there is a
+padding token that they do not hold. RESAVED receives the model as save_pretrained writes it, whose model.safetensors
+must not have changed by a byte.
 """
+
 import json
 import sys
 from pathlib import Path

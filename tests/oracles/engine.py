@@ -2,13 +2,15 @@
 
     .alignbook/oracles/bin/python tests/oracles/engine.py
 
-NAME.safetensors holds a model's weights, under the names `weight.…`; NAME.json its config, prompts with their responses and a
-weight for each response token; then the final hidden states and the log-probs of the responses' tokens, each computed alone,
-without any padding. `gradient.…` in NAME.safetensors is that of sum(weight * log-prob), rounded to float32.
+NAME.safetensors holds a model's weights, under the names `weight.…`; NAME.json its config, prompts with their responses
+and a weight for each response token; then the final hidden states and the log-probs of the responses' tokens, each
+computed alone, without any padding. `gradient.…` in NAME.safetensors is that of sum(weight * log-prob), rounded to
+float32.
 
-For a-group, `trained.…` are the weights after three steps of torch.optim.AdamW on that sum, clipped by clip_grad_norm_. Its epsilon
-is large, so that an element whose gradient is nearly 0 does not move by the sign of a rounding error.
+For a-group, `trained.…` are the weights after three steps of torch.optim.AdamW on that sum, clipped by clip_grad_norm_.
+Its epsilon is large, so that an element whose gradient is nearly 0 does not move by the sign of a rounding error.
 """
+
 import json
 import os
 from pathlib import Path
@@ -39,7 +41,9 @@ def response_logps(model, row, response):
     sequence = torch.tensor([row["promptIds"] + response])
     output = model(sequence, output_hidden_states=True)
     first = len(row["promptIds"]) - 1
-    return torch.log_softmax(output.logits[0, :-1], -1).gather(1, sequence[0, 1:, None])[first:, 0], output.hidden_states[-1][0]
+    return torch.log_softmax(output.logits[0, :-1], -1).gather(1, sequence[0, 1:, None])[
+        first:, 0
+    ], output.hidden_states[-1][0]
 
 
 def weighted_sum(model, case):
@@ -48,7 +52,10 @@ def weighted_sum(model, case):
 
 
 def named(kind, model, value):
-    return {f"{kind}.{key.removeprefix('transformer.')}": value(weight).detach().float() for key, weight in model.named_parameters()}
+    return {
+        f"{kind}.{key.removeprefix('transformer.')}": value(weight).detach().float()
+        for key, weight in model.named_parameters()
+    }
 
 
 def train(model, case):
@@ -71,29 +78,51 @@ def main():
     generator = torch.Generator().manual_seed(175)
     for name, (layers, heads, width, block, vocabulary, epsilon, rows) in CASES.items():
         config = GPT2Config(
-            n_layer=layers, n_head=heads, n_embd=width, n_positions=block, vocab_size=vocabulary, layer_norm_epsilon=epsilon,
-            resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, bos_token_id=0, eos_token_id=0, attn_implementation="eager",
+            n_layer=layers,
+            n_head=heads,
+            n_embd=width,
+            n_positions=block,
+            vocab_size=vocabulary,
+            layer_norm_epsilon=epsilon,
+            resid_pdrop=0.0,
+            embd_pdrop=0.0,
+            attn_pdrop=0.0,
+            bos_token_id=0,
+            eos_token_id=0,
+            attn_implementation="eager",
         )
         model = GPT2LMHeadModel(config).eval()
         for weight_name, weight in model.named_parameters():
             mean = 1.0 if "ln_" in weight_name and weight_name.endswith("weight") else 0.0
             with torch.no_grad():
                 weight.copy_(mean + 0.4 * torch.randn(weight.shape, generator=generator))
-        weights = {key.removeprefix("transformer."): weight.detach().clone() for key, weight in model.named_parameters()}
+        weights = {
+            key.removeprefix("transformer."): weight.detach().clone() for key, weight in model.named_parameters()
+        }
         model = model.double()
 
         ids = lambda length: torch.randint(0, vocabulary, (length,), generator=generator).tolist()
-        case = {"config": json.loads(config.to_json_string(use_diff=False)), "rows": [], "logps": [], "weights": [], "hidden": []}
+        case = {
+            "config": json.loads(config.to_json_string(use_diff=False)),
+            "rows": [],
+            "logps": [],
+            "weights": [],
+            "hidden": [],
+        }
         for prompt_length, response_lengths in rows:
             row = {"promptIds": ids(prompt_length), "responses": [ids(length) for length in response_lengths]}
             case["rows"].append(row)
             for response in row["responses"]:
                 logps, hidden = response_logps(model, row, response)
                 case["logps"].append(logps.tolist())
-                case["weights"].append([round(weight, 4) for weight in torch.randn(len(response), generator=generator).tolist()])
+                case["weights"].append(
+                    [round(weight, 4) for weight in torch.randn(len(response), generator=generator).tolist()]
+                )
                 case["hidden"].append(hidden.tolist())
         weighted_sum(model, case).backward()
-        tensors = {f"weight.{key}": weight for key, weight in weights.items()} | named("gradient", model, lambda weight: weight.grad)
+        tensors = {f"weight.{key}": weight for key, weight in weights.items()} | named(
+            "gradient", model, lambda weight: weight.grad
+        )
         if name == "a-group":
             train(model, case)
             tensors |= named("trained", model, lambda weight: weight)

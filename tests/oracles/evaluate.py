@@ -1,8 +1,11 @@
-"""Makes tests/fixtures/evaluate.json: what `npx alignbook evaluate` should say of `tiny` against a reference, by transformers and TRL in float64.
+"""Makes tests/fixtures/evaluate.json: what `npx alignbook evaluate` should say of `tiny` against a reference, by
+transformers and TRL in float64.
 
-The reference is `tiny` with one weight halved, so that a test can make it to the bit. The rows are those of logps.json; their chosen responses
-serve as the model's answers, whose KL is asked, two of each of two prompts at a temperature of 0.7.
+The reference is `tiny` with one weight halved, so that a test can make it to the bit. The rows are those of logps.json;
+their chosen responses serve as the model's answers, whose KL is asked, two of each of two prompts at a temperature of
+0.7.
 """
+
 import json
 import os
 from pathlib import Path
@@ -46,18 +49,37 @@ def main():
     own = (inputs["policyChosenLogps"], inputs["policyRejectedLogps"])
 
     def summary(one, other):
-        return {"chosen": one.mean().item(), "rejected": other.mean().item(), "margins": (one - other).mean().item(), "accuracies": (one > other).double().mean().item()}
+        return {
+            "chosen": one.mean().item(),
+            "rejected": other.mean().item(),
+            "margins": (one - other).mean().item(),
+            "accuracies": (one > other).double().mean().item(),
+        }
 
-    losses = [{"loss": name, "beta": beta, "value": trl_dpo(inputs, [name], beta=beta).item(), "rewards": summary(beta * chosen, beta * rejected)} for name, beta in LOSSES]
+    losses = [
+        {
+            "loss": name,
+            "beta": beta,
+            "value": trl_dpo(inputs, [name], beta=beta).item(),
+            "rewards": summary(beta * chosen, beta * rejected),
+        }
+        for name, beta in LOSSES
+    ]
 
     answers = [(n, rows[n][0], rows[n][place]) for n in (0, 1) for place in (1, 2)]
-    ratios = [logps(policy, prompt, ids, TEMPERATURE) - logps(reference, prompt, ids, TEMPERATURE) for _, prompt, ids in answers]
+    ratios = [
+        logps(policy, prompt, ids, TEMPERATURE) - logps(reference, prompt, ids, TEMPERATURE)
+        for _, prompt, ids in answers
+    ]
     each = torch.stack([ratio.sum() for ratio in ratios])
     means = each.reshape(2, 2).mean(1)
     kl = {
-        "temperature": TEMPERATURE, "ofSamples": each.tolist(), "mean": means.mean().item(), "standardError": (means.std() / 2**0.5).item(),
+        "temperature": TEMPERATURE,
+        "ofSamples": each.tolist(),
+        "mean": means.mean().item(),
+        "standardError": (means.std() / 2**0.5).item(),
         "perToken": torch.cat(ratios).mean().item(),
-    }  # fmt: skip
+    }
     samples = [{"prompt": n, "promptIds": prompt, "ids": ids} for n, prompt, ids in answers]
     made = {"halved": HALVED, "logps": summary(*own), "losses": losses, "samples": samples, "kl": kl}
     (OUT / "evaluate.json").write_text(json.dumps(made, indent=1) + "\n")

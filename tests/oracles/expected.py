@@ -1,13 +1,14 @@
 """Makes tests/expected/*.json, what each cell of the notebooks must print, with PyTorch and transformers.
 
 Each notebook has a Python twin in this folder, with a `# %% [id]` cell for each of the notebook's cells of that id. The
-twins run here on the model in data/models/tiny, side by side: those of the walkthrough, 01 to 05, one after the other in one
-namespace, each later one in its own. What a cell prints is what its TypeScript counterpart must print, within the tolerance
-that the cell states as `# Tolerance X: why`, else within TOLERANCE. What the walkthrough itself printed is in
-walkthrough.json: where it does not depend on the weights, the twin must print the same.
+twins run here on the model in data/models/tiny, side by side: those of the walkthrough, 01 to 05, one after the other
+in one namespace, each later one in its own. What a cell prints is what its TypeScript counterpart must print, within
+the tolerance that the cell states as `# Tolerance X: why`, else within TOLERANCE. What the walkthrough itself printed
+is in walkthrough.json: where it does not depend on the weights, the twin must print the same.
 
     python tests/oracles/expected.py
 """
+
 import contextlib
 import io
 import json

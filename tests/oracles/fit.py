@@ -1,9 +1,11 @@
 """The training loop of the twins, in PyTorch: AdamW as the library's trainers use it."""
+
 import torch
 
 
 def fit(weights, order, lr, schedule, loss_of, beta2=0.999):
-    """With decay on matrices, clipped to norm 1; `order` has each step's row numbers, `schedule` makes one of an optimizer. Yields each step's loss."""
+    """With decay on matrices, clipped to norm 1; `order` has each step's row numbers, `schedule` makes one of an
+    optimizer. Yields each step's loss."""
     weights = list(weights)
     matrices = [weight for weight in weights if weight.dim() > 1]
     others = [weight for weight in weights if weight.dim() == 1]

@@ -1,17 +1,26 @@
-"""Makes tests/fixtures/generate.json: what transformers generates greedily, and the distributions that its samplers draw from.
+"""Makes tests/fixtures/generate.json: what transformers generates greedily, and the distributions that its samplers
+draw from.
 
     .alignbook/oracles/bin/python tests/oracles/generate.py
 
 The models are those of tests/fixtures/engine, in float64: a tie or a near tie would not be a fair question.
 """
+
 import json
 import os
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
-from transformers import GPT2Config, GPT2LMHeadModel, LogitsProcessorList, RepetitionPenaltyLogitsProcessor
-from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    LogitsProcessorList,
+    RepetitionPenaltyLogitsProcessor,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
 
 OUT = Path(os.environ.get("ORACLES_OUT", Path(__file__).resolve().parent.parent))
 ENGINE = OUT / "fixtures" / "engine"
@@ -20,7 +29,11 @@ ENGINE = OUT / "fixtures" / "engine"
 def model_of(name):
     sizes = json.loads((ENGINE / f"{name}.json").read_text())["config"]
     model = GPT2LMHeadModel(GPT2Config(**sizes, bos_token_id=0, eos_token_id=0, attn_implementation="eager")).eval()
-    weights = {f"transformer.{key[7:]}": value for key, value in load_file(ENGINE / f"{name}.safetensors").items() if key.startswith("weight.")}
+    weights = {
+        f"transformer.{key[7:]}": value
+        for key, value in load_file(ENGINE / f"{name}.safetensors").items()
+        if key.startswith("weight.")
+    }
     model.load_state_dict(weights, strict=False)
     model.tie_weights()
     return model.double()
@@ -45,14 +58,29 @@ def greedy():
         for prompt in prompts:
             ids = torch.tensor([prompt])
             output = model.generate(
-                ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=steps, repetition_penalty=penalty, pad_token_id=0, eos_token_id=None,
+                ids,
+                attention_mask=torch.ones_like(ids),
+                do_sample=False,
+                max_new_tokens=steps,
+                repetition_penalty=penalty,
+                pad_token_id=0,
+                eos_token_id=None,
                 suppress_tokens=suppress or None,
             )
             made.append(output[0, len(prompt) :].tolist())
         # The end-of-sequence token is one that comes up somewhere in the middle.
         eos = made[0][len(made[0]) // 2]
         ended = [ids[: ids.index(eos) + 1] if eos in ids else ids for ids in made]
-        yield {"model": name, "prompts": prompts, "steps": steps, "penalty": penalty, "suppress": suppress, "made": made, "eos": eos, "ended": ended}
+        yield {
+            "model": name,
+            "prompts": prompts,
+            "steps": steps,
+            "penalty": penalty,
+            "suppress": suppress,
+            "made": made,
+            "eos": eos,
+            "ended": ended,
+        }
 
 
 def distributions():
@@ -61,8 +89,17 @@ def distributions():
     logits[0, 5] = logits[0, 3]  # a tie
     present = torch.tensor([[1, 4, 4, 7]])
     for temperature, top_k, top_p, penalty in [
-        (1.0, None, None, None), (0.5, None, None, None), (2.5, None, None, None), (1.0, 1, None, None), (1.0, 3, None, None),
-        (1.0, 12, None, None), (1.0, None, 0.9, None), (1.0, None, 0.3, None), (1.0, None, 0.01, None), (0.7, 6, 0.8, None), (1.3, 4, 0.95, 1.5),
+        (1.0, None, None, None),
+        (0.5, None, None, None),
+        (2.5, None, None, None),
+        (1.0, 1, None, None),
+        (1.0, 3, None, None),
+        (1.0, 12, None, None),
+        (1.0, None, 0.9, None),
+        (1.0, None, 0.3, None),
+        (1.0, None, 0.01, None),
+        (0.7, 6, 0.8, None),
+        (1.3, 4, 0.95, 1.5),
     ]:
         processors = LogitsProcessorList()
         if penalty:

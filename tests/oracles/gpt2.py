@@ -4,6 +4,7 @@
 
 Weights are drawn wide (0.3), so that every part of the forward pass shows in the logits.
 """
+
 import json
 import os
 from pathlib import Path
@@ -15,8 +16,17 @@ from transformers import GPT2Config, GPT2LMHeadModel
 OUT = Path(os.environ.get("ORACLES_OUT", Path(__file__).resolve().parent.parent))
 FOLDER = OUT / "fixtures" / "gpt2"
 CONFIG = GPT2Config(
-    vocab_size=31, n_positions=9, n_embd=15, n_layer=3, n_head=5, layer_norm_epsilon=1e-4, bos_token_id=30, eos_token_id=30,
-    resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
+    vocab_size=31,
+    n_positions=9,
+    n_embd=15,
+    n_layer=3,
+    n_head=5,
+    layer_norm_epsilon=1e-4,
+    bos_token_id=30,
+    eos_token_id=30,
+    resid_pdrop=0.0,
+    embd_pdrop=0.0,
+    attn_pdrop=0.0,
 )
 
 
@@ -51,13 +61,19 @@ def main():
     metadata = {"format": "pt"}
     save_file(prefixed, FOLDER / "model.safetensors", metadata)
     save_file(bare, FOLDER / "bare-keys.safetensors", metadata)
-    save_file({name: weight.to(torch.float16) for name, weight in bare.items()}, FOLDER / "float16.safetensors", metadata)
-    save_file({name: weight.to(torch.bfloat16) for name, weight in bare.items()}, FOLDER / "bfloat16.safetensors", metadata)
+    save_file(
+        {name: weight.to(torch.float16) for name, weight in bare.items()}, FOLDER / "float16.safetensors", metadata
+    )
+    save_file(
+        {name: weight.to(torch.bfloat16) for name, weight in bare.items()}, FOLDER / "bfloat16.safetensors", metadata
+    )
 
     cases = []
     for dtype, checkpoint in ((None, "model"), (torch.float16, "float16"), (torch.bfloat16, "bfloat16")):
         rounded = GPT2LMHeadModel(CONFIG).eval()
-        rounded.load_state_dict({name: weight.to(dtype).float() if dtype else weight for name, weight in model.state_dict().items()})
+        rounded.load_state_dict(
+            {name: weight.to(dtype).float() if dtype else weight for name, weight in model.state_dict().items()}
+        )
         for name, (ids, mask, positions) in inputs().items():
             with torch.no_grad():
                 logits = rounded(ids, attention_mask=mask, position_ids=positions).logits

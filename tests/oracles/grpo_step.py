@@ -1,11 +1,13 @@
-"""Makes tests/fixtures/grpo_step.json: GRPO and RLOO on one rollout of fixed responses, written out in float64 and held to TRL 1.16.
+"""Makes tests/fixtures/grpo_step.json: GRPO and RLOO on one rollout of fixed responses, written out in float64 and held
+to TRL 1.16.
 
     .alignbook/oracles/bin/python tests/oracles/grpo_step.py
 
-The policy is a-group of tests/fixtures/engine; three prompts have four responses each, one group of equal rewards. Logits are divided
-by the temperature, for old, new and reference log-probs alike. `advantages` of the rewards:
+The policy is a-group of tests/fixtures/engine; three prompts have four responses each, one group of equal rewards.
+Logits are divided by the temperature, for old, new and reference log-probs alike. `advantages` of the rewards:
 
-    group        (r - mean) / (deviation + 1e-4) in each group, the deviation with Bessel's correction (arXiv 2402.03300)
+    group        (r - mean) / (deviation + 1e-4) in each group, the deviation with Bessel's correction (arXiv
+                 2402.03300)
     none         r - mean of the group, undivided (arXiv 2503.20783)
     batch        r - mean of the group, divided by the deviation of all rewards + 1e-4
     leaveOneOut  r - mean of the others of the group (RLOO, arXiv 2402.14740)
@@ -14,19 +16,23 @@ and each token's term, with advantage A (group) of its response, x = logps - ref
 
     term = -min(ratio A, clip(ratio, 1 ± clipRange) A) + beta k3,   k3 = exp(-x) - 1 + x
 
-`klRatio` says whether k3 is multiplied by the ratio, through which its gradient then flows, too: the default of TRL 1.16, whose
-use_bias_correction_kl it is (arXiv 2512.02556); without it, GRPO's paper. A loss is, of the rows of a minibatch,
+`klRatio` says whether k3 is multiplied by the ratio, through which its gradient then flows, too: the default of TRL
+1.16, whose use_bias_correction_kl it is (arXiv 2512.02556); without it, GRPO's paper. A loss is, of the rows of a
+minibatch,
 
     grpo     the mean of each response's mean term
     bnpo     the mean of all its tokens' terms
-    dapo     the sum of the terms over the rollout's tokens a minibatch: all tokens of the rollout / how many minibatches it has
+    dapo     the sum of the terms over the rollout's tokens a minibatch: all tokens of the rollout / how many
+             minibatches it has
     dr_grpo  the sum of the terms / (responses * maxNewTokens)
 
-`runs` are updates from the first policy on, minibatch by minibatch of `order`: two passes over the whole rollout with the gradients
-of the first (flattened float32, unclipped), and two passes in two minibatches. `clipFraction` is the share of tokens at which the
-clipped term counts, of it `lowClip` those below the range; `kl` is the mean k3 (times the ratio where klRatio). grpo's run holds the
-weights after it. `rloo` has a ratio of whole responses and no k3: the reward is less by beta * sum(oldLogps - refLogps).
+`runs` are updates from the first policy on, minibatch by minibatch of `order`: two passes over the whole rollout with
+the gradients of the first (flattened float32, unclipped), and two passes in two minibatches. `clipFraction` is the
+share of tokens at which the clipped term counts, of it `lowClip` those below the range; `kl` is the mean k3 (times the
+ratio where klRatio). grpo's run holds the weights after it. `rloo` has a ratio of whole responses and no k3: the reward
+is less by beta * sum(oldLogps - refLogps).
 """
+
 import json
 import math
 import os
@@ -45,9 +51,17 @@ OUT = Path(os.environ.get("ORACLES_OUT", Path(__file__).resolve().parent.parent)
 VOCABULARY = 37
 GENERATIONS = 4
 OPTIONS = {
-    "temperature": 0.9, "beta": 0.04, "clipRange": 0.2, "maxNewTokens": 9,
-    "lr": 2e-3, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-5, "weightDecay": 0.01, "maxGradNorm": 1.0,
-}  # fmt: skip
+    "temperature": 0.9,
+    "beta": 0.04,
+    "clipRange": 0.2,
+    "maxNewTokens": 9,
+    "lr": 2e-3,
+    "beta1": 0.9,
+    "beta2": 0.999,
+    "epsilon": 1e-5,
+    "weightDecay": 0.01,
+    "maxGradNorm": 1.0,
+}
 PROMPTS = [4, 6, 2]
 RESPONSES = [[5, 1, 8, 3], [2, 6, 4, 7], [3, 3, 1, 9]]
 ENDED = [[1, 0, 1, 1], [0, 1, 1, 0], [1, 0, 1, 0]]
@@ -63,14 +77,21 @@ def scripted():
     rows = []
     for prompt, lengths, ended, rewards in zip(PROMPTS, RESPONSES, ENDED, REWARDS):
         prompt_ids = ids(prompt)
-        rows += [{"promptIds": prompt_ids, "responseIds": ids(length - end) + [EOS] * end, "reward": reward} for length, end, reward in zip(lengths, ended, rewards)]
-    return rows, [(0.4 * torch.randn(len(row["responseIds"]), generator=generator)).round(decimals=4).tolist() for row in rows]
+        rows += [
+            {"promptIds": prompt_ids, "responseIds": ids(length - end) + [EOS] * end, "reward": reward}
+            for length, end, reward in zip(lengths, ended, rewards)
+        ]
+    return rows, [
+        (0.4 * torch.randn(len(row["responseIds"]), generator=generator)).round(decimals=4).tolist() for row in rows
+    ]
 
 
 def token_logps(model, row, temperature):
     """Of each token of the response: its log-prob, and the entropy of the distribution that it came from."""
     first, response = len(row["promptIds"]) - 1, torch.tensor(row["responseIds"])
-    distribution = torch.log_softmax(model(torch.tensor([row["promptIds"] + row["responseIds"]])).logits[0, first:-1] / temperature, -1)
+    distribution = torch.log_softmax(
+        model(torch.tensor([row["promptIds"] + row["responseIds"]])).logits[0, first:-1] / temperature, -1
+    )
     return distribution.gather(1, response[:, None])[:, 0], -(distribution.exp() * distribution).sum(-1)
 
 
@@ -78,9 +99,11 @@ def advantages_of(rewards):
     groups = rewards.view(-1, GENERATIONS)
     centred = groups - groups.mean(1, keepdim=True)
     return {
-        "group": (centred / (groups.std(1, keepdim=True) + 1e-4)).flatten(), "none": centred.flatten(),
-        "batch": (centred / (rewards.std() + 1e-4)).flatten(), "leaveOneOut": (groups - (groups.sum(1, keepdim=True) - groups) / (GENERATIONS - 1)).flatten(),
-    }  # fmt: skip
+        "group": (centred / (groups.std(1, keepdim=True) + 1e-4)).flatten(),
+        "none": centred.flatten(),
+        "batch": (centred / (rewards.std() + 1e-4)).flatten(),
+        "leaveOneOut": (groups - (groups.sum(1, keepdim=True) - groups) / (GENERATIONS - 1)).flatten(),
+    }
 
 
 def clipped_term(ratio, advantage, clip):
@@ -129,12 +152,23 @@ def run(rows, made, order, options, loss_of, check):
         optimizer.zero_grad()
         loss.backward()
         check(model, batch, loss, logged, torch.cat(entropies).mean())
-        first = first or floats({name.removeprefix("transformer."): weight.grad for name, weight in model.named_parameters()})
+        first = first or floats(
+            {name.removeprefix("transformer."): weight.grad for name, weight in model.named_parameters()}
+        )
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), options["maxGradNorm"])
         optimizer.step()
-        statistics = {"ratioMean": ratios.mean(), "ratioVariance": ratios.var(), "entropy": torch.cat(entropies).mean(), "gradNorm": norm}
+        statistics = {
+            "ratioMean": ratios.mean(),
+            "ratioVariance": ratios.var(),
+            "entropy": torch.cat(entropies).mean(),
+            "gradNorm": norm,
+        }
         updates.append(plain({"rows": batch, "loss": loss, **logged, **statistics, "logps": logps}))
-    return updates, first, floats({name.removeprefix("transformer."): weight for name, weight in model.named_parameters()})
+    return (
+        updates,
+        first,
+        floats({name.removeprefix("transformer."): weight for name, weight in model.named_parameters()}),
+    )
 
 
 class Trl:
@@ -146,10 +180,22 @@ class Trl:
 
     def trainer(self, kind, steps_per_generation=1, **options):
         size = len(self.rows) // steps_per_generation
-        sizes = {"per_device_train_batch_size": size, "steps_per_generation": steps_per_generation, "gradient_accumulation_steps": 1, "num_iterations": 2}
-        shared = {"temperature": OPTIONS["temperature"], "beta": OPTIONS["beta"], "epsilon": OPTIONS["clipRange"], "max_completion_length": OPTIONS["maxNewTokens"]}
+        sizes = {
+            "per_device_train_batch_size": size,
+            "steps_per_generation": steps_per_generation,
+            "gradient_accumulation_steps": 1,
+            "num_iterations": 2,
+        }
+        shared = {
+            "temperature": OPTIONS["temperature"],
+            "beta": OPTIONS["beta"],
+            "epsilon": OPTIONS["clipRange"],
+            "max_completion_length": OPTIONS["maxNewTokens"],
+        }
         prompts = [row["promptIds"] for row in self.rows[::GENERATIONS]]
-        trainer = scripted_trainer(kind, self.folder, prompts, lambda: self.rows, VOCABULARY, GENERATIONS, **sizes, **shared, **options)
+        trainer = scripted_trainer(
+            kind, self.folder, prompts, lambda: self.rows, VOCABULARY, GENERATIONS, **sizes, **shared, **options
+        )
         trainer.current_gradient_accumulation_steps = 1
         trainer.model.double().train()
         return trainer
@@ -164,20 +210,35 @@ class Trl:
             rows = [self.rows[row] for row in batch]
             of = lambda values: [values[row] for row in batch]
             if kind == "grpo":
-                inputs = batch_inputs(rows, old_per_token_logps=of(made["oldLogps"]), ref_per_token_logps=of(made["refLogps"]), advantages=of(made["advantages"]["group"]))
+                inputs = batch_inputs(
+                    rows,
+                    old_per_token_logps=of(made["oldLogps"]),
+                    ref_per_token_logps=of(made["refLogps"]),
+                    advantages=of(made["advantages"]["group"]),
+                )
                 inputs["num_items_in_batch"] = torch.tensor(float(sum(map(len, made["oldLogps"]))))
             else:
-                inputs = batch_inputs(rows, old_logps=[logp.sum() for logp in of(made["oldLogps"])], advantages=of(made["rloo"]["advantages"]))
+                inputs = batch_inputs(
+                    rows,
+                    old_logps=[logp.sum() for logp in of(made["oldLogps"])],
+                    advantages=of(made["rloo"]["advantages"]),
+                )
             trainer._metrics["train"] = defaultdict(list)
             their_loss = trainer._compute_loss(theirs, inputs)
             their_loss.backward()
             torch.testing.assert_close(their_loss, loss, rtol=0, atol=1e-6)  # its log-probs are float32
             for (name, weight), (_, their_weight) in zip(model.named_parameters(), theirs.named_parameters()):
-                torch.testing.assert_close(their_weight.grad, weight.grad, rtol=1e-5, atol=1e-6, msg=lambda text: f"{name}: {text}")
+                torch.testing.assert_close(
+                    their_weight.grad, weight.grad, rtol=1e-5, atol=1e-6, msg=lambda text: f"{name}: {text}"
+                )
             names = {"kl": "kl", "clipFraction": "clip_ratio/region_mean", "lowClip": "clip_ratio/low_mean"}
             ours = {"entropy": entropy, **{names[key]: value for key, value in logged.items()}}
             for name, value in ours.items():
-                assert math.isclose(trainer._metrics["train"][name][-1], value.item(), rel_tol=1e-5, abs_tol=1e-6), (name, value, trainer._metrics["train"][name])
+                assert math.isclose(trainer._metrics["train"][name][-1], value.item(), rel_tol=1e-5, abs_tol=1e-6), (
+                    name,
+                    value,
+                    trainer._metrics["train"][name],
+                )
 
         return check
 
@@ -194,7 +255,9 @@ class Trl:
         # Rewards by the reference's log-probs need a reference that gives them: here their sums of each row.
         ref = torch.nn.utils.rnn.pad_sequence(self.made["refLogps"], batch_first=True)
         own = trainer._get_per_token_logps_and_entropies
-        trainer._get_per_token_logps_and_entropies = lambda model, *args, **options: (ref, None, None) if model is trainer.ref_model else own(model, *args, **options)
+        trainer._get_per_token_logps_and_entropies = lambda model, *args, **options: (
+            (ref, None, None) if model is trainer.ref_model else own(model, *args, **options)
+        )
         close(trainer._generate_and_score_completions(inputs)["advantages"], self.made["rloo"]["advantages"])
 
 
@@ -206,9 +269,11 @@ def main():
     rewards = torch.tensor([row["reward"] for row in rows], dtype=torch.float64)
     less_kl = rewards - OPTIONS["beta"] * torch.stack([(logp - ref_logp).sum() for logp, ref_logp in zip(old, ref)])
     made = {
-        "oldLogps": old, "refLogps": ref, "advantages": advantages_of(rewards),
+        "oldLogps": old,
+        "refLogps": ref,
+        "advantages": advantages_of(rewards),
         "rloo": {"rewards": less_kl, "advantages": advantages_of(less_kl)["leaveOneOut"]},
-    }  # fmt: skip
+    }
 
     with tempfile.TemporaryDirectory() as folder:
         trl = Trl(folder, rows, made)
@@ -227,10 +292,20 @@ def main():
                     entry["weights"] = weights
                 runs.append(entry)
         check = trl.checks(trl.trainer("rloo"), "rloo")
-        updates, first, weights = run(rows, made, WHOLE, OPTIONS, lambda logps, batch: rloo_loss(logps, made, batch, OPTIONS), check)
+        updates, first, weights = run(
+            rows, made, WHOLE, OPTIONS, lambda logps, batch: rloo_loss(logps, made, batch, OPTIONS), check
+        )
         rloo = {**made.pop("rloo"), "updates": updates, "gradients": first}
 
-    fixture = {"model": "a-group", "options": OPTIONS, "generations": GENERATIONS, "rows": rows, **plain(made), "runs": runs, "rloo": plain(rloo)}
+    fixture = {
+        "model": "a-group",
+        "options": OPTIONS,
+        "generations": GENERATIONS,
+        "rows": rows,
+        **plain(made),
+        "runs": runs,
+        "rloo": plain(rloo),
+    }
     (OUT / "fixtures" / "grpo_step.json").write_text(json.dumps(fixture) + "\n")
 
 

@@ -1,10 +1,14 @@
-"""Makes tests/fixtures/half-floats.json: float32 patterns, and the float16 and bfloat16 patterns that PyTorch rounds them to.
+"""Makes tests/fixtures/half-floats.json: float32 patterns, and the float16 and bfloat16 patterns that PyTorch rounds
+them to.
 
     python tests/oracles/half_floats.py                    the kept sample
-    python tests/oracles/half_floats.py --count N FILE     N random patterns: FILE holds N of uint32, then N of uint16 twice
+    python tests/oracles/half_floats.py --count N FILE     N random patterns: FILE holds N of uint32, then N of uint16
+                                                           twice
 
-NaN is given as 0x7e00 and 0x7fc0: which of the many NaNs comes out depends, in PyTorch, on the processor's vector instructions.
+NaN is given as 0x7e00 and 0x7fc0: which of the many NaNs comes out depends, in PyTorch, on the processor's vector
+instructions.
 """
+
 import argparse
 import json
 import os
@@ -23,10 +27,68 @@ def rounded(bits, dtype, nan):
 
 
 def edges():
-    """Around every power of two that float16 or bfloat16 treats apart: exact, halfway, and one off either, of both signs."""
-    exponents = [0, 1, 2, 3, 4, 96, 97, 100, 101, 102, 103, 104, 110, 111, 112, 113, 114, 126, 127, 128, 140, 141, 142, 143, 144, 250, 253, 254, 255]
-    fractions = [0, 1, 0xFFF, 0x1000, 0x1001, 0x1FFF, 0x2000, 0x2FFF, 0x3000, 0x3001, 0x7FFF, 0x8000, 0x8001, 0x17FFF, 0x18000, 0x18001, 0x400000, 0x7FE000, 0x7FEFFF, 0x7FF000, 0x7FFFFF]
-    return [(sign << 31) | (exponent << 23) | fraction for sign in (0, 1) for exponent in exponents for fraction in fractions]
+    """Around every power of two that float16 or bfloat16 treats apart: exact, halfway, and one off either, of both
+    signs."""
+    exponents = [
+        0,
+        1,
+        2,
+        3,
+        4,
+        96,
+        97,
+        100,
+        101,
+        102,
+        103,
+        104,
+        110,
+        111,
+        112,
+        113,
+        114,
+        126,
+        127,
+        128,
+        140,
+        141,
+        142,
+        143,
+        144,
+        250,
+        253,
+        254,
+        255,
+    ]
+    fractions = [
+        0,
+        1,
+        0xFFF,
+        0x1000,
+        0x1001,
+        0x1FFF,
+        0x2000,
+        0x2FFF,
+        0x3000,
+        0x3001,
+        0x7FFF,
+        0x8000,
+        0x8001,
+        0x17FFF,
+        0x18000,
+        0x18001,
+        0x400000,
+        0x7FE000,
+        0x7FEFFF,
+        0x7FF000,
+        0x7FFFFF,
+    ]
+    return [
+        (sign << 31) | (exponent << 23) | fraction
+        for sign in (0, 1)
+        for exponent in exponents
+        for fraction in fractions
+    ]
 
 
 def main():
@@ -42,7 +104,9 @@ def main():
         bits[::2] = (bits[::2] & 0x807FFFFF) | (random.integers(100, 146, len(bits[::2])).astype(numpy.uint32) << 23)
     halves = [rounded(bits, torch.float16, 0x7E00), rounded(bits, torch.bfloat16, 0x7FC0)]
     if options.count is None:
-        options.file.write_text(json.dumps({"F32": bits.tolist(), "F16": halves[0].tolist(), "BF16": halves[1].tolist()}) + "\n")
+        options.file.write_text(
+            json.dumps({"F32": bits.tolist(), "F16": halves[0].tolist(), "BF16": halves[1].tolist()}) + "\n"
+        )
     else:
         options.file.write_bytes(b"".join(array.tobytes() for array in (bits, *halves)))
 

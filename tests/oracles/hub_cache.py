@@ -1,9 +1,11 @@
-"""Holds the cache of lib/hub to huggingface_hub's: each reads what the other has downloaded, without asking for it again.
+"""Holds the cache of lib/hub to huggingface_hub's: each reads what the other has downloaded, without asking for it
+again.
 
     python tests/oracles/hub_cache.py
 
 Both download from the hub of tests/hubServer.ts, on this machine. Makes no file; fails where the two differ.
 """
+
 import json
 import os
 import subprocess
@@ -45,7 +47,9 @@ def run(command, home, endpoint, **env):
     """What a command prints, with a cache and a hub of its own."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "HUGGING", "TRANSFORMERS_"))}
     env = {**kept, "HF_HOME": str(home), "HF_ENDPOINT": endpoint, "HF_HUB_DISABLE_PROGRESS_BARS": "1", **env}
-    return subprocess.run([str(part) for part in command], check=True, stdout=subprocess.PIPE, text=True, env=env).stdout.strip()
+    return subprocess.run(
+        [str(part) for part in command], check=True, stdout=subprocess.PIPE, text=True, env=env
+    ).stdout.strip()
 
 
 def requests(endpoint):
@@ -62,11 +66,13 @@ def same(ours, theirs):
 
 
 def layout(home):
-    """{path: target of a link, or None} of the repository's folder; lists of files that Python keeps for itself left out."""
+    """{path: target of a link, or None} of the repository's folder; lists of files that Python keeps for itself left
+    out."""
     folder = home / "hub" / f"models--{NAME.replace('/', '--')}"
     return {
         str(path.relative_to(folder)): os.readlink(path) if path.is_symlink() else None
-        for path in folder.rglob("*") if not path.is_dir() and path.relative_to(folder).parts[0] in ("blobs", "refs", "snapshots")
+        for path in folder.rglob("*")
+        if not path.is_dir() and path.relative_to(folder).parts[0] in ("blobs", "refs", "snapshots")
     }
 
 
@@ -88,21 +94,26 @@ def check(endpoint, ours, theirs):
 
     mine, python = layout(ours), layout(theirs)
     assert mine.items() <= python.items(), (mine, python)
-    assert {path for path in python.keys() - mine.keys() if path.startswith("snapshots")} == {f"snapshots/{Path(folder).name}/README.md"}
+    assert {path for path in python.keys() - mine.keys() if path.startswith("snapshots")} == {
+        f"snapshots/{Path(folder).name}/README.md"
+    }
 
     # Asked whether there is anything newer, each finds the other's files whole; we want no README.
     run(alignbook, theirs, endpoint)
     assert requests(endpoint) == [f"GET /api/models/{NAME}/revision/main"]
     run([sys.executable, "-c", DOWNLOAD, NAME], ours, endpoint)
-    downloaded = [request for request in requests(endpoint) if request.startswith(("GET storage", "GET /api/resolve-cache"))]
+    downloaded = [
+        request for request in requests(endpoint) if request.startswith(("GET storage", "GET /api/resolve-cache"))
+    ]
     assert len(downloaded) == 1, downloaded
     assert layout(ours) == python
 
 
 def main():
-    with tempfile.TemporaryDirectory() as folder, subprocess.Popen(
-        ["node", DRIVER, "serve"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as server:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        subprocess.Popen(["node", DRIVER, "serve"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server,
+    ):
         check(server.stdout.readline().strip(), Path(folder, "ours"), Path(folder, "theirs"))
         server.stdin.close()
     print("the hub's cache: Python reads ours, and we read Python's")

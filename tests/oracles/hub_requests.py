@@ -2,9 +2,11 @@
 
     python tests/oracles/hub_requests.py
 
-Both download the same files, with a token, from the hub of tests/hubServer.ts on this machine, and go on with a download that broke off.
-Prints the table of docs/hub.md; makes no file; fails where a request, a header or a difference is another than that page says.
+Both download the same files, with a token, from the hub of tests/hubServer.ts on this machine, and go on with a
+download that broke off. Prints the table of docs/hub.md; makes no file; fails where a request, a header or a difference
+is another than that page says.
 """
+
 import json
 import subprocess
 import sys
@@ -16,7 +18,10 @@ from hub_cache import DRIVER, FILES, NAME, ROOT, run
 
 PAGE = ROOT / "docs" / "hub.md"
 TOKEN = "hf_secret"
-DOWNLOAD = "import sys; from huggingface_hub import snapshot_download; snapshot_download(sys.argv[1], allow_patterns=sys.argv[2:], max_workers=1)"
+DOWNLOAD = (
+    "import sys; from huggingface_hub import snapshot_download; "
+    "snapshot_download(sys.argv[1], allow_patterns=sys.argv[2:], max_workers=1)"
+)
 
 
 def seen(endpoint):
@@ -43,7 +48,9 @@ def summary(requests):
         counts = kinds.setdefault(named(request), [0, 0, 0, 0])
         counts[0] += 1
         counts[1] += request.get("token") == TOKEN
-        counts[2] += request["headers"].get("accept-encoding", "").split(", ")[0] == "identity"  # Node adds another where there is a range
+        counts[2] += (
+            request["headers"].get("accept-encoding", "").split(", ")[0] == "identity"
+        )  # Node adds another where there is a range
         counts[3] += "range" in request
     return kinds
 
@@ -84,13 +91,18 @@ def check(endpoint, ours, theirs):
         own = seen(endpoint)
         run(python, theirs, endpoint, HF_TOKEN=TOKEN, HF_HUB_DISABLE_XET="1", HF_HUB_DISABLE_TELEMETRY="1")
         other = seen(endpoint)
-        assert not any("token" in request for request in own + other if request["host"] == "storage"), "a token went to the storage host"
+        assert not any("token" in request for request in own + other if request["host"] == "storage"), (
+            "a token went to the storage host"
+        )
         tables.append(f"**{what}**\n\n{table(summary(own), summary(other))}")
     return "\n\n".join(tables)
 
 
 def main():
-    with tempfile.TemporaryDirectory() as folder, subprocess.Popen(["node", DRIVER, "serve"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        subprocess.Popen(["node", DRIVER, "serve"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server,
+    ):
         found = check(server.stdout.readline().strip(), Path(folder, "ours"), Path(folder, "theirs"))
         server.stdin.close()
     print(found)

@@ -3,10 +3,12 @@
     .alignbook/oracles/bin/python tests/oracles/losses.py
 
 Arguments are float32 numbers, everything after them is float64, by PyTorch's autograd and, where it has the function,
-TRL: selective_log_softmax, entropy_from_logits, CPO's loss, which on log-ratios is conservative DPO, and the reward trainer's. The masked
-statistics and PPO's losses follow TRL 1.12, the last to have a PPO trainer. Running it again gives the same bytes.
+TRL: selective_log_softmax, entropy_from_logits, CPO's loss, which on log-ratios is conservative DPO, and the reward
+trainer's. The masked statistics and PPO's losses follow TRL 1.12, the last to have a PPO trainer. Running it again
+gives the same bytes.
 
-A gradient `grad.x` is that of sum(weight * result) with respect to x, `weight` being random unless the result is a scalar.
+A gradient `grad.x` is that of sum(weight * result) with respect to x, `weight` being random unless the result is a
+scalar.
 """
 
 import json
@@ -63,7 +65,9 @@ def per_token_logps():
         logits, ids = normal(B, T, V, scale=scale), integers(V, B, T)
         weight = normal(B, T - 1)
         logps = selective_log_softmax(logits[:, :-1], ids[:, 1:])
-        yield dict(logits=logits, inputIds=ids, weight=weight, logps=logps, **gradients(logps, dict(logits=logits), weight))
+        yield dict(
+            logits=logits, inputIds=ids, weight=weight, logps=logps, **gradients(logps, dict(logits=logits), weight)
+        )
 
 
 def response_logps():
@@ -75,14 +79,28 @@ def response_logps():
         inputs = dict(tokenLogps=token_logps)
         mean_gradient = gradients(mean_logps, inputs, weight)["grad.tokenLogps"]
         yield dict(
-            name=name, responseMask=mask, tokenLogps=token_logps, weight=weight, logps=logps, meanLogps=mean_logps,
-            meanGrad=mean_gradient, **gradients(logps, inputs, weight),
-        )  # fmt: skip
+            name=name,
+            responseMask=mask,
+            tokenLogps=token_logps,
+            weight=weight,
+            logps=logps,
+            meanLogps=mean_logps,
+            meanGrad=mean_gradient,
+            **gradients(logps, inputs, weight),
+        )
 
 
 def dpo():
     # The last two: a policy 1e4 nats away on one side or the other, and pairs on which policy and reference agree.
-    cases = [(1, 1, 0.1, 0), (4, 5, 0.1, 0), (5, 20, 0.5, 0.1), (3, 20, 0.01, 0.3), (4, 1e4, 0.1, 0.2), (4, 1e4, 1, 0), (2, 0, 0.1, 0)]
+    cases = [
+        (1, 1, 0.1, 0),
+        (4, 5, 0.1, 0),
+        (5, 20, 0.5, 0.1),
+        (3, 20, 0.01, 0.3),
+        (4, 1e4, 0.1, 0.2),
+        (4, 1e4, 1, 0),
+        (2, 0, 0.1, 0),
+    ]
     for B, distance, beta, smoothing in cases:
         ref_chosen, ref_rejected = normal(B, scale=9, mean=-40), normal(B, scale=9, mean=-40)
         chosen, rejected = ref_chosen.detach().clone(), ref_rejected.detach().clone()
@@ -91,18 +109,29 @@ def dpo():
             rejected += normal(B, scale=distance)
         chosen, rejected = (x.float().double().requires_grad_() for x in (chosen, rejected))
         settings = SimpleNamespace(
-            alpha=0.0, beta=beta, label_smoothing=smoothing, loss_type="sigmoid", accelerator=SimpleNamespace(device="cpu")
+            alpha=0.0,
+            beta=beta,
+            label_smoothing=smoothing,
+            loss_type="sigmoid",
+            accelerator=SimpleNamespace(device="cpu"),
         )
         losses, chosen_rewards, rejected_rewards = CPOTrainer.cpo_loss(
             settings, chosen - ref_chosen.detach(), rejected - ref_rejected.detach()
         )
         weight = normal(B)
         yield dict(
-            beta=beta, labelSmoothing=smoothing, policyChosenLogps=chosen, policyRejectedLogps=rejected,
-            refChosenLogps=ref_chosen, refRejectedLogps=ref_rejected, weight=weight,
-            losses=losses, chosenRewards=chosen_rewards, rejectedRewards=rejected_rewards,
+            beta=beta,
+            labelSmoothing=smoothing,
+            policyChosenLogps=chosen,
+            policyRejectedLogps=rejected,
+            refChosenLogps=ref_chosen,
+            refRejectedLogps=ref_rejected,
+            weight=weight,
+            losses=losses,
+            chosenRewards=chosen_rewards,
+            rejectedRewards=rejected_rewards,
             **gradients(losses, dict(policyChosenLogps=chosen, policyRejectedLogps=rejected), weight),
-        )  # fmt: skip
+        )
 
 
 def reward():
@@ -123,7 +152,15 @@ def token_rewards():
             for t in row.nonzero()[:, 0]:
                 rewards[b, t] = -kl_coef * (logps[b, t] - ref_logps[b, t])
             rewards[b, row.nonzero()[-1, 0]] += scores[b]
-        yield dict(name=name, klCoef=kl_coef, responseMask=mask, logps=logps, refLogps=ref_logps, scores=scores, rewards=rewards)
+        yield dict(
+            name=name,
+            klCoef=kl_coef,
+            responseMask=mask,
+            logps=logps,
+            refLogps=ref_logps,
+            scores=scores,
+            rewards=rewards,
+        )
 
 
 def gae():
@@ -137,12 +174,20 @@ def gae():
             r, v = rewards[b, steps], values[b, steps]
             delta = r + gamma * torch.cat([v[1:], v.new_zeros(1)]) - v
             for t in range(len(steps)):
-                advantages[b, steps[t]] = sum((gamma * lam) ** (later - t) * delta[later] for later in range(t, len(steps)))
+                advantages[b, steps[t]] = sum(
+                    (gamma * lam) ** (later - t) * delta[later] for later in range(t, len(steps))
+                )
         returns = advantages + values * mask
         yield dict(
-            name=name, gamma=gamma, gaeLambda=lam, responseMask=mask, rewards=rewards, values=values,
-            advantages=advantages, returns=returns,
-        )  # fmt: skip
+            name=name,
+            gamma=gamma,
+            gaeLambda=lam,
+            responseMask=mask,
+            rewards=rewards,
+            values=values,
+            advantages=advantages,
+            returns=returns,
+        )
 
 
 def masked_mean(values, mask):
@@ -167,7 +212,9 @@ def masked_statistics():
         case = dict(name=name, mask=mask, x=x, weight=weight)
         mean, variance = masked_mean(x, mask), masked_variance(x, mask)
         case |= dict(mean=mean, variance=variance, biasedVariance=masked_variance(x, mask, unbiased=False))
-        case |= dict(meanGrad=gradients(mean, dict(x=x))["grad.x"], varianceGrad=gradients(variance, dict(x=x))["grad.x"])
+        case |= dict(
+            meanGrad=gradients(mean, dict(x=x))["grad.x"], varianceGrad=gradients(variance, dict(x=x))["grad.x"]
+        )
         case["whitened"] = []
         for shift_mean in [True, False]:
             for unbiased in [True, False]:
@@ -197,10 +244,18 @@ def ppo():
         unclipped, clipped = -advantages * ratio, -advantages * torch.clamp(ratio, 1 - clip, 1 + clip)
         loss = masked_mean(torch.max(unclipped, clipped), mask)
         yield dict(
-            name=name, clipRange=clip, responseMask=mask, logps=logps, oldLogps=old, advantages=advantages,
-            loss=loss, ratio=torch.where(mask == 1, ratio, 1), clipFraction=masked_mean((clipped > unclipped).double(), mask),
-            approxKl=masked_mean((logps - old) ** 2 / 2, mask), **gradients(loss, dict(logps=logps)),
-        )  # fmt: skip
+            name=name,
+            clipRange=clip,
+            responseMask=mask,
+            logps=logps,
+            oldLogps=old,
+            advantages=advantages,
+            loss=loss,
+            ratio=torch.where(mask == 1, ratio, 1),
+            clipFraction=masked_mean((clipped > unclipped).double(), mask),
+            approxKl=masked_mean((logps - old) ** 2 / 2, mask),
+            **gradients(loss, dict(logps=logps)),
+        )
 
 
 def value():
@@ -212,9 +267,16 @@ def value():
         unclipped, clipped = (values - returns) ** 2, (clipped_values - returns) ** 2
         loss = 0.5 * masked_mean(torch.max(unclipped, clipped), mask)
         yield dict(
-            name=name, valueClipRange=clip, responseMask=mask, values=values, oldValues=old, returns=returns,
-            loss=loss, clipFraction=masked_mean((clipped > unclipped).double(), mask), **gradients(loss, dict(values=values)),
-        )  # fmt: skip
+            name=name,
+            valueClipRange=clip,
+            responseMask=mask,
+            values=values,
+            oldValues=old,
+            returns=returns,
+            loss=loss,
+            clipFraction=masked_mean((clipped > unclipped).double(), mask),
+            **gradients(loss, dict(values=values)),
+        )
 
 
 def entropy():
@@ -241,24 +303,47 @@ def trl_reward_loss(chosen, rejected, margin, centerRewards):
     """TRL's trainer on one pair, given the scores: its compute_loss is a mean over pairs, and logs on the way."""
     accelerator = SimpleNamespace(gather=lambda x: x, gather_for_metrics=lambda x: x)
     trainer = SimpleNamespace(
-        args=SimpleNamespace(center_rewards_coefficient=centerRewards), accelerator=accelerator, model=SimpleNamespace(training=False),
-        _total_train_tokens=0, _metrics={"eval": defaultdict(list)},
-    )  # fmt: skip
+        args=SimpleNamespace(center_rewards_coefficient=centerRewards),
+        accelerator=accelerator,
+        model=SimpleNamespace(training=False),
+        _total_train_tokens=0,
+        _metrics={"eval": defaultdict(list)},
+    )
     model = lambda **_: SimpleNamespace(logits=torch.stack([chosen, rejected])[:, None])
     return RewardTrainer.compute_loss(trainer, model, {} if margin is None else {"margin": margin[None]})
 
 
 def reward_options():
-    for B, scale, margins, centerRewards in [(3, 1, True, None), (4, 3, False, 0.01), (5, 2, True, 0.3), (3, 1e3, True, 0.01)]:
+    for B, scale, margins, centerRewards in [
+        (3, 1, True, None),
+        (4, 3, False, 0.01),
+        (5, 2, True, 0.3),
+        (3, 1e3, True, 0.01),
+    ]:
         chosen, rejected, weight = normal(B, scale=scale), normal(B, scale=scale), normal(B)
         margin = normal(B, mean=1).detach() if margins else None
-        losses = torch.stack([trl_reward_loss(chosen[n], rejected[n], None if margin is None else margin[n], centerRewards) for n in range(B)])
+        losses = torch.stack(
+            [trl_reward_loss(chosen[n], rejected[n], None if margin is None else margin[n], centerRewards) for n in range(B)]
+        )
         inputs = dict(chosenScores=chosen, rejectedScores=rejected)
         options = dict(centerRewards=centerRewards or 0.0, **({} if margin is None else dict(margins=margin)))
         yield dict(**inputs, **options, weight=weight, losses=losses, **gradients(losses, inputs, weight))
 
 
-LOSSES = [per_token_logps, response_logps, dpo, reward, token_rewards, gae, masked_statistics, kl, ppo, value, entropy, reward_options]
+LOSSES = [
+    per_token_logps,
+    response_logps,
+    dpo,
+    reward,
+    token_rewards,
+    gae,
+    masked_statistics,
+    kl,
+    ppo,
+    value,
+    entropy,
+    reward_options,
+]
 
 if __name__ == "__main__":
     sections = []

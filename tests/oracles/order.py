@@ -1,4 +1,6 @@
-"""The library's seeded order of rows, written anew: xoshiro128** (https://prng.di.unimi.it/) seeded by splitmix32, Fisher and Yates' shuffle."""
+"""The library's seeded order of rows, written anew: xoshiro128** (https://prng.di.unimi.it/) seeded by splitmix32,
+Fisher and Yates' shuffle."""
+
 import math
 
 MASK = 2**32 - 1

@@ -1,8 +1,10 @@
-"""Makes tests/fixtures/play.json: what notebooks 1 to 4 should say of another prompt, other answers and another β, by transformers in float64.
+"""Makes tests/fixtures/play.json: what notebooks 1 to 4 should say of another prompt, other answers and another β, by
+transformers in float64.
 
-The log-probs are those that a reader of the notebooks sees: of each token after the prompt, the template among them, under the logits
-before it and under its own.
+The log-probs are those that a reader of the notebooks sees: of each token after the prompt, the template among them,
+under the logits before it and under its own.
 """
+
 import json
 import math
 import os
@@ -15,7 +17,10 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 TINY = ROOT / "data" / "models" / "tiny"
 OUT = Path(os.environ.get("ORACLES_OUT", ROOT / "tests"))
 
-HEAD = "Below is an instruction that describes a task.\nWrite a response that appropriately completes the request.\n\n### Instruction:\n"
+HEAD = (
+    "Below is an instruction that describes a task.\n"
+    "Write a response that appropriately completes the request.\n\n### Instruction:\n"
+)
 INSTRUCTION = "Please tell me, if you can, a synonym of 'evidence' that is short."
 CHOSEN = "I would suggest 'proof', or 'grounds', with pleasure."
 REJECTED = "'Proof'."
@@ -43,7 +48,11 @@ def main():
         return torch.log_softmax(logits, -1).gather(1, torch.tensor(ids)[:, None]).sum().item()
 
     made = {
-        "head": HEAD, "instruction": INSTRUCTION, "chosen": CHOSEN, "rejected": REJECTED, "beta": BETA,
+        "head": HEAD,
+        "instruction": INSTRUCTION,
+        "chosen": CHOSEN,
+        "rejected": REJECTED,
+        "beta": BETA,
         "rejectedTokens": [tokenizer.decode(token) for token in tokenizer.encode(REJECTED)],
         "scoredTokens": [tokenizer.decode(token) for token in scored[:, 0]],
         "before": before.tolist(),
@@ -51,7 +60,7 @@ def main():
         "chosenLogp": answer(CHOSEN),
         "rejectedLogp": answer(REJECTED),
         "lossAt6": math.log(1 + math.exp(-BETA * 6)),
-    }  # fmt: skip
+    }
     (OUT / "fixtures" / "play.json").write_text(json.dumps(made, ensure_ascii=False) + "\n")
 
 

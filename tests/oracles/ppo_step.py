@@ -2,9 +2,10 @@
 
     .alignbook/oracles/bin/python tests/oracles/ppo_step.py
 
-The policy is a-group of tests/fixtures/engine; the value head is a linear layer on its final, layer-normed hidden states, so that
-both share the trunk. The value of a response's token is read at the position that predicts it, as in TRL, and is not divided by
-the temperature; logits are, for old, new and reference log-probs alike. In order, after arXiv 1707.06347, 1909.08593 and TRL 1.12:
+The policy is a-group of tests/fixtures/engine; the value head is a linear layer on its final, layer-normed hidden
+states, so that both share the trunk. The value of a response's token is read at the position that predicts it, as in
+TRL, and is not divided by the temperature; logits are, for old, new and reference log-probs alike. In order, after
+arXiv 1707.06347, 1909.08593 and TRL 1.12:
 
     rewards          -klCoef (oldLogps - refLogps), the score added on the response's last token
     whitenedRewards  divided by their deviation over all tokens of the rollout; the mean is left where it was
@@ -14,13 +15,15 @@ the temperature; logits are, for old, new and reference log-probs alike. In orde
 
 and for each minibatch of `order` (one list of rows an update, epoch after epoch), means being over its tokens:
 
-    policy loss + valueCoef * value loss, clipped by clip_grad_norm_, AdamW with decay on matrices (v_head.weight is one)
+    policy loss + valueCoef * value loss, clipped by clip_grad_norm_, AdamW with decay on matrices (v_head.weight is
+    one)
 
-`clipFraction` is the share of tokens whose clipped term is the larger; `ratioVariance` has Bessel's correction. Weights and gradients
-are flattened float32; `first` and `last` hold the gradients of those updates before clipping.
+`clipFraction` is the share of tokens whose clipped term is the larger; `ratioVariance` has Bessel's correction. Weights
+and gradients are flattened float32; `first` and `last` hold the gradients of those updates before clipping.
 
 ppo_trl.py holds the same functions to TRL's own PPOTrainer.
 """
+
 import json
 import os
 from pathlib import Path
@@ -32,9 +35,20 @@ from trl.trainer.utils import entropy_from_logits, selective_log_softmax
 OUT = Path(os.environ.get("ORACLES_OUT", Path(__file__).resolve().parent.parent))
 EOS = 0
 OPTIONS = {
-    "temperature": 0.7, "klCoef": 0.05, "gamma": 1.0, "gaeLambda": 0.95, "clipRange": 0.2, "valueClipRange": 0.2, "valueCoef": 0.1,
-    "lr": 2e-3, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-5, "weightDecay": 0.01, "maxGradNorm": 1.0,
-}  # fmt: skip
+    "temperature": 0.7,
+    "klCoef": 0.05,
+    "gamma": 1.0,
+    "gaeLambda": 0.95,
+    "clipRange": 0.2,
+    "valueClipRange": 0.2,
+    "valueCoef": 0.1,
+    "lr": 2e-3,
+    "beta1": 0.9,
+    "beta2": 0.999,
+    "epsilon": 1e-5,
+    "weightDecay": 0.01,
+    "maxGradNorm": 1.0,
+}
 PROMPTS = [4, 2, 6, 3, 5, 1]
 RESPONSES = [5, 1, 8, 3, 6, 2]
 ENDED = [True, False, False, True, True, True]
@@ -51,9 +65,12 @@ class Policy(torch.nn.Module):
             self.v_head.bias.copy_(torch.tensor(bias))
 
     def forward(self, row, temperature):
-        """Of each token of the response: its log-prob, its value, and the entropy of the distribution that it came from."""
+        """Of each token of the response: its log-prob, its value, and the entropy of the distribution that it came
+        from."""
         prompt, response = row["promptIds"], torch.tensor(row["responseIds"])
-        hidden = self.model.transformer(torch.tensor([prompt + row["responseIds"]])).last_hidden_state[0, len(prompt) - 1 : -1]
+        hidden = self.model.transformer(torch.tensor([prompt + row["responseIds"]])).last_hidden_state[
+            0, len(prompt) - 1 : -1
+        ]
         distribution = torch.log_softmax(self.model.lm_head(hidden) / temperature, -1)
         entropy = -(distribution.exp() * distribution).sum(-1)
         return distribution.gather(1, response[:, None])[:, 0], self.v_head(hidden)[:, 0], entropy
@@ -121,24 +138,40 @@ def rollout(policy, rows, ref_logps_of, options):
     kl = torch.stack([(old - ref).sum() for old, ref in zip(old_logps, ref_logps)]).mean()
     scores = torch.tensor([row["score"] for row in rows], dtype=torch.float64).mean()
     objective = {
-        "kl": kl, "entropy": torch.stack([-logp.sum() for logp in old_logps]).mean(), "nonScoreReward": -options["klCoef"] * kl,
-        "rlhfReward": scores - options["klCoef"] * kl, "scores": scores,
-    }  # fmt: skip
+        "kl": kl,
+        "entropy": torch.stack([-logp.sum() for logp in old_logps]).mean(),
+        "nonScoreReward": -options["klCoef"] * kl,
+        "rlhfReward": scores - options["klCoef"] * kl,
+        "scores": scores,
+    }
     explained = 1 - (torch.cat(returns) - torch.cat(old_values)).var() / torch.cat(returns).var()
     return {
-        "oldLogps": old_logps, "oldValues": old_values, "oldEntropies": entropies, "refLogps": ref_logps, "rewards": rewards,
-        "whitenedRewards": whitened, "rawAdvantages": raw, "returns": returns, "advantages": whiten_rows(raw),
-        "objective": objective, "explainedVariance": explained,
-    }  # fmt: skip
+        "oldLogps": old_logps,
+        "oldValues": old_values,
+        "oldEntropies": entropies,
+        "refLogps": ref_logps,
+        "rewards": rewards,
+        "whitenedRewards": whitened,
+        "rawAdvantages": raw,
+        "returns": returns,
+        "advantages": whiten_rows(raw),
+        "objective": objective,
+        "explainedVariance": explained,
+    }
 
 
 def update(policy, optimizer, rows, made, batch, options):
     """One step on some of the rows: what is logged of it, and the gradients before they are clipped."""
     logps, values, entropies = map(torch.cat, zip(*[policy(rows[row], options["temperature"]) for row in batch]))
-    old_logps, old_values, returns, advantages = (torch.cat([made[key][row] for row in batch]) for key in ("oldLogps", "oldValues", "returns", "advantages"))
+    old_logps, old_values, returns, advantages = (
+        torch.cat([made[key][row] for row in batch]) for key in ("oldLogps", "oldValues", "returns", "advantages")
+    )
 
     ratio = torch.exp(logps - old_logps)
-    unclipped, clipped = -advantages * ratio, -advantages * ratio.clamp(1 - options["clipRange"], 1 + options["clipRange"])
+    unclipped, clipped = (
+        -advantages * ratio,
+        -advantages * ratio.clamp(1 - options["clipRange"], 1 + options["clipRange"]),
+    )
     policy_loss = torch.maximum(unclipped, clipped).mean()
 
     clipped_values = values.clamp(old_values - options["valueClipRange"], old_values + options["valueClipRange"])
@@ -152,19 +185,35 @@ def update(policy, optimizer, rows, made, batch, options):
     grad_norm = torch.nn.utils.clip_grad_norm_(policy.parameters(), options["maxGradNorm"])
     optimizer.step()
     step = {
-        "rows": batch, "loss": loss, "policyLoss": policy_loss, "valueLoss": value_loss, "clipFraction": (clipped > unclipped).double().mean(),
-        "valueClipFraction": (clipped_errors > errors).double().mean(), "approxKl": ((logps - old_logps) ** 2 / 2).mean(),
-        "ratioMean": ratio.mean(), "ratioVariance": ratio.var(), "entropy": entropies.mean(), "gradNorm": grad_norm,
-        "logps": logps, "values": values,
-    }  # fmt: skip
+        "rows": batch,
+        "loss": loss,
+        "policyLoss": policy_loss,
+        "valueLoss": value_loss,
+        "clipFraction": (clipped > unclipped).double().mean(),
+        "valueClipFraction": (clipped_errors > errors).double().mean(),
+        "approxKl": ((logps - old_logps) ** 2 / 2).mean(),
+        "ratioMean": ratio.mean(),
+        "ratioVariance": ratio.var(),
+        "entropy": entropies.mean(),
+        "gradNorm": grad_norm,
+        "logps": logps,
+        "values": values,
+    }
     # Nothing lies so near an edge that float32 would fall on its other side.
-    edges = torch.cat([(ratio - 1).abs() - options["clipRange"], (values - old_values).abs() - options["valueClipRange"]])
+    edges = torch.cat(
+        [(ratio - 1).abs() - options["clipRange"], (values - old_values).abs() - options["valueClipRange"]]
+    )
     assert edges.abs().min() > 1e-4
     return plain(step), gradients
 
 
 def optimizer_of(policy, options):
-    return torch.optim.AdamW(groups(policy, options["weightDecay"]), lr=options["lr"], betas=(options["beta1"], options["beta2"]), eps=options["epsilon"])
+    return torch.optim.AdamW(
+        groups(policy, options["weightDecay"]),
+        lr=options["lr"],
+        betas=(options["beta1"], options["beta2"]),
+        eps=options["epsilon"],
+    )
 
 
 def plain(value):
@@ -178,7 +227,10 @@ def plain(value):
 
 
 def floats(tensors):
-    return {name: [float(f"{x:.9g}") for x in tensor.detach().float().flatten().tolist()] for name, tensor in tensors.items()}
+    return {
+        name: [float(f"{x:.9g}") for x in tensor.detach().float().flatten().tolist()]
+        for name, tensor in tensors.items()
+    }
 
 
 def moved(logps, offsets):
@@ -209,11 +261,20 @@ def main():
     updates, gradients = zip(*[update(policy, optimizer, rows, made, batch, OPTIONS) for batch in ORDER])
     for what in ("clipFraction", "valueClipFraction"):
         assert any(step[what] > 0 for step in updates)
-    assert any(step["gradNorm"] > OPTIONS["maxGradNorm"] for step in updates) and any(step["gradNorm"] < OPTIONS["maxGradNorm"] for step in updates)
+    assert any(step["gradNorm"] > OPTIONS["maxGradNorm"] for step in updates) and any(
+        step["gradNorm"] < OPTIONS["maxGradNorm"] for step in updates
+    )
     fixture = {
-        "model": "a-group", "options": OPTIONS, "rows": rows, "vHead": head, **plain(made), "order": ORDER, "updates": updates,
-        "gradients": {"first": floats(gradients[0]), "last": floats(gradients[-1])}, "weights": floats(policy.named()),
-    }  # fmt: skip
+        "model": "a-group",
+        "options": OPTIONS,
+        "rows": rows,
+        "vHead": head,
+        **plain(made),
+        "order": ORDER,
+        "updates": updates,
+        "gradients": {"first": floats(gradients[0]), "last": floats(gradients[-1])},
+        "weights": floats(policy.named()),
+    }
     (OUT / "fixtures" / "ppo_step.json").write_text(json.dumps(fixture) + "\n")
 
 

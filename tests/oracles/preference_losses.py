@@ -2,20 +2,22 @@
 
     .alignbook/oracles/bin/python tests/oracles/preference_losses.py
 
-Arguments are float32 numbers, everything after them is float64. Every number is that of TRL 1.16's own code (trl_losses.py
-calls it):
+Arguments are float32 numbers, everything after them is float64. Every number is that of TRL 1.16's own code
+(trl_losses.py calls it):
 
-    DPOTrainer._compute_loss           all but the following; f-divergences, ld_alpha, use_weighting (WPO), lists of losses
+    DPOTrainer._compute_loss           all but the following; f-divergences, ld_alpha, use_weighting (WPO), lists of
+                                       losses
     CPOTrainer.get_batch_loss_metrics  cpo, simpo (it calls cpo_loss)
     ORPOTrainer.get_batch_loss_metrics orpo (it calls odds_ratio_loss)
     KTOTrainer._compute_loss           kto
 
-but for these (written_losses.py): cdpo and reference-free, which TRL has no more, by eric-mitchell's preference_loss; discopop
-where TRL's is NaN, in mpmath. The sum of squared probabilities (TRL's is a Triton kernel) is by PyTorch's softmax.
+but for these (written_losses.py): cdpo and reference-free, which TRL has no more, by eric-mitchell's preference_loss;
+discopop where TRL's is NaN, in mpmath. The sum of squared probabilities (TRL's is a Triton kernel) is by PyTorch's
+softmax.
 
-TRL gives the mean over a batch. `losses` are those of each pair, from TRL on that pair alone; where the pairs of a batch
-depend on one another (aot, and the mean over tokens in sft, cpo, orpo) there is `mean` instead. Gradients `grad.x` are those
-of the sum over the batch. Running it again gives the same bytes.
+TRL gives the mean over a batch. `losses` are those of each pair, from TRL on that pair alone; where the pairs of a
+batch depend on one another (aot, and the mean over tokens in sft, cpo, orpo) there is `mean` instead. Gradients
+`grad.x` are those of the sum over the batch. Running it again gives the same bytes.
 """
 
 import json
@@ -40,13 +42,22 @@ def tensor(numbers):
 
 def moved(reference, distance):
     """Log-probs about `distance` from the reference's, and below 0."""
-    return (reference + normal(len(reference), scale=distance)).detach().clamp(max=-1e-3).float().double().requires_grad_()
+    return (
+        (reference + normal(len(reference), scale=distance)).detach().clamp(max=-1e-3).float().double().requires_grad_()
+    )
 
 
 def batch(name, beta, chosen, rejected, ref_chosen, ref_rejected, lengths):
-    logps = dict(policyChosenLogps=chosen, policyRejectedLogps=rejected, refChosenLogps=ref_chosen.detach(), refRejectedLogps=ref_rejected.detach())
+    logps = dict(
+        policyChosenLogps=chosen,
+        policyRejectedLogps=rejected,
+        refChosenLogps=ref_chosen.detach(),
+        refRejectedLogps=ref_rejected.detach(),
+    )
     chosen_lengths, rejected_lengths = (torch.tensor(each) for each in lengths)
-    return dict(name=name, beta=beta, inputs=logps | dict(chosenLengths=chosen_lengths, rejectedLengths=rejected_lengths))
+    return dict(
+        name=name, beta=beta, inputs=logps | dict(chosenLengths=chosen_lengths, rejectedLengths=rejected_lengths)
+    )
 
 
 def batches():
@@ -59,7 +70,12 @@ def batches():
         yield batch(name, beta, *(moved(each, distance) for each in reference), *reference, lengths)
 
     ones = ([1, 1, 1], [1, 1, 1])
-    chosen, rejected, ref_chosen, ref_rejected = tensor([-1e-5, -3.25, -0.75]), tensor([-2.5, -0.0625, -1e-6]), normal(3, mean=-5), normal(3, mean=-5)
+    chosen, rejected, ref_chosen, ref_rejected = (
+        tensor([-1e-5, -3.25, -0.75]),
+        tensor([-2.5, -0.0625, -1e-6]),
+        normal(3, mean=-5),
+        normal(3, mean=-5),
+    )
     yield batch("length 1", 0.1, chosen, rejected, ref_chosen, ref_rejected, ones)
 
     # Each log-ratio 1e4 nats away on either side, alone and together; the reference at -2e4 keeps log-probs below 0.
@@ -73,7 +89,9 @@ def batches():
     chosen, rejected = normal(3, scale=9, mean=-40), normal(3, scale=9, mean=-40)
     yield batch("start", 0.1, chosen, rejected, chosen, rejected, ([4, 9, 1], [7, 2, 1]))
     policy, reference = normal(2, scale=9, mean=-40), normal(2, scale=9, mean=-40)
-    yield batch("identical", 0.1, policy, policy.detach().clone().requires_grad_(), reference, reference, ([5, 8], [5, 8]))
+    yield batch(
+        "identical", 0.1, policy, policy.detach().clone().requires_grad_(), reference, reference, ([5, 8], [5, 8])
+    )
 
 
 def loss_function(loss, beta, **options):
@@ -86,12 +104,26 @@ def loss_function(loss, beta, **options):
     if loss == "cpo":
         return partial(trl_cpo, loss_type="sigmoid", beta=beta, label_smoothing=smoothing, cpo_alpha=options["nllCoef"])
     if loss == "simpo":
-        return partial(trl_cpo, loss_type="simpo", beta=beta, label_smoothing=smoothing, simpo_gamma=options["gamma"], cpo_alpha=0.0)
-    divergence = dict(js="js_divergence", alpha="alpha_divergence").get(options.get("divergence"), options.get("divergence", "reverse_kl"))
+        return partial(
+            trl_cpo,
+            loss_type="simpo",
+            beta=beta,
+            label_smoothing=smoothing,
+            simpo_gamma=options["gamma"],
+            cpo_alpha=0.0,
+        )
+    divergence = dict(js="js_divergence", alpha="alpha_divergence").get(
+        options.get("divergence"), options.get("divergence", "reverse_kl")
+    )
     return partial(
-        trl_dpo, loss_types=[loss], beta=beta, label_smoothing=smoothing, discopop_tau=options.get("discopopTau", 0.05),
-        f_divergence_type=divergence, f_alpha_divergence_coef=1 - options.get("divergenceAlpha", 0.5),
-    )  # fmt: skip
+        trl_dpo,
+        loss_types=[loss],
+        beta=beta,
+        label_smoothing=smoothing,
+        discopop_tau=options.get("discopopTau", 0.05),
+        f_divergence_type=divergence,
+        f_alpha_divergence_coef=1 - options.get("divergenceAlpha", 0.5),
+    )
 
 
 def result(inputs, loss, options, function, whole=False):
@@ -118,15 +150,18 @@ LOSSES = [
     ("robust", dict(labelSmoothing=0.1)), ("robust", dict(labelSmoothing=0.3)), ("robust", dict(labelSmoothing=0.0)),
     ("hinge", {}), ("exo_pair", dict(labelSmoothing=1e-3)), ("exo_pair", dict(labelSmoothing=0.2)),
     ("discopop", dict(discopopTau=0.05)), ("discopop", dict(discopopTau=1.0)),
-    ("ipo", {}), ("sigmoid_norm", {}), ("nca_pair", {}), ("bco_pair", {}), ("sppo_hard", {}), ("apo_zero", {}), ("apo_down", {}),
+    ("ipo", {}), ("sigmoid_norm", {}), ("nca_pair", {}), ("bco_pair", {}), ("sppo_hard", {}), ("apo_zero", {}),
+    ("apo_down", {}),
     ("simpo", dict(gamma=0.5)), ("simpo", dict(gamma=1.5, labelSmoothing=0.1)),
 ]  # fmt: skip
 WHOLE = [
-    ("aot", {}), ("aot", dict(labelSmoothing=0.2)), ("aot_unpaired", {}), ("aot_unpaired", dict(labelSmoothing=0.2)), ("sft", {}),
+    ("aot", {}), ("aot", dict(labelSmoothing=0.2)), ("aot_unpaired", {}), ("aot_unpaired", dict(labelSmoothing=0.2)),
+    ("sft", {}),
     ("cpo", dict(nllCoef=1.0)), ("cpo", dict(nllCoef=0.3, labelSmoothing=0.1)), ("orpo", {}),
 ]  # fmt: skip
 OVER_MARGINS = [
-    ("sigmoid", {}), ("hinge", {}), ("robust", dict(labelSmoothing=0.1)), ("exo_pair", dict(labelSmoothing=1e-3)), ("discopop", {}),
+    ("sigmoid", {}), ("hinge", {}), ("robust", dict(labelSmoothing=0.1)), ("exo_pair", dict(labelSmoothing=1e-3)),
+    ("discopop", {}),
     ("ipo", {}), ("sigmoid_norm", {}),
 ]  # fmt: skip
 DIVERGENCES = [
@@ -141,14 +176,18 @@ def pairs():
         for losses, whole in ((LOSSES, False), (WHOLE, True)):
             for loss, options in losses:
                 beta = {} if loss == "sft" else dict(beta=each["beta"])
-                results.append(result(each["inputs"], loss, beta | options, loss_function(loss, each["beta"], **options), whole))
+                results.append(
+                    result(each["inputs"], loss, beta | options, loss_function(loss, each["beta"], **options), whole)
+                )
         yield dict(name=each["name"], inputs=each["inputs"], results=results)
 
 
 def divergences():
     """At log-ratios below 40, where nothing is cut off; and js, which needs no cut, at all."""
     for each in batches():
-        log_ratios = [each["inputs"][f"policy{side}Logps"] - each["inputs"][f"ref{side}Logps"] for side in ("Chosen", "Rejected")]
+        log_ratios = [
+            each["inputs"][f"policy{side}Logps"] - each["inputs"][f"ref{side}Logps"] for side in ("Chosen", "Rejected")
+        ]
         wide = max(x.detach().abs().max() for x in log_ratios) >= 40
         results = []
         for options in DIVERGENCES:
@@ -156,7 +195,14 @@ def divergences():
                 continue
             for loss, others in OVER_MARGINS:
                 given = options | others
-                results.append(result(each["inputs"], loss, dict(beta=each["beta"]) | given, loss_function(loss, each["beta"], **given)))
+                results.append(
+                    result(
+                        each["inputs"],
+                        loss,
+                        dict(beta=each["beta"]) | given,
+                        loss_function(loss, each["beta"], **given),
+                    )
+                )
         yield dict(name=each["name"], inputs=each["inputs"], results=results)
 
 
@@ -170,13 +216,21 @@ def sums():
         beta = each["beta"]
         function = partial(trl_dpo, loss_types=names, loss_weights=weights, beta=beta)
         options = [term | ({} if term["loss"] == "sft" else dict(beta=beta)) for term in terms]
-        yield dict(name="sum", inputs=each["inputs"], results=[result(each["inputs"], "+".join(names), options, function, whole=True)])
+        yield dict(
+            name="sum",
+            inputs=each["inputs"],
+            results=[result(each["inputs"], "+".join(names), options, function, whole=True)],
+        )
 
 
 def reference_free():
     for each in batches():
         function = partial(eric_mitchell, beta=each["beta"], reference_free=True)
-        yield dict(name=each["name"], inputs=each["inputs"], results=[result(each["inputs"], "sigmoid", dict(beta=each["beta"]), function)])
+        yield dict(
+            name=each["name"],
+            inputs=each["inputs"],
+            results=[result(each["inputs"], "sigmoid", dict(beta=each["beta"]), function)],
+        )
 
 
 TOKENS = [([4, 1, 6], [2, 5, 6]), ([1], [1]), ([3, 7], [9, 2])]
@@ -191,13 +245,19 @@ def length_desensitised():
         for i in range(pairs):
             rows, width = [i, pairs + i], max(chosen_lengths[i], rejected_lengths[i])
             policy, reference = ((x * mask[:, 1:])[rows, :width] for x in (tokens, ref_tokens))
-            lengths = dict(chosenLengths=torch.tensor([chosen_lengths[i]]), rejectedLengths=torch.tensor([rejected_lengths[i]]))
+            lengths = dict(
+                chosenLengths=torch.tensor([chosen_lengths[i]]), rejectedLengths=torch.tensor([rejected_lengths[i]])
+            )
             settings = dict(ld_alpha=ld_alpha, precompute_ref_logps=False, ref_model=Model(reference))
             each.append(trl_dpo(lengths, ["sigmoid"], tokens=policy, **settings))
         yield dict(
-            ldAlpha=ld_alpha, mask=mask[:, 1:], perTokenLogps=tokens, refPerTokenLogps=ref_tokens, losses=torch.stack(each),
+            ldAlpha=ld_alpha,
+            mask=mask[:, 1:],
+            perTokenLogps=tokens,
+            refPerTokenLogps=ref_tokens,
+            losses=torch.stack(each),
             grad=gradients(sum(each), dict(tokens=tokens))["grad.tokens"],
-        )  # fmt: skip
+        )
 
 
 def weighted_by_policy():
@@ -208,16 +268,34 @@ def weighted_by_policy():
         ref_chosen, ref_rejected = normal(pairs, mean=-9).detach(), normal(pairs, mean=-9).detach()
         masked = tokens * mask[:, 1:]
         inputs = dict(
-            policyChosenLogps=masked[:pairs].sum(1), policyRejectedLogps=masked[pairs:].sum(1), refChosenLogps=ref_chosen,
-            refRejectedLogps=ref_rejected, chosenLengths=torch.tensor(chosen_lengths), rejectedLengths=torch.tensor(rejected_lengths),
-        )  # fmt: skip
+            policyChosenLogps=masked[:pairs].sum(1),
+            policyRejectedLogps=masked[pairs:].sum(1),
+            refChosenLogps=ref_chosen,
+            refRejectedLogps=ref_rejected,
+            chosenLengths=torch.tensor(chosen_lengths),
+            rejectedLengths=torch.tensor(rejected_lengths),
+        )
         each = []
         for i in range(pairs):
             rows, pair = [i, pairs + i], {name: x[i : i + 1] for name, x in inputs.items()}
             width = max(chosen_lengths[i], rejected_lengths[i])
-            each.append(trl_dpo(pair, [loss], tokens=masked[rows, :width], log_sum_sq_probs=squares[rows, :width], use_weighting=True))
+            each.append(
+                trl_dpo(
+                    pair,
+                    [loss],
+                    tokens=masked[rows, :width],
+                    log_sum_sq_probs=squares[rows, :width],
+                    use_weighting=True,
+                )
+            )
         losses = torch.stack(each)
-        given = dict(mask=mask[:, 1:], perTokenLogps=tokens, logSumSquaredProbs=squares, refChosenLogps=ref_chosen, refRejectedLogps=ref_rejected)
+        given = dict(
+            mask=mask[:, 1:],
+            perTokenLogps=tokens,
+            logSumSquaredProbs=squares,
+            refChosenLogps=ref_chosen,
+            refRejectedLogps=ref_rejected,
+        )
         yield dict(loss=loss, **given, losses=losses, grad=gradients(losses.sum(), dict(tokens=tokens))["grad.tokens"])
 
 
@@ -228,7 +306,13 @@ def squared_probs():
 
 
 def kto():
-    cases = [(4, 5, 0.1, 1, 1, 2), (5, 3, 0.5, 1.5, 0.7, -4), (6, FAR, 0.1, 1, 1, 50), (3, 0, 0.1, 1, 2, 0), (3, 2, 0.05, 1, 1, 1)]
+    cases = [
+        (4, 5, 0.1, 1, 1, 2),
+        (5, 3, 0.5, 1.5, 0.7, -4),
+        (6, FAR, 0.1, 1, 1, 50),
+        (3, 0, 0.1, 1, 2, 0),
+        (3, 2, 0.05, 1, 1, 1),
+    ]
     for B, distance, beta, desirable_weight, undesirable_weight, drift in cases:
         reference = normal(B, scale=9, mean=-40)
         policy = (reference + normal(B, scale=distance)).detach().float().double().requires_grad_()
@@ -244,10 +328,18 @@ def kto():
 
         losses, kls = zip(*(loss(i) for i in range(B)))
         yield dict(
-            beta=beta, desirableWeight=desirable_weight, undesirableWeight=undesirable_weight, policyLogps=policy, refLogps=reference,
-            desirable=desirable.int(), policyMismatchedLogps=mismatched, refMismatchedLogps=ref_mismatched, losses=torch.stack(losses),
-            kl=kls[0], **gradients(torch.stack(losses).sum(), dict(policyLogps=policy)),
-        )  # fmt: skip
+            beta=beta,
+            desirableWeight=desirable_weight,
+            undesirableWeight=undesirable_weight,
+            policyLogps=policy,
+            refLogps=reference,
+            desirable=desirable.int(),
+            policyMismatchedLogps=mismatched,
+            refMismatchedLogps=ref_mismatched,
+            losses=torch.stack(losses),
+            kl=kls[0],
+            **gradients(torch.stack(losses).sum(), dict(policyLogps=policy)),
+        )
 
 
 SECTIONS = [pairs, divergences, sums, reference_free, length_desensitised, weighted_by_policy, squared_probs, kto]

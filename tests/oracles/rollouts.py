@@ -1,4 +1,6 @@
-"""Sampling as the library does it, and log-probs of what was sampled, in PyTorch, for the twins of the notebooks that train on samples."""
+"""Sampling as the library does it, and log-probs of what was sampled, in PyTorch, for the twins of the notebooks that
+train on samples."""
+
 import torch
 from order import Random
 
@@ -7,7 +9,8 @@ EOS = 50256
 
 @torch.no_grad()
 def sample(model, prompts, seed, temperature=1, most=32):
-    """An answer to each prompt: one uniform draw a token, from a generator for each row, over the vocabulary in its order."""
+    """An answer to each prompt: one uniform draw a token, from a generator for each row, over the vocabulary in its
+    order."""
     seeds = Random(seed)
     randoms = [Random(seeds.uint32()) for _ in prompts]
     longest = max(map(len, prompts))

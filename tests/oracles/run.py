@@ -2,11 +2,13 @@
 
     python tests/oracles/run.py          makes tests/fixtures and tests/expected anew
     python tests/oracles/run.py --check  makes them in a temporary folder and fails where a kept file differs
-    python tests/oracles/run.py --check --quick  the same without tests/expected, whose trainings in PyTorch take longest
+    python tests/oracles/run.py --check --quick  the same without tests/expected, whose trainings in PyTorch take
+                                                 longest
 
-Files need not be equal to the byte: another processor sums in another order. Numbers may differ by 1e-5 of their size (of
-1, if that is more), everything else not at all.
+Files need not be equal to the byte: another processor sums in another order. Numbers may differ by 1e-5 of their size
+(of 1, if that is more), everything else not at all.
 """
+
 import argparse
 import json
 import os
@@ -25,9 +27,35 @@ HERE = Path(__file__).resolve().parent
 TESTS = HERE.parent
 MODELS = ("gpt2.py", "engine.py")  # on which others compute
 SCRIPTS = (
-    *("training.py", "expected.py", "ppo_trl.py", "grpo_trl.py", "reward.py", "settings.py"),  # those that take long begin first
-    *("variants.py", "generate.py", "tokenizer.py", "tokenizer_kinds.py", "chat_templates.py", "safetensors_cases.py", "half_floats.py", "logps.py"),
-    *("ppo_step.py", "grpo_step.py", "losses.py", "preference_losses.py", "play.py", "hub_cache.py", "hub_requests.py", "dataset.py", "evaluate.py"),
+    *(
+        "training.py",
+        "expected.py",
+        "ppo_trl.py",
+        "grpo_trl.py",
+        "reward.py",
+        "settings.py",
+    ),  # those that take long begin first
+    *(
+        "variants.py",
+        "generate.py",
+        "tokenizer.py",
+        "tokenizer_kinds.py",
+        "chat_templates.py",
+        "safetensors_cases.py",
+        "half_floats.py",
+        "logps.py",
+    ),
+    *(
+        "ppo_step.py",
+        "grpo_step.py",
+        "losses.py",
+        "preference_losses.py",
+        "play.py",
+        "hub_cache.py",
+        "hub_requests.py",
+        "dataset.py",
+        "evaluate.py",
+    ),
 )
 AT_A_TIME = 2  # importing PyTorch and TRL keeps one core busy for seconds
 TRL_PPO = TESTS.parent / ".alignbook" / "trl-ppo"  # TRL 1.12, which ppo_trl.py finds before the environment's own
@@ -37,7 +65,13 @@ TOLERANCE = 1e-5
 def run(script, out):
     start = time.monotonic()
     path = {"PYTHONPATH": str(TRL_PPO)} if script == "ppo_trl.py" else {}
-    done = subprocess.run([sys.executable, HERE / script], env={**os.environ, **path, "ORACLES_OUT": str(out)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    done = subprocess.run(
+        [sys.executable, HERE / script],
+        env={**os.environ, **path, "ORACLES_OUT": str(out)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
     print(f"{script}  {time.monotonic() - start:.0f} s", flush=True)
     if done.returncode != 0:
         raise RuntimeError(f"{script} ended with {done.returncode}:\n{done.stdout[-4000:]}")
@@ -62,7 +96,9 @@ def near(kept, made, tolerance):
 
 def same(kept, made, tolerance=TOLERANCE):
     if isinstance(kept, dict) and isinstance(made, dict):
-        if "tolerance" in kept and "cells" not in kept:  # a cell of expected/ with a tolerance of its own: values of a training
+        if (
+            "tolerance" in kept and "cells" not in kept
+        ):  # a cell of expected/ with a tolerance of its own: values of a training
             tolerance = kept["tolerance"]["absolute"]
         return kept.keys() == made.keys() and all(same(kept[key], made[key], tolerance) for key in kept)
     if isinstance(kept, list) and isinstance(made, list):
@@ -91,7 +127,9 @@ def read(path):
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, file.schema_arrow) as stream:
             stream.write_table(file.read())
-        return [[[column.compression, *column.encodings] for column in group] for group in columns] + [sink.getvalue().to_pybytes()]
+        return [[[column.compression, *column.encodings] for column in group] for group in columns] + [
+            sink.getvalue().to_pybytes()
+        ]
     if path.suffix != ".safetensors":
         return json.loads(path.read_text())
     return {name: [str(tensor.dtype), *tensor.double().flatten().tolist()] for name, tensor in load_file(path).items()}
@@ -108,7 +146,12 @@ def main():
         out = Path(folder)
         make(out, ("expected.py",) if options.quick else ())
         made = {path.relative_to(out) for path in out.rglob("*") if path.is_file()}
-        kept = {path.relative_to(TESTS) for sub in (("fixtures",) if options.quick else ("fixtures", "expected")) for path in (TESTS / sub).rglob("*") if path.is_file()}
+        kept = {
+            path.relative_to(TESTS)
+            for sub in (("fixtures",) if options.quick else ("fixtures", "expected"))
+            for path in (TESTS / sub).rglob("*")
+            if path.is_file()
+        }
         wrong = sorted(str(path) for path in made ^ kept) + [
             str(path) for path in sorted(made & kept) if not same(read(TESTS / path), read(out / path))
         ]

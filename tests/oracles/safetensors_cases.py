@@ -1,12 +1,14 @@
-"""Makes tests/fixtures/safetensors.json: damaged and sound safetensors files, each with what Python's safetensors says of it.
+"""Makes tests/fixtures/safetensors.json: damaged and sound safetensors files, each with what Python's safetensors says
+of it.
 
     python tests/oracles/safetensors_cases.py                          the kept sample: cases of every class
     python tests/oracles/safetensors_cases.py --count N --seed S FILE  N cases, one JSON object a line
 
-A case has its `file` (base64), the `kind` of change, Python's `error` by class (null where it reads the file), its `tensors`
-([name, dtype, shape, hex of the bytes]) and `stricter`: why the library refuses a file that Python reads, which its README names.
-That last is worked out here from the header, not asked of the library.
+A case has its `file` (base64), the `kind` of change, Python's `error` by class (null where it reads the file), its
+`tensors` ([name, dtype, shape, hex of the bytes]) and `stricter`: why the library refuses a file that Python reads,
+which its README names. That last is worked out here from the header, not asked of the library.
 """
+
 import argparse
 import base64
 import json
@@ -17,22 +19,26 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from safetensors import SafetensorError, deserialize, safe_open
-
 import safetensors_mutations as mutations
+from safetensors import SafetensorError, deserialize, safe_open
 
 OUT = Path(os.environ.get("ORACLES_OUT", Path(__file__).resolve().parent.parent))
 
 # What Python's messages begin with, those of serde_json told apart by kind.
 CLASSES = [
-    "header too small", "header too large", "invalid header length", "invalid UTF-8 in header", "invalid offset for tensor",
-    "invalid shape, data type, or offset for tensor", "incomplete metadata, file not fully covered", "overflow computing buffer size",
+    "header too small", "header too large", "invalid header length", "invalid UTF-8 in header", "invalid offset "
+    "for tensor",
+    "invalid shape, data type, or offset for tensor", "incomplete metadata, file not fully covered", "overflow "
+    "computing buffer size",
     "The slice is slicing for subbytes dtypes",
 ]  # fmt: skip
 JSON_CLASSES = [
-    "EOF while parsing", "control character", "duplicate field", "expected `,` or `}`", "expected `,` or `]`", "expected `:`", "expected ident",
-    "expected value", "invalid escape", "invalid length", "invalid number", "invalid type", "invalid value", "key must be a string",
-    "lone leading surrogate in hex escape", "missing field", "number out of range", "recursion limit exceeded", "trailing characters",
+    "EOF while parsing", "control character", "duplicate field", "expected `,` or `}`", "expected `,` or `]`",
+    "expected `:`", "expected ident",
+    "expected value", "invalid escape", "invalid length", "invalid number", "invalid type", "invalid value", "key "
+    "must be a string",
+    "lone leading surrogate in hex escape", "missing field", "number out of range", "recursion limit exceeded",
+    "trailing characters",
     "trailing comma", "unexpected end of hex escape", "unknown variant",
 ]  # fmt: skip
 
@@ -58,8 +64,10 @@ def draw(random):
                 metadata = mutations.other_metadata(random)
                 continue
             changes = [
-                mutations.respell_number, mutations.huge_shape, mutations.other_dtype, mutations.odd_dtype, mutations.other_shape, mutations.sub_byte,
-                mutations.other_offsets, mutations.other_fields, mutations.other_fields, mutations.other_entry, mutations.other_key,
+                mutations.respell_number, mutations.huge_shape, mutations.other_dtype, mutations.odd_dtype,
+                mutations.other_shape, mutations.sub_byte,
+                mutations.other_offsets, mutations.other_fields, mutations.other_fields, mutations.other_entry,
+                mutations.other_key,
             ]  # fmt: skip
             random.choice(changes)(random, random.choice(entries))
         if entries and random.random() < 0.05:
@@ -111,7 +119,9 @@ def judged(file, kind, path):
     assert opened == (case["error"] is None), f"Python's two readers disagree: {case}"
     if opened:
         case["stricter"] = stricter(file)
-        case["tensors"] = sorted([name, entry["dtype"], entry["shape"], bytes(entry["data"]).hex()] for name, entry in tensors)
+        case["tensors"] = sorted(
+            [name, entry["dtype"], entry["shape"], bytes(entry["data"]).hex()] for name, entry in tensors
+        )
         if case["stricter"] is not None:
             case["tensors"] = None
     return case

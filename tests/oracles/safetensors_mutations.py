@@ -2,15 +2,52 @@
 
 A file is made from text pieces, so that a number can be spelled and a key repeated in ways that no JSON writer would.
 """
+
 import json
 import struct
 
 BITS = {
-    "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "BOOL": 8, "U8": 8, "I8": 8, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8,
-    "F8_E5M2FNUZ": 8, "I16": 16, "U16": 16, "F16": 16, "BF16": 16, "I32": 32, "U32": 32, "F32": 32, "C64": 64, "F64": 64, "I64": 64,
+    "F4": 4,
+    "F6_E2M3": 6,
+    "F6_E3M2": 6,
+    "BOOL": 8,
+    "U8": 8,
+    "I8": 8,
+    "F8_E5M2": 8,
+    "F8_E4M3": 8,
+    "F8_E8M0": 8,
+    "F8_E4M3FNUZ": 8,
+    "F8_E5M2FNUZ": 8,
+    "I16": 16,
+    "U16": 16,
+    "F16": 16,
+    "BF16": 16,
+    "I32": 32,
+    "U32": 32,
+    "F32": 32,
+    "C64": 64,
+    "F64": 64,
+    "I64": 64,
     "U64": 64,
 }
-NAMES = ["x", "wte.weight", "h.0.ln_1.bias", "", "__proto__", "constructor", "toString", "0", "é", "😀", "a\nb", '"', "\\", "\u2028", "\ufeffx", "n" * 90]
+NAMES = [
+    "x",
+    "wte.weight",
+    "h.0.ln_1.bias",
+    "",
+    "__proto__",
+    "constructor",
+    "toString",
+    "0",
+    "é",
+    "😀",
+    "a\nb",
+    '"',
+    "\\",
+    "\u2028",
+    "\ufeffx",
+    "n" * 90,
+]
 
 
 class Entry:
@@ -18,7 +55,11 @@ class Entry:
 
     def __init__(self, name, dtype, shape, begin, end):
         self.key = json.dumps(name)
-        self.fields = [["dtype", json.dumps(dtype)], ["shape", json.dumps(shape)], ["data_offsets", f"[{begin}, {end}]"]]
+        self.fields = [
+            ["dtype", json.dumps(dtype)],
+            ["shape", json.dumps(shape)],
+            ["data_offsets", f"[{begin}, {end}]"],
+        ]
         self.dtype, self.shape, self.begin, self.end = dtype, shape, begin, end
 
     def set(self, field, text):
@@ -61,8 +102,10 @@ def header_text(random, entries, metadata):
 
 
 NUMBERS = [
-    "1.0", "1e0", "1E+0", "-0", "-1", "01", "+1", "1.", ".5", "0.5", "0x1", "NaN", "Infinity", "true", "null", '"1"', "[1]", "{}", "0", "1", "2", "7",
-    "4294967296", "9007199254740991", "9007199254740993", "4611686018427387904", "18446744073709551615", "18446744073709551616", "1e400", "1" + "0" * 400,
+    "1.0", "1e0", "1E+0", "-0", "-1", "01", "+1", "1.", ".5", "0.5", "0x1", "NaN", "Infinity", "true", "null", '"1"',
+    "[1]", "{}", "0", "1", "2", "7",
+    "4294967296", "9007199254740991", "9007199254740993", "4611686018427387904", "18446744073709551615",
+    "18446744073709551616", "1e400", "1" + "0" * 400,
 ]  # fmt: skip
 
 
@@ -86,12 +129,20 @@ def huge_shape(random, entry):
 
 
 def other_dtype(random, entry):
-    entry.set("dtype", json.dumps(random.choice([*BITS, "F31", "f32", "float32", "F8_E4M3FN", "", "toString", "__proto__", " F32"])))
+    entry.set(
+        "dtype",
+        json.dumps(random.choice([*BITS, "F31", "f32", "float32", "F8_E4M3FN", "", "toString", "__proto__", " F32"])),
+    )
 
 
 def odd_dtype(random, entry):
     name = json.dumps(entry.dtype)
-    entry.set("dtype", random.choice(["null", "3", "[]", f"[{name}]", f"{{{name}:null}}", f"{{{name}:1}}", f"{{{name}:null,{name}:null}}", "{}"]))
+    entry.set(
+        "dtype",
+        random.choice(
+            ["null", "3", "[]", f"[{name}]", f"{{{name}:null}}", f"{{{name}:1}}", f"{{{name}:null,{name}:null}}", "{}"]
+        ),
+    )
 
 
 def other_shape(random, entry):
@@ -117,7 +168,14 @@ def sub_byte(random, entry):
 
 def other_offsets(random, entry):
     begin, end = (value + random.choice([-4, -1, 0, 0, 1, 4]) for value in (entry.begin, entry.end))
-    texts = [f"[{begin},{end}]"] * 5 + [f"[{entry.end},{entry.begin}]", f"[{entry.begin}]", f"[{entry.begin},{entry.end},0]", "null", "[]", '{"0":0,"1":4}']
+    texts = [f"[{begin},{end}]"] * 5 + [
+        f"[{entry.end},{entry.begin}]",
+        f"[{entry.begin}]",
+        f"[{entry.begin},{entry.end},0]",
+        "null",
+        "[]",
+        '{"0":0,"1":4}',
+    ]
     entry.set("data_offsets", random.choice(texts))
 
 
@@ -131,7 +189,20 @@ def other_fields(random, entry):
         random.shuffle(entry.fields)
     elif change == 3:
         depth = random.choice([1, 3, 124, 125, 126, 127, 5000])
-        values = ["1", "1e999", "-1.5e-7", '"\\ud800"', '"\\udc00\\ud800"', '"\\ud83d\\ude00"', '"\x01"', '"\\x"', '{"a":1,"a":2}', "[" * depth + "]" * depth, "nul", '"\x7f"']
+        values = [
+            "1",
+            "1e999",
+            "-1.5e-7",
+            '"\\ud800"',
+            '"\\udc00\\ud800"',
+            '"\\ud83d\\ude00"',
+            '"\x01"',
+            '"\\x"',
+            '{"a":1,"a":2}',
+            "[" * depth + "]" * depth,
+            "nul",
+            '"\x7f"',
+        ]
         entry.fields.append([random.choice(["extra", "__proto__", "Dtype", ""]), random.choice(values)])
     else:
         at = random.randrange(len(entry.fields))
@@ -140,16 +211,54 @@ def other_fields(random, entry):
 
 def other_entry(random, entry):
     fields = [value for _, value in entry.fields]
-    whole = random.choice(["null", "1", "[]", '"F32"', "{}", "true", f"[{','.join(fields)}]", f"[{','.join(fields)},0]", f"[{','.join(fields[:2])}]"])
+    whole = random.choice(
+        [
+            "null",
+            "1",
+            "[]",
+            '"F32"',
+            "{}",
+            "true",
+            f"[{','.join(fields)}]",
+            f"[{','.join(fields)},0]",
+            f"[{','.join(fields[:2])}]",
+        ]
+    )
     entry.text = lambda: whole
 
 
 def other_key(random, entry):
-    entry.key = random.choice(['"\\ud800"', '"\\ud83d\\ude00"', '"\\u0078"', '"\x00"', "x", "'x'", "1", '"x', '"__metadata__"', '"\\u005f_proto__"'])
+    entry.key = random.choice(
+        [
+            '"\\ud800"',
+            '"\\ud83d\\ude00"',
+            '"\\u0078"',
+            '"\x00"',
+            "x",
+            "'x'",
+            "1",
+            '"x',
+            '"__metadata__"',
+            '"\\u005f_proto__"',
+        ]
+    )
 
 
 def other_metadata(random):
-    return random.choice(['{"a":1}', '{"a":null}', "[]", '[["a","b"]]', "1", '"pt"', '{"a":"b","a":"c"}', "{},\"__metadata__\":{}", "null,\"__metadata__\":null", '{"a":{}}'])
+    return random.choice(
+        [
+            '{"a":1}',
+            '{"a":null}',
+            "[]",
+            '[["a","b"]]',
+            "1",
+            '"pt"',
+            '{"a":"b","a":"c"}',
+            '{},"__metadata__":{}',
+            'null,"__metadata__":null',
+            '{"a":{}}',
+        ]
+    )
 
 
 def tokens(random, text):
@@ -159,7 +268,11 @@ def tokens(random, text):
     if change == 0:
         return text[:at] + text[at + random.choice([1, 1, 2, 5]) :]
     if change == 1:
-        return text[:at] + random.choice([*'{}[],:"\\ 0123456789.eE+-/*\'\t\n\x00\x0b\x0c\u00a0\u2028\ufeff', "null", "//", "/**/"]) + text[at:]
+        return (
+            text[:at]
+            + random.choice([*"{}[],:\"\\ 0123456789.eE+-/*'\t\n\x00\x0b\x0c\u00a0\u2028\ufeff", "null", "//", "/**/"])
+            + text[at:]
+        )
     if change == 2:
         end = at + random.randrange(30)
         return text[:end] + text[at:]  # a piece twice
@@ -180,7 +293,9 @@ def tokens(random, text):
 def octets(random, header):
     """Changes the bytes of a header, which may then be no UTF-8."""
     at = random.randrange(len(header) + 1)
-    wrong = random.choice([b"\xff", b"\xc0\x80", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xe2\x82", bytes([random.randrange(256)])])
+    wrong = random.choice(
+        [b"\xff", b"\xc0\x80", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xe2\x82", bytes([random.randrange(256)])]
+    )
     return header[:at] + wrong + header[at + random.choice([0, 1]) :]
 
 
@@ -189,7 +304,24 @@ def whole_file(random, file):
     stated = struct.unpack("<Q", file[:8])[0]
     change = random.randrange(6)
     if change == 0:
-        lengths = [0, 1, stated - 1, stated + 1, stated + 8, len(file), len(file) - 8, len(file) - 7, 100_000_000, 100_000_001, 2**31, 2**32 + stated, 2**53, 2**63, 2**64 - 1, 2**64 - 8]
+        lengths = [
+            0,
+            1,
+            stated - 1,
+            stated + 1,
+            stated + 8,
+            len(file),
+            len(file) - 8,
+            len(file) - 7,
+            100_000_000,
+            100_000_001,
+            2**31,
+            2**32 + stated,
+            2**53,
+            2**63,
+            2**64 - 1,
+            2**64 - 8,
+        ]
         return struct.pack("<Q", max(0, random.choice(lengths))) + file[8:]
     if change == 1:
         return file[: random.randrange(len(file))]

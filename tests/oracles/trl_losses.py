@@ -1,4 +1,5 @@
-"""The losses of TRL 1.16, by its trainers' own methods, called without a trainer on a model that gives chosen log-probs."""
+"""The losses of TRL 1.16, by its trainers' own methods, called without a trainer on a model that gives chosen
+log-probs."""
 
 import contextlib
 import os
@@ -24,7 +25,11 @@ class Model:
     def __init__(self, log_probs, log_sum_sq_probs=None):
         nothing = torch.zeros_like(log_probs)
         self.outputs = SimpleNamespace(
-            log_probs=log_probs, log_sum_sq_probs=log_sum_sq_probs, entropy=nothing, mean_logits=nothing, is_top1=nothing.bool()
+            log_probs=log_probs,
+            log_sum_sq_probs=log_sum_sq_probs,
+            entropy=nothing,
+            mean_logits=nothing,
+            is_top1=nothing.bool(),
         )
 
     def __call__(self, **inputs):
@@ -35,15 +40,23 @@ def trainer(**settings):
     """What stands for `self` in TRL's methods."""
     accelerator = SimpleNamespace(device="cpu", gather=lambda x: x, gather_for_metrics=lambda x: x)
     return SimpleNamespace(
-        accelerator=accelerator, aux_loss_enabled=False, _metrics=defaultdict(lambda: defaultdict(list)), _total_train_tokens=0, _tp_size=1,
+        accelerator=accelerator,
+        aux_loss_enabled=False,
+        _metrics=defaultdict(lambda: defaultdict(list)),
+        _total_train_tokens=0,
+        _tp_size=1,
         **settings,
-    )  # fmt: skip
+    )
 
 
 @contextlib.contextmanager
 def in_float64():
-    """TRL casts to float32 in ORPO and in the alpha-divergence, whose bound it looks up by type: there too we want float64."""
-    with mock.patch.object(torch, "float32", torch.float64), mock.patch.object(torch.Tensor, "float", torch.Tensor.double):
+    """TRL casts to float32 in ORPO and in the alpha-divergence, whose bound it looks up by type: there too we want
+    float64."""
+    with (
+        mock.patch.object(torch, "float32", torch.float64),
+        mock.patch.object(torch.Tensor, "float", torch.Tensor.double),
+    ):
         yield
 
 
@@ -60,9 +73,15 @@ def trl_dpo(inputs, loss_types, loss_weights=None, tokens=None, log_sum_sq_probs
         sums = torch.cat([inputs["policyChosenLogps"], inputs["policyRejectedLogps"]])
         tokens = (sums / lengths)[:, None] * mask[:, 1:]
     defaults = dict(
-        beta=0.1, label_smoothing=0.0, f_divergence_type="reverse_kl", f_alpha_divergence_coef=0.5, ld_alpha=None, use_weighting=False,
-        precompute_ref_logps=True, args=SimpleNamespace(discopop_tau=settings.pop("discopop_tau", 0.05), gradient_checkpointing_kwargs=None),
-    )  # fmt: skip
+        beta=0.1,
+        label_smoothing=0.0,
+        f_divergence_type="reverse_kl",
+        f_alpha_divergence_coef=0.5,
+        ld_alpha=None,
+        use_weighting=False,
+        precompute_ref_logps=True,
+        args=SimpleNamespace(discopop_tau=settings.pop("discopop_tau", 0.05), gradient_checkpointing_kwargs=None),
+    )
     model = Model(tokens, log_sum_sq_probs)
     weights = loss_weights or [1.0] * len(loss_types)
     self = trainer(**(defaults | settings), loss_types=loss_types, loss_weights=weights, model=model)
@@ -90,11 +109,14 @@ def trl_orpo(inputs, beta):
 
 
 def mean_logps(inputs):
-    return inputs["policyChosenLogps"] / inputs["chosenLengths"], inputs["policyRejectedLogps"] / inputs["rejectedLengths"]
+    return inputs["policyChosenLogps"] / inputs["chosenLengths"], inputs["policyRejectedLogps"] / inputs[
+        "rejectedLengths"
+    ]
 
 
 def forward(chosen_logps, rejected_logps, inputs):
-    """What stands for `concatenated_forward`: log-probs, logits (for the log only), and the NLL of the chosen tokens."""
+    """What stands for `concatenated_forward`: log-probs, logits (for the log only), and the NLL of the chosen
+    tokens."""
     nll, logits = -inputs["policyChosenLogps"].sum() / inputs["chosenLengths"].sum(), torch.zeros(1)
     return lambda model, batch: (chosen_logps, rejected_logps, logits, logits, nll)
 
@@ -103,9 +125,20 @@ def trl_kto(logps, ref_logps, desirable, mismatched_logps, ref_mismatched_logps,
     """KTOTrainer's loss on a batch, a scalar, and the KL that it logs."""
     model = Model(logps[:, None])
     self = trainer(
-        **settings, model=model, loss_type="kto", calculate_KL=True, precompute_ref_logps=True,
+        **settings,
+        model=model,
+        loss_type="kto",
+        calculate_KL=True,
+        precompute_ref_logps=True,
         _compute_kl_logps=lambda model, batch: mismatched_logps,
-    )  # fmt: skip
+    )
     ids = torch.tensor([[0, 1]]).expand(len(logps), 2)
-    given = dict(input_ids=ids, attention_mask=ids, completion_mask=ids, label=desirable, ref_logps=ref_logps, ref_KL_logps=ref_mismatched_logps)
+    given = dict(
+        input_ids=ids,
+        attention_mask=ids,
+        completion_mask=ids,
+        label=desirable,
+        ref_logps=ref_logps,
+        ref_KL_logps=ref_mismatched_logps,
+    )
     return KTOTrainer._compute_loss(self, model, given, False), self._metrics["eval"]["kl"][0]

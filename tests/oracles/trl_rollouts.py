@@ -1,4 +1,5 @@
 """TRL's GRPOTrainer and RLOOTrainer on responses and rewards that are given instead of sampled."""
+
 import torch
 from datasets import Dataset
 from training import text, word_tokenizer
@@ -8,7 +9,8 @@ TRAINERS = {"grpo": (GRPOTrainer, GRPOConfig), "rloo": (RLOOTrainer, RLOOConfig)
 
 
 def place_by_mask(model):
-    """TRL pads prompts on the left and leaves positions to the model, but GPT-2 counts the padding: its first token would not stand at 0."""
+    """TRL pads prompts on the left and leaves positions to the model, but GPT-2 counts the padding: its first token
+    would not stand at 0."""
 
     def positions(module, args, kwargs):
         if kwargs.get("position_ids") is None and kwargs.get("attention_mask") is not None:
@@ -20,8 +22,8 @@ def place_by_mask(model):
 
 def scripted_trainer(kind, folder, prompts, script, vocabulary, generations, **options):
     """
-    `folder` holds the model, which is the reference, too. Each call of `script` gives a rollout: rows with promptIds, responseIds
-    and reward, group after group. Prompts come in their order.
+    `folder` holds the model, which is the reference, too. Each call of `script` gives a rollout: rows with promptIds,
+    responseIds and reward, group after group. Prompts come in their order.
     """
     trainer_class, config_class = TRAINERS[kind]
     rollout = []
@@ -34,11 +36,26 @@ def scripted_trainer(kind, folder, prompts, script, vocabulary, generations, **o
         return [row["reward"] for row in rollout]
 
     arguments = config_class(
-        output_dir=f"{folder}/run", model_init_kwargs={"attn_implementation": "eager"}, num_generations=generations, logging_steps=1, report_to=[],
-        use_cpu=True, bf16=False, gradient_checkpointing=False, save_strategy="no", shuffle_dataset=False, **options,
-    )  # fmt: skip
+        output_dir=f"{folder}/run",
+        model_init_kwargs={"attn_implementation": "eager"},
+        num_generations=generations,
+        logging_steps=1,
+        report_to=[],
+        use_cpu=True,
+        bf16=False,
+        gradient_checkpointing=False,
+        save_strategy="no",
+        shuffle_dataset=False,
+        **options,
+    )
     data = Dataset.from_list([{"prompt": text(prompt)} for prompt in prompts])
-    trainer = trainer_class(model=folder, reward_funcs=reward, args=arguments, train_dataset=data, processing_class=word_tokenizer(vocabulary))
+    trainer = trainer_class(
+        model=folder,
+        reward_funcs=reward,
+        args=arguments,
+        train_dataset=data,
+        processing_class=word_tokenizer(vocabulary),
+    )
     for model in (trainer.model, trainer.ref_model):
         if model is not None:
             place_by_mask(model)
@@ -47,7 +64,8 @@ def scripted_trainer(kind, folder, prompts, script, vocabulary, generations, **o
 
 
 def batch_inputs(rows, **per_row):
-    """What a trainer's loss is called with; `per_row` holds a tensor for each row, of its tokens or without dimensions."""
+    """What a trainer's loss is called with; `per_row` holds a tensor for each row, of its tokens or without
+    dimensions."""
 
     def padded(values, left=False):
         longest = max(map(len, values))
@@ -56,7 +74,9 @@ def batch_inputs(rows, **per_row):
 
     prompts, responses = ([torch.tensor(row[key]) for row in rows] for key in ("promptIds", "responseIds"))
     return {
-        "prompt_ids": padded(prompts, left=True), "prompt_mask": padded([torch.ones_like(ids) for ids in prompts], left=True),
-        "completion_ids": padded(responses), "completion_mask": padded([torch.ones_like(ids) for ids in responses]),
+        "prompt_ids": padded(prompts, left=True),
+        "prompt_mask": padded([torch.ones_like(ids) for ids in prompts], left=True),
+        "completion_ids": padded(responses),
+        "completion_mask": padded([torch.ones_like(ids) for ids in responses]),
         **{key: padded(values) if values[0].dim() else torch.stack(values) for key, values in per_row.items()},
-    }  # fmt: skip
+    }

@@ -1,11 +1,14 @@
-"""Makes tests/fixtures/variants: GPT-2s of the kinds that people have besides OpenAI's, and what transformers computes with them in float64 (where attention is reordered, in float32).
+"""Makes tests/fixtures/variants: GPT-2s of the kinds that people have besides OpenAI's, and what transformers computes
+with them in float64 (where attention is reordered, in float32).
 
     .alignbook/oracles/bin/python tests/oracles/variants.py
 
-NAME.safetensors holds a model's weights as save_pretrained names them, and `gradient.…` of sum(weight * log-prob) over the responses' tokens, `trained.…`
-after three steps of torch.optim.AdamW on that sum (see engine.py), all rounded to float32; NAME.json its config.json, prompts with their responses, a weight for each response token, their
-log-probs, each response computed alone, and greedy continuations of the prompts.
+NAME.safetensors holds a model's weights as save_pretrained names them, and `gradient.…` of sum(weight * log-prob) over
+the responses' tokens, `trained.…` after three steps of torch.optim.AdamW on that sum (see engine.py), all rounded to
+float32; NAME.json its config.json, prompts with their responses, a weight for each response token, their log-probs,
+each response computed alone, and greedy continuations of the prompts.
 """
+
 import json
 import os
 from pathlib import Path
@@ -30,7 +33,13 @@ CASES = {
     "reordered": dict(reorder_and_upcast_attn=True, scale_attn_by_inverse_layer_idx=True),  # as stanford-crfm's
     "untied": dict(tie_word_embeddings=False),
     "cerebras": dict(activation_function="gelu", n_inner=32, scale_attn_weights=True),
-    "all": dict(activation_function="gelu", n_inner=20, scale_attn_by_inverse_layer_idx=True, reorder_and_upcast_attn=True, tie_word_embeddings=False),
+    "all": dict(
+        activation_function="gelu",
+        n_inner=20,
+        scale_attn_by_inverse_layer_idx=True,
+        reorder_and_upcast_attn=True,
+        tie_word_embeddings=False,
+    ),
 }
 ROWS = [(4, [3, 5]), (2, [6, 1])]
 
@@ -41,8 +50,18 @@ def main():
     generator = torch.Generator().manual_seed(177)
     for name, more in CASES.items():
         config = GPT2Config(
-            n_layer=2, n_head=2, n_embd=8, n_positions=12, vocab_size=13, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, bos_token_id=0, eos_token_id=0,
-            attn_implementation="eager", **more,
+            n_layer=2,
+            n_head=2,
+            n_embd=8,
+            n_positions=12,
+            vocab_size=13,
+            resid_pdrop=0.0,
+            embd_pdrop=0.0,
+            attn_pdrop=0.0,
+            bos_token_id=0,
+            eos_token_id=0,
+            attn_implementation="eager",
+            **more,
         )
         model = GPT2LMHeadModel(config).eval()
         for weight_name, weight in model.named_parameters():
@@ -53,7 +72,13 @@ def main():
         if not more.get("reorder_and_upcast_attn"):  # which transformers computes in float32 alone
             model = model.double()
         ids = lambda length: torch.randint(1, config.vocab_size, (length,), generator=generator).tolist()
-        case = {"config": json.loads(config.to_json_string(use_diff=False)), "rows": [], "logps": [], "weights": [], "greedy": []}
+        case = {
+            "config": json.loads(config.to_json_string(use_diff=False)),
+            "rows": [],
+            "logps": [],
+            "weights": [],
+            "greedy": [],
+        }
         for prompt_length, response_lengths in ROWS:
             row = {"promptIds": ids(prompt_length), "responses": [ids(length) for length in response_lengths]}
             case["rows"].append(row)
@@ -61,14 +86,33 @@ def main():
                 case["logps"].append([round(x, 9) for x in response_logps(model, row, response)[0].tolist()])
                 case["weights"].append([round(x, 4) for x in torch.randn(len(response), generator=generator).tolist()])
             prompt = torch.tensor([row["promptIds"]])
-            made = model.generate(prompt, attention_mask=torch.ones_like(prompt), do_sample=False, max_new_tokens=8, pad_token_id=0, eos_token_id=None)
+            made = model.generate(
+                prompt,
+                attention_mask=torch.ones_like(prompt),
+                do_sample=False,
+                max_new_tokens=8,
+                pad_token_id=0,
+                eos_token_id=None,
+            )
             case["greedy"].append(made[0, prompt.shape[1] :].tolist())
         weighted_sum(model, case).backward()
         tensors |= {f"gradient.{key}": weight.grad.detach().float() for key, weight in model.named_parameters()}
         train(model, case)
         tensors |= {f"trained.{key}": weight.detach().float() for key, weight in model.named_parameters()}
         save_file({key: value.float().contiguous() for key, value in tensors.items()}, FOLDER / f"{name}.safetensors")
-        kept = ("model_type", "n_layer", "n_head", "n_embd", "n_positions", "vocab_size", "layer_norm_epsilon", "bos_token_id", "eos_token_id", *CASES["all"], "scale_attn_weights")
+        kept = (
+            "model_type",
+            "n_layer",
+            "n_head",
+            "n_embd",
+            "n_positions",
+            "vocab_size",
+            "layer_norm_epsilon",
+            "bos_token_id",
+            "eos_token_id",
+            *CASES["all"],
+            "scale_attn_weights",
+        )
         case["config"] = {key: case["config"][key] for key in kept if case["config"].get(key) is not None}
         (FOLDER / f"{name}.json").write_text(json.dumps(case) + "\n")
 

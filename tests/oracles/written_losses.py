@@ -12,7 +12,9 @@ def eric_mitchell(inputs, beta, label_smoothing=0.0, reference_free=False):
     policy_logratios = inputs["policyChosenLogps"] - inputs["policyRejectedLogps"]
     reference_logratios = 0 if reference_free else inputs["refChosenLogps"] - inputs["refRejectedLogps"]
     logits = policy_logratios - reference_logratios
-    return (-F.logsigmoid(beta * logits) * (1 - label_smoothing) - F.logsigmoid(-beta * logits) * label_smoothing).mean()
+    return (
+        -F.logsigmoid(beta * logits) * (1 - label_smoothing) - F.logsigmoid(-beta * logits) * label_smoothing
+    ).mean()
 
 
 SCORES = {

@@ -1,7 +1,8 @@
 """Prints the first outputs of xoshiro128** from the state 1, 2, 3, 4, which tests/random.test.ts expects.
 
-    python tests/oracles/xoshiro.py
+python tests/oracles/xoshiro.py
 """
+
 from order import Random
 
 random = Random(0)
