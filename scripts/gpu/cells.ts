@@ -2,7 +2,9 @@
 import { join } from 'node:path';
 import { inspect } from 'node:util';
 
-import { CellRunner } from '../kernel/compiler';
+import { CellRunner } from '../kernel/compiler'; // before tslab
+import * as jupyter from 'tslab/dist/jupyter';
+
 import { CellOutput } from '../kernel/output';
 import { root } from '../notebooks/execute';
 import { checkNotebook, readExpected } from '../notebooks/expected';
@@ -20,6 +22,8 @@ async function executed(cells: readonly Cell[]): Promise<Cell[]> {
     const outputs: Output[] = [];
     const output = new CellOutput((name, text) => void outputs.push({ output_type: 'stream', name, text }));
     for (const name of ['stdout', 'stderr'] as const) process[name].write = output.writeTo(name);
+    const draw = (data: object) => void outputs.push({ output_type: 'display_data', data: data as Record<string, unknown> });
+    (jupyter as { lastWriteDisplayData: unknown }).lastWriteDisplayData = draw;
     const show = (value: {}) => void outputs.push({ output_type: 'execute_result', data: { 'text/plain': inspect(value) } });
     try {
       const failure = await runner.run({ count: (count += 1), written: cell.source }, show);
@@ -42,5 +46,4 @@ step(async () => {
   const { problems, cellsCompared, numbersCompared } = checkNotebook({ ...notebook, cells }, expected, 'tiny');
   for (const problem of problems) seen(problem, 'FAILED');
   checked(`${name.padEnd(22)} ${cellsCompared} cells, ${numbersCompared} values compared: ${problems.length === 0 ? 'as expected' : `${problems.length} differ`}`, problems.length === 0 && cellsCompared > 0);
-  process.exit(); // tslab's compiler watches files
 });

@@ -121,10 +121,10 @@ async function times(check: Check, model: string, device: string | null): Promis
       if (differs !== undefined) results.line(differs, 'FAILED');
     });
     if (peak === 0) continue;
-    results.line(`${policy}: the fastest product of PyTorch reaches ${(peak / 1e12).toFixed(2)} TFLOP/s`);
+    results.line(`${policy}: the fastest product of PyTorch reaches ${(peak / 1e12).toPrecision(3)} TFLOP/s`);
     for (const task of tasks.filter(({ kind, name }) => kind === 'dpo' && ours.has(name))) {
       const speed = operations(task, model) / Math.min(...ours.get(task.name)!.seconds);
-      results.line(`${policy} ${task.name}: products with the weights at ${(speed / 1e12).toFixed(3)} TFLOP/s, ${((100 * speed) / peak).toFixed(1)} % of that`);
+      results.line(`${policy} ${task.name}: products with the weights at ${(speed / 1e12).toPrecision(3)} TFLOP/s, ${((100 * speed) / peak).toFixed(1)} % of that`);
     }
   }
 }
@@ -161,7 +161,7 @@ async function steps(check: Check): Promise<void> {
     await check.script('steps', [], 'fp32', check.half());
   }
   if (check.wants(5)) {
-    results.text('\nStep 5: times, fastest and median, and memory of the card');
+    results.text(`\nStep 5: times, fastest and median, and memory of the card${check.onGpu ? '' : ' (of small models, a few times each: they say nothing)'}`);
     if (await values?.(random)) await times(check, join(check.folder, random, 'model'), device);
     else results.line('times are left out: PyTorch makes the model for them', 'left out');
   }

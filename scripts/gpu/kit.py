@@ -16,7 +16,7 @@ transfers of a limited size. It works together like this:
 
 A machine with Node and a network needs neither pack nor unpack: npm run gpu:check is check.ts in the project itself.
 
-A part (node, tensorflow, cuda, project, …) is a tar file, cut into blocks; each block is an xz stream of its own, so that all cores work
+A part (libraries: node, TensorFlow, packages, the embedded model; project: what changes with the code) is a tar file, cut into blocks; each block is an xz stream of its own, so that all cores work
 at both ends, and a piece is as many streams, one after the other, as fit. A piece's name holds its hash: packed again, what did not change
 has the same name, and does not travel again.
 """

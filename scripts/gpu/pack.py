@@ -31,8 +31,8 @@ ROOT = Path(__file__).resolve().parents[2]
 MODULES = ROOT / "node_modules"
 MADE = ROOT / ".alignbook"
 
-BLOCK = 16 * MIB
-"""Of a part's bytes, compressed as one stream: several times the window of level 3."""
+BLOCK = 8 * MIB
+"""Of a part's bytes, compressed as one stream: twice the window of level 3."""
 LARGEST, SMALLEST = 36 * MIB, 4 * MIB
 """A piece is no larger, however much a transfer holds; and with less room than the smallest there would be hundreds of them."""
 MARGIN = MIB
@@ -40,14 +40,16 @@ MARGIN = MIB
 
 PACKAGES = ["@tensorflow/tfjs-node-gpu", "@huggingface/jinja", "@xenova/transformers", "hyparquet", "hyparquet-compressors", "sharp", "synckit", "tslab", "typescript5", "@types/node"]
 """The library's, and those with which the kernel compiles cells; plotly.js, which only pages need, stays behind."""
-LEFT_BEHIND = {"onnxruntime-web", "zeromq", "rollup", "core-js", "@webgpu/types", "flatbuffers"}
+LEFT_BEHIND = {"zeromq", "rollup", "core-js", "@webgpu/types", "flatbuffers", "protobufjs", "onnx-proto"}
 """Packages that these name, and that nothing of ours loads: sockets of Jupyter, backends of browsers."""
-NEVER = re.compile(r"^lib/(tsserver|typingsInstaller|_tsc|_typingsInstaller|tsserverlibrary)\.js$|^lib/[a-z]{2}(-[a-z]+)?/diagnosticMessages|\.map$|\.md$|\.flow$|\.min\.js$|\.(c|m)?tsbuildinfo$|(^|/)(test|tests|__tests__|benchmark|docs|examples|\.github)/|/binding/|/deps/|(^|/)bin/napi-v3/(darwin|win32|linux/arm64)/")
-MAIN_ONLY = re.compile(r"^@tensorflow/tfjs(-|$)(?!node)|^@tslab/|^onnxruntime-common")
+NEVER = re.compile(r"\.wasm$|^dist/transformers|^lib/(tsserver|typingsInstaller|_tsc|_typingsInstaller|tsserverlibrary)\.js$|^lib/[a-z]{2}(-[a-z]+)?/diagnosticMessages|\.map$|\.md$|\.flow$|\.min\.js$|\.(c|m)?tsbuildinfo$|(^|/)(test|tests|__tests__|benchmark|docs|examples|\.github)/|/binding/|/deps/|(^|/)bin/napi-v3/(darwin|win32|linux/arm64)/")
+MAIN_ONLY = re.compile(r"^@tensorflow/tfjs(-|$)(?!node)|^onnxruntime-(common|web)")
 """Of these: package.json, the main file, types. They carry several bundles of the same."""
+REPLACED = "@tslab/typescript-for-tslab"
+"""The kernel puts another TypeScript in its place (scripts/kernel/typescript.ts), for which the file has to be there."""
 
-PROJECT = ["package.json", "lib/package.json", "lib/bin", "lib/dist", "notebooks", "tests/expected", "tests/oracles/exactness.py", "scripts/gpu", "scripts/bench", "data/models/tiny", "data/preferences", "data/instructions", ".alignbook/build/scripts"]
-"""Of the project, compiled and not: what check.ts and its steps read."""
+PROJECT = ["package.json", "lib/package.json", "lib/bin", "lib/dist", "notebooks", "tests/expected", "tests/oracles/exactness.py", "scripts/gpu", "scripts/bench", "data/preferences", ".alignbook/build/scripts"]
+"""Of the project, compiled and not: what check.ts and its steps read, and what changes with the code."""
 
 NEEDED_OF_SYSTEM = {"linux-vdso", "libdl", "libstdc++", "libm", "libgcc_s", "libpthread", "libc", "librt", "/lib64/ld-linux-x86-64", "ld-linux-x86-64"}
 
@@ -81,16 +83,18 @@ def files_below(folder):
 
 def module_files():
     for name, folder in closure(PACKAGES).items():
-        kept = main_file(folder) if MAIN_ONLY.match(name) else None
+        kept = main_file(folder) if MAIN_ONLY.match(name) or name == REPLACED else None
         for path in files_below(folder):
             inside = str(path.relative_to(folder))
             if NEVER.search(inside) or (kept is not None and inside not in kept and not inside.endswith(".d.ts")):
                 continue
+            if name == REPLACED and inside not in kept:
+                continue
             yield path, path.relative_to(ROOT)
 
 
-def project_files():
-    for name in PROJECT:
+def files_of(names):
+    for name in names:
         path = ROOT / name
         if not path.exists():
             raise KitError(f"{name} is missing: run npm run setup -- --cuda")
@@ -98,7 +102,6 @@ def project_files():
             inside = file.relative_to(ROOT)
             if not re.search(r"__pycache__|\.tsbuildinfo$|\.js\.map$|^scripts/.*\.ts$|^notebooks/figures/|/\.ipynb_checkpoints/", str(inside)):
                 yield file, inside
-    yield from module_files()
 
 
 def node():
@@ -246,11 +249,12 @@ def pack(options):
     earlier = {}
     if (out / MANIFEST).is_file():
         earlier = {part["name"]: part for part in json.loads((out / MANIFEST).read_text())["parts"]}
-    contents = {"node": node(), "project": project_files(), "tensorflow": tensorflow()}
+    libraries = [*node(), *module_files(), *files_of(["data/models/tiny"]), *tensorflow()]
     if made["build"] == "cuda":
-        contents["cuda"] = [*nvidia("cuda_runtime"), (empty_library(out), Path(".alignbook/tensorflow/nvidia/libempty.so"))]
+        libraries += [*nvidia("cuda_runtime"), (empty_library(out), Path(".alignbook/tensorflow/nvidia/libempty.so"))]
+    contents = {"libraries": libraries, "project": [*files_of(PROJECT)]}
     if options.cublas:
-        contents["cublas"] = nvidia("cublas")
+        contents["cublas"] = [*nvidia("cublas")]
     parts = [make_part(name, files, out, limit, options.level, earlier) for name, files in contents.items()]
     commit = subprocess.run(["git", "-C", ROOT, "describe", "--always", "--dirty"], capture_output=True, text=True).stdout.strip()
     manifest = {"format": FORMAT, "made": datetime.date.today().isoformat(), "commit": commit, **made, "parts": parts}

@@ -29,10 +29,9 @@ export const checked = (line: string, holds: boolean): void => seen(line, holds 
 
 export const timed = (value: Timed): void => write({ timed: value });
 
-/** Runs a step: what it throws is seen, too. */
+/** Runs a step: what it throws is seen, too; what it leaves running, such as a compiler that watches files, ends with it. */
 export function step(main: () => Promise<void>): void {
-  main().catch((error: Error) => {
-    seen(`ended early: ${error.message}`, 'FAILED');
-    process.exitCode = 1;
-  });
+  main()
+    .catch((error: Error) => seen(`ended early: ${error.stack}`, 'FAILED'))
+    .finally(() => process.stdout.write('', () => process.exit()));
 }

@@ -23,8 +23,11 @@ def told(**value):
 
 
 def megabytes():
-    """Of the whole card that are in use."""
-    asked = subprocess.run(["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits"], capture_output=True, text=True)
+    """Of the whole card that are in use; None where no driver answers."""
+    try:
+        asked = subprocess.run(["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits"], capture_output=True, text=True)
+    except FileNotFoundError:
+        return None
     return float(asked.stdout.split()[0]) if asked.returncode == 0 else None
 
 
