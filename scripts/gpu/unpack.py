@@ -180,9 +180,8 @@ def unpack(source, target, checked):
         print(f"{count - len(missing)} of {count} pieces are there; missing: {' '.join(missing)}")
         return 3
     print(f"all {count} pieces are there: the kit of {manifest['made']}, {manifest['commit']}, TensorFlow {manifest['tensorflow']}, {manifest['build']} build, lies in {project}", flush=True)
-    modules = project / "node_modules/alignbook"
-    if not modules.is_symlink():
-        modules.symlink_to(Path("../lib"))
+    if (project / "lib").is_dir():
+        replace_link(Path("../lib"), project / "node_modules/alignbook")
     link_cuda(project)
     return 0 if checked is None else check(project, checked)
 
