@@ -1,7 +1,20 @@
-/** The kit for a GPU machine: what does not fit is refused, what is damaged or missing is named, what came is not asked for again. */
+/**
+ * The kit for a GPU machine: what does not fit is refused, what is damaged or missing is named, what came is not asked
+ * for again.
+ */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
@@ -41,13 +54,21 @@ parts = [pack.make_part(name, files, out, MIB, 1, earlier) for name, files in co
 `;
 
 describe('pieces of a kit', () => {
-  const [source, out, came, target] = ['files', 'out', 'came', 'target'].map((name) => join(folder, name)) as [string, string, string, string];
+  const [source, out, came, target] = ['files', 'out', 'came', 'target'].map((name) => join(folder, name)) as [
+    string,
+    string,
+    string,
+    string,
+  ];
   const make = () => {
     const { status, stdout, stderr } = py(['-c', MAKE, scripts, source, out]);
     assert.equal(status, 0, stderr);
     return stdout;
   };
-  const pieces = () => readdirSync(out).filter((name) => name.endsWith('.xz')).sort();
+  const pieces = () =>
+    readdirSync(out)
+      .filter((name) => name.endsWith('.xz'))
+      .sort();
   const carry = (...names: readonly string[]) => {
     rmSync(came, { recursive: true, force: true });
     mkdirSync(came);
@@ -104,7 +125,11 @@ describe('pieces of a kit', () => {
     const { status, stderr } = py([join(scripts, 'unpack.py'), '--from', came, '--to', other]);
     assert.equal(status, 1);
     assert.match(stderr, new RegExp(`^${second} was damaged after it came; carry it again\n$`));
-    assert.equal(py([join(scripts, 'unpack.py'), '--from', came, '--to', other]).status, 0, 'the next call takes it from what is carried');
+    assert.equal(
+      py([join(scripts, 'unpack.py'), '--from', came, '--to', other]).status,
+      0,
+      'the next call takes it from what is carried',
+    );
   });
 
   test('without a sound manifest nothing is taken in', () => {
@@ -119,19 +144,30 @@ describe('pieces of a kit', () => {
 });
 
 test('a transfer that has no room for pieces is refused, in one line', () => {
-  const { status, stderr } = py([join(scripts, 'pack.py'), '--rehearse', '--limit', '20', '--out', join(folder, 'never')]);
+  const { status, stderr } = py([
+    join(scripts, 'pack.py'),
+    '--rehearse',
+    '--limit',
+    '20',
+    '--out',
+    join(folder, 'never'),
+  ]);
   assert.equal(status, 1);
-  assert.match(stderr, /^a transfer of 20 MiB has no room for a piece: the project's own files take \d+\.\d MiB of it; raise --limit, or remove files that git does not ignore\n$/);
+  assert.match(
+    stderr,
+    /^a transfer of 20 MiB has no room for a piece: the project's own files take \d+\.\d MiB of it; raise --limit, or remove files that git does not ignore\n$/,
+  );
 });
 
-test('the names that TensorFlow opens lead to the machine\'s libraries, and to an empty one for those that GPT-2 does not use', () => {
+test("the names that TensorFlow opens lead to the machine's libraries, and to an empty one for those that GPT-2 does not use", () => {
   const [project, machine] = [join(folder, 'linked'), join(folder, 'cuda13')];
   const nvidia = join(project, '.alignbook', 'tensorflow', 'nvidia');
   mkdirSync(join(nvidia, 'cuda_runtime', 'lib'), { recursive: true });
   mkdirSync(machine);
   writeFileSync(join(nvidia, 'libempty.so'), '');
   writeFileSync(join(nvidia, 'cuda_runtime', 'lib', 'libcudart.so.12'), 'carried');
-  for (const name of ['libcublas.so.13', 'libcublasLt.so.13', 'libcufft.so.12']) writeFileSync(join(machine, name), name);
+  for (const name of ['libcublas.so.13', 'libcublasLt.so.13', 'libcufft.so.12'])
+    writeFileSync(join(machine, name), name);
   const code = `import sys; sys.path.insert(0, ${JSON.stringify(scripts)}); from pathlib import Path; import unpack; unpack.library_folders = lambda: [${JSON.stringify(machine)}]; unpack.link_cuda(Path(${JSON.stringify(project)}))`;
   const { stdout, stderr, status } = py(['-c', code]);
   assert.equal(status, 0, stderr);
@@ -139,16 +175,28 @@ test('the names that TensorFlow opens lead to the machine\'s libraries, and to a
   assert.equal(linked('cuda_runtime/lib/libcudart.so.12'), 'carried');
   assert.equal(linked('cublas/lib/libcublas.so.12'), 'libcublas.so.13');
   assert.equal(linked('cublas/lib/libcublasLt.so.12'), 'libcublasLt.so.13');
-  assert.equal(linked('cublas/lib/libcublasLt.so.13'), 'libcublasLt.so.13', 'under its own name, too, which cuBLAS asks for');
+  assert.equal(
+    linked('cublas/lib/libcublasLt.so.13'),
+    'libcublasLt.so.13',
+    'under its own name, too, which cuBLAS asks for',
+  );
   assert.equal(linked('cufft/lib/libcufft.so.11'), 'libcufft.so.12');
   assert.equal(linked('cudnn/lib/libcudnn.so.9'), '');
   assert.match(stdout, /^libcusolver\.so\.11 +empty: GPT-2 calls nothing of it$/m);
   rmSync(join(machine, 'libcublas.so.13'));
-  assert.match(py(['-c', code]).stdout, /^libcublas\.so\.12 +MISSING: .*set LD_LIBRARY_PATH to CUDA's folder, or pack with --cublas$/m);
+  assert.match(
+    py(['-c', code]).stdout,
+    /^libcublas\.so\.12 +MISSING: .*set LD_LIBRARY_PATH to CUDA's folder, or pack with --cublas$/m,
+  );
 });
 
 describe('the check', () => {
-  const child = (code: string, deadline: number) => ({ name: 'a child', program: process.execPath, args: ['-e', code], deadline });
+  const child = (code: string, deadline: number) => ({
+    name: 'a child',
+    program: process.execPath,
+    args: ['-e', code],
+    deadline,
+  });
   const runChild = async (code: string, deadline: number) => {
     const path = join(folder, 'results.txt');
     const results = new Results(path);
@@ -172,23 +220,42 @@ describe('the check', () => {
   });
 
   test('times beside others, and what they computed', () => {
-    const timed = (contender: string, seconds: number[], result: unknown) => ({ name: 'dpo', contender, seconds, result, megabytes: null });
-    const [ours, theirs] = [timed('ours', [0.02, 0.01, 0.04], { loss: 0.5 }), timed('PyTorch', [0.03, 0.05], { loss: 0.5001 })];
+    const timed = (contender: string, seconds: number[], result: unknown) => ({
+      name: 'dpo',
+      contender,
+      seconds,
+      result,
+      megabytes: null,
+    });
+    const [ours, theirs] = [
+      timed('ours', [0.02, 0.01, 0.04], { loss: 0.5 }),
+      timed('PyTorch', [0.03, 0.05], { loss: 0.5001 }),
+    ];
     assert.match(timeLine('fp32', theirs, ours), /30\.00 ms, median 40\.00 ms of 2; 3\.00x of ours \(2\.00x\)$/);
     assert.equal(disagreement(ours, theirs, 'dpo'), undefined);
-    assert.match(disagreement(ours, timed('PyTorch', [1], { loss: 0.6 }), 'dpo')!, /PyTorch computed \{"loss":0\.6\}, ours \{"loss":0\.5\}/);
+    assert.match(
+      disagreement(ours, timed('PyTorch', [1], { loss: 0.6 }), 'dpo')!,
+      /PyTorch computed \{"loss":0\.6\}, ours \{"loss":0\.5\}/,
+    );
     assert.ok(disagreement(timed('ours', [1], [[1, 2]]), timed('them', [1], [[1, 3]]), 'generate') !== undefined);
   });
 
   test('without a GPU it says so, and stops; wrong options are refused', () => {
-    const check = (...args: string[]) => spawnSync(process.execPath, [join(root, '.alignbook', 'build', 'scripts', 'gpu', 'check.js'), ...args], { encoding: 'utf8', env: { ...process.env, CUDA_VISIBLE_DEVICES: '-1' } });
+    const check = (...args: string[]) =>
+      spawnSync(process.execPath, [join(root, '.alignbook', 'build', 'scripts', 'gpu', 'check.js'), ...args], {
+        encoding: 'utf8',
+        env: { ...process.env, CUDA_VISIBLE_DEVICES: '-1' },
+      });
     const results = join(folder, 'none', 'results.txt');
     const { status, stdout } = check('--results', results);
     assert.equal(status, 1);
     assert.match(stdout, /^No GPU was opened: the rest is left out \(--rehearse runs it on the CPU\)/m);
     assert.doesNotMatch(stdout, /Step 2|FAILED/);
     assert.equal(readFileSync(results, 'utf8').trim(), stdout.trim());
-    for (const [args, message] of [[['--steps', '6'], /^--steps takes numbers from 1 to 5/], [['--minutes', '0'], /^--minutes takes a number above 0, not "0"/]] as const) {
+    for (const [args, message] of [
+      [['--steps', '6'], /^--steps takes numbers from 1 to 5/],
+      [['--minutes', '0'], /^--minutes takes a number above 0, not "0"/],
+    ] as const) {
       const { status: wrong, stderr } = check(...args);
       assert.equal(wrong, 2);
       assert.match(stderr, message);

@@ -1,10 +1,11 @@
 #!/bin/sh
-# Runs Python where there is nothing but Python: no Node, no project, no network. For rehearsals of the kit (see kit.py).
+# Runs Python where there is nothing but Python: no Node, no project, no network. For rehearsals of the kit (kit.py).
 #
 #   sh scripts/gpu/bare.sh ROOT PYTHON [SHARED…] -- ARGUMENTS…
 #
-# ROOT is a folder to be made the root; what lies in it is there. Beside it only the system's libraries are, PYTHON with its packages, and
-# the folders SHARED, all read-only. Needs unshare (util-linux), as root or where users may make namespaces.
+# ROOT is a folder to be made the root; what lies in it is there. Beside it only the system's libraries are, PYTHON
+# with its packages, and the folders SHARED, all read-only. Needs unshare (util-linux), as root or where users may
+# make namespaces.
 set -eu
 if [ "${1:-}" = --help ] || [ $# -lt 3 ]; then
   sed -n '2,/^set/s/^# \{0,1\}//p' "$0" | sed '$d'
@@ -20,7 +21,8 @@ mount --make-rprivate /
 bind() {
   mkdir -p "$root$1"
   mount --rbind "$1" "$root$1"
-  [ "$2" = rw ] || mount -o remount,bind,ro "$root$1" 2>/dev/null || true # in a namespace of users some mounts cannot change
+  # In a namespace of users some mounts cannot be changed.
+  [ "$2" = rw ] || mount -o remount,bind,ro "$root$1" 2>/dev/null || true
 }
 for folder in /usr/lib/x86_64-linux-gnu /usr/lib64 /lib/x86_64-linux-gnu /lib64; do
   [ ! -d "$folder" ] || bind "$folder" ro

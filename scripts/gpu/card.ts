@@ -1,8 +1,14 @@
-/** What the driver says of the first GPU. To be imported before the library, so that `atStart` is of the time before TensorFlow. */
+/**
+ * What the driver says of the first GPU. To be imported before the library, so that `atStart` is of the time before
+ * TensorFlow.
+ */
 import { spawnSync } from 'node:child_process';
 
 function query(fields: string): string | null {
-  const { status, stdout } = spawnSync('nvidia-smi', [`--query-gpu=${fields}`, '--format=csv,noheader,nounits'], { encoding: 'utf8', timeout: 20_000 });
+  const { status, stdout } = spawnSync('nvidia-smi', [`--query-gpu=${fields}`, '--format=csv,noheader,nounits'], {
+    encoding: 'utf8',
+    timeout: 20_000,
+  });
   const first = status === 0 ? stdout.split('\n')[0]!.trim() : '';
   return first === '' ? null : first;
 }

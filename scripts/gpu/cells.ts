@@ -1,4 +1,7 @@
-/** Step 2: a notebook's cells in the kernel's own compiler, without Jupyter around it; what they print is compared with tests/expected. */
+/**
+ * Step 2: a notebook's cells in the kernel's own compiler, without Jupyter around it; what they print is compared with
+ * tests/expected.
+ */
 import { join } from 'node:path';
 import { inspect } from 'node:util';
 
@@ -22,9 +25,11 @@ async function executed(cells: readonly Cell[]): Promise<Cell[]> {
     const outputs: Output[] = [];
     const output = new CellOutput((name, text) => void outputs.push({ output_type: 'stream', name, text }));
     for (const name of ['stdout', 'stderr'] as const) process[name].write = output.writeTo(name);
-    const draw = (data: object) => void outputs.push({ output_type: 'display_data', data: data as Record<string, unknown> });
+    const draw = (data: object) =>
+      void outputs.push({ output_type: 'display_data', data: data as Record<string, unknown> });
     (jupyter as { lastWriteDisplayData: unknown }).lastWriteDisplayData = draw;
-    const show = (value: {}) => void outputs.push({ output_type: 'execute_result', data: { 'text/plain': inspect(value) } });
+    const show = (value: {}) =>
+      void outputs.push({ output_type: 'execute_result', data: { 'text/plain': inspect(value) } });
     try {
       const failure = await runner.run({ count: (count += 1), written: cell.source }, show);
       output.end();
@@ -45,5 +50,8 @@ step(async () => {
   const expected = readExpected(join(root, 'tests', 'expected', name.replace('.ipynb', '.json')));
   const { problems, cellsCompared, numbersCompared } = checkNotebook({ ...notebook, cells }, expected, 'tiny');
   for (const problem of problems) seen(problem, 'FAILED');
-  checked(`${name.padEnd(22)} ${cellsCompared} cells, ${numbersCompared} values compared: ${problems.length === 0 ? 'as expected' : `${problems.length} differ`}`, problems.length === 0 && cellsCompared > 0);
+  checked(
+    `${name.padEnd(22)} ${cellsCompared} cells, ${numbersCompared} values compared: ${problems.length === 0 ? 'as expected' : `${problems.length} differ`}`,
+    problems.length === 0 && cellsCompared > 0,
+  );
 });

@@ -1,47 +1,31 @@
-/** `npm run gpu:check`, and what unpack.py --check starts: five steps on the GPU, in a fixed order, under a budget of minutes (see kit.py). */
-import { spawnSync } from 'node:child_process';
+/**
+ * `npm run gpu:check`, and what unpack.py --check starts: five steps on the GPU, in a fixed order, under a budget of
+ * minutes (see kit.py).
+ */
+import { execFile } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 
 import { command } from '../command';
 import { isWalkthrough, notebookNames, root } from '../notebooks/execute';
+import { parse, usage, type Options } from './options';
 import type { Timed } from './report';
 import { Results, run, type Child } from './run';
 import { disagreement, operations, tasksFor, timeLine } from './tasks';
 import type { TaskFile } from './times';
 
-const usage = `Usage: npm run gpu:check -- [--rehearse] [--minutes N] [--steps 1,2,…] [--python PATH] [--results FILE]
-
-Computes on the GPU what can be compared, and compares it:
-
-  1  what TensorFlow opened, and the operations that it runs on a GPU only; a product in fp32, tf32 and bf16 beside PyTorch's
-  2  the values of notebooks 1 to 5
-  3  log-probs, gradients and greedy generation of tiny and of a random GPT-2 124M, beside PyTorch's on the same card
-  4  twenty steps of DPO, beside the same on the CPU
-  5  times beside PyTorch's, in fp32, bf16 and tf32: DPO, scoring, generation
-
-  --rehearse        goes on where no GPU is opened, on the CPU, with small models: tries the check itself
-  --minutes N       of the whole (default: 10); steps 1 to 4 are cut at half of it
-  --steps LIST      these only, with commas between
-  --python PATH     a Python with PyTorch, transformers and safetensors (default: that of npm run setup -- --oracles)
-  --results FILE    what was seen, line by line (default: executed/gpu/results.txt); TensorFlow's log goes beside it
-
-Exit status: 0 all that was compared agrees, 1 something does not, or no GPU was opened, 2 usage.`;
-
-interface Options {
-  readonly rehearse: boolean;
-  readonly minutes: number;
-  readonly steps: readonly number[];
-  readonly python: string;
-  readonly results: string;
-}
-
 const POLICIES = ['fp32', 'tf32', 'bf16'] as const;
 type Policy = (typeof POLICIES)[number];
 
-const PYTHON_ENV = { PYTHONWARNINGS: 'ignore', TRANSFORMERS_VERBOSITY: 'error', TQDM_DISABLE: '1', HF_HUB_OFFLINE: '1', PYTHONDONTWRITEBYTECODE: '1', OMP_NUM_THREADS: `${availableParallelism()}` };
+const PYTHON_ENV = {
+  PYTHONWARNINGS: 'ignore',
+  TRANSFORMERS_VERBOSITY: 'error',
+  TQDM_DISABLE: '1',
+  HF_HUB_OFFLINE: '1',
+  PYTHONDONTWRITEBYTECODE: '1',
+  OMP_NUM_THREADS: `${availableParallelism()}`,
+};
 
 /** The part of the check that is common to its steps. */
 class Check {
@@ -62,35 +46,88 @@ class Check {
     return this.options.steps.includes(step);
   }
 
-  script(name: string, args: readonly string[], policy: Policy, deadline: number, heard?: (line: { timed: Timed }) => void, env: NodeJS.ProcessEnv = {}): Promise<boolean> {
-    const child: Child = { name: `${name} ${args.join(' ')}, ${policy}`, program: process.execPath, args: [join(__dirname, `${name}.js`), ...args], env: { ALIGNBOOK_COMPUTE: policy, ...env }, deadline };
+  script(
+    name: string,
+    args: readonly string[],
+    policy: Policy,
+    deadline: number,
+    heard?: (line: { timed: Timed }) => void,
+    env: NodeJS.ProcessEnv = {},
+  ): Promise<boolean> {
+    const child: Child = {
+      name: `${name} ${args.join(' ')}, ${policy}`,
+      program: process.execPath,
+      args: [join(__dirname, `${name}.js`), ...args],
+      env: { ALIGNBOOK_COMPUTE: policy, ...env },
+      deadline,
+    };
     return run(this.results, this.log, child, (line) => 'timed' in line && heard?.(line));
   }
 
-  python(name: string, args: readonly string[], deadline: number, heard: (line: { timed?: Timed; made?: string }) => void): Promise<boolean> {
-    return run(this.results, this.log, { name: `${name} ${args.slice(1).join(' ')}`, program: this.options.python, args: [join(root, 'scripts', 'gpu', name), ...args], env: PYTHON_ENV, deadline }, (line) => 'line' in line || heard(line));
+  python(
+    name: string,
+    args: readonly string[],
+    deadline: number,
+    heard: (line: { timed?: Timed; made?: string }) => void,
+  ): Promise<boolean> {
+    return run(
+      this.results,
+      this.log,
+      {
+        name: `${name} ${args.slice(1).join(' ')}`,
+        program: this.options.python,
+        args: [join(root, 'scripts', 'gpu', name), ...args],
+        env: PYTHON_ENV,
+        deadline,
+      },
+      (line) => 'line' in line || heard(line),
+    );
   }
 
   /** Starts values.py; `values` then tells when each of what it makes is there. */
   startValues(device: string, shapes: readonly string[]): (name: string) => Promise<boolean> {
-    const ended = this.python('values.py', [this.folder, device, ...shapes], this.half(), ({ made }) => made !== undefined && this.#made.get(made)?.());
-    const there = new Map(['product', ...shapes].map((name) => [name, new Promise<boolean>((done) => this.#made.set(name, () => done(true)))]));
-    return (name) => Promise.race([there.get(name)!, ended.then((well) => well && existsSync(join(this.folder, name === 'product' ? 'product.json' : name)))]);
+    const ended = this.python(
+      'values.py',
+      [this.folder, device, ...shapes],
+      this.half(),
+      ({ made }) => made !== undefined && this.#made.get(made)?.(),
+    );
+    const there = new Map(
+      ['product', ...shapes].map((name) => [
+        name,
+        new Promise<boolean>((done) => this.#made.set(name, () => done(true))),
+      ]),
+    );
+    return (name) =>
+      Promise.race([
+        there.get(name)!,
+        ended.then((well) => well && existsSync(join(this.folder, name === 'product' ? 'product.json' : name))),
+      ]);
   }
 }
 
-/** "cuda", "cpu", or null where there is no PyTorch. */
-function pytorchDevice(python: string): string | null {
+/**
+ * "cuda", "cpu", or null where there is no PyTorch. It takes the longest to be read from a cold disk: asked for before
+ * step 1.
+ */
+async function pytorchDevice(python: string): Promise<string | null> {
   const code = 'import torch, transformers, safetensors; print("cuda" if torch.cuda.is_available() else "cpu")';
-  const { stdout, status } = spawnSync(python, ['-c', code], { encoding: 'utf8', env: { ...process.env, ...PYTHON_ENV } });
-  return status === 0 ? stdout.trim() : null;
+  return new Promise((done) =>
+    execFile(python, ['-c', code], { env: { ...process.env, ...PYTHON_ENV } }, (error, stdout) =>
+      done(error ? null : stdout.trim()),
+    ),
+  );
 }
 
 async function walkthrough(check: Check): Promise<void> {
   const names = notebookNames().filter(isWalkthrough);
-  const work = Array.from({ length: Math.max(1, Math.min(names.length, Math.floor(availableParallelism() / 2))) }, async () => {
-    for (let name = names.shift(); name !== undefined; name = names.shift()) await check.script('cells', [name], 'fp32', check.half());
-  });
+  const work = Array.from(
+    { length: Math.max(1, Math.min(names.length, Math.floor(availableParallelism() / 2))) },
+    async () => {
+      for (let name = names.shift(); name !== undefined; name = names.shift())
+        await check.script('cells', [name], 'fp32', check.half());
+    },
+  );
   await Promise.all(work);
 }
 
@@ -103,7 +140,11 @@ async function times(check: Check, model: string, device: string | null): Promis
   const given: TaskFile = { tasks, repetitions: small ? 3 : 20, mostSeconds: 4 };
   writeFileSync(file, JSON.stringify(given));
   const beside = device !== null && (onGpu ? device === 'cuda' : true);
-  if (!beside) results.line(`PyTorch's times are left out: ${device === null ? 'it is not there' : 'it is the CPU build; its CUDA build is on PyPI: pip install torch, for the Python that --python names'}`, 'left out');
+  if (!beside)
+    results.line(
+      `PyTorch's times are left out: ${device === null ? 'it is not there' : 'it is the CPU build; its CUDA build is on PyPI: pip install torch, for the Python that --python names'}`,
+      'left out',
+    );
   for (const policy of small ? (['fp32', 'bf16'] as const) : (['fp32', 'bf16', 'tf32'] as const)) {
     const ours = new Map<string, Timed>();
     await check.script('times', [file], policy, options.minutes, ({ timed }) => {
@@ -112,19 +153,29 @@ async function times(check: Check, model: string, device: string | null): Promis
     });
     if (!beside) continue;
     let peak = 0;
-    await check.python('times.py', [file, policy, policy === 'fp32' ? 'tuned,eager' : 'tuned'], options.minutes, ({ timed }) => {
-      if (timed === undefined) return;
-      const own = ours.get(timed.name);
-      results.line(timeLine(policy, timed, own));
-      peak = timed.peak ?? 0;
-      const differs = own && policy === 'fp32' ? disagreement(own, timed, tasks.find(({ name }) => name === timed.name)!.kind) : undefined;
-      if (differs !== undefined) results.line(differs, 'FAILED');
-    });
+    await check.python(
+      'times.py',
+      [file, policy, policy === 'fp32' ? 'tuned,eager' : 'tuned'],
+      options.minutes,
+      ({ timed }) => {
+        if (timed === undefined) return;
+        const own = ours.get(timed.name);
+        results.line(timeLine(policy, timed, own));
+        peak = timed.peak ?? 0;
+        const differs =
+          own && policy === 'fp32'
+            ? disagreement(own, timed, tasks.find(({ name }) => name === timed.name)!.kind)
+            : undefined;
+        if (differs !== undefined) results.line(differs, 'FAILED');
+      },
+    );
     if (peak === 0) continue;
     results.line(`${policy}: the fastest product of PyTorch reaches ${(peak / 1e12).toPrecision(3)} TFLOP/s`);
     for (const task of tasks.filter(({ kind, name }) => kind === 'dpo' && ours.has(name))) {
       const speed = operations(task, model) / Math.min(...ours.get(task.name)!.seconds);
-      results.line(`${policy} ${task.name}: products with the weights at ${(speed / 1e12).toPrecision(3)} TFLOP/s, ${((100 * speed) / peak).toFixed(1)} % of that`);
+      results.line(
+        `${policy} ${task.name}: products with the weights at ${(speed / 1e12).toPrecision(3)} TFLOP/s, ${((100 * speed) / peak).toFixed(1)} % of that`,
+      );
     }
   }
 }
@@ -132,36 +183,54 @@ async function times(check: Check, model: string, device: string | null): Promis
 async function steps(check: Check): Promise<void> {
   const { results, options } = check;
   results.text('\nStep 1: the device');
+  const asked = pytorchDevice(options.python);
   await check.script('device', [], 'fp32', check.half(), undefined, { TF_CPP_MIN_LOG_LEVEL: '0' });
   check.onGpu = /^ +[\d:]+  ok +a GPU was opened$/m.test(readFileSync(options.results, 'utf8'));
   if (!check.onGpu) {
-    results.text(`\nNo GPU was opened: ${options.rehearse ? 'everything below runs on the CPU, and is a rehearsal.' : `the rest is left out (--rehearse runs it on the CPU). What TensorFlow tried is in ${check.log}`}\n`);
+    results.text(
+      `\nNo GPU was opened: ${options.rehearse ? 'everything below runs on the CPU, and is a rehearsal.' : `the rest is left out (--rehearse runs it on the CPU). What TensorFlow tried is in ${check.log}`}\n`,
+    );
     if (!options.rehearse) return;
   }
-  const device = pytorchDevice(options.python);
-  if (device === null) results.line(`${options.python} cannot import torch, transformers and safetensors: what is compared with PyTorch is left out; name another with --python, or run npm run setup -- --oracles`, 'left out');
-  else if (check.onGpu && device === 'cpu') results.line('PyTorch is the CPU build: values are compared with those that it computes on the CPU');
+  const device = await asked;
+  if (device === null)
+    results.line(
+      `${options.python} cannot import torch, transformers and safetensors: what is compared with PyTorch is left out; name another with --python, or run npm run setup -- --oracles`,
+      'left out',
+    );
+  else if (check.onGpu && device === 'cpu')
+    results.line('PyTorch is the CPU build: values are compared with those that it computes on the CPU');
   const random = check.onGpu ? 'gpt2' : 'small';
   const compares = [1, 3, 5].some((step) => check.wants(step));
-  const values = device === null || !compares ? undefined : check.startValues(device, check.wants(3) || check.wants(5) ? ['tiny', random] : []);
+  const values =
+    device === null || !compares
+      ? undefined
+      : check.startValues(device, check.wants(3) || check.wants(5) ? ['tiny', random] : []);
   const policies = POLICIES.filter((policy) => check.onGpu || policy !== 'tf32');
 
-  if (check.wants(1) && (await values?.('product'))) for (const policy of policies) await check.script('device', [check.folder], policy, check.half());
+  if (check.wants(1) && (await values?.('product')))
+    for (const policy of policies) await check.script('device', [check.folder], policy, check.half());
   if (check.wants(2)) {
     results.text('\nStep 2: the values of notebooks 1 to 5');
     await walkthrough(check);
   }
   if (check.wants(3)) {
-    results.text('\nStep 3: log-probs, gradients and generation beside PyTorch (absolute and relative difference, largest element)');
+    results.text(
+      '\nStep 3: log-probs, gradients and generation beside PyTorch (absolute and relative difference, largest element)',
+    );
     if (await values?.('tiny')) await check.script('exact', ['tiny', join(check.folder, 'tiny')], 'fp32', check.half());
-    if (await values?.(random)) for (const policy of policies) await check.script('exact', [random, join(check.folder, random)], policy, check.half());
+    if (await values?.(random))
+      for (const policy of policies)
+        await check.script('exact', [random, join(check.folder, random)], policy, check.half());
   }
   if (check.wants(4)) {
     results.text('\nStep 4: twenty steps of DPO');
     await check.script('steps', [], 'fp32', check.half());
   }
   if (check.wants(5)) {
-    results.text(`\nStep 5: times, fastest and median, and memory of the card${check.onGpu ? '' : ' (of small models, a few times each: they say nothing)'}`);
+    results.text(
+      `\nStep 5: times, fastest and median, and memory of the card${check.onGpu ? '' : ' (of small models, a few times each: they say nothing)'}`,
+    );
     if (await values?.(random)) await times(check, join(check.folder, random, 'model'), device);
     else results.line('times are left out: PyTorch makes the model for them', 'left out');
   }
@@ -169,7 +238,9 @@ async function steps(check: Check): Promise<void> {
 
 function origin(): string {
   const manifest = join(root, '..', 'manifest.json');
-  const { made, commit } = existsSync(manifest) ? (JSON.parse(readFileSync(manifest, 'utf8')) as Record<string, string>) : {};
+  const { made, commit } = existsSync(manifest)
+    ? (JSON.parse(readFileSync(manifest, 'utf8')) as Record<string, string>)
+    : {};
   return made === undefined ? 'this project' : `the kit of ${made}, ${commit}`;
 }
 
@@ -179,30 +250,21 @@ async function main(options: Options): Promise<void> {
   writeFileSync(log, '');
   const folder = mkdtempSync(join(tmpdir(), 'gpu-check-'));
   try {
-    results.text(`gpu:check of ${origin()}, ${new Date().toISOString().slice(0, 16).replace('T', ' ')} UTC; ${options.minutes} minutes at most; log: ${log}`);
+    results.text(
+      `gpu:check of ${origin()}, ${new Date().toISOString().slice(0, 16).replace('T', ' ')} UTC; ${options.minutes} minutes at most; log: ${log}`,
+    );
     const check = new Check(options, results, log, folder);
     await steps(check);
     const { ok, FAILED: failed, 'left out': leftOut } = results.counts;
     const where = check.onGpu ? 'on the GPU' : 'on the CPU: no GPU was opened';
-    results.text(`\n${ok} checks passed, ${failed} failed, ${leftOut} left out, ${where}; ${results.minutes.toFixed(1)} minutes. All of it is in ${options.results}`);
+    results.text(
+      `\n${ok} checks passed, ${failed} failed, ${leftOut} left out, ${where}; ${results.minutes.toFixed(1)} minutes. All of it is in ${options.results}`,
+    );
     if (failed > 0 || !(check.onGpu || options.rehearse)) process.exitCode = 1;
   } finally {
     results.end();
     rmSync(folder, { recursive: true, force: true });
   }
-}
-
-function parse(): Options | null {
-  const text = { type: 'string' } as const;
-  const { values } = parseArgs({ options: { rehearse: { type: 'boolean' }, minutes: text, steps: text, python: text, results: text, help: { type: 'boolean', short: 'h' } } });
-  if (values.help) return null;
-  const minutes = Number(values.minutes ?? 10);
-  if (!(minutes > 0)) throw new Error(`--minutes takes a number above 0, not "${values.minutes}"`);
-  const chosen = (values.steps ?? '1,2,3,4,5').split(',').map(Number);
-  const wrong = chosen.find((step) => ![1, 2, 3, 4, 5].includes(step));
-  if (wrong !== undefined) throw new Error(`--steps takes numbers from 1 to 5 with commas between, not "${values.steps}"`);
-  const oracles = join(root, '.alignbook', 'oracles', 'bin', 'python');
-  return { rehearse: values.rehearse ?? false, minutes, steps: chosen, python: values.python ?? (existsSync(oracles) ? oracles : 'python3'), results: values.results ?? join(root, 'executed', 'gpu', 'results.txt') };
 }
 
 void command(usage, parse, main);

@@ -1,5 +1,6 @@
 /**
- * Step 1: which libraries TensorFlow opened, the operations that it runs on a GPU only, memory; with a folder as its argument the product
+ * Step 1: which libraries TensorFlow opened, the operations that it runs on a GPU only, memory; with a folder as its
+ * argument the product
  * of two matrices that values.py wrote there, under the process's policy.
  */
 import { card, megabytesTaken } from './card'; // before the library
@@ -15,7 +16,15 @@ import { addRows, floats, ints, matmul, putRows } from 'alignbook/dist/model/ops
 import { checked, seen, step } from './report';
 
 /** As TensorFlow asks for them; GPT-2 computes with the first three. */
-const LIBRARIES = ['libcudart.so.12', 'libcublas.so.12', 'libcublasLt.so.12', 'libcufft.so.11', 'libcusolver.so.11', 'libcusparse.so.12', 'libcudnn.so.9'];
+const LIBRARIES = [
+  'libcudart.so.12',
+  'libcublas.so.12',
+  'libcublasLt.so.12',
+  'libcufft.so.11',
+  'libcusolver.so.11',
+  'libcusparse.so.12',
+  'libcudnn.so.9',
+];
 const USED = 3;
 
 /** TensorFlow would take nine tenths of the card; its own kernels and cuBLAS's take 1 GB or so. */
@@ -43,7 +52,9 @@ function doctor(): void {
 }
 
 function libraries(): void {
-  const mapped = [...new Set([...readFileSync('/proc/self/maps', 'utf8').matchAll(/\/\S+\.so[.\d]*$/gm)].map(([path]) => path))];
+  const mapped = [
+    ...new Set([...readFileSync('/proc/self/maps', 'utf8').matchAll(/\/\S+\.so[.\d]*$/gm)].map(([path]) => path)),
+  ];
   LIBRARIES.forEach((name, n) => {
     const found = mapped.filter((path) => basename(path).startsWith(name.slice(0, name.indexOf('.so') + 3)));
     const text = `${name.padEnd(18)} ${found.length > 0 ? `opened as ${found.join(', ')}` : 'not opened'}`;
@@ -63,8 +74,13 @@ function addRowsSums(tell: typeof checked): void {
   places.forEach((place, n) => {
     for (let c = 0; c < C; c += 1) expected[place * C + c]! += rows[n * C + c]!;
   });
-  const error = scope(() => greatest(addRows(floats(x.slice(), [R, C]), ints(places, [N]), floats(rows, [N, C])).values(), expected));
-  tell(`addRows, ${N} rows to 10 places (${onGpu ? 'UnsortedSegmentSum' : 'InplaceAdd'}): greatest error ${error.toExponential(1)}, of sums of some 400 numbers; bound 1e-3`, error <= 1e-3);
+  const error = scope(() =>
+    greatest(addRows(floats(x.slice(), [R, C]), ints(places, [N]), floats(rows, [N, C])).values(), expected),
+  );
+  tell(
+    `addRows, ${N} rows to 10 places (${onGpu ? 'UnsortedSegmentSum' : 'InplaceAdd'}): greatest error ${error.toExponential(1)}, of sums of some 400 numbers; bound 1e-3`,
+    error <= 1e-3,
+  );
 }
 
 /** InplaceUpdate, for the cache of keys and values. */
@@ -74,14 +90,23 @@ function putRowsPuts(): void {
   const places = [39, 0, 17];
   const expected = x.slice();
   places.forEach((place, n) => expected.set(rows.subarray(n * C, (n + 1) * C), place * C));
-  const error = scope(() => greatest(putRows(floats(x.slice(), [R, C]), ints(Int32Array.from(places), [3]), floats(rows, [3, C])).values(), expected));
-  checked(`putRows (InplaceUpdate): ${error === 0 ? 'the rows are there, the others as they were' : `greatest error ${error}`}`, error === 0);
+  const error = scope(() =>
+    greatest(
+      putRows(floats(x.slice(), [R, C]), ints(Int32Array.from(places), [3]), floats(rows, [3, C])).values(),
+      expected,
+    ),
+  );
+  checked(
+    `putRows (InplaceUpdate): ${error === 0 ? 'the rows are there, the others as they were' : `greatest error ${error}`}`,
+    error === 0,
+  );
 }
 
 /** 1 + 2^-12 has a bit more than TF32's 10 of its fraction, 1 + 2^-9 more than bfloat16's 7. */
 function keptBits(): void {
   const N = 64;
-  const product = (value: number) => scope(() => matmul(floats(new Float32Array(N * N).fill(value), [N, N]), floats(identity(N), [N, N])).values()[0]!);
+  const product = (value: number) =>
+    scope(() => matmul(floats(new Float32Array(N * N).fill(value), [N, N]), floats(identity(N), [N, N])).values()[0]!);
   const [fine, coarse] = [product(1 + 2 ** -12) === 1 + 2 ** -12, product(1 + 2 ** -9) === 1 + 2 ** -9];
   const text = `${computePolicy} products ${fine ? 'keep' : 'lose'} the 12th bit, ${coarse ? 'keep' : 'lose'} the 9th`;
   const expected = { fp32: fine && coarse, tf32: onGpu ? !fine && coarse : fine, bf16: !coarse }[computePolicy];
@@ -96,11 +121,18 @@ function identity(N: number): Float32Array {
 
 function memory(): void {
   const megabytes = megabytesTaken();
-  if (onGpu && megabytes !== null) checked(`memory growth: ${megabytes} MB of the card after these, of at most ${MOST_MEGABYTES}`, megabytes <= MOST_MEGABYTES);
+  if (onGpu && megabytes !== null)
+    checked(
+      `memory growth: ${megabytes} MB of the card after these, of at most ${MOST_MEGABYTES}`,
+      megabytes <= MOST_MEGABYTES,
+    );
   else seen('memory growth: not seen, as there is no GPU');
 }
 
-/** @param folder with product.safetensors: x, y, their product in float64 rounded to float32; and product.json, PyTorch's own errors. */
+/**
+ * @param folder with product.safetensors: x, y, their product in float64 rounded to float32; and product.json,
+ * PyTorch's own errors.
+ */
 function product(folder: string): void {
   using file = new SafetensorsFile(join(folder, 'product.safetensors'));
   const pytorch = JSON.parse(readFileSync(join(folder, 'product.json'), 'utf8')) as Record<string, number>;
@@ -112,7 +144,10 @@ function product(folder: string): void {
   release(x, y, result);
   const theirs = pytorch[computePolicy]!;
   const bound = 3 * theirs + 1e-6; // other tiles, other sums; without a GPU, bf16 may also be rounded later than PyTorch's
-  checked(`product [${N}, ${K}] [${K}, ${M}] in ${computePolicy}: greatest error ${error.toExponential(1)} of the largest element, PyTorch's ${theirs.toExponential(1)}; bound ${bound.toExponential(1)}`, error <= bound);
+  checked(
+    `product [${N}, ${K}] [${K}, ${M}] in ${computePolicy}: greatest error ${error.toExponential(1)} of the largest element, PyTorch's ${theirs.toExponential(1)}; bound ${bound.toExponential(1)}`,
+    error <= bound,
+  );
 }
 
 step(async () => {

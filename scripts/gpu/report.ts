@@ -1,4 +1,7 @@
-/** How a step of check.ts speaks: a JSON line for each thing that it has seen. Python's side is in values.py and times.py. */
+/**
+ * How a step of check.ts speaks: a JSON line for each thing that it has seen. Python's side is in values.py and
+ * times.py.
+ */
 
 export type Verdict = 'ok' | 'FAILED' | 'seen';
 
@@ -29,7 +32,10 @@ export const checked = (line: string, holds: boolean): void => seen(line, holds 
 
 export const timed = (value: Timed): void => write({ timed: value });
 
-/** Runs a step: what it throws is seen, too; what it leaves running, such as a compiler that watches files, ends with it. */
+/**
+ * Runs a step: what it throws is seen, too; what it leaves running, such as a compiler that watches files, ends with
+ * it.
+ */
 export function step(main: () => Promise<void>): void {
   main()
     .catch((error: Error) => seen(`ended early: ${error.stack}`, 'FAILED'))

@@ -32,7 +32,10 @@ export class Results {
     this.counts[verdict] += 1;
     const seconds = Math.floor(60 * this.minutes);
     const clock = `${Math.floor(seconds / 60)}:${`${seconds % 60}`.padStart(2, '0')}`;
-    for (const [n, part] of text.split('\n').entries()) this.text(`${(n === 0 ? clock : '').padStart(6)}  ${(n === 0 && verdict !== 'seen' ? verdict : '').padEnd(9)} ${part}`);
+    for (const [n, part] of text.split('\n').entries())
+      this.text(
+        `${(n === 0 ? clock : '').padStart(6)}  ${(n === 0 && verdict !== 'seen' ? verdict : '').padEnd(9)} ${part}`,
+      );
   }
 
   end(): void {
@@ -63,7 +66,12 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal
  * @param log takes what it says on stderr.
  * @returns whether it came to its end.
  */
-export async function run(results: Results, log: string, child: Child, heard: (line: Line) => void = () => undefined): Promise<boolean> {
+export async function run(
+  results: Results,
+  log: string,
+  child: Child,
+  heard: (line: Line) => void = () => undefined,
+): Promise<boolean> {
   const { program, args, env, deadline, name } = child;
   appendFileSync(log, `--- ${name}\n`);
   const own = spawn(program, args, { env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
@@ -80,10 +88,13 @@ export async function run(results: Results, log: string, child: Child, heard: (l
     heard(line);
   });
   let cut = false;
-  const timer = setTimeout(() => {
-    cut = true;
-    own.kill('SIGKILL');
-  }, Math.max(0, 60_000 * (deadline - results.minutes)));
+  const timer = setTimeout(
+    () => {
+      cut = true;
+      own.kill('SIGKILL');
+    },
+    Math.max(0, 60_000 * (deadline - results.minutes)),
+  );
   const status = await new Promise<number | string>((done) => {
     own.on('error', (error) => done(error.message));
     own.on('close', (code, signal) => done(code ?? signal ?? 'an unknown end'));
@@ -92,7 +103,11 @@ export async function run(results: Results, log: string, child: Child, heard: (l
   running.delete(own);
   if (status === 0) return true;
   if (cut) results.line(`${name}: cut at minute ${deadline.toFixed(1)}`, 'left out');
-  else results.line(`${name}: ended with ${status}${last === '' ? '' : `: ${last.slice(0, 300)}`}; all that it said is in ${log}`, 'FAILED');
+  else
+    results.line(
+      `${name}: ended with ${status}${last === '' ? '' : `: ${last.slice(0, 300)}`}; all that it said is in ${log}`,
+      'FAILED',
+    );
   return false;
 }
 

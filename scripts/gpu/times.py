@@ -1,9 +1,12 @@
 """
-Step 5, PyTorch's part: python times.py FILE POLICY WAYS, called by check.ts; the tasks of FILE as times.ts does them, a JSON line each.
+Step 5, PyTorch's part: python times.py FILE POLICY WAYS, called by check.ts; the tasks of FILE as times.ts does them,
+a JSON line each.
 
-WAYS, with commas between: `tuned` and `eager` for steps of DPO (scripts/bench/theirs_dpo.py has both; eager is the walkthrough's way: four
-forward passes, all logits). Scoring and generation are transformers' own. Before them the card's fastest product is measured.
+WAYS, with commas between: `tuned` and `eager` for steps of DPO (scripts/bench/theirs_dpo.py has both; eager is the
+walkthrough's way: four forward passes, all logits). Scoring and generation are transformers' own. Before them the
+card's fastest product is measured.
 """
+
 import contextlib
 import json
 import subprocess
@@ -13,7 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "bench"))
 
-import torch  # noqa: E402
+import torch
 
 WARM_UP = 3
 
@@ -25,7 +28,9 @@ def told(**value):
 def megabytes():
     """Of the whole card that are in use; None where no driver answers."""
     try:
-        asked = subprocess.run(["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits"], capture_output=True, text=True)
+        asked = subprocess.run(
+            ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits"], capture_output=True, text=True
+        )
     except FileNotFoundError:
         return None
     return float(asked.stdout.split()[0]) if asked.returncode == 0 else None
@@ -56,7 +61,9 @@ def contenders(task, ways):
     from theirs_dpo import contender
 
     if task["kind"] == "dpo":
-        return [(f"PyTorch, {way}", contender("source" if way == "eager" else way, task), way != "eager") for way in ways]
+        return [
+            (f"PyTorch, {way}", contender("source" if way == "eager" else way, task), way != "eager") for way in ways
+        ]
     if task["kind"] == "score":
         return [("transformers", contender("score", task), True)]
     return [("transformers", generation(task), False)]  # its weights are in bfloat16
@@ -71,7 +78,9 @@ def main():
     torch.backends.cuda.matmul.allow_tf32 = policy == "tf32"
     top = peak(policy)
     for task in given["tasks"]:
-        for name, repeat, casts in contenders({**task, "policy": "bf16" if policy == "bf16" else "fp32"}, ways.split(",")):
+        for name, repeat, casts in contenders(
+            {**task, "policy": "bf16" if policy == "bf16" else "fp32"}, ways.split(",")
+        ):
             cast = torch.autocast(device, torch.bfloat16) if casts and policy == "bf16" else contextlib.nullcontext()
             seconds, result = [], None  # the first's: after as many steps as the others' first
             with cast:

@@ -1,4 +1,7 @@
-/** Step 5, this library's part: the tasks of a file, one after the other, under the process's policy; at the end where the time goes. */
+/**
+ * Step 5, this library's part: the tasks of a file, one after the other, under the process's policy; at the end where
+ * the time goes.
+ */
 import { megabytesTaken } from './card'; // before the library
 
 import { readFileSync } from 'node:fs';
@@ -22,7 +25,11 @@ export interface TaskFile {
   readonly mostSeconds: number;
 }
 
-const WORK: Record<NamedTask['kind'], (task: Task) => Promise<Repeat>> = { dpo: dpoSteps, score: scoring, generate: generation };
+const WORK: Record<NamedTask['kind'], (task: Task) => Promise<Repeat>> = {
+  dpo: dpoSteps,
+  score: scoring,
+  generate: generation,
+};
 const WARM_UP = 3;
 
 /** The first of a kind alone: where its time goes. */
@@ -33,8 +40,13 @@ async function tellProfile(name: string, repeat: Repeat): Promise<void> {
   const calls = ops.filter(({ op }) => op !== 'read');
   const products = calls.filter(({ op }) => /MatMul/.test(op));
   const share = (part: number) => `${(1000 * part).toFixed(1)} ms`;
-  seen(`${name}: of ${share(seconds)}, ${sum(calls, 'calls')} calls ${share(sum(calls, 'seconds'))} (of these ${sum(products, 'calls')} products ${share(sum(products, 'seconds'))}), ${sum(reads, 'calls')} reads, which wait, ${share(sum(reads, 'seconds'))}, JavaScript and copies to the device ${share(seconds - sum(ops, 'seconds'))}`);
-  for (const line of profileTable({ ops: ops.slice(0, 6), seconds }).split('\n').slice(0, 6)) seen(`  ${line}`);
+  seen(
+    `${name}: of ${share(seconds)}, ${sum(calls, 'calls')} calls ${share(sum(calls, 'seconds'))} (of these ${sum(products, 'calls')} products ${share(sum(products, 'seconds'))}), ${sum(reads, 'calls')} reads, which wait, ${share(sum(reads, 'seconds'))}, JavaScript and copies to the device ${share(seconds - sum(ops, 'seconds'))}`,
+  );
+  for (const line of profileTable({ ops: ops.slice(0, 6), seconds })
+    .split('\n')
+    .slice(0, 6))
+    seen(`  ${line}`);
 }
 
 step(async () => {

@@ -1,16 +1,19 @@
 """
 python3 unpack.py [OPTIONS]: takes in pieces of the kit on the GPU machine, as they come (kit.py says how it works).
 
-Run it after each transfer, or once after all. It keeps what came, refuses what is damaged, names what is missing, and puts together each
-part whose pieces are all there. Needs Python 3.11 or newer, and no package.
+Run it after each transfer, or once after all. It keeps what came, refuses what is damaged, names what is missing, and
+puts together
+each part whose pieces are all there. Needs Python 3.11 or newer, and no package.
 
-  --from FOLDER   where manifest.json and the pieces lie that came (default: .alignbook/gpu of the project that this file is in)
+  --from FOLDER   where manifest.json and the pieces lie that came (default: .alignbook/gpu of the project that this
+                  file is in)
   --to FOLDER     where they are kept and put together (default: /tmp/alignbook-gpu)
   --check …       once complete, run the check, with the options that follow (npm run gpu:check -- --help lists them)
   --help
 
 Exit status: 0 complete (with --check: the check's own), 1 something is damaged, 2 usage, 3 pieces are missing yet.
 """
+
 import argparse
 import glob
 import io
@@ -26,7 +29,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 sys.dont_write_bytecode = True
-from kit import MANIFEST, KitError, digest, pieces_of, read_manifest  # noqa: E402
+from kit import MANIFEST, KitError, digest, pieces_of, read_manifest
 
 CUDA_12 = {
     "libcudart.so.12": "cuda_runtime",
@@ -61,7 +64,9 @@ def take_in(manifest, source, store):
             temporary.rename(kept)
             print(f"received {name}, {piece['bytes'] / 1e6:.1f} MB", flush=True)
     if damaged:
-        raise KitError(f"damaged on its way: {', '.join(damaged)} (its size or sha256 is not the manifest's); carry it again")
+        raise KitError(
+            f"damaged on its way: {', '.join(damaged)} (its size or sha256 is not the manifest's); carry it again"
+        )
     return missing
 
 
@@ -102,7 +107,10 @@ def put_together(part, store, project):
         if digest(store / piece["name"]) != piece["sha256"]:
             (store / piece["name"]).unlink()
             raise KitError(f"{piece['name']} was damaged after it came; carry it again")
-    with Joined([store / piece["name"] for piece in part["pieces"]]) as file, tarfile.open(fileobj=io.BufferedReader(file, 1 << 22), mode="r|") as tar:
+    with (
+        Joined([store / piece["name"] for piece in part["pieces"]]) as file,
+        tarfile.open(fileobj=io.BufferedReader(file, 1 << 22), mode="r|") as tar,
+    ):
         tar.extractall(project, filter="data")
     done.write_text(part["sha256"])
     print(f"put together {part['name']}, {part['bytes'] / 1e6:.0f} MB, in {time.monotonic() - start:.1f} s", flush=True)
@@ -110,17 +118,35 @@ def put_together(part, store, project):
 
 def library_folders():
     """Where CUDA's libraries may lie: beside PyTorch's, in the loader's path, in the toolkit."""
-    beside = [folder for path in sys.path for folder in glob.glob(f"{path}/nvidia/*/lib") + glob.glob(f"{path}/torch/lib")]
-    system = ["/usr/local/cuda/lib64", *sorted(glob.glob("/usr/local/cuda-*/lib64"), reverse=True), "/usr/lib/x86_64-linux-gnu", "/usr/lib64"]
-    return [folder for folder in dict.fromkeys([*beside, *os.environ.get("LD_LIBRARY_PATH", "").split(":"), *system]) if folder and os.path.isdir(folder)]
+    beside = [
+        folder for path in sys.path for folder in glob.glob(f"{path}/nvidia/*/lib") + glob.glob(f"{path}/torch/lib")
+    ]
+    system = [
+        "/usr/local/cuda/lib64",
+        *sorted(glob.glob("/usr/local/cuda-*/lib64"), reverse=True),
+        "/usr/lib/x86_64-linux-gnu",
+        "/usr/lib64",
+    ]
+    return [
+        folder
+        for folder in dict.fromkeys([*beside, *os.environ.get("LD_LIBRARY_PATH", "").split(":"), *system])
+        if folder and os.path.isdir(folder)
+    ]
 
 
-def own_library(stem, folders):
-    """The machine's, of whichever version: libcublas.so.13. The newest of the first folder that has one."""
+def own_library(name, folders):
+    """The machine's: of that very name, else the newest of another version (libcublas.so.13) in the first folder
+    that has one."""
+    stem = name.split(".so")[0]
     for folder in folders:
-        found = [path for path in glob.glob(f"{folder}/{stem}.so.*") if path.removeprefix(f"{folder}/{stem}.so.").isdigit()]
-        if found:
-            return max(found, key=lambda path: int(path.rsplit(".", 1)[1]))
+        if os.path.isfile(f"{folder}/{name}"):
+            return f"{folder}/{name}"
+    for folder in folders:
+        versions = [
+            path for path in glob.glob(f"{folder}/{stem}.so.*") if path.removeprefix(f"{folder}/{stem}.so.").isdigit()
+        ]
+        if versions:
+            return max(versions, key=lambda path: int(path.rsplit(".", 1)[1]))
     return None
 
 
@@ -131,7 +157,8 @@ def replace_link(target, link):
 
 
 def link_cuda(project):
-    """Every name that TensorFlow opens leads to a library: the carried one, the machine's, or, of those that are not used, an empty one."""
+    """Every name that TensorFlow opens leads to a library: the carried one, the machine's, or, of those that are not
+    used, an empty one."""
     nvidia = project / ".alignbook/tensorflow/nvidia"
     if not nvidia.is_dir():
         return  # the CPU build opens none
@@ -141,10 +168,12 @@ def link_cuda(project):
         if link.is_file() and not link.is_symlink():
             print(f"{name:18} carried")
             continue
-        stem = name.split(".so")[0]
-        own = own_library(stem, folders)
-        if own is None and stem in USED:
-            print(f"{name:18} MISSING: nothing of that name is in {', '.join(folders)}; set LD_LIBRARY_PATH to CUDA's folder, or pack with --cublas")
+        own = own_library(name, folders)
+        if own is None and name.split(".so")[0] in USED:
+            print(
+                f"{name:18} MISSING: nothing of that name is in {', '.join(folders)}; "
+                "set LD_LIBRARY_PATH to CUDA's folder, or pack with --cublas"
+            )
             link.unlink(missing_ok=True)
             continue
         replace_link(own or nvidia / "libempty.so", link)
@@ -156,13 +185,29 @@ def link_cuda(project):
 def check(project, options):
     """Node's libraries are those of the machine; the carried ones where those are too old for it."""
     node = project / "node/bin/node"
-    env = {**os.environ, "LD_LIBRARY_PATH": ":".join([*filter(None, [os.environ.get("LD_LIBRARY_PATH")]), *(folder for folder in library_folders() if "nvidia" in folder or "cuda" in folder)])}
+    env = {
+        **os.environ,
+        "LD_LIBRARY_PATH": ":".join(
+            [
+                *filter(None, [os.environ.get("LD_LIBRARY_PATH")]),
+                *(folder for folder in library_folders() if "nvidia" in folder or "cuda" in folder),
+            ]
+        ),
+    }
     addon = project / "node_modules/@tensorflow/tfjs-node-gpu/lib/napi-v8/tfjs_binding.node"
-    tried = subprocess.run([node, "-e", f"process.dlopen({{ exports: {{}} }}, {json.dumps(str(addon))})"], env=env, capture_output=True, text=True)
+    tried = subprocess.run(
+        [node, "-e", f"process.dlopen({{ exports: {{}} }}, {json.dumps(str(addon))})"],
+        env=env,
+        capture_output=True,
+        text=True,
+    )
     if tried.returncode != 0:
         env["LD_LIBRARY_PATH"] = f"{project / 'node/lib'}:{env['LD_LIBRARY_PATH']}"
         last = (tried.stderr.strip().splitlines() or ["it ended without a message"])[-1]
-        print(f"with this machine's C++ library TensorFlow does not load ({last[:200]}): trying the carried one", flush=True)
+        print(
+            f"with this machine's C++ library TensorFlow does not load ({last[:200]}): trying the carried one",
+            flush=True,
+        )
     command = [node, project / ".alignbook/build/scripts/gpu/check.js", "--python", sys.executable, *options]
     return subprocess.run(command, env=env, cwd=project).returncode
 
@@ -179,7 +224,11 @@ def unpack(source, target, checked):
     if missing:
         print(f"{count - len(missing)} of {count} pieces are there; missing: {' '.join(missing)}")
         return 3
-    print(f"all {count} pieces are there: the kit of {manifest['made']}, {manifest['commit']}, TensorFlow {manifest['tensorflow']}, {manifest['build']} build, lies in {project}", flush=True)
+    print(
+        f"all {count} pieces are there: the kit of {manifest['made']}, {manifest['commit']}, "
+        f"TensorFlow {manifest['tensorflow']}, {manifest['build']} build, lies in {project}",
+        flush=True,
+    )
     if (project / "lib").is_dir():
         replace_link(Path("../lib"), project / "node_modules/alignbook")
     link_cuda(project)
@@ -188,7 +237,9 @@ def unpack(source, target, checked):
 
 def main():
     parser = argparse.ArgumentParser(usage=__doc__, add_help=False)
-    parser.add_argument("--from", dest="source", type=Path, default=Path(__file__).resolve().parents[2] / ".alignbook/gpu")
+    parser.add_argument(
+        "--from", dest="source", type=Path, default=Path(__file__).resolve().parents[2] / ".alignbook/gpu"
+    )
     parser.add_argument("--to", dest="target", type=Path, default=Path("/tmp/alignbook-gpu"))
     parser.add_argument("--check", nargs=argparse.REMAINDER)
     parser.add_argument("--help", "-h", action="store_true")

@@ -1,18 +1,20 @@
 """
 PyTorch's side of steps 1 and 3: python values.py FOLDER DEVICE SHAPE…, called by check.ts.
 
-Writes FOLDER/product.safetensors and product.json, then FOLDER/SHAPE for each shape, as tests/oracles/exactness.py has it; a JSON line for
+Writes FOLDER/product.safetensors and product.json, then FOLDER/SHAPE for each shape, as tests/oracles/exactness.py
+has it; a JSON line for
 each as it is there.
 """
+
 import json
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "oracles"))
 
-import torch  # noqa: E402
-from exactness import write  # noqa: E402
-from safetensors.torch import save_file  # noqa: E402
+import torch
+from exactness import write
+from safetensors.torch import save_file
 
 
 def told(**value):
@@ -20,7 +22,8 @@ def told(**value):
 
 
 def product(folder, device):
-    """Two matrices, their product in float64, and how far PyTorch's own is from it in each precision, of the largest element."""
+    """Two matrices, their product in float64, and how far PyTorch's own is from it in each precision, of the largest
+    element."""
     torch.manual_seed(7)
     x, y = torch.randn(512, 768), torch.randn(768, 1024)
     exact = x.double() @ y.double()

@@ -18,6 +18,7 @@ const NOT_RUN: Readonly<Record<string, string>> = {
   'docker run --rm --init --gpus all --publish 127.0.0.1:8888:8888 --volume alignbook:/home/node/.cache/huggingface alignbook': 'needs docker: npm run test:containers',
   'npx alignbook download gpt2': 'needs the hub; tests/hub.test.ts downloads from one of its own',
   'npm run setup -- --cuda': 'downloads 5 GB',
+  'npm run setup -- --cuda && npm run gpu:check': 'needs a GPU; gpuRehearsal.test.ts runs the check without one',
   'npx alignbook train-sft --config data/models/tiny/train-sft.json': 'writes to data/models/tiny',
 };
 
