@@ -27,10 +27,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from contents import MADE, PROJECT, ROOT, build, empty_library, files_of, module_files, node, nvidia, tensorflow
-from kit import FORMAT, MANIFEST, MIB, KitError, digest
+from kit import FORMAT, MANIFEST, MIB, KitError, digest, pieces_of
 
-BLOCK = 8 * MIB
-"""Of a part's bytes, compressed as one stream: twice the window of level 3."""
+BLOCK = 4 * MIB
+"""Of a part's bytes, compressed as one stream: the window of level 3. Smaller ones fill the pieces better."""
 LARGEST, SMALLEST = 36 * MIB, 4 * MIB
 """A piece is no larger, however much a transfer holds; with less room than the smallest there would be hundreds."""
 MARGIN = MIB
@@ -104,6 +104,33 @@ def grouped(streams, limit):
     yield raw, b"".join(held)
 
 
+def progress(name):
+    """One changing line on a terminal; elsewhere a line now and then."""
+    terminal, said = sys.stdout.isatty(), time.monotonic()
+
+    def say(text):
+        nonlocal said
+        if time.monotonic() - said < (0.1 if terminal else 15):
+            return
+        said = time.monotonic()
+        print(f"\r{name:12} {text}" if terminal else f"{name:12} {text}", end="\r" if terminal else "\n", flush=True)
+
+    return say
+
+
+def joined(pieces, limit):
+    """Small ones travel together: each with the first transfer that has room for it."""
+    transfers = []
+    for piece in sorted(pieces, key=lambda piece: -piece["bytes"]):
+        room = (one for one in transfers if sum(other["bytes"] for other in one) + piece["bytes"] <= limit)
+        transfer = next(room, None)
+        if transfer is None:
+            transfers.append([piece])
+        else:
+            transfer.append(piece)
+    return sorted(transfers, key=lambda transfer: transfer[0]["name"])
+
+
 def make_part(name, files, out, limit, level, earlier):
     """Writes a part's pieces; keeps those of an earlier kit where nothing changed."""
     start = time.monotonic()
@@ -118,8 +145,7 @@ def make_part(name, files, out, limit, level, earlier):
         print(f"{name:12} as before, {len(same['pieces'])} pieces", flush=True)
         return same
     part["pieces"] = []
-    terminal = sys.stdout.isatty()
-    say = lambda text: terminal and print(f"\r{name:12} {text}", end="\r", flush=True)
+    say = progress(name)
     for number, (raw, content) in enumerate(grouped(compressed(tar, level, say), limit), 1):
         temporary = out / f"{name}.tmp"
         temporary.write_bytes(content)
@@ -172,13 +198,14 @@ def pack(options):
     for path in out.iterdir():
         if path.name not in kept and path.is_file():
             path.unlink()
-    pieces = [piece for part in parts for piece in part["pieces"]]
+    pieces = pieces_of(manifest)
+    transfers = joined(pieces, limit)
     print()
-    for piece in pieces:
-        print(f"  {piece['name']:36} {piece['bytes'] / 1e6:6.1f} MB")
+    for number, transfer in enumerate(transfers, 1):
+        names = ", ".join(f"{piece['name']} ({piece['bytes'] / 1e6:.1f} MB)" for piece in transfer)
+        print(f"  transfer {number:2}: {names}")
     total, size = sum(piece["bytes"] for piece in pieces), (out / MANIFEST).stat().st_size
-    print(f"  {len(pieces)} pieces, {total / 1e6:.1f} MB, in {out}")
-    print(f"  {MANIFEST} ({size / 1e3:.1f} kB) travels with each")
+    print(f"  {len(pieces)} pieces, {total / 1e6:.1f} MB, in {out}; {MANIFEST} ({size / 1e3:.1f} kB) travels with each")
 
 
 def main():

@@ -237,9 +237,7 @@ def unpack(source, target, checked):
 
 def main():
     parser = argparse.ArgumentParser(usage=__doc__, add_help=False)
-    parser.add_argument(
-        "--from", dest="source", type=Path, default=Path(__file__).resolve().parents[2] / ".alignbook/gpu"
-    )
+    parser.add_argument("--from", dest="source", type=Path, default=Path(__file__).parent / "../../.alignbook/gpu")
     parser.add_argument("--to", dest="target", type=Path, default=Path("/tmp/alignbook-gpu"))
     parser.add_argument("--check", nargs=argparse.REMAINDER)
     parser.add_argument("--help", "-h", action="store_true")
