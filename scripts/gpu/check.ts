@@ -12,7 +12,7 @@ import { isWalkthrough, notebookNames, root } from '../notebooks/execute';
 import { parse, usage, type Options } from './options';
 import type { Timed } from './report';
 import { Results, run, type Child } from './run';
-import { disagreement, operations, tasksFor, timeLine } from './tasks';
+import { disagreement, operations, timeLine } from './tasks';
 import type { TaskFile } from './times';
 
 const POLICIES = ['fp32', 'tf32', 'bf16'] as const;
@@ -135,14 +135,18 @@ async function walkthrough(check: Check): Promise<void> {
 async function times(check: Check, model: string, device: string | null): Promise<void> {
   const { results, onGpu, options } = check;
   const small = !onGpu;
-  const tasks = await tasksFor(model, small);
   const file = join(check.folder, 'tasks.json');
-  const given: TaskFile = { tasks, repetitions: small ? 3 : 20, mostSeconds: 4 };
-  writeFileSync(file, JSON.stringify(given));
+  const made = [model, file, ...(small ? ['small'] : [])];
+  await check.script('makeTasks', made, 'fp32', options.minutes, undefined, { CUDA_VISIBLE_DEVICES: '-1' });
+  if (!existsSync(file)) return;
+  const { tasks } = JSON.parse(readFileSync(file, 'utf8')) as TaskFile;
   const beside = device !== null && (onGpu ? device === 'cuda' : true);
   if (!beside)
     results.line(
-      `PyTorch's times are left out: ${device === null ? 'it is not there' : 'it is the CPU build; its CUDA build is on PyPI: pip install torch, for the Python that --python names'}`,
+      device === null
+        ? "PyTorch's times are left out: it is not there"
+        : "PyTorch's times are left out: it is the CPU build. Its CUDA build is PyPI's: pip install torch, for the " +
+            'Python that --python names',
       'left out',
     );
   for (const policy of small ? (['fp32', 'bf16'] as const) : (['fp32', 'bf16', 'tf32'] as const)) {
@@ -188,14 +192,18 @@ async function steps(check: Check): Promise<void> {
   check.onGpu = /^ +[\d:]+  ok +a GPU was opened$/m.test(readFileSync(options.results, 'utf8'));
   if (!check.onGpu) {
     results.text(
-      `\nNo GPU was opened: ${options.rehearse ? 'everything below runs on the CPU, and is a rehearsal.' : `the rest is left out (--rehearse runs it on the CPU). What TensorFlow tried is in ${check.log}`}\n`,
+      options.rehearse
+        ? '\nNo GPU was opened: everything below runs on the CPU, and is a rehearsal.\n'
+        : '\nNo GPU was opened: the rest is left out (--rehearse runs it on the CPU). ' +
+            `What TensorFlow tried is in ${check.log}\n`,
     );
     if (!options.rehearse) return;
   }
   const device = await asked;
   if (device === null)
     results.line(
-      `${options.python} cannot import torch, transformers and safetensors: what is compared with PyTorch is left out; name another with --python, or run npm run setup -- --oracles`,
+      `${options.python} cannot import torch, transformers and safetensors: what is compared with PyTorch is left ` +
+        'out; name another with --python, or run npm run setup -- --oracles',
       'left out',
     );
   else if (check.onGpu && device === 'cpu')

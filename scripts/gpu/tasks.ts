@@ -1,47 +1,14 @@
-/** The tasks of step 5, and what their times say. */
+/** What the times of step 5 say. Nothing here loads the library, which would take a part of the card. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-import { cases, type Case } from '../bench/cases';
-import { inputsOf, smaller } from '../bench/inputs';
 import { near } from '../bench/near';
 import { median, minimum } from '../bench/worker';
 import type { Timed } from './report';
 import type { NamedTask } from './times';
 
-const caseOf = (name: string): Case => cases.find((one) => one.name === name)!;
-const batch8 = caseOf('generate, batch 8');
-const CASES: readonly Case[] = [
-  ...['dpo, 4 pairs', 'dpo, 16 pairs', 'dpo, 4 pairs, long prompts', 'score, 250 pairs', 'generate, batch 1'].map(
-    caseOf,
-  ),
-  batch8,
-  { ...batch8, name: 'generate, batch 64', prompts: [64, 32] },
-];
-const KINDS: Readonly<Record<string, NamedTask['kind']>> = {
-  'oursDpo.js': 'dpo',
-  'oursScore.js': 'score',
-  'ours.js': 'generate',
-};
-
 /** Losses after AdamW's first steps, and sums of log-probs, in fp32. */
 const TOLERANCE = 1e-3;
-
-/** @param small sizes that a CPU computes in seconds. */
-export async function tasksFor(model: string, small: boolean): Promise<NamedTask[]> {
-  const chosen = small
-    ? CASES.filter(({ name }) => ['dpo, 4 pairs', 'score, 250 pairs', 'generate, batch 8'].includes(name)).map(smaller)
-    : CASES;
-  return Promise.all(
-    chosen.map(async (one) => ({
-      ...(await inputsOf(one, model)),
-      ...one.work,
-      policy: 'fp32' as const,
-      name: one.name,
-      kind: KINDS[one.ours]!,
-    })),
-  );
-}
 
 /**
  * Floating-point operations of a step of DPO: products with the weights, forward and backward, of each prompt once;
@@ -76,7 +43,16 @@ export function timeLine(
 
 /** @returns undefined where they agree, or what each computed. */
 export function disagreement(ours: Timed, theirs: Timed, kind: NamedTask['kind']): string | undefined {
-  if (near(theirs.result, ours.result, kind === 'generate' ? 0 : TOLERANCE)) return undefined;
+  if (kind === 'generate' ? mostlyEqual(ours.result, theirs.result) : near(theirs.result, ours.result, TOLERANCE)) {
+    return undefined;
+  }
   const text = ({ result }: Timed) => JSON.stringify(result).slice(0, 200);
   return `${ours.name}: ${theirs.contender} computed ${text(theirs)}, ours ${text(ours)}`;
+}
+
+/** Rows of ids; of many a few meet two logits that are equal in float32, and go on as they like. Step 3 is stricter. */
+function mostlyEqual(ours: unknown, theirs: unknown): boolean {
+  const [one, other] = [ours, theirs] as [number[][], number[][]];
+  const equal = one.filter((row, n) => near(row, other[n], 0)).length;
+  return one.length === other.length && equal >= 0.9 * one.length;
 }

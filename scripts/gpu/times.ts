@@ -41,7 +41,10 @@ async function tellProfile(name: string, repeat: Repeat): Promise<void> {
   const products = calls.filter(({ op }) => /MatMul/.test(op));
   const share = (part: number) => `${(1000 * part).toFixed(1)} ms`;
   seen(
-    `${name}: of ${share(seconds)}, ${sum(calls, 'calls')} calls ${share(sum(calls, 'seconds'))} (of these ${sum(products, 'calls')} products ${share(sum(products, 'seconds'))}), ${sum(reads, 'calls')} reads, which wait, ${share(sum(reads, 'seconds'))}, JavaScript and copies to the device ${share(seconds - sum(ops, 'seconds'))}`,
+    `${name}: of ${share(seconds)}, ${sum(calls, 'calls')} calls ${share(sum(calls, 'seconds'))} ` +
+      `(of these ${sum(products, 'calls')} products ${share(sum(products, 'seconds'))}), ` +
+      `${sum(reads, 'calls')} reads, which wait, ${share(sum(reads, 'seconds'))}, ` +
+      `JavaScript and copies to the device ${share(seconds - sum(ops, 'seconds'))}`,
   );
   for (const line of profileTable({ ops: ops.slice(0, 6), seconds })
     .split('\n')
