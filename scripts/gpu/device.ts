@@ -1,7 +1,6 @@
 /**
  * Step 1: which libraries TensorFlow opened, the operations that it runs on a GPU only, memory; with a folder as its
- * argument the product
- * of two matrices that values.py wrote there, under the process's policy.
+ * argument the product of two matrices that values.py wrote there, under the process's policy.
  */
 import { card, megabytesTaken } from './card'; // before the library
 

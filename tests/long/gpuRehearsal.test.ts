@@ -1,7 +1,6 @@
 /**
  * The kit for a GPU machine, packed with the build that is here, carried piece by piece into an environment that has
- * Python and nothing else,
- * put together there, and checked on the CPU.
+ * Python and nothing else, put together there, and checked on the CPU.
  */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
