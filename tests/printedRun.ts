@@ -55,6 +55,7 @@ export const USAGE_ONLY: Readonly<Record<string, string>> = {
   bench: '.alignbook/build/scripts/bench/bench.js',
   'bench:growth': '.alignbook/build/scripts/bench/growth.js',
   data: '.alignbook/build/scripts/data/prepare.js',
+  'gpu:check': '.alignbook/build/scripts/gpu/check.js',
   lab: 'scripts/lab.mjs',
   package: '.alignbook/build/scripts/package.js',
 };

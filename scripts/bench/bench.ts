@@ -1,19 +1,17 @@
 /**
  * `npm run bench`: this library beside transformers and TRL on the same work, in one run. Needs the oracles.
  *
- * Each contender is a process of its own that waits for a line before each repetition, so that they take turns and
- * share
+ * Each contender is a process of its own that waits for a line before each repetition, so that they take turns and share
  * whatever the machine does meanwhile. What they compute is compared, too: a fast wrong answer wins nothing.
  */
 import { spawn } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { existsSync, mkdirSync } from 'node:fs';
 import { basename, join } from 'node:path';
-
-import { Random, readPairs, Tokenizer, type PairIds } from 'alignbook';
 
 import { root } from '../notebooks/execute';
 import { cases, type Case, type Policy, type Rival, type Task } from './cases';
 import { command, wholeNumber } from './command';
+import { inputsOf, smaller } from './inputs';
 import { hasBfloat16, headline, machine, writeResults } from './machine';
 import { near } from './near';
 import { median, minimum, Worker, type Answer, type Command } from './worker';
@@ -98,8 +96,7 @@ async function measure(
     }));
     const results = (n: number) => answers[n]!.map(({ result }) => result);
     const own = contenders.findIndex(({ isOurs }) => isOurs);
-    // bf16 rounds differently
-    const exact = policy === 'fp32' ? contenders.flatMap(({ isOurs }, n) => (isOurs ? [] : [n])) : [];
+    const exact = policy === 'fp32' ? contenders.flatMap(({ isOurs }, n) => (isOurs ? [] : [n])) : []; // bf16 rounds differently
     return {
       rows,
       differ: exact
@@ -132,70 +129,6 @@ function print(rows: readonly Row[], policy: Policy): void {
 /** Of the columns. */
 const WIDTHS = [8, 8, 8, 15, 8];
 
-/**
- * Ids for a case: random ones, and pairs of the data, as `tiny`'s tokenizer has them, in the model's vocabulary and
- * within its length.
- */
-async function inputsOf(
-  {
-    prompts: [count, length] = [0, 0],
-    questions = 0,
-    pairs: [pairs, promptLength] = [0, 0],
-    randomPairs: [randomPairs, ...lengths] = [0, 0, 0],
-  }: Case,
-  model: string,
-): Promise<Omit<Task, 'policy'>> {
-  const {
-    vocab_size: vocabSize,
-    n_positions: positions,
-    eos_token_id: end,
-  } = JSON.parse(readFileSync(join(model, 'config.json'), 'utf8')) as Record<
-    'vocab_size' | 'n_positions' | 'eos_token_id',
-    number
-  >;
-  const random = new Random(1);
-  const randomIds = (howMany: number) => Array.from({ length: howMany }, () => random.integer(vocabSize));
-  const fitting = (ids: readonly number[], most: number) => ids.slice(0, most).map((id) => id % vocabSize);
-  const response = (ids: readonly number[]) => [
-    ...fitting(ids.slice(0, -1), positions / 4).map((id) => (id === end ? end + 1 : id)),
-    end,
-  ];
-  const data =
-    pairs + questions === 0
-      ? []
-      : await readPairs(join(root, 'data', 'preferences', 'train.jsonl'), await Tokenizer.fromPretrained('tiny'), {
-          maxLength: 128,
-        });
-  const ofData = data.slice(0, pairs).map(({ promptIds, chosenIds, rejectedIds }): PairIds => {
-    const repeated = Array.from(
-      { length: Math.max(1, Math.ceil(promptLength / promptIds.length)) },
-      () => promptIds,
-    ).flat();
-    return {
-      promptIds: fitting(repeated, positions / 2),
-      chosenIds: response(chosenIds),
-      rejectedIds: response(rejectedIds),
-    };
-  });
-  const atRandom = (): PairIds => {
-    const [promptIds, chosenIds, rejectedIds] = [lengths[0], lengths[1], lengths[1]].map(randomIds) as [
-      number[],
-      number[],
-      number[],
-    ];
-    return { promptIds, chosenIds: response(chosenIds), rejectedIds: response(rejectedIds) };
-  };
-  return {
-    model,
-    end,
-    prompts: [
-      ...Array.from({ length: count }, () => randomIds(length)),
-      ...data.slice(0, questions).map(({ promptIds }) => promptIds),
-    ],
-    pairs: [...ofData, ...Array.from({ length: randomPairs }, atRandom)],
-  };
-}
-
 /** A model folder, made once: transformers' own, so that both read the same file. */
 async function modelFolder(quick: boolean): Promise<string> {
   const path = join(folder, quick ? 'small' : 'gpt2');
@@ -219,19 +152,6 @@ async function python(script: string, args: readonly string[]): Promise<void> {
   });
   const status = await new Promise((done) => child.on('close', done));
   if (status !== 0) throw new Error(`${script} failed; its message is above`);
-}
-
-/** For `--quick`. */
-function smaller(one: Case): Case {
-  const { prompts, questions, pairs, randomPairs, work } = one;
-  return {
-    ...one,
-    ...(prompts && { prompts: [prompts[0], 5] as const }),
-    ...(questions && { questions: 5 }),
-    ...(pairs && { pairs: [Math.min(pairs[0], 8), pairs[1]] as const }),
-    ...(randomPairs && { randomPairs: [2, 8, 4] as const }),
-    work: { ...work, ...(work.newTokens && { newTokens: 4 }) },
-  };
 }
 
 async function main({ names, quick, repetitions, keep }: Settings): Promise<number> {

@@ -15,12 +15,10 @@ def make(path, small):
     GPT2LMHeadModel(GPT2Config(initializer_range=0.04, bos_token_id=0, eos_token_id=0, **sizes)).save_pretrained(path)
 
 
-def main():
-    task = json.loads(sys.argv[1])
-    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    model = GPT2LMHeadModel.from_pretrained(
-        task["model"], dtype=torch.bfloat16 if task["policy"] == "bf16" else torch.float32
-    ).eval()
+def generation(task):
+    """What generates a task's answers, once each time that it is called. On PyTorch's default device."""
+    dtype = torch.bfloat16 if task["policy"] == "bf16" else torch.float32
+    model = GPT2LMHeadModel.from_pretrained(task["model"], dtype=dtype).to(torch.get_default_device()).eval()
     model.generation_config.eos_token_id = None  # as many tokens from everyone
     prompts, end = task["prompts"], task["end"]
     at_once = task.get("batchSize")
@@ -47,7 +45,12 @@ def main():
             for ids in made(prompts[start : start + at_once], eos_token_id=end)
         ]
 
-    serve(repeat)
+    return repeat
+
+
+def main():
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    serve(generation(json.loads(sys.argv[1])))
 
 
 if __name__ == "__main__":

@@ -21,15 +21,18 @@ BETA = 0.1
 
 
 def padded(rows):
-    """Ids and attention mask [B, T], and where the targets are that belong to the responses [B, T - 1]."""
+    """Ids and attention mask [B, T], and where the targets are that belong to the responses [B, T - 1]; on PyTorch's default device."""
     length = max(len(prompt) + len(response) for prompt, response in rows)
-    ids, mask, of_response = (torch.zeros(len(rows), length, dtype=torch.long) for _ in range(3))
+    ids, mask, of_response = (
+        torch.zeros(len(rows), length, dtype=torch.long, device="cpu") for _ in range(3)
+    )  # row by row there, then moved at once
     for row, (prompt, response) in enumerate(rows):
         end = len(prompt) + len(response)
-        ids[row, :end] = torch.tensor(prompt + response)
+        ids[row, :end] = torch.tensor(prompt + response, device="cpu")
         mask[row, :end] = 1
         of_response[row, len(prompt) : end] = 1
-    return ids, mask, of_response[:, 1:].bool()
+    there = torch.get_default_device()
+    return ids.to(there), mask.to(there), of_response[:, 1:].bool().to(there)
 
 
 def all_logits(model, ids, mask, of_response):
@@ -46,6 +49,11 @@ def response_logits(model, ids, mask, of_response):
     return -torch.zeros(len(ids)).index_add(0, row, losses)
 
 
+def loaded(task):
+    """On PyTorch's default device; eval: no dropout."""
+    return GPT2LMHeadModel.from_pretrained(task["model"], dtype=torch.float32).to(torch.get_default_device()).eval()
+
+
 def groups(model):
     """Matrices decay: by lr times 0.1, of which float32 takes notice."""
     weights = list(model.parameters())
@@ -60,7 +68,7 @@ def steps(way, task, model):
     chosen, rejected = ([(pair["promptIds"], pair[name]) for pair in pairs] for name in ("chosenIds", "rejectedIds"))
     optimizer = torch.optim.AdamW(groups(model), lr=1e-6, fused=way == "tuned" or None)
     if way == "source":
-        reference = GPT2LMHeadModel.from_pretrained(task["model"], dtype=torch.float32).eval()
+        reference = loaded(task)
         batches = [padded(chosen), padded(rejected)]
         sums = lambda of: [all_logits(of, *batch) for batch in batches]
     else:
@@ -104,11 +112,14 @@ def score(task, model):
     return repeat
 
 
+def contender(way, task):
+    return score(task, loaded(task)) if way == "score" else steps(way, task, loaded(task))
+
+
 def main():
     task, way = json.loads(sys.argv[1]), sys.argv[2]
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    model = GPT2LMHeadModel.from_pretrained(task["model"], dtype=torch.float32).eval()  # eval: no dropout
-    repeat = score(task, model) if way == "score" else steps(way, task, model)
+    repeat = contender(way, task)
     autocast = torch.autocast("cpu", torch.bfloat16, enabled=task["policy"] == "bf16" and way != "source")
 
     def once():

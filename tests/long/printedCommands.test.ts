@@ -21,6 +21,7 @@ const DOCKER_RUN = [
 const NOT_RUN: Readonly<Record<string, string>> = {
   'docker build --tag alignbook .': 'needs docker: npm run test:containers',
   [DOCKER_RUN]: 'needs docker: npm run test:containers',
+  'npm run setup -- --cuda && npm run gpu:check': 'needs a GPU; gpuRehearsal.test.ts runs the check without one',
   'npx alignbook download gpt2': 'needs the hub; tests/hub.test.ts downloads from one of its own',
   'npm run setup -- --cuda': 'downloads 5 GB',
   'cd ../elsewhere': 'needs a folder outside: package.test.ts',

@@ -323,7 +323,10 @@ def reward_options():
         chosen, rejected, weight = normal(B, scale=scale), normal(B, scale=scale), normal(B)
         margin = normal(B, mean=1).detach() if margins else None
         losses = torch.stack(
-            [trl_reward_loss(chosen[n], rejected[n], None if margin is None else margin[n], centerRewards) for n in range(B)]
+            [
+                trl_reward_loss(chosen[n], rejected[n], None if margin is None else margin[n], centerRewards)
+                for n in range(B)
+            ]
         )
         inputs = dict(chosenScores=chosen, rejectedScores=rejected)
         options = dict(centerRewards=centerRewards or 0.0, **({} if margin is None else dict(margins=margin)))
