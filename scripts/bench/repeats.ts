@@ -18,7 +18,7 @@ export async function dpoSteps({ model: path, pairs }: Task, live = false): Prom
 }
 
 /** The log-prob of each response. */
-export async function scoring({ model: path, pairs = [] }: Task): Promise<Repeat> {
+export async function scoring({ model: path, pairs }: Task): Promise<Repeat> {
   const model = await GPT2.fromPretrained(path);
   return async () =>
     referenceLogps(model, pairs).map(({ refChosenLogps, refRejectedLogps }) => [refChosenLogps, refRejectedLogps]);

@@ -21,7 +21,7 @@ BETA = 0.1
 
 
 def padded(rows):
-    """Ids and attention mask [B, T], and where the targets are that belong to the responses [B, T - 1]; on PyTorch's default device."""
+    """Ids and attention mask [B, T], and which targets belong to responses [B, T - 1]; on PyTorch's default device."""
     length = max(len(prompt) + len(response) for prompt, response in rows)
     ids, mask, of_response = (
         torch.zeros(len(rows), length, dtype=torch.long, device="cpu") for _ in range(3)

@@ -2,6 +2,8 @@
  * Step 1: which libraries TensorFlow opened, the operations that it runs on a GPU only, memory; with a folder as its
  * argument the product of two matrices that values.py wrote there, under the process's policy.
  */
+import './card'; // first: it reads the card's memory before TensorFlow takes any
+
 import { readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 
@@ -10,8 +12,7 @@ import { diagnose } from 'alignbook/dist/doctor';
 import { release, scope } from 'alignbook/dist/engine/handle';
 import { addRows, floats, ints, matmul, putRows } from 'alignbook/dist/engine/ops';
 
-import { card, megabytesTaken } from './card'; // before the library
-
+import { card, megabytesTaken } from './card';
 import { checked, seen, step } from './report';
 
 /** As TensorFlow asks for them; GPT-2 computes with the first three. */

@@ -2,14 +2,15 @@
  * Step 5, this library's part: the tasks of a file, one after the other, under the process's policy; at the end where
  * the time goes.
  */
+import './card'; // first: it reads the card's memory before TensorFlow takes any
+
 import { readFileSync } from 'node:fs';
 
 import { computePolicy, profile, profileTable } from 'alignbook';
 
 import type { Task } from '../bench/cases';
 import { dpoSteps, generation, scoring, type Repeat } from '../bench/repeats';
-import { megabytesTaken } from './card'; // before the library
-
+import { megabytesTaken } from './card';
 import { seen, step, timed } from './report';
 
 /** A task of the file. */

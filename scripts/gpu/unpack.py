@@ -29,7 +29,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 sys.dont_write_bytecode = True
-from kit import MANIFEST, KitError, digest, pieces_of, read_manifest
+from kit import MANIFEST, KitError, digest, pieces_of, read_manifest  # noqa: E402
 
 CUDA_12 = {
     "libcudart.so.12": "cuda_runtime",

@@ -1,9 +1,11 @@
-"""GPT-2 in PyTorch: what scripts/differences.ts compares the library with. Called by scripts/exactness.ts and scripts/gpu/values.py.
+"""GPT-2 in PyTorch, for scripts/differences.ts to compare the library with; scripts/exactness.ts and
+scripts/gpu/values.py call it.
 
     .alignbook/oracles/bin/python tests/oracles/exactness.py --shape gpt2 --out FOLDER
 
-Writes FOLDER/model (as save_pretrained does it), FOLDER/batch.json and FOLDER/outputs.safetensors. The weights are random, drawn as
-GPT-2's are before training, but twice as wide, so that the logits spread as a trained model's do; `tiny` is the embedded model.
+Writes FOLDER/model (as save_pretrained does), FOLDER/batch.json and FOLDER/outputs.safetensors. The weights are random,
+drawn as GPT-2's are before training but twice as wide, so that the logits spread as a trained model's do; `tiny` is the
+embedded model.
 """
 
 import argparse
@@ -95,7 +97,7 @@ def write(shape, out, device="cpu"):
         }
 
     loss = 0
-    # The first prompt is made of three ids, each of which comes many times: their gradients add up in one row of the embedding.
+    # The first prompt repeats three ids many times, so their gradients add up in one row of the embedding.
     for prompt, responses in [(ids(3)[torch.arange(48) % 3].tolist(), (14, 16)), (ids(20).tolist(), (30, 5))]:
         row = {"promptIds": prompt, "responses": [ids(length).tolist() for length in responses]}
         batch["rows"].append(row)

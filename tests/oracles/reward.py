@@ -7,7 +7,7 @@ saved/ is a small GPT2ForSequenceClassification as save_pretrained writes it. re
   models       for each of some models, scores of its rows' responses, each computed alone, and a weight for each;
                gradients.safetensors
                has the gradient of sum(weight * score), in float64, rounded to float32
-  trainings    20 steps of TRL's own RewardTrainer, without and with margins and centerRewards, in float32 on one thread;
+  trainings    20 steps of TRL's own RewardTrainer, without and with margins and centerRewards, float32, one thread;
                trained.safetensors
                has the weights at the end. TRL takes the score at the last token that is not padding: t22, which pads,
                occurs nowhere else.
