@@ -67,15 +67,13 @@ function readConfig(command: string, file: string, settings: Settings): Record<s
     return readConfigFile(file, settings);
   } catch (error) {
     if (!(error instanceof FileError) || !/unknown field/.test(error.message)) throw error;
-    throw new FileError(
-      error.path,
-      `${error.message.slice(error.path.length + 2)}${error.message.endsWith('?') ? ' See' : '; see'} ${helpOf(command)}`,
-    );
+    throw new FileError(error.path, withHelp(error.message.slice(error.path.length + 2), command));
   }
 }
 
 const inWords = (names: readonly string[]): string =>
   names.length === 1 ? names[0]! : `${names.slice(0, -1).join(', ')} and ${names.at(-1)}`;
 
-/** The command line that describes a command, or all of them. */
-export const helpOf = (name?: string): string => `npx alignbook ${name === undefined ? '' : `${name} `}--help`;
+/** A message, followed by where to read on: the help of a command, or of all of them. */
+export const withHelp = (message: string, name?: string): string =>
+  `${message}${message.endsWith('?') ? ' See' : '; see'} npx alignbook ${name === undefined ? '' : `${name} `}--help`;

@@ -127,7 +127,8 @@ export function requireWellFormed(args: readonly string[], options: readonly Opt
     const before = given.get(name);
     if (before !== undefined && !repeatable.has(option))
       throw new UsageError(
-        `${flagOf(name)} is given twice${option.required ? `, ${quoted(before)} and ${quoted(value)}` : ''}; give it once`,
+        `${flagOf(name)} is given twice` +
+          `${option.required ? `, ${quoted(before)} and ${quoted(value)}` : ''}; give it once`,
       );
     given.set(name, value);
   }
