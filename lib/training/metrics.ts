@@ -63,9 +63,9 @@ export function flat(metrics: object, prefix = ''): Map<string, number> {
 /**
  * Writes the numbers of each step as TensorBoard scalars under the names that `flat` gives, by TensorFlow itself.
  *
- * A process writes one event file into `folder`. A process that resumes a run adds another, in which the steps after the
- * checkpoint appear again. When the function returns, the step's numbers have been handed to the disk, so a killed run
- * keeps them.
+ * A process writes one event file into `folder`. A process that resumes a run adds another, in which the steps after
+ * the checkpoint appear again. When the function returns, the step's numbers are on their way to the disk, so a killed
+ * run keeps them.
  *
  * @param folder created if it does not exist.
  */

@@ -1,6 +1,6 @@
 /**
- * A PPO iteration after its sampling: scores -> advantages -> epochs of minibatches (arXiv 1707.06347, Algorithm 1), and
- * the KL coefficient of the next.
+ * A PPO iteration after its sampling: scores -> advantages -> epochs of minibatches (arXiv 1707.06347, Algorithm 1),
+ * and the KL coefficient of the next.
  */
 import { InputError } from '../errors';
 import { gae, tokenRewards } from '../losses/advantages';
@@ -74,7 +74,7 @@ export function rolloutAdvantages(
 export interface PpoUpdateOptions {
   /** Passes over the rollout. Default 4. */
   ppoEpochs?: number;
-  /** Split the rollout into this many minibatches, each an update of the weights, in a new order each epoch. Default 1. */
+  /** Split the rollout into this many minibatches, one update each, in a new order every epoch. Default 1. */
   minibatches?: number;
   /** Above 0. Default 0.2. */
   clipRange?: number;
@@ -126,7 +126,8 @@ export function minibatchOrder(
   const size = samples / minibatches;
   if (!Number.isInteger(size))
     throw new InputError(
-      `a rollout of ${samples} samples cannot be split into ${minibatches} equal minibatches; change batchSize or minibatches`,
+      `a rollout of ${samples} samples cannot be split into ${minibatches} equal minibatches; ` +
+        'change batchSize or minibatches',
     );
   const random = new Random(seed);
   return Array.from({ length: ppoEpochs }, () => random.shuffle(Array.from({ length: samples }, (_, n) => n))).flatMap(
@@ -173,7 +174,7 @@ export function* ppoUpdates(
 
 type PartMetrics = Omit<PpoUpdate, 'ratio' | 'gradNorm'>;
 
-/** Forward, loss and backward of a part. @returns its share of the update's tokens, its means and each token's ratio. */
+/** Forward, loss and backward of a part: its share of the update's tokens, its means, and each token's ratio. */
 function backward(
   { model, optimizer }: TrainingState,
   { samples, oldLogps, oldValues }: Rollout,

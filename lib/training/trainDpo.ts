@@ -103,12 +103,7 @@ export async function* trainDpo(
 
   for await (const turn of turns) {
     const { training, step, indices, lr } = turn;
-    const batch = referenced
-      ? indices.map((index) => referenced[index]!)
-      : queried(
-          liveReference!,
-          indices.map((index) => pairs[index]!),
-        );
+    const batch = referenced ? turn.pick(referenced) : queried(liveReference!, turn.pick(pairs));
 
     const { parts, loss, gradients } = accumulate(batch, accumulation, (part) =>
       backward(training, part, batchSize, options),

@@ -39,8 +39,8 @@ export interface GrpoTrainOptions
     GrpoOptions {
   /**
    * `grpo`, or `rloo`: each sample's baseline is the mean of the others, KL is subtracted from the scores (beta per nat
-   * of the sequence) instead of being a term of the loss, and a response is one action (`rlooLoss`; lossType and klRatio
-   * apply to GRPO only). Default grpo.
+   * of the sequence) instead of being a term of the loss, and a response is one action (`rlooLoss`). lossType and
+   * klRatio apply to GRPO only. Default grpo.
    */
   algorithm?: 'grpo' | 'rloo';
   /** Samples per prompt. Default 8. */

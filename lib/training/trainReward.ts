@@ -81,7 +81,7 @@ export async function* trainReward(
 
   for await (const turn of turns) {
     const { training, step, indices, lr } = turn;
-    const batch = indices.map((index) => pairs[index]!);
+    const batch = turn.pick(pairs);
 
     const { parts, loss, gradients } = accumulate(batch, accumulation, (part) =>
       backward(training, part, batchSize, centring),

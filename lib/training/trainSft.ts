@@ -56,7 +56,7 @@ export async function* trainSft(
 
   for await (const turn of turns) {
     const { training, step, indices, lr } = turn;
-    const batch = indices.map((index) => rows[index]!);
+    const batch = turn.pick(rows);
     const tokens = responseTokens(batch);
 
     const { parts, loss, gradients } = accumulate(batch, accumulation, (part) =>
