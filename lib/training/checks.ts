@@ -47,7 +47,7 @@ export function requireFiniteLoss(loss: number, start: number, count: number): v
   if (!Number.isFinite(loss))
     throw new InputError(
       `rows ${start + 1} to ${start + count}: their loss is ${loss}; ` +
-        "the model's weights or activations are too large to compute with",
+        "the model's weights or its sums are too large to compute with",
     );
 }
 

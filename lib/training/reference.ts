@@ -68,7 +68,7 @@ export function referenceLogps(
     if (wrong >= 0)
       throw new InputError(
         `pair ${start + Math.floor(wrong / 2) + 1}: its log-prob under the reference is ${sums[wrong]}; ` +
-          "the reference's weights or activations are too large to compute with",
+          "the reference's weights or its sums are too large to compute with",
       );
     for (let n = 0; n < sums.length; n += 2) all.push({ refChosenLogps: sums[n]!, refRejectedLogps: sums[n + 1]! });
     onProgress?.(all.length);
