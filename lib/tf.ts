@@ -118,6 +118,19 @@ export function tensorId(tensor: tf.Tensor): number {
 }
 
 /**
+ * Frees the tensors that tfjs's tape saved for a backward pass. After computing gradients tfjs does so itself, but not
+ * when the function being differentiated throws (tfjs-core 4.22, `Engine.gradients`).
+ */
+export function freeTape(): void {
+  const { state } = tf.engine() as unknown as {
+    state: { gradientDepth: number; activeTape: { saved?: tf.Tensor[] }[] | null };
+  };
+  if (state.gradientDepth > 0) return; // the enclosing gradient needs it
+  for (const { saved } of state.activeTape ?? []) if (saved) tf.dispose(saved);
+  state.activeTape = null;
+}
+
+/**
  * Who makes bfloat16 of float32 under the `bf16` policy: oneDNN, inside its products, where the CPU has AMX (reading
  * TF_SET_ONEDNN_FPMATH_MODE); else we round the factors, for tensor cores or AVX512_BF16. Null under the other
  * policies.

@@ -137,5 +137,5 @@ test('two spellings of one tensor, and a head of its own, are refused', async ()
     ...tensors,
     { ...wte, name: 'lm_head.weight', values: wte.values.map((value) => -value) },
   ]);
-  await refused(folder, /its lm_head\.weight is not its wte\.weight, but its config\.json ties them/);
+  await refused(folder, /its lm_head\.weight differs from its wte\.weight, but its config\.json ties them/);
 });

@@ -55,7 +55,7 @@ function changed(name: string, tensor: string, element: number, value: number): 
 
 test('a weight that is no number is named at load, by every command; a large one is not', () => {
   const model = changed('nan', 'h.0.mlp.c_fc.weight', 5, NaN);
-  const line = `alignbook: ${join(model, 'model.safetensors')}: tensor "h.0.mlp.c_fc.weight" holds NaN at element 5: the file is damaged, or its training came apart; take another copy, or an earlier checkpoint\n`;
+  const line = `alignbook: ${join(model, 'model.safetensors')}: tensor "h.0.mlp.c_fc.weight" holds NaN at element 5: the file is damaged, or its training diverged; take another copy, or an earlier checkpoint\n`;
   for (const args of [
     ['logps', '--model', model, '--data', pairs],
     ['generate', '--model', model, '--prompt', 'a'],

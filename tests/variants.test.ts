@@ -292,7 +292,7 @@ test('a head that is not the embedding beside a config that ties them is refused
   writeFileSync(join(folder, 'config.json'), JSON.stringify({ ...config, tie_word_embeddings: true }));
   await assert.rejects(
     GPT2.fromPretrained(folder),
-    /its lm_head\.weight is not its wte\.weight, but its config\.json ties them; if the head is its own, set "tie_word_embeddings" to false there$/,
+    /its lm_head\.weight differs from its wte\.weight, but its config\.json ties them; if the head is a matrix of its own, set "tie_word_embeddings" to false there$/,
   );
   mkdirSync(join(root, 'headless'));
   const tied = written('gelu').folder;
@@ -300,6 +300,6 @@ test('a head that is not the embedding beside a config that ties them is refused
   writeFileSync(join(tied, 'config.json'), JSON.stringify({ ...other, tie_word_embeddings: false }));
   await assert.rejects(
     GPT2.fromPretrained(tied),
-    /lacks the tensor "lm_head\.weight", and its config\.json says that the head is not tied to the embedding; save the model again with its head, or take "tie_word_embeddings": false out if it was tied$/,
+    /lacks the tensor "lm_head\.weight", although its config\.json does not tie the head to the embedding; save the model again with its head, or remove "tie_word_embeddings": false if the head was tied$/,
   );
 });

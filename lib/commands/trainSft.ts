@@ -2,7 +2,7 @@ import { InputError } from '../errors';
 import { FLOAT_DTYPES, type FloatDType } from '../formats/safetensorsWriter';
 import { configOf } from '../model/folder';
 import { GPT2 } from '../model/gpt2';
-import { initialWeights } from '../model/initialize';
+import { initialWeights } from '../model/weightShapes';
 import { lora, type LoraTarget } from '../model/lora';
 import { Weights } from '../model/weights';
 import { Random } from '../random';

@@ -5,7 +5,7 @@ import { tf } from '../tf';
 import { masked, requireResponse, requireSameShape } from './mask';
 import type { PreferenceInputs } from './preferenceInputs';
 
-/** The tokens of one response a row, aligned column by column, as a `Recording` has them. */
+/** The tokens of one response a row, aligned column by column, as a `ForwardPass` has them. */
 export interface ResponseTokens {
   /** [B, T'] float32, in nats. */
   perTokenLogps: tf.Tensor2D;

@@ -6,14 +6,16 @@ import { isDeepStrictEqual } from 'node:util';
 import { InputError } from '../errors';
 import { configText, readConfig } from '../formats/config';
 import { readJsonObject, type JsonObject } from '../formats/jsonFile';
+import { modelCard, origin, type Origin } from '../formats/modelCard';
 import { replaceFolder } from '../formats/replaceFolder';
 import { writeSafetensors, type FloatDType } from '../formats/safetensorsWriter';
+import { parseModelName } from '../hub/modelName';
 import { templateFiles } from '../text/chatTemplate';
 import { readEndTokens } from '../text/endTokens';
 import { readTokenizerFiles } from '../text/tokenizerFiles';
 import { gpt2Folder } from './folder';
-import { modelCard, origin, type Origin } from './modelCard';
-import { LM_HEAD, SCORE_HEAD, weightShapes, type Trainable } from './weights';
+import type { Trainable } from './weights';
+import { LM_HEAD, SCORE_HEAD, weightShapes } from './weightShapes';
 
 export interface ExportOptions {
   /** The model that `model` was loaded from or began as, by name or folder: its tokenizer and config go along. */
@@ -79,11 +81,16 @@ export async function exportCompanions(model: Trainable, source: string): Promis
       ? config
       : { ...config, eos_token_id: Array.isArray(config.eos_token_id) ? [eosTokenId, ...ends] : eosTokenId },
     files,
-    origin: origin(source, from),
+    origin: origin(from, hubName(source)),
   };
 }
 
-/** What transformers takes where config.json has no `eos_token_id`. */
+function hubName(model: string): string | null {
+  const name = parseModelName(model);
+  return name.kind === 'hub' ? name.repository : null;
+}
+
+/** transformers' default where config.json has no `eos_token_id`. */
 const GPT2_END = 50256;
 
 /**

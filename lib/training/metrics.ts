@@ -1,5 +1,5 @@
 /** Numbers about a batch, in groups: averaged over parts, and by name. */
-import type { TokenStatistics } from '../model/forwardPass';
+import type { TokenStatistics } from '../model/heads';
 import type { ResponseBatch } from '../text/responseBatch';
 
 /** Of the scored tokens; only where they were asked for. */
@@ -22,7 +22,7 @@ export function tokenMetrics(
     entropy += statistics.entropy[n]!;
     if (!response(Math.floor(scored.to[n]! / L))) return;
     counted += 1;
-    right += id === statistics.likeliest[n] ? 1 : 0;
+    right += id === statistics.topTokens[n] ? 1 : 0;
   });
   return { entropy: entropy / scored.ids.length, meanTokenAccuracy: right / counted };
 }

@@ -4,6 +4,7 @@
 import { InputError } from '../errors';
 import { gae, tokenRewards, whiten } from '../losses/advantages';
 import { ppoLoss, valueLoss } from '../losses/ppo';
+import { differentiate } from '../model/differentiate';
 import { average, variance } from '../moments';
 import { Random } from '../random';
 import { RANGES, requireRanges } from '../ranges';
@@ -185,23 +186,20 @@ function backward(
   const share = countTokens(some) / tokens;
   const of = (all: OfTokens) => padded(numbers.map((n) => all[n]!));
   const batch = sampleBatch(some, model.config.blockSize);
-  using recording = model.record(batch, { temperature, suppressTokens, statistics: true });
-  const { perTokenLogps, values, responseMask, statistics } = recording;
-  if (values === undefined) {
-    tf.dispose([perTokenLogps, responseMask]);
-    throw new InputError('the model has no value head; give withValueHead(policy)');
-  }
+  using pass = model.record(batch, { temperature, suppressTokens, statistics: true });
+  const { perTokenLogps, values, responseMask, statistics } = pass;
+  if (values === undefined) throw new InputError('the model has no value head; give withValueHead(policy)');
 
-  const constants = {
-    oldLogps: of(oldLogps),
-    oldValues: of(oldValues),
-    advantages: of(advantages),
-    returns: of(returns),
-  };
   const taken: { metrics?: PartMetrics; ratios?: number[] } = {};
-  const { value: loss, grads } = tf.valueAndGrads((logps: tf.Tensor, ofStates: tf.Tensor) => {
-    const policy = ppoLoss({ logps: logps as tf.Tensor2D, responseMask, ...constants }, { clipRange });
-    const value = valueLoss({ values: ofStates as tf.Tensor2D, responseMask, ...constants }, { valueClipRange });
+  using loss = differentiate([perTokenLogps, values], (logps, ofStates) => {
+    const constants = {
+      oldLogps: of(oldLogps),
+      oldValues: of(oldValues),
+      advantages: of(advantages),
+      returns: of(returns),
+    };
+    const policy = ppoLoss({ logps, responseMask, ...constants }, { clipRange });
+    const value = valueLoss({ values: ofStates, responseMask, ...constants }, { valueClipRange });
     const total = policy.loss.add(value.loss.mul(valueCoef));
     const number = (tensor: tf.Tensor) => tensor.dataSync()[0]!;
     const entropy = average(statistics!.entropy);
@@ -217,13 +215,8 @@ function backward(
     };
     taken.ratios = [...policy.ratio.dataSync<'float32'>()].filter((_, n) => batch.responseMask[n] === 1);
     return total.mul<tf.Scalar>(share);
-  })([perTokenLogps, values]);
-  const gradients = recording.backward(
-    grads[0] as tf.Tensor2D,
-    (name) => optimizer.trains(name),
-    grads[1] as tf.Tensor2D,
-  );
-  const value = loss.dataSync()[0]!;
-  tf.dispose([perTokenLogps, values, responseMask, loss, grads, constants]);
-  return { loss: value, gradients, share, metrics: taken.metrics!, ratios: taken.ratios! };
+  });
+  const [dLogps, dValues] = loss.gradients;
+  const gradients = pass.backward(dLogps, (name) => optimizer.trains(name), dValues);
+  return { loss: loss.value, gradients, share, metrics: taken.metrics!, ratios: taken.ratios! };
 }

@@ -6,6 +6,7 @@
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 
+import { differentiate } from '../model/differentiate';
 import { GPT2 } from '../model/gpt2';
 import { RANGES, requireRange, type RangesOf } from '../ranges';
 import type { PairIds } from '../text/batch';
@@ -173,16 +174,17 @@ function backward(
   options: DpoTrainOptions,
 ): Part & { metrics: DpoMetrics } {
   const batch = pairBatch(model, pairs);
-  using recording = model.record(batch, { statistics: options.tokenMetrics ?? false });
-  const { perTokenLogps, responseMask, statistics } = recording;
+  using pass = model.record(batch, { statistics: options.tokenMetrics ?? false });
   let metrics: DpoMetrics;
-  const { value, grad } = tf.valueAndGrad((x: tf.Tensor) => {
-    const { loss, metrics: measure } = pairLoss(x as tf.Tensor2D, pairs, batchSize, options);
+  using loss = differentiate([pass.perTokenLogps], (perTokenLogps) => {
+    const { loss: ofPart, metrics: measure } = pairLoss(perTokenLogps, pairs, batchSize, options);
     metrics = measure();
-    return loss;
-  })(perTokenLogps);
-  const gradients = recording.backward(grad as tf.Tensor2D, (name) => optimizer.trains(name));
-  const loss = value.dataSync()[0]!;
-  tf.dispose([perTokenLogps, responseMask, value, grad]);
-  return { loss, gradients, metrics: { ...metrics!, ...tokenMetrics(batch, statistics, isChosen) } };
+    return ofPart;
+  });
+  const gradients = pass.backward(loss.gradients[0], (name) => optimizer.trains(name));
+  return {
+    loss: loss.value,
+    gradients,
+    metrics: { ...metrics!, ...tokenMetrics(batch, pass.statistics, isChosen) },
+  };
 }

@@ -7,6 +7,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 
 import { InputError } from '../errors';
 import { groupAdvantages, grpoLoss, requireLossType, rlooLoss, type GrpoOptions } from '../losses/grpo';
+import { differentiate } from '../model/differentiate';
 import type { GPT2 } from '../model/gpt2';
 import { merged } from '../model/lora';
 import { average, variance } from '../moments';
@@ -273,30 +274,24 @@ function backward(
   const some = numbers.map((n) => samples[n]!);
   const share = { tokens: countTokens(some) / whole.tokens, responses: some.length / whole.responses };
   const batch = sampleBatch(some, model.config.blockSize);
-  using recording = model.record(batch, { temperature, suppressTokens });
-  const { perTokenLogps, values, responseMask } = recording;
-  const constants = {
-    oldLogps: oldLogps ? padded(numbers.map((n) => oldLogps[n]!)) : perTokenLogps.clone(),
-    refLogps: padded(numbers.map((n) => refLogps[n]!)),
-    advantages: tf.tensor1d(numbers.map((n) => advantages[n]!)),
-  };
-  const taken = { kl: 0, clipFraction: 0 };
-  const { value, grad } = tf.valueAndGrad((logps: tf.Tensor) => {
-    const { loss, kl, clipFraction } = lossOf(
-      { logps: logps as tf.Tensor2D, responseMask, ...constants },
-      { ...options, ...whole },
-    );
+  using pass = model.record(batch, { temperature, suppressTokens });
+  const { perTokenLogps, responseMask } = pass;
+  const taken = { kl: 0, sequenceKl: 0, clipFraction: 0 };
+  using loss = differentiate([perTokenLogps], (logps) => {
+    const constants = {
+      oldLogps: oldLogps ? padded(numbers.map((n) => oldLogps[n]!)) : perTokenLogps.clone(),
+      refLogps: padded(numbers.map((n) => refLogps[n]!)),
+      advantages: tf.tensor1d(numbers.map((n) => advantages[n]!)),
+    };
+    const { loss: ofPart, kl, clipFraction } = lossOf({ logps, responseMask, ...constants }, { ...options, ...whole });
+    // both are 0 where a response has ended
+    taken.sequenceKl = perTokenLogps.sub(constants.refLogps).sum().dataSync()[0]! / whole.responses;
     taken.kl = kl.dataSync()[0]! * share.tokens;
     taken.clipFraction = clipFraction.dataSync()[0]! * (algorithm === 'rloo' ? share.responses : share.tokens);
-    return loss;
-  })(perTokenLogps);
-  // both are 0 where a response has ended
-  const klOfResponses = tf.tidy(() => perTokenLogps.sub(constants.refLogps).sum().dataSync()[0]!);
-  const gradients = recording.backward(grad as tf.Tensor2D, (name) => optimizer.trains(name));
-  const loss = value.dataSync()[0]!;
-  tf.dispose([perTokenLogps, responseMask, value, grad, constants]);
-  values?.dispose();
-  return { loss, gradients, ...taken, sequenceKl: klOfResponses / whole.responses };
+    return ofPart;
+  });
+  const gradients = pass.backward(loss.gradients[0], (name) => optimizer.trains(name));
+  return { loss: loss.value, gradients, ...taken };
 }
 
 function spread(scores: readonly number[], groupSize: number): GrpoStep['scores'] {

@@ -1,6 +1,7 @@
 /** Supervised fine-tuning: the responses' tokens become likelier. Departures from the usual: none. */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 
+import { differentiate } from '../model/differentiate';
 import type { GPT2 } from '../model/gpt2';
 import { RANGES, requireRange, type RangesOf } from '../ranges';
 import { responseBatch, type PromptResponses, type ResponseBatch } from '../text/responseBatch';
@@ -138,12 +139,13 @@ function backward(
   options: TrainOptions,
 ): Part & { metrics: TokenMetrics; tokens: number } {
   const batch = batchOf(model, rows);
-  using recording = model.record(batch, { statistics: options.tokenMetrics ?? false });
-  const { perTokenLogps, responseMask, statistics } = recording;
-  const loss = tf.tidy(() => perTokenLogps.sum().div(-tokens).dataSync()[0]!);
-  // of that with respect to each log-prob
-  const gradient = tf.tidy(() => responseMask.toFloat().div<tf.Tensor2D>(-tokens));
-  const gradients = recording.backward(gradient, (name) => optimizer.trains(name));
-  tf.dispose([perTokenLogps, responseMask, gradient]);
-  return { loss, gradients, metrics: tokenMetrics(batch, statistics, () => true), tokens: responseTokens(rows) };
+  using pass = model.record(batch, { statistics: options.tokenMetrics ?? false });
+  using loss = differentiate([pass.perTokenLogps], (perTokenLogps) => perTokenLogps.sum().div<tf.Scalar>(-tokens));
+  const gradients = pass.backward(loss.gradients[0], (name) => optimizer.trains(name));
+  return {
+    loss: loss.value,
+    gradients,
+    metrics: tokenMetrics(batch, pass.statistics, () => true),
+    tokens: responseTokens(rows),
+  };
 }

@@ -2,47 +2,38 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-import type { GPT2Config } from '../formats/config';
-import { parseModelName } from '../hub/modelName';
+import type { GPT2Config } from './config';
 
-/** What passes from a model to those made from it. */
+/** Facts about a model that hold for the models made from it too. */
 export interface Origin {
-  /** A licence in the hub's spelling, such as `mit`; null if it is not known. */
+  /** A license in the hub's spelling, such as `mit`; null if unknown. */
   readonly license: string | null;
   /** The hub's name of the model that the weights began as, or null. */
   readonly baseModel: string | null;
 }
 
-/**
- * Licences of models by name: OpenAI's GPT-2s (https://huggingface.co/openai-community/gpt2), and this repository's.
- */
+/** Licenses of models on the hub, by name (https://huggingface.co/openai-community/gpt2 and others). */
 const LICENSES: readonly (readonly [RegExp, string])[] = [
   [/^(openai-community\/)?gpt2(-medium|-large|-xl)?$/, 'mit'],
   [/^distilbert\/distilgpt2$|^distilgpt2$/, 'apache-2.0'],
-  [/^tiny$/, 'apache-2.0'],
 ];
 
 /**
- * What is known of a model: by its name, else by the card in its folder.
+ * The origin of a model, from its name on the hub if it has one, else from the card in its folder.
  *
- * @param model as `GPT2.fromPretrained` takes it.
+ * @param repository the model's name on the hub, or null.
  */
-export function origin(model: string, folder: string): Origin {
+export function origin(folder: string, repository: string | null): Origin {
   const path = join(folder, 'README.md');
   const front = existsSync(path) ? (/^---\r?\n([\s\S]*?)\r?\n---/.exec(readFileSync(path, 'utf8'))?.[1] ?? '') : '';
   const field = (name: string) => new RegExp(`^${name}: *["']?([\\w./-]+)["']? *$`, 'm').exec(front)?.[1] ?? null;
-  const name = parseModelName(model);
-  // a folder may be called gpt2, too
-  const known = name.kind === 'hub' ? name.repository : name.kind === 'embedded' ? model : '';
-  return {
-    license: LICENSES.find(([names]) => names.test(known))?.[1] ?? field('license'),
-    baseModel: name.kind === 'hub' ? name.repository : field('base_model'),
-  };
+  const known = repository === null ? undefined : LICENSES.find(([names]) => names.test(repository))?.[1];
+  return { license: known ?? field('license'), baseModel: repository ?? field('base_model') };
 }
 
 /**
  * @param title the model's name, for the heading.
- * @param scores of a reward model: where they are read (`RewardModel`).
+ * @param scores for a reward model: decides where its scores are read (see `RewardModel`).
  */
 export function modelCard(
   title: string,
@@ -54,6 +45,9 @@ export function modelCard(
   const { nLayer, nHead, nEmbd, blockSize, vocabSize } = config;
   const scoreHead = scores !== undefined;
   const auto = scoreHead ? 'AutoModelForSequenceClassification' : 'AutoModelForCausalLM';
+  const kind = scoreHead ? 'reward model, a GPT-2 with a scalar head,' : 'GPT-2';
+  const size = `${nLayer} layers, ${nHead} heads, width ${nEmbd}, ${blockSize} positions and ${vocabSize.toLocaleString('en')} tokens`;
+  const source = baseModel === null ? '' : `, made from ${baseModel}`;
   return `---
 ${license === null ? '' : `license: ${license}\n`}${baseModel === null ? '' : `base_model: ${baseModel}\n`}library_name: transformers
 pipeline_tag: ${scoreHead ? 'text-classification' : 'text-generation'}
@@ -64,7 +58,7 @@ tags:
 
 # ${title}
 
-A ${scoreHead ? 'reward model, a GPT-2 with a scalar head,' : 'GPT-2'} with ${nLayer} layers, ${nHead} heads, width ${nEmbd}, ${blockSize} positions and ${vocabSize.toLocaleString('en')} tokens, stored as ${dtype}${baseModel === null ? '' : `, made from ${baseModel}`}. Written by alignbook.
+A ${kind} with ${size}, stored as ${dtype}${source}. Written by alignbook.
 
 \`\`\`python
 from transformers import ${auto}, AutoTokenizer
