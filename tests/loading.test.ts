@@ -113,7 +113,7 @@ test('files that stand in for others are told by what they are', async () => {
     ['', /is empty$/],
     [
       '<!DOCTYPE html><html><body>Sign in</body></html>',
-      /is a web page, such as a proxy or a login gives in place of a file; download the file again$/,
+      /is a web page, such as a proxy or a login sends in place of a file; download the file again$/,
     ],
     [Buffer.from([0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3]), /is compressed with gzip; unpack it first: gunzip$/],
     [Buffer.from('PK\x03\x04 archive'), /is a zip archive, as torch\.save writes; give the safetensors file$/],

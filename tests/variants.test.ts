@@ -219,7 +219,7 @@ test('what is not computed, and fields of another type, are refused from config.
     [{ pad_token_id: 'x' }, /"pad_token_id" must be a token id or null, got "x"$/],
     [{ eos_token_id: true }, /"eos_token_id" must be a token id, a list of them, or null, got true$/],
     [{ eos_token_id: [1, 'x'] }, /"eos_token_id" must be a token id, a list of them, or null, got \[1,"x"\]$/],
-    [{ hidden_size: 1 }, /"n_embd" is \d+ and "hidden_size", the same, 1; take out the wrong one$/],
+    [{ hidden_size: 1 }, /"n_embd" is \d+ but its synonym "hidden_size" is 1; remove the wrong one$/],
     [{ n_layer: undefined, num_hidden_layers: '2' }, /"num_hidden_layers" must be a positive integer, got "2"$/],
     [
       { architectures: ['GPT2DoubleHeadsModel'] },
@@ -229,16 +229,16 @@ test('what is not computed, and fields of another type, are refused from config.
     [{ architectures: ['GPT2ForQuestionAnswering'] }, /"architectures" is "GPT2ForQuestionAnswering"/],
     [
       { architectures: ['GPT2ForSequenceClassification'] },
-      /a classifier of 2 labels \("id2label"\); a reward model has one/,
+      /a classifier with 2 labels \("id2label"\); a reward model has one/,
     ],
     [
       { architectures: ['GPT2ForSequenceClassification'], id2label: { 0: 'a', 1: 'b', 2: 'c' } },
-      /a classifier of 3 labels/,
+      /a classifier with 3 labels/,
     ],
     [{ attention_head_type: 'multiquery' }, /"attention_head_type" is "multiquery"; supported is "multihead"$/],
     [
       { auto_map: { AutoConfig: 'c.GPT2CustomConfig', AutoModelForCausalLM: 'm.GPT2LMHeadCustomModel' } },
-      /"auto_map" names code of its own, "m\.GPT2LMHeadCustomModel", which is not run here/,
+      /"auto_map" names custom code, "m\.GPT2LMHeadCustomModel", which is not run here/,
     ],
     [
       { quantization_config: { quant_method: 'bitsandbytes' } },

@@ -1,6 +1,6 @@
 /**
- * Tensors with an owner: they are freed by `using`, by `release`, or by leaving the `scope` they were made in. tfjs does
- * not see them, so neither its tape nor its tidy keeps or frees them.
+ * Tensors with an owner: they are freed by `using`, by `release`, or by leaving the `scope` they were made in. tfjs
+ * does not see them, so neither its tape nor its tidy keeps or frees them.
  */
 import { InputError } from '../errors';
 import { binding, toTfjs, type TensorMetadata, type tf } from '../tf';

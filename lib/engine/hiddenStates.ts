@@ -62,8 +62,8 @@ export function hiddenStates(
 }
 
 /**
- * From the gradient with respect to `hidden` to those of the weights below, going no deeper than the lowest block with a
- * weight whose gradient is wanted. Takes over `dHidden`, and frees the activations on the way.
+ * From the gradient with respect to `hidden` to those of the weights below, going no deeper than the lowest block with
+ * a weight whose gradient is wanted. Takes over `dHidden`, and frees the activations on the way.
  *
  * @param names the model's weights.
  * @param dHead the head's part of the gradient of `wte.weight`, where the head is tied to the embedding; it is taken

@@ -116,9 +116,9 @@ export const segmentSum = (x: Handle, segments: Handle, count: number): Handle =
   op('UnsortedSegmentSum', [], x, segments, axis(count));
 
 /**
- * Adds rows [N, C] to the rows of `x` [R, C] at the indices `places`, int32 [N], which may repeat. On the CPU this works
- * in place: `x` is changed, and the result shares its memory. On a GPU that kernel adds without atomics and would lose
- * some of the rows at repeated indices.
+ * Adds rows [N, C] to the rows of `x` [R, C] at the indices `places`, int32 [N], which may repeat. On the CPU this
+ * works in place: `x` is changed, and the result shares its memory. On a GPU that kernel adds without atomics and would
+ * lose some of the rows at repeated indices.
  */
 export function addRows(x: Handle, places: Handle, rows: Handle): Handle {
   if (!binding.isUsingGpuDevice()) return op('InplaceAdd', [], x, places, rows);
@@ -162,8 +162,9 @@ interface Columns {
 }
 
 /**
- * Matrix product of two matrices. In float32 this is the MatMul kernel: tf.matMul runs BatchMatMulV2, which reaches less
- * than half of its speed on the shapes of GPT-2. With AMX, however, BatchMatMulV2 is what oneDNN computes in bfloat16.
+ * Matrix product of two matrices. In float32 this is the MatMul kernel: tf.matMul runs BatchMatMulV2, which reaches
+ * less than half of its speed on the shapes of GPT-2. With AMX, however, BatchMatMulV2 is what oneDNN computes in
+ * bfloat16.
  */
 export function matmul(x: Handle, y: Handle, options: Transposed & Columns = {}): Handle {
   if (bfloat16By === 'rounding') return rounded(matmulOf, x, y, options);
@@ -197,8 +198,8 @@ export const hasCacheConflicts = (y: Handle): boolean =>
 export const padStride = scoped((y: Handle): Handle => concat([y, fill([y.shape[0]!, STRIDE_PADDING], 0)], 1));
 
 /**
- * Whether it pays to `padStride` y for a single product: a copy takes as long as 40 rows save, and from some 290 rows on
- * (of 3072 columns) oneDNN copies y itself. oneDNN's rule, `nocopy_checker_avx2`: 1 / M + 1 / N below 0.0038.
+ * Whether it pays to `padStride` y for a single product: a copy takes as long as 40 rows save, and from some 290 rows
+ * on (of 3072 columns) oneDNN copies y itself. oneDNN's rule, `nocopy_checker_avx2`: 1 / M + 1 / N below 0.0038.
  */
 const isWorthPadding = (M: number, N: number): boolean => M >= 64 && 1 / M + 1 / N >= 0.0038;
 

@@ -55,7 +55,13 @@ export async function profile<Result>(body: () => Result | Promise<Result>): Pro
 export function profileTable({ seconds, ops }: Pick<Profile<unknown>, 'seconds' | 'ops'>): string {
   const inside = ops.reduce((sum, op) => sum + op.seconds, 0);
   const row = (name: string, time: number, calls = '') =>
-    `${name.padEnd(36)} ${`${((100 * time) / seconds).toFixed(1)} %`.padStart(7)} ${time.toFixed(3).padStart(9)} s ${calls.padStart(9)}`;
+    [
+      name.padEnd(36),
+      `${((100 * time) / seconds).toFixed(1)} %`.padStart(7),
+      time.toFixed(3).padStart(9),
+      's',
+      calls.padStart(9),
+    ].join(' ');
   return [
     ...ops.map(({ op, calls, seconds: time }) => row(op, time, `${calls}`)),
     row('everything else', seconds - inside),

@@ -1,4 +1,6 @@
-/** GPT-2 without its heads: token ids -> embeddings -> blocks -> hidden states (see layers.ts for axes and ownership). */
+/**
+ * GPT-2 without its heads: token ids -> embeddings -> blocks -> hidden states (see layers.ts for axes and ownership).
+ */
 import { attentionScale, type GPT2Config } from '../formats/config';
 import { attention, attentionBackward, type KeysAndValues, type Padding, type Past } from './attention';
 import { release, scope, scoped, type Handle } from './handle';
@@ -182,7 +184,8 @@ const embed = scoped((ids: Handle, positions: Handle, read: Read): Handle =>
 /**
  * The way back through the blocks, from the last one down to block `depth`.
  *
- * @param dy the gradient of `transformer`'s y; it is taken over, as are the activations, which are freed block by block.
+ * @param dy the gradient of `transformer`'s y; it is taken over, as are the activations, which are freed block by
+ *   block.
  * @returns the gradient of the block's input, [N, C].
  */
 export function transformerBackward(

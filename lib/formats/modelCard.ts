@@ -46,10 +46,13 @@ export function modelCard(
   const scoreHead = scores !== undefined;
   const auto = scoreHead ? 'AutoModelForSequenceClassification' : 'AutoModelForCausalLM';
   const kind = scoreHead ? 'reward model, a GPT-2 with a scalar head,' : 'GPT-2';
-  const size = `${nLayer} layers, ${nHead} heads, width ${nEmbd}, ${blockSize} positions and ${vocabSize.toLocaleString('en')} tokens`;
+  const tokens = vocabSize.toLocaleString('en');
+  const size = `${nLayer} layers, ${nHead} heads, width ${nEmbd}, ${blockSize} positions and ${tokens} tokens`;
+  const field = (name: string, value: string | null) => (value === null ? '' : `${name}: ${value}\n`);
+  const facts = field('license', license) + field('base_model', baseModel);
   const source = baseModel === null ? '' : `, made from ${baseModel}`;
   return `---
-${license === null ? '' : `license: ${license}\n`}${baseModel === null ? '' : `base_model: ${baseModel}\n`}library_name: transformers
+${facts}library_name: transformers
 pipeline_tag: ${scoreHead ? 'text-classification' : 'text-generation'}
 tags:
 - gpt2
@@ -71,6 +74,13 @@ ${scores === undefined ? '' : `\n${scorePlace(scores.padTokenId)}\n`}`;
 
 function scorePlace(padTokenId: number | null): string {
   if (padTokenId === null)
-    return 'The score of a prompt and its response is the logit of its last token. There is no padding token: score one text at a time, or set one that no text holds.';
-  return `The score of a prompt and its response is the logit at the last token that is not token ${padTokenId}, the \`pad_token_id\` of config.json: where that is the end-of-sequence token, at the last token before the end. transformers and TRL read it there by themselves; pad batches with that token.`;
+    return (
+      'The score of a prompt and its response is the logit of its last token. There is no padding token: ' +
+      'score one text at a time, or choose a padding token that occurs in no text.'
+    );
+  return (
+    `The score of a prompt and its response is the logit at the last token that is not token ${padTokenId}, the ` +
+    '`pad_token_id` of config.json: where that is the end-of-sequence token, at the last token before the end. ' +
+    'transformers and TRL read it there by themselves; pad batches with that token.'
+  );
 }

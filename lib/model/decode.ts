@@ -1,7 +1,10 @@
-/** One step of generation: the forward pass over whole prompts, or over each row's last token, and the choice of the next. */
-import { keepRows, pastOf, sizeOf, type Cache } from '../engine/cache';
+/**
+ * One step of generation: the forward pass over whole prompts, or over each row's last token, and the choice of the
+ * next.
+ */
 import { scope, type Handle } from '../engine/handle';
 import { hiddenStates } from '../engine/hiddenStates';
+import { keepRows, pastOf, sizeOf, type Cache } from '../engine/keyValueCache';
 import { layerNorm, type Read } from '../engine/layers';
 import {
   argMaxLast,

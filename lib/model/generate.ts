@@ -1,8 +1,8 @@
 /** Prompts -> tokens, one at a time, with the keys and values of earlier positions cached. */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 
-import { join, keepRows, withRoom, type Cache } from '../engine/cache';
 import { release } from '../engine/handle';
+import { join, keepRows, withRoom, type Cache } from '../engine/keyValueCache';
 import { InputError } from '../errors';
 import { Random } from '../random';
 import { largest, RANGES, requireRanges } from '../ranges';

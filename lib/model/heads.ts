@@ -112,7 +112,8 @@ export const scoreTokensBackward = scoped(
     weights: Weights,
     gradients: WeightGradients,
   ): { dHidden: Handle; dHead?: HeadGradient } => {
-    // The logits' gradient is dLogits * dLosses; the factor of each row is applied to the smaller side of both products.
+    // The logits' gradient is dLogits * dLosses; the factor of each row is applied to the smaller side of both
+    // products.
     const weighted = mul(norm.y, dLosses); // [M, C]
     const tied = weights.headName === 'wte.weight';
     const dHead = tied && gradients.wants('wte.weight') ? headGradient(dLogits, weighted) : undefined;

@@ -30,8 +30,8 @@ export interface LoraOptions {
 /**
  * A view of `base` with adapters, the only weights that a trainer changes: `weights.trained` holds them as
  * `h.0.attn.c_attn.lora_A` and `.lora_B`. B begins at 0, so the view begins equal to the base. The view shares the
- * base's variables, so dispose of it first, which frees only the adapters. The base itself does not change and can serve
- * as DPO's reference; `weights.values` and an export give the merged weights.
+ * base's variables, so dispose of it first, which frees only the adapters. The base itself does not change and can
+ * serve as DPO's reference; `weights.values` and an export give the merged weights.
  *
  * @param random draws A.
  * @throws InputError if an option is out of its range.
@@ -57,8 +57,8 @@ export function lora(base: GPT2, options: LoraOptions, random: Random): GPT2 {
 }
 
 /**
- * A plain model with the merged weights, which shares nothing with `model`: generating with it does not add the adapters
- * again for each token.
+ * A plain model with the merged weights, which shares nothing with `model`: generating with it does not add the
+ * adapters again for each token.
  */
 export function merged({ config, weights }: GPT2): GPT2 {
   return new GPT2(config, Weights.from(new Map(weights.names.map((name) => [name, weights.values(name)])), config));

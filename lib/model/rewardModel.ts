@@ -32,7 +32,9 @@ export class RewardModel {
     readonly config: GPT2Config,
     /** GPT-2's, and `score.weight` [1, C]. */
     readonly weights: Weights,
-    /** config.json's `pad_token_id`: scores are read at the last token that is not this one. Null: at the last token. */
+    /**
+     * config.json's `pad_token_id`: scores are read at the last token that is not this one. Null: at the last token.
+     */
     readonly padTokenId: number | null = null,
   ) {}
 
@@ -104,8 +106,8 @@ export class RewardModel {
   /**
    * Changes the weights so that scores become (score - mean) / deviation: a published run normalizes a reward model to
    * mean 0 and standard deviation 1 over samples of the reference, so that a KL coefficient means the same with any
-   * model (https://arxiv.org/abs/1909.08593, section 2.1). The head takes the deviation, the final layer norm's bias the
-   * mean: transformers still opens the model, without a gain and a bias of its own.
+   * model (https://arxiv.org/abs/1909.08593, section 2.1). The head takes the deviation, the final layer norm's bias
+   * the mean: transformers still opens the model, without a gain and a bias of its own.
    *
    * @throws InputError if the deviation is not above 0, for instance because all samples scored the same.
    */

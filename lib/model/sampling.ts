@@ -5,8 +5,8 @@ import { RANGES, requireRanges } from '../ranges';
 
 export interface Sampling {
   /**
-   * Divide the logits by T: below 1, likely tokens become even more likely. 0, the default, always takes the most likely
-   * token (greedy).
+   * Divide the logits by T: below 1, likely tokens become even more likely. 0, the default, always takes the most
+   * likely token (greedy).
    */
   temperature?: number;
   /** Draw only from the k most likely tokens, and any as likely as the last of them. Default: all. */
@@ -76,7 +76,9 @@ export function draw(probabilities: Float32Array | Float64Array, random: Random)
   return argmax(probabilities); // rounding left a little over
 }
 
-/** To throw where logits are NaN or infinite: otherwise the first token, the largest of NaNs, would look like a choice. */
+/**
+ * To throw where logits are NaN or infinite: otherwise the first token, the largest of NaNs, would look like a choice.
+ */
 export const notFinite = (): InputError =>
   new InputError("the model's logits are not numbers: its weights or its sums are too large to compute with");
 

@@ -8,6 +8,8 @@ import type { Tokenizer } from '../text/tokenizer';
 import type { GPT2 } from './gpt2';
 import type { RewardModel } from './rewardModel';
 
+const TOO_LARGE = "the model's weights or its sums are too large to compute with";
+
 export interface ResponseScore {
   /** Ends with the end-of-sequence token. */
   ids: number[];
@@ -49,7 +51,7 @@ export function* scorePairs(
     const wrong = values.findIndex((value) => !Number.isFinite(value));
     if (wrong >= 0)
       throw new InputError(
-        `row ${start + Math.floor(wrong / L / 2) + 1}: a log-prob is ${values[wrong]}; the model's weights or its sums are too large to compute with`,
+        `row ${start + Math.floor(wrong / L / 2) + 1}: a log-prob is ${values[wrong]}; ${TOO_LARGE}`,
       );
     const response = (ids: readonly number[], place: number): ResponseScore => {
       const logps = [...values.subarray(place * L, place * L + ids.length)];
@@ -106,8 +108,8 @@ export function* scoredRows(
 }
 
 /**
- * Mean and standard deviation of the scores of samples, for `RewardModel.normalize`: afterwards these scores have mean 0
- * and deviation 1. (The sum of squares is divided by their number, since it describes these scores and estimates no
+ * Mean and standard deviation of the scores of samples, for `RewardModel.normalize`: afterwards these scores have mean
+ * 0 and deviation 1. (The sum of squares is divided by their number, since it describes these scores and estimates no
  * others.)
  *
  * @param samples in a published run, those that the policy writes before its training
@@ -126,7 +128,5 @@ function requireFiniteScores(scores: readonly number[], rows: readonly PromptRes
   const wrong = scores.findIndex((score) => !Number.isFinite(score));
   if (wrong < 0) return;
   const row = rows.flatMap(({ responses }, n) => responses.map(() => start + n + 1))[wrong];
-  throw new InputError(
-    `row ${row}: a score is ${scores[wrong]}; the model's weights or its sums are too large to compute with`,
-  );
+  throw new InputError(`row ${row}: a score is ${scores[wrong]}; ${TOO_LARGE}`);
 }

@@ -15,8 +15,8 @@ import { Weights } from './weights';
  * (https://iclr-blogposts.github.io/2024/blog/the-n-implementation-details-of-rlhf-with-ppo). Departures: none from
  * OpenAI; TRL's PPOTrainer has a second model for the values instead.
  *
- * The view shares the base's variables, or adapters, so dispose of it first, which frees only the head. An export leaves
- * the head out.
+ * The view shares the base's variables, or adapters, so dispose of it first, which frees only the head. An export
+ * leaves the head out.
  *
  * @throws InputError if `base` already has a value head.
  */

@@ -70,7 +70,8 @@ export class Weights extends Variables {
       throw new FileError(
         path,
         `has a tensor ${quoted(unknown[0])} that is not GPT-2's` +
-          `${unknown.length === 1 ? '' : `, and ${unknown.length - 1} more`}; save only the model, with transformers' save_pretrained`,
+          `${unknown.length === 1 ? '' : `, and ${unknown.length - 1} more`}; ` +
+          "save only the model, with transformers' save_pretrained",
       );
     if (ignored.length > 0 && !reported.has(path)) {
       reported.add(path);
@@ -81,8 +82,8 @@ export class Weights extends Variables {
       if (entry === undefined && name === LM_HEAD)
         throw new FileError(
           path,
-          `lacks the tensor "${LM_HEAD}", although its config.json does not tie the head to the embedding; save the model ` +
-            'again with its head, or remove "tie_word_embeddings": false if the head was tied',
+          `lacks the tensor "${LM_HEAD}", although its config.json does not tie the head to the embedding; ` +
+            'save the model again with its head, or remove "tie_word_embeddings": false if the head was tied',
         );
       if (entry === undefined) throw new FileError(path, `lacks the tensor "${name}" of the model in its config.json`);
       if (name === SCORE_HEAD && entry.shape[0] !== 1)
@@ -101,8 +102,8 @@ export class Weights extends Variables {
     if (head !== undefined && !same(checkpoint.float32(head), checkpoint.float32(stored.get('wte.weight')!))) {
       throw new FileError(
         path,
-        'its lm_head.weight differs from its wte.weight, but its config.json ties them; if the head is a matrix of its ' +
-          'own, set "tie_word_embeddings" to false there',
+        'its lm_head.weight differs from its wte.weight, but its config.json ties them; ' +
+          'if the head is a matrix of its own, set "tie_word_embeddings" to false there',
       );
     }
     const variables = new Map<string, Handle>();
@@ -186,8 +187,8 @@ function requireFinite(tensor: Handle, path: string, name: string, read: () => F
   if (wrong < 0) return; // finite, but with squares that are not
   throw new FileError(
     path,
-    `tensor ${quoted(name)} holds ${values[wrong]} at element ${wrong}: the file is damaged, or its training diverged; ` +
-      'take another copy, or an earlier checkpoint',
+    `tensor ${quoted(name)} holds ${values[wrong]} at element ${wrong}: the file is damaged, ` +
+      'or its training diverged; take another copy, or an earlier checkpoint',
   );
 }
 

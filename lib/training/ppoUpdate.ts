@@ -4,7 +4,7 @@
 import { InputError } from '../errors';
 import { gae, tokenRewards, whiten } from '../losses/advantages';
 import { ppoLoss, valueLoss } from '../losses/ppo';
-import { differentiate } from '../model/differentiate';
+import { differentiate } from '../model/forwardPass';
 import { average, variance } from '../moments';
 import { Random } from '../random';
 import { RANGES, requireRanges } from '../ranges';

@@ -6,7 +6,7 @@
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 
-import { differentiate } from '../model/differentiate';
+import { differentiate } from '../model/forwardPass';
 import { GPT2 } from '../model/gpt2';
 import { RANGES, requireRange, type RangesOf } from '../ranges';
 import type { PairIds } from '../text/batch';

@@ -7,7 +7,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 
 import { InputError } from '../errors';
 import { groupAdvantages, grpoLoss, requireLossType, rlooLoss, type GrpoOptions } from '../losses/grpo';
-import { differentiate } from '../model/differentiate';
+import { differentiate } from '../model/forwardPass';
 import type { GPT2 } from '../model/gpt2';
 import { merged } from '../model/lora';
 import { average, variance } from '../moments';

@@ -8,7 +8,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 
 import { InputError } from '../errors';
 import { rewardLoss, type RewardLossOptions } from '../losses/reward';
-import { differentiate } from '../model/differentiate';
+import { differentiate } from '../model/forwardPass';
 import type { RewardModel } from '../model/rewardModel';
 import { scoreResponses, type ScoringOptions } from '../model/score';
 import { RANGES, type RangesOf } from '../ranges';

@@ -1,7 +1,7 @@
 /** Supervised fine-tuning: the responses' tokens become likelier. Departures from the usual: none. */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 
-import { differentiate } from '../model/differentiate';
+import { differentiate } from '../model/forwardPass';
 import type { GPT2 } from '../model/gpt2';
 import { RANGES, requireRange, type RangesOf } from '../ranges';
 import { responseBatch, type PromptResponses, type ResponseBatch } from '../text/responseBatch';
