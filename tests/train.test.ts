@@ -221,7 +221,7 @@ test('with loraRank, adapters are trained and saved, and merged at the end; the 
   assert.match(refused('--lora-alpha', '4'), /loraAlpha and loraTargets are of adapters: give their loraRank, too/);
   assert.match(
     refused('--lora-rank', '4', '--lora-targets', 'c_attn'),
-    /^alignbook: targets: there is no "c_attn" to adapt/m,
+    /^alignbook: targets holds "c_attn", which cannot be adapted/m,
   );
 });
 

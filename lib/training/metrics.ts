@@ -2,7 +2,7 @@
 import { mkdirSync } from 'node:fs';
 import { resolve } from 'node:path';
 
-import type { TokenStatistics } from '../model/forwardPass';
+import type { TokenStatistics } from '../model/heads';
 import type { ResponseBatch } from '../text/responseBatch';
 import { tf } from '../tf';
 
@@ -26,7 +26,7 @@ export function tokenMetrics(
     entropy += statistics.entropy[n]!;
     if (!counts(Math.floor(scored.to[n]! / L))) return;
     counted += 1;
-    correct += id === statistics.likeliest[n] ? 1 : 0;
+    correct += id === statistics.topTokens[n] ? 1 : 0;
   });
   return { entropy: entropy / scored.ids.length, meanTokenAccuracy: correct / counted };
 }

@@ -6,6 +6,7 @@ import { InputError } from '../errors';
 import { gae, tokenRewards } from '../losses/advantages';
 import { whiten } from '../losses/mask';
 import { ppoLoss, valueLoss } from '../losses/ppo';
+import { differentiate } from '../model/forwardPass';
 import { average, variance } from '../moments';
 import { Random } from '../random';
 import { RANGES, requireRange, requireRanges } from '../ranges';
@@ -188,27 +189,25 @@ function backward(
   const share = countTokens(some) / tokens;
   const part = (all: PerToken) => padded(indices.map((n) => all[n]!));
   const batch = sampleBatch(some, model.config.blockSize);
-  using recording = model.record(batch, { temperature, suppressTokens, statistics: true });
-  const { perTokenLogps, values, responseMask, statistics } = recording;
-  if (values === undefined) {
-    tf.dispose([perTokenLogps, responseMask]);
-    throw new InputError('the model has no value head; give withValueHead(policy)');
-  }
+  using pass = model.record(batch, { temperature, suppressTokens, statistics: true });
+  const { perTokenLogps, values, responseMask, statistics } = pass;
+  if (values === undefined) throw new InputError('the model has no value head; give withValueHead(policy)');
 
-  const constants = {
-    oldLogps: part(oldLogps),
-    oldValues: part(oldValues),
-    advantages: part(advantages),
-    returns: part(returns),
-  };
-  const taken: { metrics?: PartMetrics; ratios?: number[] } = {};
-  const { value: loss, grads } = tf.valueAndGrads((logps: tf.Tensor, newValues: tf.Tensor) => {
-    const policy = ppoLoss({ logps: logps as tf.Tensor2D, responseMask, ...constants }, { clipRange });
-    const value = valueLoss({ values: newValues as tf.Tensor2D, responseMask, ...constants }, { valueClipRange });
+  let metrics: PartMetrics;
+  let ratios: number[];
+  using loss = differentiate([perTokenLogps, values], (logps, newValues) => {
+    const constants = {
+      oldLogps: part(oldLogps),
+      oldValues: part(oldValues),
+      advantages: part(advantages),
+      returns: part(returns),
+    };
+    const policy = ppoLoss({ logps, responseMask, ...constants }, { clipRange });
+    const value = valueLoss({ values: newValues, responseMask, ...constants }, { valueClipRange });
     const total = policy.loss.add(value.loss.mul(valueCoef));
     const number = (tensor: tf.Tensor) => tensor.dataSync()[0]!;
     const entropy = average(statistics!.entropy);
-    taken.metrics = {
+    metrics = {
       loss: number(total),
       policy: {
         loss: number(policy.loss),
@@ -218,17 +217,12 @@ function backward(
       },
       value: { loss: number(value.loss), clipFraction: number(value.clipFraction) },
     };
-    taken.ratios = [...policy.ratio.dataSync<'float32'>()].filter((_, n) => batch.responseMask[n] === 1);
+    ratios = [...policy.ratio.dataSync<'float32'>()].filter((_, n) => batch.responseMask[n] === 1);
     return total.mul<tf.Scalar>(share);
-  })([perTokenLogps, values]);
-  const gradients = recording.backward(
-    grads[0] as tf.Tensor2D,
-    (name) => optimizer.trains(name),
-    grads[1] as tf.Tensor2D,
-  );
-  const value = loss.dataSync()[0]!;
-  tf.dispose([perTokenLogps, values, responseMask, loss, grads, constants]);
-  return { loss: value, gradients, share, metrics: taken.metrics!, ratios: taken.ratios! };
+  });
+  const [dLogps, dValues] = loss.gradients;
+  const gradients = pass.backward(dLogps, (name) => optimizer.trains(name), dValues);
+  return { loss: loss.value, gradients, share, metrics: metrics!, ratios: ratios! };
 }
 
 /**

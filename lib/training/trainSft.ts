@@ -1,4 +1,5 @@
 /** Supervised fine-tuning: it raises the log-probs of the responses' tokens. */
+import { differentiate } from '../model/forwardPass';
 import type { GPT2 } from '../model/gpt2';
 import { RANGES, requireRange, type RangesOf } from '../ranges';
 import { responseBatch, type PromptResponses, type ResponseBatch } from '../text/responseBatch';
@@ -85,14 +86,15 @@ function backward(
   options: TrainOptions,
 ): Part & { metrics: TokenMetrics; tokens: number } {
   const batch = batchOf(model, rows);
-  using recording = model.record(batch, { statistics: options.tokenMetrics ?? false });
-  const { perTokenLogps, responseMask, statistics } = recording;
-  const loss = tf.tidy(() => perTokenLogps.sum().div(-tokens).dataSync()[0]!);
-  // d loss / d log-prob
-  const gradient = tf.tidy(() => responseMask.toFloat().div<tf.Tensor2D>(-tokens));
-  const gradients = recording.backward(gradient, (name) => optimizer.trains(name));
-  tf.dispose([perTokenLogps, responseMask, gradient]);
-  return { loss, gradients, metrics: tokenMetrics(batch, statistics, () => true), tokens: responseTokens(rows) };
+  using pass = model.record(batch, { statistics: options.tokenMetrics ?? false });
+  using loss = differentiate([pass.perTokenLogps], (perTokenLogps) => perTokenLogps.sum().div<tf.Scalar>(-tokens));
+  const gradients = pass.backward(loss.gradients[0], (name) => optimizer.trains(name));
+  return {
+    loss: loss.value,
+    gradients,
+    metrics: tokenMetrics(batch, pass.statistics, () => true),
+    tokens: responseTokens(rows),
+  };
 }
 
 /** Metrics of rows that `model` is not trained on. */
