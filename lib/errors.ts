@@ -1,9 +1,9 @@
-/** The caller's input is wrong: a shape, a row, a field, an option. The message says which, and the remedy. */
+/** The caller's input is wrong: a shape, a row, a field, an option. The message says which, and how to fix it. */
 export class InputError extends Error {
   override readonly name: string = 'InputError';
 }
 
-/** A file is malformed or does not fit what was asked of it. The message begins with the file's path. */
+/** A file is malformed or does not fit its purpose. The message begins with the file's path. */
 export class FileError extends Error {
   override readonly name: string = 'FileError';
 
@@ -16,23 +16,20 @@ export class FileError extends Error {
   }
 }
 
-/** Something that set-up provides is missing or does not load. The message names the command that mends it. */
+/** Something that set-up provides is missing or does not load. The message names the command that fixes it. */
 export class SetupError extends Error {
   override readonly name: string = 'SetupError';
 }
 
-/** The Hugging Face hub cannot be reached, or does not give what was asked of it. The message names the remedy. */
+/** The Hugging Face hub cannot be reached, or refuses a request. The message says how to fix it. */
 export class HubError extends Error {
   override readonly name: string = 'HubError';
 }
 
-/** Something that a file holds, for a message of one line: a name of ten thousand characters would hide the reason. */
+/** Text from a file, for a message of one line: a name of ten thousand characters would hide the reason. */
 export const clipped = (text: string): string => (text.length <= 100 ? text : `${text.slice(0, 100)}…`);
 export const quoted = (text: string): string => clipped(JSON.stringify(text));
-/**
- * What another program, or a user's own code, says of its failure, as a part of a message: in one line, and not without
- * an end.
- */
+/** Another program's or a user's own error, as part of a message: on one line and of limited length. */
 export const oneLine = (said: unknown): string => {
   const text = (said instanceof Error ? said.message : String(said)).replace(/\s+/g, ' ').trim();
   return text.length <= 500 ? text : `${text.slice(0, 500)}…`;

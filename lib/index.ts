@@ -21,17 +21,24 @@ export { downloadModel } from './model/folder';
 export { SafetensorsFile, type DType, type TensorEntry } from './formats/safetensors';
 export { writeSafetensors, type FloatDType, type NamedTensor } from './formats/safetensorsWriter';
 export { type Variables } from './engine/variables';
-export { Weights, weightShapes, type Trainable } from './model/weights';
-export { initialWeights } from './model/initialize';
+export { initialWeights, weightShapes } from './model/weightShapes';
+export { Weights, type Trainable } from './model/weights';
 export { Gradients } from './engine/gradients';
-export { Recording, type HeadOptions, type TokenStatistics } from './model/forwardPass';
+export { differentiate, ForwardPass, type LossGradient } from './model/forwardPass';
+export { type HeadOptions, type TokenStatistics } from './model/heads';
 export { GPT2, type ForwardOptions, type Measured } from './model/gpt2';
 export { withValueHead } from './model/valueHead';
-export { RewardModel, ScoreRecording } from './model/rewardModel';
-export { scoreNormalization, scoreResponses, type ScoringOptions } from './model/scoreResponses';
+export { RewardForwardPass, RewardModel } from './model/rewardModel';
 export { lora, merged, type LoraOptions, type LoraTarget } from './model/lora';
 export { exportModel, type ExportOptions } from './model/export';
-export { scorePairs, type PairScore, type ResponseScore } from './model/scorePairs';
+export {
+  scoreNormalization,
+  scorePairs,
+  scoreResponses,
+  type PairScore,
+  type ResponseScore,
+  type ScoringOptions,
+} from './model/score';
 export { distribution, nextToken, type Sampling } from './model/sampling';
 export { generate, type Generated, type GenerateOptions } from './model/generate';
 

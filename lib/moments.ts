@@ -1,6 +1,6 @@
-/** Averages of plain numbers. */
+/** Mean, variance and standard error of plain numbers. */
 
-/** @returns NaN if there are none. */
+/** @returns the mean, or NaN if there are no values. */
 export function average(values: Iterable<number>): number {
   let [sum, count] = [0, 0];
   for (const value of values) [sum, count] = [sum + value, count + 1];
@@ -8,8 +8,8 @@ export function average(values: Iterable<number>): number {
 }
 
 /**
- * @param options.unbiased with Bessel's correction, as torch.var; of a single value 0 all the same. Default false: of
- * all values that there are.
+ * @param options.unbiased apply Bessel's correction, as torch.var does; the variance of a single value is 0 even so.
+ *   Default false: divide by the number of values.
  */
 export function variance(values: readonly number[], { unbiased = false } = {}): number {
   const center = average(values);
@@ -17,7 +17,7 @@ export function variance(values: readonly number[], { unbiased = false } = {}): 
   return squares / (unbiased ? Math.max(1, values.length - 1) : values.length);
 }
 
-/** The mean of independent values, and its standard error: their deviation (n - 1) over the root of n. */
+/** The mean of n independent values, and its standard error: their unbiased standard deviation over sqrt(n). */
 export function estimate(values: readonly number[]): { mean: number; standardError: number } {
   return { mean: average(values), standardError: Math.sqrt(variance(values, { unbiased: true }) / values.length) };
 }

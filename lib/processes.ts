@@ -1,7 +1,7 @@
-/** Other processes of this machine, by their numbers. */
+/** Other processes on this machine, by their ids. */
 import { readFileSync } from 'node:fs';
 
-/** Whether a process has the number. */
+/** Whether a process with this id exists. */
 export function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0);
@@ -12,14 +12,14 @@ export function isAlive(pid: number): boolean {
 }
 
 /**
- * When the process began, in a form that tells it from a later one of the same number; null where the system does not
- * tell.
+ * When the process started, in a form that distinguishes it from a later process with the same id; null if the system
+ * does not say.
  */
 export function startOf(pid: number): string | null {
   try {
     const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    // field 22, counted from the process's name on, which may hold spaces
+    // field 22; counting starts after the process's name, which may contain spaces
     return `${boot} ${stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]}`;
   } catch {
     return null;

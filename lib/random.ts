@@ -1,8 +1,8 @@
 /**
- * A seeded random generator that gives the same numbers on every machine.
+ * A seeded random number generator that gives the same numbers on every machine.
  *
  * xoshiro128** (Blackman and Vigna, https://prng.di.unimi.it/), its state filled from the seed by splitmix32.
- * Everything is exact integer arithmetic but `normal`, which also takes Math.log and Math.sqrt.
+ * Everything is exact integer arithmetic except `normal`, which also uses Math.log and Math.sqrt.
  */
 import { InputError } from './errors';
 
@@ -29,7 +29,7 @@ export class Random {
     this.#state = [next(), next(), next(), next()];
   }
 
-  /** Four 32-bit words, to be kept in a checkpoint and given back to the constructor. */
+  /** Four 32-bit words, which a checkpoint can save and the constructor accepts. */
   get state(): RandomState {
     return [...this.#state];
   }
@@ -69,7 +69,7 @@ export class Random {
   integer(n: number): number {
     if (!Number.isInteger(n) || n < 1 || n > 2 ** 32)
       throw new InputError(`n must be an integer from 1 to 2^32, got ${n}`);
-    const limit = 2 ** 32 - (2 ** 32 % n); // refuse the incomplete last run, else low numbers win
+    const limit = 2 ** 32 - (2 ** 32 % n); // rejects the incomplete last run, which would favor low numbers
     for (;;) {
       const bits = this.uint32();
       if (bits < limit) return bits % n;

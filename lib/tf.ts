@@ -1,24 +1,23 @@
-/** The only import of the TensorFlow binding. Everything else in the library takes `tf` from here. */
+/** The only import of the TensorFlow binding: everything else in the library imports `tf` from here. */
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import util from 'node:util';
 
+import { setEnvironment } from './environment';
 import { InputError, SetupError } from './errors';
-import { setTensorFlowUp } from './settings';
 
 /**
- * How matrix products are computed; everything else is float32 always. ALIGNBOOK_COMPUTE chooses, for the whole
- * process,
- * because TensorFlow reads its settings once.
+ * How matrix products are computed; everything else is always float32. ALIGNBOOK_COMPUTE chooses for the whole process,
+ * because TensorFlow reads its settings only once.
  *
  * - `fp32`, the default: exact float32 products.
- * - `tf32`: on NVIDIA from Ampere on, products of 10-bit fractions, summed in float32. Elsewhere as fp32.
+ * - `tf32`: on NVIDIA GPUs from Ampere on, products of 10-bit fractions, summed in float32. Elsewhere the same as fp32.
  * - `bf16`: products of bfloat16 numbers, 7-bit fractions, summed in float32; on a GPU, or a CPU with AVX512_BF16 or
  *   AMX.
  */
 export type ComputePolicy = 'fp32' | 'tf32' | 'bf16';
 
-/** What TensorFlow's libraries read for each policy. */
+/** The environment variables of TensorFlow's libraries for each policy. */
 const POLICIES: Record<ComputePolicy, { NVIDIA_TF32_OVERRIDE?: string; TF_SET_ONEDNN_FPMATH_MODE?: string }> = {
   fp32: { NVIDIA_TF32_OVERRIDE: '0' }, // TF32 is TensorFlow's default
   tf32: {},
@@ -29,10 +28,10 @@ export const computePolicy = policyOf(process.env.ALIGNBOOK_COMPUTE ?? 'fp32');
 
 function policyOf(name: string): ComputePolicy {
   if (Object.hasOwn(POLICIES, name)) return name as ComputePolicy;
-  throw new InputError(`ALIGNBOOK_COMPUTE is "${name}"; it takes ${Object.keys(POLICIES).join(', ')}`);
+  throw new InputError(`ALIGNBOOK_COMPUTE is "${name}"; choose from ${Object.keys(POLICIES).join(', ')}`);
 }
 
-/** tfjs-node 4.22 calls helpers that Node 22 warns of, on stderr, and Node 23 removed (tfjs issue #8609). */
+/** tfjs-node 4.22 calls helpers that Node 22 warns about on stderr and Node 23 removed (tfjs issue #8609). */
 const formerHelpers = {
   isArray: Array.isArray,
   isNullOrUndefined: (x: unknown) => x === null || x === undefined,
@@ -47,11 +46,11 @@ function addonFolder(): string {
 }
 
 function prepare(): void {
-  setTensorFlowUp();
+  setEnvironment();
   for (const name of ['NVIDIA_TF32_OVERRIDE', 'TF_SET_ONEDNN_FPMATH_MODE'] as const) {
     const value = POLICIES[computePolicy][name];
     if (value === undefined)
-      delete process.env[name]; // a setting left over must not change what the policy says
+      delete process.env[name]; // a leftover setting must not override the policy
     else process.env[name] = value;
   }
   Object.assign(util, formerHelpers);
@@ -110,20 +109,33 @@ const backend = tf.backend() as unknown as Backend;
 
 export const binding = backend.binding;
 
-/** Hands a raw tensor over to tfjs, which owns it from then on (tidy, dispose, memory). */
+/** Gives a raw tensor to tfjs, which owns it from then on (tidy, dispose, memory). */
 export function toTfjs(metadata: TensorMetadata): tf.Tensor {
   return backend.createOutputTensor(metadata);
 }
 
-/** The number under which TensorFlow knows a tfjs tensor; the tensor keeps owning it. */
+/** TensorFlow's id of a tfjs tensor, which still owns it. */
 export function tensorId(tensor: tf.Tensor): number {
   return backend.getInputTensorIds([tensor])[0]!;
 }
 
 /**
- * Who makes bfloat16 of float32 under the `bf16` policy: oneDNN, inside its products, where the CPU has AMX (reading
- * TF_SET_ONEDNN_FPMATH_MODE); else we round the factors, for tensor cores or AVX512_BF16. Null under the other
- * policies.
+ * Frees the tensors that tfjs's tape saved for a backward pass. After computing gradients tfjs does so itself, but not
+ * when the function being differentiated throws (tfjs-core 4.22, `Engine.gradients`).
+ */
+export function freeTape(): void {
+  const { state } = tf.engine() as unknown as {
+    state: { gradientDepth: number; activeTape: { saved?: tf.Tensor[] }[] | null };
+  };
+  if (state.gradientDepth > 0) return; // the enclosing gradient needs it
+  for (const { saved } of state.activeTape ?? []) if (saved) tf.dispose(saved);
+  state.activeTape = null;
+}
+
+/**
+ * How float32 becomes bfloat16 under the `bf16` policy: 'oneDNN' converts inside its products where the CPU has AMX (it
+ * reads TF_SET_ONEDNN_FPMATH_MODE); elsewhere 'rounding' rounds the factors first, for tensor cores or AVX512_BF16.
+ * Null under the other policies.
  */
 export const bfloat16By =
   computePolicy !== 'bf16' ? null : !binding.isUsingGpuDevice() && hasAmx() ? 'oneDNN' : 'rounding';
@@ -132,10 +144,10 @@ function hasAmx(): boolean {
   return existsSync('/proc/cpuinfo') && /^flags\b.*\bamx_bf16\b/m.test(readFileSync('/proc/cpuinfo', 'utf8'));
 }
 
-/** Where TensorFlow computes, and what the installed build could use. */
+/** Where TensorFlow computes, and which build is installed. */
 export interface Device {
   readonly name: 'cpu' | 'gpu';
-  /** Null where the addon was not built by this project's set-up. */
+  /** Null if this project's set-up did not build the addon. */
   readonly build: 'cpu' | 'cuda' | null;
   /** TensorFlow's version, such as "2.21.0". */
   readonly tensorflow: string;
@@ -149,7 +161,7 @@ export function device(): Device {
   return { name: binding.isUsingGpuDevice() ? 'gpu' : 'cpu', build, tensorflow: binding.TF_Version };
 }
 
-/** Live tensors in TensorFlow, of tfjs and of raw ops alike: flat across calls wherever nothing leaks. */
+/** The number of live tensors in TensorFlow, both tfjs's and the engine's: constant across calls if nothing leaks. */
 export function liveTensors(): number {
   return binding.getNumOfTensors();
 }

@@ -13,7 +13,7 @@ import { dirname, join, sep } from 'node:path';
 import util from 'node:util';
 
 import ts from 'typescript5';
-import { setTensorFlowUp } from 'alignbook/dist/settings';
+import { setEnvironment } from 'alignbook/dist/environment';
 
 /** Specs that fail with TensorFlow 2.21, and why. */
 const known = new Map([
@@ -73,7 +73,7 @@ function summary(): number {
 }
 
 process.env['TF_CPP_MIN_LOG_LEVEL'] ??= '3'; // specs provoke TensorFlow's errors on purpose
-setTensorFlowUp();
+setEnvironment();
 // As in lib/tf.ts, which cannot be used here: it would load another tfjs-core.
 Object.assign(util, {
   isArray: Array.isArray,

@@ -54,7 +54,7 @@ test('tokenRewards: a KL penalty on each response token, the score on the last',
   close(tf.grad((logps) => rewards(logps).sum())(tf.ones([1, 2])), [[0, 0]], 'rewards are constants');
 });
 
-test('gae is the sum of its definition, over whatever mask', () => {
+test('gae is the sum of its definition, for any mask', () => {
   for (const c of cases('gae')) {
     const { advantages, returns } = gae(
       { rewards: c.floats('rewards'), values: c.floats('values'), responseMask: c.ints('responseMask') },
@@ -65,7 +65,7 @@ test('gae is the sum of its definition, over whatever mask', () => {
   }
 });
 
-test('gae by hand; padding on either side changes nothing, whatever it holds', () => {
+test('gae by hand; the values of padding on either side do not matter', () => {
   // Deltas -0.1, -0.1, 0.7; backward 0.7, -0.1 + 0.95 * 0.7, -0.1 + 0.95 * 0.565.
   const [advantages, returns] = [
     [0.43675, 0.565, 0.7],
@@ -156,7 +156,7 @@ test('masked statistics by hand', () => {
   ); // four decimals are given
 });
 
-test('whitening equal values gives zeros, or their mean back', () => {
+test('whitening equal values gives zeros, or their mean', () => {
   // The rounding of the mean, at most 6e-8 of it, is divided by sqrt(1e-8).
   const [x, mask] = [tf.fill([3, 5], 0.7), tf.ones([3, 5], 'int32')];
   close(whiten(x, mask), tf.zeros([3, 5]).arraySync(), 'shifted', 6e-4);
@@ -177,8 +177,8 @@ test('KL estimators and their gradients are those of PyTorch', () => {
   }
 });
 
-test('klK3 keeps its digits where the policies are close', () => {
-  // x^2 / 2 is about 5e-7 here, of which exp(-x) - 1, with its rounding at 6e-8, would keep a digit at most.
+test('klK3 keeps its digits if the policies are close', () => {
+  // x^2 / 2 is about 5e-7 here; exp(-x) - 1, which rounds to 6e-8, would keep at most one digit of it.
   for (const x of [7e-4, 1e-3, 1.3e-3].map(Math.fround)) {
     const k3 = klK3(tf.tensor1d([x]), tf.tensor1d([0])).dataSync()[0]!;
     const exact = Math.expm1(-x) + x;

@@ -8,7 +8,7 @@ const step = (n: number, loss?: number, accuracies = 0) => ({
   ...(loss !== undefined && { validation: { loss, rewards: { accuracies } } }),
 });
 
-test('the best validation is the one of least loss, the first of equals; steps without one do not count', () => {
+test('the best validation has the lowest loss, the first of equal ones; steps without one do not count', () => {
   const best = new Best({ patience: 2 });
   assert.equal(best.step, undefined);
   const seen = [step(1), step(2, 0.6), step(3), step(4, 0.4), step(5, 0.4), step(6)].map((each) => best.see(each));
@@ -18,7 +18,7 @@ test('the best validation is the one of least loss, the first of equals; steps w
   assert.deepEqual([best.step, best.exhausted], [4, true]);
 });
 
-test('of other metrics more is better; NaN never is; without patience it never ends', () => {
+test('for other metrics higher is better; NaN never is; without patience it never stops', () => {
   const best = new Best({ bestBy: 'rewards/accuracies' });
   const seen = [step(1, 1, 0.5), step(2, 2, 0.75), step(3, 0, NaN), step(4, 0, 0.75), step(5, 9, 1)].map((each) =>
     best.see(each),
@@ -27,7 +27,7 @@ test('of other metrics more is better; NaN never is; without patience it never e
   assert.equal(best.exhausted, false);
 });
 
-test('a metric that there is not, and a patience of none', () => {
+test('an unknown metric and a patience of 0 are refused', () => {
   const isInput = (message: RegExp) => (error: unknown) => error instanceof InputError && message.test(error.message);
   assert.throws(
     () => new Best({ bestBy: 'rewards' }).see(step(1, 1)),
@@ -36,7 +36,7 @@ test('a metric that there is not, and a patience of none', () => {
   assert.throws(() => new Best({ patience: 0 }), isInput(/^patience must be a whole number from 1 up, got 0$/));
 });
 
-test("of a reward model's calibration less is better, as of the loss", () => {
+test("for a reward model's calibration errors, as for the loss, lower is better", () => {
   for (const bestBy of ['brier', 'calibrationError']) {
     const best = new Best({ bestBy });
     assert.deepEqual(

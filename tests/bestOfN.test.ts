@@ -1,4 +1,4 @@
-/** The best-of-n estimator, against hand arithmetic and against every choice there is. */
+/** The best-of-n estimator, against hand arithmetic and against an enumeration of all choices. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
@@ -19,7 +19,7 @@ test('bestOfN by hand: of 1, 2, 4 the best of two is 2 once and 4 twice', () => 
   near(bestOfN([4, 1, 2], 2), (2 + 4 + 4) / 3);
   near(bestOfN([4, 1, 2], 3), 4);
   near(bestOfN([-0.5], 1), -0.5);
-  near(bestOfN([1, 1, 0, 0], 2), 5 / 6); // of six pairs one has no 1
+  near(bestOfN([1, 1, 0, 0], 2), 5 / 6); // one of six pairs has no 1
 });
 
 test('bestOfN is the mean of the highest over all subsets, with ties and without', () => {
@@ -33,12 +33,12 @@ test('bestOfN is the mean of the highest over all subsets, with ties and without
   }
 });
 
-test('bestOfN of many samples: a uniform score has n / (n + 1) as the expected best of n, and no binomial coefficient overflows', () => {
+test('bestOfN of many samples: the expected best of n uniform scores is n / (n + 1), without overflow', () => {
   const scores = Array.from({ length: 5000 }, (_, i) => (i + 1) / 5001);
   for (const n of [1, 16, 2500, 5000]) near(bestOfN(scores, n), n / (n + 1));
 });
 
-test('bestOfN refuses, and leaves the scores in their order', () => {
+test('bestOfN refuses wrong arguments, and does not reorder the scores', () => {
   const scores = [3, 1, 2];
   bestOfN(scores, 2);
   assert.deepEqual(scores, [3, 1, 2]);
@@ -51,7 +51,7 @@ test('bestOfN refuses, and leaves the scores in their order', () => {
   assert.throws(() => bestOfN([1, NaN], 1), new InputError('score 1 is NaN; scores must be finite numbers'));
 });
 
-test('bestOfNKl: 0 of one sample, and the exact KL where no two scores are the same', () => {
+test('bestOfNKl: 0 for one sample, and the exact KL if no two scores are equal', () => {
   assert.equal(bestOfNKl(1), 0);
   near(bestOfNKl(2), Math.log(2) - 0.5);
   near(bestOfNKl(16), 4 * Math.log(2) - 15 / 16);

@@ -70,15 +70,15 @@ test('shards that are not what their index says are refused by file and tensor',
       : ([parts.second, parts.first, 2, 1] as const);
   await refused(
     sharded(({ second }) => second.splice(0)),
-    /index\.json: names "model-00002-of-00002\.safetensors", which is not there; download it, too$/,
+    /index\.json: names "model-00002-of-00002\.safetensors", which does not exist; download it too$/,
   );
   await refused(
     sharded((parts) => place(parts)[1].push(bias)),
-    /model-0000\d-of-00002\.safetensors: holds the tensor "transformer\.ln_f\.bias", but model\.safetensors\.index\.json places it in "model-0000\d-of-00002\.safetensors": the files are not of one checkpoint$/,
+    /model-0000\d-of-00002\.safetensors: holds the tensor "transformer\.ln_f\.bias", but model\.safetensors\.index\.json places it in "model-0000\d-of-00002\.safetensors": the files do not belong to one checkpoint$/,
   );
   await refused(
     sharded(({ map }) => delete map[bias]),
-    /holds the tensor "transformer\.ln_f\.bias", but \S+ names it nowhere/,
+    /holds the tensor "transformer\.ln_f\.bias", but \S+ does not name it/,
   );
   await refused(
     sharded((parts) => place(parts)[0].splice(place(parts)[0].indexOf(bias), 1)),
@@ -90,11 +90,11 @@ test('shards that are not what their index says are refused by file and tensor',
   );
   await refused(
     sharded(({ map }) => (map[bias] = '../model.safetensors')),
-    /places the tensor "transformer\.ln_f\.bias" in "\.\.\/model\.safetensors", which is no safetensors file beside it$/,
+    /places the tensor "transformer\.ln_f\.bias" in "\.\.\/model\.safetensors", which is not the name of a safetensors file beside it$/,
   );
   await refused(
     sharded(({ map }) => (map[bias] = 3)),
-    /in "3", which is no safetensors file beside it$/,
+    /in "3", which is not the name of a safetensors file beside it$/,
   );
   await refused(
     sharded(({ map }) => Object.keys(map).forEach((name) => delete map[name])),
@@ -122,7 +122,7 @@ test('a folder without safetensors: what to do', async () => {
   writeFileSync(join(folder, 'pytorch_model.bin'), 'PK');
   await refused(
     folder,
-    /has its weights in pytorch_model\.bin alone, a pickle.*; convert it with Python: \S+from_pretrained\(folder\)\.save_pretrained\(folder, safe_serialization=True\)$/,
+    /has its weights only in pytorch_model\.bin, a pickle.*; convert it with Python: \S+from_pretrained\(folder\)\.save_pretrained\(folder, safe_serialization=True\)$/,
   );
 });
 
@@ -137,5 +137,5 @@ test('two spellings of one tensor, and a head of its own, are refused', async ()
     ...tensors,
     { ...wte, name: 'lm_head.weight', values: wte.values.map((value) => -value) },
   ]);
-  await refused(folder, /its lm_head\.weight is not its wte\.weight, but its config\.json ties them/);
+  await refused(folder, /its lm_head\.weight differs from its wte\.weight, but its config\.json ties them/);
 });

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 
 import { liveTensors, Random } from 'alignbook';
-import { embeddingGradient, headGradient, multiplied, squares } from 'alignbook/dist/engine/embeddingGradient';
+import { embeddingGradient, headGradient, multiplied, squares } from 'alignbook/dist/engine/gradients';
 import { Handle, release, scope } from 'alignbook/dist/engine/handle';
 import { floats, ints } from 'alignbook/dist/engine/ops';
 

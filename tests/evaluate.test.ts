@@ -292,7 +292,7 @@ test('without a reference: log-probs alone, as JSON on the standard output; what
     ],
     [
       1,
-      /^alignbook: .*nowhere\/x\.json: cannot be written: .*nowhere is not there; make that folder first$/m,
+      /^alignbook: .*nowhere\/x\.json: cannot be written: .*nowhere does not exist; make that folder first$/m,
       '--model',
       'tiny',
       '--data',

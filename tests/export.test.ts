@@ -127,11 +127,11 @@ test('what is there is left alone, unless it is a model folder and the caller fo
   await exportModel(model, out, { source: from, force: true });
   assert.deepEqual(readdirSync(out).sort(), FILES);
   mkdirSync(join(out, '.git'));
-  await refused(/there holds the folder "\.git", so it is not replaced even with --force/, true);
+  await refused(/there holds the folder "\.git", so even --force does not replace it/, true);
   rmSync(out, { recursive: true });
   mkdirSync(out);
   writeFileSync(join(out, 'notes.txt'), 'mine');
-  await refused(/there has no config\.json, so it is not replaced even with --force/, true);
+  await refused(/there has no config\.json, so even --force does not replace it/, true);
   rmSync(out, { recursive: true });
   writeFileSync(out, 'a file');
   await refused(/there is not a folder/, true);
@@ -165,7 +165,8 @@ test('a source that is of another architecture, or has no tokenizer, is refused 
   const before = readdirSync(folder);
   await assert.rejects(
     exportModel(model, join(folder, 'other'), { source: 'tiny' }),
-    (error) => error instanceof InputError && /is not of the architecture of its source/.test(error.message),
+    (error) =>
+      error instanceof InputError && /the model's architecture differs from that of its source/.test(error.message),
   );
   rmSync(join(from, 'tokenizer.json'));
   await assert.rejects(

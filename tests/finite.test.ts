@@ -55,7 +55,7 @@ function changed(name: string, tensor: string, element: number, value: number): 
 
 test('a weight that is no number is named at load, by every command; a large one is not', () => {
   const model = changed('nan', 'h.0.mlp.c_fc.weight', 5, NaN);
-  const line = `alignbook: ${join(model, 'model.safetensors')}: tensor "h.0.mlp.c_fc.weight" holds NaN at element 5: the file is damaged, or its training came apart; take another copy, or an earlier checkpoint\n`;
+  const line = `alignbook: ${join(model, 'model.safetensors')}: tensor "h.0.mlp.c_fc.weight" holds NaN at element 5: the file is damaged, or its training diverged; take another copy, or an earlier checkpoint\n`;
   for (const args of [
     ['logps', '--model', model, '--data', pairs],
     ['generate', '--model', model, '--prompt', 'a'],
@@ -166,10 +166,14 @@ test('what is saved is finite, and what is there already stays', async () => {
     [
       [1, 2, 70000],
       'F16',
-      /^InputError: tensor "x" holds 70000 at element 2, which F16 cannot hold; write F32 or BF16$/,
+      /^InputError: tensor "x" holds 70000 at element 2, which is out of the range of F16; write F32 or BF16$/,
     ], // the largest is 65504
     // the largest is 3.39e38, and 3.4e38 rounds up
-    [[3.4e38], 'BF16', /^InputError: tensor "x" holds 3\.39\d+e\+38 at element 0, which BF16 cannot hold; write F32$/],
+    [
+      [3.4e38],
+      'BF16',
+      /^InputError: tensor "x" holds 3\.39\d+e\+38 at element 0, which is out of the range of BF16; write F32$/,
+    ],
   ] as const)
     assert.throws(() => write([...values], dtype), said);
   using file = new SafetensorsFile(path);
@@ -204,7 +208,7 @@ test('what is saved is finite, and what is there already stays', async () => {
   assert.equal(exported.status, 1);
   assert.match(
     exported.stderr,
-    /^alignbook: tensor "transformer\.wpe\.weight" holds 1000000 at element 3, which F16 cannot hold; write F32 or BF16\n$/,
+    /^alignbook: tensor "transformer\.wpe\.weight" holds 1000000 at element 3, which is out of the range of F16; write F32 or BF16\n$/,
   );
   assert.ok(!existsSync(join(folder, 'half')));
 });

@@ -140,7 +140,7 @@ test('weights that are not those of the config are refused by name', async () =>
   await refused(folderOf({ config: { n_layer: 4 } }), /lacks the tensor "h\.3\.ln_1\.weight"/);
   await refused(
     folderOf({ config: { n_layer: 2 } }),
-    /has a tensor "transformer\.h\.2\.\S+" that is not GPT-2's, and 11 more; save the model alone, with transformers' save_pretrained$/,
+    /has a tensor "transformer\.h\.2\.\S+" that is not GPT-2's, and 11 more; save only the model, with transformers' save_pretrained$/,
   );
   await refused(
     folderOf({ config: { vocab_size: 32 } }),
@@ -148,7 +148,7 @@ test('weights that are not those of the config are refused by name', async () =>
   );
 });
 
-test('causal-mask buffers and a tied head in old checkpoints are passed over', async () => {
+test('causal-mask buffers and a tied head in old checkpoints are ignored', async () => {
   const folder = folderOf();
   const path = join(folder, 'model.safetensors');
   const config = readConfig(join(folder, 'config.json'));

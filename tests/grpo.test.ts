@@ -73,7 +73,7 @@ const trl = fixture<Trl>('grpo_trl.json');
 const { options, rows, generations } = step;
 const rewards = rows.map(({ reward }) => reward);
 
-test('advantages are those of PyTorch: by the group, undivided, and against the others', () => {
+test('advantages are those of PyTorch: scaled, unscaled, and leave-one-out', () => {
   // Rewards are exact in float64 here; the fixture has ten digits.
   nearAll(groupAdvantages(rewards, generations), step.advantages.group, 1e-9, 'group');
   nearAll(groupAdvantages(rewards, generations, { scaleRewards: false }), step.advantages.none, 1e-9, 'none');
@@ -92,7 +92,7 @@ test('advantages are those of PyTorch: by the group, undivided, and against the 
   ); // log-probs in float32
 });
 
-test('advantages by hand; a group whose scores are equal teaches nothing', () => {
+test('advantages by hand; equal scores in a group give advantages of 0', () => {
   nearAll(
     groupAdvantages([1, 3, 5, 5], 2),
     [-1, 1, 0, 0].map((value) => value / (Math.SQRT2 + 1e-4)),
@@ -108,7 +108,7 @@ test('advantages by hand; a group whose scores are equal teaches nothing', () =>
   refused(() => groupAdvantages([1, 2, 3], 2), /^3 scores cannot be split into groups of 2$/);
 });
 
-/** A rollout of some of the rows, as the fixture records it. */
+/** A rollout of some of the rows, as recorded in the fixture. */
 function rolloutOf(numbers: readonly number[], advantages: readonly number[] = step.advantages.group): GroupRollout {
   const samples = scripted(rows, generations);
   const of = <Item>(all: readonly Item[]) => numbers.map((n) => all[n]!);
@@ -127,14 +127,13 @@ function nearUpdate(update: GrpoUpdate, expected: Partial<Logged>, tolerance: nu
 }
 
 /**
- * Float32 here, float64 there. Greatest differences seen: 2.3e-6 for the norm of gradients, 1.2e-6 for the rest; and
- * for a gradient,
- * read back from the optimizer, 8.4e-6 of its parameter's largest element. Another processor sums in another order:
- * allow some times that.
+ * Float32 here, float64 in the fixture. Largest differences seen: 2.3e-6 for the norm of gradients, 1.2e-6 for the
+ * rest, and for a gradient, read back from the optimizer, 8.4e-6 of its parameter's largest element. Another processor
+ * sums in another order, so a few times that is allowed.
  */
 const [UPDATE, GRADIENT] = [1e-5, 3e-5];
 
-/** A minibatch's mean over its own tokens is TRL's bnpo; where it is the whole rollout, dapo is the same. */
+/** A minibatch's mean over its own tokens is TRL's bnpo; if the minibatch is the whole rollout, dapo is the same. */
 const OURS: Readonly<Record<Run['loss'], GrpoLossType | undefined>> = {
   grpo: 'grpo',
   bnpo: 'dapo',
@@ -145,8 +144,10 @@ const OURS: Readonly<Record<Run['loss'], GrpoLossType | undefined>> = {
 for (const accumulation of [1, 3]) {
   for (const { loss, klRatio, updates, gradients, weights } of step.runs) {
     const lossType = updates[0]!.rows.length === rows.length && loss === 'dapo' ? 'dapo' : OURS[loss];
-    if (lossType === undefined) continue; // dapo's minibatches are divided by tokens of the others, too: ours has none
-    test(`${loss}${klRatio ? ' with klRatio' : ''}, ${updates.length} updates of ${updates[0]!.rows.length} responses are those of PyTorch, accumulation ${accumulation}`, async () => {
+    // dapo divides a minibatch by the tokens of all minibatches; here there is only one
+    if (lossType === undefined) continue;
+    const name = `${loss}${klRatio ? ' with klRatio' : ''}, ${updates.length} updates of ${updates[0]!.rows.length}`;
+    test(`${name} responses are those of PyTorch, accumulation ${accumulation}`, async () => {
       const { model } = await loadEngineModel('a-group');
       const before = new Map([...copyOf(model)].map(([name, values]) => [name, new Float32Array(values.length)]));
       const state = TrainingState.begin(model, options);
@@ -163,13 +164,13 @@ for (const accumulation of [1, 3]) {
         const found = lastGradients(state.optimizer, before, options.beta1);
         nearGradients((name) => found.get(name)!.map((value) => value / factor), gradients, GRADIENT, 'gradient');
       });
-      // greatest difference seen: 5.3e-6; Adam divides small gradients by their own size
+      // largest difference seen: 5.3e-6; Adam divides small gradients by their own size
       if (weights) nearWeights(model, weights, 2e-5);
       for (const each of [state, model]) each.dispose();
     });
   }
 
-  test(`rloo's updates are those of PyTorch, its clipping by responses, accumulation ${accumulation}`, async () => {
+  test(`rloo's updates are those of PyTorch, clipped per response, accumulation ${accumulation}`, async () => {
     const { model } = await loadEngineModel('a-group');
     const before = new Map([...copyOf(model)].map(([name, values]) => [name, new Float32Array(values.length)]));
     const state = TrainingState.begin(model, options);
@@ -199,7 +200,7 @@ assert.ok(
 );
 
 for (const { loss, klRatio, steps, last } of trl.runs) {
-  test(`ten steps follow TRL's GRPOTrainer: ${loss}${klRatio ? ' with klRatio' : ''}, two updates a rollout`, async () => {
+  test(`ten steps follow TRL's GRPOTrainer, two updates each: ${loss}${klRatio ? ' with klRatio' : ''}`, async () => {
     const { model } = await loadEngineModel('one-head');
     const { model: reference } = await loadEngineModel('one-head');
     const state = TrainingState.begin(model, trl.options);
@@ -215,7 +216,7 @@ for (const { loss, klRatio, steps, last } of trl.runs) {
         oldLogps: sampleLogps(model, samples, trl.options),
       };
       for (let iteration = 0; iteration < trl.iterations; iteration += 1) {
-        // float32 on both sides. Greatest differences seen: 1.1e-5 for norms, which reach 3.6, 1.5e-6 for the rest.
+        // Float32 on both sides. Largest differences seen: 1.1e-5 for norms, which reach 3.6; 1.5e-6 for the rest.
         nearUpdate(
           grpoUpdate(state, kept, trl.options.lr, { ...trl.options, lossType: loss, klRatio }),
           steps[n]!,
@@ -228,14 +229,14 @@ for (const { loss, klRatio, steps, last } of trl.runs) {
     assert.equal(n, steps.length);
     const prompt = trl.rollouts[0]![0]!.promptIds;
     const { logits } = model.forward(tf.tensor2d([prompt], undefined, 'int32'));
-    // greatest difference seen: 1.7e-6
+    // largest difference seen: 1.7e-6
     nearAll(logits.dataSync().slice(-last.length), last, 1e-5, 'logits after training');
     for (const each of [state, model, reference]) each.dispose();
   });
 }
 
 const rowOf = (...values: number[]) => tf.tensor2d([values]);
-/** Ratios 0.5 and 1.5 of one response, of two tokens and a place after its end. */
+/** One response of two tokens, with ratios 0.5 and 1.5, and one position after its end. */
 const tensors = (advantage: number): GrpoTensors => ({
   logps: rowOf(Math.log(0.5), Math.log(1.5), 1e30),
   oldLogps: rowOf(0, 0, NaN),
@@ -245,7 +246,7 @@ const tensors = (advantage: number): GrpoTensors => ({
 });
 const K3 = 2 - 1 - Math.LN2; // of the first token: x = -ln 2; the second's is 0
 
-test('losses by hand: each side of the clip, k3, and what lies after the end has no part', () => {
+test('losses by hand: each side of the clip, k3, and positions after the end are ignored', () => {
   const [better, worse] = [grpoLoss(tensors(2), { beta: 0.1 }), grpoLoss(tensors(-2), { beta: 0 })];
   close(better.loss, (-2 * 0.5 - 2 * 1.2 + 0.1 * K3) / 2, 'loss');
   close(better.clipFraction, 0.5, 'the second is clipped');
@@ -282,14 +283,14 @@ test('losses by hand: each side of the clip, k3, and what lies after the end has
   close(ofRloo, [[-1.5, -1.5, 0]], 'gradient of rloo: the same for each token');
 });
 
-test("where the ratio is 1, the gradient of klRatio's term is that of the KL, which k3's own is not", () => {
+test("if the ratio is 1, the gradient of klRatio's term is that of the KL, unlike the gradient of k3", () => {
   // The KL of two distributions over three tokens, and its gradient by the logits, against the expectation of the
   // term's gradient.
   const [logits, reference] = [tf.tensor1d([0.5, -1, 0.2]), tf.tensor1d([-0.3, 0.4, 0])];
   const kl = tf.grad((x) => tf.logSoftmax(x).sub(tf.logSoftmax(reference)).mul(tf.softmax(x)).sum())(logits);
   const expected = (klRatio: boolean) =>
     tf.grad((x) => {
-      const logps = tf.logSoftmax(x).expandDims<tf.Tensor2D>(1); // a response of each token
+      const logps = tf.logSoftmax(x).expandDims<tf.Tensor2D>(1); // one response per token
       const p = tf.softmax(logits).dataSync();
       const given = {
         oldLogps: tf.logSoftmax(logits).expandDims<tf.Tensor2D>(1),
@@ -314,7 +315,7 @@ test("where the ratio is 1, the gradient of klRatio's term is that of the KL, wh
   assert.ok(tf.max(tf.abs(expected(false).sub(kl))).dataSync()[0]! > 0.1);
 });
 
-test('advantages and what was recorded are constants', () => {
+test('advantages and recorded log-probs are constants', () => {
   const given = tensors(2);
   const gradient = (name: 'oldLogps' | 'refLogps' | 'advantages', loss: typeof grpoLoss | typeof rlooLoss) =>
     tf.grad((x) => loss({ ...given, [name]: x }).loss)(given[name]);
@@ -345,7 +346,7 @@ test('inputs that do not fit are refused', () => {
   );
 });
 
-test('no tensor stays behind, of losses nor of updates', async () => {
+test('neither losses nor updates leave a tensor behind', async () => {
   const given = tensors(1);
   for (const loss of [grpoLoss, rlooLoss]) {
     keepsNothing(() => ({ ...loss(given) }));
@@ -356,7 +357,7 @@ test('no tensor stays behind, of losses nor of updates', async () => {
   const rollout = rolloutOf(rows.map((_, n) => n));
   const run = (more: Partial<GrpoTrainOptions>) => grpoUpdate(state, rollout, 1e-4, { ...options, ...more });
   for (const more of [{}, { algorithm: 'rloo', accumulation: 2 }] as const) {
-    run(more); // makes moments and constants
+    run(more); // creates moments and constants
     const [live, numTensors] = [liveTensors(), tf.memory().numTensors];
     run(more);
     assert.deepEqual([liveTensors(), tf.memory().numTensors], [live, numTensors]);

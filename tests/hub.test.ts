@@ -849,9 +849,9 @@ test('download looks first: nothing large is fetched of a model that would be re
     activation: /"activation_function" is "mish"; supported are/,
     crossed: /"add_cross_attention" is true; only false is supported/,
     typed: /"layer_norm_epsilon" must be a number above 0, got "1e-5"/,
-    quantized: /"quantization_config": its weights are quantized \(gptq\), which is not read here/,
+    quantized: /"quantization_config": its weights are quantized \(gptq\), which is not supported/,
     doubled: /"architectures" is "GPT2DoubleHeadsModel"; supported are/,
-    classes: /it is a classifier of 2 labels/,
+    classes: /it is a classifier with 2 labels/,
     spiece: /tokenizer\.json: is missing, and so are vocab\.json and merges\.txt/,
     wordpiece: /its model "WordPiece" is not reproduced here/,
   };

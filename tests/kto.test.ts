@@ -20,7 +20,7 @@ const gradient = (inputs: KtoInputs, name: keyof KtoInputs) =>
 
 const s = (x: number) => 1 / (1 + Math.exp(-x));
 
-test('losses, the point of reference and gradients are those of TRL', () => {
+test('losses, the reference point and gradients are those of TRL', () => {
   for (const c of cases('kto', 'preferenceLosses.json')) {
     const vector = (name: string) => c.floats<tf.Tensor1D>(name);
     const [policyLogps, refLogps, desirable] = [
@@ -56,7 +56,7 @@ test('numbers worked by hand', () => {
   close(ktoLoss(same).losses, [0.5, 0.5], 'where policy and reference agree');
 });
 
-test('the gradient reaches the policy only', () => {
+test('the gradient reaches only the policy', () => {
   const slope = (x: number) => 0.1 * s(x) * s(-x);
   close(gradient(inputsWith(1), 'policyLogps'), [-slope(0.1), slope(0.4)], 'policy');
   for (const name of ['refLogps', 'policyMismatchedLogps', 'refMismatchedLogps'] as const)

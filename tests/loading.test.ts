@@ -77,7 +77,7 @@ test('prefixes of DistributedDataParallel and torch.compile are stripped, in any
   expected.dispose();
 });
 
-test('a value head beside the model is passed over with one line; any other tensor is refused by name', async () => {
+test('a value head beside the model is ignored with one line; any other tensor is refused by name', async () => {
   const model = renamed('value-head', (key) => key, [extra('v_head.summary.weight'), extra('v_head.summary.bias')]);
   const { status, stderr } = spawnSync(
     process.execPath,
@@ -88,12 +88,12 @@ test('a value head beside the model is passed over with one line; any other tens
     { status, stderr },
     {
       status: 0,
-      stderr: `${join(model, 'model.safetensors')}: v_head.summary.weight, v_head.summary.bias: a value head, which is passed over\n`,
+      stderr: `${join(model, 'model.safetensors')}: v_head.summary.weight, v_head.summary.bias: a value head, which is ignored\n`,
     },
   );
   await refused(
     renamed('one-more', (key) => key, [extra('h.0.attn.rotary')]),
-    /has a tensor "h\.0\.attn\.rotary" that is not GPT-2's; save the model alone, with transformers' save_pretrained$/,
+    /has a tensor "h\.0\.attn\.rotary" that is not GPT-2's; save only the model, with transformers' save_pretrained$/,
   );
   await refused(
     renamed('two-more', (key) => key, [extra('a'), extra('b')]),
@@ -113,7 +113,7 @@ test('files that stand in for others are told by what they are', async () => {
     ['', /is empty$/],
     [
       '<!DOCTYPE html><html><body>Sign in</body></html>',
-      /is a web page, such as a proxy or a login gives in place of a file; download the file again$/,
+      /is a web page, such as a proxy or a login sends in place of a file; download the file again$/,
     ],
     [Buffer.from([0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3]), /is compressed with gzip; unpack it first: gunzip$/],
     [Buffer.from('PK\x03\x04 archive'), /is a zip archive, as torch\.save writes; give the safetensors file$/],

@@ -305,9 +305,12 @@ test('frozen names adapters, where there are any; options that do not fit', asyn
       rank,
     });
   refused(/^alpha must be a number above 0, got 0$/, { alpha: 0 });
-  refused(/^targets: there is no "c_fc" to adapt; there are attn\.c_attn, attn\.c_proj, mlp\.c_fc, mlp\.c_proj$/, {
-    targets: ['attn.c_attn', 'c_fc' as 'mlp.c_fc'],
-  });
+  refused(
+    /^targets holds "c_fc", which cannot be adapted; choose from attn\.c_attn, attn\.c_proj, mlp\.c_fc, mlp\.c_proj$/,
+    {
+      targets: ['attn.c_attn', 'c_fc' as 'mlp.c_fc'],
+    },
+  );
   refused(/^targets is empty/, { targets: [] });
   assert.equal(liveTensors(), live);
 

@@ -1,7 +1,4 @@
-/**
- * The cases of tests/fixtures/losses.json (made by tests/oracles/losses.py) and its like, and comparing tensors with
- * them.
- */
+/** Cases from tests/fixtures/losses.json (made by tests/oracles/losses.py) and similar files, and their comparison. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -13,8 +10,8 @@ type Numbers = number | Numbers[];
 const FIXTURES = join(__dirname, '..', '..', '..', 'tests', 'fixtures');
 
 /**
- * How far a result may be from the oracle's, as a part of the larger of 1 and the expected number: about 30 float32
- * roundings (6e-8 each). The oracle computes in float64 from the same float32 arguments.
+ * The tolerance for a result, relative to the larger of 1 and the expected number: about 30 float32 roundings (6e-8
+ * each). The oracle computes in float64 from the same float32 arguments.
  */
 const TOLERANCE = 2e-6;
 
@@ -58,7 +55,7 @@ export class Case {
     closeGradients([actual], [this.#values(name)], `${this.title}: ${name}`);
   }
 
-  /** A field that holds cases of its own. */
+  /** A field that contains cases itself. */
   inner(name: string): Case[] {
     const fields = [this.#fields[name]].flat() as unknown as Record<string, Numbers>[];
     return fields.map((inner, index) => new Case(`${this.title}: ${name} ${index}`, inner));
@@ -91,9 +88,8 @@ export function close(actual: tf.Tensor, expected: Numbers, what: string, tolera
 }
 
 /**
- * Gradients of one result may be off by that part of the largest of them in the place of 1: where beta is small, all
- * are.
- * Where all are 0, as beyond the hinge, so must ours be, but for what float32 cannot tell from it.
+ * The same for the gradients of one result, but relative to the largest of them instead of 1, because all are small if
+ * beta is. If all expected gradients are 0, as beyond the hinge, the actual ones must be 0, too.
  */
 export function closeGradients(actual: tf.Tensor[], expected: Numbers[], what: string): void {
   const largest = Math.max(...(expected.flat(2) as number[]).map(Math.abs), 1e-30);
@@ -102,14 +98,14 @@ export function closeGradients(actual: tf.Tensor[], expected: Numbers[], what: s
   );
 }
 
-/** sum(weight * result): the scalar whose gradient the fixtures hold. */
+/** sum(weight * result): the scalar whose gradient is in the fixtures. */
 export function weighted(result: tf.Tensor, weight: tf.Tensor): tf.Scalar {
   return tf.sum<tf.Scalar>(tf.mul(result, weight));
 }
 
-/** @throws AssertionError unless everything that `run` makes is in what it returns. */
+/** @throws AssertionError if `run` creates tensors that it does not return. */
 export function keepsNothing(run: () => tf.TensorContainer): void {
-  tf.dispose(run()); // once before counting: tfjs makes constants on first use
+  tf.dispose(run()); // once before counting: tfjs creates constants on first use
   const before = [tf.memory().numTensors, liveTensors()];
   tf.dispose(run());
   assert.deepEqual([tf.memory().numTensors, liveTensors()], before, 'live tensors, of tfjs and of TensorFlow');

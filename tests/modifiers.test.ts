@@ -16,7 +16,7 @@ import { cases, close, keepsNothing, refused, type Case } from './lossCases';
 const mask2d = (values: number[][]) => tf.tensor2d(values, undefined, 'int32');
 const FILE = 'preferenceLosses.json';
 
-/** The fixtures hold the chosen responses above the rejected ones. */
+/** The fixtures list the chosen responses first, then the rejected ones. */
 function halves(tensor: tf.Tensor): [chosen: tf.Tensor2D, rejected: tf.Tensor2D] {
   return tf.split(tensor, 2) as [tf.Tensor2D, tf.Tensor2D];
 }
@@ -29,7 +29,7 @@ function tokensOf(perTokenLogps: tf.Tensor, c: Case): { chosen: ResponseTokens; 
   };
 }
 
-test('on desensitised log-probs, DPO and its gradient per token are those of TRL', () => {
+test('on length-desensitized log-probs, DPO and its gradient per token are those of TRL', () => {
   for (const c of cases('length_desensitised', FILE)) {
     const options = { ldAlpha: c.number('ldAlpha') };
     const reference = lengthDesensitizedLogps(tokensOf(c.floats('refPerTokenLogps'), c), options);
@@ -47,7 +47,7 @@ test('on desensitised log-probs, DPO and its gradient per token are those of TRL
   }
 });
 
-test('desensitised log-probs by hand', () => {
+test('length-desensitized log-probs by hand', () => {
   const chosen = { perTokenLogps: tf.tensor2d([[NaN, -1, -2, -4, -8]]), responseMask: mask2d([[0, 1, 1, 1, 1]]) };
   const rejected = { perTokenLogps: tf.tensor2d([[-3, -5, Infinity]]), responseMask: mask2d([[1, 1, 0]]) };
   const { chosenLogps, rejectedLogps } = lengthDesensitizedLogps({ chosen, rejected }, { ldAlpha: 0.5 });
@@ -80,13 +80,13 @@ test("weighted by the policy's own probabilities, losses and gradients per token
   }
 });
 
-test('logSumSquaredProbs is that of PyTorch, and lies between -ln V and 0', () => {
+test('logSumSquaredProbs equals PyTorch, between -ln V and 0', () => {
   for (const c of cases('squared_probs', FILE)) c.check(logSumSquaredProbs(c.floats('logits')), 'logSumSquaredProbs');
   close(logSumSquaredProbs(tf.zeros([2, 5])), [-Math.log(5), -Math.log(5)], 'uniform');
   close(logSumSquaredProbs(tf.tensor1d([0, 1e4, 0])), 0, 'certain');
 });
 
-test('a response of average tokens has weight 1; what lies outside it has no part', () => {
+test('a response of average tokens has weight 1; positions outside the mask are ignored', () => {
   const [perTokenLogps, logSumSquaredProbs] = [tf.tensor2d([[-2, -1, NaN]]), tf.tensor2d([[-1, -2, -Infinity]])];
   const tokens = { perTokenLogps, logSumSquaredProbs, responseMask: mask2d([[1, 1, 0]]) };
   close(wpoWeights(tokens), [1], 'weight');
@@ -117,8 +117,8 @@ test('no tensor stays behind', () => {
     ]),
   };
   const squares = tf.zeros<tf.Rank.R2>([2, 3]);
-  const desensitised = () => lengthDesensitizedLogps({ chosen: tokens, rejected: tokens }, { ldAlpha: 0.5 });
-  keepsNothing(desensitised);
+  const desensitized = () => lengthDesensitizedLogps({ chosen: tokens, rejected: tokens }, { ldAlpha: 0.5 });
+  keepsNothing(desensitized);
   keepsNothing(() => wpoWeights({ ...tokens, logSumSquaredProbs: squares }));
   keepsNothing(() => logSumSquaredProbs(squares));
   const logps = tf.tensor1d([-1, -2]);

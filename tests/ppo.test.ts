@@ -75,7 +75,7 @@ test('log-ratios of 1e4 give neither NaN nor infinity', () => {
   close(ppoLoss(harmless).loss, (-1.2 - 0 + 0.8) / 3, 'loss');
 });
 
-test('what lies outside the mask has no part in the losses', () => {
+test('values outside the mask do not affect the losses', () => {
   const responseMask = mask2d([[0, 1, 1, 0]]);
   const policy = {
     logps: row(NaN, -1, -2, 1e30),
@@ -113,7 +113,7 @@ test('valueLoss, its clip fraction and its gradient are those of PyTorch', () =>
 });
 
 test('valueLoss by hand', () => {
-  // Moved from 0 to 1, toward a return of 2: the clipped value 0.2 is the worse, (2 - 0.2)^2, and has no gradient.
+  // Moved from 0 to 1, toward a return of 2: the clipped value 0.2 has the larger loss, (2 - 0.2)^2, and no gradient.
   const given = { oldValues: row(0, 0), returns: row(2, 0), responseMask: mask2d([[1, 1]]) };
   const { loss, clipFraction } = valueLoss({ ...given, values: row(1, 0.1) });
   close(loss, (1.8 ** 2 + 0.1 ** 2) / 2 / 2, 'loss');

@@ -1,5 +1,5 @@
 /**
- * PPO's iteration after its sampling: one scripted rollout against PyTorch in float64, and three iterations of TRL's
+ * A PPO iteration after its sampling: one scripted rollout against PyTorch in float64, and three iterations of TRL's
  * PPOTrainer.
  */
 import assert from 'node:assert/strict';
@@ -104,7 +104,7 @@ async function begin({
   return { base, state, dispose: () => [state, model, base].forEach((each) => each.dispose()) };
 }
 
-/** The rollout of ppo_step.json: what is recorded is ours, the reference's log-probs are given. */
+/** The rollout of ppo_step.json: log-probs and values are recorded here, those of the reference are the fixture's. */
 function rolloutOf({ model }: TrainingState): Rollout {
   const samples = scripted(step.rows);
   const { logps, values } = measureSamples(model, samples, { temperature: step.options.temperature });
@@ -146,8 +146,7 @@ test('rewards, whitened advantages and returns are those of PyTorch', async () =
   nearRows(rollout.oldLogps, step.oldLogps, 1e-5, 'oldLogps'); // as in valueHead.test.ts
   nearRows(rollout.oldValues, step.oldValues, 2e-6, 'oldValues');
   const { rewards, advantages, returns } = rolloutAdvantages(rollout, step.options);
-  // What comes of the log-probs, times klCoef, whitened and summed up. Greatest differences seen: 1.1e-7, 3.6e-7,
-  // 3.6e-7.
+  // Computed from the log-probs: times klCoef, whitened, summed. Largest differences seen: 1.1e-7, 3.6e-7, 3.6e-7.
   nearRows(rewards, step.rewards, 1e-6, 'rewards');
   nearRows(advantages, step.advantages, 5e-6, 'advantages');
   nearRows(returns, step.returns, 5e-6, 'returns');
@@ -155,7 +154,7 @@ test('rewards, whitened advantages and returns are those of PyTorch', async () =
 });
 
 for (const accumulation of [1, 3]) {
-  test(`every update, its gradients and the weights after all are those of PyTorch, accumulation ${accumulation}`, async () => {
+  test(`updates, gradients and final weights are those of PyTorch, accumulation ${accumulation}`, async () => {
     const { state, dispose } = await begin(step);
     const { options, order } = step;
     const rollout = rolloutOf(state);
@@ -166,7 +165,7 @@ for (const accumulation of [1, 3]) {
     );
     let n = 0;
     for (const update of ppoUpdates(state, rollout, advantages, order, options.lr, { ...options, accumulation })) {
-      // greatest difference seen: 8e-6, the ratio's variance of the last
+      // largest difference seen: 8e-6, in the last update's variance of the ratio
       nearUpdate(update, step.updates[n]!, 3e-5, `update ${n}`);
       gradients.push(lastGradients(state.optimizer, before, options.beta1));
       before = firstMoments(state.optimizer);
@@ -179,7 +178,7 @@ for (const accumulation of [1, 3]) {
     ] as const) {
       const { gradNorm } = step.updates[number]!;
       const factor = Math.min(1, options.maxGradNorm! / (gradNorm + 1e-6)); // the fixture has them before clipping
-      // Greatest difference seen: 3e-6 of the largest element of a parameter; allow four times that.
+      // Largest difference seen: 3e-6 of a parameter's largest element; allow four times that.
       nearGradients(
         (name) => gradients[number]!.get(name)!.map((value) => value / factor),
         step.gradients[which],
@@ -187,7 +186,7 @@ for (const accumulation of [1, 3]) {
         which,
       );
     }
-    // greatest difference seen: 8e-6; Adam divides small gradients by their own size
+    // largest difference seen: 8e-6; Adam divides small gradients by their own size
     nearWeights(state.model, step.weights, 3e-5);
     assert.equal(state.optimizer.steps, 6);
     dispose();
@@ -215,7 +214,7 @@ test("three iterations follow TRL's PPOTrainer", async () => {
       }),
     ];
     assert.equal(made.length, order.length);
-    // float64 there; greatest difference seen: 6e-6
+    // TRL computes in float64; largest difference seen: 6e-6
     made.forEach((update, n) => nearUpdate(update, updates[n]!, 3e-5, `update ${n} of iteration ${iteration}`));
     const mean = (of: (update: PpoUpdate) => number) => made.reduce((sum, update) => sum + of(update), 0) / made.length;
     const ours = {
@@ -227,15 +226,16 @@ test("three iterations follow TRL's PPOTrainer", async () => {
       valueClipFraction: mean(({ value }) => value.clipFraction),
       ratioMean: mean(({ ratio }) => ratio.mean),
     };
+    // TRL computes in float32; the script that made the fixture allows the same difference.
     for (const [name, value] of Object.entries(ours))
-      near(value, metrics[name as keyof typeof ours], 1e-4, `TRL's ${name}, iteration ${iteration}`); // float32 there; the maker of the fixture allows as much
+      near(value, metrics[name as keyof typeof ours], 1e-4, `TRL's ${name}, iteration ${iteration}`);
   }
-  nearWeights(state.model, trl.weights, 6e-5); // greatest difference seen: 1.9e-5, after twelve updates
+  nearWeights(state.model, trl.weights, 6e-5); // largest difference seen: 1.9e-5, after twelve updates
   reference.dispose();
   dispose();
 });
 
-test('rewards by hand; unwhitened, and each option of the advantages', () => {
+test('rewards by hand, unwhitened, and each option of the advantages', () => {
   const samples = scripted([
     { promptIds: [1], responseIds: [2, 3] },
     { promptIds: [1], responseIds: [0] },
@@ -288,7 +288,7 @@ test("the variance of a single token's ratio is 0, not NaN", async () => {
   dispose();
 });
 
-test('the minibatches: every sample once an epoch, another order each, the same for a seed', () => {
+test('minibatches: every sample once per epoch, each epoch in a new order, the same for the same seed', () => {
   const order = minibatchOrder(12, { ppoEpochs: 3, minibatches: 4 }, 7);
   assert.deepEqual(
     order.map((numbers) => numbers.length),
@@ -319,14 +319,14 @@ test('the minibatches: every sample once an epoch, another order each, the same 
   refused(/^ppoEpochs must be a whole number from 1 up, got 0$/, { ppoEpochs: 0 });
 });
 
-test('updates leave no tensor behind, refused or not', async () => {
+test('updates leave no tensor behind, even if refused', async () => {
   const { base, state, dispose } = await begin(step);
   const rollout = rolloutOf(state);
   const run = (training: TrainingState, options: PpoUpdateOptions = {}) => {
     const advantages = rolloutAdvantages(rollout, step.options);
     return [...ppoUpdates(training, rollout, advantages, step.order, 1e-4, { ...step.options, ...options })];
   };
-  for (let round = 0; round < 3; round += 1) run(state); // makes the moments and the constants
+  for (let round = 0; round < 3; round += 1) run(state); // creates the moments and constants
   const live = liveTensors();
   run(state, { accumulation: 3 });
   assert.equal(liveTensors(), live);

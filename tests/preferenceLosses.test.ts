@@ -52,8 +52,8 @@ function inputsOf({ inputs }: Batch): Required<Omit<PreferenceInputs, 'pairWeigh
 type Loss = (inputs: PreferenceInputs) => tf.Tensor1D;
 
 /**
- * Gradients of the sum over the batch with respect to the policy's two inputs. tfjs refuses an input that has no part
- * (sft).
+ * Gradients of the sum over the batch with respect to the policy's two inputs. tfjs refuses an input that a loss does
+ * not use (sft).
  */
 function gradients(loss: Loss, inputs: PreferenceInputs): tf.Tensor[] {
   const sum = (chosen: tf.Tensor, rejected: tf.Tensor) => {
@@ -85,13 +85,14 @@ function byName({ loss, options }: Result): Loss {
 }
 
 for (const batch of fixtures.pairs) {
-  test(`losses and gradients are those of TRL: ${batch.name}, beta ${(batch.results[0]!.options as PreferenceOptions).beta}`, () => {
+  const { beta } = batch.results[0]!.options as PreferenceOptions;
+  test(`losses and gradients are those of TRL: ${batch.name}, beta ${beta}`, () => {
     assert.deepEqual(new Set(batch.results.map(({ loss }) => loss)), new Set(NAMES), 'every loss has its case');
     check(batch, byName);
   });
 }
 
-test('with another divergence the losses over a margin are those of TRL', () => {
+test('with another divergence, the losses of a margin are those of TRL', () => {
   for (const batch of fixtures.divergences) check(batch, byName);
 });
 
@@ -110,7 +111,7 @@ test("without a reference, DPO is that of eric-mitchell's reference_free", () =>
     check(batch, (result) => (inputs) => byName(result)(withoutReference(inputs)));
 });
 
-/** A pair with these log-ratios, two tokens the longer and one the other. */
+/** A pair with these log-ratios; chosen has two tokens and rejected one. */
 function pairWith(chosen: number, rejected: number): Required<Omit<PreferenceInputs, 'pairWeights'>> {
   const logps = [chosen - 2e4, rejected - 2e4, -2e4, -2e4].map((x) => tf.tensor1d([x]));
   const [policyChosenLogps, policyRejectedLogps, refChosenLogps, refRejectedLogps] = logps;
@@ -154,8 +155,8 @@ test('sigmoid and cdpo are dpoLoss', () => {
 });
 
 test('aot and aot_unpaired by hand: ranks, not pairs', () => {
-  // Policy margins 3, 1 and reference margins 0, 5: by rank 1 - 0 and 3 - 5. Log-ratios 4, -4 and 1, 0: -4 - 0 and 4 -
-  // 1.
+  // Policy margins 3, 1 and reference margins 0, 5: by rank 1 - 0 and 3 - 5.
+  // Log-ratios 4, -4 and 1, 0: by rank -4 - 0 and 4 - 1.
   const [policyChosenLogps, policyRejectedLogps] = [tf.tensor1d([-6, -9]), tf.tensor1d([-9, -10])];
   const [refChosenLogps, refRejectedLogps] = [tf.tensor1d([-10, -5]), tf.tensor1d([-10, -10])];
   const inputs = { policyChosenLogps, policyRejectedLogps, refChosenLogps, refRejectedLogps };
@@ -216,7 +217,7 @@ test('no gradient reaches the reference', () => {
   }
 });
 
-test('pairWeights weigh the pairs, and are constants', () => {
+test('pairWeights multiply the losses of pairs, and are constants', () => {
   const pair = pairWith(3, -4);
   for (const name of NAMES.filter((each) => !each.startsWith('aot'))) {
     const weighted = preferenceLosses[name]({ ...pair, pairWeights: tf.tensor1d([0.25]) });
@@ -225,6 +226,13 @@ test('pairWeights weigh the pairs, and are constants', () => {
   const loss = (x: tf.Tensor) => preferenceLosses.ipo({ ...pair, pairWeights: x as tf.Tensor1D }).sum();
   close(tf.grad(loss)(tf.tensor1d([0.25])), [0], 'gradient');
   refused(() => preferenceLosses.aot({ ...pair, pairWeights: tf.tensor1d([1]) }), /aot sorts the batch/);
+});
+
+test('every loss has a formula and cites its source', () => {
+  for (const name of NAMES) {
+    assert.ok(preferenceLosses[name].formula.length > 0, name);
+    assert.match(preferenceLosses[name].source, /https:|TRL/, name);
+  }
 });
 
 test('a missing input is named, with its remedy', () => {
@@ -238,7 +246,7 @@ test('a missing input is named, with its remedy', () => {
       );
     }
   }
-  // And what it does not name, it does not need.
+  // A loss does not need inputs that it does not name.
   for (const name of NAMES) {
     const needed = Object.fromEntries(
       preferenceLosses[name].needs.map((input) => [input, (pair as PreferenceInputs)[input]]),

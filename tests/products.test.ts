@@ -4,9 +4,9 @@ import { describe, test } from 'node:test';
 
 import { generate, GPT2, liveTensors, profile, Random } from 'alignbook';
 import { release } from 'alignbook/dist/engine/handle';
-import { floats, isCrowded, matmul, spaced } from 'alignbook/dist/engine/ops';
-import { initialWeights } from 'alignbook/dist/model/initialize';
+import { floats, hasCacheConflicts, matmul, padStride } from 'alignbook/dist/engine/ops';
 import { Weights } from 'alignbook/dist/model/weights';
+import { initialWeights } from 'alignbook/dist/model/weightShapes';
 import { binding } from 'alignbook/dist/tf';
 
 const K = 24;
@@ -79,9 +79,9 @@ describe(
     test('a copy that is kept serves any number of rows', () => {
       const yValues = matrix(K, 1024);
       const y = floats(yValues, [K, 1024]);
-      assert.ok(isCrowded(y));
-      const wider = spaced(y);
-      assert.ok(!isCrowded(wider));
+      assert.ok(hasCacheConflicts(y));
+      const wider = padStride(y);
+      assert.ok(!hasCacheConflicts(wider));
       for (const M of [1, 70]) {
         const xValues = matrix(M, K);
         const x = floats(xValues, [M, K]);

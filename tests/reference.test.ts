@@ -26,7 +26,7 @@ const { pairs } = (
   }
 ).dpo;
 
-test('kept log-probs are those computed, and are found again; another model or other pairs have a file of their own', async () => {
+test('kept log-probs equal computed ones and are found again; other models or pairs get other files', async () => {
   const { model } = await loadEngineModel('one-head');
   let computed = 0;
   const kept = (some: readonly PairIds[]) =>
@@ -45,7 +45,7 @@ test('kept log-probs are those computed, and are found again; another model or o
   model.dispose();
 });
 
-test('a computation that was killed goes on after its last whole batch, with the same bits', async () => {
+test('a killed computation continues after its last complete batch, with the same bits', async () => {
   const { model } = await loadEngineModel('one-head');
   const some = pairs.slice(0, 20);
   const expected = keptReferenceLogps(join(folder, 'undisturbed'), model, some, { batchSize: 4 });
@@ -61,7 +61,7 @@ test('a computation that was killed goes on after its last whole batch, with the
     /killed/,
   );
   const [partial] = readdirSync(join(folder, 'killed')) as [string];
-  const gone = spawnSync('true').pid; // as if the process that wrote it had ended, half a pair further
+  const gone = spawnSync('true').pid; // as if the process that wrote it had ended in the middle of a pair
   appendFileSync(join(folder, 'killed', partial), Buffer.alloc(11, 1));
   renameSync(join(folder, 'killed', partial), join(folder, 'killed', `${name}.${gone}.partial`));
   const done: number[] = [];
@@ -101,7 +101,7 @@ test('a live reference trains as its log-probs do, and neither leaves a tensor b
     return losses;
   };
   let kept = 0;
-  await trained({}); // makes the constants
+  await trained({}); // creates the constants
   const [precomputed, live] = [await trained({}), await trained({ reference })];
   assert.equal(kept, 0);
   assert.equal(live.length, 8);

@@ -23,7 +23,7 @@ test('losses and gradients are those of PyTorch', () => {
   }
 });
 
-test("with margins and centerRewards, those of TRL's RewardTrainer", () => {
+test("with margins and centering, they are those of TRL's RewardTrainer", () => {
   for (const c of cases('reward_options')) {
     const [chosen, rejected] = [c.floats<tf.Tensor1D>('chosenScores'), c.floats<tf.Tensor1D>('rejectedScores')];
     const options = {
@@ -50,7 +50,7 @@ test('numbers worked by hand', () => {
   );
 });
 
-test('scores of different lengths, and options that mean nothing, are refused', () => {
+test('scores of different lengths and options out of range are refused', () => {
   assert.throws(() => rewardLoss(tf.tensor1d([1]), tf.tensor1d([1, 2])), InputError);
   refused(
     () => rewardLoss(tf.tensor1d([1]), tf.tensor1d([1]), { margins: tf.tensor1d([1, 2]) }),

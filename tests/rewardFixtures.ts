@@ -1,4 +1,4 @@
-/** tests/fixtures/reward: what PyTorch and TRL make of reward models on the engine's models. */
+/** tests/fixtures/reward: results of PyTorch and TRL for reward models on the engine's test models. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
@@ -32,7 +32,7 @@ export function stored(file: 'gradients' | 'trained', name: string): Float32Arra
   return tensors.float32(name);
 }
 
-/** An engine's model with a head. */
+/** One of the engine's test models, with a score head. */
 export async function rewardModel(
   name: string,
   head: Float32Array,

@@ -96,7 +96,7 @@ test('only the gradients that are wanted are made, from no deeper than they need
   model.dispose();
 });
 
-test('a recording serves once, and leaves nothing behind, followed back or not', async () => {
+test('a forward pass serves one backward pass, and leaves nothing behind, with or without it', async () => {
   const { model, rows } = await rewardModel('a-group', stored('gradients', 'a-group/head'));
   const batch = responseBatch(rows);
   const gradient = tf.tensor1d(fixtures.models['a-group']!.weights);
@@ -104,7 +104,6 @@ test('a recording serves once, and leaves nothing behind, followed back or not',
     const recording = model.record(batch);
     if (follow) recording.backward(gradient)[Symbol.dispose]();
     recording[Symbol.dispose]();
-    recording.scores.dispose();
     return recording;
   };
   round(true); // makes the constants
@@ -114,7 +113,10 @@ test('a recording serves once, and leaves nothing behind, followed back or not',
   const recording = round(true);
   model.scores(batch).dispose();
   assert.equal(liveTensors(), live);
-  assert.throws(() => recording.backward(gradient), /followed back or disposed of before; record the batch again/);
+  assert.throws(
+    () => recording.backward(gradient),
+    /already been used for a backward pass, or was disposed of; record the batch again/,
+  );
   assert.throws(() => model.record(batch).backward(tf.zeros([5])), /gradient must have shape \[6\], got \[5\]/);
   assert.throws(
     () => model.scores(responseBatch([{ promptIds: [37], responses: [[1]] }])),
@@ -214,11 +216,11 @@ test('a language model is no reward model, nor the other way round, and two labe
     assert.rejects(opened, (error) => error instanceof FileError && message.test(error.message));
   await refused(
     RewardModel.fromPretrained('tiny'),
-    /tiny: has no "score\.weight", so it is no reward model; train-reward makes one of it$/,
+    /tiny: has no "score\.weight", so it is not a reward model; make one from it with train-reward$/,
   );
   await refused(
     GPT2.fromPretrained(join(FOLDER, 'saved')),
-    /model\.safetensors: has a "score\.weight", so it is a reward model, which writes no text; RewardModel\.fromPretrained opens it/,
+    /model\.safetensors: has a "score\.weight", so it is a reward model, which writes no text; open it with RewardModel\.fromPretrained, or score with "alignbook score"$/,
   );
   const two = mkdtempSync(join(folder, 'two-'));
   copyFileSync(join(FOLDER, 'saved', 'config.json'), join(two, 'config.json'));

@@ -30,7 +30,7 @@ const prompts = [[3, 4, 5], [6], [7, 8, 9, 10, 11]];
 const tokenizer = letterTokenizer(37); // a-group's ids
 const sampleOptions: SampleOptions = { maxNewTokens: 12, seed: 5, temperature: 1.5, samples: 4 };
 
-test('several samples of a prompt are those of the prompt given as often, row by row', async () => {
+test('several samples of a prompt equal those of the repeated prompt, row by row', async () => {
   const { model } = await loadEngineModel('a-group');
   const repeated = prompts.flatMap((prompt) => Array<number[]>(4).fill(prompt));
   for (const options of [
@@ -43,7 +43,7 @@ test('several samples of a prompt are those of the prompt given as often, row by
     assert.deepEqual(made, await generate(model, repeated, common));
     assert.ok(new Set(made.slice(0, 4).map(({ ids }) => ids.join())).size > 1, 'samples differ from one another');
   }
-  // ends where prompts are still together
+  // some responses end while their prompt is still shared
   const one = await generate(model, prompts, { temperature: 1, maxNewTokens: 1, samples: 3 });
   assert.deepEqual(
     one.map(({ ids }) => ids.length),
@@ -56,17 +56,16 @@ test('several samples of a prompt are those of the prompt given as often, row by
   model.dispose();
 });
 
-test("a temperature alone draws what the way through logits draws, and in the model's proportions", async () => {
+test("sampling by temperature alone draws what sampling from logits draws, in the model's proportions", async () => {
   const { model } = await loadEngineModel('a-group');
-  // A window of all 37 tokens is none, but takes the other way: logits, their distribution, and a draw by the same
-  // numbers.
+  // A topK of all 37 tokens restricts nothing, but takes the other path: logits, their distribution, and a draw with
+  // the same random numbers.
   for (const temperature of [0.6, 1, 2]) {
     const options = { temperature, maxNewTokens: 9, samples: 8, seed: 11 };
     assert.deepEqual(await generate(model, prompts, options), await generate(model, prompts, { ...options, topK: 37 }));
   }
-  // Chi-square of the first token over 4,000 samples at temperature 0.7, against the model's own log-probs; 36 degrees
-  // of freedom:
-  // for a right sampler the chance to exceed 100 is below 1e-7, and the seed is fixed.
+  // Chi-square of the first token over 4,000 samples at temperature 0.7, against the model's own log-probs, with 36
+  // degrees of freedom: a correct sampler exceeds 100 with a probability below 1e-7, and the seed is fixed.
   const draws = 4000;
   const made = await generate(model, [[3, 4, 5]], { temperature: 0.7, maxNewTokens: 1, samples: draws, seed: 3 });
   const logps = model
@@ -84,7 +83,7 @@ test("a temperature alone draws what the way through logits draws, and in the mo
   model.dispose();
 });
 
-test('samples know their prompt, their text, and whether they ended', async () => {
+test('samples have their prompt, their text, and whether they ended', async () => {
   const { model } = await loadEngineModel('a-group');
   const samples = await sampleResponses(model, await tokenizer, prompts, sampleOptions, [2, 0]);
   assert.deepEqual(
@@ -137,7 +136,7 @@ const lengths: Reward = (some) => some.map(({ ids }) => ids.length);
 const refusedReward = (message: RegExp, reward: Reward) =>
   assert.rejects(scoreSamples(samples, reward), (error) => error instanceof InputError && message.test(error.message));
 
-test('scores less penalties, by hand; a promise of them will do', async () => {
+test('scores minus penalties, by hand; a promise of scores is accepted', async () => {
   assert.deepEqual(await scoreSamples(samples, () => [1, 2, 3]), [1, 2, 3]);
   assert.deepEqual(
     await scoreSamples(samples, async () => [1, 2, 3], { missingEosPenalty: 0.5, lengthPenalty: 0.25 }),
@@ -145,7 +144,7 @@ test('scores less penalties, by hand; a promise of them will do', async () => {
   );
 });
 
-test('a reward that gives too few scores, too many, or none that is a number, is refused by sample', async () => {
+test('a reward with too few scores, too many, or one that is not a number is refused, naming the sample', async () => {
   await refusedReward(/^reward gave 2 scores for 3 samples; it must give one for each$/, () => [1, 2]);
   await refusedReward(/^reward gave 4 scores for 3 samples/, () => [1, 2, 3, 4]);
   for (const [score, said] of [
@@ -168,7 +167,7 @@ test('a reward that gives too few scores, too many, or none that is a number, is
   );
 });
 
-test('a weighted sum of rewards, each of them held to the same', async () => {
+test('a weighted sum of rewards, each checked in the same way', async () => {
   const sum = weightedRewards([
     { reward: lengths, weight: 2 },
     { reward: async () => [1, 0, -1], weight: -0.5 },
@@ -190,7 +189,7 @@ test('a weighted sum of rewards, each of them held to the same', async () => {
   );
 });
 
-test("a reward model's scores are those of its batch, in parts or whole", async () => {
+test("a reward model's scores are those of its batch, computed in parts or at once", async () => {
   const { model: base } = await loadEngineModel('a-group');
   const model = RewardModel.begin(base, new Random(8));
   const batch = responseBatch(
@@ -204,7 +203,7 @@ test("a reward model's scores are those of its batch, in parts or whole", async 
   for (const each of [model, base]) each.dispose();
 });
 
-/** Of rows of unequal lengths, with a prompt of several samples, and the same prompt again later. */
+/** Samples of different lengths, several of one prompt, and the same prompt again later. */
 const measured = scripted(
   [[3, 1, 2, 0], [4], [5, 6, 0], [7, 8, 9, 10, 11, 12], [0], [13, 14]].map((responseIds, n) => ({
     promptIds: n === 3 ? [20] : [21, 22, 23],
@@ -212,7 +211,7 @@ const measured = scripted(
   })),
 ).map((sample, n) => ({ ...sample, prompt: n === 3 ? 1 : 0 }));
 
-test('log-probs, values and entropy are those of score and record, whatever the parts', async () => {
+test('log-probs, values and entropy are those of score and record, for any parts', async () => {
   const { model: base } = await loadEngineModel('a-group');
   const model = withValueHead(base);
   setHead(model, { weight: Array.from({ length: 16 }, (_, n) => Math.cos(n) / 4), bias: [0.3] });
@@ -232,7 +231,7 @@ test('log-probs, values and entropy are those of score and record, whatever the 
     const found = measureSamples(model, measured, { temperature, batchSize });
     const again = sampleLogps(model, measured, { temperature, batchSize });
     measured.forEach(({ ids }, n) => {
-      // Other layouts, other orders of float32 sums: log-probs reach 10. Greatest difference seen: 1.5e-6.
+      // Other layouts sum float32 in other orders, and log-probs reach 10. Largest difference seen: 1.5e-6.
       nearAll(found.logps[n]!, logps[n]!.slice(0, ids.length), 1e-5, `logps of sample ${n}`);
       nearAll(found.values![n]!, values[n]!.slice(0, ids.length), 1e-5, `values of sample ${n}`);
       nearAll(found.entropy[n]!, entropyOf(n), 1e-5, `entropy of sample ${n}`);
@@ -259,7 +258,7 @@ test('sampling, scoring and measuring leave no tensor behind', async () => {
     measureSamples(model, made, { batchSize: 5 });
     sampleLogps(base, made, { batchSize: 5 });
   };
-  await round(); // makes the constants
+  await round(); // creates the constants
   const live = liveTensors();
   await round();
   assert.equal(liveTensors(), live);

@@ -1,7 +1,4 @@
-/**
- * What the tests of PPO and GRPO share: a tokenizer as small as the fixtures' models, and rollouts that the fixtures
- * script.
- */
+/** Shared by the tests of PPO and GRPO: a tokenizer as small as the fixtures' models, and rollouts of the fixtures. */
 import assert from 'node:assert/strict';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -52,7 +49,7 @@ function writeLetterTokenizer(folder: string, vocabSize: number): void {
   );
 }
 
-/** a-group with its letters, as a model folder that the commands open. */
+/** The model a-group with its letters as tokens, as a model folder that the commands open. */
 export async function writeLetterModel(folder: string): Promise<void> {
   mkdirSync(folder);
   const { model, expected } = await loadEngineModel('a-group');
@@ -70,7 +67,7 @@ export interface ScriptedRow {
   responseIds: number[];
 }
 
-/** Samples of the fixtures, whose end of text is 0; `groupSize` of them have a prompt in common. */
+/** Samples of the fixtures, whose end of text is 0; each prompt has `groupSize` of them. */
 export function scripted(rows: readonly ScriptedRow[], groupSize = 1): Sample[] {
   return rows.map(({ promptIds, responseIds }, n) => ({
     prompt: Math.floor(n / groupSize),
@@ -98,7 +95,7 @@ export function nearRows(
   actual.forEach((row, n) => nearAll(row, expected[n]!, tolerance, `${what}, row ${n}`));
 }
 
-/** As the greatest of each parameter's gradient allows: float32 sums there are no better. */
+/** Compares gradients relative to the largest element of each parameter's, since float32 sums are no more precise. */
 export function nearGradients(
   actual: (name: string) => ArrayLike<number>,
   expected: Readonly<Record<string, number[]>>,
@@ -120,7 +117,7 @@ export function nearWeights(
   for (const [name, values] of Object.entries(expected)) nearAll(trained.values(name), values, tolerance, name);
 }
 
-/** The gradients that an update saw, from the running mean that it left behind: m' = beta1 m + (1 - beta1) g. */
+/** The gradients that an update used, from the running mean that it left: m' = beta1 m + (1 - beta1) g. */
 export function lastGradients(
   optimizer: AdamW,
   before: ReadonlyMap<string, Float32Array>,
@@ -137,7 +134,7 @@ export function lastGradients(
 export const firstMoments = (optimizer: AdamW): Map<string, Float32Array> =>
   new Map(optimizer.names.map((name) => [name, optimizer.moment('m', name)]));
 
-/** The values of a head, as a fixture gives them. */
+/** The values of a head, from a fixture. */
 export function setHead({ weights: { trained } }: GPT2, { weight, bias }: { weight: number[]; bias: number[] }): void {
   trained.assign('v_head.weight', Float32Array.from(weight));
   trained.assign('v_head.bias', Float32Array.from(bias));

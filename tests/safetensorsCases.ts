@@ -19,7 +19,7 @@ export interface SafetensorsCase {
 
 /** What it says of a file that Python reads and we do not. */
 const REASONS: Readonly<Record<string, RegExp>> = {
-  'first byte': /header is not a JSON object from its first byte on$/,
+  'first byte': /header is not a JSON object beginning at its first byte$/,
   'a key twice': /header is not JSON: the key ".*" comes twice at character \d+$/s, // a name may hold U+2028
   'another notation': /is not described by an object$|has an unknown dtype \{/,
   'a dimension above 2^53 - 1': /has a bad shape \[/,

@@ -259,7 +259,7 @@ test('settings that do not go together are refused before the first step', async
     dpo({ discopopTau: 0.3 }),
     /^sigmoid takes no option discopopTau; it takes beta, labelSmoothing, divergence, divergenceAlpha$/,
   );
-  await refused(ppo({ klTarget: 6, klCoef: 0 }), /^klCoef must be above 0 where klTarget is given, got 0: /);
+  await refused(ppo({ klTarget: 6, klCoef: 0 }), /^klCoef must be above 0 if klTarget is given, got 0: /);
   await refused(
     ppo({ klTarget: 6, klHorizon: 0.4 }),
     /^klHorizon must be above 0\.4, a fifth of batchSize, got 0\.4: klCoef would turn negative$/,

@@ -1,6 +1,6 @@
 /**
- * Files of events, read here without TensorFlow: TFRecords with their checksums, and the part of the protobuf that
- * scalars use.
+ * Event files, read here without TensorFlow: TFRecords with their checksums, and the part of the protobuf that scalars
+ * use.
  */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -78,7 +78,7 @@ const eventFiles = (run: string) =>
     .sort()
     .map((name) => join(folder, run, name));
 
-test('each number of a step is a scalar, named by its place', () => {
+test('each number of a step is a scalar with the name of its place', () => {
   const write = tensorBoard(join(folder, 'deep', 'run'));
   const tensors = liveTensors();
   write({ step: 1, loss: 0.5, rewards: { chosen: 0.25, margins: -2 }, phase: 'warm-up', skipped: undefined } as {
@@ -96,7 +96,7 @@ test('each number of a step is a scalar, named by its place', () => {
   ]);
 });
 
-test('a killed run keeps what it wrote; one that goes on adds a file', async () => {
+test('a killed run keeps what it wrote; a resumed run adds a file', async () => {
   const run = join(folder, 'killed');
   const program = (from: number) => `const { tensorBoard } = require(${JSON.stringify(require.resolve('alignbook'))});
     const write = tensorBoard(${JSON.stringify(run)});

@@ -1,4 +1,4 @@
-/** The training commands, as processes: a whole run, killed and interrupted ones, and wrong calls. */
+/** The training commands as processes: complete, killed and interrupted runs, and wrong calls. */
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -48,7 +48,7 @@ const sha256 = (output: string) =>
     .update(readFileSync(join(folder, output, 'model', 'model.safetensors')))
     .digest('hex');
 
-/** Starts a run and sends a signal once it has taken so many steps. */
+/** Starts a run and sends a signal once it has taken `steps` steps. */
 async function stopped(
   output: string,
   steps: number,
@@ -65,7 +65,7 @@ async function stopped(
 }
 const written = (output: string) => readFileSync(join(folder, output, 'metrics.jsonl'), 'utf8').split('\n').length - 1;
 
-test('a whole run: metrics of every step, a model that the other commands open, two checkpoints', () => {
+test('a complete run: metrics of every step, a model that the other commands open, two checkpoints', () => {
   const { status, stdout, stderr } = run(...command('whole'));
   assert.deepEqual({ status, stderr }, { status: 0, stderr: '' });
   assert.match(stdout, /^step 1 of 10 {2}loss 0\.6931 {2}margin -?0\.000/m);
@@ -91,7 +91,7 @@ test('a whole run: metrics of every step, a model that the other commands open, 
   assert.match(again.stderr, /whole\/model exists already: this run is complete; give another output folder/);
 });
 
-test('killed and started again, it ends with the same metrics and the same bits', async () => {
+test('a run that is killed and restarted ends with the same metrics and the same bits', async () => {
   await stopped('killed', 5, 'SIGKILL');
   assert.ok(!existsSync(join(folder, 'killed', 'model')));
   const { status, stdout } = run(...command('killed'));
@@ -104,7 +104,7 @@ test('killed and started again, it ends with the same metrics and the same bits'
   assert.equal(sha256('killed'), sha256('whole'));
 });
 
-test('interrupted, it saves the step it is at and exits with 130; other settings cannot go on from there', async () => {
+test('an interrupted run saves its step and exits with 130; other settings cannot continue from there', async () => {
   const { status, stdout } = await stopped('interrupted', 2, 'SIGINT');
   assert.equal(status, 130);
   const step = Number(
@@ -122,7 +122,7 @@ test('interrupted, it saves the step it is at and exits with 130; other settings
   assert.equal(sha256('interrupted'), sha256('whole'));
 });
 
-test('with validation, the best step is kept, and the run ends where none is better', () => {
+test('with validation, the best step is kept, and patience ends the run', () => {
   const rows = readFileSync(join(ROOT, 'data', 'preferences', 'test.jsonl'), 'utf8')
     .split('\n')
     .slice(0, 8);
@@ -174,7 +174,7 @@ test('with validation, the best step is kept, and the run ends where none is bet
   assert.equal(sha256('best'), sha256('to-best'), 'the weights are those of the best step');
 });
 
-test('with loraRank adapters are trained and saved, and merged at the end; the base goes on as the reference', () => {
+test('with loraRank, adapters are trained and saved, and merged at the end; the base remains the reference', () => {
   const more = [
     '--lora-rank',
     '4',
@@ -204,7 +204,7 @@ test('with loraRank adapters are trained and saved, and merged at the end; the b
     'a plain model of the same tensors',
   );
 
-  rmSync(join(folder, 'lora', 'model'), { recursive: true }); // goes on after step 3
+  rmSync(join(folder, 'lora', 'model'), { recursive: true }); // resumes after step 3
   const bits = () => lines('lora').map(({ loss }) => loss);
   const before = bits();
   assert.match(run(...command('lora', ...more)).stdout, /^going on after step 3 of 6$/m);
@@ -228,7 +228,7 @@ test('with loraRank adapters are trained and saved, and merged at the end; the b
   );
 });
 
-test('train-sft begins with weights of its own where it is asked to', () => {
+test('train-sft starts from random weights if asked to', () => {
   writeFileSync(
     join(folder, 'rows.jsonl'),
     '{"instruction":"Say hello.","output":"Hello."}\n{"prompt":"a","response":"b"}\n',
@@ -330,7 +330,7 @@ test('skipBad, truncation and maxLength say which rows are trained on', () => {
   );
 });
 
-test('wrong calls and settings are told by name', () => {
+test('wrong calls and settings are refused by name', () => {
   const alignbook = (...args: string[]) => run(join(ROOT, 'lib', 'bin', 'alignbook.js'), ...args);
   const missing = alignbook('train-dpo', '--model', 'tiny', '--data', 'x');
   assert.equal(missing.status, 2);

@@ -1,6 +1,6 @@
 /**
- * PPO, GRPO and RLOO as whole trainings: the same bits again, resumed or not; what they refuse; a reward that they
- * learn.
+ * PPO, GRPO and RLOO as complete trainings: reproducible to the bit, resumed or not; what they refuse; a reward that
+ * they learn.
  */
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -43,7 +43,7 @@ const prompts = Array.from({ length: 7 }, () =>
   Array.from({ length: 1 + random.integer(5) }, () => 1 + random.integer(36)),
 );
 
-/** The share of some tokens among those of a response. */
+/** The fraction of a response's tokens that are among the given ones. */
 const shareOf =
   (some: (id: number) => boolean): Reward =>
   (samples) =>
@@ -119,14 +119,14 @@ async function* grpo(
 ): AsyncGenerator<GrpoStep, void> {
   yield* trainGrpo(model, prompts, options, { tokenizer: await tokenizer, reward: given, state, reference });
 }
-/** The trainers' own: a state's optimizer is the caller's to make. */
+/** The trainers' own defaults: the optimizer of a given state is created by the caller. */
 const adam = (head: boolean) => ({ epsilon: 1e-5, weightDecay: head ? 0 : 0.01 });
-/** Without what the clock says. */
+/** An event without its time. */
 const timeless = <Step extends { seconds: number }>(steps: readonly Step[]) =>
   steps.map(({ seconds, ...others }) => others);
 
 for (const [name, { head, train }] of Object.entries(trainers)) {
-  test(`${name}: a seed gives the same bits again, another one others; adapters and accumulation go along`, async () => {
+  test(`${name}: the same seed gives the same bits, another seed others; with adapters and accumulation`, async () => {
     const run = async (more: object = {}): Promise<Trained> => {
       const { model } = await loadEngineModel('a-group');
       const steps = await collect(train(model, undefined, undefined, { steps: 3, ...more }));
@@ -140,7 +140,7 @@ for (const [name, { head, train }] of Object.entries(trainers)) {
     assert.deepEqual(again.weights, first.weights);
     assert.notDeepEqual((await run({ seed: 9 })).weights, first.weights);
     const [whole, inParts] = [await run({ steps: 1 }), await run({ steps: 1, accumulation: 2 })];
-    near(inParts.steps[0]!.loss, whole.steps[0]!.loss, 1e-5, 'loss'); // other orders of float32 sums
+    near(inParts.steps[0]!.loss, whole.steps[0]!.loss, 1e-5, 'loss'); // float32 sums in another order
     nearAll(
       inParts.weights.get('ln_f.bias')!,
       whole.weights.get('ln_f.bias')!,
@@ -157,7 +157,7 @@ for (const [name, { head, train }] of Object.entries(trainers)) {
     for (const each of [adapted, base]) each.dispose();
   });
 
-  test(`${name}: going on from a checkpoint gives the same bits as never having stopped`, async () => {
+  test(`${name}: resuming from a checkpoint gives the same bits as never having stopped`, async () => {
     const load = async () => {
       const { model: base } = await loadEngineModel('a-group');
       return { base, model: head ? withValueHead(base) : base };
@@ -171,7 +171,7 @@ for (const [name, { head, train }] of Object.entries(trainers)) {
     const checkpoint = checkpointFolder(join(folder, name), 3);
     for await (const { step } of train(first.model, state, reference)) {
       if (step === 3) state.save(checkpoint);
-      if (step === 4) break; // killed: what came after the checkpoint is lost
+      if (step === 4) break; // killed: everything after the checkpoint is lost
     }
     const second = await load();
     const resumed = TrainingState.resume(checkpoint, second.model, adam(head));
@@ -195,9 +195,9 @@ for (const [name, { head, train }] of Object.entries(trainers)) {
       each.dispose();
   });
 
-  test(`${name}: a training leaves no tensor behind, ended early, aborted, refused or not`, async () => {
+  test(`${name}: a training leaves no tensor behind, even if ended early, aborted or refused`, async () => {
     const { model } = await loadEngineModel('a-group');
-    const still = { lr: 0, steps: 4 }; // the same rollouts each time: every new shape makes a constant, once
+    const still = { lr: 0, steps: 4 }; // the same rollouts each time: every new shape creates a constant once
     await collect(train(model, undefined, undefined, still));
     const [live, numTensors] = [liveTensors(), tf.memory().numTensors];
     const flat = (what: string) => assert.deepEqual([liveTensors(), tf.memory().numTensors], [live, numTensors], what);
@@ -223,7 +223,7 @@ for (const [name, { head, train }] of Object.entries(trainers)) {
     model.dispose();
   });
 
-  test(`${name}: a loss that is no number is told by its step and prompts, and leaves no tensor behind`, async () => {
+  test(`${name}: a NaN loss is refused, naming step and prompts, and leaves no tensor behind`, async () => {
     const counts: number[] = [];
     for (let round = 0; round < 3; round += 1) {
       const { model } = await loadEngineModel('a-group');
@@ -239,10 +239,10 @@ for (const [name, { head, train }] of Object.entries(trainers)) {
       model.dispose();
       counts.push(liveTensors());
     }
-    assert.equal(counts[2], counts[1]); // the first makes constants
+    assert.equal(counts[2], counts[1]); // the first creates constants
   });
 
-  test(`${name}: it learns a reward, the share of a token`, async () => {
+  test(`${name}: it learns a reward, the fraction of one token`, async () => {
     const { model } = await loadEngineModel('a-group');
     const more = head ? { klTarget: undefined, klCoef: 0.01, missingEosPenalty: 0 } : { beta: 0.01 };
     const steps = await collect(
@@ -256,7 +256,7 @@ for (const [name, { head, train }] of Object.entries(trainers)) {
     );
     const scores = steps.map((step) => ('objective' in step ? step.objective.scores : step.scores.mean));
     const mean = (some: readonly number[]) => some.reduce((sum, score) => sum + score, 0) / some.length;
-    // One of 37 tokens begins as 1% to 8% of the texts here, and comes to 75% to 90%.
+    // One of 37 tokens starts at 1% to 8% of the texts here, and reaches 75% to 90%.
     assert.ok(
       mean(scores.slice(0, 3)) < 0.15 && mean(scores.slice(-3)) > 0.5,
       `${scores.map((score) => score.toFixed(2))}`,
@@ -273,13 +273,13 @@ test('klCoef adapts as by hand: the relative error of KL, clipped at 0.2, over t
   near(of(-3), 0.15 * (1 - 0.2 * 0.0064), 1e-15, 'far below');
 });
 
-test('a PPO step says what its rollout and its updates were', async () => {
+test('a PPO step reports its rollout and its updates', async () => {
   const { model } = await loadEngineModel('a-group');
   const rollouts: Rollout[] = [];
   const inputs = { tokenizer: await tokenizer, reward, onRollout: (rollout: Rollout) => rollouts.push(rollout) };
   const steps = await collect(trainPpo(model, prompts, { ...ppoOptions, steps: 3 }, inputs));
   const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
-  let klCoef = 0.15; // the default of one that adapts
+  let klCoef = 0.15; // the default if it adapts
   steps.forEach(({ objective, updates, policy, loss, eosCount, tokens, klCoef: used, value }, n) => {
     const { samples, scores, oldLogps, refLogps, oldValues } = rollouts[n]!;
     assert.equal(samples.length, 6);
@@ -292,7 +292,7 @@ test('a PPO step says what its rollout and its updates were', async () => {
     near(used, klCoef, 1e-12, 'klCoef');
     const sums = (rows: readonly Float32Array[]) => rows.map((row) => row.reduce((sum, logp) => sum + logp, 0));
     near(objective.scores, mean(scores), 1e-9, 'scores');
-    near(objective.entropy, -mean(sums(oldLogps)), 1e-5, 'entropy'); // float64 sums of float32, in other orders
+    near(objective.entropy, -mean(sums(oldLogps)), 1e-5, 'entropy'); // float64 sums of float32, in another order
     near(objective.kl, mean(sums(oldLogps)) - mean(sums(refLogps)), 1e-5, 'kl');
     near(objective.rlhfReward, objective.scores - used * objective.kl, 1e-9, 'rlhfReward');
     near(objective.nonScoreReward, -used * objective.kl, 1e-9, 'nonScoreReward');
@@ -314,7 +314,7 @@ test('a PPO step says what its rollout and its updates were', async () => {
   model.dispose();
 });
 
-test('a GRPO step says what its rollout was; samples stand group by group', async () => {
+test('a GRPO step reports its rollout; samples are in groups', async () => {
   const { model } = await loadEngineModel('a-group');
   const rollouts: GroupRollout[] = [];
   const constant: Reward = (samples) => samples.map(({ prompt }, n) => (prompt === samples[0]!.prompt ? 1 : n % 4));
@@ -343,7 +343,7 @@ test('a GRPO step says what its rollout was; samples stand group by group', asyn
   model.dispose();
 });
 
-test('the reference of a training without one is a copy of the policy as it begins', async () => {
+test('the default reference is a copy of the policy at the start', async () => {
   const trained = async (given: boolean) => {
     const { model } = await loadEngineModel('a-group');
     const reference = given ? merged(model) : undefined;
@@ -355,7 +355,7 @@ test('the reference of a training without one is a copy of the policy as it begi
   assert.deepEqual(await trained(false), await trained(true));
 });
 
-test('a policy with a head of its own keeps it; a plain one is given a head for the training alone', async () => {
+test('a policy with a value head keeps it; a plain one receives a head for the training only', async () => {
   const { model: base } = await loadEngineModel('a-group');
   const model = withValueHead(base);
   await collect(ppo(model, { ...ppoOptions, steps: 1 }));

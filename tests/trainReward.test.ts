@@ -1,4 +1,4 @@
-/** Training of reward models: against TRL's RewardTrainer, and what must hold of any training. */
+/** Training of reward models: against TRL's RewardTrainer, and properties of every training. */
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -72,7 +72,7 @@ for (const kind of ['plain', 'margins'] as const) {
   }
 }
 
-test('calibration is by its definitions, and says nothing of margins that are far out', () => {
+test('calibration follows its definitions, even at extreme margins', () => {
   const { margins, calibrationError, brier } = fixtures.calibration;
   const made = calibration(margins);
   near(made.calibrationError, calibrationError, 1e-9, 'calibrationError');
@@ -86,7 +86,7 @@ test('calibration is by its definitions, and says nothing of margins that are fa
       ({ confidence, accuracy }) => confidence >= 0.5 && confidence <= 1 && accuracy >= 0 && accuracy <= 1,
     ),
   );
-  // Three of four right at margins of ln 3, which say just that.
+  // Three of four are right at margins of ln 3, which mean a probability of 3/4.
   const just = calibration([Math.log(3), Math.log(3), Math.log(3), -Math.log(3)]);
   near(just.calibrationError, 0, 1e-12, 'calibrated');
   near(just.brier, (3 * 0.25 ** 2 + 0.75 ** 2) / 4, 1e-12, 'brier');
@@ -102,7 +102,7 @@ test('calibration is by its definitions, and says nothing of margins that are fa
   });
 });
 
-test('an evaluation is the loss over all pairs, whatever the size of its batches, and validation is one', async () => {
+test('an evaluation is the loss over all pairs, for any batch size, and validation equals it', async () => {
   const model = await load();
   const [train, held] = [plain.slice(0, 100), fixtures.pairs.slice(100, 131)];
   const made = await collect(
@@ -141,7 +141,7 @@ test('an evaluation is the loss over all pairs, whatever the size of its batches
   for (const each of [model, unwatched]) each.dispose();
 });
 
-test('going on from a checkpoint gives the same bits as never having stopped', async () => {
+test('resuming from a checkpoint gives the same bits as never having stopped', async () => {
   const run = mkdtempSync(join(tmpdir(), 'run-'));
   const [whole, first, second] = [await load(), await load(), await load()];
   const losses = (await collect(trainReward(whole, fixtures.pairs, { ...options, groupByLength: true }))).map(
@@ -167,7 +167,7 @@ test('going on from a checkpoint gives the same bits as never having stopped', a
   rmSync(run, { recursive: true });
 });
 
-test('frozen weights stay as they are; the head alone can be trained', async () => {
+test('frozen weights do not change; the head alone can be trained', async () => {
   const model = await load();
   const before = new Map(model.weights.names.map((name) => [name, model.weights.values(name)]));
   const made = await collect(trainReward(model, plain, { ...options, frozen: ['wte', 'wpe', 'h', 'ln_f'] }));
@@ -181,9 +181,9 @@ test('frozen weights stay as they are; the head alone can be trained', async () 
   model.dispose();
 });
 
-test('nothing is left behind, ended early or aborted; what does not fit and a loss that is lost are named', async () => {
+test('no tensor is left behind, even if ended early or aborted; misfits and a NaN loss are named', async () => {
   const model = await load();
-  await collect(trainReward(model, plain, options, { validation: plain.slice(0, 9) })); // makes the constants
+  await collect(trainReward(model, plain, options, { validation: plain.slice(0, 9) })); // creates the constants
   const doubtful = { ...plain[0]!, margin: NaN };
   await assert.rejects(collect(trainReward(model, [doubtful], options)));
   const live = liveTensors();

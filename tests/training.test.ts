@@ -67,20 +67,21 @@ const fixtures = JSON.parse(
 ) as Fixtures;
 
 for (const { options, rates } of fixtures.schedules) {
-  test(`the learning rate is transformers': ${options.schedule}, ${options.warmupSteps} of ${options.steps} steps warm up`, () => {
+  const { schedule, warmupSteps, steps } = options;
+  test(`the learning rate is that of transformers: ${schedule}, ${warmupSteps} of ${steps} steps warm up`, () => {
     const lr = learningRate(options);
     rates.forEach((rate, step) => near(lr(step), rate, 1e-12, `step ${step}`));
   });
 }
 
-test('minLrRatio is where the learning rate ends', () => {
+test('the learning rate ends at minLrRatio of lr', () => {
   const lr = learningRate({ lr: 1, steps: 10, schedule: 'cosine', minLrRatio: 0.2 });
   near(lr(10), 0.2, 1e-12, 'the end');
   near(lr(5), 0.6, 1e-12, 'half-way');
   assert.equal(learningRate({ lr: 1, steps: 10, schedule: 'constant' })(7), 1);
 });
 
-test('the order: every row once an epoch, another order each epoch, the same for the same seed', () => {
+test('order: every row once per epoch, each epoch in a new order, the same for the same seed', () => {
   const order = batchOrder(10, { batchSize: 4, seed: 3 });
   const rows = Array.from({ length: 5 }, (_, batch) => order(batch)).flat();
   const [first, second] = [rows.slice(0, 10), rows.slice(10)];
@@ -88,11 +89,11 @@ test('the order: every row once an epoch, another order each epoch, the same for
   assert.deepEqual(sorted(first), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
   assert.deepEqual(sorted(second), sorted(first));
   assert.notDeepEqual(first, second);
-  assert.deepEqual(batchOrder(10, { batchSize: 4, seed: 3 })(3), order(3)); // straight to the fourth batch
+  assert.deepEqual(batchOrder(10, { batchSize: 4, seed: 3 })(3), order(3)); // the fourth batch without the first three
   assert.notDeepEqual(batchOrder(10, { batchSize: 4, seed: 4 })(0), order(0));
 });
 
-test('grouped by length: every row once an epoch, little padding, the longest first, another order in each epoch', () => {
+test('grouped by length: every row once per epoch, little padding, the longest first, a new order each epoch', () => {
   const random = new Random(5);
   const lengths = Array.from({ length: 1003 }, () => 10 + random.integer(200));
   const order = batchOrder(1003, { batchSize: 8, seed: 1, lengths });
@@ -137,7 +138,7 @@ for (const [what, fixture, more] of [
   [', in two parts', fixtures.sft, { accumulation: 2 }],
   [', most weights frozen', fixtures.frozen, { frozen: FROZEN }],
 ] as const) {
-  test(`SFT walks as PyTorch does${what}`, async () => {
+  test(`SFT follows PyTorch${what}`, async () => {
     const { rows, order, steps, last } = fixture;
     const { model } = await loadEngineModel('a-group');
     const laid = ordered(rows, order.flat(), 4);
@@ -145,7 +146,7 @@ for (const [what, fixture, more] of [
     assert.equal(made.length, steps.length);
     made.forEach(({ step, loss, gradNorm, lr, tokens }, n) => {
       assert.equal(step, n + 1);
-      // PyTorch in float64: rounding grows over the steps; greatest differences seen 2e-6.
+      // PyTorch in float64: rounding errors grow over the steps; largest difference seen: 2e-6.
       near(loss, steps[n]!.loss, 1e-5, `loss of step ${step}`);
       near(gradNorm, steps[n]!.gradNorm, 2e-5, `gradNorm of step ${step}`);
       near(lr, steps[n]!.lr, 1e-12, `lr of step ${step}`);
@@ -181,20 +182,20 @@ for (const accumulation of [1, 4]) {
     const made = await collect(trainDpo(model, laid, { ...dpoOptions, accumulation, tokenMetrics: true }));
     made.forEach(({ step, loss, gradNorm, lr, rewards, logps, entropy, meanTokenAccuracy }, n) => {
       const expected = steps[n]!;
-      // Two float32 implementations drift apart. Greatest differences seen in 50 steps: 4e-7 for losses, 1e-6 for
-      // rewards, 8e-6 for
-      // log-probs of size 15, 1.5e-5 of the norm; another processor may drift otherwise: allow some times that.
+      // Two float32 implementations drift apart. Largest differences seen in 50 steps: 4e-7 for losses, 1e-6 for
+      // rewards, 8e-6 for log-probs of size 15, 1.5e-5 of the norm. Another processor may drift differently, so a few
+      // times that is allowed.
       near(loss, expected.loss, 5e-6, `loss of step ${step}`);
       near(gradNorm, expected.gradNorm, 1e-4 * expected.gradNorm, `gradNorm of step ${step}`);
       near(lr, expected.lr, 1e-12, `lr of step ${step}`);
       for (const name of ['chosen', 'rejected', 'margins'] as const)
         near(rewards[name], expected[name], 1e-5, `rewards.${name} of step ${step}`);
-      // Where policy and reference still agree, rounding alone decides which reward is greater.
+      // While policy and reference agree, rounding alone decides which reward is higher.
       if (Math.abs(expected.margins) > 1e-6)
         near(rewards.accuracies, expected.accuracies, 1e-6, `rewards.accuracies of step ${step}`);
       near(logps.chosen, expected.logpsChosen, 1e-4, `logps.chosen of step ${step}`);
       near(logps.rejected, expected.logpsRejected, 1e-4, `logps.rejected of step ${step}`);
-      if (accumulation > 1) return; // parts count alike here, whatever their numbers of tokens
+      if (accumulation > 1) return; // here parts have equal weights, regardless of their numbers of tokens
       near(entropy!, expected.entropy, 1e-5, `entropy of step ${step}`);
       near(meanTokenAccuracy!, expected.meanTokenAccuracy, 1e-6, `meanTokenAccuracy of step ${step}`);
     });
@@ -204,7 +205,7 @@ for (const accumulation of [1, 4]) {
 }
 
 for (const loss of Object.keys(preferenceLosses) as PreferenceLossName[]) {
-  test(`trained by name, six steps lower it: ${loss}`, async () => {
+  test(`six steps lower the loss ${loss}`, async () => {
     const { model } = await loadEngineModel('one-head');
     const pairs = fixtures.dpo.pairs.slice(0, 8);
     const reference = referenceLogps(model, pairs);
@@ -224,7 +225,7 @@ for (const loss of Object.keys(preferenceLosses) as PreferenceLossName[]) {
   });
 }
 
-test('a loss that there is not, and an option that it does not take', async () => {
+test('an unknown loss, and an option that a loss does not take, are refused', async () => {
   const { model } = await loadEngineModel('one-head');
   const pairs = fixtures.dpo.pairs.slice(0, 2);
   const refused = async (message: RegExp, options: Partial<DpoTrainOptions>) =>
@@ -237,7 +238,7 @@ test('a loss that there is not, and an option that it does not take', async () =
   model.dispose();
 });
 
-test('an evaluation is the loss over all pairs, whatever the size of its batches', async () => {
+test('an evaluation is the loss over all pairs, for any batch size', async () => {
   const { model } = await loadEngineModel('one-head');
   const pairs = fixtures.dpo.pairs.slice(0, 11);
   const reference = referenceLogps(model, pairs, { batchSize: 4 });
@@ -251,11 +252,11 @@ test('an evaluation is the loss over all pairs, whatever the size of its batches
   model.dispose();
 });
 
-test('training leaves no tensor behind, ended early or aborted or not', async () => {
+test('training leaves no tensor behind, even if ended early or aborted', async () => {
   const { model } = await loadEngineModel('one-head');
   const { pairs } = fixtures.dpo;
   const rows = pairs.map(({ promptIds, chosenIds }) => ({ promptIds, responses: [chosenIds] }));
-  await collect(trainDpo(model, pairs, { ...dpoOptions, steps: 50 })); // makes the constants
+  await collect(trainDpo(model, pairs, { ...dpoOptions, steps: 50 })); // creates the constants
   await collect(trainSft(model, rows, { ...sftOptions, steps: 50, batchSize: 8 }));
   const live = liveTensors();
   await collect(trainDpo(model, pairs, dpoOptions));
@@ -269,7 +270,7 @@ test('training leaves no tensor behind, ended early or aborted or not', async ()
   model.dispose();
 });
 
-test('options that do not fit, and a loss that is lost', async () => {
+test('options that do not fit and a NaN loss are refused', async () => {
   const { model } = await loadEngineModel('a-group');
   const { rows } = fixtures.sft;
   const refused = async (message: RegExp, options: Partial<TrainOptions>, some: readonly PromptResponses[] = rows) =>
@@ -295,7 +296,7 @@ test('options that do not fit, and a loss that is lost', async () => {
   );
   await refused(/^frozen: no weight is named, or begins with, "h\.0\.ln"/, { frozen: ['h.0.ln'] });
   await refused(/^frozen selects every weight/, { frozen: ['wte', 'wpe', 'h', 'ln_f'] });
-  // the first time makes the constants, and leaves a model of NaN
+  // the first time creates the constants, and leaves a model of NaN
   const { model: other } = await loadEngineModel('a-group');
   await assert.rejects(collect(trainSft(other, rows, { ...sftOptions, lr: 1e30, warmupSteps: 0 })));
   other.dispose();
@@ -308,7 +309,7 @@ test('options that do not fit, and a loss that is lost', async () => {
   model.dispose();
 });
 
-test('going on from a checkpoint gives the same bits as never having stopped', async () => {
+test('resuming from a checkpoint gives the same bits as never having stopped', async () => {
   const run = mkdtempSync(join(tmpdir(), 'run-'));
   const { pairs } = fixtures.dpo;
   const options = { ...dpoOptions, steps: 9 };
@@ -322,7 +323,7 @@ test('going on from a checkpoint gives the same bits as never having stopped', a
   for await (const { step, loss } of trainDpo(first.model, pairs, options, { reference, state })) {
     made.push(loss);
     if (step === 4) state.save(checkpointFolder(run, step), 'the same run');
-    if (step === 6) break; // killed: what came after the checkpoint is lost
+    if (step === 6) break; // killed: everything after the checkpoint is lost
   }
   state.dispose();
 
@@ -356,7 +357,7 @@ test('going on from a checkpoint gives the same bits as never having stopped', a
   rmSync(run, { recursive: true });
 });
 
-test('frozen weights stay as they are, and have no moments', async () => {
+test('frozen weights do not change, and have no moments', async () => {
   const { model } = await loadEngineModel('a-group');
   const before = new Map(model.weights.names.map((name) => [name, model.weights.values(name)]));
   const state = TrainingState.begin(model, { frozen: FROZEN });
@@ -384,7 +385,7 @@ test('frozen weights stay as they are, and have no moments', async () => {
   rmSync(folder, { recursive: true });
 });
 
-test('epochs say how often each row comes', async () => {
+test('epochs count the passes over the rows', async () => {
   const { model } = await loadEngineModel('a-group');
   const { rows } = fixtures.sft; // six
   const count = async (epochs: number) =>
@@ -393,7 +394,7 @@ test('epochs say how often each row comes', async () => {
   model.dispose();
 });
 
-test('validation rows are looked at every few steps and after the last, and change nothing', async () => {
+test('validation runs every few steps and after the last, and changes nothing', async () => {
   const { model: watched } = await loadEngineModel('one-head');
   const { model: unwatched } = await loadEngineModel('one-head');
   const { pairs } = fixtures.dpo;
@@ -424,7 +425,7 @@ test('validation rows are looked at every few steps and after the last, and chan
   for (const model of [watched, unwatched]) model.dispose();
 });
 
-test('the newest checkpoints are kept; what a killed save left does not count', () => {
+test('the newest checkpoints are kept; leftovers of a killed save do not count', () => {
   const run = mkdtempSync(join(tmpdir(), 'run-'));
   for (const step of [100, 200, 300]) mkdirSync(checkpointFolder(run, step));
   for (const left of [

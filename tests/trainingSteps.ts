@@ -1,4 +1,4 @@
-/** What the tests of the trainers share: the steps of a training, and rows laid out for it. */
+/** Shared by the tests of the trainers: the steps of a training, and rows in an order that it takes. */
 import assert from 'node:assert/strict';
 
 import { batchOrder } from 'alignbook';
@@ -13,7 +13,7 @@ export function near(actual: number, expected: number, tolerance: number, what: 
   assert.ok(Math.abs(actual - expected) <= tolerance, `${what}: ${actual} instead of ${expected}`);
 }
 
-/** Rows laid out so that the trainer's own order gives the wanted one. */
+/** Rows arranged so that the trainer's own shuffling gives the wanted order. */
 export function ordered<Row>(rows: readonly Row[], order: readonly number[], batchSize: number, seed = 0): Row[] {
   const place = batchOrder(order.length, { batchSize, seed });
   const laid: Row[] = [];

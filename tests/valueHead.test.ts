@@ -211,7 +211,7 @@ test('a second head, and a gradient of values where there are none, are refused'
   const model = withValueHead(base);
   const refused = (message: RegExp, run: () => unknown) =>
     assert.throws(run, (error) => error instanceof InputError && message.test(error.message));
-  refused(/^this model has a value head already$/, () => withValueHead(model));
+  refused(/^this model already has a value head$/, () => withValueHead(model));
   using recording = base.record(all);
   const gradient = recording.responseMask.toFloat<tf.Tensor2D>();
   refused(/^this model has no value head, so there is no gradient of values$/, () =>

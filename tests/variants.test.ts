@@ -219,7 +219,7 @@ test('what is not computed, and fields of another type, are refused from config.
     [{ pad_token_id: 'x' }, /"pad_token_id" must be a token id or null, got "x"$/],
     [{ eos_token_id: true }, /"eos_token_id" must be a token id, a list of them, or null, got true$/],
     [{ eos_token_id: [1, 'x'] }, /"eos_token_id" must be a token id, a list of them, or null, got \[1,"x"\]$/],
-    [{ hidden_size: 1 }, /"n_embd" is \d+ and "hidden_size", the same, 1; take out the wrong one$/],
+    [{ hidden_size: 1 }, /"n_embd" is \d+ but its synonym "hidden_size" is 1; remove the wrong one$/],
     [{ n_layer: undefined, num_hidden_layers: '2' }, /"num_hidden_layers" must be a positive integer, got "2"$/],
     [
       { architectures: ['GPT2DoubleHeadsModel'] },
@@ -229,16 +229,16 @@ test('what is not computed, and fields of another type, are refused from config.
     [{ architectures: ['GPT2ForQuestionAnswering'] }, /"architectures" is "GPT2ForQuestionAnswering"/],
     [
       { architectures: ['GPT2ForSequenceClassification'] },
-      /a classifier of 2 labels \("id2label"\); a reward model has one/,
+      /a classifier with 2 labels \("id2label"\); a reward model has one/,
     ],
     [
       { architectures: ['GPT2ForSequenceClassification'], id2label: { 0: 'a', 1: 'b', 2: 'c' } },
-      /a classifier of 3 labels/,
+      /a classifier with 3 labels/,
     ],
     [{ attention_head_type: 'multiquery' }, /"attention_head_type" is "multiquery"; supported is "multihead"$/],
     [
       { auto_map: { AutoConfig: 'c.GPT2CustomConfig', AutoModelForCausalLM: 'm.GPT2LMHeadCustomModel' } },
-      /"auto_map" names code of its own, "m\.GPT2LMHeadCustomModel", which is not run here/,
+      /"auto_map" names custom code, "m\.GPT2LMHeadCustomModel", which is not run here/,
     ],
     [
       { quantization_config: { quant_method: 'bitsandbytes' } },
@@ -292,7 +292,7 @@ test('a head that is not the embedding beside a config that ties them is refused
   writeFileSync(join(folder, 'config.json'), JSON.stringify({ ...config, tie_word_embeddings: true }));
   await assert.rejects(
     GPT2.fromPretrained(folder),
-    /its lm_head\.weight is not its wte\.weight, but its config\.json ties them; if the head is its own, set "tie_word_embeddings" to false there$/,
+    /its lm_head\.weight differs from its wte\.weight, but its config\.json ties them; if the head is a matrix of its own, set "tie_word_embeddings" to false there$/,
   );
   mkdirSync(join(root, 'headless'));
   const tied = written('gelu').folder;
@@ -300,6 +300,6 @@ test('a head that is not the embedding beside a config that ties them is refused
   writeFileSync(join(tied, 'config.json'), JSON.stringify({ ...other, tie_word_embeddings: false }));
   await assert.rejects(
     GPT2.fromPretrained(tied),
-    /lacks the tensor "lm_head\.weight", and its config\.json says that the head is not tied to the embedding; save the model again with its head, or take "tie_word_embeddings": false out if it was tied$/,
+    /lacks the tensor "lm_head\.weight", although its config\.json does not tie the head to the embedding; save the model again with its head, or remove "tie_word_embeddings": false if the head was tied$/,
   );
 });

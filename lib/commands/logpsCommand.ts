@@ -1,7 +1,7 @@
 import { replaceFile } from '../formats/replaceFile';
 import { configOf } from '../model/folder';
 import { GPT2 } from '../model/gpt2';
-import { scorePairs } from '../model/scorePairs';
+import { scorePairs } from '../model/score';
 import { readPairs } from '../text/dataset';
 import { Tokenizer } from '../text/tokenizer';
 import type { OptionsOf } from '../training/declare';

@@ -2,7 +2,7 @@ import { InputError } from '../errors';
 import { gpt2Folder } from '../model/folder';
 import { GPT2 } from '../model/gpt2';
 import { hasScoreHead, RewardModel } from '../model/rewardModel';
-import { scoreNormalization } from '../model/scoreResponses';
+import { scoreNormalization } from '../model/score';
 import { Random } from '../random';
 import { readCandidates, readPairs } from '../text/dataset';
 import { Tokenizer } from '../text/tokenizer';

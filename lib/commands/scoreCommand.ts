@@ -1,7 +1,7 @@
 import { replaceFile } from '../formats/replaceFile';
 import { gpt2Folder } from '../model/folder';
 import { RewardModel } from '../model/rewardModel';
-import { scoredRows } from '../model/scoreResponses';
+import { scoredRows } from '../model/score';
 import { readCandidates } from '../text/dataset';
 import { Tokenizer } from '../text/tokenizer';
 import { calibration } from '../training/calibration';

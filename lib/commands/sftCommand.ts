@@ -1,6 +1,6 @@
 import { configOf } from '../model/folder';
 import { GPT2 } from '../model/gpt2';
-import { initialWeights } from '../model/initialize';
+import { initialWeights } from '../model/weightShapes';
 import { Weights } from '../model/weights';
 import { Random } from '../random';
 import { readResponses } from '../text/dataset';

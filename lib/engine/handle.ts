@@ -1,7 +1,6 @@
 /**
- * Tensors that we own: by `using`, by `release`, or by leaving the `scope` they were made in. tfjs does not see them,
- * so
- * neither its tape nor its tidy keeps or frees them.
+ * Tensors with an owner: they are freed by `using`, by `release`, or by leaving the `scope` they were made in. tfjs
+ * does not see them, so neither its tape nor its tidy keeps or frees them.
  */
 import { InputError } from '../errors';
 import { binding, toTfjs, type TensorMetadata, type tf } from '../tf';
@@ -12,22 +11,21 @@ const scopes: Set<Handle>[] = [];
 
 let bytes = 0;
 
-/** Bytes of what lives until it is disposed of or forgotten: models' weights and what optimizers remember of them. */
-export const longLivedBytes = (): number => bytes;
+/** Bytes of the tensors that JavaScript's garbage collector may free: models' weights and optimizers' moments. */
+export const garbageCollectedBytes = (): number => bytes;
 
-/** Frees what was forgotten. */
-const forgotten = new FinalizationRegistry<{ id: number; size: number }>(({ id, size }) => {
+const collected = new FinalizationRegistry<{ id: number; size: number }>(({ id, size }) => {
   bytes -= size;
   binding.deleteTensor(id);
 });
 
-/** A tensor in TensorFlow: its number, shape and dtype. */
+/** A tensor in TensorFlow: its id, shape and dtype. */
 export class Handle implements Disposable {
   readonly id: number;
   readonly shape: readonly number[];
   readonly dtype: number;
   #live = true;
-  /** In bytes, of what is to be freed with the last reference to it. */
+  /** In bytes, where `freeWhenCollected` was called. */
   #size: number | undefined;
 
   constructor({ id, shape, dtype }: TensorMetadata) {
@@ -38,14 +36,14 @@ export class Handle implements Disposable {
   }
 
   /**
-   * The number, for an operation.
+   * The id, as the input of an operation.
    *
    * @throws InputError if the tensor has been freed.
    */
   used(): number {
     if (!this.#live)
       throw new InputError(
-        'a model, or a part of it, is used after it was disposed of: load it again, or dispose of it later',
+        'a model, or a part of it, is used after it was disposed of; load it again, or dispose of it later',
       );
     return this.id;
   }
@@ -56,29 +54,31 @@ export class Handle implements Disposable {
     this.#live = false;
     if (this.#size !== undefined) {
       bytes -= this.#size;
-      forgotten.unregister(this);
+      collected.unregister(this);
     }
     binding.deleteTensor(this.id);
     for (const scope of scopes) scope.delete(this);
   }
 
   /**
-   * For what lives as long as a model, of `size` bytes: it is freed with the last reference to it, too, if nobody
-   * disposes of it before.
+   * For tensors that live as long as a model: if nobody disposes of this one, it is freed when JavaScript's garbage
+   * collector finds that nothing refers to it any more.
+   *
+   * @param size in bytes.
    */
-  freedWhenForgotten(size: number): this {
+  freeWhenCollected(size: number): this {
     this.#size = size;
     bytes += size;
-    forgotten.register(this, { id: this.id, size }, this);
+    collected.register(this, { id: this.id, size }, this);
     return this;
   }
 
-  /** Copies the values out, in row-major order. */
+  /** A copy of the values, in row-major order. */
   values(): Float32Array | Int32Array {
     return timed('read', () => binding.tensorDataSync(this.id));
   }
 
-  /** Gives the tensor away to tfjs, which owns it from now on. */
+  /** Gives the tensor to tfjs, which owns it from now on. */
   toTensor(): tf.Tensor {
     this.#live = false;
     for (const scope of scopes) scope.delete(this);
@@ -108,7 +108,10 @@ function contained(item: unknown, found = new Set<Handle>()): Set<Handle> {
   return found;
 }
 
-/** Runs `body` and frees every handle made in it, also when it throws, but for those in what it returns. */
+/**
+ * Runs `body` and frees every handle made in it, also when it throws, except those found in its result. These then
+ * belong to the enclosing scope, or to the caller if there is none.
+ */
 export function scope<Result>(body: () => Result): Result {
   const made = new Set<Handle>();
   scopes.push(made);
@@ -126,7 +129,13 @@ export function scope<Result>(body: () => Result): Result {
   }
 }
 
-/** Runs `body` as if no scope were open: what it makes belongs to none. */
+/** A function whose every call runs in a scope of its own: its formulas can be written as expressions. */
+export const scoped =
+  <Args extends readonly unknown[], Result>(body: (...args: Args) => Result) =>
+  (...args: Args): Result =>
+    scope(() => body(...args));
+
+/** Runs `body` as if no scope were open: the handles made in it belong to none. */
 export function outsideScopes<Result>(body: () => Result): Result {
   const open = scopes.splice(0);
   try {
@@ -134,4 +143,21 @@ export function outsideScopes<Result>(body: () => Result): Result {
   } finally {
     for (const scope of open) scopes.push(scope);
   }
+}
+
+/**
+ * The innermost open scope, for results that must outlive the scopes opened inside it, such as a weight that one layer
+ * reads and another reads again. `adopt` takes handles out of those inner scopes and into this one.
+ */
+export function currentScope(): { adopt<Result>(item: Result): Result } {
+  const owner = scopes.at(-1);
+  return {
+    adopt(item) {
+      for (const handle of contained(item)) {
+        for (const scope of scopes) scope.delete(handle);
+        owner?.add(handle);
+      }
+      return item;
+    },
+  };
 }

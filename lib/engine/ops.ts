@@ -1,17 +1,18 @@
 /**
- * Raw TensorFlow operations: they skip tfjs's tape, which keeps every intermediate, and reach kernels that tfjs does
- * not.
- * Every operation returns new handles, which the caller owns (see `handle.ts`), and leaves its arguments alone. All are
- * float32 unless said otherwise.
+ * Raw TensorFlow operations: they bypass tfjs's tape, which keeps every intermediate, and reach kernels that tfjs does
+ * not. Every operation returns new handles, which the caller owns (see `handle.ts`), and frees none of its arguments.
+ * Tensors are float32 unless stated otherwise.
  */
 import { bfloat16By, binding, type OpAttribute } from '../tf';
-import { Handle, outsideScopes, release } from './handle';
+import { Handle, outsideScopes, release, scope, scoped } from './handle';
 import { timed } from './profile';
 
 const { TF_FLOAT, TF_INT32 } = binding;
 const TF_BFLOAT16 = 14; // tensorflow/core/framework/types.proto; tfjs has no name for it
 
-/** @param attributes but for the types that TensorFlow takes from the inputs: each costs a few microseconds. */
+/**
+ * @param attributes without the types that TensorFlow infers from the inputs: each attribute costs a few microseconds.
+ */
 function execute(
   name: string,
   attributes: readonly OpAttribute[],
@@ -34,7 +35,7 @@ const shapeOf = (name: string, value: readonly number[]): OpAttribute => ({ name
 
 // --- making tensors ---
 
-/** `values` must not be changed afterwards: TensorFlow may go on using its memory. */
+/** `values` must not be changed afterwards: TensorFlow may keep using its memory. */
 export function floats(values: Float32Array, shape: readonly number[]): Handle {
   return new Handle({ id: binding.createTensor(shape, TF_FLOAT, values), shape: [...shape], dtype: TF_FLOAT });
 }
@@ -47,14 +48,14 @@ export function ints(values: Int32Array, shape: readonly number[]): Handle {
 export const fill = (shape: readonly number[], value: number): Handle =>
   op('Fill', [], vector(shape), constantScalar(value));
 
-/** Whatever is in its memory. */
+/** A tensor whose values are not set. */
 export const empty = (shape: readonly number[]): Handle => op('Empty', [type('dtype', TF_FLOAT)], vector(shape));
 
-/** Constants (axes, shapes, scalars) are made once a process and kept; they belong to no scope. */
+/** Constants (axes, shapes, scalars) are made once per process and kept; they belong to no scope. */
 const constants = new Map<string, Handle>();
 
-/** How many of `liveTensors` those are: one for each shape, more or less, that has come up. */
-export const constantsKept = (): number => constants.size;
+/** How many of `liveTensors` are such constants: about one for each shape used so far. */
+export const constantCount = (): number => constants.size;
 
 function constant(key: string, make: () => Handle): Handle {
   let handle = constants.get(key);
@@ -65,7 +66,7 @@ function constant(key: string, make: () => Handle): Handle {
   return handle;
 }
 
-/** A number that changes from call to call; one that the code fixes is a `constantScalar`. */
+/** A number that varies from call to call; use `constantScalar` for one fixed in the code. */
 export const scalar = (value: number): Handle => floats(Float32Array.of(value), []);
 export const constantScalar = (value: number): Handle => constant(`f${value}`, () => scalar(value));
 const axis = (value: number): Handle => constant(`i${value}`, () => ints(Int32Array.of(value), []));
@@ -98,29 +99,26 @@ export const softmax = elementwise1('Softmax');
 
 const KEEP_DIMS = [bool('keep_dims', true)];
 
-/** Over the last axis, which stays with length 1. */
+/** Over the last axis, which is kept with length 1. */
 export const meanLast = (x: Handle): Handle => op('Mean', KEEP_DIMS, x, axis(-1));
 export const sumLast = (x: Handle): Handle => op('Sum', KEEP_DIMS, x, axis(-1));
 /** Over the rows of a matrix: [N, C] -> [C]. */
 export const sumRows = (x: Handle): Handle => op('Sum', [], x, axis(0));
 
-/** The place of the largest (the first of them) along the last axis of a matrix: [N, C] -> int32 [N]. */
+/** The index of the largest value in each row, the first among equals: [N, C] -> int32 [N]. */
 export const argMaxLast = (x: Handle): Handle => op('ArgMax', [type('output_type', TF_INT32)], x, axis(-1));
 
-/** Half the sum of all squares: []. */
+/** Half the sum of all squares, a scalar. */
 export const l2 = (x: Handle): Handle => op('L2Loss', [], x);
 
-/**
- * Adds up the rows of `x` [N, C] that share a segment: [N, C], int32 [N] -> [segments, C]. A negative segment is left
- * out.
- */
+/** Sums the rows of `x` [N, C] by their segment, int32 [N] -> [count, C]. Rows with a negative segment are skipped. */
 export const segmentSum = (x: Handle, segments: Handle, count: number): Handle =>
   op('UnsortedSegmentSum', [], x, segments, axis(count));
 
 /**
- * Adds rows [N, C] to those of `x` [R, C] that int32 `places` [N] name, several to one where it is named again. On the
- * CPU in place: `x`
- * is then changed, and what comes back is its memory. On a GPU that kernel adds without atomics, and would lose some.
+ * Adds rows [N, C] to the rows of `x` [R, C] at the indices `places`, int32 [N], which may repeat. On the CPU this
+ * works in place: `x` is changed, and the result shares its memory. On a GPU that kernel adds without atomics and would
+ * lose some of the rows at repeated indices.
  */
 export function addRows(x: Handle, places: Handle, rows: Handle): Handle {
   if (!binding.isUsingGpuDevice()) return op('InplaceAdd', [], x, places, rows);
@@ -129,8 +127,8 @@ export function addRows(x: Handle, places: Handle, rows: Handle): Handle {
 }
 
 /**
- * Puts rows [N, C] at those of `x` [R, C] that int32 `places` [N] name, each once. In place: `x` is changed, and what
- * comes back is its memory.
+ * Overwrites the rows of `x` [R, C] at the indices `places`, int32 [N], each given once, with rows [N, C]. Works in
+ * place: `x` is changed, and the result shares its memory.
  */
 export const putRows = (x: Handle, places: Handle, rows: Handle): Handle => op('InplaceUpdate', [], x, places, rows);
 
@@ -148,8 +146,8 @@ export const split = (x: Handle, parts: number): Handle[] =>
 export const concat = (parts: readonly Handle[], along: number): Handle =>
   op('ConcatV2', [int('N', parts.length), type('T', TF_FLOAT)], ...parts, axis(along));
 
-/** Rows of `x` [R, …] by int32 `rows` [N], or the same along another axis. */
-export const gather = (x: Handle, rows: Handle, along = 0): Handle => op('GatherV2', [], x, rows, axis(along));
+/** The rows of `x` [R, …] at the indices int32 [N], or the same along another axis. */
+export const gather = (x: Handle, indices: Handle, along = 0): Handle => op('GatherV2', [], x, indices, axis(along));
 
 // --- products ---
 
@@ -159,57 +157,51 @@ interface Transposed {
 }
 
 interface Columns {
-  /** Those of the result, where y is `spaced`. */
+  /** Columns of the result, where y has a padded stride (see `padStride`). */
   columns?: number;
 }
 
 /**
- * Matrix product of two matrices. In float32 this is the MatMul kernel: tf.matMul runs BatchMatMulV2, which takes less
- * than half of its speed on the shapes of GPT-2. But with AMX it is BatchMatMulV2 that oneDNN computes in bfloat16.
+ * Matrix product of two matrices. In float32 this is the MatMul kernel: tf.matMul runs BatchMatMulV2, which reaches
+ * less than half of its speed on the shapes of GPT-2. With AMX, however, BatchMatMulV2 is what oneDNN computes in
+ * bfloat16.
  */
 export function matmul(x: Handle, y: Handle, options: Transposed & Columns = {}): Handle {
   if (bfloat16By === 'rounding') return rounded(matmulOf, x, y, options);
   if (bfloat16By === 'oneDNN') return batchMatmulOf(x, y, options);
   const { transposeX, transposeY, columns = y.shape[1]! } = options;
   if (columns < y.shape[1]!) return firstColumns(x, y, columns);
-  if (transposeX || transposeY || !isCrowded(y) || !isWorthSpacing(x.shape[0]!, columns))
+  if (transposeX || transposeY || !hasCacheConflicts(y) || !isWorthPadding(x.shape[0]!, columns))
     return matmulOf(x, y, options);
-  using wider = spaced(y);
-  return firstColumns(x, wider, columns);
+  return scope(() => firstColumns(x, padStride(y), columns));
 }
 
-/** Of a matrix product. */
-function firstColumns(x: Handle, y: Handle, columns: number): Handle {
-  using product = matmulOf(x, y, {});
-  return op('Slice', [], product, vector([0, 0]), vector([-1, columns]));
-}
+/** The first columns of a matrix product. */
+const firstColumns = scoped((x: Handle, y: Handle, columns: number): Handle =>
+  op('Slice', [], matmulOf(x, y, {}), vector([0, 0]), vector([-1, columns])),
+);
 
-/** What separates the rows of a `spaced` matrix, in columns: a line of the cache. */
-const SPACE = 16;
-/** Distance at which places of memory share a line of the processor's first cache. */
+/** Columns by which `padStride` widens a matrix: one cache line. */
+const STRIDE_PADDING = 16;
+/** Addresses this many bytes apart share a set of the processor's L1 cache. */
 const PAGE = 4096;
 
 /**
- * Whether the rows of a factor y [K, N] on the right lie so that a column of it falls into a few lines of the cache, as
- * in GPT-2's c_fc:
- * where x has few rows, oneDNN reads y as it lies, down the columns, and then takes twice as long. (float32 on the CPU
- * alone.)
+ * Whether the rows of a right factor y [K, N] lie so that a column of it falls into a few sets of the L1 cache, as in
+ * GPT-2's c_fc: where x has few rows, oneDNN reads y in place, down its columns, and then takes twice as long. (Only
+ * for float32 on the CPU.)
  */
-export const isCrowded = (y: Handle): boolean =>
+export const hasCacheConflicts = (y: Handle): boolean =>
   (4 * y.shape[1]!) % PAGE === 0 && bfloat16By === null && !binding.isUsingGpuDevice();
 
-/** A matrix with some columns of zeros after its own: `matmul` needs `columns` with it. */
-export function spaced(y: Handle): Handle {
-  using zeros = fill([y.shape[0]!, SPACE], 0);
-  return concat([y, zeros], 1);
-}
+/** The matrix with some columns of zeros appended; give `matmul` the option `columns` with it. */
+export const padStride = scoped((y: Handle): Handle => concat([y, fill([y.shape[0]!, STRIDE_PADDING], 0)], 1));
 
 /**
- * Whether it pays to make y `spaced` for one product: a copy takes as long as 40 rows save, and from some 290 rows on
- * (of 3072 columns)
- * oneDNN copies y itself. Its rule for that, `nocopy_checker_avx2`: 1 / M + 1 / N below 0.0038.
+ * Whether it pays to `padStride` y for a single product: a copy takes as long as 40 rows save, and from some 290 rows
+ * on (of 3072 columns) oneDNN copies y itself. oneDNN's rule, `nocopy_checker_avx2`: 1 / M + 1 / N below 0.0038.
  */
-const isWorthSpacing = (M: number, N: number): boolean => M >= 64 && 1 / M + 1 / N >= 0.0038;
+const isWorthPadding = (M: number, N: number): boolean => M >= 64 && 1 / M + 1 / N >= 0.0038;
 
 /** Matrix products over the last two axes. */
 export function batchMatmul(x: Handle, y: Handle, options: Transposed = {}): Handle {
@@ -222,19 +214,16 @@ const matmulOf = (x: Handle, y: Handle, { transposeX = false, transposeY = false
 const batchMatmulOf = (x: Handle, y: Handle, { transposeX = false, transposeY = false }: Transposed): Handle =>
   op('BatchMatMulV2', [bool('adj_x', transposeX), bool('adj_y', transposeY)], x, y);
 
-/** A product of matrices rounded to bfloat16, and its result made float32; y may have been rounded before. */
-function rounded(product: typeof matmulOf, x: Handle, y: Handle, options: Transposed): Handle {
-  using shortX = roundedMatrix(x);
-  using shortResult = y.dtype === TF_BFLOAT16 ? product(shortX, y, options) : roundedY(product, shortX, y, options);
-  return cast(shortResult, TF_FLOAT);
-}
+/** The product of two matrices rounded to bfloat16, cast back to float32; y may be in bfloat16 already. */
+const rounded = scoped((product: typeof matmulOf, x: Handle, y: Handle, options: Transposed): Handle => {
+  const inBfloat16 = (matrix: Handle) => (matrix.dtype === TF_BFLOAT16 ? matrix : roundedMatrix(matrix));
+  return cast(
+    scope(() => product(inBfloat16(x), inBfloat16(y), options)),
+    TF_FLOAT,
+  );
+});
 
-function roundedY(product: typeof matmulOf, shortX: Handle, y: Handle, options: Transposed): Handle {
-  using shortY = roundedMatrix(y);
-  return product(shortX, shortY, options);
-}
-
-/** A float32 matrix in bfloat16, for many products under the `bf16` policy where `bfloat16By` is rounding. */
+/** A float32 matrix rounded to bfloat16: done once for many products where `bfloat16By` is 'rounding'. */
 export const roundedMatrix = (x: Handle): Handle => cast(x, TF_BFLOAT16);
 
 const cast = (x: Handle, to: number): Handle => op('Cast', [type('DstT', to)], x);
@@ -244,8 +233,7 @@ export const biasAdd = (x: Handle, bias: Handle): Handle => op('BiasAdd', [], x,
 
 /**
  * Cross-entropy of logits [N, V] against int32 labels [N]: the losses [N] in nats, and their gradient with respect to
- * the
- * logits, softmax - onehot [N, V], in one pass.
+ * the logits, softmax - onehot [N, V], in one pass.
  */
 export const crossEntropy = (logits: Handle, labels: Handle): [losses: Handle, gradient: Handle] =>
   execute('SparseSoftmaxCrossEntropyWithLogits', [], [logits, labels], 2) as [Handle, Handle];
@@ -253,8 +241,8 @@ export const crossEntropy = (logits: Handle, labels: Handle): [losses: Handle, g
 // --- variables ---
 
 /**
- * TensorFlow's `ResourceHandle::ANONYMOUS_NAME`: its resource manager would keep a variable of any other name after its
- * handle is gone.
+ * TensorFlow's `ResourceHandle::ANONYMOUS_NAME`: under any other name, its resource manager would keep a variable after
+ * the handle is gone.
  */
 const ANONYMOUS = 'cd2c89b7-88b7-44c8-ad83-06c2a9158347';
 
@@ -268,23 +256,21 @@ export function variable(value: Handle): Handle {
   ]);
   const size = 4 * value.shape.reduce((product, length) => product * length, 1);
   assign(made, value);
-  return made.freedWhenForgotten(size);
+  return made.freeWhenCollected(size);
 }
 
-/** Puts `value` into a variable and takes it over. */
+/** Sets a variable to `value`, which is taken over. */
 export function assign(x: Handle, value: Handle): void {
   execute('AssignVariableOp', [], [x, value], 0);
   release(value);
 }
 
-/** Takes `x` away from a variable, in place: what was read of it must have been released, else it is copied first. */
+/** Subtracts `x` from a variable in place. Values read from it must have been released, or it is copied first. */
 export function assignSub(variable: Handle, x: Handle): void {
   execute('AssignSubVariableOp', [], [variable, x], 0);
 }
 
-/**
- * One step of Adam in place, all in one pass (ResourceApplyAdam). `m` and `v` are variables too; the rest are scalars.
- */
+/** One step of Adam in place, in one pass (ResourceApplyAdam). `m` and `v` are variables too; the rest are scalars. */
 export function applyAdam(x: Handle, m: Handle, v: Handle, scalars: AdamScalars, gradient: Handle): void {
   const { beta1Power, beta2Power, lr, beta1, beta2, epsilon } = scalars;
   const inputs = [x, m, v, beta1Power, beta2Power, lr, beta1, beta2, epsilon, gradient];
@@ -293,5 +279,5 @@ export function applyAdam(x: Handle, m: Handle, v: Handle, scalars: AdamScalars,
 
 export type AdamScalars = Record<'beta1Power' | 'beta2Power' | 'lr' | 'beta1' | 'beta2' | 'epsilon', Handle>;
 
-/** The variable's value now (no copy while nobody writes to the variable). */
+/** The variable's current value (not a copy until the variable is next written to). */
 export const readVariable = (x: Handle): Handle => op('ReadVariableOp', [type('dtype', TF_FLOAT)], x);

@@ -1,26 +1,27 @@
-/** Where the time goes, by TensorFlow's operations. */
+/** How much time each of TensorFlow's operations takes. */
 
 export interface OpTime {
-  /** TensorFlow's name of it, such as MatMul; `read` for values that are copied out. */
+  /** TensorFlow's name, such as MatMul; `read` where values are copied out. */
   readonly op: string;
   readonly calls: number;
   /**
-   * On a GPU, which works on while the next operation is called: until it was called. `read` then waits for the rest.
+   * On a GPU, which computes while the next operation is called, only the time of the call; `read` then waits for the
+   * rest.
    */
   readonly seconds: number;
 }
 
 export interface Profile<Result> {
   readonly result: Result;
-  /** In all. */
+  /** Total time. */
   readonly seconds: number;
-  /** The longest first. tfjs's own, of which the losses are made, are not among them. */
+  /** The slowest first, without tfjs's own operations, which compute the losses. */
   readonly ops: readonly OpTime[];
 }
 
 let times: Map<string, { calls: number; seconds: number }> | undefined;
 
-/** Runs `work`, and counts its time if a profile is being taken. */
+/** Runs `work`, and adds its time to the profile being taken, if any. */
 export function timed<Result>(op: string, work: () => Result): Result {
   if (times === undefined) return work();
   const start = performance.now();
@@ -50,11 +51,17 @@ export async function profile<Result>(body: () => Result | Promise<Result>): Pro
   }
 }
 
-/** A line for each operation: its share, seconds and calls; the last for what is none of them. */
+/** One line per operation: its share, seconds and calls; then a line for everything else, and the total. */
 export function profileTable({ seconds, ops }: Pick<Profile<unknown>, 'seconds' | 'ops'>): string {
   const inside = ops.reduce((sum, op) => sum + op.seconds, 0);
   const row = (name: string, time: number, calls = '') =>
-    `${name.padEnd(36)} ${`${((100 * time) / seconds).toFixed(1)} %`.padStart(7)} ${time.toFixed(3).padStart(9)} s ${calls.padStart(9)}`;
+    [
+      name.padEnd(36),
+      `${((100 * time) / seconds).toFixed(1)} %`.padStart(7),
+      time.toFixed(3).padStart(9),
+      's',
+      calls.padStart(9),
+    ].join(' ');
   return [
     ...ops.map(({ op, calls, seconds: time }) => row(op, time, `${calls}`)),
     row('everything else', seconds - inside),

@@ -1,4 +1,4 @@
-/** Numbers that training changes, by name, as TensorFlow's variables. */
+/** Named TensorFlow variables: the values that training changes. */
 import { createHash } from 'node:crypto';
 
 import { release, type Handle } from './handle';
@@ -23,12 +23,12 @@ export class Variables {
     return this.#shapes.get(name)!;
   }
 
-  /** The variable itself, for an optimizer; this object goes on owning it. */
+  /** The variable itself, for an optimizer; this object still owns it. */
   variable(name: string): Handle {
     return this.#variables.get(name)!;
   }
 
-  /** Puts other values into one variable, which takes them over. */
+  /** Sets one variable to `values`, which must not be changed afterwards. */
   assign(name: string, values: Float32Array): void {
     assign(this.variable(name), floats(values, this.shape(name)));
   }
@@ -39,7 +39,7 @@ export class Variables {
     return handle.values() as Float32Array;
   }
 
-  /** The sha256 of all values, with their names and shapes: equal for equal contents, wherever they came from. */
+  /** The sha256 of all names, shapes and values: equal for equal contents, whatever their origin. */
   digest(): string {
     const hash = createHash('sha256');
     for (const name of this.names) hash.update(`${name} ${this.shape(name).join()}\n`).update(this.values(name));

@@ -1,6 +1,4 @@
-/**
- * The tensors of a model folder: of its model.safetensors, or of the shards that model.safetensors.index.json names.
- */
+/** The tensors of a model folder: from model.safetensors, or from the shards named in model.safetensors.index.json. */
 import { existsSync, readdirSync } from 'node:fs';
 import { basename, join } from 'node:path';
 
@@ -12,14 +10,12 @@ const SINGLE = 'model.safetensors';
 const INDEX = 'model.safetensors.index.json';
 
 export class Checkpoint implements Disposable {
-  /** File by file; where a tensor lies is told within its own file. */
+  /** In the order of the files; an entry's offsets are within its own file. */
   readonly tensors: ReadonlyMap<string, TensorEntry>;
   readonly #files: readonly SafetensorsFile[];
   readonly #fileOf: ReadonlyMap<string, SafetensorsFile>;
 
-  /**
-   * @param path the file or the index that messages name.
-   */
+  /** @param path the file or the index, for messages. */
   private constructor(
     readonly path: string,
     files: readonly SafetensorsFile[],
@@ -30,9 +26,9 @@ export class Checkpoint implements Disposable {
   }
 
   /**
-   * Opens a model folder; model.safetensors goes before shards, as in transformers.
+   * Opens a model folder; model.safetensors takes precedence over shards, as in transformers.
    *
-   * @throws FileError if there are no safetensors, a file is malformed, or the shards are not what the index says.
+   * @throws FileError if there are no safetensors, a file is malformed, or the shards do not match the index.
    */
   static open(folder: string): Checkpoint {
     const single = join(folder, SINGLE);
@@ -44,8 +40,9 @@ export class Checkpoint implements Disposable {
     if (!pickled) throw new FileError(folder, `has no ${SINGLE}`);
     throw new FileError(
       folder,
-      `has its weights in ${pickled} alone, a pickle, which could run code and is not read; ` +
-        'convert it with Python: transformers.GPT2LMHeadModel.from_pretrained(folder).save_pretrained(folder, safe_serialization=True)',
+      `has its weights only in ${pickled}, a pickle, which could run code and is not read; ` +
+        'convert it with Python: transformers.GPT2LMHeadModel.from_pretrained(folder)' +
+        '.save_pretrained(folder, safe_serialization=True)',
     );
   }
 
@@ -56,16 +53,16 @@ export class Checkpoint implements Disposable {
       for (const shard of new Set(shardOf.values())) {
         const path = join(index, '..', shard);
         if (!existsSync(path))
-          throw new FileError(index, `names ${quoted(shard)}, which is not there; download it, too`);
+          throw new FileError(index, `names ${quoted(shard)}, which does not exist; download it too`);
         const file = new SafetensorsFile(path);
         files.push(file);
         for (const name of file.tensors.keys()) {
           const place = shardOf.get(name);
           if (place === shard) continue;
-          const other = place === undefined ? 'names it nowhere' : `places it in ${quoted(place)}`;
+          const other = place === undefined ? 'does not name it' : `places it in ${quoted(place)}`;
           throw new FileError(
             path,
-            `holds the tensor ${quoted(name)}, but ${INDEX} ${other}: the files are not of one checkpoint`,
+            `holds the tensor ${quoted(name)}, but ${INDEX} ${other}: the files do not belong to one checkpoint`,
           );
         }
       }
@@ -113,7 +110,8 @@ function readIndex(path: string): Map<string, string> {
     if (typeof shard !== 'string' || !/^[^/\\]+\.safetensors$/.test(shard)) {
       throw new FileError(
         path,
-        `places the tensor ${quoted(name)} in ${quoted(String(shard))}, which is no safetensors file beside it`,
+        `places the tensor ${quoted(name)} in ${quoted(String(shard))}, ` +
+          'which is not the name of a safetensors file beside it',
       );
     }
   }

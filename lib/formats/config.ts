@@ -13,19 +13,19 @@ export interface GPT2Config {
   readonly blockSize: number;
   readonly vocabSize: number;
   readonly layerNormEpsilon: number;
-  /** Default gelu_new. Here as below, what is GPT-2's own is left out. */
+  /** Default gelu_new. This field and those below are left out where GPT-2's own value holds. */
   readonly activation?: Exclude<Activation, 'gelu_new'>;
   /** The width between a block's two wide layers (`n_inner`). Default 4 nEmbd. */
   readonly nInner?: number;
   /** Whether attention's scores are not divided by the square root of a head's width (`scale_attn_weights: false`). */
   readonly unscaledAttention?: true;
-  /** Whether they are also divided by the layer's number, from 1 (`scale_attn_by_inverse_layer_idx`). */
+  /** Whether they are also divided by the layer's index, counted from 1 (`scale_attn_by_inverse_layer_idx`). */
   readonly scaledByLayer?: true;
   /** Whether the head is a matrix of its own, `lm_head.weight` (`tie_word_embeddings: false`). */
   readonly untiedHead?: true;
 }
 
-/** transformers' names (ACT2FN): several stand for one function. */
+/** transformers' names (ACT2FN), several of which stand for the same function. */
 const ACTIVATIONS: Readonly<Record<string, Activation>> = {
   gelu_new: 'gelu_new',
   gelu_fast: 'gelu_new',
@@ -48,15 +48,15 @@ const SYNONYMS = {
   n_positions: 'max_position_embeddings',
 } as const;
 
-/** transformers' GPT-2s with heads that are not computed here. */
+/** transformers' GPT-2 classes with heads that are not implemented here. */
 const OTHER_ARCHITECTURES = ['GPT2DoubleHeadsModel', 'GPT2ForTokenClassification', 'GPT2ForQuestionAnswering'];
 
 /**
- * Reads a Hugging Face config.json. `reorder_and_upcast_attn` computes the same function, in float32, which is all that
- * is computed here.
+ * Reads a Hugging Face config.json. `reorder_and_upcast_attn` asks for the same function computed in float32, as it
+ * always is here.
  *
- * @throws FileError if it is not JSON, lacks a size, has a field of another type than transformers, or asks for what is
- *   not computed here.
+ * @throws FileError if it is not JSON, lacks a size, has a field whose type is not transformers', or asks for something
+ *   that is not implemented here.
  */
 export function readConfig(path: string): GPT2Config {
   const json = readJsonObject(path);
@@ -97,8 +97,7 @@ export function readConfig(path: string): GPT2Config {
 }
 
 /**
- * @throws FileError for a model that computes something else, or whose weights are stored otherwise, although its type
- * is GPT-2.
+ * @throws FileError for a model of type GPT-2 that computes something else, or whose weights are stored in another way.
  */
 function requireArchitecture(json: JsonObject, path: string): void {
   const { architectures, quantization_config: quantized = null } = json;
@@ -108,12 +107,13 @@ function requireArchitecture(json: JsonObject, path: string): void {
   if (other !== undefined)
     throw new FileError(
       path,
-      `"architectures" is ${quoted(other)}; supported are GPT2LMHeadModel, GPT2Model and GPT2ForSequenceClassification with one label`,
+      `"architectures" is ${quoted(other)}; ` +
+        'supported are GPT2LMHeadModel, GPT2Model and GPT2ForSequenceClassification with one label',
     );
   if (named.includes('GPT2ForSequenceClassification') && labels(json) !== 1) {
     throw new FileError(
       path,
-      `it is a classifier of ${labels(json)} labels ("id2label"); a reward model has one (num_labels=1)`,
+      `it is a classifier with ${labels(json)} labels ("id2label"); a reward model has one (num_labels=1)`,
     );
   }
   if (heads !== 'multihead')
@@ -124,18 +124,19 @@ function requireArchitecture(json: JsonObject, path: string): void {
   if (own !== undefined)
     throw new FileError(
       path,
-      `"auto_map" names code of its own, ${quoted(String(own))}, which is not run here; a GPT-2 needs none`,
+      `"auto_map" names custom code, ${quoted(String(own))}, which is not run here; a GPT-2 needs none`,
     );
   if (quantized !== null) {
     const method = String((quantized as { quant_method?: unknown }).quant_method ?? 'an unnamed method');
     throw new FileError(
       path,
-      `"quantization_config": its weights are quantized (${method}), which is not read here; dequantize it with Python's transformers (model.dequantize()) and save it again, without that field`,
+      `"quantization_config": its weights are quantized (${method}), which is not supported; ` +
+        "dequantize the model with Python's transformers (model.dequantize()) and save it again without that field",
     );
   }
 }
 
-/** As transformers counts them: `num_labels`, else the entries of `id2label`, else two. */
+/** The number of labels, as transformers counts them: `num_labels`, else the entries of `id2label`, else two. */
 function labels({ num_labels: count, id2label: names }: JsonObject): number {
   return typeof count === 'number'
     ? count
@@ -144,7 +145,7 @@ function labels({ num_labels: count, id2label: names }: JsonObject): number {
       : 2;
 }
 
-/** A config's fields by type: one of another type is an error, not a default. */
+/** Readers of a config's fields by type: a field of another type is an error, not a default. */
 function fieldsOf(json: JsonObject, path: string) {
   const refuse = (name: string, what: string): never => {
     throw new FileError(path, `"${name}" must be ${what}, got ${JSON.stringify(json[name])}`);
@@ -157,7 +158,8 @@ function fieldsOf(json: JsonObject, path: string) {
         if (json[name] !== json[synonym])
           throw new FileError(
             path,
-            `"${name}" is ${JSON.stringify(json[name])} and "${synonym}", the same, ${JSON.stringify(json[synonym])}; take out the wrong one`,
+            `"${name}" is ${JSON.stringify(json[name])} but its synonym "${synonym}" is ` +
+              `${JSON.stringify(json[synonym])}; remove the wrong one`,
           );
       }
       const value = json[name];
@@ -175,7 +177,7 @@ function fieldsOf(json: JsonObject, path: string) {
     },
     tokenId(name: string): void {
       const { [name]: value = null } = json;
-      // -1 is found in some, for none
+      // some files have -1, meaning none
       if (value !== null && !Number.isInteger(value)) refuse(name, 'a token id or null');
     },
     tokenIds(name: string): void {
@@ -187,13 +189,13 @@ function fieldsOf(json: JsonObject, path: string) {
 
 const isTokenId = (value: unknown): boolean => typeof value === 'number' && Number.isInteger(value) && value >= 0;
 
-/** Fields that transformers 5 wants with a point: it refuses 1 for 1.0, and JavaScript writes the one for the other. */
+/** Fields that transformers 5 requires with a decimal point: it refuses 1, as JavaScript writes it, for 1.0. */
 const FLOATS = /("(?:layer_norm_epsilon|initializer_range)": -?\d+)(?=,?$)/gm;
 
-/** A config.json's text, of all its fields. */
+/** The text of a config.json. */
 export const configText = (json: JsonObject): string => `${JSON.stringify(json, null, 2).replace(FLOATS, '$1.0')}\n`;
 
-/** The config.json that transformers reads back. */
+/** The config.json of an architecture, as transformers reads it. */
 export function configJson(config: GPT2Config): string {
   const json = {
     model_type: 'gpt2',
@@ -217,7 +219,7 @@ export function configJson(config: GPT2Config): string {
   return configText(json);
 }
 
-/** What attention's scores of a layer, counted from 0, are multiplied by. */
+/** The factor of attention's scores in a layer, counted from 0. */
 export function attentionScale({ nEmbd, nHead, unscaledAttention, scaledByLayer }: GPT2Config, layer: number): number {
   return (unscaledAttention ? 1 : 1 / Math.sqrt(nEmbd / nHead)) / (scaledByLayer ? layer + 1 : 1);
 }

@@ -4,7 +4,7 @@ import { closeSync, openSync, readSync } from 'node:fs';
 
 const PART = 4 * 2 ** 20; // bytes
 
-/** @param hash what the bytes are added to. Default: a new sha256. @returns hexadecimal digits. */
+/** @param hash the hash to update with the bytes. Default: a new sha256. @returns hexadecimal digits. */
 export function fileDigest(path: string, hash: Hash = createHash('sha256')): string {
   const part = Buffer.allocUnsafe(PART);
   const file = openSync(path, 'r');

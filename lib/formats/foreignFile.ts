@@ -1,7 +1,7 @@
-/** Files that are something else than their names say: what stands in for them is told from what is damaged. */
+/** Files that are not what their names say, recognized so that a message can say more than "damaged". */
 import { closeSync, openSync, readSync } from 'node:fs';
 
-const FIRST = 64; // bytes, of which the signatures below need fewer
+const FIRST = 64; // bytes; the signatures below need fewer
 
 const SIGNATURES: readonly (readonly [begins: RegExp, said: string])[] = [
   [/^$/, 'is empty'],
@@ -11,7 +11,7 @@ const SIGNATURES: readonly (readonly [begins: RegExp, said: string])[] = [
   ],
   [
     /^\s*<(!doctype html|html|head|\?xml)/i,
-    'is a web page, such as a proxy or a login gives in place of a file; download the file again',
+    'is a web page, such as a proxy or a login sends in place of a file; download the file again',
   ],
   [/^\x1f\x8b/, 'is compressed with gzip; unpack it first: gunzip'],
   [/^PK\x03\x04/, 'is a zip archive, as torch.save writes; give the safetensors file'],
@@ -22,15 +22,14 @@ const SIGNATURES: readonly (readonly [begins: RegExp, said: string])[] = [
 ];
 
 /**
- * What a file that begins with these bytes is, as the rest of a sentence, if it is one of those that often stand in for
- * others.
+ * Describes a file by its first bytes, as the rest of a sentence, if it is of a kind often found in place of others.
  */
 function foreign(first: Uint8Array): string | undefined {
   const text = Buffer.from(first.subarray(0, FIRST)).toString('latin1');
   return SIGNATURES.find(([begins]) => begins.test(text))?.[1];
 }
 
-/** The same of a file; undefined, too, where it cannot be read: whoever reads it says why. */
+/** The same for a path; also undefined if the file cannot be read, which its reader then reports. */
 export function foreignFile(path: string): string | undefined {
   const first = Buffer.alloc(FIRST);
   let file: number;
@@ -42,7 +41,7 @@ export function foreignFile(path: string): string | undefined {
   try {
     return foreign(first.subarray(0, readSync(file, first)));
   } catch {
-    return undefined; // a folder, say
+    return undefined; // a folder, for instance
   } finally {
     closeSync(file);
   }

@@ -1,4 +1,7 @@
-/** The two 16-bit floating types, to float32 and back. Rounding is to the nearest, ties to even, as PyTorch does it. */
+/**
+ * The two 16-bit floating types, to float32 and back. Rounding is to the nearest, ties to even, as in PyTorch. This is
+ * not left to a library because those on npm know float16 but not bfloat16.
+ */
 
 /** bfloat16 is the upper half of float32. */
 export function bfloat16ToFloat32(halves: Uint16Array): Float32Array {
@@ -7,14 +10,14 @@ export function bfloat16ToFloat32(halves: Uint16Array): Float32Array {
   return new Float32Array(words.buffer);
 }
 
-/** Too large becomes infinite; NaN stays NaN, its payload does not. */
+/** Values too large become infinite; NaN stays NaN, without its payload. */
 export function float32ToBfloat16(values: Float32Array): Uint16Array {
   const words = bitsOf(values);
   const halves = new Uint16Array(words.length);
   for (let i = 0; i < words.length; i += 1) {
     const bits = words[i]!;
     const nan = (bits & 0x7fffffff) > 0x7f800000;
-    // half a unit, less one where the result is even
+    // adds half a unit, less one where the result is even
     halves[i] = nan ? 0x7fc0 : (bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16;
   }
   return halves;
@@ -27,7 +30,7 @@ export function float16ToFloat32(halves: Uint16Array): Float32Array {
   return values;
 }
 
-/** The value of every pattern: looking it up is ten times as fast as working it out. */
+/** The value of every bit pattern: a lookup is ten times as fast as the calculation. */
 const FLOAT16 = Float32Array.from({ length: 2 ** 16 }, (_, bits) => {
   const sign = bits & 0x8000 ? -1 : 1;
   const exponent = (bits >>> 10) & 0x1f;
@@ -37,7 +40,7 @@ const FLOAT16 = Float32Array.from({ length: 2 ** 16 }, (_, bits) => {
   return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
 });
 
-/** From 65520 on a value becomes infinite; below 2^-14 it loses bits, below 2^-25 all of them. NaN stays NaN. */
+/** Values from 65520 on become infinite; below 2^-14 they lose bits, below 2^-25 all of them. NaN stays NaN. */
 export function float32ToFloat16(values: Float32Array): Uint16Array {
   const words = bitsOf(values);
   const halves = new Uint16Array(words.length);
@@ -48,7 +51,7 @@ export function float32ToFloat16(values: Float32Array): Uint16Array {
   return halves;
 }
 
-/** The bits of a float32 without its sign -> those of the nearest float16. */
+/** The bits of a float32 without its sign -> the bits of the nearest float16. */
 function magnitude16(bits: number): number {
   if (bits > 0x7f800000) return 0x7e00; // NaN
   if (bits >= 0x47800000) return 0x7c00; // 2^16 and more

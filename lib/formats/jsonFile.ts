@@ -6,15 +6,15 @@ import { foreignFile } from './foreignFile';
 
 export type JsonObject = Record<string, unknown>;
 
-/** Bytes: a tokenizer of 250,000 tokens has 20 million. */
+/** In bytes; the tokenizer.json of 250,000 tokens has 20 million. */
 const LARGEST = 200e6;
 
-/** @throws FileError if the file cannot be read, is not JSON, or holds something else than an object. */
+/** @throws FileError if the file cannot be read, is not JSON, or does not hold an object. */
 export function readJsonObject(path: string): JsonObject {
   return readJson(path).json;
 }
 
-/** The object, with its text: of a pipe, there is no second reading. */
+/** The object, with its text: a pipe cannot be read a second time. */
 export function readJson(path: string): { json: JsonObject; text: string } {
   const text = readText(path);
   let json: unknown;
@@ -28,7 +28,7 @@ export function readJson(path: string): { json: JsonObject; text: string } {
   return { json: json as JsonObject, text };
 }
 
-/** @throws FileError if it cannot be read, or goes on for ever, as a device does. */
+/** @throws FileError if it cannot be read, or does not end, as with a device. */
 function readText(path: string): string {
   const chunks: Buffer[] = [];
   let size = 0;
@@ -46,6 +46,7 @@ function readText(path: string): string {
   } catch (cause) {
     throw new FileError(path, `cannot be read as JSON (${(cause as Error).message})`, { cause });
   }
-  if (size > LARGEST) throw new FileError(path, `has more than ${LARGEST / 1e6} MB; no such file has so many`);
+  if (size > LARGEST)
+    throw new FileError(path, `has more than ${LARGEST / 1e6} MB, too many for a JSON file; give another file`);
   return Buffer.concat(chunks).toString();
 }

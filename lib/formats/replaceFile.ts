@@ -1,4 +1,4 @@
-/** A file written whole or not at all. */
+/** Files written completely or not at all. */
 import {
   accessSync,
   closeSync,
@@ -17,13 +17,13 @@ import { FileError } from '../errors';
 
 const MAX_WRITE = 2 ** 30; // bytes; one call takes less than 2^31
 
-/** @throws FileError if no file can have that name; to be asked before long work whose result goes there. */
+/** @throws FileError if no file can be written there. Call it before long work whose result goes there. */
 export function requireWritable(path: string): void {
   const folder = dirname(path);
   if (statSync(path, { throwIfNoEntry: false })?.isDirectory())
     throw new FileError(path, 'is a folder; give the name of a file');
   if (!existsSync(folder))
-    throw new FileError(path, `cannot be written: ${folder} is not there; make that folder first`);
+    throw new FileError(path, `cannot be written: ${folder} does not exist; make that folder first`);
   try {
     accessSync(folder, constants.W_OK);
   } catch (cause) {
@@ -36,11 +36,10 @@ export function requireWritable(path: string): void {
 }
 
 /**
- * Writes under a temporary name beside `path`, then gives it that name: whoever looks finds the old file or the new
- * one,
- * and after a failure the old one alone.
+ * Writes under a temporary name beside `path`, then renames: readers find either the old file or the new one, and only
+ * the old one after a failure.
  *
- * @param fill is handed a function that appends bytes, or text as UTF-8.
+ * @param fill receives a function that appends bytes, or text as UTF-8.
  */
 export function replaceFile(path: string, fill: (write: (part: Uint8Array | string) => void) => void): void {
   requireWritable(path);

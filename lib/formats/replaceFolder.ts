@@ -1,4 +1,4 @@
-/** A folder written whole or not at all, and what a killed writer leaves behind. */
+/** Folders written completely or not at all, and recovery after a writer was killed. */
 import {
   closeSync,
   existsSync,
@@ -16,13 +16,12 @@ import { InputError } from '../errors';
 import { isAlive } from '../processes';
 
 /**
- * Fills a temporary folder beside `path`, then gives it that name: whoever looks finds the old folder or the new one.
- * What
- * `fill` wrote is on the disk before it is named. A failure leaves the old folder, and no temporary one.
+ * Fills a temporary folder beside `path`, then renames it: readers find either the old folder or the new one. The
+ * contents are on the disk before the rename. A failure leaves the old folder, and no temporary one.
  *
- * A process that is killed between the two renames leaves neither name: `recoverFolder` finishes its work.
+ * If the process is killed between the two renames, no folder has the name: `recoverFolder` finishes the work.
  *
- * @param options.force whether a model folder of that name is replaced.
+ * @param options.force whether to replace an existing model folder.
  * @throws InputError as `mayReplace` does.
  */
 export function replaceFolder(path: string, { force }: { force: boolean }, fill: (temporary: string) => void): void {
@@ -48,9 +47,9 @@ export function replaceFolder(path: string, { force }: { force: boolean }, fill:
 }
 
 /**
- * Checked before any work, and again before the change.
+ * Call it before any work; `replaceFolder` checks again before the change.
  *
- * @throws InputError if there is something else than an empty folder; with `force`, something else than a model folder.
+ * @throws InputError if `path` exists and is not an empty folder, or with `force`, not a model folder.
  */
 export function mayReplace(path: string, { force }: { force: boolean }): void {
   if (!existsSync(path)) return;
@@ -58,15 +57,15 @@ export function mayReplace(path: string, { force }: { force: boolean }): void {
   const entries = readdirSync(path, { withFileTypes: true });
   if (entries.length === 0) return;
   if (!force) throw new InputError(`${path} is not empty; give another folder, or --force to replace it`);
-  // such as .git: forcing must not cost anyone their work
+  // such as .git: --force must not cost anyone their work
   const foreign = entries.find((entry) => entry.isDirectory() && entry.name !== 'additional_chat_templates');
   if (foreign !== undefined || !entries.some(({ name }) => name === 'config.json')) {
     const reason = foreign === undefined ? 'has no config.json' : `holds the folder "${foreign.name}"`;
-    throw new InputError(`${path} ${reason}, so it is not replaced even with --force; give another folder`);
+    throw new InputError(`${path} ${reason}, so even --force does not replace it; give another folder`);
   }
 }
 
-/** What `replaceFolder` calls its folders while it works: `model.1234.tmp`, `model.1234.old`. */
+/** Names of `replaceFolder`'s temporary folders: `model.1234.tmp`, `model.1234.old`. */
 const LEFTOVER = /^(.+)\.(\d+)\.(tmp|old)$/;
 
 interface Leftover {
@@ -76,16 +75,15 @@ interface Leftover {
 }
 
 /**
- * Finishes, or takes back, a replacement of `path` whose process was killed, and removes what else it left.
+ * Finishes, or undoes, a replacement of `path` whose process was killed, and removes its temporary folders.
  *
- * The former folder is moved aside only after the new one is whole and on the disk. So where the name is free and a
- * former folder waits,
- * the new folder beside it is whole and takes the name; where only the former one is left, it gets its name back.
+ * The former folder is moved aside only after the new one is complete and on the disk. So if nothing has the name and
+ * the former folder is there, the new folder beside it is complete and takes the name; if only the former one is left,
+ * it gets its name back.
  *
- * @param options.evenIfAlive also what a living process of that number left: for a caller that holds a lock, so that
- *   the number
- *   is another process's by now. Default false.
- * @returns whether a folder got the name.
+ * @param options.evenIfAlive whether to recover even if a process with that id is alive: for a caller that holds a
+ *   lock, so that the id must belong to another process by now. Default false.
+ * @returns whether a folder was renamed to `path`.
  */
 export function recoverFolder(path: string, { evenIfAlive = false } = {}): boolean {
   const target = resolve(path);
@@ -104,8 +102,9 @@ export function recoverFolder(path: string, { evenIfAlive = false } = {}): boole
 }
 
 /**
- * Does the same for every folder in `parent` that a killed replacement may have left nameless.
- * @returns the paths that were brought back.
+ * Does the same for every folder in `parent` that a killed replacement may have left without its name.
+ *
+ * @returns the recovered paths.
  */
 export function recoverFolders(parent: string, options: { evenIfAlive?: boolean } = {}): string[] {
   if (!existsSync(parent)) return [];

@@ -1,13 +1,9 @@
 /**
  * Reads the safetensors format (https://github.com/huggingface/safetensors#format): 8 bytes of header length, a JSON
- * header,
- * then the tensors' bytes end to end. Takes what Python's safetensors takes, but for five things that no writer makes,
- * which
- * are refused: a header that does not begin with `{` or has a key twice (both against the format's own description),
- * one of
- * more than four million values, an empty tensor with a dimension above 2^53 - 1, and serde's other notations of an
- * entry (a
- * list of its three fields, or `{"F32": null}` for a dtype).
+ * header, then the tensors' bytes one after another. Accepts what Python's safetensors accepts, except for five things
+ * that no writer produces: a header that does not begin with `{` or has a duplicate key (both against the format's own
+ * description), a header of more than four million values, an empty tensor with a dimension above 2^53 - 1, and serde's
+ * other notations of an entry (a list of its three fields, or `{"F32": null}` for a dtype).
  */
 import { closeSync, fstatSync, openSync, readSync, statSync } from 'node:fs';
 
@@ -100,7 +96,7 @@ export class SafetensorsFile implements Disposable {
   }
 
   /**
-   * The same, as many as `target` has room for, from number `from` on, into it. F32 is read straight there.
+   * Fills `target` with a tensor's values from element `from` on. F32 is read directly into it.
    *
    * @returns `target`.
    */
@@ -133,7 +129,7 @@ export class SafetensorsFile implements Disposable {
   #read(target: Uint8Array, position: number): void {
     for (let done = 0; done < target.length;) {
       const count = this.#readSome(target, done, position + done);
-      if (count === 0) throw new FileError(this.path, 'became shorter while it was read');
+      if (count === 0) throw new FileError(this.path, 'became shorter while it was being read');
       done += count;
     }
   }
@@ -153,7 +149,7 @@ export class SafetensorsFile implements Disposable {
     const prefix = Buffer.alloc(8);
     this.#read(prefix, 0);
     const stated = prefix.readBigUInt64LE();
-    if (stated > size - 8) this.#refuseForeign(); // only then: a length may begin with any bytes
+    if (stated > size - 8) this.#refuseForeign(); // only then, because a valid length may begin with any bytes
     if (stated > MAX_HEADER) throw new FileError(this.path, `is not a safetensors file: a header of ${stated} bytes`);
     const length = Number(stated);
     if (8 + length > size)
@@ -163,7 +159,7 @@ export class SafetensorsFile implements Disposable {
     return { header: this.#parseHeader(bytes), dataStart: 8 + length, dataLength: size - 8 - length };
   }
 
-  /** @throws FileError if the file is one that often stands in for another. */
+  /** @throws FileError if the file is of a kind often found in place of others. */
   #refuseForeign(): void {
     const foreign = foreignFile(this.path);
     if (foreign !== undefined) throw new FileError(this.path, foreign);
@@ -178,7 +174,7 @@ export class SafetensorsFile implements Disposable {
       throw new FileError(this.path, `its header is not JSON: ${reason}`, { cause });
     }
     if (!(header instanceof Map) || bytes[0] !== 0x7b /* { */)
-      throw new FileError(this.path, 'its header is not a JSON object from its first byte on');
+      throw new FileError(this.path, 'its header is not a JSON object beginning at its first byte');
     return header;
   }
 
@@ -189,7 +185,7 @@ export class SafetensorsFile implements Disposable {
     return Object.fromEntries(metadata) as Record<string, string>;
   }
 
-  /** Every entry well formed, and together they cover the data without a hole or an overlap. */
+  /** Each entry must be well formed, and together they must cover the data without gaps or overlaps. */
   #checkEntries(entries: Map<string, Json>, dataLength: number): Map<string, TensorEntry> {
     const tensors = [...entries].map(([name, entry]) => [name, this.#checkEntry(name, entry)] as const);
     const byPlace = [...tensors].sort(([, a], [, b]) => a.begin - b.begin || a.end - b.end);
@@ -202,7 +198,7 @@ export class SafetensorsFile implements Disposable {
     if (covered !== dataLength) {
       throw new FileError(
         this.path,
-        `its tensors take ${covered} bytes, but it holds ${dataLength}: cut short or damaged`,
+        `its tensors take ${covered} bytes, but it holds ${dataLength}: it is cut short or damaged`,
       );
     }
     return new Map(tensors);
@@ -223,7 +219,11 @@ export class SafetensorsFile implements Disposable {
     const bits = bitsOf(shape, BITS[dtype as DType]);
     if (bits === null || bits !== 8n * BigInt(end - begin)) {
       const needs =
-        bits === null ? '2^64 or more' : bits % 8n === 0n ? `${bits / 8n}` : `${bits} bits, which is no whole number`;
+        bits === null
+          ? '2^64 or more'
+          : bits % 8n === 0n
+            ? `${bits / 8n}`
+            : `${bits} bits, not a whole number of bytes`;
       return fail(`takes ${end - begin} bytes, but ${dtype} [${shape.join(', ')}] needs ${needs}`);
     }
     return { dtype: dtype as DType, shape, begin, end };
@@ -232,7 +232,7 @@ export class SafetensorsFile implements Disposable {
 
 function open(path: string): number {
   try {
-    // opening a pipe would wait for its writer
+    // opening a pipe would block until it has a writer
     if (!statSync(path).isFile()) throw new FileError(path, 'is not a file');
     return openSync(path, 'r');
   } catch (cause) {
@@ -252,7 +252,10 @@ function counts(value: Json | undefined): number[] | null {
   return numbers;
 }
 
-/** Multiplied out from the left, null as soon as it passes 64 bits, even where a 0 follows: as Python's does. */
+/**
+ * The size in bits; null as soon as the product, taken from the left, exceeds 64 bits, even if a 0 follows: as
+ * Python's.
+ */
 function bitsOf(shape: readonly number[], bits: number): bigint | null {
   let product = 1n;
   for (const length of [...shape, bits]) {
@@ -262,7 +265,7 @@ function bitsOf(shape: readonly number[], bits: number): bigint | null {
   return product;
 }
 
-/** A piece of the header for a message. */
+/** Part of the header, for a message. */
 function shown(value: Json | undefined): string {
   const plain = (_: string, part: unknown) =>
     typeof part === 'bigint' ? Number(part) : part instanceof Map ? Object.fromEntries(part) : part;

@@ -6,22 +6,21 @@ import { replaceFile } from './replaceFile';
 export interface NamedTensor {
   readonly name: string;
   readonly shape: readonly number[];
-  /** Row-major. Asked for once, when the tensor's turn comes: a getter need not hold them all at the same time. */
+  /** Row-major. Read once, when the tensor is written: with a getter, not all values need be in memory at once. */
   readonly values: Float32Array;
 }
 
-/** The types that weights are written in; rounding is to the nearest, ties to even. */
+/** The types in which weights are written; rounding is to the nearest, ties to even. */
 export type FloatDType = 'F32' | 'F16' | 'BF16';
 export const FLOAT_DTYPES: readonly FloatDType[] = ['F32', 'F16', 'BF16'];
 
 /**
- * Writes tensors in the order given, as `replaceFile` does. The header carries `{"format":"pt"}`, which transformers
- * asks for.
+ * Writes tensors in the given order, with `replaceFile`. The header carries `{"format":"pt"}`, which transformers
+ * requires.
  *
- * @param options.finite refuse infinities and NaN, before rounding and after it. Default true.
- * @throws InputError if two tensors have one name, or a tensor has another number of values than its shape or holds
- *   what is no number; the
- *   file is then not written.
+ * @param options.finite refuse infinities and NaN, before and after rounding. Default true.
+ * @throws InputError if two tensors have the same name, or a tensor's values do not fit its shape or are not finite;
+ *   the file is then not written.
  */
 export function writeSafetensors(
   path: string,
@@ -42,7 +41,7 @@ export function writeSafetensors(
   });
 }
 
-/** The length of the header and the header, padded so that the data begin at a multiple of 8 bytes. */
+/** The header with its length before it, padded so that the data begin at a multiple of 8 bytes. */
 function headerOf(tensors: readonly NamedTensor[], dtype: FloatDType): Uint8Array {
   const entries: [string, object][] = [];
   let end = 0;
@@ -65,7 +64,7 @@ function stored(values: Float32Array, dtype: FloatDType): Float32Array | Uint16A
   return dtype === 'F32' ? values : dtype === 'F16' ? float32ToFloat16(values) : float32ToBfloat16(values);
 }
 
-/** The bits of an exponent of ones, which infinities and NaN have, in a type of 16 bits. */
+/** The exponent bits, which are all 1 in infinities and NaN, of each 16-bit type. */
 const NOT_FINITE: Readonly<Record<'F16' | 'BF16', number>> = { F16: 0x7c00, BF16: 0x7f80 };
 
 function requireFinite(
@@ -75,12 +74,13 @@ function requireFinite(
   dtype: FloatDType,
 ): void {
   let sum = 0;
-  // 0 unless one is infinite or NaN; several times as fast as a test of each
+  // 0 unless a value is infinite or NaN; several times faster than testing each
   for (let n = 0; n < values.length; n += 1) sum += values[n]! * 0;
   if (sum !== 0) {
     const wrong = values.findIndex((value) => !Number.isFinite(value));
     throw new InputError(
-      `tensor ${quoted(name)} holds ${values[wrong]} at element ${wrong}, so it is not written: the training came apart; try a lower lr, a longer warm-up, or a larger epsilon`,
+      `tensor ${quoted(name)} holds ${values[wrong]} at element ${wrong}, so it is not written: ` +
+        'the training diverged; try a lower lr, a longer warm-up, or a larger epsilon',
     );
   }
   if (dtype === 'F32') return;
@@ -88,6 +88,7 @@ function requireFinite(
   const over = (numbers as Uint16Array).findIndex((half) => (half & bits) === bits);
   if (over >= 0)
     throw new InputError(
-      `tensor ${quoted(name)} holds ${values[over]} at element ${over}, which ${dtype} cannot hold; write F32${dtype === 'F16' ? ' or BF16' : ''}`,
+      `tensor ${quoted(name)} holds ${values[over]} at element ${over}, which is out of the range of ${dtype}; ` +
+        `write F32${dtype === 'F16' ? ' or BF16' : ''}`,
     );
 }

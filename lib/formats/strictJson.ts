@@ -1,19 +1,19 @@
 /**
- * JSON as a safetensors header must be written. `JSON.parse` is not enough there: it takes 1.0 for an integer, rounds
- * 9007199254740993, lets the last of two equal keys win and half a surrogate pair pass.
+ * A JSON parser as strict as a safetensors header needs. `JSON.parse` takes 1.0 for an integer, rounds
+ * 9007199254740993, keeps the last of duplicate keys and accepts half a surrogate pair.
  */
 
 /**
- * A whole number written as one (`12`, not `12.0`, `1e1` or `-0`) is a bigint, any other number a number. Objects are
- * maps, in which `__proto__` is a key like any other.
+ * A nonnegative integer written as one (`12`, not `12.0`, `1e1` or `-0`) is a bigint, any other number a number.
+ * Objects are maps, in which `__proto__` is a key like any other.
  */
 export type Json = null | boolean | string | bigint | number | Json[] | Map<string, Json>;
 
 /** How deep arrays and objects may nest: serde_json's limit, which Python's safetensors has. */
 const MAX_DEPTH = 127;
 /**
- * A header of a hundred megabytes could hold 33 million empty objects, more than Node's memory; a tensor takes about 8
- * values.
+ * A limit, because a header of a hundred megabytes could hold 33 million empty objects, more than Node's memory; a
+ * tensor takes about 8 values.
  */
 const MAX_VALUES = 4_000_000;
 const NUMBER = /-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?/y;
@@ -24,7 +24,7 @@ const LITERALS = new Map<string, Json>([
 ]);
 const LONE_SURROGATE = /\p{Surrogate}/u;
 
-/** @throws SyntaxError, saying what is wrong and at which character. */
+/** @throws SyntaxError saying what is wrong and at which character. */
 export function parseStrictJson(text: string): Json {
   return new Parser(text).whole();
 }
@@ -37,7 +37,7 @@ class Parser {
 
   whole(): Json {
     const value = this.#value(0);
-    if (this.#at !== this.text.length) this.#fail('something follows the end');
+    if (this.#at !== this.text.length) this.#fail('there is text after the end');
     return value;
   }
 
@@ -82,7 +82,7 @@ class Parser {
     return items;
   }
 
-  /** What stands between two brackets, separated by commas. */
+  /** The comma-separated items between two brackets. */
   #items(depth: number, end: string, item: () => void): void {
     if (depth > MAX_DEPTH) this.#fail(`it nests more than ${MAX_DEPTH} deep`);
     this.#at += 1;

@@ -37,7 +37,7 @@ export function tokenRewards(
     throw new InputError(`scores must be [${B}], one per row, got [${scores.shape}]`);
   return tf.tidy(() => {
     const penalties = masked(tf.mul<tf.Tensor2D>(-klCoef, klK1(logps, refLogps)), responseMask);
-    const left = tf.cumsum(responseMask.cast('int32'), 1, false, true); // response tokens from here to the end of the row
+    const left = tf.cumsum(responseMask.cast('int32'), 1, false, true); // response tokens from here to the row's end
     const isLast = tf.mul(tf.equal(left, 1).cast('int32'), responseMask);
     return stopGradient(tf.add(penalties, tf.mul(isLast, scores.expandDims(1))));
   });

@@ -1,4 +1,4 @@
-/** What counts in a loss: values under a mask, arguments of the right shape, and tensors that gradients do not reach. */
+/** What counts in a loss: values under a mask, arguments of the right shape, and which tensors gradients reach. */
 import { InputError } from '../errors';
 import { tf } from '../tf';
 

@@ -32,7 +32,7 @@ export function weightedLosses(inputs: PreferenceInputs, terms: readonly LossTer
   );
 }
 
-/** One response per row, aligned column by column, as a forward pass gives them. */
+/** One response per row, aligned column by column, as a `ForwardPass` has them. */
 export interface ResponseTokens {
   /** [B, T'] float32, in nats. */
   perTokenLogps: tf.Tensor2D;

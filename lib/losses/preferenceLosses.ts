@@ -3,9 +3,10 @@
  *
  * Notation: w is the chosen response and l the rejected one, lp the policy's log-prob of a response, len its number of
  * tokens, u = lp - lp of the reference, h = u_w - u_l the margin in nats, s the logistic function and e the
- * labelSmoothing. `margin`, `meanMargin` and the like say what a formula sees of the pairs (`logRatios.ts`). -log s(z)
- * is computed as softplus(-z) and 1 - s(z) as s(-z), which are accurate at both ends. (Not tf.logSigmoid: its gradient
- * reads an argument that it does not keep, which a surrounding tf.tidy has disposed of by then in tfjs 4.22.)
+ * labelSmoothing. The first argument of a row (`margin`, `meanMargin`, …, in `logRatios.ts`) is what its formula sees
+ * of the pairs; it decides which inputs the loss needs and whether it takes a divergence. -log s(z) is computed as
+ * softplus(-z) and 1 - s(z) as s(-z), which are accurate at both ends. (Not tf.logSigmoid: its gradient reads an
+ * argument that it does not keep, which a surrounding tf.tidy has disposed of by then in tfjs 4.22.)
  *
  * Departures from TRL 1.16: a loss has one element per pair instead of the batch's mean, so pairWeights apply to sft,
  * too; the NLL of orpo excludes the prompt; simpo has no NLL and has its paper's beta and gamma by default; robust and

@@ -1,4 +1,4 @@
-/** A model -> a Hugging Face folder that transformers opens unchanged. */
+/** A model -> a Hugging Face folder that transformers opens without changes. */
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
@@ -6,30 +6,29 @@ import { isDeepStrictEqual } from 'node:util';
 import { InputError } from '../errors';
 import { configText, readConfig } from '../formats/config';
 import { readJsonObject, type JsonObject } from '../formats/jsonFile';
+import { modelCard, origin, type Origin } from '../formats/modelCard';
 import { replaceFolder } from '../formats/replaceFolder';
 import { writeSafetensors, type FloatDType } from '../formats/safetensorsWriter';
+import { parseModelName } from '../hub/modelName';
 import { templateFiles } from '../text/chatTemplate';
 import { readEndTokens } from '../text/endTokens';
 import { readTokenizerFiles } from '../text/tokenizerFiles';
 import { gpt2Folder } from './folder';
-import { modelCard, origin, type Origin } from './modelCard';
-import { LM_HEAD, SCORE_HEAD, weightShapes, type Trainable } from './weights';
+import type { Trainable } from './weights';
+import { LM_HEAD, SCORE_HEAD, weightShapes } from './weightShapes';
 
 export interface ExportOptions {
-  /** The model that `model` was loaded from or began as, by name or folder: its tokenizer and config go along. */
+  /** The model that `model` was loaded from or began as, by name or folder: its tokenizer and config are copied. */
   source: string;
-  /** Default F32. F16 and BF16 round to the nearest, ties to even; they halve the file. */
+  /** Store weights in this type. F16 and BF16 halve the file and round to the nearest, ties to even. Default F32. */
   dtype?: FloatDType;
-  /** Replace a model folder that is there. Default false. */
+  /** Replace an existing model folder. Default false. */
   force?: boolean;
 }
 
 const TORCH_DTYPES: Readonly<Record<FloatDType, string>> = { F32: 'float32', F16: 'float16', BF16: 'bfloat16' };
 
-/**
- * The tokenizer's files, of which a folder may have only some: either tokenizer.json, or vocab.json and merges.txt,
- * make it whole.
- */
+/** The tokenizer's files. A folder may have only some: tokenizer.json is enough, as are vocab.json and merges.txt. */
 const TOKENIZER_FILES = [
   'tokenizer.json',
   'tokenizer_config.json',
@@ -39,26 +38,29 @@ const TOKENIZER_FILES = [
   'merges.txt',
 ] as const;
 
-/** What an export writes besides the weights. Once it is read, nothing of the source is needed any more. */
+/** Everything that an export writes besides the weights. Once read, the source is no longer needed. */
 export interface Companions {
   /** The source's config.json. */
   readonly config: JsonObject;
-  /** Other files by name: the tokenizer's, and generation_config.json where the source has one. */
+  /** Other files by name: the tokenizer's, and generation_config.json if the source has one. */
   readonly files: ReadonlyMap<string, Uint8Array | string>;
   readonly origin: Origin;
 }
 
 /**
- * Reads what goes along with a model: at the beginning of a training, so that its end cannot fail for want of a file.
+ * Reads a model's companion files. Training calls it at the beginning, so that its end cannot fail for a missing file.
  *
  * @param source the model that `model` was loaded from or began as, by name or folder.
- * @throws InputError if the source is not there or of another architecture; FileError if its tokenizer cannot be read.
+ * @throws InputError if the source does not exist or has another architecture; FileError if its tokenizer cannot be
+ *   read.
  */
 export async function exportCompanions(model: Trainable, source: string): Promise<Companions> {
   const from = await gpt2Folder(source);
   const config = readJsonObject(join(from, 'config.json'));
   if (!isDeepStrictEqual(readConfig(join(from, 'config.json')), model.config)) {
-    throw new InputError(`the model is not of the architecture of its source, ${from}`);
+    throw new InputError(
+      `the model's architecture differs from that of its source, ${from}; give the model that it began as`,
+    );
   }
   const { model: bpe, addedTokens, eosToken } = readTokenizerFiles(from); // refuses a folder without a tokenizer
   const files = new Map<string, Uint8Array | string>();
@@ -66,8 +68,8 @@ export async function exportCompanions(model: Trainable, source: string): Promis
     if (existsSync(join(from, name))) files.set(name, readFileSync(join(from, name)));
   if (!files.has('vocab.json')) files.set('vocab.json', JSON.stringify(bpe.vocab));
   if (!files.has('merges.txt')) files.set('merges.txt', ['#version: 0.2', ...bpe.merges, ''].join('\n'));
-  // Responses were trained to end with the tokenizer's end-of-sequence token: what generates from the export must end
-  // at it, too.
+  // Responses were trained to end with the tokenizer's end-of-sequence token: generation from the export must stop at
+  // it too.
   const eosTokenId = addedTokens.find(({ content }) => content === eosToken)?.id ?? bpe.vocab[eosToken]!;
   const ends = [config.eos_token_id ?? GPT2_END].flat() as number[];
   const agrees = eosTokenId >= model.config.vocabSize || ends.includes(eosTokenId);
@@ -79,29 +81,34 @@ export async function exportCompanions(model: Trainable, source: string): Promis
       ? config
       : { ...config, eos_token_id: Array.isArray(config.eos_token_id) ? [eosTokenId, ...ends] : eosTokenId },
     files,
-    origin: origin(source, from),
+    origin: origin(from, hubName(source)),
   };
 }
 
-/** What transformers takes where config.json has no `eos_token_id`. */
+function hubName(model: string): string | null {
+  const name = parseModelName(model);
+  return name.kind === 'hub' ? name.repository : null;
+}
+
+/** transformers' default where config.json has no `eos_token_id`. */
 const GPT2_END = 50256;
 
 /**
- * generation_config.json with an end token among its `eos_token_id`: of a list the first, in place of a single other
- * one. Unchanged where it is there.
+ * generation_config.json with the end token in its `eos_token_id`: put first in a list, in place of a single other id,
+ * unchanged if already there.
  */
 function withEnd(content: Uint8Array | string, eosTokenId: number, ends: readonly number[]): Uint8Array | string {
   const json = JSON.parse(String(content)) as JsonObject;
   if (ends.includes(eosTokenId)) return content;
-  return `${JSON.stringify({ ...json, eos_token_id: Array.isArray(json.eos_token_id) ? [eosTokenId, ...ends] : eosTokenId }, null, 2)}\n`;
+  const all = Array.isArray(json.eos_token_id) ? [eosTokenId, ...ends] : eosTokenId;
+  return `${JSON.stringify({ ...json, eos_token_id: all }, null, 2)}\n`;
 }
 
 /**
- * Writes config.json, generation_config.json (of a language model), model.safetensors, the tokenizer's files and a
- * model card. The folder
- * appears whole or not at all.
+ * Writes config.json, generation_config.json (for a language model), model.safetensors, the tokenizer's files and a
+ * model card. The folder appears complete or not at all.
  *
- * @throws InputError if `folder` is there and not empty, or the source is not there or of another architecture;
+ * @throws InputError if `folder` exists and is not empty, or the source does not exist or has another architecture;
  *   FileError if the source lacks a tokenizer.
  */
 export async function exportModel(
@@ -112,7 +119,7 @@ export async function exportModel(
   writeExport(model, folder, await exportCompanions(model, source), options);
 }
 
-/** The same with what was read before. @throws InputError if `folder` is there and not empty. */
+/** The same, with companions already read. @throws InputError if `folder` exists and is not empty. */
 export function writeExport(
   model: Trainable,
   folder: string,
@@ -128,7 +135,7 @@ export function writeExport(
       configText(exportedConfig(config, dtype, scoreHead, model.padTokenId ?? null)),
     );
     if (!scoreHead && !files.has('generation_config.json')) json('generation_config.json', generationConfig(config));
-    const all = scoreHead ? scorersFiles(files, model.padTokenId ?? null) : files;
+    const all = scoreHead ? rewardModelFiles(files, model.padTokenId ?? null) : files;
     for (const [name, content] of all) {
       mkdirSync(dirname(join(out, name)), { recursive: true }); // additional_chat_templates
       writeFileSync(join(out, name), content);
@@ -148,14 +155,14 @@ export function writeExport(
 }
 
 /**
- * As save_pretrained writes them, to the byte: the base model under `transformer.`, by name; the tied head is left out.
+ * To the byte as save_pretrained writes them: sorted by name, the base model under `transformer.`, without a tied head.
  */
 function writeWeights(path: string, model: Trainable, dtype: FloatDType, scoreHead: boolean): void {
   const tensors = [...weightShapes(model.config, { scoreHead })].map(([name, shape]) => ({
     name: name === SCORE_HEAD || name === LM_HEAD ? name : `transformer.${name}`,
     shape,
     get values() {
-      return model.weights.values(name); // copied out when its turn comes
+      return model.weights.values(name); // copied when it is written
     },
   }));
   tensors.sort((a, b) => (a.name < b.name ? -1 : 1));
@@ -163,8 +170,8 @@ function writeWeights(path: string, model: Trainable, dtype: FloatDType, scoreHe
 }
 
 /**
- * The source's config, what head there is, and how the weights are stored. A reward model's `pad_token_id` says where
- * its scores are read.
+ * The source's config with the fields of the head and of the weights' type. A reward model's `pad_token_id` decides
+ * where its scores are read.
  */
 function exportedConfig(
   source: JsonObject,
@@ -185,7 +192,7 @@ function exportedConfig(
   if (scoreHead && padTokenId === null) delete config.pad_token_id;
   delete config.dtype; // its newer name; every version of transformers reads `torch_dtype`
   delete config._name_or_path;
-  delete config.transformers_version; // of whoever wrote the source
+  delete config.transformers_version; // that of the source's writer
   return config;
 }
 
@@ -196,15 +203,15 @@ const generationConfig = ({ bos_token_id, eos_token_id }: JsonObject): JsonObjec
 });
 
 /**
- * A reward model generates nothing; its tokenizer pads with the token that scores pass over, as the one does that TRL
- * saves.
+ * The files of a reward model: none for generation, and a tokenizer that pads with the token that scores skip, as TRL
+ * saves it.
  */
-function scorersFiles(files: Companions['files'], padTokenId: number | null): Companions['files'] {
+function rewardModelFiles(files: Companions['files'], padTokenId: number | null): Companions['files'] {
   const changed = new Map([...files].filter(([name]) => name !== 'generation_config.json'));
   if (padTokenId === null) return changed;
   const vocab = JSON.parse(String(files.get('vocab.json'))) as Record<string, number>;
   const token = Object.keys(vocab).find((text) => vocab[text] === padTokenId);
-  if (token === undefined) return changed; // an added token, which the tokenizer's files name themselves
+  if (token === undefined) return changed; // an added token, which the tokenizer's files already name
   const padded = (content: Uint8Array | string = '{}') =>
     `${JSON.stringify({ ...(JSON.parse(String(content)) as JsonObject), pad_token: token }, null, 2)}\n`;
   for (const name of ['tokenizer_config.json', 'special_tokens_map.json'])

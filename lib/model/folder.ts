@@ -1,4 +1,4 @@
-/** A model's folder, looked at before its weights are downloaded. */
+/** A model's name -> its folder, with its config and tokenizer checked before its weights are downloaded. */
 import { join } from 'node:path';
 
 import { readConfig, type GPT2Config } from '../formats/config';
@@ -6,7 +6,7 @@ import type { DownloadOptions } from '../hub/download';
 import { downloadWhole, modelFolder } from '../hub/modelFolder';
 import { readTokenizerFiles } from '../text/tokenizerFiles';
 
-/** A hub's model that its config.json or its tokenizer rules out ends there, with nothing large downloaded. */
+/** If config.json or the tokenizer of a model on the hub is not supported, nothing large is downloaded. */
 const CHECKS = { config: readConfig, tokenizer: readTokenizerFiles } as const;
 
 /**
@@ -18,17 +18,16 @@ export function gpt2Folder(model: string, options: DownloadOptions = {}): Promis
   return modelFolder(model, ['tokenizer', 'weights'], { ...options, checks: CHECKS });
 }
 
-/** The same, with the weights alone. */
+/** The same, without the tokenizer. */
 export function weightsFolder(model: string, options: DownloadOptions = {}): Promise<string> {
   return modelFolder(model, ['weights'], { ...options, checks: CHECKS });
 }
 
 /**
- * Downloads a whole model, and asks the hub whether a cached one is still what its revision stands for. What the cache
- * holds is checked
- * against its hashes: files that were cut or changed since are downloaded again.
+ * Downloads a complete model, and asks the hub whether a cached one is still current for its revision. Cached files are
+ * checked against their hashes: those that were cut short or changed are downloaded again.
  *
- * @param model as for `GPT2.fromPretrained`; a model that is no hub's is where it is.
+ * @param model as for `GPT2.fromPretrained`; a local model stays where it is.
  * @returns its folder.
  * @throws as `gpt2Folder` does.
  */

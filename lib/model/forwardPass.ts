@@ -1,168 +1,120 @@
-/**
- * GPT-2's heads over a batch of responses: the log-prob of each of their tokens (and its value), and the way back to
- * the weights.
- */
-import { headGradient, type Gradient } from '../engine/embeddingGradient';
-import type { Gradients } from '../engine/gradients';
-import { release, type Handle } from '../engine/handle';
-import { layerNorm, layerNormBackward, type LayerNormSaved, type Read } from '../engine/layers';
-import { add, argMaxLast, biasAdd, crossEntropy, floats, matmul, mul, scalar, sumLast, sumRows } from '../engine/ops';
-import { trunkBackward, type TrunkSaved } from '../engine/transformer';
+/** Forward pass -> loss -> gradients of the weights: what a training step is made of. */
+import { Gradients, type Gradient } from '../engine/gradients';
+import { release, scope, type Handles } from '../engine/handle';
+import { hiddenStatesBackward, type HiddenStatesSaved } from '../engine/hiddenStates';
+import type { WeightGradients } from '../engine/layers';
+import { floats } from '../engine/ops';
 import { InputError } from '../errors';
 import type { GPT2Config } from '../formats/config';
 import type { ResponseBatch } from '../text/responseBatch';
-import { tf } from '../tf';
-import { FollowedOnce } from './followed';
-import { suppression } from './sampling';
+import { freeTape, tf } from '../tf';
+import { scoreTokensBackward, type HeadsSaved, type TokenScores, type TokenStatistics } from './heads';
 import type { Weights } from './weights';
 
-/** What the forward pass leaves for the backward pass. */
-export type Saved = TrunkSaved & { readonly head: HeadSaved };
-
-type HeadSaved = {
-  readonly norm: { readonly y: Handle; readonly saved: LayerNormSaved };
-  /** [M, V]: softmax - onehot, for each of the M scored tokens. */
-  readonly dLogits: Handle;
-};
-
-/** What the model thought at each of the M scored tokens, response after response. */
-export interface TokenStatistics {
-  /** [M], in nats: the entropy of the next token's distribution, 0 where the model is certain. */
-  readonly entropy: Float32Array;
-  /** [M]: the token that it held likeliest. */
-  readonly likeliest: Int32Array;
-}
-
-export interface HeadOptions {
-  /** Whether to look at the whole distributions, too, which takes another [M, V] for a moment. Default false. */
-  statistics?: boolean;
-  /** Divides the logits, as in sampling: log-probs are then those of what was drawn from. Default 1. */
-  temperature?: number;
-  /** Ids that were never drawn, and take no share of the distribution, as in sampling. Default: none. */
-  suppressTokens?: readonly number[] | undefined;
-}
-
-/** Of the M scored tokens. */
-export interface Scored {
-  /** [M], in nats. */
-  readonly logps: Float32Array;
-  /** [M], where the model has a value head. */
-  readonly values?: Float32Array;
-  readonly statistics?: TokenStatistics;
-}
+/** The part of the forward pass that the backward pass needs. */
+export type Saved = HiddenStatesSaved & { readonly heads: HeadsSaved };
 
 /**
- * The heads where they are needed: from the hidden states [M, C] that predict a scored token, their logits [M, V], and
- * the log-probs
- * of the tokens that came. Log-probs of the whole vocabulary are never held. A token's value is that of the state
- * before it.
- *
- * @param weights says which is the head, and whether there is one for values.
+ * Owns its activations and its tensors: dispose of it after use, also when no backward pass followed. `using` does so
+ * even if a loss throws.
  */
-export function scoreTokens(
-  hidden: Handle,
-  labels: Handle,
-  read: Read,
-  weights: Weights,
-  epsilon: number,
-  { statistics = false, temperature = 1, suppressTokens = [] }: HeadOptions,
-): Scored & { saved: HeadSaved } {
-  const norm = layerNorm(hidden, read, 'ln_f', epsilon);
-  const values = weights.hasValueHead ? valuesOf(norm.y, read) : undefined;
-  const unsuppressed =
-    temperature === 1
-      ? matmul(norm.y, read(weights.headName), { transposeY: true })
-      : temperedLogits(norm.y, read(weights.headName), temperature);
-  using logits = suppressTokens.length === 0 ? unsuppressed : suppressed(unsuppressed, suppressTokens);
-  const [losses, dLogits] = crossEntropy(logits, labels);
-  const logps = (losses.values() as Float32Array).map((loss) => -loss);
-  release(losses);
-  return {
-    logps,
-    ...(values && { values }),
-    ...(statistics && { statistics: statisticsOf(logits, dLogits, logps) }),
-    saved: { norm, dLogits },
-  };
+export abstract class DifferentiablePass<Saved extends Handles> implements Disposable {
+  #saved: Saved | undefined;
+  readonly #tensors: readonly tf.Tensor[];
+
+  /** Takes over both arguments. */
+  constructor(saved: Saved, tensors: readonly tf.Tensor[]) {
+    this.#saved = saved;
+    this.#tensors = tensors;
+  }
+
+  /**
+   * Runs a backward pass once, and frees the activations.
+   *
+   * @param weights whose gradients `backward` puts.
+   * @param wanted tells for each weight whether its gradient is wanted.
+   * @throws InputError if a backward pass was run before, or this object was disposed of.
+   */
+  protected runBackward(
+    weights: Weights,
+    wanted: (name: string) => boolean,
+    backward: (saved: Saved, gradients: WeightGradients) => void,
+  ): Gradients {
+    const saved = this.#saved;
+    if (saved === undefined)
+      throw new InputError(
+        'this forward pass has already been used for a backward pass, or was disposed of; record the batch again',
+      );
+    this.#saved = undefined;
+    try {
+      const made = scope(() => {
+        const byName = new Map<string, Gradient>();
+        backward(saved, weights.gradients(byName, wanted));
+        return byName;
+      });
+      return new Gradients(made);
+    } finally {
+      release(saved);
+    }
+  }
+
+  /** Frees the activations and the tensors. */
+  [Symbol.dispose](): void {
+    release(this.#saved);
+    this.#saved = undefined;
+    tf.dispose([...this.#tensors]);
+  }
 }
 
-/** The smaller factor of the product is divided, not the product. */
-function temperedLogits(y: Handle, head: Handle, temperature: number): Handle {
-  using factor = scalar(1 / temperature);
-  using cooled = mul(y, factor);
-  return matmul(cooled, head, { transposeY: true });
-}
-
-/**
- * Their probability, and so their gradient, is exactly 0; -Infinity would make the entropy NaN. Takes over `logits`.
- */
-function suppressed(logits: Handle, suppressTokens: readonly number[]): Handle {
-  using all = logits;
-  const V = all.shape[1]!;
-  using added = floats(suppression(V, suppressTokens, -1e9), [V]);
-  return biasAdd(all, added);
-}
-
-function valuesOf(y: Handle, read: Read): Float32Array {
-  using product = matmul(y, read('v_head.weight'));
-  using values = biasAdd(product, read('v_head.bias'));
-  return values.values() as Float32Array;
-}
-
-/** With dLogits = p - onehot, the entropy logsumexp(logits) - sum(p logits) is -log p(token) - sum(dLogits logits). */
-function statisticsOf(logits: Handle, dLogits: Handle, logps: Float32Array): TokenStatistics {
-  using likeliest = argMaxLast(logits);
-  using products = mul(dLogits, logits);
-  using sums = sumLast(products);
-  const rest = sums.values();
-  return { entropy: logps.map((logp, n) => -logp - rest[n]!), likeliest: likeliest.values() as Int32Array };
-}
-
-/** A number for each scored token, [M] -> [R, L], 0 where a response has ended. */
-export function byResponse(ofTokens: Float32Array, { scored, responses }: ResponseBatch): tf.Tensor2D {
-  const values = new Float32Array(responses[0] * responses[1]);
-  scored.to.forEach((element, n) => (values[element] = ofTokens[n]!));
-  return tf.tensor2d(values, [...responses]);
-}
-
-/** A forward pass over a batch, and the way back. */
-export class Recording extends FollowedOnce<Saved> {
-  /** [R, L] float32, in nats: log p(token | what came before), 0 where a response has ended. */
+/** GPT-2's forward pass over a batch, with the log-prob of each of the responses' tokens. */
+export class ForwardPass extends DifferentiablePass<Saved> {
+  readonly #batch: ResponseBatch;
+  readonly #config: GPT2Config;
+  readonly #weights: Weights;
+  readonly #temperature: number;
+  /** [R, L] float32, in nats: log p(token | everything before it), 0 after a response's end. */
   readonly perTokenLogps: tf.Tensor2D;
   /**
-   * [R, L] float32, of a model with a value head: what it expects from the state before each token, 0 where a response
-   * has ended.
+   * [R, L] float32, if the model has a value head: the return it expects from the state before each token, 0 after a
+   * response's end.
    */
   readonly values?: tf.Tensor2D;
   /** [R, L] int32: 1 on the responses' tokens. */
   readonly responseMask: tf.Tensor2D;
-  /** Where the recording was asked for them. */
+  /** If they were asked for. */
   readonly statistics?: TokenStatistics;
 
   constructor(
-    private readonly batch: ResponseBatch,
-    private readonly config: GPT2Config,
-    private readonly weights: Weights,
-    { logps, values, statistics, saved }: Scored & { saved: Saved },
-    private readonly temperature: number,
+    batch: ResponseBatch,
+    config: GPT2Config,
+    weights: Weights,
+    { logps, values, statistics, saved }: TokenScores & { saved: Saved },
+    temperature: number,
   ) {
-    super(saved);
-    this.perTokenLogps = byResponse(logps, batch);
-    this.responseMask = tf.tensor2d(batch.responseMask, [...batch.responses], 'int32');
-    if (values) this.values = byResponse(values, batch);
+    const perTokenLogps = byResponse(logps, batch);
+    const responseMask = tf.tensor2d(batch.responseMask, [...batch.responses], 'int32');
+    const perTokenValues = values && byResponse(values, batch);
+    super(saved, [perTokenLogps, responseMask, ...(perTokenValues ? [perTokenValues] : [])]);
+    this.#batch = batch;
+    this.#config = config;
+    this.#weights = weights;
+    this.#temperature = temperature;
+    this.perTokenLogps = perTokenLogps;
+    this.responseMask = responseMask;
+    if (perTokenValues) this.values = perTokenValues;
     if (statistics) this.statistics = statistics;
   }
 
   /**
-   * From the gradient of a loss with respect to `perTokenLogps`, and that with respect to `values` if it has one, to
-   * that with
-   * respect to each of `weights.trained`. They must still be those of the forward pass. Frees the activations as it
-   * goes.
+   * From the gradient of a loss with respect to `perTokenLogps`, and with respect to `values` where it depends on them,
+   * to the gradients with respect to `weights.trained`, whose values must still be those of the forward pass. Frees the
+   * activations on the way.
    *
-   * @param gradient [R, L] float32. What it says where `responseMask` is 0 is not looked at.
-   * @param wanted says of each whether its gradient is; it goes no deeper than the lowest block that has one. Default:
-   *   all.
-   * @param valueGradient [R, L] float32, of a model with a value head.
-   * @throws InputError if a shape does not fit, there are no values, or this recording was used before.
+   * @param gradient [R, L] float32; its elements where `responseMask` is 0 are ignored.
+   * @param wanted tells for each weight whether its gradient is wanted; the pass goes no deeper than the lowest block
+   *   with such a weight. Default: all.
+   * @param valueGradient [R, L] float32, for a model with a value head.
+   * @throws InputError if a shape does not fit, the model has no values, or this forward pass was used before.
    */
   backward(
     gradient: tf.Tensor2D,
@@ -173,55 +125,76 @@ export class Recording extends FollowedOnce<Saved> {
     const dValues = valueGradient && this.#ofTokens('valueGradient', valueGradient);
     if (dValues && !this.values)
       throw new InputError('this model has no value head, so there is no gradient of values');
-    const dLosses = dLogps.map((dLogp) => -dLogp / this.temperature); // a loss is -log p, and logits were divided
-    return this.follow((saved) =>
-      this.#backward(
-        saved,
+    const dLosses = dLogps.map((dLogp) => -dLogp / this.#temperature); // a loss is -log p, and the logits were divided
+
+    return this.runBackward(this.#weights, wanted, ({ heads, ...below }, gradients) => {
+      const read = this.#weights.reader();
+      const { dHidden, dHead } = scoreTokensBackward(
         floats(dLosses, [dLosses.length, 1]),
-        wanted,
         dValues && floats(dValues, [dValues.length, 1]),
-      ),
-    );
+        heads,
+        read,
+        this.#weights,
+        gradients,
+      );
+      hiddenStatesBackward(dHidden, below, read, this.#config, this.#weights.names, gradients, dHead);
+    });
   }
 
   /** [R, L] -> [M]. */
   #ofTokens(name: string, gradient: tf.Tensor2D): Float32Array {
-    const { responses, scored } = this.batch;
+    const { responses, scored } = this.#batch;
     if (gradient.shape.join() !== responses.join())
       throw new InputError(`${name} must have shape [${responses}], got [${gradient.shape}]`);
     const values = gradient.dataSync<'float32'>();
     return Float32Array.from(scored.to, (element) => values[element]!);
   }
+}
 
-  #backward(
-    { head, ...trunk }: Saved,
-    dLosses: Handle,
-    wanted: (name: string) => boolean,
-    dValues?: Handle,
-  ): Map<string, Gradient> {
-    const read = this.weights.reader();
-    const made = new Map<string, Gradient>();
-    const gradients = this.weights.gradients(made, wanted);
+/** Owns `gradients`: dispose of it after the backward pass. */
+export interface LossGradient<Inputs extends readonly tf.Tensor[]> extends Disposable {
+  /** The loss. */
+  readonly value: number;
+  /** The gradient with respect to each input, of its shape. */
+  readonly gradients: Inputs;
+}
 
-    // The gradient of the logits is dLogits * dLosses; the factor of each row goes to the smaller side of both
-    // products.
-    using weighted = mul(head.norm.y, dLosses);
-    const tied = this.weights.headName === 'wte.weight';
-    const dHead = tied && gradients.wants('wte.weight') ? headGradient(head.dLogits, weighted) : undefined;
-    if (!tied) gradients.put(this.weights.headName, () => matmul(head.dLogits, weighted, { transposeX: true }));
-    using unweighted = matmul(head.dLogits, read(this.weights.headName));
-    release(head.dLogits);
-    let dNorm = mul(unweighted, dLosses);
-    if (dValues) {
-      gradients.put('v_head.weight', () => matmul(head.norm.y, dValues, { transposeX: true }));
-      gradients.put('v_head.bias', () => sumRows(dValues));
-      using throughLogits = dNorm;
-      using throughValues = matmul(dValues, read('v_head.weight'), { transposeY: true });
-      dNorm = add(throughLogits, throughValues);
-    }
-    using dHidden = layerNormBackward(dNorm, head.norm.saved, read, 'ln_f', gradients);
-    release(dNorm);
-    trunkBackward(dHidden, trunk, read, this.config, this.weights.names, gradients, dHead);
-    return made;
+/**
+ * Computes a loss and its gradients. Frees everything that `loss` makes, also when it throws. The inputs stay yours; as
+ * a rule they belong to the forward pass:
+ *
+ *     using pass = model.record(batch);
+ *     using loss = differentiate([pass.perTokenLogps], (perTokenLogps) => …);
+ *     const gradients = pass.backward(loss.gradients[0]);
+ *
+ * @param inputs float32 tensors, on each of which the loss depends.
+ * @param loss is differentiated with respect to its arguments only: inside it, `pass.perTokenLogps` is a constant.
+ */
+export function differentiate<Inputs extends readonly [tf.Tensor, ...tf.Tensor[]]>(
+  inputs: Inputs,
+  loss: (...inputs: Inputs) => tf.Scalar,
+): LossGradient<Inputs> {
+  const variables = inputs.map((input) => input.clone()); // what tfjs's tape follows
+  try {
+    const { value, grads } = tf.valueAndGrads((...xs) => loss(...(xs as unknown as Inputs)))(variables);
+    const number = value.dataSync()[0]!;
+    value.dispose();
+    return {
+      value: number,
+      gradients: grads as unknown as Inputs,
+      [Symbol.dispose]: () => tf.dispose(grads),
+    };
+  } catch (error) {
+    freeTape();
+    throw error;
+  } finally {
+    tf.dispose(variables);
   }
+}
+
+/** One value per scored token, [M] -> [R, L], 0 after a response's end. */
+export function byResponse(ofTokens: Float32Array, { scored, responses }: ResponseBatch): tf.Tensor2D {
+  const values = new Float32Array(responses[0] * responses[1]);
+  scored.to.forEach((element, n) => (values[element] = ofTokens[n]!));
+  return tf.tensor2d(values, [...responses]);
 }

@@ -1,42 +1,35 @@
 /** GPT-2: token ids -> logits. */
 import { join } from 'node:path';
 
-import { attentionBias, blocks } from '../engine/blocks';
 import { release, scope, type Handle } from '../engine/handle';
+import { hiddenStates, requireBelow } from '../engine/hiddenStates';
 import { layerNorm, type Read } from '../engine/layers';
 import { ints, matmul, reshape } from '../engine/ops';
-import { trunk, within } from '../engine/transformer';
+import { attentionBias, transformer } from '../engine/transformer';
 import { InputError } from '../errors';
 import { readConfig, type GPT2Config } from '../formats/config';
 import type { DownloadOptions } from '../hub/download';
 import type { ResponseBatch } from '../text/responseBatch';
 import { type tf } from '../tf';
 import { weightsFolder } from './folder';
-import {
-  byResponse,
-  Recording,
-  scoreTokens,
-  type HeadOptions,
-  type Saved,
-  type Scored,
-  type TokenStatistics,
-} from './forwardPass';
+import { byResponse, ForwardPass, type Saved } from './forwardPass';
+import { scoreTokens, type HeadOptions, type TokenScores, type TokenStatistics } from './heads';
 import { Weights } from './weights';
 
 export interface ForwardOptions {
-  /** [B, T] of 1 and 0: keys with 0 are never looked at. Default: all 1. */
+  /** [B, T] int32, 1 or 0: no token attends to a key with 0. Default: all 1. */
   attentionMask?: tf.Tensor2D;
-  /** [B, T]: default 0, 1, 2, …; with padding on the left, let them begin at the first real token. */
+  /** [B, T] int32: default 0, 1, 2, …; with padding on the left, begin at the first real token. */
   positionIds?: tf.Tensor2D;
 }
 
-/** What log-probs are measured of. */
+/** The distribution whose log-probs are measured. */
 type MeasureOptions = Pick<HeadOptions, 'temperature' | 'suppressTokens'>;
 
 export interface Measured {
   /** [R, L] float32, in nats. */
   perTokenLogps: tf.Tensor2D;
-  /** [R, L] float32, of a model with a value head. */
+  /** [R, L] float32, if the model has a value head. */
   values?: tf.Tensor2D;
   statistics: TokenStatistics;
 }
@@ -51,7 +44,7 @@ export class GPT2 {
    * @param model `tiny` (the embedded model); a name on the Hugging Face hub such as `gpt2`, downloaded on first use,
    *   with `@` and a branch, tag or commit to pin a revision; or a folder with config.json and model.safetensors.
    * @throws InputError if there is no such model, HubError if it cannot be downloaded, FileError if its files are
-   *   malformed or not GPT-2's.
+   *   malformed or not those of a GPT-2.
    */
   static async fromPretrained(model: string, options?: DownloadOptions): Promise<GPT2> {
     const folder = await weightsFolder(model, options);
@@ -68,26 +61,25 @@ export class GPT2 {
    */
   forward(inputIds: tf.Tensor2D, options: ForwardOptions = {}): { logits: tf.Tensor3D } {
     const [B, T] = inputIds.shape;
-    const logits = this.#normalized(inputIds, options, (y, read) => {
-      using flat = matmul(y, read(this.weights.headName), { transposeY: true });
-      return reshape(flat, [B, T, this.config.vocabSize]);
-    });
+    const logits = this.#fromHidden(inputIds, options, (y, read) =>
+      reshape(matmul(y, read(this.weights.headName), { transposeY: true }), [B, T, this.config.vocabSize]),
+    );
     return { logits: logits as tf.Tensor3D };
   }
 
   /**
-   * The hidden states from which the head makes logits: the last block's, normalized.
+   * The hidden states that the head turns into logits: the last block's output after the final layer norm.
    *
    * @returns [B, T, C] float32.
    * @throws InputError as `forward` does.
    */
   hidden(inputIds: tf.Tensor2D, options: ForwardOptions = {}): tf.Tensor3D {
     const [B, T] = inputIds.shape;
-    return this.#normalized(inputIds, options, (y) => reshape(y, [B, T, this.config.nEmbd])) as tf.Tensor3D;
+    return this.#fromHidden(inputIds, options, (y) => reshape(y, [B, T, this.config.nEmbd])) as tf.Tensor3D;
   }
 
-  /** What `last` makes of the normalized hidden states [N, C]. */
-  #normalized(
+  /** Applies `last` to the normalized hidden states [N, C]. */
+  #fromHidden(
     inputIds: tf.Tensor2D,
     { attentionMask, positionIds }: ForwardOptions,
     last: (y: Handle, read: Read) => Handle,
@@ -102,7 +94,7 @@ export class GPT2 {
 
     const result = scope(() => {
       const read = this.weights.reader();
-      const { y: x } = blocks(
+      const { y: x } = transformer(
         ints(ids, [B * T]),
         ints(positions, [B * T]),
         attentionBias(causal(B, T, mask), [B, T, T]),
@@ -126,7 +118,7 @@ export class GPT2 {
     return byResponse(logps, batch);
   }
 
-  /** The same with what the model thought at each token, and its values where it has a value head. */
+  /** The same, with statistics of the model's distributions, and values if it has a value head. */
   measure(batch: ResponseBatch, options: MeasureOptions = {}): Measured {
     const { logps, values, statistics, saved } = this.#scored(batch, 'nothing', { ...options, statistics: true });
     release(saved);
@@ -137,38 +129,24 @@ export class GPT2 {
     };
   }
 
-  /**
-   * The log-probs of `score` (and the values), keeping what a backward pass needs; on request with the statistics of
-   * `measure`.
-   */
-  record(batch: ResponseBatch, options: HeadOptions = {}): Recording {
-    return new Recording(
-      batch,
-      this.config,
-      this.weights,
-      this.#scored(batch, 'activations', options),
-      options.temperature ?? 1,
-    );
+  /** The log-probs and values of `measure`, keeping what a backward pass needs; statistics only if asked for. */
+  record(batch: ResponseBatch, options: HeadOptions = {}): ForwardPass {
+    const scored = this.#scored(batch, 'activations', options);
+    return new ForwardPass(batch, this.config, this.weights, scored, options.temperature ?? 1);
   }
 
-  #scored(batch: ResponseBatch, keep: 'nothing' | 'activations', options: HeadOptions): Scored & { saved: Saved } {
+  #scored(batch: ResponseBatch, keep: 'nothing' | 'activations', options: HeadOptions): TokenScores & { saved: Saved } {
     const { temperature = 1 } = options;
     if (!(temperature > 0 && temperature < Infinity))
       throw new InputError(`temperature must be a number above 0, got ${temperature}`);
     return scope(() => {
       const read = this.weights.reader();
-      const below = trunk(batch, batch.scored.from, read, this.config, keep);
-      using hidden = below.hidden;
-      using labels = ints(batch.scored.ids, [batch.scored.ids.length]);
-      const { saved: head, ...scored } = scoreTokens(
-        hidden,
-        labels,
-        read,
-        this.weights,
-        this.config.layerNormEpsilon,
-        options,
-      );
-      return { ...scored, saved: { ...below.saved, head } };
+      const { ids, from } = batch.scored;
+      const { hidden, saved: below } = hiddenStates(batch, from, read, this.config, keep); // [M, C]
+      const labels = ints(ids, [ids.length]);
+      const { layerNormEpsilon } = this.config;
+      const { saved: heads, ...scores } = scoreTokens(hidden, labels, read, this.weights, layerNormEpsilon, options);
+      return { ...scores, saved: { ...below, heads } };
     });
   }
 
@@ -183,8 +161,8 @@ function integers(name: string, tensor: tf.Tensor2D, shape: readonly number[], l
     throw new InputError(`${name} must have shape [${shape}], got [${tensor.shape}]`);
   if (tensor.dtype !== 'int32') throw new InputError(`${name} must be int32, got ${tensor.dtype}`);
   const values = tensor.dataSync<'int32'>();
-  within(name, values, limit);
-  return values.slice(); // the tensor's own memory may be changed or freed by its owner
+  requireBelow(name, values, limit);
+  return values.slice(); // its owner may change or free the tensor's memory
 }
 
 /** Positions 0 to T - 1 in each of B rows. */
@@ -192,7 +170,7 @@ function countUp(B: number, T: number): Int32Array {
   return Int32Array.from({ length: B * T }, (_, i) => i % T);
 }
 
-/** [B, T, T]: 1 where query t may look at key s: s <= t, and s is not masked. */
+/** [B, T, T]: 1 where query t may attend to key s, that is s <= t and s is not masked. */
 function causal(B: number, T: number, mask?: Int32Array): Uint8Array {
   const visible = new Uint8Array(B * T * T);
   for (let b = 0; b < B; b += 1) {

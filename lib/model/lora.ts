@@ -1,12 +1,11 @@
 /**
- * LoRA (arXiv 2106.09685): a model whose matrices stay as they are, and learn a difference of low rank: W + (alpha /
- * rank) A B, with
- * W [in, out], A [in, rank] and B [rank, out]. Departures: A begins as the authors' code and PEFT draw it, uniform
- * within
- * 1 / sqrt(in) (`kaiming_uniform_` with a = sqrt(5)), where the paper says Gaussian; no dropout.
+ * LoRA (arXiv 2106.09685): the matrices of a model stay fixed, and a low-rank difference is learned for each:
+ * W + (alpha / rank) A B, with W [in, out], A [in, rank] and B [rank, out]. Departures: A is drawn as the authors' code
+ * and PEFT draw it, uniform within 1 / sqrt(in) (`kaiming_uniform_` with a = sqrt(5)), where the paper says Gaussian;
+ * there is no dropout.
  */
-import { multiplied, type Gradient } from '../engine/embeddingGradient';
-import type { Handle } from '../engine/handle';
+import { multiplied, type Gradient } from '../engine/gradients';
+import { currentScope, scope, type Handle } from '../engine/handle';
 import type { WeightGradients } from '../engine/layers';
 import { add, fill, floats, matmul, mul, readVariable, scalar, variable } from '../engine/ops';
 import { Variables } from '../engine/variables';
@@ -24,17 +23,15 @@ export interface LoraOptions {
   rank: number;
   /** The difference is scaled by alpha / rank. Default 2 rank. */
   alpha?: number;
-  /** The matrices that are adapted, in every block. Default `attn.c_attn`, as PEFT's for GPT-2. */
+  /** The matrices to adapt, in every block. Default `attn.c_attn`, as in PEFT for GPT-2. */
   targets?: readonly LoraTarget[];
 }
 
 /**
- * A view of `base` with adapters, which alone a trainer changes: `weights.trained` has them, as
- * `h.0.attn.c_attn.lora_A` and
- * `.lora_B`. B begins at 0, and so the view as the base. The view shares the base's variables, so dispose of it first,
- * which
- * frees the adapters alone. The base remains what it was, DPO's reference, say; `weights.values` and an export give the
- * merged weights.
+ * A view of `base` with adapters, the only weights that a trainer changes: `weights.trained` holds them as
+ * `h.0.attn.c_attn.lora_A` and `.lora_B`. B begins at 0, so the view begins equal to the base. The view shares the
+ * base's variables, so dispose of it first, which frees only the adapters. The base itself does not change and can
+ * serve as DPO's reference; `weights.values` and an export give the merged weights.
  *
  * @param random draws A.
  * @throws InputError if an option is out of its range.
@@ -44,9 +41,12 @@ export function lora(base: GPT2, options: LoraOptions, random: Random): GPT2 {
   const { config, weights } = base;
   const unknown = targets.find((target) => !TARGETS.includes(target));
   if (unknown !== undefined)
-    throw new InputError(`targets: there is no "${unknown}" to adapt; there are ${TARGETS.join(', ')}`);
+    throw new InputError(
+      `targets holds ${JSON.stringify(unknown)}, which cannot be adapted; choose from ${TARGETS.join(', ')}`,
+    );
   const adapted = weights.names.filter((name) => targets.some((target) => name.endsWith(`.${target}.weight`)));
-  if (adapted.length === 0) throw new InputError('targets is empty, so that nothing is left to train');
+  if (adapted.length === 0)
+    throw new InputError('targets is empty, so there is nothing to train; name at least one matrix');
   const most = Math.min(...adapted.flatMap((name) => weights.shape(name)));
   if (!(Number.isInteger(rank) && rank >= 1 && rank <= most))
     throw new InputError(
@@ -57,8 +57,8 @@ export function lora(base: GPT2, options: LoraOptions, random: Random): GPT2 {
 }
 
 /**
- * A plain model of the merged weights, which shares nothing with `model`: it generates without adding the adapters up
- * for each token.
+ * A plain model with the merged weights, which shares nothing with `model`: generating with it does not add the
+ * adapters again for each token.
  */
 export function merged({ config, weights }: GPT2): GPT2 {
   return new GPT2(config, Weights.from(new Map(weights.names.map((name) => [name, weights.values(name)])), config));
@@ -79,66 +79,65 @@ function adapters(weights: Weights, adapted: readonly string[], rank: number, ra
   return new Variables(variables, shapes);
 }
 
-/** GPT-2's weights with the adapters added, by GPT-2's own names; `variable` and `assign` are the base's. */
+/** GPT-2's weights with the adapters added, under GPT-2's own names; `variable` and `assign` are those of the base. */
 class AdaptedWeights extends Weights {
-  constructor(
-    base: Weights,
-    private readonly adapters: Variables,
-    private readonly scale: number,
-  ) {
+  readonly #adapters: Variables;
+  readonly #scale: number;
+
+  constructor(base: Weights, adapters: Variables, scale: number) {
     super(
       new Map(base.names.map((name) => [name, base.variable(name)])),
       new Map(base.names.map((name) => [name, base.shape(name)])),
     );
+    this.#adapters = adapters;
+    this.#scale = scale;
   }
 
   override get trained(): Variables {
-    return this.adapters;
+    return this.#adapters;
   }
 
   override values(name: string): Float32Array {
-    using handle = this.read(name);
-    return handle.values() as Float32Array;
+    return scope(() => this.read(name).values() as Float32Array);
   }
 
-  /** W + scale A B, which is made for each reader, of a forward or a backward pass, say. */
+  /** W + scale A B, computed once per reader, that is for each forward or backward pass. */
   protected override read(name: string): Handle {
     if (!this.#isAdapted(name)) return super.read(name);
-    using w = super.read(name);
-    using a = this.#scaled(nameA(name));
-    using b = readVariable(this.adapters.variable(nameB(name)));
-    using difference = matmul(a, b);
-    return add(w, difference);
+    return scope(() => {
+      const difference = matmul(this.#scaled(nameA(name)), readVariable(this.#adapters.variable(nameB(name))));
+      return add(super.read(name), difference);
+    });
   }
 
   /**
    * From dW [in, out], the gradient of the sum: dA = scale dW B' [in, rank] and dB = scale A' dW [rank, out]. dW itself
-   * is not kept.
+   * is freed.
    */
   override gradients(made: Map<string, Gradient>, wanted: (name: string) => boolean): WeightGradients {
+    const owner = currentScope();
     const wants = (name: string) => this.#isAdapted(name) && (wanted(nameA(name)) || wanted(nameB(name)));
     const put = (name: string, make: () => Gradient) => {
       if (!wants(name)) return;
-      using dW = multiplied(make());
-      using a = this.#scaled(nameA(name));
-      using b = this.#scaled(nameB(name));
-      if (wanted(nameA(name))) made.set(nameA(name), matmul(dW, b, { transposeY: true }));
-      if (wanted(nameB(name))) made.set(nameB(name), matmul(a, dW, { transposeX: true }));
+      scope(() => {
+        const dW = multiplied(make());
+        const [a, b] = [this.#scaled(nameA(name)), this.#scaled(nameB(name))];
+        if (wanted(nameA(name))) made.set(nameA(name), owner.adopt(matmul(dW, b, { transposeY: true })));
+        if (wanted(nameB(name))) made.set(nameB(name), owner.adopt(matmul(a, dW, { transposeX: true })));
+      });
     };
     return { wants, put };
   }
 
   #isAdapted(name: string): boolean {
-    return this.adapters.names.includes(nameA(name));
+    return this.#adapters.names.includes(nameA(name));
   }
 
   #scaled(name: string): Handle {
-    using values = readVariable(this.adapters.variable(name));
-    using scale = scalar(this.scale);
-    return mul(values, scale);
+    return scope(() => mul(readVariable(this.#adapters.variable(name)), scalar(this.#scale)));
   }
 
   override dispose(): void {
-    this.adapters.dispose();
+    this.#adapters.dispose();
   }
 }

@@ -1,14 +1,11 @@
-/**
- * A reward model: GPT-2 with a scalar head, read at a response's last token, or at the last one before its end token.
- */
+/** A reward model: GPT-2 with a scalar head, read at a response's last token or the last one before its end token. */
 import { join } from 'node:path';
 
-import type { Gradient } from '../engine/embeddingGradient';
 import type { Gradients } from '../engine/gradients';
-import { release, scope, type Handle } from '../engine/handle';
-import { layerNorm, layerNormBackward, type LayerNormSaved } from '../engine/layers';
+import { release, scope } from '../engine/handle';
+import { hiddenStates, hiddenStatesBackward, type HiddenStatesSaved } from '../engine/hiddenStates';
+import { layerNorm, layerNormBackward } from '../engine/layers';
 import { floats, matmul } from '../engine/ops';
-import { trunk, trunkBackward, type TrunkSaved } from '../engine/transformer';
 import { FileError, InputError } from '../errors';
 import { Checkpoint } from '../formats/checkpoint';
 import { readConfig, type GPT2Config } from '../formats/config';
@@ -18,23 +15,26 @@ import type { Random } from '../random';
 import { lastTokens, type ResponseBatch } from '../text/responseBatch';
 import { tf } from '../tf';
 import { weightsFolder } from './folder';
-import { FollowedOnce } from './followed';
+import { DifferentiablePass } from './forwardPass';
 import type { GPT2 } from './gpt2';
-import { SCORE_HEAD, weightName, Weights } from './weights';
+import type { FinalNorm } from './heads';
+import { Weights } from './weights';
+import { SCORE_HEAD, weightName } from './weightShapes';
 
 /**
  * As transformers' GPT2ForSequenceClassification with one label: score = hidden W', without a bias. Owns its weights.
  *
- * A score is read at the last token that is not `padTokenId`. TRL gives GPT-2 its end-of-sequence token for padding, so
- * its reward models are
- * trained, and must be read, at the last token before the end; those that train-reward makes are, too.
+ * A score is read at the last token that is not `padTokenId`. TRL pads GPT-2's batches with the end-of-sequence token,
+ * so its reward models are trained, and must be read, at the last token before the end; so are those of train-reward.
  */
 export class RewardModel {
   constructor(
     readonly config: GPT2Config,
     /** GPT-2's, and `score.weight` [1, C]. */
     readonly weights: Weights,
-    /** config.json's `pad_token_id`: scores are read at the last token that is another. Null: at the last token. */
+    /**
+     * config.json's `pad_token_id`: scores are read at the last token that is not this one. Null: at the last token.
+     */
     readonly padTokenId: number | null = null,
   ) {}
 
@@ -46,7 +46,10 @@ export class RewardModel {
     const folder = await weightsFolder(model, options);
     const config = readConfig(join(folder, 'config.json'));
     if (!hasScoreHead(folder))
-      throw new FileError(folder, `has no "${SCORE_HEAD}", so it is no reward model; train-reward makes one of it`);
+      throw new FileError(
+        folder,
+        `has no "${SCORE_HEAD}", so it is not a reward model; make one from it with train-reward`,
+      );
     return new RewardModel(
       config,
       Weights.load(folder, config, { scoreHead: true }),
@@ -55,13 +58,12 @@ export class RewardModel {
   }
 
   /**
-   * A copy of a language model (of one with adapters, merged) with a new head, drawn with the standard deviation 1 /
-   * sqrt(C + 1), as in OpenAI's
-   * lm-human-preferences (https://arxiv.org/abs/1909.08593): scores then begin with a variance of about 1.
+   * A copy of a language model (merged, if it has adapters) with a new head, drawn with standard deviation
+   * 1 / sqrt(C + 1) as in OpenAI's lm-human-preferences (https://arxiv.org/abs/1909.08593): scores then begin with a
+   * variance of about 1.
    *
-   * @param padTokenId where scores are read, see the class. TRL's choice, and train-reward's: the tokenizer's padding
-   *   token, or its
-   *   end-of-sequence token where it has none. Default null.
+   * @param padTokenId decides where scores are read, see the class. TRL and train-reward choose the tokenizer's padding
+   *   token, or its end-of-sequence token if it has none. Default null.
    */
   static begin({ config, weights }: GPT2, random: Random, padTokenId: number | null = null): RewardModel {
     const values = new Map(weights.names.map((name) => [name, weights.values(name)]));
@@ -76,7 +78,7 @@ export class RewardModel {
   /**
    * One score for each response, after its prompt.
    *
-   * @returns [R] float32, the more the better.
+   * @returns [R] float32; higher is better.
    * @throws InputError if an id or a position does not fit the model.
    */
   scores(batch: ResponseBatch): tf.Tensor1D {
@@ -85,32 +87,29 @@ export class RewardModel {
     return tf.tensor1d(scores);
   }
 
-  /** The same, keeping what a backward pass needs. */
-  record(batch: ResponseBatch): ScoreRecording {
+  /** The same scores, keeping what a backward pass needs. */
+  record(batch: ResponseBatch): RewardForwardPass {
     const { scores, saved } = this.#scored(batch, 'activations');
-    return new ScoreRecording(tf.tensor1d(scores), this, saved);
+    return new RewardForwardPass(tf.tensor1d(scores), this, saved);
   }
 
-  #scored(batch: ResponseBatch, keep: 'nothing' | 'activations'): { scores: Float32Array; saved: ScoreSaved } {
+  #scored(batch: ResponseBatch, keep: 'nothing' | 'activations'): { scores: Float32Array; saved: RewardSaved } {
     return scope(() => {
       const read = this.weights.reader();
-      const below = trunk(batch, lastTokens(batch, this.padTokenId), read, this.config, keep);
-      using hidden = below.hidden;
-      const norm = layerNorm(hidden, read, 'ln_f', this.config.layerNormEpsilon);
-      using scores = matmul(norm.y, read(SCORE_HEAD), { transposeY: true });
-      return { scores: scores.values() as Float32Array, saved: { trunk: below.saved, norm } };
+      const { hidden, saved } = hiddenStates(batch, lastTokens(batch, this.padTokenId), read, this.config, keep);
+      const norm = layerNorm(hidden, read, 'ln_f', this.config.layerNormEpsilon); // [R, C]
+      const scores = matmul(norm.y, read(SCORE_HEAD), { transposeY: true }); // [R, 1]
+      return { scores: scores.values() as Float32Array, saved: { ...saved, norm } };
     });
   }
 
   /**
-   * Changes the weights so that scores come to (score - mean) / deviation: a published run normalizes a reward model to
-   * mean 0 and
-   * standard deviation 1 over samples of the reference, so that a KL coefficient means the same with any model
-   * (https://arxiv.org/abs/1909.08593, section 2.1). The head takes the deviation, the final layer norm's bias the
-   * mean: the model
-   * remains one that transformers opens, without a gain and a bias of its own.
+   * Changes the weights so that scores become (score - mean) / deviation: a published run normalizes a reward model to
+   * mean 0 and standard deviation 1 over samples of the reference, so that a KL coefficient means the same with any
+   * model (https://arxiv.org/abs/1909.08593, section 2.1). The head takes the deviation, the final layer norm's bias
+   * the mean: transformers still opens the model, without a gain and a bias of its own.
    *
-   * @throws InputError if the deviation is not above 0: all samples scored the same, say.
+   * @throws InputError if the deviation is not above 0, for instance because all samples scored the same.
    */
   normalize({ mean, deviation }: { mean: number; deviation: number }): void {
     if (!(deviation > 0 && deviation < Infinity && Number.isFinite(mean)))
@@ -135,15 +134,15 @@ export class RewardModel {
   }
 }
 
-type ScoreSaved = { readonly trunk: TrunkSaved; readonly norm: { readonly y: Handle; readonly saved: LayerNormSaved } };
+type RewardSaved = HiddenStatesSaved & { readonly norm: FinalNorm };
 
-/** @param path of a config.json that `readConfig` has read. */
+/** @param path a config.json that `readConfig` has read. */
 function readPadTokenId(path: string): number | null {
   const { pad_token_id: id = null } = readJsonObject(path);
   if (id === null || (id as number) >= 0) return id as number | null;
   throw new FileError(
     path,
-    `"pad_token_id" is ${id as number}; a reward model's is a token id, or null for scores at the last token`,
+    `"pad_token_id" is ${id as number}; for a reward model give a token id, or null for scores at the last token`,
   );
 }
 
@@ -153,40 +152,40 @@ export function hasScoreHead(folder: string): boolean {
   return [...checkpoint.tensors.keys()].some((key) => weightName(key) === SCORE_HEAD);
 }
 
-/** A forward pass over a batch, and the way back. */
-export class ScoreRecording extends FollowedOnce<ScoreSaved> {
+/** A reward model's forward pass over a batch. */
+export class RewardForwardPass extends DifferentiablePass<RewardSaved> {
+  readonly #model: RewardModel;
+
   constructor(
     /** [R] float32. */
     readonly scores: tf.Tensor1D,
-    private readonly model: RewardModel,
-    saved: ScoreSaved,
+    model: RewardModel,
+    saved: RewardSaved,
   ) {
-    super(saved);
+    super(saved, [scores]);
+    this.#model = model;
   }
 
   /**
-   * From the gradient of a loss with respect to `scores` to that with respect to each weight, which must still be those
-   * of the
-   * forward pass. Frees the activations as it goes.
+   * From the gradient of a loss with respect to `scores` to the gradient with respect to each weight, whose values must
+   * still be those of the forward pass. Frees the activations on the way.
    *
    * @param gradient [R] float32.
-   * @param wanted as of `Recording.backward`.
-   * @throws InputError if the shape does not fit or this recording was used before.
+   * @param wanted as for `ForwardPass.backward`.
+   * @throws InputError if the shape does not fit or this forward pass was used before.
    */
   backward(gradient: tf.Tensor1D, wanted: (name: string) => boolean = () => true): Gradients {
     if (gradient.shape.join() !== this.scores.shape.join())
       throw new InputError(`gradient must have shape [${this.scores.shape}], got [${gradient.shape}]`);
-    const { config, weights } = this.model;
-    return this.follow((saved) => {
+    const { config, weights } = this.#model;
+    const values = gradient.dataSync<'float32'>().slice();
+    return this.runBackward(weights, wanted, ({ norm, ...below }, gradients) => {
       const read = weights.reader();
-      const made = new Map<string, Gradient>();
-      const gradients = weights.gradients(made, wanted);
-      using dScores = floats(gradient.dataSync<'float32'>().slice(), [gradient.size, 1]);
-      gradients.put(SCORE_HEAD, () => matmul(dScores, saved.norm.y, { transposeX: true }));
-      using dNorm = matmul(dScores, read(SCORE_HEAD));
-      using dHidden = layerNormBackward(dNorm, saved.norm.saved, read, 'ln_f', gradients);
-      trunkBackward(dHidden, saved.trunk, read, config, weights.names, gradients);
-      return made;
+      const dScores = floats(values, [values.length, 1]); // [R, 1]
+      gradients.put(SCORE_HEAD, () => matmul(dScores, norm.y, { transposeX: true }));
+      const dNorm = matmul(dScores, read(SCORE_HEAD)); // [R, C]
+      const dHidden = layerNormBackward(dNorm, norm.saved, read, 'ln_f', gradients);
+      hiddenStatesBackward(dHidden, below, read, config, weights.names, gradients);
     });
   }
 }

@@ -5,28 +5,29 @@ import { RANGES, requireRanges } from '../ranges';
 
 export interface Sampling {
   /**
-   * Divides the logits: below 1 the likely become likelier. 0, the default, always takes the likeliest token (greedy).
+   * Divide the logits by T: below 1, likely tokens become even more likely. 0, the default, always takes the most
+   * likely token (greedy).
    */
   temperature?: number;
-  /** Only the k likeliest tokens, and those as likely as the last of them. Default: all. */
+  /** Draw only from the k most likely tokens, and any as likely as the last of them. Default: all. */
   topK?: number;
-  /** Only the likeliest tokens that together reach this probability (arXiv 1904.09751). Default 1: all. */
+  /** Draw only from the most likely tokens that together reach this probability (arXiv 1904.09751). Default 1: all. */
   topP?: number;
   /**
-   * Makes tokens that are already there less likely: their logits are divided by it, or multiplied if negative (arXiv
-   * 1909.05858). Default 1.
+   * Make tokens already present less likely: divide their logits by P, or multiply them if negative (arXiv 1909.05858).
+   * Default 1.
    */
   repetitionPenalty?: number;
   /**
-   * Ids that are never chosen, such as the rows by which an embedding is larger than its tokenizer's vocabulary
+   * Never choose these ids, such as the rows that an embedding has beyond its tokenizer's vocabulary
    * (`Tokenizer.missingIds`). Default: none.
    */
   suppressTokens?: readonly number[] | undefined;
 }
 
 /**
- * What is added to logits [V] so that the suppressed ones are never chosen; `least` is a large negative number, or
- * -Infinity.
+ * The bias for logits [V] that keeps the suppressed ids from being chosen: `least`, a large negative number or
+ * -Infinity, at those ids, else 0.
  */
 export function suppression(vocabSize: number, suppressTokens: readonly number[], least: number): Float32Array {
   const added = new Float32Array(vocabSize);
@@ -47,7 +48,7 @@ export function checkSampling({ temperature = 0, topK = Infinity, topP = 1, repe
  * Penalty, temperature, top-k, top-p, in transformers' order; then one draw.
  *
  * @param logits [V]; changed by the penalty.
- * @param present ids that the penalty is for: the prompt's and those made so far.
+ * @param present the ids that the penalty applies to: the prompt's and those generated so far.
  */
 export function nextToken(
   logits: Float32Array,
@@ -71,14 +72,14 @@ export function draw(probabilities: Float32Array | Float64Array, random: Random)
     left -= probabilities[id]!;
     if (left < 0) return id;
   }
-  if (Number.isNaN(left)) throw notNumbers();
+  if (Number.isNaN(left)) throw notFinite();
   return argmax(probabilities); // rounding left a little over
 }
 
 /**
- * What makes every token's probability NaN would otherwise look like a choice: of NaNs, the first token is the largest.
+ * To throw where logits are NaN or infinite: otherwise the first token, the largest of NaNs, would look like a choice.
  */
-export const notNumbers = (): InputError =>
+export const notFinite = (): InputError =>
   new InputError("the model's logits are not numbers: its weights or its sums are too large to compute with");
 
 /** Whether the next token is the one with the largest logit. */
@@ -92,9 +93,8 @@ export function isPlain({ temperature = 0, topK = Infinity, topP = 1, repetition
 }
 
 /**
- * What is drawn from, by temperature, top-k and top-p: [V], adding up to 1. Plain loops: with `Float64Array.from` and
- * `reduce` it takes
- * eight times as long, on `tiny` most of the time of a sampled token.
+ * The distribution to draw from, after temperature, top-k and top-p: [V], summing to 1. Plain loops, because
+ * `Float64Array.from` and `reduce` take eight times as long, which on `tiny` is most of the time of a sampled token.
  */
 export function distribution(
   logits: Float32Array,
@@ -110,7 +110,7 @@ export function distribution(
   return weights;
 }
 
-/** Sets to 0 what the likelier tokens make unnecessary for reaching `topP`; of equals the first are kept. */
+/** Sets to 0 the tokens not needed to reach `topP`, the most likely being taken first; among equals the first stay. */
 function keepNucleus(probabilities: Float64Array, topP: number): void {
   const sorted = sortedDown(probabilities);
   let count = 0;
@@ -130,12 +130,12 @@ function normalize(weights: Float64Array): void {
   for (let id = 0; id < weights.length; id += 1) weights[id]! /= sum;
 }
 
-/** A typed array's own sort is many times as fast as one with a comparison. */
+/** A typed array's own sort is many times faster than one with a comparison. */
 function sortedDown<Values extends Float32Array | Float64Array>(values: Values): Values {
   return values.slice().sort().reverse() as Values;
 }
 
-/** The first of the largest. */
+/** The index of the largest value, the first among equals. */
 function argmax(values: ArrayLike<number>): number {
   let best = 0;
   for (let id = 1; id < values.length; id += 1) if (values[id]! > values[best]!) best = id;

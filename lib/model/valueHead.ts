@@ -1,5 +1,5 @@
-/** A policy that also says what it expects: PPO's value function as a scalar head on the policy's own hidden states. */
-import type { Gradient } from '../engine/embeddingGradient';
+/** PPO's value function: a scalar head on the policy's own hidden states. */
+import type { Gradient } from '../engine/gradients';
 import type { Handle } from '../engine/handle';
 import type { Read, WeightGradients } from '../engine/layers';
 import { fill, variable } from '../engine/ops';
@@ -9,21 +9,19 @@ import { GPT2 } from './gpt2';
 import { Weights } from './weights';
 
 /**
- * A view of `base` with a value head, value = hidden W + b, of the hidden states from which the head makes logits:
- * `record` and
- * `measure` then give values, and `weights.trained` also has `v_head.weight` [C, 1] and `v_head.bias` [1]. Both begin
- * at 0, as in
- * OpenAI's lm-human-preferences
- * (https://iclr-blogposts.github.io/2024/blog/the-n-implementation-details-of-rlhf-with-ppo).
- * Departures: none from OpenAI; TRL's PPOTrainer has a second model for the values instead.
+ * A view of `base` with a value head, value = hidden W + b, over the hidden states that the language head turns into
+ * logits: `record` and `measure` then give values, and `weights.trained` also holds `v_head.weight` [C, 1] and
+ * `v_head.bias` [1]. Both begin at 0, as in OpenAI's lm-human-preferences
+ * (https://iclr-blogposts.github.io/2024/blog/the-n-implementation-details-of-rlhf-with-ppo). Departures: none from
+ * OpenAI; TRL's PPOTrainer has a second model for the values instead.
  *
- * The view shares the base's variables, or adapters, so dispose of it first, which frees the head alone. An export
+ * The view shares the base's variables, or adapters, so dispose of it first, which frees only the head. An export
  * leaves the head out.
  *
- * @throws InputError if `base` has one.
+ * @throws InputError if `base` already has a value head.
  */
 export function withValueHead({ config, weights }: GPT2): GPT2 {
-  if (weights.hasValueHead) throw new InputError('this model has a value head already');
+  if (weights.hasValueHead) throw new InputError('this model already has a value head');
   const shapes = new Map([
     ['v_head.weight', [config.nEmbd, 1]],
     ['v_head.bias', [1]],
@@ -35,11 +33,13 @@ export function withValueHead({ config, weights }: GPT2): GPT2 {
 class WeightsWithHead extends Weights {
   readonly #trained: Variables;
 
-  constructor(
-    private readonly base: Weights,
-    private readonly head: Variables,
-  ) {
+  readonly #base: Weights;
+  readonly #head: Variables;
+
+  constructor(base: Weights, head: Variables) {
     super(...together(base, head));
+    this.#base = base;
+    this.#head = head;
     this.#trained = new Variables(...together(base.trained, head));
   }
 
@@ -48,26 +48,26 @@ class WeightsWithHead extends Weights {
   }
 
   override values(name: string): Float32Array {
-    return (this.#isHead(name) ? this.head : this.base).values(name);
+    return (this.#isHead(name) ? this.#head : this.#base).values(name);
   }
 
   override reader(): Read {
-    const [ofBase, ofHead] = [this.base.reader(), super.reader()];
+    const [ofBase, ofHead] = [this.#base.reader(), super.reader()];
     return (name) => (this.#isHead(name) ? ofHead : ofBase)(name);
   }
 
   override gradients(made: Map<string, Gradient>, wanted: (name: string) => boolean): WeightGradients {
-    const [ofBase, ofHead] = [this.base.gradients(made, wanted), super.gradients(made, wanted)];
+    const [ofBase, ofHead] = [this.#base.gradients(made, wanted), super.gradients(made, wanted)];
     const of = (name: string) => (this.#isHead(name) ? ofHead : ofBase);
     return { wants: (name) => of(name).wants(name), put: (name, make) => of(name).put(name, make) };
   }
 
   #isHead(name: string): boolean {
-    return this.head.names.includes(name);
+    return this.#head.names.includes(name);
   }
 
   override dispose(): void {
-    this.head.dispose();
+    this.#head.dispose();
   }
 }
 

@@ -5,8 +5,8 @@ import { flat } from './metrics';
 
 export interface BestOptions {
   /**
-   * The metric of the validation that decides: `loss`, `calibrationError` or `brier`, where lower is better, or another,
-   * such as `rewards/accuracies`, where higher is better. Default loss.
+   * The metric of the validation that decides: `loss`, `calibrationError` or `brier`, where lower is better, or any
+   * other, such as `rewards/accuracies`, where higher is better. Default loss.
    */
   bestBy?: string;
   /** Stop after this many validations in a row without improvement. Default: never. */

@@ -23,7 +23,8 @@ export function bestOfN(scores: readonly number[], n: number): number {
   if (wrong >= 0) throw new InputError(`score ${wrong} is ${scores[wrong]}; scores must be finite numbers`);
 
   const falling = Float64Array.from(scores).sort().reverse();
-  let share = n / N; // fraction of choices in which this score is the highest: C(N - 1, n - 1) / C(N, n), and so on down
+  // The fraction of choices in which this score is the highest: C(N - 1, n - 1) / C(N, n), and so on down.
+  let share = n / N;
   let sum = 0;
   for (let place = 0; place <= N - n; place += 1) {
     sum += share * falling[place]!;

@@ -12,7 +12,7 @@ export interface ReliabilityBin {
 export interface Calibration {
   /** The expected calibration error: |confidence - accuracy|, averaged over the bins by their pairs. 0 is best. */
   readonly calibrationError: number;
-  /** The mean of (1 - p)^2, where p is the probability of the chosen answer: 0 is best; always saying 0.5 gives 0.25. */
+  /** The mean of (1 - p)^2, where p is the probability of the chosen answer: 0 is best, 0.25 means always 0.5. */
   readonly brier: number;
   /** The bins that are not empty, by increasing confidence. */
   readonly bins: readonly ReliabilityBin[];
@@ -23,9 +23,9 @@ export interface Calibration {
  * answer is better.
  *
  * The expected calibration error is that of https://arxiv.org/abs/1706.04599, Eq. 3: ten bins of equal width over the
- * confidence max(p, 1 - p). A choice between two answers fills only the upper five. (Counting each pair in both orders,
- * with p in ten bins compared with how often the first answer is the chosen one, gives the same.) Brier's score: Monthly
- * Weather Review 78, 1950.
+ * confidence max(p, 1 - p). A choice between two answers fills only the upper five. (Counting each pair in both
+ * orders, with p in ten bins compared with how often the first answer is the chosen one, gives the same.) Brier's
+ * score: Monthly Weather Review 78, 1950.
  *
  * @param margins for each pair, the score of the chosen answer minus that of the rejected one. If they are equal, the
  *   model counts as wrong.

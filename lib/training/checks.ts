@@ -26,14 +26,16 @@ export function requireTraining(
   if (weightDecay > 1 && lr * weightDecay > 1) {
     // With a weightDecay of up to 1, lr is too high instead, which the losses show.
     throw new InputError(
-      `weightDecay must be at most 1 / lr (${1 / lr}), got ${weightDecay}: each step would change the sign of every weight`,
+      `weightDecay must be at most 1 / lr (${1 / lr}), got ${weightDecay}: ` +
+        'each step would change the sign of every weight',
     );
   }
   requireParts(rowsPerUpdate, accumulation);
   const rows = rowsPerUpdate / accumulation;
   if (rows > MOST_ROWS)
     throw new InputError(
-      `batchSize: ${rows} rows at once are more than the ${MOST_ROWS} allowed; lower it, or raise accumulation, which gives the same sum`,
+      `batchSize: ${rows} rows at once are more than the ${MOST_ROWS} allowed; ` +
+        'lower it, or raise accumulation, which gives the same sum',
     );
 }
 
@@ -41,7 +43,8 @@ export function requireTraining(
 export function requireFiniteLoss(loss: number, start: number, count: number): void {
   if (!Number.isFinite(loss))
     throw new InputError(
-      `rows ${start + 1} to ${start + count}: their loss is ${loss}; the model's weights or activations are too large to compute with`,
+      `rows ${start + 1} to ${start + count}: their loss is ${loss}; ` +
+        "the model's weights or its sums are too large to compute with",
     );
 }
 

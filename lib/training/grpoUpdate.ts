@@ -1,5 +1,6 @@
 /** An update of GRPO or RLOO from what a step has sampled. */
 import { grpoLoss, rlooLoss, type GrpoOptions } from '../losses/grpo';
+import { differentiate } from '../model/forwardPass';
 import { tf } from '../tf';
 import { accumulate, update, type Part } from './loop';
 import type { TrainOptions } from './options';
@@ -78,28 +79,22 @@ function backward(
   const some = indices.map((n) => samples[n]!);
   const share = { tokens: countTokens(some) / whole.tokens, responses: some.length / whole.responses };
   const batch = sampleBatch(some, model.config.blockSize);
-  using recording = model.record(batch, { temperature, suppressTokens });
-  const { perTokenLogps, values, responseMask } = recording;
-  const constants = {
-    oldLogps: oldLogps ? padded(indices.map((n) => oldLogps[n]!)) : perTokenLogps.clone(),
-    refLogps: padded(indices.map((n) => refLogps[n]!)),
-    advantages: tf.tensor1d(indices.map((n) => advantages[n]!)),
-  };
-  const metrics = { kl: 0, clipFraction: 0 };
-  const { value, grad } = tf.valueAndGrad((logps: tf.Tensor) => {
-    const { loss, kl, clipFraction } = rolloutLoss(
-      { logps: logps as tf.Tensor2D, responseMask, ...constants },
-      { ...options, ...whole },
-    );
-    metrics.kl = kl.dataSync()[0]! * share.tokens;
-    metrics.clipFraction = clipFraction.dataSync()[0]! * (algorithm === 'rloo' ? share.responses : share.tokens);
-    return loss;
-  })(perTokenLogps);
-  // Both are 0 after the end of a response.
-  const summedKl = tf.tidy(() => perTokenLogps.sub(constants.refLogps).sum().dataSync()[0]!);
-  const gradients = recording.backward(grad as tf.Tensor2D, (name) => optimizer.trains(name));
-  const loss = value.dataSync()[0]!;
-  tf.dispose([perTokenLogps, responseMask, value, grad, constants]);
-  values?.dispose();
-  return { loss, gradients, ...metrics, sequenceKl: summedKl / whole.responses };
+  using pass = model.record(batch, { temperature, suppressTokens });
+  const { perTokenLogps, responseMask } = pass;
+  const metrics = { kl: 0, sequenceKl: 0, clipFraction: 0 };
+  using loss = differentiate([perTokenLogps], (logps) => {
+    const constants = {
+      oldLogps: oldLogps ? padded(indices.map((n) => oldLogps[n]!)) : perTokenLogps.clone(),
+      refLogps: padded(indices.map((n) => refLogps[n]!)),
+      advantages: tf.tensor1d(indices.map((n) => advantages[n]!)),
+    };
+    const part = rolloutLoss({ logps, responseMask, ...constants }, { ...options, ...whole });
+    // Both are 0 after the end of a response.
+    metrics.sequenceKl = perTokenLogps.sub(constants.refLogps).sum().dataSync()[0]! / whole.responses;
+    metrics.kl = part.kl.dataSync()[0]! * share.tokens;
+    metrics.clipFraction = part.clipFraction.dataSync()[0]! * (algorithm === 'rloo' ? share.responses : share.tokens);
+    return part.loss;
+  });
+  const gradients = pass.backward(loss.gradients[0], (name) => optimizer.trains(name));
+  return { loss: loss.value, gradients, ...metrics };
 }

@@ -17,6 +17,8 @@ export interface Turn<Model extends Trainable> {
   readonly step: number;
   /** Indices of this step's rows, from 0. */
   readonly indices: readonly number[];
+  /** This step's rows among all rows, or the same elements of an array aligned with them. */
+  readonly pick: <T>(all: readonly T[]) => T[];
   readonly lr: number;
   /** Whether a validation is due after this step: every `validateEvery` steps, and after the last. */
   readonly isValidated: boolean;
@@ -59,10 +61,12 @@ export function stepsLeft<Model extends Trainable, Row>(
         signal?.throwIfAborted();
         const start = performance.now();
         const step = training.step + 1;
+        const indices = indicesOf(step - 1);
         yield {
           training,
           step,
-          indices: indicesOf(step - 1),
+          indices,
+          pick: (all) => indices.map((index) => all[index]!),
           lr: lrOf(step - 1),
           isValidated: step % validateEvery === 0 || step === steps,
           elapsed: () => (performance.now() - start) / 1000,

@@ -2,7 +2,7 @@
 import { mkdirSync } from 'node:fs';
 import { resolve } from 'node:path';
 
-import type { TokenStatistics } from '../model/forwardPass';
+import type { TokenStatistics } from '../model/heads';
 import type { ResponseBatch } from '../text/responseBatch';
 import { tf } from '../tf';
 
@@ -26,7 +26,7 @@ export function tokenMetrics(
     entropy += statistics.entropy[n]!;
     if (!counts(Math.floor(scored.to[n]! / L))) return;
     counted += 1;
-    correct += id === statistics.likeliest[n] ? 1 : 0;
+    correct += id === statistics.topTokens[n] ? 1 : 0;
   });
   return { entropy: entropy / scored.ids.length, meanTokenAccuracy: correct / counted };
 }
@@ -63,9 +63,9 @@ export function flat(metrics: object, prefix = ''): Map<string, number> {
 /**
  * Writes the numbers of each step as TensorBoard scalars under the names that `flat` gives, by TensorFlow itself.
  *
- * A process writes one event file into `folder`. A process that resumes a run adds another, in which the steps after the
- * checkpoint appear again. When the function returns, the step's numbers have been handed to the disk, so a killed run
- * keeps them.
+ * A process writes one event file into `folder`. A process that resumes a run adds another, in which the steps after
+ * the checkpoint appear again. When the function returns, the step's numbers are on their way to the disk, so a killed
+ * run keeps them.
  *
  * @param folder created if it does not exist.
  */

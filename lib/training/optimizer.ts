@@ -23,8 +23,8 @@ export interface AdamWOptions {
    */
   weightDecay?: number;
   /**
-   * Do not train these weights, given by name or by its beginning up to a dot: `wte`, `h.0`, `h.1.attn`. In a model with
-   * adapters, the names are those of the adapters. Default: none.
+   * Do not train these weights, given by name or by the beginning of a name up to a dot: `wte`, `h.0`, `h.1.attn`. In a
+   * model with adapters, the names are those of the adapters. Default: none.
    */
   frozen?: readonly string[];
 }
@@ -141,7 +141,8 @@ export function frozenNames(names: readonly string[], frozen: readonly string[])
   const unknown = frozen.find((_, n) => found[n]!.length === 0);
   if (unknown !== undefined)
     throw new InputError(
-      `frozen: no weight is named, or begins with, "${unknown}"; the model has ${names.slice(0, 3).join(', ')}, …, ${names.at(-1)}`,
+      `frozen: no weight is named, or begins with, "${unknown}"; ` +
+        `the model has ${names.slice(0, 3).join(', ')}, …, ${names.at(-1)}`,
     );
   const all = new Set(found.flat());
   if (all.size === names.length)

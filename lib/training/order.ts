@@ -24,7 +24,8 @@ export function stepCount(duration: Duration, rows: number, batchSize: number): 
   const count = Math.ceil((epochs * rows) / batchSize);
   if (count > RANGES.training.steps.most!)
     throw new InputError(
-      `epochs ${epochs} over ${rows} rows are ${count} steps, more than the ${RANGES.training.steps.most} allowed; lower epochs`,
+      `epochs ${epochs} over ${rows} rows are ${count} steps, ` +
+        `more than the ${RANGES.training.steps.most} allowed; lower epochs`,
     );
   return count;
 }

@@ -1,11 +1,12 @@
 /**
- * A PPO iteration after its sampling: scores -> advantages -> epochs of minibatches (arXiv 1707.06347, Algorithm 1), and
- * the KL coefficient of the next.
+ * A PPO iteration after its sampling: scores -> advantages -> epochs of minibatches (arXiv 1707.06347, Algorithm 1),
+ * and the KL coefficient of the next.
  */
 import { InputError } from '../errors';
 import { gae, tokenRewards } from '../losses/advantages';
 import { whiten } from '../losses/mask';
 import { ppoLoss, valueLoss } from '../losses/ppo';
+import { differentiate } from '../model/forwardPass';
 import { average, variance } from '../moments';
 import { Random } from '../random';
 import { RANGES, requireRange, requireRanges } from '../ranges';
@@ -74,7 +75,7 @@ export function rolloutAdvantages(
 export interface PpoUpdateOptions {
   /** Passes over the rollout. Default 4. */
   ppoEpochs?: number;
-  /** Split the rollout into this many minibatches, each an update of the weights, in a new order each epoch. Default 1. */
+  /** Split the rollout into this many minibatches, one update each, in a new order every epoch. Default 1. */
   minibatches?: number;
   /** Above 0. Default 0.2. */
   clipRange?: number;
@@ -126,7 +127,8 @@ export function minibatchOrder(
   const size = samples / minibatches;
   if (!Number.isInteger(size))
     throw new InputError(
-      `a rollout of ${samples} samples cannot be split into ${minibatches} equal minibatches; change batchSize or minibatches`,
+      `a rollout of ${samples} samples cannot be split into ${minibatches} equal minibatches; ` +
+        'change batchSize or minibatches',
     );
   const random = new Random(seed);
   return Array.from({ length: ppoEpochs }, () => random.shuffle(Array.from({ length: samples }, (_, n) => n))).flatMap(
@@ -173,7 +175,7 @@ export function* ppoUpdates(
 
 type PartMetrics = Omit<PpoUpdate, 'ratio' | 'gradNorm'>;
 
-/** Forward, loss and backward of a part. @returns its share of the update's tokens, its means and each token's ratio. */
+/** Forward, loss and backward of a part: its share of the update's tokens, its means, and each token's ratio. */
 function backward(
   { model, optimizer }: TrainingState,
   { samples, oldLogps, oldValues }: Rollout,
@@ -187,27 +189,25 @@ function backward(
   const share = countTokens(some) / tokens;
   const part = (all: PerToken) => padded(indices.map((n) => all[n]!));
   const batch = sampleBatch(some, model.config.blockSize);
-  using recording = model.record(batch, { temperature, suppressTokens, statistics: true });
-  const { perTokenLogps, values, responseMask, statistics } = recording;
-  if (values === undefined) {
-    tf.dispose([perTokenLogps, responseMask]);
-    throw new InputError('the model has no value head; give withValueHead(policy)');
-  }
+  using pass = model.record(batch, { temperature, suppressTokens, statistics: true });
+  const { perTokenLogps, values, responseMask, statistics } = pass;
+  if (values === undefined) throw new InputError('the model has no value head; give withValueHead(policy)');
 
-  const constants = {
-    oldLogps: part(oldLogps),
-    oldValues: part(oldValues),
-    advantages: part(advantages),
-    returns: part(returns),
-  };
-  const taken: { metrics?: PartMetrics; ratios?: number[] } = {};
-  const { value: loss, grads } = tf.valueAndGrads((logps: tf.Tensor, newValues: tf.Tensor) => {
-    const policy = ppoLoss({ logps: logps as tf.Tensor2D, responseMask, ...constants }, { clipRange });
-    const value = valueLoss({ values: newValues as tf.Tensor2D, responseMask, ...constants }, { valueClipRange });
+  let metrics: PartMetrics;
+  let ratios: number[];
+  using loss = differentiate([perTokenLogps, values], (logps, newValues) => {
+    const constants = {
+      oldLogps: part(oldLogps),
+      oldValues: part(oldValues),
+      advantages: part(advantages),
+      returns: part(returns),
+    };
+    const policy = ppoLoss({ logps, responseMask, ...constants }, { clipRange });
+    const value = valueLoss({ values: newValues, responseMask, ...constants }, { valueClipRange });
     const total = policy.loss.add(value.loss.mul(valueCoef));
     const number = (tensor: tf.Tensor) => tensor.dataSync()[0]!;
     const entropy = average(statistics!.entropy);
-    taken.metrics = {
+    metrics = {
       loss: number(total),
       policy: {
         loss: number(policy.loss),
@@ -217,17 +217,12 @@ function backward(
       },
       value: { loss: number(value.loss), clipFraction: number(value.clipFraction) },
     };
-    taken.ratios = [...policy.ratio.dataSync<'float32'>()].filter((_, n) => batch.responseMask[n] === 1);
+    ratios = [...policy.ratio.dataSync<'float32'>()].filter((_, n) => batch.responseMask[n] === 1);
     return total.mul<tf.Scalar>(share);
-  })([perTokenLogps, values]);
-  const gradients = recording.backward(
-    grads[0] as tf.Tensor2D,
-    (name) => optimizer.trains(name),
-    grads[1] as tf.Tensor2D,
-  );
-  const value = loss.dataSync()[0]!;
-  tf.dispose([perTokenLogps, values, responseMask, loss, grads, constants]);
-  return { loss: value, gradients, share, metrics: taken.metrics!, ratios: taken.ratios! };
+  });
+  const [dLogps, dValues] = loss.gradients;
+  const gradients = pass.backward(dLogps, (name) => optimizer.trains(name), dValues);
+  return { loss: loss.value, gradients, share, metrics: metrics!, ratios: ratios! };
 }
 
 /**

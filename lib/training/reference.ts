@@ -1,4 +1,4 @@
-/** Log-probs of preference pairs under the reference model. They never change, so they can be computed once and kept. */
+/** Log-probs of preference pairs under the reference model. They never change, so they are computed once and kept. */
 import { createHash } from 'node:crypto';
 import {
   closeSync,
@@ -67,7 +67,8 @@ export function referenceLogps(
     const wrong = sums.findIndex((sum) => !Number.isFinite(sum));
     if (wrong >= 0)
       throw new InputError(
-        `pair ${start + Math.floor(wrong / 2) + 1}: its log-prob under the reference is ${sums[wrong]}; the reference's weights or activations are too large to compute with`,
+        `pair ${start + Math.floor(wrong / 2) + 1}: its log-prob under the reference is ${sums[wrong]}; ` +
+          "the reference's weights or its sums are too large to compute with",
       );
     for (let n = 0; n < sums.length; n += 2) all.push({ refChosenLogps: sums[n]!, refRejectedLogps: sums[n + 1]! });
     onProgress?.(all.length);

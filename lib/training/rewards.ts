@@ -11,9 +11,9 @@ import { inParts, sampleBatch, type Sample } from './rollout';
 export type Reward = (samples: readonly Sample[]) => readonly number[] | Promise<readonly number[]>;
 
 export interface Penalties {
-  /** Subtract this from the score of a response that did not end by itself, at least 0. TRL's examples use 1. Default 0. */
+  /** Subtract this, at least 0, from the score of a response that did not end by itself; 1 in TRL. Default 0. */
   missingEosPenalty?: number;
-  /** Subtract this for each token of a response, at least 0. Default 0. */
+  /** Subtract this, at least 0, for each token of a response. Default 0. */
   lengthPenalty?: number;
 }
 
@@ -46,7 +46,8 @@ const LARGEST_SCORE = 1e15;
 export function requireScores(scores: unknown, samples: readonly Sample[]): readonly number[] {
   if (!isList(scores))
     throw new InputError(
-      `reward gave ${clipped(String(scores))} for ${samples.length} samples; it must give a list with one number for each`,
+      `reward gave ${clipped(String(scores))} for ${samples.length} samples; ` +
+        'it must give a list with one number for each',
     );
   if (scores.length !== samples.length)
     throw new InputError(
@@ -55,12 +56,14 @@ export function requireScores(scores: unknown, samples: readonly Sample[]): read
   const wrong = samples.findIndex((_, n) => !Number.isFinite(scores[n]));
   if (wrong >= 0)
     throw new InputError(
-      `reward gave ${clipped(String(scores[wrong]))} for sample ${wrong}, ${quoted(samples[wrong]!.text)}; it must give a finite number`,
+      `reward gave ${clipped(String(scores[wrong]))} for sample ${wrong}, ${quoted(samples[wrong]!.text)}; ` +
+        'it must give a finite number',
     );
   const large = samples.findIndex((_, n) => Math.abs(Number(scores[n])) > LARGEST_SCORE);
   if (large >= 0)
     throw new InputError(
-      `reward gave ${clipped(String(scores[large]))} for sample ${large}, ${quoted(samples[large]!.text)}; scores beyond ${LARGEST_SCORE} overflow in a group's deviation: scale them down`,
+      `reward gave ${clipped(String(scores[large]))} for sample ${large}, ${quoted(samples[large]!.text)}; ` +
+        `scores beyond ${LARGEST_SCORE} overflow in a group's deviation: scale them down`,
     );
   return scores as readonly number[];
 }

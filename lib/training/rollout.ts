@@ -107,7 +107,8 @@ export interface MeasureOptions {
 }
 
 /**
- * The ids to suppress in a reference so that it is comparable with a policy: embeddings may be padded to different sizes.
+ * The ids to suppress in a reference so that it is comparable with a policy, whose embedding may be padded to another
+ * size.
  *
  * @param suppressTokens those of the policy. Default: the ids of the reference's embedding without a token.
  */

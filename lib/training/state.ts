@@ -44,8 +44,8 @@ export class TrainingState<Model extends Trainable = GPT2> {
   }
 
   /**
-   * Loads a checkpoint into `model` to continue from there. A checkpoint of adapters contains neither the base model nor
-   * alpha.
+   * Loads a checkpoint into `model` to continue from there. A checkpoint of adapters contains neither the base model
+   * nor alpha.
    *
    * @param fingerprint must equal the one it was saved with, for example that of the data and the options.
    * @throws DamagedError if the folder is incomplete or its bytes have changed; FileError if it is not a checkpoint of
@@ -69,7 +69,8 @@ export class TrainingState<Model extends Trainable = GPT2> {
     if (differs !== undefined) {
       throw new FileError(
         join(folder, STATE),
-        `belongs to a run with other data or options${differs}; give another output folder, or remove its checkpoints to start over`,
+        `belongs to a run with other data or options${differs}; ` +
+          'give another output folder, or remove its checkpoints to start over',
       );
     }
     using weights = new SafetensorsFile(join(folder, MODEL));

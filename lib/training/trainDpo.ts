@@ -8,6 +8,7 @@
 import { InputError } from '../errors';
 import { requireOptions, requireSmoothing, type PreferenceOptions } from '../losses/preferenceInputs';
 import { dpoLoss, preferenceLoss, type PreferenceLossName } from '../losses/preferenceLosses';
+import { differentiate } from '../model/forwardPass';
 import { GPT2 } from '../model/gpt2';
 import { RANGES, requireRange } from '../ranges';
 import type { PairIds } from '../text/batch';
@@ -102,12 +103,7 @@ export async function* trainDpo(
 
   for await (const turn of turns) {
     const { training, step, indices, lr } = turn;
-    const batch = referenced
-      ? indices.map((index) => referenced[index]!)
-      : queried(
-          liveReference!,
-          indices.map((index) => pairs[index]!),
-        );
+    const batch = referenced ? turn.pick(referenced) : queried(liveReference!, turn.pick(pairs));
 
     const { parts, loss, gradients } = accumulate(batch, accumulation, (part) =>
       backward(training, part, batchSize, options),
@@ -130,18 +126,16 @@ function backward(
   options: DpoTrainOptions,
 ): Part & { metrics: DpoMetrics } {
   const batch = pairBatch(model, pairs);
-  using recording = model.record(batch, { statistics: options.tokenMetrics ?? false });
-  const { perTokenLogps, responseMask, statistics } = recording;
+  using pass = model.record(batch, { statistics: options.tokenMetrics ?? false });
   let metrics: DpoMetrics;
-  const { value, grad } = tf.valueAndGrad((x: tf.Tensor) => {
-    const { loss, metrics: measure } = pairLoss(x as tf.Tensor2D, pairs, batchSize, options);
+  using loss = differentiate([pass.perTokenLogps], (perTokenLogps) => {
+    const { loss: share, metrics: measure } = pairLoss(perTokenLogps, pairs, batchSize, options);
     metrics = measure();
-    return loss;
-  })(perTokenLogps);
-  const gradients = recording.backward(grad as tf.Tensor2D, (name) => optimizer.trains(name));
-  const loss = value.dataSync()[0]!;
-  tf.dispose([perTokenLogps, responseMask, value, grad]);
-  return { loss, gradients, metrics: { ...metrics!, ...tokenMetrics(batch, statistics, isChosen) } };
+    return share;
+  });
+  const gradients = pass.backward(loss.gradients[0], (name) => optimizer.trains(name));
+  const ofTokens = tokenMetrics(batch, pass.statistics, isChosen);
+  return { loss: loss.value, gradients, metrics: { ...metrics!, ...ofTokens } };
 }
 
 /**

@@ -3,8 +3,8 @@
  * https://iclr-blogposts.github.io/2024/blog/the-n-implementation-details-of-rlhf-with-ppo), with its published
  * defaults.
  *
- * Departures: AdamW with a weight decay of 0 by default, which is Adam; `missingEosPenalty` is subtracted from the score
- * of a response without an end of text, where OpenAI looked for a certain token and gave a fixed score.
+ * Departures: AdamW with a weight decay of 0 by default, which is Adam; `missingEosPenalty` is subtracted from the
+ * score of a response without an end of text, where OpenAI looked for a certain token and gave a fixed score.
  */
 import { InputError } from '../errors';
 import type { GPT2 } from '../model/gpt2';

@@ -6,8 +6,9 @@
  */
 import { InputError } from '../errors';
 import { rewardLoss } from '../losses/reward';
+import { differentiate } from '../model/forwardPass';
 import type { RewardModel } from '../model/rewardModel';
-import { scoreResponses, type ScoringOptions } from '../model/scoreResponses';
+import { scoreResponses, type ScoringOptions } from '../model/score';
 import type { PairIds } from '../text/batch';
 import { tf } from '../tf';
 import { calibration } from './calibration';
@@ -75,7 +76,7 @@ export async function* trainReward(
 
   for await (const turn of turns) {
     const { training, step, indices, lr } = turn;
-    const batch = indices.map((index) => pairs[index]!);
+    const batch = turn.pick(pairs);
 
     const { parts, loss, gradients } = accumulate(batch, accumulation, (part) =>
       backward(training, part, batchSize, centerRewards),
@@ -99,17 +100,15 @@ function backward(
   batchSize: number,
   centerRewards: number,
 ): Part & { metrics: RewardMetrics } {
-  using recording = model.record(pairBatch(model, pairs));
+  using pass = model.record(pairBatch(model, pairs));
   let metrics: RewardMetrics;
-  const { value, grad } = tf.valueAndGrad((x: tf.Tensor) => {
-    const { loss, metrics: measure } = pairLoss(x as tf.Tensor1D, pairs, batchSize, centerRewards);
+  using loss = differentiate([pass.scores], (scores) => {
+    const { loss: share, metrics: measure } = pairLoss(scores, pairs, batchSize, centerRewards);
     metrics = measure();
-    return loss;
-  })(recording.scores);
-  const gradients = recording.backward(grad as tf.Tensor1D, (name) => optimizer.trains(name));
-  const loss = value.dataSync()[0]!;
-  tf.dispose([recording.scores, value, grad]);
-  return { loss, gradients, metrics: metrics! };
+    return share;
+  });
+  const gradients = pass.backward(loss.gradients[0], (name) => optimizer.trains(name));
+  return { loss: loss.value, gradients, metrics: metrics! };
 }
 
 /**

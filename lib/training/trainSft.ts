@@ -1,4 +1,5 @@
 /** Supervised fine-tuning: it raises the log-probs of the responses' tokens. */
+import { differentiate } from '../model/forwardPass';
 import type { GPT2 } from '../model/gpt2';
 import { RANGES, requireRange } from '../ranges';
 import { responseBatch, type PromptResponses, type ResponseBatch } from '../text/responseBatch';
@@ -57,7 +58,7 @@ export async function* trainSft(
 
   for await (const turn of turns) {
     const { training, step, indices, lr } = turn;
-    const batch = indices.map((index) => rows[index]!);
+    const batch = turn.pick(rows);
     const tokens = responseTokens(batch);
 
     const { parts, loss, gradients } = accumulate(batch, accumulation, (part) =>
@@ -86,14 +87,15 @@ function backward(
   options: TrainOptions,
 ): Part & { metrics: TokenMetrics; tokens: number } {
   const batch = batchOf(model, rows);
-  using recording = model.record(batch, { statistics: options.tokenMetrics ?? false });
-  const { perTokenLogps, responseMask, statistics } = recording;
-  const loss = tf.tidy(() => perTokenLogps.sum().div(-tokens).dataSync()[0]!);
-  // d loss / d log-prob
-  const gradient = tf.tidy(() => responseMask.toFloat().div<tf.Tensor2D>(-tokens));
-  const gradients = recording.backward(gradient, (name) => optimizer.trains(name));
-  tf.dispose([perTokenLogps, responseMask, gradient]);
-  return { loss, gradients, metrics: tokenMetrics(batch, statistics, () => true), tokens: responseTokens(rows) };
+  using pass = model.record(batch, { statistics: options.tokenMetrics ?? false });
+  using loss = differentiate([pass.perTokenLogps], (perTokenLogps) => perTokenLogps.sum().div<tf.Scalar>(-tokens));
+  const gradients = pass.backward(loss.gradients[0], (name) => optimizer.trains(name));
+  return {
+    loss: loss.value,
+    gradients,
+    metrics: tokenMetrics(batch, pass.statistics, () => true),
+    tokens: responseTokens(rows),
+  };
 }
 
 /** Metrics of rows that `model` is not trained on. */

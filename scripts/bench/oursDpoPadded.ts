@@ -2,7 +2,7 @@
  * This library's DPO step with each response after a prompt of its own, as other trainers have it: what trainDpo does,
  * from its parts.
  */
-import { AdamW, dpoLoss, GPT2, referenceLogps, responseBatch, tf, type RefLogps } from 'alignbook';
+import { AdamW, differentiate, dpoLoss, GPT2, referenceLogps, responseBatch, tf, type RefLogps } from 'alignbook';
 
 import type { Task } from './cases';
 import { LEARNING } from './learning';
@@ -20,20 +20,18 @@ async function main({ model, pairs }: Task): Promise<void> {
   const column = (name: keyof RefLogps) => tf.tensor1d(known.map((pair) => pair[name]));
   const [refChosenLogps, refRejectedLogps] = [column('refChosenLogps'), column('refRejectedLogps')];
   await inTurns(async () => {
-    using recording = policy.record(batch);
-    const { value, grad } = tf.valueAndGrad((x: tf.Tensor) => {
-      const [policyChosenLogps, policyRejectedLogps] = tf.unstack(x.sum(1).reshape([pairs.length, 2]), 1) as [
-        tf.Tensor1D,
-        tf.Tensor1D,
-      ];
+    using pass = policy.record(batch);
+    using loss = differentiate([pass.perTokenLogps], (perTokenLogps) => {
+      const [policyChosenLogps, policyRejectedLogps] = tf.unstack(
+        perTokenLogps.sum(1).reshape([pairs.length, 2]),
+        1,
+      ) as [tf.Tensor1D, tf.Tensor1D];
       return dpoLoss({ policyChosenLogps, policyRejectedLogps, refChosenLogps, refRejectedLogps }).losses.mean();
-    })(recording.perTokenLogps);
-    const gradients = recording.backward(grad as tf.Tensor2D);
+    });
+    const gradients = pass.backward(loss.gradients[0]);
     const gradNorm = gradients.clip(1);
     optimizer.step(gradients, LEARNING.lr);
-    const loss = value.dataSync()[0]!;
-    tf.dispose([recording.perTokenLogps, recording.responseMask, value, grad]);
-    return { loss, gradNorm };
+    return { loss: loss.value, gradNorm };
   });
 }
 

@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 
 import { device, GPT2, liveTensors, readPairs, referenceLogps, Tokenizer, trainDpo } from 'alignbook';
-import { constantsKept } from 'alignbook/dist/engine/ops';
+import { constantCount } from 'alignbook/dist/engine/ops';
 
 import { root } from '../notebooks/execute';
 import { checked, seen, step } from './report';
@@ -39,7 +39,7 @@ async function trained(): Promise<Training> {
     { reference },
   )) {
     losses.push(loss);
-    tensors.push(liveTensors() - constantsKept());
+    tensors.push(liveTensors() - constantCount());
   }
   return { losses, tensors: [tensors[2]!, tensors.at(-1)!], seconds: (performance.now() - start) / 1000 };
 }

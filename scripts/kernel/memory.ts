@@ -17,8 +17,8 @@ v8.setFlagsFromString('--no-expose-gc'); // cells have no `gc`, as with tslab as
 /** As the cells' library counts them, if they have loaded it. */
 function bytes(): number {
   const library = require.cache[require.resolve('alignbook/dist/engine/handle')] as
-    { exports: { longLivedBytes(): number } } | undefined;
-  return library?.exports.longLivedBytes() ?? 0;
+    { exports: { garbageCollectedBytes(): number } } | undefined;
+  return library?.exports.garbageCollectedBytes() ?? 0;
 }
 
 let atLast = 0;

@@ -8,7 +8,7 @@ import { after, test } from 'node:test';
 
 import { GPT2, Random, SafetensorsFile, Tokenizer } from 'alignbook';
 import { readConfig } from 'alignbook/dist/formats/config';
-import { initialWeights } from 'alignbook/dist/model/initialize';
+import { initialWeights } from 'alignbook/dist/model/weightShapes';
 
 import { runTries, type Try } from './tries';
 

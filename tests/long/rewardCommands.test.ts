@@ -214,7 +214,7 @@ test('score takes single responses, too, and leaves out what is wrong on request
   assert.match(readFileSync(at('scores.jsonl'), 'utf8'), /^\{"score":-?\d[\d.e-]*\}\n\{"score":-?\d[\d.e-]*\}\n$/);
   assert.match(
     run(alignbook('score', '--model', 'tiny', '--data', at('held.jsonl'))).stderr,
-    /^alignbook: .*tiny: has no "score\.weight", so it is no reward model; train-reward makes one of it$/m,
+    /^alignbook: .*tiny: has no "score\.weight", so it is not a reward model; make one from it with train-reward$/m,
   );
 });
 

@@ -346,7 +346,7 @@ test('wrong calls and settings are told by name', () => {
   );
   assert.match(
     told({ rewardModel: model }),
-    /^1 alignbook: .*letters: has no "score\.weight", so it is no reward model; train-reward makes one of it$/,
+    /^1 alignbook: .*letters: has no "score\.weight", so it is not a reward model; make one from it with train-reward$/,
   );
   for (const [name, field] of [
     ['train-ppo', 'groupSize'],

@@ -21,7 +21,7 @@ import {
   TrainingState,
   type PairIds,
 } from 'alignbook';
-import { constantsKept } from 'alignbook/dist/engine/ops';
+import { constantCount } from 'alignbook/dist/engine/ops';
 
 import { executeNotebooks, root } from '../../scripts/notebooks/execute';
 
@@ -48,7 +48,7 @@ class Watch {
   readonly #seen: { round: number; bytes: number; tensors: number }[] = [];
 
   look(round: number): void {
-    this.#seen.push({ round, bytes: process.memoryUsage.rss(), tensors: liveTensors() - constantsKept() });
+    this.#seen.push({ round, bytes: process.memoryUsage.rss(), tensors: liveTensors() - constantCount() });
   }
 
   /**
@@ -66,7 +66,7 @@ class Watch {
     const { bytes: first } = late[0]!;
     const { round: rounds, bytes: last, tensors } = late.at(-1)!;
     console.log(
-      `${what}: ${rounds} rounds, ${late[0]!.tensors} tensors at a quarter, ${tensors} at the end, ${constantsKept()} constants, memory ${Math.round(first / 1e6)} to ${Math.round(last / 1e6)} MB, ${Math.round(slope)} bytes a round`,
+      `${what}: ${rounds} rounds, ${late[0]!.tensors} tensors at a quarter, ${tensors} at the end, ${constantCount()} constants, memory ${Math.round(first / 1e6)} to ${Math.round(last / 1e6)} MB, ${Math.round(slope)} bytes a round`,
     );
     assert.equal(
       new Set(late.map((one) => one.tensors)).size,

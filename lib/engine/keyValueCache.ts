@@ -1,23 +1,23 @@
 /**
- * The keys and values of the rows that are being continued: for each layer [nh, B, S, hs], of each row's tokens from
- * its first on, with room after them.
+ * The keys and values of the rows being continued: for each layer [nh, B, S, hs], those of each row's tokens from its
+ * first on, then room for more.
  */
+import type { KeysAndValues, Past } from './attention';
 import { scope, type Handle } from './handle';
-import type { KeysAndValues, Past } from './layers';
 import { concat, fill, gather, ints } from './ops';
 
 export type Cache = readonly KeysAndValues[];
 
-/** Positions that a cache grows by: it is copied then, and looked at as a whole in every step. */
+/** Positions that a cache grows by. Growing copies it, and every step attends over all of it. */
 const ROOM = 64;
 
-/** The rows and positions that there are. */
+/** Its rows and positions. */
 export function sizeOf(cache: Cache): { B: number; S: number } {
   const [, B, S] = cache[0]!.k.shape as [number, number, number];
   return { B, S };
 }
 
-/** A cache for at least `length` positions; takes over `cache`. */
+/** A cache with room for at least `length` positions, at most `most`; takes over `cache`. */
 export function withRoom(cache: Cache, length: number, most: number): Cache {
   return sizeOf(cache).S >= length ? cache : extended(cache, Math.min(length + ROOM, most));
 }
@@ -26,12 +26,12 @@ function extended(cache: Cache, length: number): Cache {
   const [nHead, B, S, hs] = cache[0]!.k.shape as [number, number, number, number];
   if (S === length) return cache;
   return scope(() => {
-    const room = fill([nHead, B, length - S, hs], 0); // what is never looked at must still be finite
+    const room = fill([nHead, B, length - S, hs], 0); // no token attends to it, but it must be finite
     return eachInTurn(cache, (x) => concat([x, room], 2));
   });
 }
 
-/** The rows of one cache before those of another; takes over both. */
+/** The rows of one cache, then those of another; takes over both. */
 export function join(first: Cache | undefined, second: Cache): Cache {
   if (first === undefined) return second;
   const length = Math.max(sizeOf(first).S, sizeOf(second).S);
@@ -44,7 +44,7 @@ export function join(first: Cache | undefined, second: Cache): Cache {
   );
 }
 
-/** Rows of a cache by their numbers, some of them several times perhaps; takes over `cache`. */
+/** The rows of a cache at the given indices, which may repeat; takes over `cache`. */
 export function keepRows(cache: Cache, rows: readonly number[]): Cache {
   const { B } = sizeOf(cache);
   if (rows.length === B && rows.every((row, n) => row === n)) return cache;
@@ -54,9 +54,7 @@ export function keepRows(cache: Cache, rows: readonly number[]): Cache {
   });
 }
 
-/**
- * A cache of what `change` makes of each tensor, which is freed at once: two whole caches at a time would be too much.
- */
+/** Applies `change` to each tensor of a cache and frees that tensor at once: two whole caches would take too much. */
 function eachInTurn(cache: Cache, change: (x: Handle, layer: number, part: 'k' | 'v') => Handle): Cache {
   const changed = (x: Handle, layer: number, part: 'k' | 'v') => {
     using former = x;
@@ -65,7 +63,7 @@ function eachInTurn(cache: Cache, change: (x: Handle, layer: number, part: 'k' |
   return cache.map(({ k, v }, layer) => ({ k: changed(k, layer, 'k'), v: changed(v, layer, 'v') }));
 }
 
-/** The cache as what attention writes into: each row's next key at its position. */
+/** The cache in the form that attention writes to: each row's next key and value at its position. */
 export function pastOf(cache: Cache, positions: readonly number[]): readonly Past[] {
   const [nHead, B, S] = cache[0]!.k.shape as [number, number, number];
   const places = ints(

@@ -1,0 +1,143 @@
+/**
+ * Multi-head attention (arXiv 1706.03762, section 3.2.2), forward and backward (see layers.ts for axes and ownership).
+ * The formulas are `attend` and `attendBackward`; around them stand heads, padding, and the keys and values of earlier
+ * positions.
+ */
+import { scoped, type Handle } from './handle';
+import {
+  add,
+  batchMatmul,
+  concat,
+  constantScalar,
+  gather,
+  mul,
+  putRows,
+  reshape,
+  softmax,
+  split,
+  sub,
+  sumLast,
+  transpose,
+} from './ops';
+
+/** softmax(q k' + bias) v, with q [nh, B, T, hs] already scaled, and k and v [nh, B, S, hs]. */
+const attend = scoped((q: Handle, k: Handle, v: Handle, bias: Handle) => {
+  const scores = add(batchMatmul(q, k, { transposeY: true }), bias); // [nh, B, T, S]
+  const weights = softmax(scores); // [nh, B, T, S]
+  return { mixed: batchMatmul(weights, v), weights }; // [nh, B, T, hs]
+});
+
+/**
+ * The softmax's backward needs sum(dWeights weights) over the keys, which equals sum(dMixed mixed) over the head's
+ * channels.
+ *
+ * @returns the gradients of q, k and v, each [nh, B, T, hs]; that of q before scaling.
+ */
+const attendBackward = scoped(
+  (dMixed: Handle, { q, k, v, weights, mixed }: AttentionSaved, scale: number): [Handle, Handle, Handle] => {
+    const dv = batchMatmul(weights, dMixed, { transposeX: true });
+    const dWeights = batchMatmul(dMixed, v, { transposeY: true }); // [nh, B, T, T]
+    const dScores = mul(weights, sub(dWeights, sumLast(mul(dMixed, mixed)))); // [nh, B, T, T]
+    const dq = mul(batchMatmul(dScores, k), constantScalar(scale));
+    const dk = batchMatmul(dScores, q, { transposeX: true });
+    return [dq, dk, dv];
+  },
+);
+
+/** [B * T, heads * hs] -> [heads, B, T, hs]. */
+const toHeads = scoped((x: Handle, [B, T]: readonly [number, number], heads: number): Handle => {
+  const hs = x.shape[1]! / heads;
+  return transpose(reshape(x, [B, T, heads, hs]), [2, 0, 1, 3]);
+});
+
+/** [heads, B, T, hs] -> [B * T, heads * hs]. */
+const fromHeads = scoped((x: Handle): Handle => {
+  const [heads, B, T, hs] = x.shape as [number, number, number, number];
+  return reshape(transpose(x, [1, 2, 0, 3]), [B * T, heads * hs]);
+});
+
+/**
+ * Attention over `qkv` [N, 3C], the queries, keys and values of each token side by side.
+ *
+ * @param bias [B, T, S]: 0 where a query (row) may attend to a key (column), a large negative number elsewhere. Padding
+ *   attends only to itself, and no token attends to it, so the values at its places change nothing.
+ * @param scale factor of the scores of a query and a key.
+ * @param past keys and values of earlier positions, into which those of this one, T = 1, are written in place; `saved`
+ *   then shares that memory. Without `past`, S is T.
+ * @returns y [N, C].
+ */
+export const attention = scoped(
+  (
+    qkv: Handle,
+    bias: Handle,
+    nHead: number,
+    scale: number,
+    { past, padding }: { past?: Past | undefined; padding?: Padding | undefined } = {},
+  ) => {
+    const [B, T] = bias.shape as [number, number, number];
+    const own = queriesKeysValues(pad(qkv, padding), [B, T], nHead, scale);
+    const { q, k, v } = past ? withPast(own, past) : own;
+    const { mixed, weights } = attend(q, k, v, bias); // [nh, B, T, hs], [nh, B, T, S]
+    return { y: unpad(fromHeads(mixed), padding), saved: { q, k, v, weights, mixed } };
+  },
+);
+
+/** @param dy [N, C]. @returns the gradient of `qkv`, [N, 3C]. */
+export const attentionBackward = scoped(
+  (dy: Handle, saved: AttentionSaved, scale: number, padding?: Padding): Handle => {
+    const [nHead, B, T] = saved.q.shape as [number, number, number, number];
+    const dMixed = toHeads(pad(dy, padding), [B, T], nHead); // [nh, B, T, hs]
+    const dHeads = concat(attendBackward(dMixed, saved, scale), 0); // [3 nh, B, T, hs]
+    return unpad(fromHeads(dHeads), padding);
+  },
+);
+
+export type AttentionSaved = ReturnType<typeof attention>['saved'];
+
+/** [B * T, 3C] -> scaled queries, keys, values: each [nh, B, T, hs]. */
+const queriesKeysValues = scoped(
+  (qkv: Handle, shape: readonly [B: number, T: number], nHead: number, scale: number) => {
+    const [q, k, v] = split(toHeads(qkv, shape, 3 * nHead), 3) as [Handle, Handle, Handle];
+    return { q: mul(q, constantScalar(scale)), k, v };
+  },
+);
+
+// --- padding ---
+
+/** Where tokens [N] stand in attention's padded rows. Everything else is computed once per token, without padding. */
+export type Padding = {
+  /** int32 [B * T]: the token at each place; at places without one, any token, whose result is never used. */
+  readonly padded: Handle;
+  /** int32 [N]: the place of each token. */
+  readonly tokens: Handle;
+};
+
+/** Tokens [N, …] -> places [B * T, …]. */
+const pad = (x: Handle, padding?: Padding): Handle => (padding ? gather(x, padding.padded) : x);
+/** And back. */
+const unpad = (x: Handle, padding?: Padding): Handle => (padding ? gather(x, padding.tokens) : x);
+
+// --- earlier positions ---
+
+/** [nh, B, S, hs] each. */
+export type KeysAndValues = { readonly k: Handle; readonly v: Handle };
+
+/** Keys and values with room for more. */
+export type Past = KeysAndValues & {
+  /** int32 [nh * B]: the next free row of [nh * B * S, hs], for each head and row of the batch. */
+  readonly places: Handle;
+};
+
+type QueriesKeysValues = KeysAndValues & { readonly q: Handle };
+
+/** The queries, with the keys and values of all positions: those of this one take their places among the earlier. */
+const withPast = ({ q, k, v }: QueriesKeysValues, past: Past): QueriesKeysValues => ({
+  q,
+  k: putHeads(past.k, past.places, k),
+  v: putHeads(past.v, past.places, v),
+});
+
+const putHeads = scoped((x: Handle, places: Handle, rows: Handle): Handle => {
+  const hs = x.shape[3]!;
+  return reshape(putRows(reshape(x, [-1, hs]), places, reshape(rows, [-1, hs])), x.shape);
+});
