@@ -5,10 +5,12 @@
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 
 import { computePolicy, GPT2, responseBatch, SafetensorsFile, tf, type Layout, type PromptResponses } from 'alignbook';
+
+import { root } from './paths';
 
 const usage = `Usage: npm run test:exact -- [SHAPE…]
 
@@ -16,7 +18,6 @@ Prints the greatest differences from PyTorch in float32; SHAPE is gpt2 (124M) or
 With ALIGNBOOK_COMPUTE=bf16 it shows what bfloat16 products cost, under bounds of their own.
 Exit status: 0 all within the bounds, 1 not, 2 usage.`;
 
-const root = resolve(__dirname, '..', '..', '..');
 const shapes = ['gpt2', 'gpt2-medium'];
 
 /**

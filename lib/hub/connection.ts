@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
 import { HubError, quoted } from '../errors';
+import { environmentFetch } from './proxy';
 import { failure, Passing, refusal, type Asked } from './refusal';
 
 /** What a request is about, as messages name it. */
@@ -49,6 +50,7 @@ const LONGEST_WAIT = 360_000;
 export class Connection {
   readonly #retryDelay: number;
   readonly #timeout: number;
+  readonly #fetch: typeof fetch;
   readonly bounds: Bounds;
 
   constructor(
@@ -58,6 +60,7 @@ export class Connection {
   ) {
     this.#retryDelay = retryDelay;
     this.#timeout = timeout;
+    this.#fetch = environmentFetch();
     this.bounds = { ...BOUNDS, ...bounds };
     if (!/^https?:\/\/[^/]/.test(endpoint) || !URL.canParse(endpoint))
       throw new HubError(`HF_ENDPOINT must be an address such as https://huggingface.co, not ${quoted(endpoint)}`);
@@ -93,7 +96,7 @@ export class Connection {
           ...(url.origin === home && this.token !== null && { authorization: `Bearer ${this.token}` }),
           ...(range !== '' && { range }),
         };
-        const answer = await fetch(url, { method, headers, redirect: 'manual', signal: silence.signal }).catch(
+        const answer = await this.#fetch(url, { method, headers, redirect: 'manual', signal: silence.signal }).catch(
           (cause) => {
             throw failure(cause, url.host, asked);
           },

@@ -11,7 +11,7 @@ import { basename, join } from 'node:path';
 
 import { Random, readPairs, Tokenizer, type PairIds } from 'alignbook';
 
-import { root } from '../notebooks/execute';
+import { root } from '../paths';
 import { cases, type Case, type Policy, type Rival, type Task } from './cases';
 import { command, wholeNumber } from './command';
 import { hasBfloat16, headline, machine, writeResults } from './machine';

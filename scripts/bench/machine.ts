@@ -6,7 +6,7 @@ import { dirname, join } from 'node:path';
 
 import { device } from 'alignbook';
 
-import { root } from '../notebooks/execute';
+import { root } from '../paths';
 
 export interface Machine {
   readonly cpu: string;
