@@ -1,7 +1,7 @@
 /**
- * fetch() through the proxy that the environment names: HTTPS_PROXY and HTTP_PROXY, but for the hosts in NO_PROXY, each
- * in small letters, too. Node's own fetch() reads no such variable before Node 22.21, so this one is undici's, with its
- * EnvHttpProxyAgent. It is loaded only where a proxy is named.
+ * fetch() through the proxy named by HTTPS_PROXY or HTTP_PROXY, except for the hosts in NO_PROXY; each variable may also
+ * be in lower case. Node's own fetch() ignores these variables before Node 22.21, so undici's fetch() with
+ * EnvHttpProxyAgent does the work. undici is loaded only if a proxy is named.
  */
 import type { EnvHttpProxyAgent, fetch as undiciFetch } from 'undici';
 
@@ -9,19 +9,19 @@ import { HubError, quoted } from '../errors';
 
 type Undici = { fetch: typeof undiciFetch; EnvHttpProxyAgent: typeof EnvHttpProxyAgent };
 
-/** The first of the names that is set, and its value. A name in small letters comes first, as in curl and Python. */
+/** The first of these variables that is set. Lower case takes precedence, as in curl and Python. */
 function setVariable(...names: readonly string[]): { name: string; value: string } | undefined {
   const name = names.find((candidate) => process.env[candidate]);
   return name === undefined ? undefined : { name, value: process.env[name]! };
 }
 
-/** The variables that name a proxy: that for https, which the hub has, first. */
+/** The variables that name a proxy, one per protocol. The hub uses https. */
 const proxies = () => ({
   https: setVariable('https_proxy', 'HTTPS_PROXY'),
   http: setVariable('http_proxy', 'HTTP_PROXY'),
 });
 
-/** The name of the variable that says which proxy there is, for messages. */
+/** The name of the variable that names the proxy, for messages. */
 export function proxyVariable(): string | undefined {
   const { https, http } = proxies();
   return (https ?? http)?.name;

@@ -1,8 +1,8 @@
-/** What an answer of the hub that is not a success, or none at all, means; and what to do about it. */
+/** Turns an unsuccessful answer of the hub, or a missing one, into an error that says what to do. */
 import { HubError } from '../errors';
 import { proxyVariable } from './proxy';
 
-/** A failure that may pass by itself: the same request is worth making again. */
+/** A temporary failure: the same request may succeed later. */
 export class Passing extends Error {
   constructor(
     message: string,
@@ -14,7 +14,7 @@ export class Passing extends Error {
   }
 }
 
-/** What was asked for, as messages name it. */
+/** The request, as messages describe it. */
 export interface Asked {
   readonly repository: string;
   readonly revision: string;
@@ -24,8 +24,8 @@ export interface Asked {
 }
 
 /**
- * The error for an answer of 400 and above. The hub tells its cases apart by the header X-Error-Code, and hides private
- * repositories by answering 401 for one that does not exist, too.
+ * The error for an answer of 400 and above. The hub distinguishes cases by the header X-Error-Code, and hides private
+ * repositories by also answering 401 for one that does not exist.
  */
 export function refusal({ status, headers }: Response, url: URL, asked: Asked): HubError | Passing {
   const { repository, revision, file, endpoint, hasToken } = asked;
@@ -54,7 +54,7 @@ export function refusal({ status, headers }: Response, url: URL, asked: Asked): 
     return new HubError(`"${repository}" ${seen}; check the name at ${page}`);
   }
   if (url.origin !== new URL(endpoint).origin && [403, 404].includes(status)) {
-    // its address was signed for a short time; the hub gives another
+    // its signed address has expired; the hub gives a new one
     return new Passing(`the storage host ${url.host} answers ${status}`);
   }
   if (status === 401) {

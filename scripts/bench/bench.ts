@@ -2,8 +2,7 @@
  * `npm run bench`: this library beside transformers and TRL on the same work, in one run. Needs the oracles.
  *
  * Each contender is a process of its own that waits for a line before each repetition, so that they take turns and
- * share
- * whatever the machine does meanwhile. What they compute is compared, too: a fast wrong answer wins nothing.
+ * share whatever the machine does meanwhile. What they compute is compared, too: a fast wrong answer wins nothing.
  */
 import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';

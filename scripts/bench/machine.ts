@@ -1,4 +1,4 @@
-/** What results were measured on and with, and where they are kept. */
+/** The hardware and software of a measurement, and the file that keeps the results. */
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { availableParallelism, cpus, totalmem } from 'node:os';

@@ -1,7 +1,6 @@
 /**
  * `npm run data [-- --check]`: makes data/instructions and data/preferences from WordNet, and data/reviews from a
- * grammar, the same
- * bytes on every machine.
+ * grammar, the same bytes on every machine.
  */
 import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';

@@ -6,7 +6,6 @@ import { basename, join } from 'node:path';
 import { root } from '../paths';
 import { readNotebook, type Notebook } from './notebook';
 
-
 /** The lessons' files, in reading order. */
 export const notebookNames = (): string[] => readdirSync(join(root, 'notebooks')).filter((name) => name.endsWith('.ipynb')).sort();
 
