@@ -1,6 +1,5 @@
 /**
- * The frame of a script that is called with options: exit status 2, with the usage, where they are wrong; 1 where the
- * work fails.
+ * The frame of a script's command line: exit status 2, with the usage, if the options are wrong; 1 if the work fails.
  */
 export async function command<Options>(
   usage: string,

@@ -2,10 +2,11 @@
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 
 import { compare, HEAD } from './differences';
+import { root } from './paths';
 
 const usage = `Usage: npm run test:exact -- [SHAPE…]
 
@@ -13,7 +14,6 @@ Prints the greatest differences from PyTorch in float32; SHAPE is gpt2 (124M) or
 With ALIGNBOOK_COMPUTE=bf16 it shows what bfloat16 products cost, under bounds of their own.
 Exit status: 0 all within the bounds, 1 not, 2 usage.`;
 
-const root = resolve(__dirname, '..', '..', '..');
 const shapes = ['gpt2', 'gpt2-medium'];
 
 async function main(names: readonly string[]): Promise<number> {

@@ -9,7 +9,8 @@ import { gpt2Folder } from 'alignbook/dist/model/folder';
 
 import { command } from './command';
 import { argumentsOf, fromCaller, OPTIONS, USAGE, type Arguments } from './notebooks/arguments';
-import { executeNotebooks, root } from './notebooks/execute';
+import { executeNotebooks } from './notebooks/execute';
+import { root } from './paths';
 
 const usage = `Usage: npm run notebook -- FILE… [--model M] [--jobs N] [--timeout S] [--out DIR]
 

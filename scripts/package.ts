@@ -5,7 +5,7 @@ import { basename, extname, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 
 import { command } from './command';
-import { root } from './notebooks/execute';
+import { root } from './paths';
 
 const usage = `Usage: npm run package [-- --out FOLDER]
 

@@ -2,9 +2,8 @@
  * `npm run test:tensorflow`: tfjs-core's own specs on the addon, as tfjs-node's run_tests.js selects them.
  *
  * Both come compiled in the npm packages, but the specs as ES modules without file endings: a hook turns them into
- * CommonJS on
- * their way in, and lets every package share the one tfjs-core that they test. Exit status: 0 where the known specs
- * fail, and no others.
+ * CommonJS on their way in, and lets every package share the one tfjs-core that they test. Exit status: 0 where the
+ * known specs fail, and no others.
  */
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import Module from 'node:module';

@@ -9,10 +9,11 @@ import { gpt2Folder } from 'alignbook/dist/model/folder';
 
 import { command } from './command';
 import { argumentsOf, OPTIONS, USAGE, type Arguments } from './notebooks/arguments';
-import { executedCopy, executeNotebooks, isWalkthrough, root, type Report } from './notebooks/execute';
+import { executedCopy, executeNotebooks, isWalkthrough, type Report } from './notebooks/execute';
 import { checkNotebook, readExpected, type Result } from './notebooks/expected';
 import { sourceCells } from './notebooks/rules';
 import { sourceRanges, table } from './notebooks/table';
+import { root } from './paths';
 
 const usage = `Usage: npm run tutorial -- [NOTEBOOK…] [--model M] [--jobs N] [--timeout S]
 

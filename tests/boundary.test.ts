@@ -13,8 +13,9 @@ import { Random, readCandidates, readPairs, readResponses, Tokenizer } from 'ali
 import { mergesAcross } from 'alignbook/dist/text/boundary';
 import type { Merges } from 'alignbook/dist/text/dataset';
 
-const ROOT = join(__dirname, '..', '..', '..');
-const TINY = join(ROOT, 'data', 'models', 'tiny');
+import { root } from '../scripts/paths';
+
+const TINY = join(root, 'data', 'models', 'tiny');
 const folder = mkdtempSync(join(tmpdir(), 'boundary-'));
 after(() => rmSync(folder, { recursive: true }));
 
@@ -153,8 +154,8 @@ test("readers count the rows once; the project's own data have none", async () =
   ]);
 
   for (const name of ['train', 'validation', 'test'])
-    await readPairs(join(ROOT, 'data', 'preferences', `${name}.jsonl`), tokenizer, options);
-  await readResponses(join(ROOT, 'data', 'instructions', 'train.jsonl'), tokenizer, options);
+    await readPairs(join(root, 'data', 'preferences', `${name}.jsonl`), tokenizer, options);
+  await readResponses(join(root, 'data', 'instructions', 'train.jsonl'), tokenizer, options);
   assert.equal(told.length, 3);
 });
 
@@ -167,7 +168,7 @@ test('a command says it in one line', () => {
   const { status, stderr } = spawnSync(
     process.execPath,
     [
-      join(ROOT, 'lib', 'bin', 'alignbook.js'),
+      join(root, 'lib', 'bin', 'alignbook.js'),
       'evaluate',
       '--model',
       'tiny',

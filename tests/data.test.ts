@@ -7,8 +7,7 @@ import { test } from 'node:test';
 
 import type { Kind } from '../scripts/data/facts';
 import { judge } from '../scripts/data/judge';
-
-const ROOT = join(__dirname, '..', '..', '..');
+import { root } from '../scripts/paths';
 
 interface Row {
   instruction: string;
@@ -17,7 +16,7 @@ interface Row {
   answer: string;
 }
 const read = <More>(name: string) =>
-  readFileSync(join(ROOT, 'data', name), 'utf8')
+  readFileSync(join(root, 'data', name), 'utf8')
     .trim()
     .split('\n')
     .map((line) => JSON.parse(line) as Row & More);
@@ -28,7 +27,7 @@ const [train, validation, held] = [pairsOf('train'), pairsOf('validation'), pair
 test('the scripts make the files to the byte', () => {
   const { status, stderr } = spawnSync(
     process.execPath,
-    [join(ROOT, '.alignbook', 'build', 'scripts', 'data', 'prepare.js'), '--check'],
+    [join(root, '.alignbook', 'build', 'scripts', 'data', 'prepare.js'), '--check'],
     { encoding: 'utf8' },
   );
   assert.deepEqual({ status, stderr }, { status: 0, stderr: '' });
@@ -86,9 +85,9 @@ test("the judge knows every row's style and answer, and a wrong answer from a ri
 
 test('tiny answers its training questions rightly, 20 to 40 % of them courteously', () => {
   const evaluate = (...args: string[]) =>
-    spawnSync(process.execPath, [join(ROOT, '.alignbook', 'build', 'scripts', 'evaluate.js'), ...args], {
+    spawnSync(process.execPath, [join(root, '.alignbook', 'build', 'scripts', 'evaluate.js'), ...args], {
       encoding: 'utf8',
-      cwd: ROOT,
+      cwd: root,
     });
   const { status, stdout, stderr } = evaluate(
     '--model',

@@ -5,7 +5,8 @@ import { basename, dirname, join, relative, resolve } from 'node:path';
 import { test } from 'node:test';
 
 import { headingAnchors } from '../scripts/book/anchors';
-import { notebookNames, root } from '../scripts/notebooks/execute';
+import { notebookNames } from '../scripts/notebooks/execute';
+import { root } from '../scripts/paths';
 
 const lib = join(root, 'lib');
 

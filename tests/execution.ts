@@ -5,10 +5,11 @@ import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { after, test } from 'node:test';
 
-import { executedCopy, executeNotebooks, notebookNames, root } from '../scripts/notebooks/execute';
+import { executedCopy, executeNotebooks, notebookNames } from '../scripts/notebooks/execute';
 import { checkNotebook, readExpected } from '../scripts/notebooks/expected';
 import { readNotebook } from '../scripts/notebooks/notebook';
 import * as rules from '../scripts/notebooks/rules';
+import { root } from '../scripts/paths';
 
 /**
  * Those that the long tests run: the walkthrough, which `npm run tutorial` executes and compares, too, and those that

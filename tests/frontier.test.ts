@@ -7,12 +7,11 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 
 import { addResult, readResults, type Result } from '../scripts/frontier/results';
+import { root } from '../scripts/paths';
 
-const ROOT = join(__dirname, '..', '..', '..');
-
-const COMMAND = join(ROOT, '.alignbook', 'build', 'scripts', 'frontier', 'frontier.js');
+const COMMAND = join(root, '.alignbook', 'build', 'scripts', 'frontier', 'frontier.js');
 const frontier = (...args: string[]) => {
-  const { status, stdout, stderr } = spawnSync(process.execPath, [COMMAND, ...args], { encoding: 'utf8', cwd: ROOT });
+  const { status, stdout, stderr } = spawnSync(process.execPath, [COMMAND, ...args], { encoding: 'utf8', cwd: root });
   return { status, stdout, stderr };
 };
 

@@ -21,7 +21,7 @@ import { after, describe, test } from 'node:test';
 
 import { Results, run } from '../scripts/gpu/run';
 import { disagreement, timeLine } from '../scripts/gpu/tasks';
-import { root } from '../scripts/notebooks/execute';
+import { root } from '../scripts/paths';
 
 const folder = mkdtempSync(join(tmpdir(), 'gpu-kit-'));
 after(() => rmSync(folder, { recursive: true }));

@@ -11,7 +11,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 
 import { isAlive } from 'alignbook/dist/processes';
 
-import { root } from '../scripts/notebooks/execute';
+import { root } from '../scripts/paths';
 
 const PYTHON = join(root, '.alignbook', 'python', 'bin', 'python');
 

@@ -38,11 +38,11 @@ import {
   type DownloadProgress,
 } from 'alignbook';
 
+import { root } from '../scripts/paths';
 import { etagOf, gitSha1, HubServer, refuse, sendFile, sha256, type Seen } from './hubServer';
 
-const ROOT = join(__dirname, '..', '..', '..');
-const FIXTURES = join(ROOT, 'tests', 'fixtures', 'gpt2');
-const TINY = join(ROOT, 'data', 'models', 'tiny');
+const FIXTURES = join(root, 'tests', 'fixtures', 'gpt2');
+const TINY = join(root, 'data', 'models', 'tiny');
 
 const COMMIT = '607a30d783dfa663caf39e06633721c8d4cfcd7e';
 const WEIGHTS = readFileSync(join(FIXTURES, 'model.safetensors'));
@@ -76,7 +76,7 @@ beforeEach(async () => {
   homes.push(home);
   server = await HubServer.start({ [NAME]: { commit: COMMIT, revisions: ['main', 'v1', 'refs/pr/1'], files: FILES } });
   for (const name of Object.keys(process.env))
-    if (/^(HF_|HUGGING|TRANSFORMERS_|XDG_CACHE)/.test(name)) delete process.env[name];
+    if (/^(HF_|HUGGING|TRANSFORMERS_|XDG_CACHE)|_PROXY$/i.test(name)) delete process.env[name];
   process.env['HF_HOME'] = home;
   process.env['HF_ENDPOINT'] = server.endpoint;
 });
@@ -496,7 +496,7 @@ test('a host that is not there, and offline', async () => {
   process.env['HF_ENDPOINT'] = 'http://no-such-host.invalid';
   process.env['HTTPS_PROXY'] = 'http://proxy:3128';
   await refused(
-    /^no-such-host\.invalid is not found \((ENOTFOUND|EAI_AGAIN)\): check the network \(HTTPS_PROXY is used by .+\), or set HF_ENDPOINT to a mirror, or download with "hf download openai-community\/gpt2"/,
+    /^no-such-host\.invalid is not found \((ENOTFOUND|EAI_AGAIN)\): check the network and the proxy \(HTTPS_PROXY\), or set HF_ENDPOINT to a mirror, or download with "hf download openai-community\/gpt2"/,
   );
   delete process.env['HTTPS_PROXY'];
   const closed = await HubServer.start({});
@@ -650,7 +650,7 @@ test('weights in several files', async () => {
 /** A process of its own that loads the model, or says why not. */
 function otherProcess() {
   const script = `
-    const { modelFolder } = require(${JSON.stringify(join(ROOT, 'lib', 'dist', 'hub', 'modelFolder.js'))});
+    const { modelFolder } = require(${JSON.stringify(join(root, 'lib', 'dist', 'hub', 'modelFolder.js'))});
     modelFolder(${JSON.stringify(NAME)}, ['tokenizer', 'weights'], { retryDelay: 1, checks: {} }).then(console.log, (error) => { console.log(error); process.exitCode = 1; });
   `;
   const child = spawn(process.execPath, ['-e', script], { stdio: ['ignore', 'pipe', 'inherit'] });
@@ -856,7 +856,7 @@ test('download looks first: nothing large is fetched of a model that would be re
     wordpiece: /its model "WordPiece" is not reproduced here/,
   };
   const refusedBy = async (name: string, ...args: string[]) => {
-    const child = spawn(process.execPath, [join(ROOT, 'lib', 'bin', 'alignbook.js'), ...args], {
+    const child = spawn(process.execPath, [join(root, 'lib', 'bin', 'alignbook.js'), ...args], {
       cwd: home,
       stdio: ['ignore', 'ignore', 'pipe'],
     });
@@ -900,7 +900,7 @@ test('download looks first: nothing large is fetched of a model that would be re
 
 test('alignbook download prints the folder; a refusal is one line, exit 1', async () => {
   const alignbook = async (...args: string[]) => {
-    const child = spawn(process.execPath, [join(ROOT, 'lib', 'bin', 'alignbook.js'), ...args]);
+    const child = spawn(process.execPath, [join(root, 'lib', 'bin', 'alignbook.js'), ...args]);
     const output = { status: null as number | null, stdout: '', stderr: '' };
     child.stdout.on('data', (chunk) => (output.stdout += chunk));
     child.stderr.on('data', (chunk) => (output.stderr += chunk));

@@ -10,8 +10,8 @@ import { join } from 'node:path';
 import { before, test } from 'node:test';
 
 import { repair } from '../scripts/kernel/repair';
-import { root } from '../scripts/notebooks/execute';
 import { committedMetadata } from '../scripts/notebooks/notebook';
+import { root } from '../scripts/paths';
 import { kernel, type Reply, type Seen } from './kernel';
 
 const request = (type: string, content: object) => ({ request: `${type}_request`, content });

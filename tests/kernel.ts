@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 
-import { root } from '../scripts/notebooks/execute';
+import { root } from '../scripts/paths';
 
 /** A cell, as a reader sees it. */
 export interface Seen {

@@ -4,10 +4,10 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 
-import { root } from '../scripts/notebooks/execute';
 import { readExpected } from '../scripts/notebooks/expected';
 import { readNotebook, type Cell, type Notebook } from '../scripts/notebooks/notebook';
 import * as rules from '../scripts/notebooks/rules';
+import { root } from '../scripts/paths';
 import { isLong, none, paths, testExecution } from './execution';
 
 const notebooks = paths.map(readNotebook);

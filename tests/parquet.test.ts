@@ -9,8 +9,9 @@ import { after, test } from 'node:test';
 import { FileError, readPairs, readResponses, Tokenizer } from 'alignbook';
 import { parquetRows } from 'alignbook/dist/text/parquet';
 
-const ROOT = join(__dirname, '..', '..', '..');
-const FIXTURES = join(ROOT, 'tests', 'fixtures');
+import { root } from '../scripts/paths';
+
+const FIXTURES = join(root, 'tests', 'fixtures');
 const { files } = JSON.parse(readFileSync(join(FIXTURES, 'dataset.json'), 'utf8')) as {
   files: Record<string, object[]>;
 };
@@ -84,7 +85,7 @@ test('a text that is not UTF-8 loses its row alone', async () => {
 test('Parquet is known by its name or its first bytes, and not read from a pipe', async () => {
   copyFileSync(parquet('none'), path('no-ending'));
   assert.equal((await readPairs(path('no-ending'), await tokenizer, options)).length, 5);
-  const command = [join(ROOT, 'lib', 'bin', 'alignbook.js'), 'logps', '--model', 'tiny', '--data', '-'];
+  const command = [join(root, 'lib', 'bin', 'alignbook.js'), 'logps', '--model', 'tiny', '--data', '-'];
   const { status, stderr } = spawnSync(process.execPath, command, {
     encoding: 'utf8',
     input: readFileSync(parquet('none')),

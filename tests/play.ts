@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 
-import { root } from '../scripts/notebooks/execute';
 import { readNotebook } from '../scripts/notebooks/notebook';
+import { root } from '../scripts/paths';
 import { kernel, type Reply, type Seen } from './kernel';
 
 export interface Play {

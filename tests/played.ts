@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-import { root } from '../scripts/notebooks/execute';
+import { root } from '../scripts/paths';
 
 export interface Played {
   instruction: string;

@@ -17,7 +17,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 
-import { root } from '../scripts/notebooks/execute';
+import { root } from '../scripts/paths';
 
 /** Rows that a file of data/ keeps. */
 const ROWS = 24;

@@ -2,8 +2,9 @@
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join, relative } from 'node:path';
 
-import { notebookNames, root } from '../scripts/notebooks/execute';
+import { notebookNames } from '../scripts/notebooks/execute';
 import { readNotebook } from '../scripts/notebooks/notebook';
+import { root } from '../scripts/paths';
 
 export interface Fence {
   /** "sh", "ts", …; empty where the fence names none. */

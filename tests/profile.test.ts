@@ -6,7 +6,7 @@ import { test } from 'node:test';
 
 import { GPT2, profile, profileTable, responseBatch } from 'alignbook';
 
-import { root } from '../scripts/notebooks/execute';
+import { root } from '../scripts/paths';
 
 test('a profile counts the operations inside it; one within it counts its own, also where it fails', async () => {
   const model = await GPT2.fromPretrained('tiny');

@@ -7,6 +7,7 @@ import { test } from 'node:test';
 import { GPT2, initialWeights, liveTensors, Random, Tokenizer, Weights } from 'alignbook';
 
 import { estimate } from '../scripts/estimate';
+import { root } from '../scripts/paths';
 import { evaluation, sampleLogps } from '../scripts/reviews/evaluation';
 import { MAX_RESPONSE, type Review } from '../scripts/reviews/reviews';
 import { rewardPairs } from '../scripts/reviews/rewardPairs';
@@ -14,9 +15,8 @@ import { MAX_NEW_TOKENS, samples } from '../scripts/reviews/samples';
 import { sentiment, valence, words } from '../scripts/reviews/sentiment';
 import { details, opinions, things, type Part, type Polarity } from '../scripts/reviews/vocabulary';
 
-const ROOT = join(__dirname, '..', '..', '..');
 const read = (part: string) =>
-  readFileSync(join(ROOT, 'data', 'reviews', `${part}.jsonl`), 'utf8')
+  readFileSync(join(root, 'data', 'reviews', `${part}.jsonl`), 'utf8')
     .trim()
     .split('\n')
     .map((line) => JSON.parse(line) as Review);

@@ -21,7 +21,8 @@ import {
   Tokenizer,
 } from 'alignbook';
 
-const ROOT = join(__dirname, '..', '..', '..');
+import { root } from '../scripts/paths';
+
 const folder = mkdtempSync(join(tmpdir(), 'forms-'));
 after(() => rmSync(folder, { recursive: true }));
 const tokenizer = Tokenizer.fromPretrained('tiny');
@@ -114,7 +115,7 @@ test('an SQLite table: the same, with the name of the table', async () => {
   assert.deepEqual(await read(join(folder, 'converted.jsonl')), await read(file('rows.jsonl', LINES)));
 });
 
-const ORACLES = join(ROOT, '.alignbook', 'oracles', 'bin');
+const ORACLES = join(root, '.alignbook', 'oracles', 'bin');
 test(
   'what pandas, pyarrow and datasets write: named, and their own commands make rows of it',
   { skip: existsSync(ORACLES) ? false : "needs the oracles' Python" },

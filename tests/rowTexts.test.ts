@@ -7,13 +7,15 @@ import { after, test } from 'node:test';
 
 import { alpacaPrompt, chatPrompt, FileError, readPairs, readResponses, Tokenizer, type ChatMessage } from 'alignbook';
 
+import { root } from '../scripts/paths';
+
 const folder = mkdtempSync(join(tmpdir(), 'messages-'));
 after(() => rmSync(folder, { recursive: true }));
 const path = join(folder, 'rows.jsonl');
 const options = { maxLength: 256 };
 const tokenizer = Tokenizer.fromPretrained('tiny');
 
-const FIXTURE = join(__dirname, '..', '..', '..', 'tests', 'fixtures', 'dataset.json');
+const FIXTURE = join(root, 'tests', 'fixtures', 'dataset.json');
 interface Pair {
   prompt: ChatMessage[];
   chosen: ChatMessage[];

@@ -6,8 +6,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 
-import { executedCopy, executeNotebooks, root, type Execution, type Report } from '../scripts/notebooks/execute';
+import { executedCopy, executeNotebooks, type Execution, type Report } from '../scripts/notebooks/execute';
 import { printed } from '../scripts/notebooks/notebook';
+import { root } from '../scripts/paths';
 
 const broken = join(root, 'tests', 'broken');
 const out = mkdtempSync(join(tmpdir(), 'runner-'));

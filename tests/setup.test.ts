@@ -19,7 +19,8 @@ import { join } from 'node:path';
 import { after, beforeEach, test } from 'node:test';
 import { pathToFileURL } from 'node:url';
 
-const ROOT = join(__dirname, '..', '..', '..');
+import { root } from '../scripts/paths';
+
 const temporary: string[] = [];
 let folder = '';
 
@@ -37,8 +38,8 @@ function runSteps(body: string, options = '') {
     `
     import { appendFileSync, existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
     import { setTimeout as sleep } from 'node:timers/promises';
-    import { runSteps } from ${JSON.stringify(pathToFileURL(join(ROOT, 'scripts/setup/steps.mjs')).href)};
-    import { run } from ${JSON.stringify(pathToFileURL(join(ROOT, 'scripts/setup/run.mjs')).href)};
+    import { runSteps } from ${JSON.stringify(pathToFileURL(join(root, 'scripts/setup/steps.mjs')).href)};
+    import { run } from ${JSON.stringify(pathToFileURL(join(root, 'scripts/setup/run.mjs')).href)};
     process.chdir(${JSON.stringify(folder)});
     const log = (name) => appendFileSync('ran', name + ' ');
     const step = (name, more) => ({ name, megabytes: 0, inputs: () => 1, present: () => true, run: () => log(name), ...more });
@@ -68,8 +69,8 @@ async function until(condition: () => boolean): Promise<void> {
 /** The real command in a project that holds nothing else. */
 function setup(args: string[], { nodeOptions = [] as string[], path = process.env['PATH'] } = {}) {
   mkdirSync(join(folder, 'scripts'), { recursive: true });
-  cpSync(join(ROOT, 'scripts', 'setup'), join(folder, 'scripts', 'setup'), { recursive: true });
-  cpSync(join(ROOT, 'scripts', 'setup.mjs'), join(folder, 'scripts', 'setup.mjs'));
+  cpSync(join(root, 'scripts', 'setup'), join(folder, 'scripts', 'setup'), { recursive: true });
+  cpSync(join(root, 'scripts', 'setup.mjs'), join(folder, 'scripts', 'setup.mjs'));
   return spawnSync(process.execPath, [...nodeOptions, join(folder, 'scripts', 'setup.mjs'), ...args], {
     encoding: 'utf8',
     env: { ...process.env, PATH: path },

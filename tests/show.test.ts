@@ -12,7 +12,7 @@ import { plainFigure } from 'alignbook/dist/notebook/plainFigure';
 import { figureContent } from 'alignbook/dist/notebook/show';
 import { TRACE_TYPES } from 'alignbook/dist/notebook/traceTypes';
 
-import { root } from '../scripts/notebooks/execute';
+import { root } from '../scripts/paths';
 import { kernel, type Reply, type Seen } from './kernel';
 
 /** As JSON carries it: what arrives at plotly. */

@@ -6,12 +6,13 @@ import { after, test } from 'node:test';
 
 import { FileError, HubError, InputError, Random, Tokenizer } from 'alignbook';
 
-const ROOT = join(__dirname, '..', '..', '..');
-const TINY = join(ROOT, 'data', 'models', 'tiny');
+import { root } from '../scripts/paths';
+
+const TINY = join(root, 'data', 'models', 'tiny');
 const folders: string[] = [];
 after(() => folders.forEach((folder) => rmSync(folder, { recursive: true })));
 
-const rows = JSON.parse(readFileSync(join(ROOT, 'tests', 'fixtures', 'tokenizer.json'), 'utf8')) as [
+const rows = JSON.parse(readFileSync(join(root, 'tests', 'fixtures', 'tokenizer.json'), 'utf8')) as [
   string,
   number[],
 ][];

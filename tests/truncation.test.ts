@@ -7,6 +7,8 @@ import { after, test } from 'node:test';
 
 import { readPairs, readResponses, Tokenizer, type PairIds, type Truncation } from 'alignbook';
 
+import { root } from '../scripts/paths';
+
 interface Sequence {
   ids: number[];
   /** 1 on the response. */
@@ -19,9 +21,9 @@ interface Fixture {
   keep_start: (Cut | null)[];
   keep_end: Cut[];
 }
-const { truncation: fixture } = JSON.parse(
-  readFileSync(join(__dirname, '..', '..', '..', 'tests', 'fixtures', 'dataset.json'), 'utf8'),
-) as { truncation: Fixture };
+const { truncation: fixture } = JSON.parse(readFileSync(join(root, 'tests', 'fixtures', 'dataset.json'), 'utf8')) as {
+  truncation: Fixture;
+};
 const { maxLength, rows } = fixture;
 
 const folder = mkdtempSync(join(tmpdir(), 'truncation-'));

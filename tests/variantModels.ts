@@ -5,7 +5,7 @@ import { join } from 'node:path';
 
 import { SafetensorsFile, writeSafetensors, type PromptResponses } from 'alignbook';
 
-import { root } from '../scripts/notebooks/execute';
+import { root } from '../scripts/paths';
 
 const FIXTURES = join(root, 'tests', 'fixtures', 'variants');
 const TINY = join(root, 'data', 'models', 'tiny');

@@ -1,4 +1,4 @@
-/** Adapters that PEFT saved: not a model, and what makes one of them. */
+/** Folders in which PEFT saved an adapter: how to merge one into a model that can be loaded here. */
 import { readJsonObject } from '../formats/jsonFile';
 
 export const ADAPTER = 'adapter_config.json';
@@ -6,7 +6,7 @@ export const ADAPTER = 'adapter_config.json';
 /**
  * @param name of the folder, or of the hub's repository.
  * @param path of its adapter_config.json.
- * @returns what it is and the remedy, as a sentence.
+ * @returns one sentence: what the folder is, and what to do.
  */
 export function adapterOfPeft(name: string, path: string): string {
   const { base_model_name_or_path: base, task_type: task } = readJsonObject(path);

@@ -24,11 +24,10 @@ export interface RemoteFile {
 /**
  * Makes `blobs/<etag>`, unless it is there. The bytes go to a file that no other process writes to,
  * `blobs/<etag>.alignbook-<random>.incomplete` (Python names its own alike, and `hf cache` lists and removes both).
- * After
- * a failure it stays, and the next attempt, of this process or another, copies it and asks for the rest only.
+ * After a failure it stays, and the next attempt, of this process or another, copies it and asks for the rest only.
  *
  * @param lock the lock's path.
- * @throws HubError if the file cannot be had, or comes with other bytes than the hub lists.
+ * @throws HubError if the file cannot be downloaded, or if its bytes do not match the hash that the hub lists.
  */
 export async function fetchBlob(
   blobs: string,
@@ -50,12 +49,12 @@ export async function fetchBlob(
   await withLock(
     lock,
     async () => {
-      if (isWhole(blob, remote)) return; // downloaded while we waited
+      if (isWhole(blob, remote)) return; // another process downloaded it while we waited
       const partial = join(blobs, `${remote.etag}.alignbook-${randomBytes(4).toString('hex')}.incomplete`);
       try {
         adopt(blobs, remote.etag, partial);
         await checkSpace(partial, remote);
-        // Twice: what was kept from an earlier attempt may be damaged, what comes anew may not.
+        // Twice: bytes kept from an earlier attempt may be damaged, but a fresh download must match.
         if (
           !(await receive(partial, remote, connection, onProgress)) &&
           !(await receive(partial, remote, connection, onProgress))
@@ -82,11 +81,11 @@ export async function fetchBlob(
   );
 }
 
-/** Bytes of a file at most, whatever the hub says of it, or says nothing. */
+/** The largest file that is accepted, in bytes, whatever size the hub states. */
 const mostOf = (file: string, { bounds }: Connection): number =>
   file.endsWith('.safetensors') ? bounds.weights : bounds.file;
 
-/** Python checks no more; and what is read is checked anew, as far as its format tells. */
+/** Compares the size only, as Python does. Readers check the contents again, as far as their format allows. */
 function isWhole(blob: string, { size }: RemoteFile): boolean {
   return existsSync(blob) && (size === null || statSync(blob).size === size);
 }
@@ -104,7 +103,7 @@ function adopt(blobs: string, etag: string, partial: string): void {
   for (const path of left) rmSync(path);
 }
 
-/** Downloads what is missing. False, and nothing kept, if the bytes are not those that the hub lists. */
+/** Downloads the missing bytes. Returns false and discards everything if the bytes do not match the listed hash. */
 async function receive(
   partial: string,
   remote: RemoteFile,
@@ -115,7 +114,7 @@ async function receive(
   const file = await open(partial, 'a+');
   try {
     let received = (await file.stat()).size;
-    let furthest = received; // of all attempts: a storage host that ignores ranges begins anew each time
+    let furthest = received; // over all attempts: a storage host that ignores ranges starts over each time
     let before = received;
     const report = (pause?: string) =>
       onProgress({ file: subject.file, received, total: size, ...(pause !== undefined && { pause }) });
@@ -126,7 +125,7 @@ async function receive(
 
     const attempt = async () => {
       before = furthest;
-      // without a size nothing tells where to go on, or that there is no more
+      // without a size, we cannot tell where to resume, or when the file is complete
       if (size === null || received > size) await restart();
       if (received === size) return;
       await connection.request(
@@ -138,7 +137,7 @@ async function receive(
             await file.appendFile(chunk);
             received += chunk.length;
             furthest = Math.max(furthest, received);
-            if (size !== null && received > size) return; // more than there is: the check below says so
+            if (size !== null && received > size) return; // too many bytes: the check below reports it
             report();
           }
           if (size !== null && received < size)

@@ -25,7 +25,7 @@ import { basename, dirname, join, relative } from 'node:path';
 import { fileDigest } from '../formats/fileDigest';
 import { COMMIT } from './modelName';
 
-/** What a caller is about to read: its tokenizer alone is a small part of a model. */
+/** The part of a model that a caller is about to read. The tokenizer alone is much smaller than the weights. */
 export type Part = 'tokenizer' | 'weights';
 
 export const INDEX = 'model.safetensors.index.json';
@@ -37,7 +37,7 @@ export const ADDITIONAL_TEMPLATES = 'additional_chat_templates';
 export const isAdditionalTemplate = (file: string): boolean =>
   /^additional_chat_templates\/\w[\w.-]*\.jinja$/.test(file);
 
-/** Where one repository's files lie. */
+/** The paths of one repository's files in the cache. */
 export class CachedRepository {
   readonly folder: string;
 
@@ -76,7 +76,7 @@ export class CachedRepository {
     }
   }
 
-  /** Remembers what a revision stands for. */
+  /** Records the commit that a revision points to. */
   pin(revision: string, commit: string): void {
     if (revision === commit || this.commit(revision) === commit) return;
     const path = join(this.folder, 'refs', revision);
@@ -142,7 +142,7 @@ function isLinkTo(path: string, target: string): boolean {
   return lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() === true && readlinkSync(path) === target;
 }
 
-/** Whether a model folder holds all that is needed to read the part. */
+/** Whether a model folder contains every file needed to read the part. */
 export function holds(folder: string, part: Part): boolean {
   const has = (file: string) => existsSync(join(folder, file));
   if (part === 'tokenizer') return has('tokenizer.json') || (has('vocab.json') && has('merges.txt'));
@@ -154,8 +154,7 @@ export function holds(folder: string, part: Part): boolean {
 
 /**
  * The files that hold a sharded checkpoint's tensors, by its model.safetensors.index.json. None if the index is
- * malformed,
- * or names a file outside its own folder.
+ * malformed, or names a file outside its own folder.
  */
 export function shards(index: string): string[] {
   let map: unknown;

@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
 import { HubError, quoted } from '../errors';
+import { environmentFetch } from './proxy';
 import { failure, Passing, refusal, type Asked } from './refusal';
 
 /** What a request is about, as messages name it. */
@@ -12,7 +13,7 @@ const ATTEMPTS = 6;
 const REDIRECTS = 10;
 const REDIRECT = [301, 302, 303, 307, 308];
 
-/** What answers may take: nothing from a network is taken on trust. */
+/** Limits on an answer's size and slowness, since nothing from a network can be trusted. */
 export interface Bounds {
   /** Bytes of a list of files, unpacked. */
   readonly list: number;
@@ -20,7 +21,7 @@ export interface Bounds {
   readonly file: number;
   /** Bytes of a file of weights. */
   readonly weights: number;
-  /** Bytes a second that arrive at least, on an average over `window` milliseconds. */
+  /** The least bytes per second, averaged over `window` milliseconds. */
   readonly leastSpeed: number;
   readonly window: number;
 }
@@ -28,10 +29,10 @@ export interface Bounds {
 /** A list of 100,000 files has 6 MB, GPT-2's tokenizer 1.4 MB, its largest weights in float32 6.4 GB. */
 const BOUNDS: Bounds = { list: 16e6, file: 100e6, weights: 64e9, leastSpeed: 4000, window: 60_000 };
 
-/** Slower than the least speed. What has come counts as nothing: at one byte a second something would always have. */
+/** Slower than `leastSpeed`. The bytes received do not reset the count of failures, as even a crawl receives some. */
 class Slow extends Passing {}
 
-/** More bytes than an answer may have. */
+/** An answer exceeds its limit in bytes. */
 export class TooLarge extends HubError {}
 
 export interface ConnectionOptions {
@@ -39,16 +40,17 @@ export interface ConnectionOptions {
   readonly retryDelay?: number;
   /** Milliseconds without a byte after which a connection counts as broken. Default 30,000. */
   readonly timeout?: number;
-  /** Other bounds than usual. */
+  /** Override the default limits. */
   readonly bounds?: Partial<Bounds>;
 }
 
-/** Longer than this is not waited for, in milliseconds; the hub counts its requests over five minutes. */
+/** The longest wait before a retry, in milliseconds. The hub limits requests per five minutes. */
 const LONGEST_WAIT = 360_000;
 
 export class Connection {
   readonly #retryDelay: number;
   readonly #timeout: number;
+  readonly #fetch: typeof fetch;
   readonly bounds: Bounds;
 
   constructor(
@@ -58,6 +60,7 @@ export class Connection {
   ) {
     this.#retryDelay = retryDelay;
     this.#timeout = timeout;
+    this.#fetch = environmentFetch();
     this.bounds = { ...BOUNDS, ...bounds };
     if (!/^https?:\/\/[^/]/.test(endpoint) || !URL.canParse(endpoint))
       throw new HubError(`HF_ENDPOINT must be an address such as https://huggingface.co, not ${quoted(endpoint)}`);
@@ -65,8 +68,7 @@ export class Connection {
 
   /**
    * Makes one request and hands its answer to `read`. Redirects are followed by hand: the token goes to the endpoint's
-   * own
-   * host only, and a HEAD ends at the answer that bears x-linked-etag, before the storage host.
+   * own host only, and a HEAD ends at the answer that bears x-linked-etag, before the storage host.
    *
    * @param path below the endpoint.
    * @param read is given the answer and its bytes, unpacked, as they arrive.
@@ -93,7 +95,7 @@ export class Connection {
           ...(url.origin === home && this.token !== null && { authorization: `Bearer ${this.token}` }),
           ...(range !== '' && { range }),
         };
-        const answer = await fetch(url, { method, headers, redirect: 'manual', signal: silence.signal }).catch(
+        const answer = await this.#fetch(url, { method, headers, redirect: 'manual', signal: silence.signal }).catch(
           (cause) => {
             throw failure(cause, url.host, asked);
           },
@@ -144,7 +146,7 @@ export class Connection {
    * Runs `attempt` until it succeeds or fails for good.
    *
    * @param tell is told why there is a wait.
-   * @param progressed whether the last attempt received something that none had before: then the count begins anew.
+   * @param progressed whether the last attempt received new bytes; if so, the count of failures restarts.
    * @throws HubError when it is given up.
    */
   async persist<T>(
@@ -197,7 +199,7 @@ export function amount(bytes: number): string {
   return `${Number((bytes / size).toPrecision(3)).toLocaleString('en')} ${unit}`;
 }
 
-/** An answer's bytes; what breaks them off is told apart from what their reader throws. */
+/** An answer's bytes. A connection error goes through `lost`, so that it differs from what the reader throws. */
 async function* bytesOf(
   { body }: Response,
   arrived: (count: number) => void,

@@ -1,7 +1,6 @@
 /**
  * A repository's files -> a snapshot in the cache, by the hub's protocol as huggingface_hub speaks it: one request for
- * the
- * commit and the list of files, then HEAD (hash and size) and GET for each file.
+ * the commit and the list of files, then HEAD (hash and size) and GET for each file.
  *
  * Written on fetch() rather than on @huggingface/hub: that package writes the same layout, but reads none of the
  * variables, and has no lock, no check of size or hash, and no resume, so everything here would still be needed.
@@ -31,7 +30,7 @@ export interface Checks {
   readonly tokenizer?: (folder: string) => unknown;
 }
 
-/** Each part's files, those first without which the last is not understood: a download may end at any of them. */
+/** Each part's files. A download may stop after any file, so files that others depend on come first. */
 const FILES: Record<Part, readonly string[]> = {
   tokenizer: [
     'special_tokens_map.json',
@@ -46,10 +45,10 @@ const FILES: Record<Part, readonly string[]> = {
 };
 
 /**
- * Downloads what the cache lacks of a repository's parts, and remembers which commit the revision stands for.
+ * Downloads what the cache lacks of a repository's parts, and records which commit the revision points to.
  *
  * @returns the snapshot's folder.
- * @throws HubError, InputError if the repository is no GPT-2 or has no safetensors, FileError if the cache cannot be
+ * @throws HubError, InputError if the repository is not a GPT-2 or has no safetensors, FileError if the cache cannot be
  *   written.
  */
 export async function download(
@@ -109,7 +108,7 @@ export async function download(
   return folder;
 }
 
-/** The commit that a revision stands for, and the names of its files. */
+/** The commit that a revision points to, and the names of its files. */
 function listing(connection: Connection, repository: string, revision: string) {
   const path = `/api/models/${repository}/revision/${encodeURIComponent(revision)}`;
   return connection.request(

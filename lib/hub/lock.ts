@@ -2,12 +2,10 @@
  * A lock between processes, so that two that want the same file download it once.
  *
  * Python's huggingface_hub takes flock(2) on files of the same folder, which Node cannot: a Python process that
- * downloads
- * the same file at the same time is not seen, nor sees us. Nor is a lock certain where a cache is shared by machines,
- * or
- * by containers: there a holder counts as dead when its lock has not been touched for a minute, and one that was only
- * stopped for so long goes on later. So nothing may be wrong without the lock: each process writes to a file of its own
- * and renames it when it is whole. What a failing lock costs is a second download.
+ * downloads the same file at the same time is not seen, nor sees us. Nor is a lock certain where a cache is shared by
+ * machines, or by containers: there a holder counts as dead when its lock has not been touched for a minute, and one
+ * that was only stopped for so long goes on later. So nothing may be wrong without the lock: each process writes to a
+ * file of its own and renames it when it is whole. What a failing lock costs is a second download.
  */
 import { randomBytes } from 'node:crypto';
 import { linkSync, lstatSync, mkdirSync, readFileSync, renameSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
@@ -22,16 +20,16 @@ const TOUCH_EVERY = 5_000; // milliseconds
 const DEAD_AFTER = 60_000;
 const LOOK_EVERY = 100;
 const TELL_AFTER = 1_000;
-/** A lock appears with its content at once, so one that cannot be read was left by a lost disk, or is no lock. */
+/** A lock appears together with its content, so one that cannot be read was left by a disk failure or is not a lock. */
 const UNREADABLE_AFTER = 10_000;
 
-/** Who holds a lock: `id` tells apart two holders in one process. */
+/** The owner of a lock. `id` distinguishes two owners in one process. */
 export interface Holder {
   readonly host: string;
   readonly pid: number;
   readonly id: string;
   /**
-   * Tells the holder from a later process of the same number, such as number 1 of a container that was started again.
+   * Distinguishes the owner from a later process with the same pid, such as pid 1 of a container that was restarted.
    */
   readonly start: string | null;
 }
@@ -46,7 +44,7 @@ export const ownHolder = (): Holder => ({
 /**
  * Runs `work` while holding the lock.
  *
- * @param tell is told once, if another holder is waited for longer than a second.
+ * @param tell called once if the wait for another owner exceeds a second.
  */
 export async function withLock<T>(path: string, work: () => Promise<T>, tell: (reason: string) => void): Promise<T> {
   mkdirSync(dirname(path), { recursive: true });
@@ -89,7 +87,7 @@ export function take(path: string, own: Holder): boolean {
   }
 }
 
-/** Removes the lock if it is the holder's: moved aside first, as another may have taken it since it was read. */
+/** Removes the lock if it belongs to `id`. Moves it aside first, since another process may have taken it. */
 export function release(path: string, id: string): void {
   const aside = `${path}.${id}.old`;
   try {
@@ -141,6 +139,6 @@ function touch(path: string): void {
   try {
     utimesSync(path, new Date(), new Date());
   } catch {
-    // taken from us as dead: the work goes on in a file of its own
+    // another process considered us dead and took the lock: our work continues in a file of its own
   }
 }

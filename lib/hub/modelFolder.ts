@@ -26,10 +26,9 @@ export function embeddedModel(): string {
  * without a request, be the hub's newer or not; what it lacks is downloaded into it.
  *
  * @param model `tiny` (the embedded model), a folder with a config.json (`./gpt2` or `/models/gpt2`), or a name on the
- *   hub
- *   such as `gpt2`; with `@` and a branch, tag or commit to pin a revision.
+ *   hub such as `gpt2`; with `@` and a branch, tag or commit to pin a revision.
  * @param options `checks`: made before weights are downloaded; a model's are in model/folder.ts.
- * @throws InputError if there is no such model or it is no GPT-2, HubError if it cannot be downloaded.
+ * @throws InputError if there is no such model or it is not a GPT-2, HubError if it cannot be downloaded.
  */
 export async function modelFolder(
   model: string,
@@ -39,7 +38,7 @@ export async function modelFolder(
   const name = parseModelName(model);
   if (name.kind === 'embedded') return embeddedModel();
   if (name.kind === 'folder') {
-    recoverFolder(name.folder); // an export may have been killed while it replaced the folder
+    recoverFolder(name.folder); // an export may have been killed while replacing the folder
     requireModelFolder(name.folder);
     return name.folder;
   }
@@ -58,7 +57,7 @@ export async function modelFolder(
   return download(repository, commit ?? revision, parts, settings, options);
 }
 
-/** @throws InputError saying what the folder is instead. */
+/** @throws InputError, which says what the folder is, if it is not a model folder. */
 function requireModelFolder(folder: string): void {
   const holdsWeights = () =>
     readdirSync(folder).some((name) =>
@@ -74,10 +73,9 @@ function requireModelFolder(folder: string): void {
 
 /**
  * Downloads a whole model, and asks the hub whether a cached one is still what its revision stands for. What the cache
- * holds is checked against
- * its hashes: files that were cut or changed since are downloaded again.
+ * holds is checked against its hashes: files that were cut or changed since are downloaded again.
  *
- * @param model as for `modelFolder`; a model that is no hub's is where it is.
+ * @param model as for `modelFolder`. Local models are not downloaded.
  * @returns its folder.
  */
 export async function downloadWhole(model: string, options: DownloadOptions & { checks: Checks }): Promise<string> {

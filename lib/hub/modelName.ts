@@ -1,4 +1,4 @@
-/** What a model's name stands for: the embedded model, a folder, or a repository of the Hugging Face hub. */
+/** Parses a model's name, which names the embedded model, a folder, or a repository on the Hugging Face hub. */
 import { statSync } from 'node:fs';
 import { resolve } from 'node:path';
 
@@ -26,9 +26,8 @@ export const COMMIT = /^[0-9a-f]{40}$/;
 
 /**
  * @param model `tiny`; a folder, which looks like one (`./gpt2`, `/models/gpt2`, `~/gpt2`) or exists, whatever the hub
- *   has under that name; or a
- *   hub name such as `gpt2`, with `@` before a revision other than `main`:
- * `gpt2@607a30d783dfa663caf39e06633721c8d4cfcd7e`.
+ *   has under that name; or a hub name such as `gpt2`, with `@` before a revision other than `main`:
+ *   `gpt2@607a30d783dfa663caf39e06633721c8d4cfcd7e`.
  * @throws InputError if it is none of these.
  */
 export function parseModelName(model: string): ModelName {

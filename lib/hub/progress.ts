@@ -1,13 +1,13 @@
-/** How far a download is, and a bar that shows it. */
+/** A download's progress, and the bar that shows it. */
 
 export interface DownloadProgress {
   /** `model.safetensors`, for example. */
   readonly file: string;
   /** Bytes, those of an earlier attempt included. */
   readonly received: number;
-  /** Bytes; null where the hub does not tell. */
+  /** Bytes; null if the hub does not state a size. */
   readonly total: number | null;
-  /** Why nothing arrives just now: the connection is made anew, or another process downloads the file. */
+  /** Why nothing arrives at the moment: a reconnection, or another process that downloads the file. */
   readonly pause?: string;
 }
 
@@ -20,7 +20,7 @@ export interface ProgressStream {
   write(text: string): unknown;
 }
 
-/** Files below this many bytes are over before a bar can be read. */
+/** Files with fewer bytes finish before a bar can be read. */
 const SMALL = 5_000_000;
 
 /** Milliseconds between two drawings on a terminal, and two lines elsewhere (a log). */
@@ -32,7 +32,7 @@ const EVERY = { terminal: 100, log: 10_000 };
  *
  *     model.safetensors  45% [#########           ] 247 / 548 MB  12.3 MB/s  0:24 left
  *
- * @param now milliseconds, of a clock that does not go back.
+ * @param now milliseconds of a monotonic clock.
  */
 export function progressPrinter(stream: ProgressStream, now: () => number = () => performance.now()): OnProgress {
   let current = { file: '', start: 0, from: 0, printed: -Infinity, pause: '' };
@@ -59,8 +59,7 @@ export function progressPrinter(stream: ProgressStream, now: () => number = () =
 
 /**
  * A bar on stderr where a person sees it: on a terminal, but not in a notebook. There stderr may be a terminal's, too,
- * as
- * JupyterLab hands its own down, but tslab's kernel puts its own `write` in place, and what is written reddens the
+ * as JupyterLab hands its own down, but tslab's kernel puts its own `write` in place, and what is written reddens the
  * cell.
  */
 export function defaultProgress(): OnProgress {
@@ -80,7 +79,7 @@ function progressLine(file: string, received: number, total: number | null, spee
   return `${file} ${percent} [${bar(received / total)}] ${megabytes(received)} / ${megabytes(total)} MB  ${rate}${left}`;
 }
 
-/** A share from 0 to 1, as a bar's inside. */
+/** The inside of a bar for a fraction from 0 to 1. */
 export function bar(share: number): string {
   const filled = Math.floor(share * BAR);
   return `${'#'.repeat(filled)}${' '.repeat(BAR - filled)}`;

@@ -1,7 +1,8 @@
-/** What an answer of the hub that is not a success, or none at all, means; and what to do about it. */
+/** Turns an unsuccessful answer of the hub, or a missing one, into an error that says what to do. */
 import { HubError } from '../errors';
+import { proxyVariable } from './proxy';
 
-/** A failure that may pass by itself: the same request is worth making again. */
+/** A temporary failure: the same request may succeed later. */
 export class Passing extends Error {
   constructor(
     message: string,
@@ -13,7 +14,7 @@ export class Passing extends Error {
   }
 }
 
-/** What was asked for, as messages name it. */
+/** The request, as messages describe it. */
 export interface Asked {
   readonly repository: string;
   readonly revision: string;
@@ -23,8 +24,8 @@ export interface Asked {
 }
 
 /**
- * The error for an answer of 400 and above. The hub tells its cases apart by the header X-Error-Code, and hides private
- * repositories by answering 401 for one that does not exist, too.
+ * The error for an answer of 400 and above. The hub distinguishes cases by the header X-Error-Code, and hides private
+ * repositories by also answering 401 for one that does not exist.
  */
 export function refusal({ status, headers }: Response, url: URL, asked: Asked): HubError | Passing {
   const { repository, revision, file, endpoint, hasToken } = asked;
@@ -53,7 +54,7 @@ export function refusal({ status, headers }: Response, url: URL, asked: Asked): 
     return new HubError(`"${repository}" ${seen}; check the name at ${page}`);
   }
   if (url.origin !== new URL(endpoint).origin && [403, 404].includes(status)) {
-    // its address was signed for a short time; the hub gives another
+    // its signed address has expired; the hub gives a new one
     return new Passing(`the storage host ${url.host} answers ${status}`);
   }
   if (status === 401) {
@@ -95,15 +96,12 @@ export function failure(cause: unknown, host: string, { repository }: Asked): Hu
   const instead = `or download with "hf download ${repository}" where there is a network, and copy the cache`;
   if (code === 'ENOTFOUND' || code === 'EAI_AGAIN') {
     return new HubError(
-      `${host} is not found (${code}): check the network${proxyHint()}, or set HF_ENDPOINT to a mirror, ${instead}`,
+      `${host} is not found (${code}): check ${places()}, or set HF_ENDPOINT to a mirror, ${instead}`,
       { cause },
     );
   }
   if (code === 'ECONNREFUSED' || code === 'ENETUNREACH' || code === 'EHOSTUNREACH') {
-    return new HubError(
-      `${host} cannot be reached (${code}): check the network and HF_ENDPOINT${proxyHint()}, ${instead}`,
-      { cause },
-    );
+    return new HubError(`${host} cannot be reached (${code}): check ${places('HF_ENDPOINT')}, ${instead}`, { cause });
   }
   if (/CERT|SELF_SIGNED|UNABLE_TO_|ERR_TLS|ERR_SSL/.test(code)) {
     return new HubError(
@@ -111,10 +109,19 @@ export function failure(cause: unknown, host: string, { repository }: Asked): Hu
       { cause },
     );
   }
+  const answer = /^Proxy response \((4\d\d)\)/.exec(messageOf(cause))?.[1];
+  if (answer !== undefined)
+    return new HubError(
+      `the proxy refuses the way to ${host} (${answer}): ` +
+        `check ${proxyVariable()}, which may need a name and a password (http://name:password@proxy:3128)`,
+      { cause },
+    );
   return new Passing(`the connection to ${host} broke off (${code})`, null, { cause });
 }
 
 /** fetch() wraps what went wrong, sometimes twice. */
+const messageOf = (error: unknown): string => (error instanceof Error ? messageOf(error.cause) || error.message : '');
+
 function errorCode(error: unknown): string {
   let found = error;
   while (found instanceof Error && (found as NodeJS.ErrnoException).code === undefined && found.cause !== undefined)
@@ -123,10 +130,9 @@ function errorCode(error: unknown): string {
   return found instanceof Error ? ((found as NodeJS.ErrnoException).code ?? found.message) : String(found);
 }
 
-/** Node's fetch() reads no proxy variable; from 22.21 on it can be told to. */
-function proxyHint(): string {
-  const name = ['HTTPS_PROXY', 'https_proxy', 'HTTP_PROXY', 'http_proxy'].find((variable) => process.env[variable]);
-  return name === undefined || process.env['NODE_USE_ENV_PROXY'] === '1'
-    ? ''
-    : ` (${name} is used by Node 22.21 and newer only, with NODE_USE_ENV_PROXY=1)`;
+/** What to check, as a list in words. Behind a proxy, the host that is missing may be the proxy itself. */
+function places(...more: readonly string[]): string {
+  const proxy = proxyVariable();
+  const all = ['the network', ...(proxy === undefined ? [] : [`the proxy (${proxy})`]), ...more];
+  return new Intl.ListFormat('en-US').format(all);
 }

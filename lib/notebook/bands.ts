@@ -10,12 +10,12 @@ export interface BandCurve {
   readonly name: string;
   /** Curves of one group share a colour, and differ in their dashes. Default: each is its own. */
   readonly group?: string;
-  /** One for each seed: the same number of points, of which the n-th of all belong together. */
+  /** One list per seed, all of the same length. The n-th points of all lists belong together. */
   readonly runs: readonly (readonly { readonly x: number; readonly y: number }[])[];
 }
 
 export interface BandsOptions {
-  /** Of the axes: put the units into them. */
+  /** Titles of the axes, with their units. */
   readonly x: string;
   readonly y: string;
 }

@@ -1,11 +1,11 @@
-/** What a figure is made of: plotly's own types (plotly.js-dist 4.1), with what `show` takes besides. */
+/** The types of a figure: plotly's own (plotly.js-dist 4.1), and what `show` accepts in addition. */
 import type { Data, Layout } from 'plotly.js-dist';
 
 import type { tf } from '../tf';
 
 /**
- * What nobody can draw, and `show` refuses with a line that says what to write; the compiler's own would be a page
- * about lists.
+ * A figure that cannot be drawn. `show` refuses it with one line that says what to write; without this type, the
+ * compiler would print a page about lists.
  */
 type Refused =
   | tf.Tensor
@@ -17,8 +17,7 @@ type Refused =
 
 /**
  * A plotly type as `show` takes it. Since TypeScript widens what stands in a variable of its own (`{ orientation: 'h'
- * }` becomes a
- * string, `[0, 1]` a list of any length), any string goes for one of several, and any list for a pair.
+ * }` becomes a string, `[0, 1]` a list of any length), any string goes for one of several, and any list for a pair.
  */
 type Loose<T> = 0 extends 1 & T
   ? T

@@ -1,4 +1,4 @@
-/** Curves of a training as plotly figures: plain data, for `show`. */
+/** Training curves as plotly figures: plain data, for `show`. */
 import { largest } from '../ranges';
 import type { Figure } from './figure';
 import { page, panelsOf, SIZE, type Line, type Panels } from './panels';
@@ -9,7 +9,7 @@ export interface CurvesOptions {
 }
 
 /**
- * One panel above the other, with the step as their common x axis.
+ * Panels stacked vertically, with the step as their common x axis.
  *
  *     curves(history, { loss: (s) => s.loss, rewards: { chosen: (s) => s.rewards.chosen, rejected: (s) =>
  * s.rewards.rejected } })

@@ -1,13 +1,10 @@
 /**
  * A figure as a still image, made by plotly.js-dist itself, so that it shows where plotly does not run: on GitHub, on a
- * page that
- * nbconvert made, in a notebook that JupyterLab does not trust and has no plotly for.
+ * page that nbconvert made, in a notebook that JupyterLab does not trust and has no plotly for.
  *
  * plotly.js draws in a browser. Kaleido 0.2.1 (PyPI) is one without windows, which set-up installs beside JupyterLab;
- * the kernel
- * says where, in ALIGNBOOK_KALEIDO. sharp makes the image small, and synckit waits for it: it belongs to the output of
- * the cell
- * that runs.
+ * the kernel says where, in ALIGNBOOK_KALEIDO. sharp makes the image small, and synckit waits for it: it belongs to the
+ * output of the cell that runs.
  */
 import { join } from 'node:path';
 
@@ -33,7 +30,7 @@ let drawImage: ((request: ImageRequest) => string) | undefined;
 /**
  * Waits for the image: a second or two for the first, a tenth of one for those that follow.
  *
- * @returns a PNG in base64; undefined where there is no kaleido, or it fails, which it then says on the standard error.
+ * @returns a PNG in base64; undefined if kaleido is missing, or if it fails, which is reported on standard error.
  */
 export function figureImage(figure: PlainFigure): string | undefined {
   const kaleido = process.env['ALIGNBOOK_KALEIDO'];

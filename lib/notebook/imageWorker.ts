@@ -1,4 +1,4 @@
-/** The thread behind `figureImage`, which keeps kaleido running for the figures that follow. */
+/** The worker thread of `figureImage`. It keeps kaleido running for later figures. */
 import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -10,7 +10,7 @@ import type { ImageRequest } from './image';
 
 /** Lines and text of a few colours, with their smooth edges. */
 const COLOURS = 64;
-/** Milliseconds. A cold start on a busy machine takes its time. */
+/** In milliseconds. A cold start on a busy machine is slow. */
 const ANSWERS_WITHIN = 60_000;
 /** Milliseconds without a figure, after which kaleido's 200 MB are given back. */
 const KEPT_FOR = 20_000;
@@ -45,7 +45,7 @@ async function answer({ kaleido, figure, width, height }: ImageRequest): Promise
   ) as Answer;
 }
 
-/** The process, which answers a line with a line. */
+/** The process. It answers each line with one line. */
 class Kaleido {
   readonly #process: ChildProcessWithoutNullStreams;
   readonly #greeting: Promise<string>;

@@ -1,5 +1,5 @@
 /**
- * What tensors and models look like as the last line of a cell, or in a console: as values, by Node's `util.inspect`.
+ * How Node's `util.inspect` prints tensors and models, as the last line of a cell or in a console: as values.
  */
 import { inspect, type InspectOptions } from 'node:util';
 

@@ -1,4 +1,4 @@
-/** JupyterLab's stop button, and Ctrl-C in a terminal: SIGINT, as a wish that a loop looks at between two steps. */
+/** JupyterLab's stop button and Ctrl-C in a terminal: SIGINT as a request that a loop checks between two steps. */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 
 export interface Interrupt {
@@ -9,12 +9,10 @@ export interface Interrupt {
 
 /**
  * Takes SIGINT over from whoever has it, until it comes once: tslab would end the cell and forget what it declares. The
- * next
- * one is theirs again, so that a second interrupt ends a cell whose step does not end.
+ * next one is theirs again, so that a second interrupt ends a cell whose step does not end.
  *
  * It waits for a turn of the event loop first. While a cell's synchronous part runs, Node keeps all handlers of SIGINT
- * aside;
- * with one that is registered then, the next interrupt would kill the kernel.
+ * aside; with one that is registered then, the next interrupt would kill the kernel.
  */
 export async function onInterrupt(): Promise<Interrupt> {
   await nextTurn();

@@ -1,17 +1,16 @@
-/** What curves of a training show, before it is drawn: panels of lines. */
+/** Training curves before they are drawn: panels of lines. */
 import { PALETTE } from './style';
 
-/** A value of each step; steps for which it is undefined have no point (a validation every hundred steps, say). */
+/** One value per step. A step whose value is undefined has no point (with a validation every hundred steps, say). */
 export type Curve<Step> = (step: Step) => number | undefined;
 
 /**
- * A panel for each entry, with one curve or with several by name. An entry's name stands above its panel: put the unit
- * into it.
+ * One panel per entry, with one curve, or several by name. An entry's name is its panel's title: include the unit.
  */
 export type Panels<Step> = Readonly<Record<string, Curve<Step> | Readonly<Record<string, Curve<Step>>>>>;
 
 export interface Line {
-  /** Empty for a panel's only curve, which is what the panel is called. */
+  /** Empty for a panel's only curve, since the panel's title names it. */
   readonly name: string;
   readonly color: string;
   /** Whether its points are to be seen as such. */
@@ -35,7 +34,7 @@ export const page = (height: number, top: number = SIZE.top) => ({
   autosize: true,
 });
 
-/** Points of one curve, at most: more cannot be told apart, and each is text in the notebook's file. */
+/** The most points in one curve. More cannot be distinguished, and each adds text to the notebook's file. */
 const POINTS = 2000;
 /** Curves with fewer points than this show them as dots. */
 const DOTS = 50;

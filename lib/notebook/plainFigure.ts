@@ -1,6 +1,6 @@
 /**
- * A figure as JSON can carry it to plotly: typed arrays as lists, titles as plotly 4 takes them, and nothing that JSON
- * would lose in silence.
+ * Turns a figure into JSON for plotly: typed arrays become lists and titles take plotly 4's form. A value that JSON
+ * would silently drop is an error.
  */
 import { types } from 'node:util';
 
@@ -8,14 +8,14 @@ import { InputError } from '../errors';
 import type { Figure } from './figure';
 import { checkTraceType } from './traceTypes';
 
-/** What `plainFigure` gives: a value of JSON. */
+/** The result of `plainFigure`: a JSON value. */
 export interface PlainFigure {
   readonly data: readonly object[];
   readonly layout?: object;
 }
 
 /**
- * Below these keys stands what is the reader's own, or a call's arguments: a `title` there is no title of the figure.
+ * These keys contain the reader's own data or a call's arguments: a `title` below them is not the figure's title.
  */
 const OWN = new Set(['customdata', 'meta', 'args', 'args2']);
 
@@ -27,8 +27,7 @@ const OWN = new Set(['customdata', 'meta', 'args', 'args2']);
  * - `title: 'text'`, which plotly.js 4 passes over, becomes `title: { text: 'text' }`.
  *
  * @throws InputError that names the field, for whatever JSON would empty, drop or fail at (a tensor, a Promise, a
- *   BigInt, a function,
- * a Map or Set, a circle), and for a trace of an unknown type.
+ *   BigInt, a function, a Map or Set, a circle), and for a trace of an unknown type.
  */
 export function plainFigure(figure: Figure): PlainFigure {
   try {

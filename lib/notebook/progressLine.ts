@@ -1,14 +1,13 @@
 /**
- * What a training says of itself while it runs: a line in the notebook that is written over, lines now and then in a
- * console.
+ * Progress of a training run: one line that is overwritten in a notebook, a line now and then in a console.
  */
 import { bar, minutes } from '../hub/progress';
 import { liveOutput } from './show';
 
-/** Milliseconds between two lines: one in place of the other in a notebook, one below the other elsewhere. */
+/** Milliseconds between two lines. In a notebook the new line replaces the old one. */
 const EVERY = { notebook: 200, console: 10_000 };
 
-/** Characters that a cell's output certainly has room for; values that would pass it go on a line of their own. */
+/** A width in characters that every cell's output has. Values that would exceed it get a line of their own. */
 const WIDTH = 100;
 
 export interface ProgressLine {
@@ -22,7 +21,7 @@ export interface ProgressLine {
  *
  * The rate is the mean since the first step ended: what precedes it, a reference's log-probs say, comes once.
  *
- * @param now milliseconds, of a clock that does not go back.
+ * @param now milliseconds of a monotonic clock.
  */
 export function progressLine(steps: number, now: () => number = () => performance.now()): ProgressLine {
   const output = liveOutput();

@@ -1,13 +1,12 @@
-/** Whether a reward model's confidence is earned, as a plotly figure: plain data, for `show`. */
+/** How well calibrated a reward model is, as a plotly figure: plain data, for `show`. */
 import type { Calibration } from '../training/calibration';
 import type { Figure } from './figure';
 import { page } from './panels';
 import { INK, PALETTE } from './style';
 
 /**
- * A dot for each bin: how sure the model was, and how often it was right, beside the line on which the two are equal.
- * Above the line
- * it is better than it says, below it boasts. Each dot carries its number of pairs.
+ * One dot per bin: the model's mean confidence and its accuracy, beside the diagonal on which the two are equal. Dots
+ * above the diagonal mean underconfidence, dots below it overconfidence. Each dot states its number of pairs.
  *
  *     show(reliability(calibration(margins)), 'Dots along the diagonal.');
  */

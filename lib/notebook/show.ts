@@ -7,13 +7,13 @@ import { figureImage } from './image';
 import { plainFigure, type PlainFigure } from './plainFigure';
 import { TEMPLATE } from './style';
 
-/** A piece of HTML, and the text that stands in for it wherever there is no HTML. */
+/** A piece of HTML, and the text that replaces it where HTML cannot be shown. */
 export interface Html {
   readonly html: string;
   readonly text: string;
 }
 
-/** One output, in several forms by mime type, of which the front end draws the richest that it can. */
+/** One output in several forms, keyed by MIME type. The front end draws the richest form that it supports. */
 export interface Content {
   readonly data: Readonly<Record<string, unknown>>;
   readonly metadata: object;
@@ -23,11 +23,9 @@ type WriteDisplayData = (output: Content & { transient: object }, update: boolea
 
 /**
  * Shows HTML, such as a `tokenTable`, or a figure with its text: the figure as one output in three forms: as an image,
- * which plotly.js made of it (`figureImage` says what it needs); for plotly,
- * which JupyterLab draws as soon as the pointer comes to the image, and at once where there is none; and `text`, which
- * is read out
- * for the image and stands in for it: say in it what the figure shows. A figure without a `template` gets the style of
- * all others.
+ * which plotly.js made of it (`figureImage` says what it needs); for plotly, which JupyterLab draws as soon as the
+ * pointer comes to the image, and at once where there is none; and `text`, which is read out for the image and stands
+ * in for it: say in it what the figure shows. A figure without a `template` gets the style of all others.
  *
  *     show({ data: [{ type: 'scatter', y: losses.dataSync() }], layout: { title: 'Loss', yaxis: { title: 'nats' } } },
  * 'The loss falls.');
@@ -36,11 +34,9 @@ type WriteDisplayData = (output: Content & { transient: object }, update: boolea
  * value).
  *
  * @param text of a figure, which it must have; HTML has its own. (As two signatures, the compiler would say of a figure
- *   alone that it is
- *   no HTML.)
+ *   alone that it is no HTML.)
  * @throws InputError if a figure has no text, or, with the field's name, if a value cannot be drawn (a tensor, a
- *   Promise, …) or plotly has no
- *   trace of that type.
+ *   Promise, …) or plotly has no trace of that type.
  * @throws SetupError outside a notebook.
  */
 export function show(shown: Figure | Html, text?: string): void {

@@ -1,11 +1,11 @@
-/** What all figures look like: colours that everybody tells apart, on no background of their own. */
+/** The style of all figures: colors that everybody can distinguish, on a transparent background. */
 
 /**
- * Okabe and Ito's colours that all see apart (https://jfly.uni-koeln.de/color/), those first that stand out on white
- * and on black.
+ * Okabe and Ito's color-blind safe palette (https://jfly.uni-koeln.de/color/), starting with the colors that stand out
+ * on both white and black.
  */
 export const PALETTE = ['#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9'] as const;
-/** Of text and lines: read equally well in JupyterLab's light and dark themes. */
+/** For text and lines: readable in JupyterLab's light and dark themes. */
 export const INK = '#7f7f7f';
 
 const NONE = 'rgba(0, 0, 0, 0)';

@@ -1,4 +1,4 @@
-/** Tokens coloured by a number each: a mask, log-probs, what a training has changed of them. */
+/** Tokens colored by one number each: a mask, log-probs, or how training changed them. */
 import { InputError } from '../errors';
 import type { Html } from './show';
 
@@ -13,11 +13,11 @@ export interface TokenRow {
 export interface TokenTableOptions {
   /** What the values are, with their unit; stands beside the scale. Default: nothing. */
   title?: string;
-  /** The absolute value with the deepest colour; those above have it, too. Default: the largest in the table. */
+  /** The absolute value that gets the deepest color, as do larger ones. Default: the largest in the table. */
   max?: number;
 }
 
-/** Okabe and Ito's blue above 0 and orange below, red, green, blue: told apart by all, in print as well. */
+/** Okabe and Ito's blue above 0 and orange below, as red, green, blue: distinguishable by everybody, and in print. */
 const COLOURS = { above: '0, 114, 178', below: '230, 159, 0' };
 /** The deepest colour is still so thin that text in the page's own colour stands out, in light and dark themes. */
 const DEEPEST = 0.6;
@@ -30,9 +30,8 @@ const TOKEN = 'font-family: monospace; font-size: 13px; white-space: pre';
 const VALUE = 'font-size: 10px';
 
 /**
- * Rows of tokens, each on its colour with its value below, in two decimals or as the whole numbers that all of them
- * are; for
- * `show`. Blue is above 0, orange below. A leading space is shown as `·`, a line break as `↵`, a tab as `→`.
+ * Rows of tokens, each on its color with its value below, in two decimals or as the whole numbers that all of them are;
+ * for `show`. Blue is above 0, orange below. A leading space is shown as `·`, a line break as `↵`, a tab as `→`.
  *
  *     show(tokenTable([{ label: 'chosen', tokens, values: change }], { title: 'change of log-prob (nats)' }));
  *

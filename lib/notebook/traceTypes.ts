@@ -1,9 +1,9 @@
-/** The kinds of trace that plotly.js-dist 4.1 draws. It takes any other for a scatter, and says nothing. */
+/** The kinds of trace that plotly.js-dist 4.1 draws. It silently treats any other as a scatter. */
 import type { TraceType } from 'plotly.js-dist';
 
 import { InputError, quoted } from '../errors';
 
-/** By the schema that plotly.js ships as types: this file does not compile where one is missing or unknown. */
+/** Checked against the types that plotly.js ships: this file does not compile if a kind is missing or unknown. */
 const KNOWN = {
   bar: 0,
   barpolar: 0,

@@ -1,4 +1,4 @@
-/** Runs a training before the reader's eyes. */
+/** Runs a training and shows its progress. */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 
 import { curves } from './figures';
@@ -28,9 +28,8 @@ const DRAWING_SHARE = 0.04;
  *     });
  *
  * An interrupt (JupyterLab's stop button, Ctrl-C) ends the training after the running step; the cell goes on, with the
- * steps so
- * far. What stands below the cell in the end says the same after every run. Outside a notebook, a line now and then
- * goes to the console.
+ * steps so far. What stands below the cell in the end says the same after every run. Outside a notebook, a line now and
+ * then goes to the console.
  *
  * @param training an iterable of events, such as `trainSft` and `trainDpo` give; its `finally` has run when this
  *   returns or throws.
@@ -67,8 +66,7 @@ export async function watch<Step extends { readonly step: number; readonly loss?
 
 /**
  * Draws the history as it is: images of the figure now and then, and the figure once it is whole. JupyterLab's plotly
- * extension draws
- * a figure once and passes over its updates.
+ * extension draws a figure once and passes over its updates.
  */
 function drawing<Step extends { readonly step: number }>(
   history: readonly Step[],

@@ -1,9 +1,8 @@
 /**
- * Tokens that are found in a text as they are written, before BPE: special ones, and others that were added to a
- * vocabulary.
+ * Tokens that are matched in a text literally, before BPE: special tokens, and others that were added to a vocabulary.
  */
 
-/** One of tokenizer.json's `added_tokens`, as far as it is reproduced. */
+/** One of tokenizer.json's `added_tokens`, with the properties that are reproduced here. */
 export interface AddedToken {
   readonly id: number;
   readonly content: string;
@@ -15,9 +14,8 @@ export interface AddedToken {
 export type Piece = number | string;
 
 /**
- * Splits texts as Python's tokenizers does: at the leftmost added token, of several there the longest; first at those
- * that are not
- * `normalized`, then, in what is left, at the others.
+ * Splits texts as Python's tokenizers does: at the leftmost added token, and at the longest if several start there;
+ * first at those that are not `normalized`, then, in what is left, at the others.
  */
 export function splitter(tokens: readonly AddedToken[]): (text: string) => Piece[] {
   const passes = [tokens.filter(({ normalized }) => !normalized), tokens.filter(({ normalized }) => normalized)]

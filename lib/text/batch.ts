@@ -3,7 +3,7 @@ import { InputError } from '../errors';
 import { largest } from '../ranges';
 import { tf } from '../tf';
 
-/** A prompt and its two responses as token ids; the responses carry their end-of-sequence token. */
+/** A prompt and its two responses as token ids; the responses include their end-of-sequence token. */
 export interface PairIds {
   promptIds: readonly number[];
   chosenIds: readonly number[];
@@ -96,8 +96,7 @@ export function responseStart(promptIds: readonly number[], ids: readonly number
  * @param options.padId the id to pad with; nothing looks at it.
  * @param options.maxLength the most tokens of prompt and response together, such as the model's `blockSize`.
  * @throws InputError, naming the row, if a prompt or response is empty, an id is not a whole number from 0 up, the row
- *   is
- *   too long, or chosen and rejected are the same, for which the loss has no gradient.
+ *   is too long, or chosen and rejected are the same, for which the loss has no gradient.
  */
 export function preferenceBatch(
   rows: readonly PairIds[],

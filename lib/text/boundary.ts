@@ -1,19 +1,18 @@
 /**
- * Whether tokens would span the boundary of prompt and response, were they one text. They are encoded apart, so none
- * does here.
+ * Detects tokens that would span the boundary of prompt and response if the two were encoded as one text. They are
+ * encoded separately here, so no token does.
  */
 import { characterClass, spaces } from './characterClasses';
 import type { Tokenizer } from './tokenizer';
 
 const S = characterClass(spaces);
-/** Where white space follows something else: GPT-2's words never go across, nor does what makes them look past it. */
+/** A place where white space follows another character. No word of GPT-2's pattern, nor its lookahead, crosses it. */
 const GAP = new RegExp(`(?<=[^${S}])(?=[${S}])`, 'gu');
 
 /**
- * Whether `prompt + response` has other ids than prompt and response apart: "hel" + "lo", or a space at the prompt's
- * end, which as one text
- * belongs to the response's first word. Exact, and yet cheap: only what reaches to the next gap in both texts is
- * split into words, and encoded where these differ.
+ * Whether `prompt + response` has different ids from prompt and response encoded separately: "hel" + "lo", or a space
+ * at the prompt's end, which as one text belongs to the response's first word. Exact but cheap: only the text up to the
+ * next gap on either side is split into words, and it is encoded only if the words differ.
  */
 export function mergesAcross(
   tokenizer: Pick<Tokenizer, 'encode' | 'words' | 'splitsAtGaps'>,

@@ -3,9 +3,8 @@
  * Unicode 16.
  *
  * JavaScript's own classes are others: its \s has U+FEFF and lacks U+0085, and its letters grow with every version of
- * Node, so
- * that one text would get other ids on another Node. Ranges in base 36, the gap since the last one and the length, as
- * tests/oracles/character_classes.py writes them.
+ * Node, so that one text would get other ids on another Node. Ranges in base 36, the gap since the last one and the
+ * length, as tests/oracles/character_classes.py writes them.
  */
 export const letters =
   '1t-q 6-q 1b-1 a-1 4-1 5-n 1-v 1-cq 4-c e-5 7-1 1-1 3l-5 1-2 2-4 1-1 6-1 1-3 1-1 1-k 1-2b 1-3v 8-4m 1-12 2-1 6-15 1z-r ' +

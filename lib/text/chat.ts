@@ -1,4 +1,4 @@
-/** How a conversation is written: by the model's own chat template, or as the Alpaca prompt where it has none. */
+/** Renders a conversation by the model's own chat template, or as an Alpaca prompt if it has none. */
 import { InputError } from '../errors';
 import type { ChatTemplate } from './chatTemplate';
 import { chatPrompt, type ChatMessage } from './templates';
@@ -17,8 +17,8 @@ const alpaca: Chat = { templated: false, prompt: chatPrompt, response: (_, { con
 
 /**
  * As TRL takes a template: the prompt is rendered with the beginning of the answer, and a response is what the whole
- * conversation has beyond it.
- * Where a template writes the prompt otherwise once there is a response, the prompt ends where the two part.
+ * conversation has beyond it. If a template renders the prompt differently once there is a response, the prompt ends
+ * where the two renderings diverge.
  */
 function templated(template: ChatTemplate): Chat {
   const whole = (messages: readonly ChatMessage[], response: ChatMessage) => template.render([...messages, response]);

@@ -35,7 +35,7 @@ export class ChatTemplate {
   private constructor(
     template: Template,
     tokens: Readonly<Record<string, string>>,
-    /** The file that it comes from, for messages. */
+    /** The template's file, for messages. */
     readonly source: string,
   ) {
     this.#template = template;
@@ -43,13 +43,13 @@ export class ChatTemplate {
   }
 
   /**
-   * A folder's template: chat_template.jinja, else the `chat_template` of tokenizer_config.json, of several the one
-   * named `default`. As in
-   * transformers, a file stands for all that tokenizer_config.json says, also where it is another than the default.
+   * A folder's template: chat_template.jinja, else the `chat_template` of tokenizer_config.json; if that has several,
+   * the one named `default`. As in transformers, such a file replaces every template in tokenizer_config.json, even if
+   * it is not the default one.
    *
    * @param special the special tokens by the names that templates use, such as `eos_token`.
    * @returns null if there is none.
-   * @throws FileError if it is no template.
+   * @throws FileError if it is not a valid template.
    */
   static async read(
     folder: string,

@@ -10,12 +10,12 @@ import { CANDIDATES, onlyPrompt, PAIR, pairTexts, PROMPT_ALONE, RESPONSE, respon
 import type { Tokenizer } from './tokenizer';
 import { truncate, TRUNCATIONS, type Truncation } from './truncation';
 
-/** Rows whose tokens would merge across the boundary of prompt and response; both are encoded apart here. */
+/** Rows whose tokens would merge across the boundary of prompt and response, which are encoded separately here. */
 export interface Merges {
   readonly rows: number;
-  /** Of all that were kept. */
+  /** Counted over the rows that were kept. */
   readonly of: number;
-  /** "line 3", the first of them. */
+  /** The place of the first such row, such as "line 3". */
   readonly first: string;
 }
 
@@ -28,7 +28,7 @@ export interface ReadOptions {
   readonly truncation?: Truncation;
   /** The rows of the model's embedding: an id beyond is wrong. Default: not checked. */
   readonly vocabSize?: number;
-  /** Called with each row that is wrong, which is then left out. Without it, the first one refuses the file. */
+  /** Called for each wrong row, which is then skipped. Without it, the first wrong row is an error. */
   readonly onBadRow?: (error: FileError) => void;
   /**
    * Called once, after the last row, if rows that were kept have other tokens at the boundary of prompt and response
@@ -49,20 +49,16 @@ export interface ReadOptions {
  * - {"chosen", "rejected"} as lists of messages that begin alike: what they share is the prompt.
  *
  * Columns that belong to the prompt are used: "system" becomes the system's message, "history" ([question, answer]
- * each) the turns before,
- * "context" beside "instruction" its input. Others that belong to it (tools, images, documents, a question beside a
- * prompt …) are refused
- * by name unless they are empty or the prompt has their text already.
+ * each) the turns before, "context" beside "instruction" its input. Others that belong to it (tools, images, documents,
+ * a question beside a prompt …) are refused by name unless they are empty or the prompt has their text already.
  *
  * Reads and encodes every row, so that a wrong one is found before anything is computed. Empty lines, and fields that
- * have nothing to do
- * with the prompt and its responses (id, source, score …), are passed over.
+ * are unrelated to the prompt and its responses (id, source, score …) are ignored.
  *
  * @param path a file, or `-` for JSON lines on the standard input.
  * @throws FileError, naming the line (of Parquet the row; the first is 1), if it is not UTF-8 or not JSON, lacks a
- *   field, has an empty text,
- *   messages out of turn or two responses that are the same, also after a cut, or is too long; or if the file cannot be
- * read or keeps no row.
+ *   field, has an empty text, messages out of turn or two responses that are the same, also after a cut, or is too
+ *   long; or if the file cannot be read or keeps no row.
  */
 export function readPairs(path: string, tokenizer: Tokenizer, options: ReadOptions): Promise<PairIds[]> {
   const chat = chatOf(tokenizer.chatTemplate, options.onMessages);
@@ -78,9 +74,8 @@ export function readPairs(path: string, tokenizer: Tokenizer, options: ReadOptio
 
 /**
  * A response to each prompt, for SFT: {"prompt", "response"}, the prompt a text or a list of messages; the Alpaca form
- * {"instruction",
- * "input" (may be missing), "output"}, or Dolly's {"instruction", "context", "response"}; or {"messages"}, of which the
- * last is the response. Otherwise as `readPairs`.
+ * {"instruction", "input" (may be missing), "output"}, or Dolly's {"instruction", "context", "response"}; or
+ * {"messages"}, of which the last is the response. Otherwise as `readPairs`.
  */
 export function readResponses(path: string, tokenizer: Tokenizer, options: ReadOptions): Promise<PromptResponses[]> {
   const chat = chatOf(tokenizer.chatTemplate, options.onMessages);
@@ -95,12 +90,10 @@ export function readResponses(path: string, tokenizer: Tokenizer, options: ReadO
 
 /**
  * Prompts to be answered, for PPO and GRPO: {"prompt"}, a text or a list of messages, or {"instruction", "input" (may
- * be missing)};
- * rows of pairs that have one of them will do. Otherwise as `readPairs`.
+ * be missing)}; rows of pairs that have one of them are accepted. Otherwise the same as `readPairs`.
  *
  * @param options.maxNewTokens the room to be left for a response: a prompt is at most `maxLength` less that. A longer
- *   one is refused,
- *   or by `prompt-start` cut.
+ *   one is refused, or by `prompt-start` cut.
  */
 export function readPrompts(
   path: string,
@@ -112,7 +105,7 @@ export function readPrompts(
 }
 
 /**
- * Responses to be scored after their prompt: a row as of `readPairs` has two, chosen and rejected; any other, as of
+ * Responses to score after their prompt. A row in a form of `readPairs` has two, chosen and rejected; any other row has a form of
  * `readResponses`, has one.
  */
 export function readCandidates(path: string, tokenizer: Tokenizer, options: ReadOptions): Promise<PromptResponses[]> {

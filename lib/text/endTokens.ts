@@ -6,8 +6,8 @@ import { FileError, quoted } from '../errors';
 import { readJsonObject } from '../formats/jsonFile';
 
 /**
- * @returns those of generation_config.json, or, where it is not there or names none, of config.json.
- * @throws FileError if `eos_token_id` is neither a token id, nor a list of some, nor null.
+ * @returns the ids in generation_config.json or, if it is missing or names none, in config.json.
+ * @throws FileError if `eos_token_id` is not a token id, a list of token ids, or null.
  */
 export function readEndTokens(folder: string): number[] {
   const [first, ...rest] = ['generation_config.json', 'config.json']

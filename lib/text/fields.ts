@@ -1,18 +1,18 @@
-/** One row's fields, each checked when it is asked for; the others are passed over. */
+/** One row's fields. Each is checked when it is read; the others are ignored. */
 import { clipped, InputError, quoted } from '../errors';
 import type { ChatMessage } from './templates';
 
 const ROLES: readonly ChatMessage['role'][] = ['system', 'user', 'assistant'];
-/** What a message may have besides its text, and a chat template would put into the prompt or the response. */
+/** Properties of a message, besides its text, that a chat template would put into the prompt or the response. */
 const BESIDE_CONTENT = ['tool_calls', 'function_call', 'reasoning_content', 'thinking', 'images'] as const;
 
-/** What a row is read as. */
+/** The form in which a row is read. */
 export interface RowForm {
   /** For a message: "a pair needs prompt (or instruction), chosen, rejected". */
   readonly needs: string;
   /** The fields that are read of it. */
   readonly names: readonly string[];
-  /** Fields that rows of other forms have: a message needs not tell them apart. */
+  /** Fields of other row forms, which a message need not call unknown. */
   readonly others?: readonly string[];
 }
 
@@ -29,19 +29,19 @@ export class Fields {
     return Object.keys(this.#row);
   }
 
-  /** A field that is null counts as missing: a table has every column in every row. */
+  /** Whether the field is present. Null counts as missing, since a table has every column in every row. */
   has(name: string): boolean {
     return (this.#row[name] ?? null) !== null;
   }
 
-  /** Whether a column holds something: a text, list or object that is empty counts as missing, too. */
+  /** Whether the column has a value. An empty text, list or object also counts as missing. */
   holds(name: string): boolean {
     const value = this.#row[name] ?? null;
     if (typeof value === 'string') return value.trim() !== '';
     return value !== null && (typeof value !== 'object' || Object.keys(value).length > 0);
   }
 
-  /** The value as it is, for a column of any form. */
+  /** The unchecked value, for a column of any form. */
   raw(name: string): unknown {
     return this.#row[name];
   }

@@ -1,9 +1,9 @@
 /**
- * Forms of data that people have and that are not read here: known by their first bytes, named, and what makes JSON
- * lines of them.
+ * Recognizes common data formats that are not read here by their first bytes, and names a command that converts them
+ * to JSON Lines.
  */
 
-/** How a shell's command line turns the file into one that is read. The quoted path takes the place of FILE. */
+/** A shell command that converts the file into one that can be read. The quoted path replaces FILE. */
 const REMEDY_OUTPUT = 'converted.jsonl';
 const python = (code: string): string => `python3 -c '${code}' FILE`;
 const table = (read: string, imports = ''): string =>
@@ -187,7 +187,7 @@ function overSeveralLines(text: string, path: string): string {
  * A table that pandas' `to_json` wrote without `orient="records"`, in the first line: by columns, or split. Or one
  * object that has the rows as a list.
  *
- * @param known the fields that rows may have: an object with one of them is a row.
+ * @param known fields that rows may have. An object with one of them is a row.
  */
 export function foreignObject(
   row: Readonly<Record<string, unknown>>,

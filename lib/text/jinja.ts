@@ -1,7 +1,7 @@
-/** Templates in @huggingface/jinja 0.5.11 as Python's Jinja renders them, where the two differ in silence. */
+/** Makes @huggingface/jinja 0.5.11 render like Python's Jinja in the cases where the two silently differ. */
 import { InputError } from '../errors';
 
-/** A node of a parsed template; what each type has, the parser of @huggingface/jinja says. */
+/** A node of a parsed template. The parser of @huggingface/jinja defines the fields of each type. */
 interface Node {
   readonly type: string;
   [field: string]: unknown;

@@ -6,10 +6,10 @@ import { Worker } from 'node:worker_threads';
 
 import { FileError } from '../errors';
 
-/** A Parquet file begins and ends with it. */
+/** The magic bytes at both ends of a Parquet file. */
 export const PARQUET_MAGIC = 'PAR1';
 
-/** By name or by its first bytes. Of a pipe nothing is read, as it could not be put back. */
+/** Decided by the file's name, or by its first bytes. A pipe is never read here, since bytes cannot be put back. */
 export function isParquet(path: string): boolean {
   if (statSync(path, { throwIfNoEntry: false })?.isFile() !== true) return false;
   if (path.endsWith('.parquet')) return true;
@@ -35,18 +35,16 @@ type Rows = readonly Record<string, unknown>[];
 
 /**
  * The rows in order, each with those of the columns that the file has; its other columns, unread, are there as
- * undefined, so that a message can name them. One row group is held at a time, and of it these columns only.
- * A text is a string, one that is not UTF-8 its bytes; a list of structs is an array of objects; a missing value is
- * null or undefined.
+ * undefined, so that a message can name them. Only one row group, and only these columns, are in memory at a time. A
+ * text is a string, one that is not UTF-8 its bytes; a list of structs is an array of objects; a missing value is null
+ * or undefined.
  *
  * hyparquet trusts what it reads. In a damaged file it may leave errors to nobody, which ends a process, or follow a
- * wrong count for hours.
- * So it works in a thread of its own, which has `patience` for each row group.
+ * wrong count for hours. So it works in a thread of its own, which has `patience` for each row group.
  *
  * @param patience in milliseconds; decoding takes a hundredth of the default.
- * @throws FileError if the file is no Parquet, is damaged where that shows, or cannot be read. Parquet has checksums,
- *   but few writers make
- *   them and hyparquet looks at none: a changed byte within a text may pass.
+ * @throws FileError if the file is not Parquet, is detectably damaged, or cannot be read. Parquet has checksums, but
+ *   few writers make them and hyparquet looks at none: a changed byte within a text may pass.
  */
 export async function* parquetRows(
   path: string,

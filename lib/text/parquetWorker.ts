@@ -1,6 +1,5 @@
 /**
- * Decodes a Parquet file in a thread of its own, for parquet.ts: posts the rows of a row group, and the next ones when
- * it is told to; null at the end.
+ * The worker thread of parquet.ts: decodes a Parquet file and posts the rows of one row group per request, then null.
  */
 import { once } from 'node:events';
 import { parentPort, workerData } from 'node:worker_threads';

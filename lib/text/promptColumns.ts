@@ -1,14 +1,14 @@
-/** Columns beside a prompt that belong to it: used where a convention says how, else refused by name; never dropped. */
+/** Columns that belong to a prompt: used if a convention defines how, otherwise refused by name; never dropped. */
 import { InputError } from '../errors';
 import type { Fields } from './fields';
 import type { ChatMessage } from './templates';
 
-/** A text for the system's message, under the names that data sets give it. */
+/** The names that data sets give the text of the system message. */
 const SYSTEM = ['system', 'system_prompt', 'system_message'] as const;
 /** LLaMA-Factory's: a list of [question, answer] before the prompt. */
 const HISTORY = 'history';
 /**
- * What no convention puts into a GPT-2's prompt. One of them that the row's form uses itself is not among the refused.
+ * Columns that no convention puts into a GPT-2 prompt. A column that the row's own form uses is not refused.
  */
 const REFUSED = [
   'instruction',
@@ -68,9 +68,8 @@ export interface Prompt {
 
 /**
  * The prompt with the columns beside it that belong to it. A system's text comes first, a history's turns before the
- * last message, and a
- * text becomes the user's message then. A column whose text the prompt already has adds nothing and is passed over, as
- * an empty one is.
+ * last message, and a text becomes the user's message then. A column whose text the prompt already has adds nothing and
+ * is passed over, as an empty one is.
  *
  * @throws InputError naming a column that would be lost.
  */

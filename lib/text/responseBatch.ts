@@ -1,4 +1,4 @@
-/** Prompts and their responses -> one batch in which the model scores the responses' tokens. */
+/** Prompts and their responses -> one batch in which the model scores the tokens of the responses. */
 import { InputError } from '../errors';
 import { largest } from '../ranges';
 
@@ -9,7 +9,7 @@ export interface PromptResponses {
 }
 
 /**
- * Where the tokens stand.
+ * The layout of the tokens.
  * - `padded`: a row for each response, its prompt before it. The plain form.
  * - `shared`: a row for each prompt, all its responses after it, none seeing another. The prompt is computed once.
  * - `packed`: all prompts with their responses in a single row, without padding. Attention costs the square of its
@@ -60,8 +60,7 @@ const MOST_PAIRS = 2 ** 31;
 /**
  * @param options.maxLength the most tokens of a prompt and one response, such as the model's `blockSize`.
  * @throws InputError, naming the row, if a prompt or response is empty or too long, or an id is not a whole number from
- *   0 up; or if the batch is
- *   too large.
+ *   0 up; or if the batch is too large.
  */
 export function responseBatch(
   rows: readonly PromptResponses[],
@@ -132,8 +131,8 @@ export function responseBatch(
 
 /**
  * [R]: the index of the last token of each prompt and its response that is not `padTokenId`, where transformers'
- * sequence classifiers read a
- * score. Where every token is, the prompt's first, as there. Without `padTokenId` the last token.
+ * sequence classifiers read a score. Where every token is, the prompt's first, as there. Without `padTokenId` the last
+ * token.
  */
 export function lastTokens({ ids, positions, ends, promptEnds }: ResponseBatch, padTokenId: number | null): Int32Array {
   return ends.map((end, response) => {

@@ -8,7 +8,7 @@ import { alpacaInstruction, alpacaPrompt, type ChatMessage } from './templates';
 const PROMPT = 'prompt (or instruction)';
 const PROMPT_NAMES = ['prompt', 'instruction', 'input', ...PROMPT_COLUMNS];
 
-/** What rows of each form need and may have. */
+/** The required and optional fields of each row form. */
 const others = ['chosen', 'rejected', 'output', 'response'];
 export const PAIR: RowForm = {
   needs: `a pair needs ${PROMPT}, chosen, rejected`,
@@ -34,7 +34,7 @@ export interface PairTexts {
   readonly templated: boolean;
 }
 
-/** As `PairTexts`, of one response. */
+/** Like `PairTexts`, with one response. */
 export interface ResponseTexts {
   readonly prompt: string;
   readonly response: string;
@@ -45,10 +45,8 @@ const byTemplate = ({ text }: Prompt, chat: Chat): boolean => text === undefined
 
 /**
  * Where chosen and rejected are whole conversations, the prompt is the messages that they share at their beginning, as
- * in TRL's
- * `extract_prompt` (which cuts texts apart, too: not done here, as nothing says where a text's prompt ends). A "prompt"
- * beside
- * them, as some data sets have it, must be their first user message as a text.
+ * in TRL's `extract_prompt` (which also splits plain texts; not done here, since nothing marks where the prompt of a
+ * text ends). A "prompt" beside them, as some data sets have it, must be their first user message as a text.
  *
  * @throws InputError naming the field.
  */
@@ -86,8 +84,7 @@ export function onlyPrompt(fields: Fields, chat: Chat): string {
 
 /**
  * Of "messages" the last is the response; those of the assistant before it belong to the prompt. (TRL's SFT trains on
- * every token
- * of such rows unless told otherwise.)
+ * every token of such rows unless told otherwise.)
  *
  * @throws InputError naming the field.
  */

@@ -1,4 +1,4 @@
-/** Rows of a file, of JSON lines or Parquet. */
+/** Reads the rows of a JSON Lines or Parquet file. */
 import { createReadStream, readdirSync, statSync } from 'node:fs';
 
 import { clipped, FileError, InputError } from '../errors';
@@ -40,7 +40,7 @@ export async function* readRows(given: string, columns: readonly string[]): Asyn
   }
 }
 
-/** @throws FileError for a folder, and for what is no path. */
+/** @throws FileError if the path is a folder or cannot be a path. */
 function kindOf(path: string): 'lines' | 'Parquet' {
   if (path === '-') return 'lines';
   try {

@@ -1,5 +1,5 @@
 /**
- * Which tokens a folder's files add to the vocabulary, and under which ids: as transformers 5.23 puts them together.
+ * The tokens that a folder's files add to the vocabulary, with their ids, combined as transformers 5.23 does.
  */
 import { FileError, quoted } from '../errors';
 import type { JsonObject as Json } from '../formats/jsonFile';
@@ -11,7 +11,7 @@ import type { AddedToken } from './addedTokens';
  */
 export type TokenizerClass = 'GPT2Tokenizer' | 'TokenizersBackend';
 
-/** What the files say. */
+/** The contents of the files. */
 export interface TokenSources {
   /** "added_tokens" of tokenizer.json; undefined without that file. */
   readonly json: readonly unknown[] | undefined;
@@ -34,7 +34,7 @@ export interface SpecialTokens {
 export const END_OF_TEXT = '<|endoftext|>';
 
 /**
- * The names that transformers gives special tokens, in its order. Of a GPT2Tokenizer the first three are
+ * The names that transformers gives special tokens, in its order. For a GPT2Tokenizer the first three are
  * `<|endoftext|>` unless a file says otherwise.
  */
 const NAMES = ['bos_token', 'eos_token', 'unk_token', 'sep_token', 'pad_token', 'cls_token', 'mask_token'];
@@ -47,9 +47,8 @@ const DEFAULTS: Readonly<Record<TokenizerClass, Json>> = {
 type Draft = Omit<AddedToken, 'id'> & { readonly id?: number };
 
 /**
- * The settings that name special tokens. "added_tokens_decoder" stands for the older files: where it is there, they are
- * passed over, and
- * elsewhere special_tokens_map.json has the last word.
+ * The settings that name special tokens. "added_tokens_decoder" replaces the older files: if it is present, they are
+ * passed over, and elsewhere special_tokens_map.json has the last word.
  */
 export function tokenSettings({ config, map }: Pick<TokenSources, 'config' | 'map'>): Json {
   return 'added_tokens_decoder' in config ? config : { ...config, ...map };
@@ -57,8 +56,8 @@ export function tokenSettings({ config, map }: Pick<TokenSources, 'config' | 'ma
 
 /**
  * Tokens come in the order of the ids that the files declare, after them those that only have a name. One that the
- * vocabulary has keeps its
- * id, another one gets the next that is free, whatever id its file says: files that say another are refused.
+ * vocabulary has keeps its id, another one gets the next that is free, whatever id its file says: files that say
+ * another are refused.
  *
  * @throws FileError if a token is malformed, has a flag that is not reproduced, or Python would give it another id than
  *   its file.

@@ -31,14 +31,11 @@ export function alpacaInstruction({ instruction, input = '' }: { instruction: st
 
 /**
  * A conversation as a prompt for its next response. GPT-2 has no chat template of its own, so this is the Alpaca prompt
- * carried
- * on: one user message alone gives `alpacaPrompt({ instruction })`, further turns repeat the two headings, and a system
- * message
- * takes the place of the preamble. Contents stay as they are.
+ * carried on: one user message alone gives `alpacaPrompt({ instruction })`, further turns repeat the two headings, and
+ * a system message takes the place of the preamble. Contents stay as they are.
  *
  * No end-of-sequence token stands between turns (LLaMA-Factory's template `alpaca` has one after each response): to
- * GPT-2 it says
- * that what comes next has nothing to do with what was before.
+ * GPT-2 it says that what comes next has nothing to do with what was before.
  *
  * @param messages [system,] user, assistant, user, …, and last a user message.
  * @throws InputError, naming the message (the first is message 1), if they come in another order or one is empty.

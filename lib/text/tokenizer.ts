@@ -70,11 +70,9 @@ export class Tokenizer {
 
   /**
    * @param model a model's name or folder, as for `GPT2.fromPretrained`; of a hub's model only the tokenizer's files
-   *   are
-   *   downloaded.
+   *   are downloaded.
    * @throws InputError if there is no such model, HubError if it cannot be downloaded, FileError if its tokenizer
-   *   cannot
-   *   be read.
+   *   cannot be read.
    */
   static async fromPretrained(model: string, options?: DownloadOptions): Promise<Tokenizer> {
     const folder = await modelFolder(model, ['tokenizer'], { ...options, checks: {} });
@@ -109,7 +107,7 @@ export class Tokenizer {
   /**
    * The ids of a text; a special token written in it becomes its id. Nothing is added at either end.
    *
-   * @throws InputError if the text has more than a million characters, holds half of a surrogate pair, which is no
+   * @throws InputError if the text has more than a million characters, contains half of a surrogate pair, which is not a
    *   character and has no bytes, or what the vocabulary lacks.
    */
   encode(text: string): number[] {

@@ -1,4 +1,4 @@
-/** A model folder's tokenizer: tokenizer.json and tokenizer_config.json, or the files that came before them. */
+/** A model folder's tokenizer: tokenizer.json and tokenizer_config.json, or the older files that they replaced. */
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
@@ -42,9 +42,8 @@ const PLAIN: Readonly<Record<string, unknown>> = {
 
 /**
  * Reads a tokenizer as transformers' AutoTokenizer does. The oldest repositories have vocab.json and merges.txt only,
- * and name special tokens
- * in special_tokens_map.json or, like OpenAI's gpt2, nowhere: then the text ends with GPT-2's own `<|endoftext|>`, as
- * in transformers.
+ * and name special tokens in special_tokens_map.json or, like OpenAI's gpt2, nowhere: then the text ends with GPT-2's
+ * own `<|endoftext|>`, as in transformers.
  *
  * @throws FileError if a file is missing or malformed, no token ends a text, or Python would give other ids.
  */
@@ -52,7 +51,7 @@ export function readTokenizerFiles(folder: string): TokenizerFiles {
   try {
     return read(folder);
   } catch (cause) {
-    // of a field that holds something else than ever before
+    // a field has a value of a kind never seen before
     if (!(cause instanceof TypeError || cause instanceof RangeError)) throw cause;
     throw new FileError(
       join(folder, 'tokenizer.json'),

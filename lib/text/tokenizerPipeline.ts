@@ -1,7 +1,7 @@
 /**
- * Which tokenizers are reproduced: GPT-2's pipeline, byte-level BPE, whose ids are then Python's for every text. A part
- * that would change
- * ids in another way is refused by name: ids that are nearly right train on nearly the right text, and nothing says so.
+ * The tokenizers that are reproduced: GPT-2's pipeline, byte-level BPE, whose ids are then Python's for every text. A
+ * part that would change the ids is refused by name: nearly correct ids would train on nearly the right text, without
+ * any warning.
  */
 import { FileError, quoted } from '../errors';
 import type { JsonObject } from '../formats/jsonFile';
@@ -56,7 +56,7 @@ function checkModel(value: unknown, path: string, refuse: (part: string) => neve
   const model = object(value);
   const vocab = object(model?.vocab);
   const merges = model?.merges;
-  // tokenizers before 0.10 wrote no type; Python infers it, too, from what is there.
+  // tokenizers before 0.10 wrote no type; Python also infers it from the fields.
   const type = model?.type ?? (vocab && Array.isArray(merges) ? 'BPE' : undefined);
   if (type !== 'BPE')
     refuse(`its model ${type === undefined ? 'without a type, and without vocab and merges,' : quoted(String(type))}`);
@@ -90,7 +90,7 @@ function checkModel(value: unknown, path: string, refuse: (part: string) => neve
 
 /**
  * Files written by tokenizers 0.20 and later keep a merge as a pair, ["Ġ", "t"]; @xenova/transformers reads the older
- * "Ġ t" only. A byte-level token holds no space, so nothing is lost in joining.
+ * "Ġ t" only. A byte-level token contains no space, so joining loses nothing.
  */
 function joined(merge: unknown, n: number, path: string): string {
   const parts = typeof merge === 'string' ? merge.split(' ') : merge;
@@ -124,8 +124,7 @@ const nameOf = (part: unknown): string => {
 
 /**
  * What a post-processor would put around a text; undefined if nothing. Prompt and response are encoded apart: tokens
- * around each of them
- * would stand in the middle of a row.
+ * around each of them would stand in the middle of a row.
  */
 function addedByTemplate(part: unknown): string | undefined {
   const processor = object(part);

@@ -1,4 +1,4 @@
-/** Rows that are longer than the model's window. */
+/** Rows that exceed the model's context window. */
 import { InputError } from '../errors';
 import type { PromptResponses } from './responseBatch';
 
@@ -8,15 +8,12 @@ export const TRUNCATIONS = ['refuse', 'prompt-start', 'response-end'] as const;
  * What happens to a row whose prompt and longest response have more than `maxLength` tokens.
  * - `refuse`: it is wrong.
  * - `prompt-start`: the prompt loses tokens at its start; what is nearest to the response, and the response, stay. TRL
- *   1.16 has it as
- *   `keep_end`, but cuts each sequence of a pair for itself, so that chosen and rejected would follow different
- * prompts, and cuts into a
- *   response that fills the window. Here the cut follows from the longer response, and such a row is wrong.
+ *   1.16 has it as `keep_end`, but cuts each sequence of a pair for itself, so that chosen and rejected would follow
+ *   different prompts, and cuts into a response that fills the window. Here the cut follows from the longer response,
+ *   and such a row is wrong.
  * - `response-end`: responses lose tokens at their end, each as many as it must. One that was cut has no
- *   end-of-sequence token: the model
- *   does not learn from it where to stop. This is TRL's `keep_start`, its default. A row whose prompt fills the window,
- * which TRL drops in
- *   silence, is wrong.
+ *   end-of-sequence token: the model does not learn from it where to stop. This is TRL's `keep_start`, its default. A
+ *   row whose prompt fills the window, which TRL drops in silence, is wrong.
  *
  * At least one token of the prompt and one of each response always stay.
  */

@@ -1,14 +1,14 @@
 /**
  * `npm run bench`: this library beside transformers and TRL on the same work, in one run. Needs the oracles.
  *
- * Each contender is a process of its own that waits for a line before each repetition, so that they take turns and share
- * whatever the machine does meanwhile. What they compute is compared, too: a fast wrong answer wins nothing.
+ * Each contender is a process of its own that waits for a line before each repetition, so that they take turns and
+ * share whatever the machine does meanwhile. What they compute is compared, too: a fast wrong answer wins nothing.
  */
 import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync } from 'node:fs';
 import { basename, join } from 'node:path';
 
-import { root } from '../notebooks/execute';
+import { root } from '../paths';
 import { cases, type Case, type Policy, type Rival, type Task } from './cases';
 import { command, wholeNumber } from './command';
 import { inputsOf, smaller } from './inputs';

@@ -1,4 +1,4 @@
-/** The work that bench.ts times, and who does it. */
+/** The tasks that bench.ts times, and the contenders for each. */
 import type { PairIds } from 'alignbook';
 
 export type Policy = 'fp32' | 'bf16';

@@ -1,6 +1,5 @@
 /**
- * How a benchmark's command line is read: `--help`, what is wrong with it in one line before the usage, the exit
- * status.
+ * Reads a benchmark's command line: `--help`, an error in one line before the usage, and the exit status.
  */
 import { parseArgs, type ParseArgsConfig } from 'node:util';
 

@@ -1,4 +1,4 @@
-/** What growth.ts asks of its workers. */
+/** The task that growth.ts gives its workers. */
 import type { GPT2Config, Profile } from 'alignbook';
 
 export interface GrowthTask {

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 
 import { Random, readPairs, Tokenizer, type PairIds } from 'alignbook';
 
-import { root } from '../notebooks/execute';
+import { root } from '../paths';
 import type { Case, Task } from './cases';
 
 /** Ids for a case: random ones, and pairs of the data, as `tiny`'s tokenizer has them, in the model's vocabulary and within its length. */

@@ -1,4 +1,4 @@
-/** What results were measured on and with, and where they are kept. */
+/** The hardware and software of a measurement, and the file that keeps the results. */
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { availableParallelism, cpus, totalmem } from 'node:os';
@@ -6,7 +6,7 @@ import { dirname, join } from 'node:path';
 
 import { device } from 'alignbook';
 
-import { root } from '../notebooks/execute';
+import { root } from '../paths';
 
 export interface Machine {
   readonly cpu: string;

@@ -1,4 +1,4 @@
-/** How a worker of bench.ts speaks: `ready` once it is warm, then one JSON line for each line that it reads. */
+/** The protocol of a worker of bench.ts: `ready` once it is warm, then one JSON line for each line that it reads. */
 import { createInterface } from 'node:readline';
 
 export async function inTurns(repeat: () => Promise<unknown>): Promise<void> {

@@ -1,6 +1,6 @@
 /**
- * A process that works when it is told to, so that several can take turns; its side of the talk is protocol.ts, or
- * protocol.py.
+ * A worker process that runs one repetition per request, so that several can take turns. protocol.ts and protocol.py
+ * are the worker's side of the protocol.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { readFileSync } from 'node:fs';

@@ -7,7 +7,7 @@ import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 
-import { root } from '../notebooks/execute';
+import { root } from '../paths';
 import { headingAnchors } from './anchors';
 
 const BASE = 'base';

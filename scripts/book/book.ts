@@ -5,7 +5,7 @@ import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 
 import { command } from '../command';
-import { root } from '../notebooks/execute';
+import { root } from '../paths';
 import { writeSource } from './source';
 
 const usage = `Usage: npm run book [-- --out FOLDER]

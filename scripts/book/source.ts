@@ -7,7 +7,8 @@ import { basename, dirname, join, relative, resolve } from 'node:path';
 
 import { escaped } from 'alignbook/dist/notebook/tokenTable';
 
-import { isWalkthrough, notebookNames, root } from '../notebooks/execute';
+import { isWalkthrough, notebookNames } from '../notebooks/execute';
+import { root } from '../paths';
 import { readNotebook, type Cell, type Notebook } from '../notebooks/notebook';
 import { writeApi } from './api';
 

@@ -1,18 +1,17 @@
 /**
  * `npm run data [-- --check]`: makes data/instructions and data/preferences from WordNet, and data/reviews from a
- * grammar, the same
- * bytes on every machine.
+ * grammar, the same bytes on every machine.
  */
 import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
-import { dirname, join, resolve } from 'node:path';
+import { dirname, join } from 'node:path';
 
 import { Random, Tokenizer } from 'alignbook';
 
+import { root } from '../paths';
 import { reviews } from '../reviews/reviews';
 import { facts, type Fact } from './facts';
 import { answers, plainQuestions, politeQuestions, type Style } from './phrasings';
 
-const root = resolve(__dirname, '..', '..', '..', '..');
 const SEED = 18290;
 
 /** How often an instruction is answered courteously: politeness is met with politeness, mostly. */

@@ -7,6 +7,7 @@ import { parseArgs } from 'node:util';
 import { GPT2, Tokenizer } from 'alignbook';
 
 import { command } from '../command';
+import { root } from '../paths';
 import { evaluation, type Evaluation } from '../reviews/evaluation';
 import { sentiment } from '../reviews/sentiment';
 import type { Method, Point, Setting, Task } from './method';
@@ -14,8 +15,6 @@ import { methods } from './methods';
 import { addResult, readResults, sameRun, type Result } from './results';
 import { scaleOf, type Scale } from './scale';
 import { sftModel, sftSettings } from './sft';
-
-const root = resolve(__dirname, '..', '..', '..', '..');
 
 /** Every policy is asked with the same draws. */
 const EVALUATION_SEED = 7;

@@ -1,8 +1,7 @@
 import type { Point, Task } from './method';
 
 /**
- * Goes through a training, and looks at the policy before it and after the steps of `looks`, the last of which is the
- * end.
+ * Runs a training and evaluates the policy before it and after each step in `looks`; the last of these ends the training.
  */
 export async function* along(
   task: Task,

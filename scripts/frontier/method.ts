@@ -1,16 +1,16 @@
-/** What the frontier of reward against KL compares: ways to make a model's reviews worth more. */
+/** A method that the frontier of reward against KL compares: a way to raise the reward of a model's reviews. */
 import type { GPT2, Tokenizer } from 'alignbook';
 
 import type { Evaluation } from '../reviews/evaluation';
 import type { Reward } from '../reviews/samples';
 
-/** Where a policy stands after some steps. */
+/** A policy's reward and KL after some steps. */
 export interface Point extends Evaluation {
   /** Steps of training; of best-of-n, n. */
   readonly step: number;
 }
 
-/** What a run starts from. */
+/** The starting point of a run. */
 export interface Task {
   /** The SFT model's weights, for the run to change; the caller's to dispose of. */
   readonly policy: GPT2;

@@ -5,5 +5,5 @@ import type { Method } from './method';
 import { ppo } from './ppo';
 import type { Scale } from './scale';
 
-/** Everything that the frontier compares. */
+/** All methods that the frontier compares. */
 export const methods = (scale: Scale): readonly Method[] => [bestOf(scale), dpo(scale), ppo(scale), grpo(scale)];

@@ -1,8 +1,8 @@
 import type { GPT2Config } from 'alignbook';
 
 /**
- * What a method's constants depend on: `quick` shows in a minute that everything works; models of the size of `tiny`
- * and real GPT-2s learn at other rates.
+ * The scale of a run, which sets a method's constants: `quick` checks in a minute that everything works; models of the
+ * size of `tiny` and real GPT-2s need different learning rates.
  */
 export type Scale = 'quick' | 'small' | 'large';
 

@@ -26,8 +26,7 @@ export function sftSettings(root: string, model: string, scale: Scale): Readonly
 
 /**
  * @param folder of the training run; the model is in its folder `model`. One that is complete is taken as it is; one
- *   that was
- *   interrupted goes on.
+ *   that was interrupted goes on.
  * @throws InputError if another model is there, or its training fails.
  */
 export async function sftModel(

@@ -10,9 +10,9 @@ import * as jupyter from 'tslab/dist/jupyter';
 import { CellRunner } from '../kernel/compiler'; // before tslab
 
 import { CellOutput } from '../kernel/output';
-import { root } from '../notebooks/execute';
 import { checkNotebook, readExpected } from '../notebooks/expected';
 import { readNotebook, type Cell, type Output } from '../notebooks/notebook';
+import { root } from '../paths';
 import { checked, seen, step } from './report';
 
 /** Runs the cells in order. @throws Error that names the cell that failed. */

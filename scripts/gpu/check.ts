@@ -8,7 +8,8 @@ import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 import { command } from '../command';
-import { isWalkthrough, notebookNames, root } from '../notebooks/execute';
+import { isWalkthrough, notebookNames } from '../notebooks/execute';
+import { root } from '../paths';
 import { parse, usage, type Options } from './options';
 import type { Timed } from './report';
 import { Results, run, type Child } from './run';

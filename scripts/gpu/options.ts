@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 
-import { root } from '../notebooks/execute';
+import { root } from '../paths';
 
 export const usage = `Usage: npm run gpu:check -- [--rehearse] [--minutes N] [--steps 1,2,…] [--python PATH] [--results FILE]
 

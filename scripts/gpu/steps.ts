@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { device, GPT2, liveTensors, readPairs, referenceLogps, Tokenizer, trainDpo } from 'alignbook';
 import { constantCount } from 'alignbook/dist/engine/ops';
 
-import { root } from '../notebooks/execute';
+import { root } from '../paths';
 import { checked, seen, step } from './report';
 
 const STEPS = 20;

@@ -1,4 +1,4 @@
-/** Cells as they were compiled: what runs where, and where that is in what was written. */
+/** Compiled cells, with maps from a place in the compiled code to the place in the written cell. */
 import { SourceMap, type SourceMapPayload } from 'node:module';
 
 import type { Repaired } from './repair';

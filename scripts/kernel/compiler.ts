@@ -328,9 +328,8 @@ function withoutMap(code: string): [code: string, map: SourceMapPayload | undefi
 
 /**
  * The compiler sets two timers: one to compile anew, which tslab runs at once for each cell, and one after a folder has
- * changed.
- * tslab takes them for one, and throws ("Unexpected pending rebuildTimer") where a folder changes while it waits for
- * the other.
+ * changed. tslab takes them for one, and throws ("Unexpected pending rebuildTimer") where a folder changes while it
+ * waits for the other.
  */
 function withTimers(system: ts.System): ts.System {
   const { setTimeout: rebuildSoon, clearTimeout: rebuildLater } = system;

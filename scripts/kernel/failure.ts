@@ -1,4 +1,4 @@
-/** What failed in a cell -> Jupyter's `error`: a name, a message, and a traceback that shows the reader's lines. */
+/** A cell's failure -> Jupyter's `error`: a name, a message, and a traceback that shows the reader's lines. */
 import { inspect } from 'node:util';
 
 import { excerpt, nameOf, type Cell, type CompiledCell } from './compiled';

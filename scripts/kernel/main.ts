@@ -1,9 +1,9 @@
 /** The collection's kernel: the pinned tslab, mended as it starts; nothing inside node_modules is changed. */
-import { resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 
 import { version } from 'tslab/package.json';
 
+import { root } from '../paths';
 import { CellRunner } from './compiler';
 import { Server } from './server';
 
@@ -21,7 +21,6 @@ function main(): void {
       `this kernel mends tslab ${TSLAB}, but ${version} is installed; run "npm run setup", or set the kernelspec to tslab itself`,
     );
 
-  const root = resolve(__dirname, '..', '..', '..', '..');
   const runner = new CellRunner({ strict: process.env['ALIGNBOOK_STRICT'] === '1', root });
   const server = new Server(runner, configPath, version);
   process.on('uncaughtException', (error) => server.failed(error));

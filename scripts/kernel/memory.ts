@@ -1,7 +1,6 @@
 /**
- * Models that cells have let go of. Their numbers lie outside of JavaScript's heap, which therefore sees no reason to
- * be cleaned up: a cell
- * that loads a model, run again and again, would hold each of them.
+ * Frees models that no cell refers to. Their weights lie outside JavaScript's heap, so the garbage collector sees no
+ * pressure to run: a cell that loads a model, run repeatedly, would keep every one of them in memory.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import v8 from 'node:v8';

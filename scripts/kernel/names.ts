@@ -2,10 +2,8 @@
  * A cell's names, as other cells see them: one variable each, wherever it is read and assigned.
  *
  * tslab copies a name's value onto an object, `exports`, where the cell assigns it, and lets later cells read and write
- * the copy there: the
- * functions of the first cell go on with a variable of their own. Here `exports` has a pair of accessors in place of
- * the copy, which the cell
- * itself makes, so that they reach its variable.
+ * the copy there: the functions of the first cell go on with a variable of their own. Here `exports` has a pair of
+ * accessors in place of the copy, which the cell itself makes, so that they reach its variable.
  */
 import ts from 'typescript5';
 
@@ -34,10 +32,8 @@ export interface Named {
 /**
  * @param module a cell as JavaScript, with tslab's `export {…}` of its names.
  * @returns the same without them, on the same lines, and after its end a function that makes the accessors. It stands
- *   first when the cell
- *   runs: what comes before an error is there afterwards. And an earlier cell's function is called by itself: as
- * `exports.f()` it would have
- *   all names of the notebook as its `this`.
+ *   first when the cell runs: what comes before an error is there afterwards. And an earlier cell's function is called
+ *   by itself: as `exports.f()` it would have all names of the notebook as its `this`.
  */
 export function withAccessors(module: string): Named {
   const file = ts.createSourceFile('cell.js', module, ts.ScriptTarget.ES2022, true, ts.ScriptKind.JS);

@@ -1,7 +1,7 @@
-/** What a cell writes to a stream, as messages: well-formed, in order, and with an end. */
+/** Turns what a cell writes to a stream into messages: well-formed, in order, and limited in number. */
 import { StringDecoder } from 'node:string_decoder';
 
-/** Characters and writes of a cell that are passed on: more would fill the notebook's file, and stop JupyterLab. */
+/** The most characters and writes per cell that are passed on. More would fill the notebook's file and stall JupyterLab. */
 const MOST = { characters: 4_000_000, writes: 50_000 };
 
 export type Stream = 'stdout' | 'stderr';

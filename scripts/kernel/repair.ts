@@ -2,10 +2,8 @@
  * A cell's source -> source that tslab 1.0.22 compiles right, on the same lines.
  *
  * tslab keeps a cell's names on an `exports` object and rewrites, in later cells, each name that an earlier cell
- * declared. It
- * misses shorthand properties, and rewrites names in patterns that are no variables; it exports every name by itself,
- * and knows
- * top-level await only where its checker complains of one.
+ * declared. It misses shorthand properties, and rewrites names in patterns that are no variables; it exports every name
+ * by itself, and knows top-level await only where its checker complains of one.
  */
 import ts from 'typescript5';
 

@@ -62,10 +62,8 @@ export class Server extends jupyter.ZmqServer {
 
   /**
    * tslab reads its sockets while they are being bound: what comes at that moment ends the reading. And it sends as
-   * ZeroMQ's binding
-   * does without a time limit, which takes some 500 messages, and refuses more until the event loop turns: of a cell
-   * that prints
-   * 20,000 lines, 499 are seen.
+   * ZeroMQ's binding does without a time limit, which takes some 500 messages, and refuses more until the event loop
+   * turns: of a cell that prints 20,000 lines, 499 are seen.
    *
    * @throws Error if a port is taken.
    */

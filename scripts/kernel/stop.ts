@@ -1,9 +1,7 @@
 /**
  * The stop button, SIGINT: heard by the kernel's thread between two of its turns, and, where a cell leaves it none, by
- * another one, which ends
- * what runs. Node's own way (`breakOnSigint`) ends a script, but not what runs behind its first await or in a timer;
- * and while it begins and
- * ends, a signal is lost or ends the process.
+ * another one, which ends what runs. Node's own way (`breakOnSigint`) ends a script, but not what runs behind its first
+ * await or in a timer; and while it begins and ends, a signal is lost or ends the process.
  */
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';

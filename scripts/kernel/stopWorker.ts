@@ -1,6 +1,6 @@
 /**
- * What the kernel's own thread may be too busy for: to hear SIGINT and end what runs (see stop.ts), and to end with the
- * process that started it.
+ * Does what the kernel's own thread may be too busy for: receives SIGINT and ends the running code (see stop.ts), and
+ * ends the kernel when its parent process ends.
  */
 import { Session } from 'node:inspector';
 import { parentPort, workerData } from 'node:worker_threads';

@@ -1,8 +1,7 @@
 /**
  * TypeScript 5.9 in the place of the 5.0.4 that tslab comes with; to be imported before tslab. (TypeScript 7, which
- * compiles the library, has
- * no JavaScript API.) tslab's copy is Microsoft's with five more functions, written again below, and an option for
- * which repair.ts stands in.
+ * compiles the library, has no JavaScript API.) tslab's copy is Microsoft's with five more functions, written again
+ * below, and an option for which repair.ts stands in.
  */
 import { Module } from 'node:module';
 import { dirname } from 'node:path';

@@ -1,4 +1,4 @@
-/** What the commands that execute notebooks are told. */
+/** Command-line options shared by the commands that execute notebooks. */
 import { statSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';

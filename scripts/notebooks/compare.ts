@@ -4,11 +4,10 @@
  * Both texts are read as words, numbers and single signs; white space only separates them.
  * - A number written as an integer in the expected text must be the same integer.
  * - A number written as a float (a point, an exponent, nan, inf) is compared within the tolerance, however the other
- *   side
- *   writes it: Python prints 1.0 where JavaScript prints 1.
+ *   side writes it: Python prints 1.0 where JavaScript prints 1.
  * - Everything else must be equal. Digits that belong to a word (gpt2, 124M, 0x1f) and versions (2.21.0) are words.
  * - PyTorch's notation around values is dropped: `torch.Size([1, 36])` is `[1, 36]`, `tensor([1.])` is `[1.]`.
- * Thousands separators are not known: "50,257" is two integers.
+ *   Thousands separators are not known: "50,257" is two integers.
  */
 
 /** `got` passes where |got - expected| <= absolute + relative * |expected|. */

@@ -1,12 +1,10 @@
 /** Runs execute.py, which executes notebooks and refuses every run that is not clean, and reads its reports. */
 import { spawn } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { basename, join, resolve } from 'node:path';
+import { basename, join } from 'node:path';
 
+import { root } from '../paths';
 import { readNotebook, type Notebook } from './notebook';
-
-/** The repository; this file, compiled, lies in .alignbook/build/scripts/notebooks. */
-export const root = resolve(__dirname, '..', '..', '..', '..');
 
 /** The lessons' files, in reading order. */
 export const notebookNames = (): string[] => readdirSync(join(root, 'notebooks')).filter((name) => name.endsWith('.ipynb')).sort();

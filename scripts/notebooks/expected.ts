@@ -1,11 +1,10 @@
 /**
  * tests/expected/NN-name.json: what the code cells of one notebook print.
  *
- *     {"notebook": "01-tokenize.ipynb", "tolerance"?: …, "cells": {"<cell id>": {"any": text} | {"tiny": text, "gpt2"?:
- * text}, …}}
+ *     {"notebook": "01-tokenize.ipynb", "tolerance"?: …, "cells": {"<cell id>": {"any": text} | …}}
  *
- * `any` holds whatever the model; the other keys name a model. A tolerance may stand at the file and at a cell;
- * the cell's wins.
+ * A cell's text is under `any`, for every model, or under the names of models (`tiny`, and `gpt2` if it is known). The
+ * file and each cell may state a tolerance; the cell's takes precedence.
  */
 import { readFileSync } from 'node:fs';
 import { basename } from 'node:path';

@@ -1,9 +1,7 @@
 /**
  * LaTeX formulas as SVG, by MathJax, for pages without a script: reads [{"tex": …, "display": true | false}, …] from
- * stdin and writes
- * {"style": CSS for all, "formulas": [markup, …]}. The glyphs take the color of the text around them; a screen reader
- * reads MathML.
- * In the place of a formula that is wrong stands what MathJax says of it.
+ * stdin and writes {"style": CSS for all, "formulas": [markup, …]}. The glyphs take the color of the text around them;
+ * a screen reader reads MathML. In the place of a formula that is wrong stands what MathJax says of it.
  */
 import { readFileSync } from 'node:fs';
 

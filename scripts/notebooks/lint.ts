@@ -2,9 +2,8 @@
  * TypeScript that plain tslab 1.0.22 miscompiles, found with the compiler that tslab uses.
  *
  * tslab keeps a cell's names on an `exports` object and rewrites, in later cells, each name that an earlier cell
- * declared.
- * The rewriting misses some places and hits others that it should leave alone; top-level await is recognised only in
- * part.
+ * declared. The rewriting misses some places and hits others that it should leave alone; top-level await is recognised
+ * only in part.
  */
 import ts from '@tslab/typescript-for-tslab';
 

@@ -108,8 +108,8 @@ export const committedMetadata = {
 };
 
 /**
- * The text of a notebook's committed form: nbformat 4.5, keys sorted, one space of indent, no execution counts,
- * no metadata but the kernel's name and this project's marks. Outputs stay.
+ * The text of a notebook's committed form: nbformat 4.5, keys sorted, one space of indent, no execution counts, no
+ * metadata but the kernel's name and this project's marks. Outputs stay.
  */
 export function committedForm(notebook: Notebook): string {
   const cells = notebook.cells.map((cell) => {

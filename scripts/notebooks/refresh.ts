@@ -3,7 +3,8 @@ import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 
-import { executedCopy, executeNotebooks, notebookNames, root } from './execute';
+import { executedCopy, executeNotebooks, notebookNames } from './execute';
+import { root } from '../paths';
 import { committedForm } from './notebook';
 
 async function refresh(paths: readonly string[]): Promise<number> {

@@ -1,4 +1,4 @@
-/** What must hold of the notebooks as files. Each rule returns its findings; none means that it holds. */
+/** Rules for the notebooks as files. Each rule returns its findings; an empty list means that the rule is met. */
 import { existsSync, readFileSync } from 'node:fs';
 import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';

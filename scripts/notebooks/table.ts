@@ -1,4 +1,4 @@
-/** Plain text tables: columns of numbers to the right, the rest to the left. */
+/** Plain text tables: numbers aligned right, text aligned left. */
 export function table(head: readonly string[], rows: readonly (readonly string[])[], total: readonly string[]): string {
   const all = [head, ...rows, total];
   const widths = head.map((_, column) => Math.max(...all.map((row) => row[column]!.length)));

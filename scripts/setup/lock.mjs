@@ -1,5 +1,5 @@
 // @ts-check
-/** One set-up at a time. */
+/** A lock that lets one set-up run at a time. */
 import { linkSync, lstatSync, readFileSync, renameSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';

@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * Where everything lies. Set-up writes to `.alignbook`, `node_modules`, `lib/dist` and the tokenizer of
- * `data/models/tiny` only.
+ * The paths that set-up uses. It writes only to `.alignbook`, `node_modules`, `lib/dist` and the tokenizer of
+ * `data/models/tiny`.
  */
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';

@@ -1,5 +1,5 @@
 // @ts-check
-/** The virtual environments: JupyterLab with what executes notebooks, and the oracles. */
+/** The virtual environments: JupyterLab with the packages that execute notebooks, the oracles, the book, the linter. */
 import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -176,7 +176,7 @@ export const trlPpo = {
   run: (progress) => installBeside(paths.oracles, 'trl-ppo.txt', paths.trlPpo, progress),
 };
 
-/** On demand: the linter of the Python files, all that `npm run check` needs besides npm's packages. @type {import('./steps.mjs').Step} */
+/** On demand: ruff, which `npm run check` needs besides npm's packages. @type {import('./steps.mjs').Step} */
 export const lint = {
   name: 'lint',
   megabytes: 60,

@@ -1,9 +1,9 @@
 // @ts-check
-/** Runs other programs, and turns their usual failures into one message with a remedy. */
+/** Runs other programs, and turns their usual failures into one message that says what to do. */
 import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 
-/** What went wrong, in words for the user; printed without a stack. */
+/** An error whose message is for the user; printed without a stack trace. */
 export class SetupError extends Error {}
 
 /** @type {[RegExp, string][]} */

@@ -142,6 +142,7 @@ async function download({ name, megabytes, sha256 }, folder, progress) {
 
 /**
  * @param {string} folder
+ * @public for its test
  * @returns {number} bytes of all files below; pip may remove some, and folders, while we look
  */
 export function size(folder) {

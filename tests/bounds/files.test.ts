@@ -10,11 +10,11 @@ import { GPT2, Random, SafetensorsFile, Tokenizer } from 'alignbook';
 import { readConfig } from 'alignbook/dist/formats/config';
 import { initialWeights } from 'alignbook/dist/model/weightShapes';
 
+import { root } from '../../scripts/paths';
 import { runTries, type Try } from './tries';
 
-const ROOT = join(__dirname, '..', '..', '..', '..');
-const FIXTURES = join(ROOT, 'tests', 'fixtures', 'gpt2');
-const TINY = join(ROOT, 'data', 'models', 'tiny');
+const FIXTURES = join(root, 'tests', 'fixtures', 'gpt2');
+const TINY = join(root, 'data', 'models', 'tiny');
 const folder = mkdtempSync(join(tmpdir(), 'bounds-'));
 after(() => rmSync(folder, { recursive: true, force: true }));
 

@@ -21,11 +21,11 @@ import { gzipSync } from 'node:zlib';
 
 import { GPT2, Tokenizer, type DownloadOptions } from 'alignbook';
 
+import { root } from '../../scripts/paths';
 import { etagOf, HubServer, sha256, type Seen } from '../hubServer';
 import { runTries, type Try } from './tries';
 
-const ROOT = join(__dirname, '..', '..', '..', '..');
-const FIXTURES = join(ROOT, 'tests', 'fixtures', 'gpt2');
+const FIXTURES = join(root, 'tests', 'fixtures', 'gpt2');
 const COMMIT = '607a30d783dfa663caf39e06633721c8d4cfcd7e';
 const NAME = 'openai-community/gpt2';
 const WEIGHTS = readFileSync(join(FIXTURES, 'model.safetensors'));

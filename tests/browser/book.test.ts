@@ -9,7 +9,8 @@ import { pathToFileURL } from 'node:url';
 
 import type { Browser, Page } from 'playwright-core';
 
-import { notebookNames, root } from '../../scripts/notebooks/execute';
+import { notebookNames } from '../../scripts/notebooks/execute';
+import { root } from '../../scripts/paths';
 import { launch, pictures } from './lab';
 
 const folder = mkdtempSync(join(tmpdir(), 'book-'));

@@ -9,7 +9,8 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 
-import { notebookNames, root } from '../../scripts/notebooks/execute';
+import { notebookNames } from '../../scripts/notebooks/execute';
+import { root } from '../../scripts/paths';
 import { folder, Lab, type LabCell, type LabPage } from './lab';
 
 /** The longest notebook trains for about four minutes. */

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 
 import { chromium, type Browser, type Page } from 'playwright-core';
 
-import { root } from '../../scripts/notebooks/execute';
+import { root } from '../../scripts/paths';
 
 /** What the browser works on: copies, which JupyterLab saves as it likes, and the pictures it takes. */
 export const folder = join(root, '.alignbook', 'browser');

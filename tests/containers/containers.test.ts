@@ -9,7 +9,7 @@ import { spawn, spawnSync } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { test } from 'node:test';
 
-import { root } from '../../scripts/notebooks/execute';
+import { root } from '../../scripts/paths';
 
 const { BUILD = 'cpu', CONTAINER_BUILD_OPTIONS = '' } = process.env;
 const image = `alignbook:test-${BUILD}`;

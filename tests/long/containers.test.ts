@@ -5,7 +5,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 
-import { root } from '../../scripts/notebooks/execute';
+import { root } from '../../scripts/paths';
 
 const read = (...path: string[]): string => readFileSync(join(root, ...path), 'utf8');
 const dockerfile = read('Dockerfile');

@@ -8,7 +8,7 @@ import { test } from 'node:test';
 import { bestOfNKl } from 'alignbook';
 
 import { readResults, type Result } from '../../scripts/frontier/results';
-import { root } from '../../scripts/notebooks/execute';
+import { root } from '../../scripts/paths';
 
 const QUICK = join(root, 'runs', 'frontier', 'quick', 'tiny');
 

@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 
-import { root } from '../../scripts/notebooks/execute';
+import { root } from '../../scripts/paths';
 
 const folder = mkdtempSync(join(tmpdir(), 'gpu-rehearsal-'));
 after(() => rmSync(folder, { recursive: true, force: true }));

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 
-import { root } from '../../scripts/notebooks/execute';
+import { root } from '../../scripts/paths';
 
 const python = join(root, '.alignbook', 'python', 'bin', 'python');
 const folder = mkdtempSync(join(tmpdir(), 'kernels-'));

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 
-import { root } from '../../scripts/notebooks/execute';
+import { root } from '../../scripts/paths';
 import { printedFences } from '../printedText';
 
 const folder = mkdtempSync(join(tmpdir(), 'elsewhere-'));

@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 
-import { root } from '../../scripts/notebooks/execute';
+import { root } from '../../scripts/paths';
 import type { Reply, Seen } from '../kernel';
 import { beyondFirst, play } from '../play';
 import { otherTexts, played } from '../played';

@@ -10,7 +10,7 @@ import { after, test } from 'node:test';
 
 import { exportModel, GPT2, Random, RewardModel } from 'alignbook';
 
-import { root } from '../../scripts/notebooks/execute';
+import { root } from '../../scripts/paths';
 import { Place } from '../printedRun';
 import { printedFences } from '../printedText';
 

@@ -10,7 +10,7 @@ import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 
-import { root } from '../../scripts/notebooks/execute';
+import { root } from '../../scripts/paths';
 import { Place, RUN, USAGE_ONLY } from '../printedRun';
 import { printedCommands, printedFences, type Fence } from '../printedText';
 

@@ -9,11 +9,11 @@ import { join } from 'node:path';
 
 import { GPT2, tf, Tokenizer } from 'alignbook';
 
+import { root } from '../../scripts/paths';
 import { HubServer } from '../hubServer';
 
-const ROOT = join(__dirname, '..', '..', '..', '..');
 const read = (folder: string, files: string[]) =>
-  Object.fromEntries(files.map((file) => [file, readFileSync(join(ROOT, folder, file))]));
+  Object.fromEntries(files.map((file) => [file, readFileSync(join(root, folder, file))]));
 
 async function serve(): Promise<void> {
   const files = {

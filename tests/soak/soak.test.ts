@@ -23,7 +23,8 @@ import {
 } from 'alignbook';
 import { constantCount } from 'alignbook/dist/engine/ops';
 
-import { executeNotebooks, root } from '../../scripts/notebooks/execute';
+import { executeNotebooks } from '../../scripts/notebooks/execute';
+import { root } from '../../scripts/paths';
 
 const SHARE = Number(process.env['SOAK'] ?? 1);
 const times = (count: number) => Math.max(10, Math.round(count * SHARE));
