@@ -70,8 +70,8 @@ test('an option given twice is refused, whatever it takes; so is one without a v
   );
   refused(() => parse(['--skip-bad=true']), /^--skip-bad takes no value, got "true"; give --skip-bad alone$/);
   for (const stray of ['rows.jsonl', '-d', '--', '--=x', ''])
-    refused(() => parse([stray]), /^takes no ".*" here; write each value after its option$/);
-  refused(() => parse(['one', 'two'], 1), /^takes no "two" here/);
+    refused(() => parse([stray]), /^there is no place for ".*"; write each value after its option$/);
+  refused(() => parse(['one', 'two'], 1), /^there is no place for "two"/);
 });
 
 test('every field of a training is refused when it is given twice', () => {

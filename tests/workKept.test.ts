@@ -412,7 +412,7 @@ test('a run that was begun with a setting of an old name is refused, with the ne
 test('two trainings in one folder: the second is refused, and the first ends undisturbed', async () => {
   const slow = file(
     'slow.mjs',
-    "import { setTimeout } from 'node:timers/promises';\nexport default async (samples) => { await setTimeout(300); return samples.map(({ ids }) => ids.length); };",
+    "import { setTimeout } from 'node:timers/promises';\nexport default async (samples) => { await setTimeout(1500); return samples.map(({ ids }) => ids.length); };",
   );
   const first = spawn(process.execPath, grpo('shared', slow), { stdio: 'ignore' });
   const ended = once(first, 'close') as Promise<[number | null]>;

@@ -1,5 +1,6 @@
 /** What a command of `npx alignbook` is: its settings, its help, and where its code is. */
 import { FileError, InputError } from '../errors';
+import { expandHome } from '../hub/homePath';
 import type { OptionsOf, Settings } from '../training/declare';
 import { flagOf, UsageError } from './commandLine';
 import { readConfigFile } from './configFile';
@@ -41,7 +42,7 @@ export function valuesOf(
   { name: of, settings, argument, oneOf = [], strict = [] }: Command,
   { config, ...given }: Readonly<Record<string, unknown>> & { readonly config?: string },
 ): Record<string, unknown> {
-  const raw = { ...(config === undefined ? {} : readConfig(of, config, settings)), ...given };
+  const raw = { ...(config === undefined ? {} : readConfig(of, expandHome(config), settings)), ...given };
   const values: Record<string, unknown> = {};
   for (const [name, value] of Object.entries(raw)) {
     if (value === undefined) continue;

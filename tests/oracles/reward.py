@@ -7,7 +7,7 @@ saved/ is a small GPT2ForSequenceClassification as save_pretrained writes it. re
   models       for each of some models, scores of its rows' responses, each computed alone, and a weight for each;
                gradients.safetensors
                has the gradient of sum(weight * score), in float64, rounded to float32
-  trainings    20 steps of TRL's own RewardTrainer, without and with margins and centerRewards, float32, one thread;
+  trainings    20 steps of TRL's own RewardTrainer, without and with margins and centering, float32, one thread;
                trained.safetensors
                has the weights at the end. TRL takes the score at the last token that is not padding: t22, which pads,
                occurs nowhere else.
@@ -115,7 +115,7 @@ def pairs_of(count):
     ]
 
 
-def trained(pairs, margins, centerRewards, tensors, name):
+def trained(pairs, margins, center_rewards, tensors, name):
     model = model_of("one-head", 34)
     tokenizer = Tokenizer(models.WordLevel({f"t{n}": n for n in range(23)}, unk_token="t0"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
@@ -149,7 +149,7 @@ def trained(pairs, margins, centerRewards, tensors, name):
             gradient_checkpointing=False,
             max_length=16,
             disable_dropout=True,
-            center_rewards_coefficient=centerRewards,
+            center_rewards_coefficient=center_rewards,
             train_sampling_strategy="sequential",
         )
         trainer = RewardTrainer(
@@ -168,7 +168,7 @@ def trained(pairs, margins, centerRewards, tensors, name):
     }
     return {
         "margins": margins,
-        "centerRewards": centerRewards or 0.0,
+        "centerRewards": center_rewards or 0.0,
         "steps": [{ours: entry[theirs] for ours, theirs in names.items()} for entry in history],
     }
 
