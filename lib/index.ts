@@ -107,8 +107,8 @@ export {
   type DpoLossOptions,
   type DpoMetrics,
   type DpoStep,
-  type DpoTrainOptions,
 } from './training/trainDpo';
+export { type DpoTrainOptions } from './training/dpoOptions';
 export { calibration, type Calibration, type ReliabilityBin } from './training/calibration';
 export {
   evaluateReward,
@@ -116,8 +116,8 @@ export {
   type RewardEvaluation,
   type RewardMetrics,
   type RewardStep,
-  type RewardTrainOptions,
 } from './training/trainReward';
+export { type RewardTrainOptions } from './training/rewardOptions';
 export {
   measureSamples,
   sampleLogps,
@@ -146,9 +146,11 @@ export {
   type Rollout,
   type RolloutAdvantages,
 } from './training/ppoUpdate';
-export { trainPpo, type PpoInputs, type PpoStep, type PpoTrainOptions } from './training/trainPpo';
+export { type PpoTrainOptions } from './training/ppoOptions';
+export { trainPpo, type PpoInputs, type PpoStep } from './training/trainPpo';
 export { grpoUpdate, type GroupRollout, type GrpoUpdate, type GrpoUpdateOptions } from './training/grpoUpdate';
-export { rlooAdvantages, trainGrpo, type GrpoInputs, type GrpoStep, type GrpoTrainOptions } from './training/trainGrpo';
+export { type GrpoTrainOptions } from './training/grpoOptions';
+export { rlooAdvantages, trainGrpo, type GrpoInputs, type GrpoStep } from './training/trainGrpo';
 export { bestOfN, bestOfNKl } from './training/bestOfN';
 
 export type { Figure, FigureLayout, Trace } from './notebook/figure';

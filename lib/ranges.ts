@@ -1,34 +1,34 @@
-/** The range of every number that a user sets, in one table, and the check of a value against it. */
+/** The ranges of the numbers that a user sets, and the check of a value against its range. */
 import { InputError } from './errors';
 
 export interface Range {
   /** What a message says after "must be". */
   readonly words: string;
   readonly holds: (value: number) => boolean;
-  /** Bounds within which float32, or the machine, can do what the setting asks for; `least` leaves 0 to `holds`. */
+  /** Bounds within which float32, or the machine, can do what is asked; `least` does not apply to 0, `holds` does. */
   readonly least?: number;
   readonly most?: number;
-  /** Why a value outside is refused, where the words do not say it. */
+  /** Why a value outside the range is refused, where the words do not say it. */
   readonly why?: string;
 }
 
 /**
- * `Math.max` of numbers however many: as arguments, some hundred thousand overflow the stack.
- * @returns -Infinity of none.
+ * The largest of any number of numbers: `Math.max(...numbers)` overflows the stack at some hundred thousand.
+ * @returns -Infinity for an empty list.
  */
 export const largest = (numbers: readonly number[]): number =>
   numbers.reduce((most, number) => Math.max(most, number), -Infinity);
 
 type Bounds = Pick<Range, 'least' | 'most' | 'why'>;
 
-/** As a number of steps, of rows: no run comes to more. */
+/** A count of steps or rows: no run reaches more. */
 const COUNT = 1e9;
-/** What is held in memory at once, or repeated within a step. */
+/** A count of things kept in memory at once, or repeated within a step. */
 const LIST = 1e6;
-/** Factors and prices: a million times another term of a loss leaves nothing of that term in float32. */
+/** Factors and prices: beside a term a million times larger, a term of a loss vanishes in float32. */
 const FACTOR = 1e6;
 
-const whole = (first: number, most = COUNT): Range => ({
+export const whole = (first: number, most = COUNT): Range => ({
   words: `a whole number from ${first} up`,
   holds: (x) => Number.isInteger(x) && x >= first,
   most,
@@ -52,13 +52,13 @@ const inside = (words: string, holds: (x: number) => boolean, why?: string): Ran
 });
 
 const share = inside('in [0, 1]', (x) => x >= 0 && x <= 1);
-/** In float32, in which the optimizer computes: 0.99999999 is 1 there, and its bias correction divides by 1 - 1. */
+/** The optimizer computes in float32, where 0.99999999 is 1 and the bias correction would divide by 1 - 1. */
 const decay = inside('in [0, 1), also when rounded to 32 bits', (x) => x >= 0 && Math.fround(x) < 1);
 const clip = above0({ least: 1e-6, why: 'nothing would be left to train once it is clipped' });
-/** `Random` takes the low 32 bits, so that a seed outside would stand for another one within. */
+/** `Random` takes the low 32 bits, so a seed outside the range would stand for another one within it. */
 const seed = inside('a whole number from 0 to 4294967295', (x) => Number.isInteger(x) && x >= 0 && x < 2 ** 32);
 
-/** Of every trainer. */
+/** Every trainer's. */
 const training = {
   steps: whole(1),
   epochs: above0({ most: COUNT }),
@@ -68,22 +68,22 @@ const training = {
   maxGradNorm: from(0, { most: Infinity }),
   seed,
   /**
-   * Within float32: one that is only too high shows, as in transformers, in the losses, and ends where they are no
-   * longer numbers.
+   * Any float32. As in transformers, a learning rate that is merely too high shows in the losses, and the run ends once
+   * they are no longer numbers.
    */
   lr: from(0, { most: 3e38 }),
   warmupSteps: whole(0),
-  finalShare: share,
+  minLrRatio: share,
   beta1: decay,
   beta2: decay,
   epsilon: above0({ least: 1e-30, most: 1000, why: 'without it a weight whose gradient is 0 becomes 0 / 0' }),
   weightDecay: from(0),
 } as const;
 
-/** Of a trainer with validation rows. */
+/** A trainer's that has validation rows. */
 const validated = { validateEvery: whole(1) } as const;
 
-/** Of the losses on pairs. */
+/** The losses' on pairs. */
 const pairs = {
   beta: above0({ least: 1e-6 }),
   labelSmoothing: inside('in [0, 0.5)', (x) => x >= 0 && x < 0.5, 'from 0.5 on, rejected is preferred'),
@@ -93,16 +93,16 @@ const pairs = {
   nllCoef: from(0),
 } as const;
 
-/** Of functions around them, which no trainer calls. */
+/** Those of functions around the losses on pairs, which no trainer calls. */
 const aroundPairs = { weight: from(0), ldAlpha: share } as const;
 
 const kto = { beta: pairs.beta, desirableWeight: from(0), undesirableWeight: from(0) } as const;
 
-const reward = { centring: from(0) } as const;
+const reward = { centerRewards: from(0) } as const;
 
 /**
- * Of the trainers that sample. A temperature beyond leaves either one token or a draw among all, and log-probs that say
- * nothing.
+ * Those of the trainers that sample. Beyond these temperatures a draw is either always one token or any token alike, and
+ * its log-probs say nothing.
  */
 const sampling = {
   maxNewTokens: whole(1),
@@ -126,9 +126,9 @@ const ppo = {
 
 const grpo = { groupSize: whole(2, LIST), iterations: whole(1, LIST), clipRange: clip, beta: from(0) } as const;
 
-/** Of text made by a trained model, where 0 is greedy. */
+/** Generation by a trained model, where temperature 0 is greedy. */
 const generation = {
-  maxNewTokens: whole(1, Infinity), // the model's window ends it anyhow
+  maxNewTokens: whole(1, Infinity), // the model's window is the limit
   temperature: from(0, { least: 1e-6 }),
   topK: whole(1, Infinity),
   topP: inside('in (0, 1]', (x) => x > 0 && x <= 1),
@@ -136,10 +136,10 @@ const generation = {
   seed,
 } as const;
 
-/** Checked where the model's sizes are known, by `readData`. */
+/** `readData` checks it, once the model's sizes are known. */
 const byModel = inside("a whole number from 2 to the model's window", () => true);
 
-/** What the commands take besides. */
+/** The commands' own. */
 const run = {
   loraRank: whole(1),
   loraAlpha: above0({ least: 1e-6 }),
@@ -164,28 +164,26 @@ export const RANGES = {
   run,
 } as const;
 
-/** A range for each number among some options, so that the compiler asks for one where an option is new. */
-export type RangesOf<Options> = {
-  readonly [Name in keyof Options as NonNullable<Options[Name]> extends number ? Name : never]-?: Range;
-};
-
-/** @throws InputError "NAME must be RANGE, got VALUE". */
-export function requireRange(
-  name: string,
+/** What is wrong with a value, such as "must be a number above 0, got -1"; undefined if it is in the range. */
+export function refusal(
   value: unknown,
   { words, holds, least = -Infinity, most = Infinity, why }: Range,
-): void {
+): string | undefined {
   const must = (range: string, reason = '') =>
-    new InputError(
-      `${name} must be ${range}, got ${typeof value === 'string' ? JSON.stringify(value) : String(value)}${reason}`,
-    );
+    `must be ${range}, got ${typeof value === 'string' ? JSON.stringify(value) : String(value)}${reason}`;
   if (typeof value !== 'number' || !holds(value) || (value === Infinity && most < Infinity))
-    throw must(words, why && `: ${why}`);
-  if (value !== 0 && value < least) throw must(`at least ${least}`);
-  if (value > most) throw must(`at most ${most}`);
+    return must(words, why && `: ${why}`);
+  if (value !== 0 && value < least) return must(`at least ${least}`);
+  return value > most ? must(`at most ${most}`) : undefined;
 }
 
-/** The same of all numbers that are given; what has no range here is not a number. */
+/** @throws InputError "NAME must be RANGE, got VALUE". */
+export function requireRange(name: string, value: unknown, range: Range): void {
+  const wrong = refusal(value, range);
+  if (wrong !== undefined) throw new InputError(`${name} ${wrong}`);
+}
+
+/** Checks every number that is given; an option without a range here is not a number. */
 export function requireRanges(options: object, ranges: Readonly<Record<string, Range>>): void {
   for (const [name, value] of Object.entries(options)) {
     if (value !== undefined && Object.hasOwn(ranges, name)) requireRange(name, value, ranges[name]!);

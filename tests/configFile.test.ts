@@ -9,16 +9,27 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 
 import { FileError, InputError } from 'alignbook';
-import { readConfig } from 'alignbook/dist/commands/trainConfig';
-import * as dpo from 'alignbook/dist/commands/trainDpo';
+import { catalog } from 'alignbook/dist/commands/catalog';
+import { valuesOf } from 'alignbook/dist/commands/command';
+import { optionsOf, StrictCommand } from 'alignbook/dist/commands/commandLine';
 
 const folder = mkdtempSync(join(tmpdir(), 'config-'));
 after(() => rmSync(folder, { recursive: true }));
 const path = join(folder, 'run.json');
 
+const dpo = catalog.find(({ name }) => name === 'train-dpo')!;
+/** Its settings, none of which must be given. */
+const OPTIONAL = Object.fromEntries(
+  Object.entries(dpo.settings).map(([name, setting]) => [name, { ...setting, required: false }]),
+);
+
 function read(text: string, ...args: string[]): Record<string, unknown> {
   writeFileSync(path, text);
-  return readConfig(['--config', path, ...args], dpo.fields, dpo.ranges);
+  const command = new StrictCommand('x');
+  for (const [name, setting] of Object.entries(dpo.settings))
+    for (const option of optionsOf(name, setting)) command.addOption(option);
+  const given = command.parse(args, { from: 'user' }).opts();
+  return valuesOf({ ...dpo, settings: OPTIONAL, oneOf: [] }, { config: path, ...given });
 }
 const refused = (text: string, message: string | RegExp) =>
   assert.throws(
@@ -80,7 +91,7 @@ test('a field that comes twice is refused: the last would win', () => {
 });
 
 test('an unknown field is told with the one that it is nearest to', () => {
-  const all = Object.keys(dpo.fields).join(', ');
+  const see = 'npx alignbook train-dpo --help';
   for (const [wrong, meant] of [
     ['stepz', 'steps'],
     ['batch_size', 'batchSize'],
@@ -91,14 +102,27 @@ test('an unknown field is told with the one that it is nearest to', () => {
     ['gama', 'gamma'],
     ['warmpStep', 'warmupSteps'],
   ]) {
-    refused(`{"${wrong}": 1}`, `has an unknown field "${wrong}"; there are ${all}; did you mean ${meant}?`);
+    refused(`{"${wrong}": 1}`, `has an unknown field "${wrong}"; did you mean ${meant}? See ${see}`);
   }
   for (const wrong of ['groupSize', 'toString', '__proto__', 'q'])
-    refused(
-      `{"${wrong}": 1}`,
-      new RegExp(`has an unknown field "${wrong}"; there are ${all}(; did you mean \\w+\\?)?$`),
-    );
+    refused(`{"${wrong}": 1}`, new RegExp(`has an unknown field "${wrong}"(; did you mean \\w+\\? See|; see) ${see}$`));
   refused(`{"${'x'.repeat(10_000)}": 1}`, /has an unknown field "x{100}…"; /);
+});
+
+test('a field that was renamed is told with its new name', () => {
+  refused('{"finalShare": 0.1}', 'the field "finalShare" is now "minLrRatio"; rename it');
+  refused('{"centring": 0.1}', 'the field "centring" is now "centerRewards"; rename it');
+});
+
+test('a name that is not one of those allowed is told with the nearest', () => {
+  assert.throws(
+    () => read('{"schedule": "cosin"}'),
+    /^InputError: schedule must be one of linear, cosine, constant, got "cosin"; did you mean cosine\?$/,
+  );
+  assert.deepEqual(read('{"frozen": "wte, h.0", "loraTargets": "attn.c_attn"}'), {
+    frozen: ['wte', 'h.0'],
+    loraTargets: ['attn.c_attn'],
+  });
 });
 
 test('a number out of its range is told with it, from a file and from an option', () => {

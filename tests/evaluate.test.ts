@@ -249,10 +249,10 @@ test('without a reference: log-probs alone, as JSON on the standard output; what
   });
 
   for (const [code, message, ...args] of [
-    [2, /^alignbook: evaluate needs --model and --data$/m, '--model', 'tiny'],
+    [2, /^alignbook: evaluate needs --data; see npx alignbook evaluate --help$/m, '--model', 'tiny'],
     [
       2,
-      /^alignbook: --samples must be a whole number from 1 up, got 0$/m,
+      /^alignbook: --samples must be a whole number from 1 up, got 0; see npx alignbook evaluate --help$/m,
       '--model',
       'tiny',
       '--data',
@@ -262,7 +262,7 @@ test('without a reference: log-probs alone, as JSON on the standard output; what
     ],
     [
       2,
-      /^alignbook: --temperature must be a number above 0, got 0$/m,
+      /^alignbook: --temperature must be a number above 0, got 0: greedy answers are no samples; see npx alignbook/m,
       '--model',
       'tiny',
       '--data',
@@ -312,7 +312,7 @@ test('without a reference: log-probs alone, as JSON on the standard output; what
     ],
     [
       1,
-      /^alignbook: there is no loss "x"; the losses are sigmoid, /m,
+      /^alignbook: loss must be one of sigmoid, .*, got "x"/m,
       '--model',
       'tiny',
       '--data',

@@ -27,7 +27,7 @@ test("with margins and centering, they are those of TRL's RewardTrainer", () => 
   for (const c of cases('reward_options')) {
     const [chosen, rejected] = [c.floats<tf.Tensor1D>('chosenScores'), c.floats<tf.Tensor1D>('rejectedScores')];
     const options = {
-      centring: c.number('centring'),
+      centerRewards: c.number('centerRewards'),
       ...(c.has('margins') && { margins: c.floats<tf.Tensor1D>('margins') }),
     };
     c.check(rewardLoss(chosen, rejected, options), 'losses');
@@ -44,7 +44,7 @@ test('numbers worked by hand', () => {
   const loss = rewardLoss(tf.tensor1d([3, 0.6, 1e4, -1e4]), tf.tensor1d([3, 0, -1e4, 1e4]));
   close(loss, [Math.LN2, 0.437488, 0, 2e4], 'losses');
   close(
-    rewardLoss(tf.tensor1d([2, 1]), tf.tensor1d([1, -1]), { margins: tf.tensor1d([1, 2]), centring: 0.1 }),
+    rewardLoss(tf.tensor1d([2, 1]), tf.tensor1d([1, -1]), { margins: tf.tensor1d([1, 2]), centerRewards: 0.1 }),
     [Math.LN2 + 0.9, Math.LN2],
     'with options',
   );
@@ -56,10 +56,10 @@ test('scores of different lengths and options out of range are refused', () => {
     () => rewardLoss(tf.tensor1d([1]), tf.tensor1d([1]), { margins: tf.tensor1d([1, 2]) }),
     /^margins has shape \[2\], chosenScores has \[1\]/,
   );
-  for (const centring of [-0.1, NaN, Infinity])
+  for (const centerRewards of [-0.1, NaN, Infinity])
     refused(
-      () => rewardLoss(tf.tensor1d([1]), tf.tensor1d([1]), { centring }),
-      /^centring must be (a number from 0 up|at most 1000000), got/,
+      () => rewardLoss(tf.tensor1d([1]), tf.tensor1d([1]), { centerRewards }),
+      /^centerRewards must be (a number from 0 up|at most 1000000), got/,
     );
 });
 
@@ -67,6 +67,6 @@ test('no tensor stays behind', () => {
   const [chosen, rejected] = [tf.tensor1d([1, 2]), tf.tensor1d([0, 3])];
   keepsNothing(() => rewardLoss(chosen, rejected));
   keepsNothing(() => gradients((w, l) => rewardLoss(w, l).sum(), [chosen, rejected]));
-  const options = { margins: tf.tensor1d([1, 0]), centring: 0.01 };
+  const options = { margins: tf.tensor1d([1, 0]), centerRewards: 0.01 };
   keepsNothing(() => gradients((w, l) => rewardLoss(w, l, options).sum(), [chosen, rejected]));
 });

@@ -20,7 +20,7 @@ interface Step {
 export const fixtures = JSON.parse(readFileSync(join(FOLDER, 'reward.json'), 'utf8')) as {
   models: Record<string, { scores: number[]; weights: number[] }>;
   pairs: Required<PairIds>[];
-  trainings: Record<'plain' | 'margins', { margins: boolean; centring: number; steps: Step[] }>;
+  trainings: Record<'plain' | 'margins', { margins: boolean; centerRewards: number; steps: Step[] }>;
   positions: { model: string; rows: PromptResponses[]; scores: Record<'null' | '0' | '22', number[]> };
   calibration: { margins: number[]; calibrationError: number; brier: number };
   begin: { seed: number; normals: number[] };

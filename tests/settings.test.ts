@@ -10,11 +10,8 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 
 import { InputError, SafetensorsFile } from 'alignbook';
-import * as dpo from 'alignbook/dist/commands/trainDpo';
-import * as grpo from 'alignbook/dist/commands/trainGrpo';
-import * as ppo from 'alignbook/dist/commands/trainPpo';
-import * as reward from 'alignbook/dist/commands/trainReward';
-import * as sft from 'alignbook/dist/commands/trainSft';
+import { catalog } from 'alignbook/dist/commands/catalog';
+import { readCall } from 'alignbook/dist/commands/program';
 
 import { writeLetterModel } from './rollouts';
 
@@ -39,21 +36,15 @@ writeFileSync(
   "module.exports = (samples) => samples.map(({ text, ended }, n) => [...text].filter((letter) => letter < 'm').length + (ended ? 1 : 0) + n / 10);",
 );
 
-interface Command {
-  readonly run: (args: readonly string[]) => Promise<void>;
-  readonly fields: Readonly<Record<string, 'text' | 'path' | 'number' | 'flag'>>;
-  readonly ranges: Readonly<Record<string, { words: string }>>;
-  /** For one step. */
-  readonly settings: Readonly<Record<string, unknown>>;
-}
 const base = { model: at('letters'), steps: 1, batchSize: 4, lr: 1e-2 };
 const sampled = { ...base, data: at('pairs.jsonl'), rewardFunction: at('reward.cjs'), maxNewTokens: 3 };
-const commands: Readonly<Record<string, Command>> = {
-  'train-sft': { ...sft, settings: { ...base, data: at('rows.jsonl') } },
-  'train-dpo': { ...dpo, settings: { ...base, data: at('pairs.jsonl') } },
-  'train-reward': { ...reward, settings: { ...base, data: at('pairs.jsonl') } },
-  'train-ppo': { ...ppo, settings: { ...sampled, ppoEpochs: 1 } },
-  'train-grpo': { ...grpo, settings: { ...sampled, groupSize: 2 } },
+/** The settings of one step of each. */
+const commands: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
+  'train-sft': { ...base, data: at('rows.jsonl') },
+  'train-dpo': { ...base, data: at('pairs.jsonl') },
+  'train-reward': { ...base, data: at('pairs.jsonl') },
+  'train-ppo': { ...sampled, ppoEpochs: 1 },
+  'train-grpo': { ...sampled, groupSize: 2 },
 };
 
 /** What a field needs beside it to have a meaning. */
@@ -75,12 +66,13 @@ const beside = (command: string, field: string) => {
 
 /** Runs a command in this process, its output apart. */
 async function train(name: string, output: string, settings: Readonly<Record<string, unknown>>): Promise<string> {
-  writeFileSync(at('run.json'), JSON.stringify({ ...commands[name]!.settings, output, ...settings }));
+  writeFileSync(at('run.json'), JSON.stringify({ ...commands[name]!, output, ...settings }));
   const { log } = console;
   let printed = '';
   console.log = (text: string) => (printed += `${text}\n`);
   try {
-    await commands[name]!.run(['--config', at('run.json')]);
+    const { command, values } = readCall([name, '--config', at('run.json')])!;
+    await (await command.load()).run(values);
   } finally {
     console.log = log;
   }
@@ -128,13 +120,13 @@ const ALLOWED: Readonly<Record<string, readonly (typeof VALUES)[number][]>> = {
   ...Object.fromEntries(
     [
       'lr',
-      'finalShare',
+      'minLrRatio',
       'beta1',
       'beta2',
       'weightDecay',
       'gamma',
       'nllCoef',
-      'centring',
+      'centerRewards',
       'missingEosPenalty',
       'lengthPenalty',
       'valueCoef',
@@ -192,12 +184,13 @@ const TOGETHER = [
   /^loraRank: a reward model is trained without adapters; /,
 ];
 
-for (const [name, { fields, ranges }] of Object.entries(commands)) {
-  const numbers = Object.keys(fields).filter((field) => fields[field] === 'number');
+for (const name of Object.keys(commands)) {
+  const { settings } = catalog.find((command) => command.name === name)!;
+  const numbers = Object.keys(settings).filter((field) => settings[field]!.kind === 'number');
 
   test(`${name}: each of its ${numbers.length} numbers has a range, which a message tells`, () => {
     assert.deepEqual(
-      numbers.filter((field) => ranges[field] === undefined),
+      numbers.filter((field) => settings[field]!.range === undefined),
       [],
     );
     assert.ok(numbers.length >= 20, `${numbers.length}`); // the commands' fields are what is walked
@@ -217,7 +210,7 @@ for (const [name, { fields, ranges }] of Object.entries(commands)) {
           (error: Error) => error,
         );
         const range = new RegExp(
-          `^${field} must be (at most [\\de+]+|${ranges[field]!.words.replace(/[()[\]^]/g, '\\$&')}), got ${String(value).replace('+', '\\+')}(: .*)?$`,
+          `^${field} must be (at most [\\de+]+|${settings[field]!.range!.words.replace(/[()[\]^]/g, '\\$&')}), got ${String(value).replace('+', '\\+')}(: .*)?$`,
         );
         assert.ok(!existsSync(output), `${what}: something was written`);
         const taken = refusal!.message.startsWith(`${at('none')} is not there`) && field !== 'maxLength';

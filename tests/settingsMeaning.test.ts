@@ -33,8 +33,8 @@ import {
   type PairIds,
   type ScheduleOptions,
 } from 'alignbook';
-import { VALIDATION_METRICS } from 'alignbook/dist/commands/bestBy';
 import { lossNotes, settingNotes } from 'alignbook/dist/commands/trainNotes';
+import { VALIDATION_METRICS } from 'alignbook/dist/commands/trainSettings';
 import { flat } from 'alignbook/dist/training/metrics';
 import { DPO_RANGES } from 'alignbook/dist/training/trainDpo';
 import { GRPO_RANGES } from 'alignbook/dist/training/trainGrpo';
@@ -62,8 +62,8 @@ const { schedules, clipping, adamwWithoutEpsilon, smoothing, wholeTexts, boundar
   fixture<Fixtures>('settings.json');
 
 for (const { options, rates } of schedules) {
-  const { schedule, warmupSteps, steps, finalShare } = options;
-  test(`learning rates are transformers': ${schedule}, ${warmupSteps} of ${steps} steps warm up, ending at ${finalShare}`, () => {
+  const { schedule, warmupSteps, steps, minLrRatio } = options;
+  test(`learning rates are transformers': ${schedule}, ${warmupSteps} of ${steps} steps warm up, ending at ${minLrRatio}`, () => {
     const lr = learningRate(options);
     rates.forEach((rate, step) => near(lr(step), rate, 1e-12, `step ${step}`)); // float64 on both sides
   });
@@ -327,11 +327,11 @@ test('a run says which of its settings have no effect', () => {
     settingNotes(command, { lr: 1e-3, ...settings }, steps);
   assert.deepEqual(notes('train-sft', { validateEvery: 5 }), ['validateEvery has no effect without validation']);
   assert.deepEqual(
-    notes('train-sft', { validateEvery: 5, validation: 'rows.jsonl', warmupSteps: 10, finalShare: 0.1 }),
+    notes('train-sft', { validateEvery: 5, validation: 'rows.jsonl', warmupSteps: 10, minLrRatio: 0.1 }),
     [],
   );
-  assert.deepEqual(notes('train-sft', { schedule: 'constant', finalShare: 0.1 }), [
-    'finalShare has no effect with schedule constant',
+  assert.deepEqual(notes('train-sft', { schedule: 'constant', minLrRatio: 0.1 }), [
+    'minLrRatio has no effect with schedule constant',
   ]);
   assert.deepEqual(notes('train-ppo', { klHorizon: 100, ppoEpochs: 1, clipRange: 0.1 }), [
     'klHorizon has no effect without klTarget',

@@ -218,7 +218,10 @@ test('with loraRank, adapters are trained and saved, and merged at the end; the 
     refused('--lora-rank', '4', '--frozen', 'wte'),
     /^alignbook: loraRank: with adapters all weights stay as they are; leave out frozen$/m,
   );
-  assert.match(refused('--lora-alpha', '4'), /loraAlpha and loraTargets are of adapters: give their loraRank, too/);
+  assert.match(
+    refused('--lora-alpha', '4'),
+    /loraAlpha and loraTargets describe adapters, but there is no loraRank; give it, too/,
+  );
   assert.match(
     refused('--lora-rank', '4', '--lora-targets', 'c_attn'),
     /^alignbook: targets holds "c_attn", which cannot be adapted/m,
@@ -331,12 +334,18 @@ test('wrong calls and settings are refused by name', () => {
   const alignbook = (...args: string[]) => run(join(ROOT, 'lib', 'bin', 'alignbook.js'), ...args);
   const missing = alignbook('train-dpo', '--model', 'tiny', '--data', 'x');
   assert.equal(missing.status, 2);
-  assert.match(missing.stderr, /"output" is missing: put it into the config file, or give --output/);
+  assert.match(
+    missing.stderr,
+    /^alignbook: train-dpo needs --output, --lr and --steps or --epochs; see npx alignbook train-dpo --help\n$/,
+  );
   assert.equal(run(...command('x', '--steps', 'many')).status, 2);
   writeFileSync(join(folder, 'bad.json'), '{"model":"tiny","stepz":3}');
   const unknown = alignbook('train-sft', '--config', join(folder, 'bad.json'));
   assert.equal(unknown.status, 1);
-  assert.match(unknown.stderr, /bad\.json: has an unknown field "stepz"; there are model, data, /);
+  assert.match(
+    unknown.stderr,
+    /bad\.json: has an unknown field "stepz"; did you mean steps\? See npx alignbook train-sft --help\n$/,
+  );
   assert.match(
     run(...command('dtype', '--dtype', 'F8')).stderr,
     /^alignbook: dtype must be one of F32, F16, BF16, got "F8"\n$/,

@@ -40,14 +40,14 @@ const load = async () => (await rewardModel('one-head', stored('trained', 'plain
 for (const kind of ['plain', 'margins'] as const) {
   for (const accumulation of [1, 4]) {
     test(`20 steps follow TRL's RewardTrainer: ${kind}, accumulation ${accumulation}`, async () => {
-      const { margins, centring, steps } = fixtures.trainings[kind];
+      const { margins, centerRewards, steps } = fixtures.trainings[kind];
       const model = await load();
       const pairs = ordered(
         margins ? fixtures.pairs : plain,
         plain.map((_, n) => n),
         8,
       );
-      const made = await collect(trainReward(model, pairs, { ...options, accumulation, centring }));
+      const made = await collect(trainReward(model, pairs, { ...options, accumulation, centerRewards }));
       assert.equal(made.length, 20);
       made.forEach(({ step, loss, gradNorm, lr, accuracy, margin, scores }, n) => {
         const expected = steps[n]!;
@@ -106,15 +106,15 @@ test('an evaluation is the loss over all pairs, for any batch size, and validati
   const model = await load();
   const [train, held] = [plain.slice(0, 100), fixtures.pairs.slice(100, 131)];
   const made = await collect(
-    trainReward(model, train, { ...options, steps: 7, validateEvery: 3, centring: 0.05 }, { validation: held }),
+    trainReward(model, train, { ...options, steps: 7, validateEvery: 3, centerRewards: 0.05 }, { validation: held }),
   );
   assert.deepEqual(
     made.filter(({ validation }) => validation).map(({ step }) => step),
     [3, 6, 7],
   );
-  const whole = evaluateReward(model, held, { batchSize: 8, centring: 0.05 });
+  const whole = evaluateReward(model, held, { batchSize: 8, centerRewards: 0.05 });
   assert.deepEqual(made.at(-1)!.validation, whole);
-  for (const [name, value] of Object.entries(evaluateReward(model, held, { batchSize: 31, centring: 0.05 }))) {
+  for (const [name, value] of Object.entries(evaluateReward(model, held, { batchSize: 31, centerRewards: 0.05 }))) {
     if (typeof value === 'number') near(value, whole[name as 'loss'], 1e-6, name);
   }
   const scores = scoreResponses(
@@ -132,7 +132,7 @@ test('an evaluation is the loss over all pairs, for any batch size, and validati
   );
 
   const unwatched = await load();
-  const alone = await collect(trainReward(unwatched, train, { ...options, steps: 7, centring: 0.05 }));
+  const alone = await collect(trainReward(unwatched, train, { ...options, steps: 7, centerRewards: 0.05 }));
   assert.deepEqual(
     alone.map(({ loss }) => loss),
     made.map(({ loss }) => loss),
@@ -201,7 +201,7 @@ test('no tensor is left behind, even if ended early or aborted; misfits and a Na
       (error) => error instanceof InputError && message.test(error.message),
     );
   await refused(/^there are no rows to train on$/, {}, []);
-  await refused(/^centring must be a number from 0 up, got -1$/, { centring: -1 });
+  await refused(/^centerRewards must be a number from 0 up, got -1$/, { centerRewards: -1 });
   await refused(/^validateEvery must be a whole number from 1 up, got 0$/, { validateEvery: 0 });
   await refused(/^frozen selects every weight/, { frozen: ['wte', 'wpe', 'h', 'ln_f', 'score'] });
   await refused(/^step 1: loss is NaN, on the rows 1, 1, 1, 1, 1, 1, 1, 1 \(counted from 1\); check them/, {}, [

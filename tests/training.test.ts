@@ -74,8 +74,8 @@ for (const { options, rates } of fixtures.schedules) {
   });
 }
 
-test('the learning rate ends at finalShare of lr', () => {
-  const lr = learningRate({ lr: 1, steps: 10, schedule: 'cosine', finalShare: 0.2 });
+test('the learning rate ends at minLrRatio of lr', () => {
+  const lr = learningRate({ lr: 1, steps: 10, schedule: 'cosine', minLrRatio: 0.2 });
   near(lr(10), 0.2, 1e-12, 'the end');
   near(lr(5), 0.6, 1e-12, 'half-way');
   assert.equal(learningRate({ lr: 1, steps: 10, schedule: 'constant' })(7), 1);

@@ -2,51 +2,43 @@
 import { clipped, FileError } from '../errors';
 import { readJson } from '../formats/jsonFile';
 import { parseStrictJson } from '../formats/strictJson';
-import { expandHome } from '../hub/homePath';
-import { hint, nearest } from './arguments';
-
-/** Each kind's type in JSON, and what a message calls it. */
-const KINDS = {
-  text: ['string', 'a text'],
-  path: ['string', 'a text'],
-  number: ['number', 'a number'],
-  flag: ['boolean', 'true or false'],
-} as const;
-export type Kind = keyof typeof KINDS;
+import { didYouMean } from '../nearest';
+import type { Kind, Settings } from '../training/declare';
+import { RENAMED } from '../training/options';
 
 /**
+ * @returns the values as they stand in the file; their ranges are not yet checked.
  * @throws FileError if a field is unknown, of another type, or in the file twice: JSON.parse would take the last one
- * without a word.
+ *   without a word.
  */
-export function readConfigFile(path: string, fields: Readonly<Record<string, Kind>>): Record<string, unknown> {
-  const { json: values, text } = readJson(path);
+export function readConfigFile(file: string, settings: Settings): Record<string, unknown> {
+  const { json: values, text } = readJson(file);
   try {
     parseStrictJson(text);
   } catch (cause) {
-    throw new FileError(path, `${(cause as Error).message}; write each field once, as plain JSON`, { cause });
+    throw new FileError(file, `${(cause as Error).message}; write each field once, as plain JSON`, { cause });
   }
   for (const [name, value] of Object.entries(values)) {
-    const kind = Object.hasOwn(fields, name) ? fields[name] : undefined;
-    if (kind === undefined)
-      throw new FileError(
-        path,
-        `has an unknown field "${clipped(name)}"; there are ${Object.keys(fields).join(', ')}${hint(nearest(clipped(name), Object.keys(fields)))}`,
-      );
-    const [type, called] = KINDS[kind];
-    if (typeof value !== type) throw new FileError(path, `"${name}" is not ${called}${remedy(value, kind)}`);
+    const setting = Object.hasOwn(settings, name) ? settings[name]! : undefined;
+    if (setting === undefined) throw new FileError(file, unknownField(name, settings));
+    const checked = setting.check(value);
+    if ('wrong' in checked && checked.wrong === 'type')
+      throw new FileError(file, `"${name}" ${checked.message}${remedy(value, setting.kind)}`);
   }
-  return Object.fromEntries(
-    Object.entries(values).map(([name, value]) => [
-      name,
-      fields[name] === 'path' ? expandHome(value as string) : value,
-    ]),
-  );
+  return values;
+}
+
+function unknownField(name: string, settings: Settings): string {
+  const renamed = Object.hasOwn(RENAMED, name) ? RENAMED[name]! : undefined;
+  if (renamed !== undefined) return `the field "${name}" is now "${renamed}"; rename it`;
+  const shown = clipped(name);
+  return `has an unknown field "${shown}"${didYouMean(shown, Object.keys(settings))}`;
 }
 
 /** What to write instead, where that is plain. */
 function remedy(value: unknown, kind: Kind): string {
   if (value === null) return ' but null; leave it out for the default';
-  const isText = kind === 'text' || kind === 'path';
+  const isText = kind !== 'number' && kind !== 'flag';
   if (isText && Array.isArray(value) && value.every((item) => typeof item === 'string'))
     return `; write ${clipped(JSON.stringify(value.join(',')))}`;
   if (isText && typeof value !== 'object') return `; write it in quotes, ${JSON.stringify(String(value))}`;

@@ -12,32 +12,24 @@ import { exportCompanions, writeExport, type Companions } from '../model/export'
 import type { Trainable } from '../model/weights';
 import { computePolicy } from '../tf';
 import { Best, type BestOptions } from '../training/best';
+import type { OptionsOf } from '../training/declare';
 import { tensorBoard } from '../training/metrics';
 import type { AdamWOptions } from '../training/optimizer';
 import { checkpoints, type Fingerprint, type TrainingState } from '../training/state';
 import { RunFolder } from './runFolder';
-import { progress } from './usage';
+import type { runSettings } from './runSettings';
+import { duration, statusLine } from './terminal';
+import { identifying } from './trainSettings';
 
-export interface Run<Model extends Trainable> extends BestOptions {
-  /** Made if it is not there; a run that was begun in it goes on. */
-  readonly output: string;
+export interface Run<Model extends Trainable> {
+  /** The settings, and the output folder among them: made if it is not there; a run that was begun in it goes on. */
+  readonly config: OptionsOf<typeof runSettings> & BestOptions & AdamWOptions;
   readonly model: Model;
-  /** The model that it began as: its tokenizer goes along with the trained one. */
-  readonly source: string;
   readonly steps: number;
-  readonly saveEvery?: number | undefined;
-  readonly keep?: number | undefined;
-  /** Whether OUTPUT/tensorboard receives the metrics, too. */
-  readonly tensorBoard?: boolean | undefined;
-  readonly dtype?: FloatDType | undefined;
-  readonly options: AdamWOptions;
-  /** The settings, by name. Those that do not change what is trained are passed over. */
-  readonly settings: Readonly<Record<string, unknown>>;
-  /**
-   * What else the result depends on: the rows as ids, digests of weights and code. A checkpoint of a run on other
-   * contents is refused.
-   */
+  /** What the result depends on besides the settings: rows as ids, digests of weights and code. */
   readonly contents: Readonly<Record<string, unknown>>;
+  /** The optimizer's options. Default: those of the settings. */
+  readonly adam?: AdamWOptions;
   /** Aborted at an interrupt, for whatever a step waits for. */
   readonly interruption?: AbortController | undefined;
   /** A last change of the trained model, after its last step and before it is written. */
@@ -76,12 +68,13 @@ export async function trainRun<S extends Step, Model extends Trainable>(
   train: (state: TrainingState<Model>) => AsyncIterable<S>,
   line: (metrics: S | ValidationOf<S>) => string,
 ): Promise<void> {
-  const { model, steps, saveEvery = 100, keep = 2, dtype = 'F32' } = run;
-  const companions = await exportCompanions(model, run.source);
-  const looksForBest = run.bestBy !== undefined || run.patience !== undefined;
-  using folder = new RunFolder(run.output, { keep, best: looksForBest ? () => new Best(run) : undefined });
+  const { config, model, steps } = run;
+  const { saveEvery = 100, keep = 2, dtype = 'F32' } = config;
+  const companions = await exportCompanions(model, config.model);
+  const looksForBest = config.bestBy !== undefined || config.patience !== undefined;
+  using folder = new RunFolder(config.output, { keep, best: looksForBest ? () => new Best(config) : undefined });
   const fingerprint = fingerprintOf(run, companions);
-  const state = folder.begin(model, run.options, fingerprint, (text) => console.error(text));
+  const state = folder.begin(model, run.adam ?? config, fingerprint, (text) => console.error(text));
   if (state.step > 0) console.log(`going on after step ${state.step} of ${steps}`);
   folder.requireRoom(
     roomFor(model, {
@@ -108,8 +101,9 @@ async function runSteps<S extends Step, Model extends Trainable>(
   train: (state: TrainingState<Model>) => AsyncIterable<S>,
   line: (metrics: S | ValidationOf<S>) => string,
 ): Promise<'interrupted' | { took: string }> {
-  const { model, steps, saveEvery = 100 } = run;
-  const board = run.tensorBoard ? tensorBoard(join(folder.path, 'tensorboard')) : undefined;
+  const { model, steps } = run;
+  const { saveEvery = 100, tensorBoard: hasBoard = false } = run.config;
+  const board = hasBoard ? tensorBoard(join(folder.path, 'tensorboard')) : undefined;
   let interrupted = false;
   const interrupt = () => {
     for (const signal of SIGNALS) process.off(signal, interrupt); // a second one ends the process
@@ -139,10 +133,10 @@ async function runSteps<S extends Step, Model extends Trainable>(
         board?.(step);
         const left = ((performance.now() - start) / (step.step - first)) * (steps - step.step);
         const text = `step ${step.step} of ${steps}  loss ${step.loss.toFixed(4)}  ${line(step)}  ${duration(left)} left`;
-        if (process.stderr.isTTY) progress(text);
+        if (process.stderr.isTTY) statusLine(text);
         else if (step.step === first + 1 || step.step % Math.max(1, Math.round(steps / 20)) === 0) console.log(text);
         if (step.validation) {
-          progress('');
+          statusLine('');
           console.log(
             `validation after step ${step.step}  loss ${step.validation.loss.toFixed(4)}  ${line(step.validation as ValidationOf<S>)}${best?.step === step.step ? '  the best so far' : ''}`,
           );
@@ -151,9 +145,9 @@ async function runSteps<S extends Step, Model extends Trainable>(
         if (step.step % saveEvery === 0 && step.step < steps) save();
       }
     }
-    progress('');
+    statusLine('');
   } catch (error) {
-    progress('');
+    statusLine('');
     if (!(error instanceof Interrupted)) {
       // The steps that were done must not go with the one that failed. One that failed between two updates has left the
       // weights of no step.
@@ -224,36 +218,11 @@ function finishRun<Model extends Trainable>(
   console.log(`${took}; the model${best === undefined ? '' : ` of step ${best}, the best,`} is in ${folder.trained}`);
 }
 
-/** Settings that say where things are and what is kept, not what is trained: what they name belongs to the contents. */
-const PASSED_OVER: ReadonlySet<string> = new Set([
-  'model',
-  'data',
-  'output',
-  'validation',
-  'reference',
-  'referenceCache',
-  'rewardModel',
-  'rewardFunction',
-  'normalizeOn',
-  'saveEvery',
-  'keep',
-  'dtype',
-  'tensorBoard',
-  'skipBad',
-  'maxLength',
-  'truncation',
-]);
-
-function fingerprintOf<Model extends Trainable>(
-  { settings, contents }: Run<Model>,
-  { files }: Companions,
-): Fingerprint {
+function fingerprintOf<Model extends Trainable>({ config, contents }: Run<Model>, { files }: Companions): Fingerprint {
   const tokenizer = Object.fromEntries(
     [...files].filter(([name]) => name !== 'generation_config.json').map(([name, content]) => [name, sha256(content)]),
   );
-  const given = Object.entries({ ...settings, compute: computePolicy }).filter(
-    ([name, value]) => value !== undefined && !PASSED_OVER.has(name),
-  );
+  const given = Object.entries({ ...identifying(config), compute: computePolicy });
   const hashed = Object.entries({ ...contents, tokenizer }).filter(([, value]) => value !== undefined);
   return Object.fromEntries([
     ...given.map(([name, value]) => [name, String(value)]),
@@ -280,8 +249,3 @@ const bytesOf = (variables: Variables): number =>
     (sum, name) => sum + variables.shape(name).reduce((product, length) => product * length, 1),
     0,
   );
-
-function duration(milliseconds: number): string {
-  const seconds = Math.round(milliseconds / 1000);
-  return seconds < 100 ? `${seconds} s` : `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
-}

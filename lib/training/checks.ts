@@ -1,13 +1,10 @@
 /** Checks of a trainer's settings before it computes anything, so that no steps are lost to a wrong one. */
 import { InputError } from '../errors';
-import { RANGES, requireRanges, type Range, type RangesOf } from '../ranges';
+import { requireRanges, type Range } from '../ranges';
 import { requireParts } from './loop';
 import type { TrainOptions } from './options';
 import { requireDuration } from './order';
 import { learningRate } from './schedule';
-
-/** A range for each numeric option that every trainer takes. */
-export const TRAINING_RANGES: RangesOf<Omit<TrainOptions, 'validateEvery'>> = RANGES.training;
 
 /** The most rows that can be computed at once: more fit no machine's memory. */
 const MOST_ROWS = 2 ** 16;

@@ -1,8 +1,8 @@
 /** Rewards: samples -> scores, from a function of their texts, a reward model, or a sum of these. */
 import { clipped, FileError, InputError, quoted } from '../errors';
 import type { RewardModel } from '../model/rewardModel';
-import { RANGES, requireRanges, type RangesOf } from '../ranges';
-import { inParts, sampleBatch, type Sample, type SampleOptions } from './rollout';
+import { RANGES, requireRanges } from '../ranges';
+import { inParts, sampleBatch, type Sample } from './rollout';
 
 /**
  * How good samples are: one score each, higher is better. Any function of their texts, a reward model (`rewardOf`), or
@@ -16,9 +16,6 @@ export interface Penalties {
   /** Subtract this, at least 0, for each token of a response. Default 0. */
   lengthPenalty?: number;
 }
-
-/** A range for each numeric option of sampling and scoring that a trainer takes. */
-export const SAMPLING_RANGES: RangesOf<Omit<SampleOptions, 'samples' | 'seed'> & Penalties> = RANGES.sampling;
 
 /**
  * The scores of samples under `reward`, minus the penalties.

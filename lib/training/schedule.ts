@@ -18,12 +18,12 @@ export interface ScheduleOptions {
    */
   schedule?: 'constant' | 'linear' | 'cosine';
   /** Where it ends, as a share of `lr`. Default 0. */
-  finalShare?: number;
+  minLrRatio?: number;
 }
 
 /**
  * The learning rate of step 0, 1, …, steps - 1, equal to transformers' get_linear_schedule_with_warmup and
- * get_cosine_schedule_with_warmup (with `finalShare` 0).
+ * get_cosine_schedule_with_warmup (with `minLrRatio` 0).
  *
  * @throws InputError if an option is out of its range.
  */
@@ -32,9 +32,9 @@ export function learningRate({
   steps,
   warmupSteps = 0,
   schedule = 'linear',
-  finalShare = 0,
+  minLrRatio = 0,
 }: ScheduleOptions): (step: number) => number {
-  requireRanges({ lr, steps, warmupSteps, finalShare }, RANGES.training);
+  requireRanges({ lr, steps, warmupSteps, minLrRatio }, RANGES.training);
   const falls = {
     constant: () => 1,
     linear: (progress: number) => 1 - progress,
@@ -45,6 +45,6 @@ export function learningRate({
   return (step) => {
     if (step < warmupSteps) return (lr * step) / warmupSteps;
     const progress = (step - warmupSteps) / Math.max(1, steps - warmupSteps);
-    return lr * (finalShare + (1 - finalShare) * fall(progress));
+    return lr * (minLrRatio + (1 - minLrRatio) * fall(progress));
   };
 }

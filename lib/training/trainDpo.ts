@@ -10,13 +10,14 @@ import { requireOptions, requireSmoothing, type PreferenceOptions } from '../los
 import { dpoLoss, preferenceLoss, type PreferenceLossName } from '../losses/preferenceLosses';
 import { differentiate } from '../model/forwardPass';
 import { GPT2 } from '../model/gpt2';
-import { RANGES, requireRange, type RangesOf } from '../ranges';
+import { RANGES, requireRange } from '../ranges';
 import type { PairIds } from '../text/batch';
 import { tf } from '../tf';
-import { requireFiniteLoss, requireTraining, TRAINING_RANGES } from './checks';
+import { requireFiniteLoss, requireTraining } from './checks';
+import { rangesOf } from './declare';
+import { dpoSettings, type DpoTrainOptions } from './dpoOptions';
 import { accumulate, stepsLeft, update, type Part } from './loop';
 import { mean, tokenMetrics, type TokenMetrics } from './metrics';
-import type { TrainOptions } from './options';
 import { pairBatch, referenceLogps, withReference, type ReferencedPair, type RefLogps } from './reference';
 import type { TrainingState } from './state';
 
@@ -24,8 +25,6 @@ export interface DpoLossOptions extends PreferenceOptions {
   /** The name of a loss of `preferenceLosses`, whose options are given beside it. Default sigmoid, the paper's. */
   loss?: PreferenceLossName;
 }
-
-export interface DpoTrainOptions extends TrainOptions, DpoLossOptions {}
 
 /** Means over the pairs, with the names of TRL's trainers. */
 export type DpoMetrics = TokenMetrics & {
@@ -68,7 +67,7 @@ export interface DpoInputs {
 }
 
 /** A range for each numeric option. */
-export const DPO_RANGES: RangesOf<DpoTrainOptions> = { ...TRAINING_RANGES, ...RANGES.validated, ...RANGES.pairs };
+export const DPO_RANGES = rangesOf(dpoSettings);
 
 /** @throws InputError for an option that is out of its range or that the loss does not take, whatever the pairs. */
 export function requireDpoOptions(options: DpoTrainOptions): void {

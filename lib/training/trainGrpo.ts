@@ -6,18 +6,19 @@
  */
 import { InputError } from '../errors';
 import { groupAdvantages } from '../losses/advantages';
-import { requireLossType, type GrpoOptions } from '../losses/grpo';
+import { requireLossType } from '../losses/grpo';
 import type { GPT2 } from '../model/gpt2';
 import { merged } from '../model/lora';
 import { average, variance } from '../moments';
-import { RANGES, requireRange, type RangesOf } from '../ranges';
-import { requireRoom, requireTraining, TRAINING_RANGES } from './checks';
+import { RANGES, requireRange } from '../ranges';
+import { requireRoom, requireTraining } from './checks';
+import { rangesOf } from './declare';
+import { grpoSettings, type GrpoTrainOptions } from './grpoOptions';
 import { grpoUpdate, type GroupRollout } from './grpoUpdate';
 import { stepsLeft } from './loop';
 import { mean } from './metrics';
-import type { TrainOptions } from './options';
 import { randomOf } from './order';
-import { SAMPLING_RANGES, scoreSamples, type Penalties, type Reward } from './rewards';
+import { scoreSamples, type Reward } from './rewards';
 import {
   countTokens,
   referenceSuppression,
@@ -26,30 +27,8 @@ import {
   sequenceKl,
   type Decoder,
   type PerToken,
-  type SampleOptions,
 } from './rollout';
 import type { TrainingState } from './state';
-
-/** `batchSize` counts the prompts of a step (default 16); `accumulation` splits a step's samples into parts. */
-export interface GrpoTrainOptions
-  extends
-    Omit<TrainOptions, 'groupByLength' | 'validateEvery' | 'tokenMetrics'>,
-    Omit<SampleOptions, 'samples'>,
-    Penalties,
-    GrpoOptions {
-  /**
-   * `grpo`, or `rloo`: each sample's baseline is the mean of the others, KL is subtracted from the scores (beta per nat
-   * of the sequence) instead of being a term of the loss, and a response is one action (`rlooLoss`). lossType and
-   * klRatio apply to GRPO only. Default grpo.
-   */
-  algorithm?: 'grpo' | 'rloo';
-  /** Samples per prompt. Default 8. */
-  groupSize?: number;
-  /** As in `groupAdvantages`. Default true. */
-  scaleRewards?: boolean;
-  /** Updates per rollout. Default 1: the ratio is then 1, and nothing is clipped. */
-  iterations?: number;
-}
 
 export interface GrpoStep {
   /** From 1 up. */
@@ -89,7 +68,7 @@ export interface GrpoInputs {
 }
 
 /** A range for each numeric option. */
-export const GRPO_RANGES: RangesOf<GrpoTrainOptions> = { ...TRAINING_RANGES, ...SAMPLING_RANGES, ...RANGES.grpo };
+export const GRPO_RANGES = rangesOf(grpoSettings);
 
 /** @throws InputError for an option that is out of its range, whatever the prompts. */
 export function requireGrpoOptions(options: GrpoTrainOptions): void {

@@ -11,26 +11,25 @@ import type { GPT2 } from '../model/gpt2';
 import { merged } from '../model/lora';
 import { withValueHead } from '../model/valueHead';
 import { average, variance } from '../moments';
-import { RANGES, requireRanges, type RangesOf } from '../ranges';
-import { requireRoom, requireTraining, TRAINING_RANGES } from './checks';
+import { requireRanges } from '../ranges';
+import { requireRoom, requireTraining } from './checks';
+import { rangesOf } from './declare';
 import { stepsLeft } from './loop';
 import { mean } from './metrics';
 import { frozenNames } from './optimizer';
-import type { TrainOptions } from './options';
 import { randomOf } from './order';
+import { ppoSettings, type PpoTrainOptions } from './ppoOptions';
 import {
   adaptedKlCoef,
   minibatchOrder,
   ppoUpdates,
   requireHorizon,
   rolloutAdvantages,
-  type AdvantageOptions,
   type PpoUpdate,
-  type PpoUpdateOptions,
   type Rollout,
   type RolloutAdvantages,
 } from './ppoUpdate';
-import { SAMPLING_RANGES, scoreSamples, type Penalties, type Reward } from './rewards';
+import { scoreSamples, type Reward } from './rewards';
 import {
   countTokens,
   measureSamples,
@@ -40,37 +39,8 @@ import {
   sequenceKl,
   type Decoder,
   type PerToken,
-  type SampleOptions,
 } from './rollout';
 import type { TrainingState } from './state';
-
-/**
- * A step is an iteration of sampling and updates: `batchSize` counts its prompts (default 64), `epochs` counts passes
- * over the prompts, and `lr` is the learning rate of all its updates.
- */
-export interface PpoTrainOptions
-  extends
-    Omit<TrainOptions, 'groupByLength' | 'validateEvery' | 'tokenMetrics'>,
-    Omit<SampleOptions, 'samples'>,
-    Penalties,
-    AdvantageOptions,
-    PpoUpdateOptions {
-  /** From 0.01 to 100, for sampling and log-probs alike. Default 0.7. */
-  temperature?: number;
-  /** Adam's epsilon. Default 1e-5. */
-  epsilon?: number;
-  /** Default 0. */
-  weightDecay?: number;
-  /**
-   * The price of a nat of KL to the reference, at least 0, charged token by token. Default 0.05, or 0.15 as the first
-   * value if it adapts.
-   */
-  klCoef?: number;
-  /** Adapt klCoef to bring the KL per sequence to this many nats (OpenAI's was 6). Default: klCoef is fixed. */
-  klTarget?: number;
-  /** Adapt klCoef over this many samples; more than a fifth of batchSize. Default 10,000. */
-  klHorizon?: number;
-}
 
 /** An iteration. Metrics of its updates are averaged over them. */
 export interface PpoStep {
@@ -125,7 +95,7 @@ export interface PpoInputs {
 }
 
 /** A range for each numeric option. */
-export const PPO_RANGES: RangesOf<PpoTrainOptions> = { ...TRAINING_RANGES, ...SAMPLING_RANGES, ...RANGES.ppo };
+export const PPO_RANGES = rangesOf(ppoSettings);
 
 /** @throws InputError for an option that is out of its range, whatever the prompts. */
 export function requirePpoOptions(options: PpoTrainOptions): void {

@@ -5,22 +5,20 @@
  * Departures: a prompt is computed once for both of its responses, which changes no score.
  */
 import { InputError } from '../errors';
-import { rewardLoss, type RewardLossOptions } from '../losses/reward';
+import { rewardLoss } from '../losses/reward';
 import { differentiate } from '../model/forwardPass';
 import type { RewardModel } from '../model/rewardModel';
 import { scoreResponses, type ScoringOptions } from '../model/score';
-import { RANGES, type RangesOf } from '../ranges';
 import type { PairIds } from '../text/batch';
 import { tf } from '../tf';
 import { calibration } from './calibration';
-import { requireTraining, TRAINING_RANGES } from './checks';
+import { requireTraining } from './checks';
+import { rangesOf } from './declare';
 import { accumulate, stepsLeft, update, type Part } from './loop';
 import { mean } from './metrics';
-import type { TrainOptions } from './options';
 import { pairBatch } from './reference';
+import { rewardSettings, type RewardTrainOptions } from './rewardOptions';
 import type { TrainingState } from './state';
-
-export interface RewardTrainOptions extends Omit<TrainOptions, 'tokenMetrics'>, Pick<RewardLossOptions, 'centring'> {}
 
 /** Means over the pairs, with TRL's names. */
 export type RewardMetrics = {
@@ -51,11 +49,7 @@ export interface RewardStep extends RewardMetrics {
 }
 
 /** A range for each numeric option. */
-export const REWARD_RANGES: RangesOf<RewardTrainOptions> = {
-  ...TRAINING_RANGES,
-  ...RANGES.validated,
-  ...RANGES.reward,
-};
+export const REWARD_RANGES = rangesOf(rewardSettings);
 
 /** @throws InputError for an option that is out of its range, whatever the pairs. */
 export function requireRewardOptions(options: RewardTrainOptions): void {
@@ -77,7 +71,7 @@ export async function* trainReward(
   { validation, state }: { validation?: readonly PairIds[] | undefined; state?: TrainingState<RewardModel> } = {},
 ): AsyncGenerator<RewardStep, void> {
   requireRewardOptions(options);
-  const { batchSize = 16, accumulation = 1, maxGradNorm, centring = 0 } = options;
+  const { batchSize = 16, accumulation = 1, maxGradNorm, centerRewards = 0 } = options;
   const turns = stepsLeft(model, { ...options, batchSize }, { rows: pairs, length, state });
 
   for await (const turn of turns) {
@@ -85,7 +79,7 @@ export async function* trainReward(
     const batch = turn.pick(pairs);
 
     const { parts, loss, gradients } = accumulate(batch, accumulation, (part) =>
-      backward(training, part, batchSize, centring),
+      backward(training, part, batchSize, centerRewards),
     );
     const gradNorm = update(training, { loss, gradients }, { lr, maxGradNorm, rows: indices });
     training.step = step;
@@ -94,7 +88,7 @@ export async function* trainReward(
     const tokens = batch.reduce((sum, pair) => sum + responseTokens(pair), 0);
     const event = { step, ...metrics, gradNorm, lr, tokens, seconds: turn.elapsed() };
     yield turn.isValidated && validation
-      ? { ...event, validation: evaluateReward(model, validation, { batchSize, centring }) }
+      ? { ...event, validation: evaluateReward(model, validation, { batchSize, centerRewards }) }
       : event;
   }
 }
@@ -104,12 +98,12 @@ function backward(
   { model, optimizer }: TrainingState<RewardModel>,
   pairs: readonly PairIds[],
   batchSize: number,
-  centring: number,
+  centerRewards: number,
 ): Part & { metrics: RewardMetrics } {
   using pass = model.record(pairBatch(model, pairs));
   let metrics: RewardMetrics;
   using loss = differentiate([pass.scores], (scores) => {
-    const { loss: share, metrics: measure } = pairLoss(scores, pairs, batchSize, centring);
+    const { loss: share, metrics: measure } = pairLoss(scores, pairs, batchSize, centerRewards);
     metrics = measure();
     return share;
   });
@@ -126,12 +120,12 @@ function pairLoss(
   scores: tf.Tensor1D,
   pairs: readonly PairIds[],
   batchSize: number,
-  centring: number,
+  centerRewards: number,
 ): { loss: tf.Scalar; metrics: () => RewardMetrics } {
   const [chosen, rejected] = tf.unstack(scores.reshape([pairs.length, 2]), 1) as [tf.Tensor1D, tf.Tensor1D];
   const losses = rewardLoss(chosen, rejected, {
     margins: tf.tensor1d(pairs.map(({ margin = 0 }) => margin)),
-    centring,
+    centerRewards,
   });
   const average = (values: tf.Tensor) => values.mean().dataSync()[0]!;
   return {
@@ -153,7 +147,7 @@ function pairLoss(
 export function evaluateReward(
   model: RewardModel,
   pairs: readonly PairIds[],
-  { centring = 0, ...options }: ScoringOptions & { centring?: number } = {},
+  { centerRewards = 0, ...options }: ScoringOptions & { centerRewards?: number } = {},
 ): RewardEvaluation {
   if (pairs.length === 0) throw new InputError('there are no pairs to evaluate on');
   const scores = scoreResponses(
@@ -161,7 +155,7 @@ export function evaluateReward(
     pairs.map(({ promptIds, chosenIds, rejectedIds }) => ({ promptIds, responses: [chosenIds, rejectedIds] })),
     options,
   );
-  const metrics = tf.tidy(() => pairLoss(tf.tensor1d(scores.flat()), pairs, pairs.length, centring).metrics());
+  const metrics = tf.tidy(() => pairLoss(tf.tensor1d(scores.flat()), pairs, pairs.length, centerRewards).metrics());
   const { calibrationError, brier } = calibration(scores.map(([chosen, rejected]) => chosen! - rejected!));
   return { ...metrics, calibrationError, brier };
 }

@@ -1,13 +1,14 @@
 /** Supervised fine-tuning: it raises the log-probs of the responses' tokens. */
 import { differentiate } from '../model/forwardPass';
 import type { GPT2 } from '../model/gpt2';
-import { RANGES, requireRange, type RangesOf } from '../ranges';
+import { RANGES, requireRange } from '../ranges';
 import { responseBatch, type PromptResponses, type ResponseBatch } from '../text/responseBatch';
 import { tf } from '../tf';
-import { requireFiniteLoss, requireTraining, TRAINING_RANGES } from './checks';
+import { requireFiniteLoss, requireTraining } from './checks';
+import { rangesOf } from './declare';
 import { accumulate, stepsLeft, update, type Part } from './loop';
 import { mean, tokenMetrics, type TokenMetrics } from './metrics';
-import type { TrainOptions } from './options';
+import { rowSettings, type TrainOptions } from './options';
 import type { TrainingState } from './state';
 
 export type SftMetrics = TokenMetrics & {
@@ -30,7 +31,7 @@ export interface SftStep extends SftMetrics {
 }
 
 /** A range for each numeric option. */
-export const SFT_RANGES: RangesOf<TrainOptions> = { ...TRAINING_RANGES, ...RANGES.validated };
+export const SFT_RANGES = rangesOf(rowSettings);
 
 /** @throws InputError for an option that is out of its range, whatever the rows. */
 export function requireSftOptions(options: TrainOptions): void {

@@ -20,6 +20,7 @@ import { loadRewardFunction } from 'alignbook/dist/commands/rewardFunction';
 import { lora } from 'alignbook/dist/model/lora';
 import { plainFigure } from 'alignbook/dist/notebook/plainFigure';
 import { ChatTemplate } from 'alignbook/dist/text/chatTemplate';
+import { trainSettings } from 'alignbook/dist/training/options';
 
 import { runTries } from './tries';
 
@@ -310,7 +311,7 @@ test('values', async () => {
       })),
       ...['constructor', 'toString', '__proto__'].map((name) => ({
         name: `a field ${name} of a config file`,
-        run: () => readConfigFile(written('run.json', `{"${name}": 1}`), { steps: 'number' }),
+        run: () => readConfigFile(written('run.json', `{"${name}": 1}`), { steps: trainSettings.steps }),
       })),
     ],
     60,

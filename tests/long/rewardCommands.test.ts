@@ -133,14 +133,14 @@ test('killed and started again, it ends with the same metrics and the same bits;
   assert.equal(status, 130);
   assert.match(stdout, /^interrupted; step \d is saved in .*, and the same command goes on from there$/m);
   assert.match(
-    run(command('interrupted', '--centring', '0.1')).stderr,
+    run(command('interrupted', '--center-rewards', '0.1')).stderr,
     /training\.json: belongs to a run with other data or options/,
   );
   assert.equal(run(command('interrupted')).status, 0);
   assert.ok(bytes('interrupted').equals(bytes('whole')));
 });
 
-test('the head is drawn from the seed, margins of rows count, and centring holds the scores', () => {
+test('the head is drawn from the seed, margins of rows count, and centerRewards keeps the scores near 0', () => {
   const first = (output: string, ...more: string[]) => {
     const { status, stderr } = run(command(output, '--steps', '1', ...more));
     assert.deepEqual({ status, stderr }, { status: 0, stderr: '' });
@@ -158,7 +158,7 @@ test('the head is drawn from the seed, margins of rows count, and centring holds
   const wide = first('margins', '--data', at('margins.jsonl'));
   assert.equal(wide.margin, plain.margin);
   assert.ok(wide.loss > plain.loss + 1, 'three more are asked for');
-  assert.ok(first('centred', '--centring', '0.5').loss > plain.loss);
+  assert.ok(first('centred', '--center-rewards', '0.5').loss > plain.loss);
 });
 
 test('with normalizeOn, the scores of its rows have mean 0 and deviation 1; with validation the best step is kept', async () => {
@@ -214,7 +214,7 @@ test('score takes single responses, too, and leaves out what is wrong on request
   assert.match(readFileSync(at('scores.jsonl'), 'utf8'), /^\{"score":-?\d[\d.e-]*\}\n\{"score":-?\d[\d.e-]*\}\n$/);
   assert.match(
     run(alignbook('score', '--model', 'tiny', '--data', at('held.jsonl'))).stderr,
-    /^alignbook: .*tiny: has no "score\.weight", so it is not a reward model; make one from it with train-reward$/m,
+    /^alignbook: .*tiny: has no "score\.weight", so it is no reward model; train-reward makes one of it$/m,
   );
 });
 
@@ -230,10 +230,10 @@ test('wrong calls and fields', () => {
     '--lora-rank',
     '4',
   );
-  refused(2, /^alignbook: Unknown option '--beta'/m, '--beta', '0.1');
-  refused(2, /^alignbook: Unknown option '--token-metrics'/m, '--token-metrics');
-  refused(2, /bestBy and patience go by the validation/, '--best-by', 'accuracy');
-  refused(1, /^alignbook: centring must be a number from 0 up, got -1$/m, '--centring=-1');
+  refused(2, /^alignbook: there is no option "--beta"/m, '--beta', '0.1');
+  refused(2, /^alignbook: there is no option "--token-metrics"/m, '--token-metrics');
+  refused(2, /bestBy and patience need a validation/, '--best-by', 'accuracy');
+  refused(1, /^alignbook: centerRewards must be a number from 0 up, got -1$/m, '--center-rewards=-1');
   refused(
     1,
     /^alignbook: step 2: loss is NaN, on the rows \d+, \d+ \(counted from 1\); check them/m,
@@ -245,5 +245,5 @@ test('wrong calls and fields', () => {
   writeFileSync(at('wrong.jsonl'), `${split('validation', 1).slice(0, -1)},"margin":"much"}`);
   refused(1, /^alignbook: .*wrong\.jsonl: line 1: "margin" is not a number$/m, '--data', at('wrong.jsonl'));
   const usage = run(alignbook('score', '--model', 'tiny'));
-  assert.deepEqual([usage.status, /^alignbook: score needs --model and --data$/m.test(usage.stderr)], [2, true]);
+  assert.deepEqual([usage.status, /^alignbook: score needs --data; see/m.test(usage.stderr)], [2, true]);
 });

@@ -42,7 +42,7 @@ def schedules():
             rates.append(optimizer.param_groups[0]["lr"])
             optimizer.step()
             scheduler.step()
-        made.append({"options": {"lr": 0.3, "steps": steps, "warmupSteps": warmup, "schedule": ours, "finalShare": share}, "rates": rates})
+        made.append({"options": {"lr": 0.3, "steps": steps, "warmupSteps": warmup, "schedule": ours, "minLrRatio": share}, "rates": rates})
     return made
 
 

@@ -8,6 +8,7 @@ import { RANGES, requireRange } from '../ranges';
 import type { PairIds } from '../text/batch';
 import { readPairs } from '../text/dataset';
 import { Tokenizer } from '../text/tokenizer';
+import type { OptionsOf } from '../training/declare';
 import {
   answerKl,
   evaluatePairs,
@@ -20,31 +21,16 @@ import { referenceLogps } from '../training/reference';
 import { rewardOf, scoreSamples } from '../training/rewards';
 import { respond, sampleResponses, type Sample } from '../training/rollout';
 import type { DpoLossOptions } from '../training/trainDpo';
+import type { evaluateSettings } from './commandSettings';
 import { readData } from './readData';
-import { FLAG, number, options, PATH, progress, TEXT, UsageError } from './usage';
+import { statusLine } from './terminal';
 
-export const usage = `  evaluate --model M --data FILE [--reference R] [--reward-model W]
-                      a model against any preference pairs (rows as for logps): log-probs and how often the chosen answer is the likelier;
-                      with a reference also loss, reward accuracy and margin, and the KL of sampled answers; then some answers
-      --reference R   the model that M was trained from
-      --loss sigmoid  the loss, with --beta and --label-smoothing, as for train-dpo
-      --reward-model W     also its mean score of the sampled answers
-      --prompts N     prompts to sample answers for, drawn at random (default 64, or all if there are fewer; 0: none)
-      --samples K     answers for each of them (default 1), with --temperature T (default 1), --max-new-tokens N (default 64), --seed S (default 0)
-      --show N        pairs whose most likely answers are shown (default 3)
-      --batch-size N  pairs computed together (default 16)
-      --skip-bad      as for logps
-      --output FILE   also write all of it, the sampled answers too, as JSON; --json prints that instead of the text`;
-
-interface Settings {
-  readonly prompts: number;
-  readonly samples: number;
-  readonly maxNewTokens: number;
-  readonly show: number;
-  readonly batchSize: number;
-  readonly seed: number;
-  readonly temperature: number;
-}
+type Sampling = Required<
+  Pick<
+    OptionsOf<typeof evaluateSettings>,
+    'prompts' | 'samples' | 'maxNewTokens' | 'show' | 'batchSize' | 'seed' | 'temperature'
+  >
+>;
 
 interface Report extends PairEvaluation {
   readonly model: string;
@@ -84,66 +70,23 @@ interface Sampled {
   }[];
 }
 
-const KNOWN = {
-  model: TEXT,
-  data: PATH,
-  reference: TEXT,
-  loss: TEXT,
-  beta: TEXT,
-  'label-smoothing': TEXT,
-  'reward-model': TEXT,
-  prompts: TEXT,
-  samples: TEXT,
-  temperature: TEXT,
-  ...{
-    'max-new-tokens': TEXT,
-    seed: TEXT,
-    show: TEXT,
-    'batch-size': TEXT,
-    'skip-bad': FLAG,
-    output: PATH,
-    json: FLAG,
-  },
-} as const;
-
-export async function run(args: readonly string[]): Promise<void> {
-  const given = options(args, KNOWN);
-  const { model: name, data, reference: referenceName, 'reward-model': rewardName, output, json = false } = given;
-  if (name === undefined || data === undefined) throw new UsageError('evaluate needs --model and --data');
-  const whole = (
-    option: 'prompts' | 'samples' | 'max-new-tokens' | 'show' | 'batch-size' | 'seed',
-    otherwise: number,
-    least: number,
-  ): number => {
-    const value = number(option, given[option]) ?? otherwise;
-    if (!Number.isSafeInteger(value) || value < least)
-      throw new UsageError(`--${option} must be a whole number from ${least} up, got ${value}`);
-    return value;
-  };
-  const settings: Settings = {
-    prompts: whole('prompts', 64, 0),
-    samples: whole('samples', 1, 1),
-    maxNewTokens: whole('max-new-tokens', 64, 1),
-    show: whole('show', 3, 0),
-    batchSize: whole('batch-size', 16, 1),
-    seed: whole('seed', 0, 0),
-    temperature: number('temperature', given.temperature) ?? 1,
-  };
-  if (!(settings.temperature > 0))
-    throw new UsageError(`--temperature must be a number above 0, got ${settings.temperature}`);
-  requireRange('temperature', settings.temperature, RANGES.sampling.temperature);
-  requireRange('seed', settings.seed, RANGES.generation.seed);
+export async function run(given: OptionsOf<typeof evaluateSettings>): Promise<void> {
+  const { model: name, data, reference: referenceName, rewardModel: rewardName, output, json = false } = given;
+  const { prompts = 64, samples = 1, maxNewTokens = 64, show = 3, batchSize = 16, seed = 0, temperature = 1 } = given;
+  const settings: Sampling = { prompts, samples, maxNewTokens, show, batchSize, seed, temperature };
+  requireRange('temperature', temperature, RANGES.sampling.temperature);
+  requireRange('seed', seed, RANGES.generation.seed);
   if (output !== undefined) requireWritable(output);
-  const [beta, labelSmoothing] = [number('beta', given.beta), number('label-smoothing', given['label-smoothing'])];
-  const loss = {
-    loss: given.loss ?? 'sigmoid',
+  const { loss: lossName = 'sigmoid', beta, labelSmoothing } = given;
+  const loss: DpoLossOptions = {
+    loss: lossName,
     ...(beta !== undefined && { beta }),
     ...(labelSmoothing !== undefined && { labelSmoothing }),
-  } as DpoLossOptions;
+  };
 
   const sizes = await configOf(name);
   const tokenizer = await Tokenizer.fromPretrained(name);
-  const pairs = await readData({ skipBad: given['skip-bad'] ?? false }, sizes, (rowOptions) =>
+  const pairs = await readData({ skipBad: given.skipBad ?? false }, sizes, (rowOptions) =>
     readPairs(data, tokenizer, rowOptions),
   );
   const rewardModel = rewardName === undefined ? undefined : await RewardModel.fromPretrained(rewardName);
@@ -151,20 +94,20 @@ export async function run(args: readonly string[]): Promise<void> {
   const model = await GPT2.fromPretrained(name);
   const told = (what: string) => ({
     batchSize: settings.batchSize,
-    onProgress: (done: number) => progress(`${what}: ${done} of ${pairs.length} pairs`),
+    onProgress: (done: number) => statusLine(`${what}: ${done} of ${pairs.length} pairs`),
   });
   const held = reference && referenceLogps(reference, pairs, told('log-probs of the reference'));
   const evaluation = evaluatePairs(model, pairs, held, { ...loss, ...told('log-probs of the model') });
   const models = { model, reference, rewardModel, tokenizer };
   const sampled = settings.prompts === 0 ? null : await sample(models, pairs, settings);
   const answers = await greedy(models, pairs, settings);
-  progress('');
+  statusLine('');
   const report: Report = {
     model: name,
     reference: referenceName ?? null,
     data,
     pairs: pairs.length,
-    lossName: loss.loss!,
+    lossName,
     ...evaluation,
     sampled,
     answers,
@@ -187,7 +130,7 @@ const PART = 32;
 async function sample(
   { model, reference, rewardModel, tokenizer }: Models,
   pairs: readonly PairIds[],
-  settings: Settings,
+  settings: Sampling,
 ): Promise<Sampled> {
   const { samples, temperature, maxNewTokens, seed } = settings;
   const chosen = new Random(seed)
@@ -206,7 +149,7 @@ async function sample(
         chosen.slice(start, start + PART),
       );
       for (const sample of part) made.push(sample);
-      progress(`answers of the ${what}: ${made.length} of ${chosen.length * samples}`);
+      statusLine(`answers of the ${what}: ${made.length} of ${chosen.length * samples}`);
     }
     return made;
   };
@@ -252,7 +195,7 @@ async function sample(
 async function greedy(
   { model, reference, tokenizer }: Models,
   pairs: readonly PairIds[],
-  { show, maxNewTokens }: Settings,
+  { show, maxNewTokens }: Sampling,
 ): Promise<Report['answers']> {
   const shown = pairs.slice(0, show);
   if (shown.length === 0) return [];

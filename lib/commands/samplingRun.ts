@@ -1,4 +1,4 @@
-/** What train-ppo and train-grpo share: prompts, the reward, the reference, and around them the run. */
+/** What train-ppo and train-grpo share: prompts, policy, reference and reward. */
 import { fileDigest } from '../formats/fileDigest';
 import { configOf } from '../model/folder';
 import { GPT2 } from '../model/gpt2';
@@ -6,57 +6,38 @@ import { RewardModel } from '../model/rewardModel';
 import { readPrompts } from '../text/dataset';
 import { Tokenizer } from '../text/tokenizer';
 import { requireWindow } from '../training/checks';
+import type { OptionsOf } from '../training/declare';
+import type { samplingSettings } from '../training/ppoOptions';
 import { rewardOf, weightedRewards, type Reward } from '../training/rewards';
-import { readData } from './readData';
+import { readData, type DataSettings } from './readData';
 import { loadRewardFunction } from './rewardFunction';
-import { required, type Values } from './trainConfig';
-import { trainedModel, trainFields } from './trainSft';
-import { UsageError } from './usage';
+import type { loraSettings, referenceSettings, rewardSourceSettings } from './runSettings';
+import { trainedModel } from './trainedModel';
 
-/** Of the fields of every training command those that are of rows with responses, or of a validation, are not here. */
-const { groupByLength, validation, validateEvery, bestBy, patience, tokenMetrics, ...sampled } = trainFields;
-
-export const samplingFields = {
-  ...sampled,
-  rewardModel: 'text',
-  rewardFunction: 'path',
-  reference: 'text',
-  maxNewTokens: 'number',
-  temperature: 'number',
-  missingEosPenalty: 'number',
-  lengthPenalty: 'number',
-} as const;
-
-export const samplingUsage = `      data            rows {"prompt"} or {"instruction", "input"}; what else they have is not looked at, so pairs will do
-      rewardModel     as train-reward makes it; or
-      rewardFunction  a JavaScript module whose module.exports (or default export) takes samples { prompt, text, ids, ended }, prompt being the
-                      row's number from 0, and gives a list of a number each, or a promise of it; or both, whose scores are added
-      reference       the model that KL is measured against (default: model, as it is before training)
-      maxNewTokens 64, missingEosPenalty 0 (off the score of a response that did not end), lengthPenalty 0 (off the score, each token)`;
+type SamplingConfig = OptionsOf<
+  typeof loraSettings & typeof rewardSourceSettings & typeof referenceSettings & typeof samplingSettings
+> &
+  DataSettings & {
+    readonly model: string;
+    readonly data: string;
+    readonly frozen?: readonly string[];
+    readonly seed?: number;
+  };
 
 export interface SamplingRun {
-  readonly source: string;
-  readonly output: string;
   readonly policy: GPT2;
   readonly reference: GPT2;
   readonly tokenizer: Tokenizer;
   readonly prompts: readonly (readonly number[])[];
   readonly reward: Reward;
-  /** What the result depends on, besides the settings. */
+  /** What the result depends on besides the settings. */
   readonly contents: Readonly<Record<string, unknown>>;
   /** Ends the wait for a reward. */
   readonly interruption: AbortController;
 }
 
-export async function samplingRun(config: Values<typeof samplingFields>): Promise<SamplingRun> {
-  const [source, data, output] = ['model', 'data', 'output'].map((name) => required<string>(config, name)) as [
-    string,
-    string,
-    string,
-  ];
-  const { reference: referenceName = source, maxNewTokens = 64 } = config;
-  if ((config.rewardModel ?? config.rewardFunction) === undefined)
-    throw new UsageError('there is no reward: give rewardModel, rewardFunction, or both');
+export async function samplingRun(config: SamplingConfig): Promise<SamplingRun> {
+  const { model: source, data, reference: referenceName = source, maxNewTokens = 64 } = config;
   const sizes = await configOf(source);
   const tokenizer = await Tokenizer.fromPretrained(source);
   const prompts = await readData(config, sizes, (rowOptions) =>
@@ -84,8 +65,6 @@ export async function samplingRun(config: Values<typeof samplingFields>): Promis
   const reference = referenceName === source && policy !== base ? base : await GPT2.fromPretrained(referenceName);
   requireWindow('reference', referenceName, reference.config, longest, remedy);
   return {
-    source,
-    output,
     policy,
     reference,
     tokenizer,

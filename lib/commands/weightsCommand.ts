@@ -3,14 +3,10 @@ import { existsSync, statSync } from 'node:fs';
 import { Checkpoint } from '../formats/checkpoint';
 import { SafetensorsFile } from '../formats/safetensors';
 import { largest } from '../ranges';
-import { UsageError } from './usage';
+import type { OptionsOf } from '../training/declare';
+import type { weightsSettings } from './commandSettings';
 
-export const usage = `  weights FILE|DIR    the tensors of a safetensors file, or of a model folder's checkpoint`;
-
-export function run(args: readonly string[]): void {
-  const [path, ...others] = args;
-  if (path === undefined || path.startsWith('-') || others.length > 0)
-    throw new UsageError('weights takes one file or folder');
+export function run({ path }: OptionsOf<typeof weightsSettings>): void {
   using checkpoint =
     existsSync(path) && statSync(path).isDirectory() ? Checkpoint.open(path) : new SafetensorsFile(path);
   const rows = [...checkpoint.tensors].map(

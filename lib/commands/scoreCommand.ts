@@ -5,19 +5,13 @@ import { scoredRows } from '../model/score';
 import { readCandidates } from '../text/dataset';
 import { Tokenizer } from '../text/tokenizer';
 import { calibration } from '../training/calibration';
+import type { OptionsOf } from '../training/declare';
+import type { scoreSettings } from './commandSettings';
 import { readData } from './readData';
-import { FLAG, options, PATH, progress, TEXT, UsageError } from './usage';
+import { statusLine } from './terminal';
 
-export const usage = `  score --model M --data FILE
-                      scores of responses by a reward model, one JSON line a row: {"chosen", "rejected"} for the rows of logps, {"score"}
-                      for those of train-sft; of pairs, accuracy and calibration follow on the standard error
-      --skip-bad      as of logps, and --batch-size N, --output FILE`;
-
-export async function run(args: readonly string[]): Promise<void> {
-  const known = { model: TEXT, data: PATH, 'skip-bad': FLAG, 'batch-size': TEXT, output: PATH } as const;
-  const { model: name, data, 'skip-bad': skipBad = false, 'batch-size': size = '8', output } = options(args, known);
-  if (name === undefined || data === undefined) throw new UsageError('score needs --model and --data');
-  if (!/^[1-9]\d{0,5}$/.test(size)) throw new UsageError(`--batch-size must be a number from 1 up, got "${size}"`);
+export async function run(settings: OptionsOf<typeof scoreSettings>): Promise<void> {
+  const { model: name, data, skipBad = false, batchSize = 8, output } = settings;
   await gpt2Folder(name);
   const tokenizer = await Tokenizer.fromPretrained(name);
   const model = await RewardModel.fromPretrained(name);
@@ -28,13 +22,13 @@ export async function run(args: readonly string[]): Promise<void> {
   const margins: number[] = [];
   const write = (append: (line: string) => void): void => {
     let done = 0;
-    for (const [first, second] of scoredRows(model, rows, { batchSize: Number(size) })) {
+    for (const [first, second] of scoredRows(model, rows, { batchSize })) {
       append(`${JSON.stringify(second === undefined ? { score: first } : { chosen: first, rejected: second })}\n`);
       if (second !== undefined) margins.push(first! - second);
       done += 1;
-      progress(`${done} of ${rows.length} rows`);
+      statusLine(`${done} of ${rows.length} rows`);
     }
-    progress('');
+    statusLine('');
   };
   if (output === undefined) write((line) => process.stdout.write(line));
   else replaceFile(output, write);

@@ -1,0 +1,106 @@
+/** All commands of `npx alignbook`, in the order of its help. Nothing here loads TensorFlow. */
+import { command, type Command } from './command';
+import {
+  completionSettings,
+  doctorSettings,
+  downloadSettings,
+  evaluateSettings,
+  exportSettings,
+  generateSettings,
+  logpsSettings,
+  scoreSettings,
+  weightsSettings,
+} from './commandSettings';
+import { trainCommands } from './trainCommands';
+
+const PAIR_ROWS =
+  'Rows are {"prompt", "chosen", "rejected"}, texts or lists of {"role", "content"} messages, or {"instruction", ' +
+  '"input", "chosen", "rejected"}, as JSON lines or Parquet; - reads JSON lines from the standard input.';
+
+export const catalog: readonly Command[] = [
+  command({
+    name: 'doctor',
+    summary: 'Report what is installed, the device, and what is missing.',
+    settings: doctorSettings,
+    example: 'doctor',
+    load: () => import('./doctorCommand.js'),
+  }),
+  command({
+    name: 'download',
+    summary: 'Download a model from the Hugging Face hub.',
+    details:
+      "The model goes into Hugging Face's cache, shared with Python; the command prints its folder. The first use of a " +
+      'name elsewhere downloads it as well.',
+    settings: downloadSettings,
+    argument: 'model',
+    example: 'download gpt2',
+    makesFiles: true,
+    load: () => import('./downloadCommand.js'),
+  }),
+  command({
+    name: 'weights',
+    summary: 'List the tensors of a file or model folder.',
+    settings: weightsSettings,
+    argument: 'path',
+    example: 'weights ./my-gpt2',
+    load: () => import('./weightsCommand.js'),
+  }),
+  command({
+    name: 'logps',
+    summary: 'Print the log-probs of the tokens of pairs.',
+    details: `Prints one JSON line for each row. ${PAIR_ROWS}`,
+    settings: logpsSettings,
+    strict: ['batchSize'],
+    example: 'logps --model tiny --data pairs.jsonl',
+    load: () => import('./logpsCommand.js'),
+  }),
+  command({
+    name: 'score',
+    summary: 'Score responses with a reward model.',
+    details:
+      'Prints one JSON line for each row: {"chosen", "rejected"} for the rows of logps, {"score"} for those of train-sft. ' +
+      'For pairs, accuracy and calibration follow on the standard error.',
+    settings: scoreSettings,
+    strict: ['batchSize'],
+    example: 'score --model ./reward/model --data pairs.jsonl',
+    load: () => import('./scoreCommand.js'),
+  }),
+  command({
+    name: 'generate',
+    summary: 'Continue a text.',
+    settings: generateSettings,
+    example: 'generate --model tiny --prompt "Once upon a time" --temperature 0.7',
+    load: () => import('./generateCommand.js'),
+  }),
+  command({
+    name: 'evaluate',
+    summary: 'Evaluate a model on pairs and sampled answers.',
+    details: `Reports log-probs, and how often the chosen answer is more likely than the rejected one. ${PAIR_ROWS}`,
+    settings: evaluateSettings,
+    strict: ['prompts', 'samples', 'temperature', 'maxNewTokens', 'seed', 'show', 'batchSize'],
+    example: 'evaluate --model ./run/model --reference gpt2 --data pairs.jsonl',
+    load: () => import('./evaluateCommand.js'),
+  }),
+  ...trainCommands,
+  command({
+    name: 'export',
+    summary: 'Write a folder that transformers opens.',
+    settings: exportSettings,
+    strict: ['dtype'],
+    example: 'export --model tiny --out ./my-gpt2 --dtype BF16',
+    makesFiles: true,
+    load: () => import('./exportCommand.js'),
+  }),
+  command({
+    name: 'completion',
+    summary: 'Print a completion script for a shell.',
+    settings: completionSettings,
+    argument: 'shell',
+    strict: ['shell'],
+    example: 'completion bash >> ~/.bashrc',
+    load: async () => {
+      const { completionScript } = await import('./completion.js');
+      return { run: ({ shell }) => console.log(completionScript(shell, catalog)) };
+    },
+  }),
+];

@@ -1,0 +1,81 @@
+/** What a command of `npx alignbook` is: its settings, its help, and where its code is. */
+import { FileError, InputError } from '../errors';
+import type { OptionsOf, Settings } from '../training/declare';
+import { flagOf, UsageError } from './commandLine';
+import { readConfigFile } from './configFile';
+
+export interface Command<S extends Settings = Settings> {
+  readonly name: string;
+  /** One line for the list of commands. */
+  readonly summary: string;
+  /** Further sentences for the command's own help. */
+  readonly details?: string;
+  readonly settings: S;
+  /** The setting that is given without an option's name, as the first argument. */
+  readonly argument?: keyof S & string;
+  /** Settings of which at least one must be given. */
+  readonly oneOf?: readonly (readonly (keyof S & string)[])[];
+  /** A command line for the help, without `npx alignbook`. */
+  readonly example: string;
+  /** Takes --config: settings from a JSON file, which the command line overrides. */
+  readonly config?: boolean;
+  /** Settings whose wrong value is an error of the call (exit status 2); of the others it is one of the input (1). */
+  readonly strict?: readonly (keyof S & string)[];
+  /** It makes files, and so goes on when nobody reads its output any more. */
+  readonly makesFiles?: boolean;
+  /** Loads its code, and with it TensorFlow. */
+  readonly load: () => Promise<{ run(values: OptionsOf<S>): void | Promise<void> }>;
+}
+
+/** Checks a command's declaration against the code that it loads; the list of commands forgets the settings' types. */
+export const command = <const S extends Settings>(declared: Command<S>): Command => declared as unknown as Command;
+
+/**
+ * The values of a command's settings: those of the config file, if any, overridden by those of the command line.
+ *
+ * @param given what commander has parsed.
+ * @throws UsageError naming everything that is missing; FileError for a wrong config file; InputError, or UsageError,
+ *   for a value out of its range.
+ */
+export function valuesOf(
+  { name: of, settings, argument, oneOf = [], strict = [] }: Command,
+  { config, ...given }: Readonly<Record<string, unknown>> & { readonly config?: string },
+): Record<string, unknown> {
+  const raw = { ...(config === undefined ? {} : readConfig(of, config, settings)), ...given };
+  const values: Record<string, unknown> = {};
+  for (const [name, value] of Object.entries(raw)) {
+    if (value === undefined) continue;
+    const checked = settings[name]!.check(value);
+    if ('value' in checked) values[name] = checked.value;
+    else if (strict.includes(name)) throw new UsageError(`${flagOf(name)} ${checked.message}`);
+    else throw new InputError(`${name} ${checked.message}`);
+  }
+  const missing = [
+    ...Object.keys(settings)
+      .filter((name) => settings[name]!.required && values[name] === undefined)
+      .map((name) => (name === argument ? name.toUpperCase() : flagOf(name))),
+    ...oneOf
+      .filter((names) => names.every((name) => values[name] === undefined))
+      .map((names) => names.map(flagOf).join(' or ')),
+  ];
+  if (missing.length > 0) throw new UsageError(`${of} needs ${inWords(missing)}`);
+  return values;
+}
+
+function readConfig(command: string, file: string, settings: Settings): Record<string, unknown> {
+  try {
+    return readConfigFile(file, settings);
+  } catch (error) {
+    if (!(error instanceof FileError) || !/unknown field/.test(error.message)) throw error;
+    throw new FileError(
+      error.path,
+      `${error.message.slice(error.path.length + 2)}${error.message.endsWith('?') ? ' See' : '; see'} ${helpOf(command)}`,
+    );
+  }
+}
+
+const inWords = (names: readonly string[]): string =>
+  names.length === 1 ? names[0]! : `${names.slice(0, -1).join(', ')} and ${names.at(-1)}`;
+
+/** The command line that describes a command, or all of them. */
+export const helpOf = (name?: string): string => `npx alignbook ${name === undefined ? '' : `${name} `}--help`;

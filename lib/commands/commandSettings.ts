@@ -1,0 +1,98 @@
+/** The settings of the commands that do not train. */
+import { RANGES, whole } from '../ranges';
+import { choice, flag, number, path, repeated, text } from '../training/declare';
+import { dpoLossSettings } from '../training/dpoOptions';
+import { data, dtype, model, skipBad } from './runSettings';
+
+const { generation, sampling, training } = RANGES;
+const batchSize = (by: number, rows: string) =>
+  number(training.batchSize, { group: 'output', default: by, help: `Compute N ${rows} at a time.` });
+const output = path({
+  group: 'output',
+  value: 'file',
+  default: 'the standard output',
+  help: 'Write to this file, all or nothing.',
+});
+
+export const doctorSettings = {} as const;
+export const downloadSettings = {
+  model: text({ required: true, help: 'A name such as gpt2, distilgpt2 or ORGANIZATION/NAME; @REVISION pins one.' }),
+} as const;
+export const weightsSettings = {
+  path: path({ required: true, help: 'A safetensors file, or the folder of a model.' }),
+} as const;
+export const logpsSettings = { model, data, skipBad, batchSize: batchSize(8, 'rows'), output } as const;
+export const scoreSettings = logpsSettings;
+export const generateSettings = {
+  model: { ...model, group: 'model' },
+  prompt: text({ required: true, group: 'data', help: 'Continue this text.' }),
+  instruct: flag({
+    group: 'data',
+    default: false,
+    help: "The text is an instruction: write it by the model's chat template, or as the Alpaca prompt.",
+  }),
+  maxNewTokens: number(generation.maxNewTokens, { group: 'sampling', default: 64, help: 'End after N tokens.' }),
+  temperature: number(generation.temperature, {
+    group: 'sampling',
+    default: 0,
+    help: 'Sample at this temperature; 0 always takes the most likely token.',
+  }),
+  topK: number(generation.topK, { group: 'sampling', help: 'Sample only among the N most likely tokens.' }),
+  topP: number(generation.topP, {
+    group: 'sampling',
+    help: 'Sample only among the most likely tokens that together reach this probability.',
+  }),
+  repetitionPenalty: number(generation.repetitionPenalty, {
+    group: 'sampling',
+    default: 1,
+    help: 'Make tokens that are already there less likely; above 1.',
+  }),
+  stop: repeated({
+    group: 'sampling',
+    value: 'text',
+    help: 'End where this text appears; may be given several times.',
+  }),
+  seed: number(generation.seed, { group: 'sampling', default: 0, help: 'Seed the draws.' }),
+} as const;
+export const evaluateSettings = {
+  model: { ...model, help: 'Evaluate this model: tiny, a hub name, or a folder.' },
+  data,
+  reference: text({
+    group: 'model',
+    help: 'Compare with this model, from which the other was trained: adds loss, reward accuracy and margin, and KL.',
+  }),
+  loss: dpoLossSettings.loss,
+  beta: dpoLossSettings.beta,
+  labelSmoothing: dpoLossSettings.labelSmoothing,
+  rewardModel: text({ group: 'model', help: "Also report this reward model's mean score of the sampled answers." }),
+  prompts: number(whole(0), {
+    group: 'sampling',
+    default: '64, or all if there are fewer',
+    help: 'Sample answers for N prompts, drawn at random; 0 samples none.',
+  }),
+  samples: number(whole(1), { group: 'sampling', default: 1, help: 'Sample N answers for each of these prompts.' }),
+  temperature: number(
+    { ...sampling.temperature, least: 0, most: Infinity },
+    { group: 'sampling', default: 1, help: 'Sample at this temperature.' },
+  ),
+  maxNewTokens: number(whole(1), { group: 'sampling', default: 64, help: 'End an answer after N tokens.' }),
+  seed: number(whole(0, Number.MAX_SAFE_INTEGER), { group: 'sampling', default: 0, help: 'Seed the draws.' }),
+  show: number(whole(0), { group: 'output', default: 3, help: 'Show the most likely answers for N pairs.' }),
+  batchSize: batchSize(16, 'pairs'),
+  skipBad,
+  output: path({
+    group: 'output',
+    value: 'file',
+    help: 'Also write the report to this file, as JSON with all answers.',
+  }),
+  json: flag({ group: 'output', default: false, help: 'Print the report as JSON instead of text.' }),
+} as const;
+export const exportSettings = {
+  model: { ...model, help: 'Export this language or reward model: tiny, a hub name, or a folder.' },
+  out: path({ required: true, group: 'output', value: 'folder', help: 'Write the model to this folder.' }),
+  dtype,
+  force: flag({ group: 'output', default: false, help: 'Replace the model folder that is there.' }),
+} as const;
+export const completionSettings = {
+  shell: choice(['bash', 'zsh', 'fish'], { required: true, help: 'The shell to print a script for.' }),
+} as const;

@@ -1,0 +1,69 @@
+import { preferenceLosses } from '../losses/preferenceLosses';
+import { configOf } from '../model/folder';
+import { GPT2 } from '../model/gpt2';
+import type { PairIds } from '../text/batch';
+import { readPairs } from '../text/dataset';
+import { Tokenizer } from '../text/tokenizer';
+import { requireWindow } from '../training/checks';
+import type { OptionsOf } from '../training/declare';
+import { stepCount } from '../training/order';
+import { keptReferenceLogps } from '../training/reference';
+import { requireDpoOptions, trainDpo, type DpoInputs, type DpoStep } from '../training/trainDpo';
+import { readData } from './readData';
+import { statusLine } from './terminal';
+import { trainedModel } from './trainedModel';
+import { lossNotes, printNotes, settingNotes } from './trainNotes';
+import { trainRun } from './trainRun';
+import { requireValidation, type dpoCommandSettings } from './trainSettings';
+
+export async function run(config: OptionsOf<typeof dpoCommandSettings>): Promise<void> {
+  const { model: source, data, output, reference: referenceName = source, liveReference = false } = config;
+  const { referenceCache = output } = config;
+  requireDpoOptions(config);
+  requireValidation(config);
+
+  const sizes = await configOf(source);
+  const tokenizer = await Tokenizer.fromPretrained(source);
+  const read = (path: string) => readData(config, sizes, (rowOptions) => readPairs(path, tokenizer, rowOptions));
+  const pairs = await read(data);
+  const validation = config.validation === undefined ? undefined : await read(config.validation);
+  const steps = stepCount(config, pairs.length, config.batchSize ?? 16);
+  const { loss = 'sigmoid' } = config;
+  printNotes([...settingNotes('train-dpo', config, steps), ...lossNotes(loss, preferenceLosses[loss], config)]);
+  // The reference is the model as it comes, before a checkpoint replaces its weights; with adapters they never change.
+  const base = await GPT2.fromPretrained(source);
+  const model = trainedModel(base, config);
+  const reference =
+    referenceName === source && (model !== base || !liveReference) ? base : await GPT2.fromPretrained(referenceName);
+  const longest = [...pairs, ...(validation ?? [])].reduce(
+    (most, { promptIds, chosenIds, rejectedIds }) =>
+      Math.max(most, promptIds.length + Math.max(chosenIds.length, rejectedIds.length)),
+    0,
+  );
+  requireWindow('reference', referenceName, reference.config, longest, 'give maxLength, or another reference');
+  const logps = (of: readonly PairIds[]) => {
+    const kept = keptReferenceLogps(referenceCache, reference, of, {
+      onProgress: (done) => statusLine(`log-probs of the reference: ${done} of ${of.length} pairs`),
+    });
+    statusLine('');
+    return kept;
+  };
+  const inputs: DpoInputs = {
+    reference: liveReference ? reference : logps(pairs),
+    validation: validation && { pairs: validation, reference: logps(validation) },
+  };
+  const [begun, referenceDigest] = [base, reference].map(({ weights }) => weights.digest());
+  const contents = {
+    rows: pairs,
+    validation,
+    model: begun,
+    reference: referenceDigest,
+    referenceLogps: liveReference ? undefined : [inputs.reference, inputs.validation?.reference],
+  };
+  if (reference !== base && !liveReference) reference.dispose();
+  await trainRun<DpoStep, GPT2>(
+    { config, model, steps, contents },
+    (state) => trainDpo(model, pairs, config, { ...inputs, state }),
+    ({ rewards }) => `margin ${rewards.margins.toFixed(3)}  accuracy ${rewards.accuracies.toFixed(2)}`,
+  );
+}

@@ -1,0 +1,31 @@
+import { replaceFile } from '../formats/replaceFile';
+import { configOf } from '../model/folder';
+import { GPT2 } from '../model/gpt2';
+import { scorePairs } from '../model/score';
+import { readPairs } from '../text/dataset';
+import { Tokenizer } from '../text/tokenizer';
+import type { OptionsOf } from '../training/declare';
+import type { logpsSettings } from './commandSettings';
+import { readData } from './readData';
+import { statusLine } from './terminal';
+
+export async function run(settings: OptionsOf<typeof logpsSettings>): Promise<void> {
+  const { model: name, data, skipBad = false, batchSize = 8, output } = settings;
+  const sizes = await configOf(name);
+  const tokenizer = await Tokenizer.fromPretrained(name);
+  const pairs = await readData({ skipBad }, sizes, (rowOptions) => readPairs(data, tokenizer, rowOptions), {
+    tellMerges: false,
+  });
+  const model = await GPT2.fromPretrained(name);
+  const write = (append: (line: string) => void): void => {
+    let done = 0;
+    for (const score of scorePairs(model, tokenizer, pairs, { batchSize })) {
+      append(`${JSON.stringify(score)}\n`);
+      done += 1;
+      statusLine(`${done} of ${pairs.length} rows`);
+    }
+    statusLine('');
+  };
+  if (output === undefined) write((line) => process.stdout.write(line));
+  else replaceFile(output, write);
+}

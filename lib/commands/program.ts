@@ -1,0 +1,125 @@
+/** `npx alignbook`: the commands' help and options, by commander. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+import { Argument, Option } from 'commander';
+
+import { quoted } from '../errors';
+import { didYouMean } from '../nearest';
+import { catalog } from './catalog';
+import { helpOf, valuesOf, type Command } from './command';
+import { description, GROUPS, optionsOf, OTHER, StrictCommand, UsageError } from './commandLine';
+
+/** Columns of the help, whatever the terminal: what fits 80 fits every one. */
+const WIDTH = 80;
+
+/** What a command line asks for: a command with its values. */
+export interface Call {
+  readonly command: Command;
+  readonly values: Readonly<Record<string, unknown>>;
+  /** Whether to report where the time went. */
+  readonly profile: boolean;
+}
+
+/**
+ * Reads a command line. `--help` and `--version` print what they are asked for.
+ *
+ * @param args without node and the program's path.
+ * @returns the call; undefined after `--help` or `--version`.
+ * @throws UsageError for a wrong call; FileError or InputError for wrong settings.
+ */
+export function readCall(args: readonly string[]): Call | undefined {
+  const name = args[0];
+  const names = catalog.map((command) => command.name);
+  if (name === undefined) throw new UsageError('no command is given');
+  if (!name.startsWith('-') && !names.includes(name))
+    throw new UsageError(`there is no command ${quoted(name)}${didYouMean(name, names)}`);
+  return parse(args);
+}
+
+/** A message about a wrong call, followed by where to read on. */
+export function withHelp(message: string, name: string | undefined): string {
+  const known = catalog.some((command) => command.name === name) ? name : undefined;
+  return `${message}${message.endsWith('?') ? ' See' : '; see'} ${helpOf(known)}`;
+}
+
+function parse(args: readonly string[]): Call | undefined {
+  let call: Call | undefined;
+  const program = new StrictCommand('npx alignbook')
+    .description('Preference tuning of GPT-2: DPO, reward models, PPO and GRPO on TensorFlow.')
+    .usage('COMMAND [options]')
+    .version(version(), '-V, --version', 'Print the version.')
+    .helpOption('-h, --help', 'Print this help, or after a COMMAND its own.')
+    .helpCommand(false)
+    .enablePositionalOptions()
+    .configureHelp({
+      helpWidth: WIDTH,
+      subcommandTerm: (command) => [command.name(), ...command.registeredArguments.map(termOf)].join(' '),
+      subcommandDescription: (command) => command.summary(),
+    })
+    .exitOverride((end) => {
+      throw end;
+    });
+  for (const command of catalog) add(program, command, (made) => (call = made));
+  try {
+    program.parse(args, { from: 'user' });
+  } catch (end) {
+    if (!isEnd(end)) throw end;
+  }
+  return call;
+}
+
+/** What commander throws in the place of ending the process, once it has printed help or version. */
+const isEnd = (error: unknown): boolean =>
+  error instanceof Error &&
+  ['commander.helpDisplayed', 'commander.version'].includes((error as { code?: string }).code ?? '');
+
+const version = (): string =>
+  (JSON.parse(readFileSync(join(__dirname, '..', '..', 'package.json'), 'utf8')) as { version: string }).version;
+
+function add(program: StrictCommand, command: Command, made: (call: Call) => void): void {
+  const { name, summary, details, settings, argument, config = false, example } = command;
+  const part = program
+    .command(name)
+    .summary(summary)
+    .description(details === undefined ? summary : `${summary} ${details}`)
+    .usage([...(argument === undefined ? [] : [placeOf(argument)]), '[options]'].join(' '))
+    .addHelpText('after', `\nExample:\n${wrapped(`npx alignbook ${example}`)}`);
+  part.addHelpOption(new Option('-h, --help', 'Print this help.').helpGroup(OTHER));
+  if (argument !== undefined) part.addArgument(new Argument(`[${argument}]`, description(settings[argument]!)));
+  const listed = Object.entries(settings).filter(([setting]) => setting !== argument);
+  for (const group of GROUPS)
+    for (const [setting, declared] of listed)
+      if ((declared.group ?? 'data') === group)
+        for (const option of optionsOf(setting, declared)) part.addOption(option);
+  if (config)
+    part.addOption(
+      new Option(
+        '--config <file>',
+        'Read settings from a JSON file, {"batchSize": 16} for --batch-size 16; options override it.',
+      ).helpGroup(OTHER),
+    );
+  part.addOption(
+    new Option('--profile', 'At the end, print in which TensorFlow operations the time went.').helpGroup(OTHER),
+  );
+  part.action((...all: unknown[]) => {
+    const { profile = false, ...given } = part.opts<{ profile?: boolean; config?: string }>();
+    const place = argument === undefined ? {} : { [argument]: all[0] };
+    made({ command, values: valuesOf(command, { ...place, ...given }), profile });
+  });
+}
+
+const placeOf = (argument: string): string => argument.toUpperCase();
+const termOf = (argument: Argument): string => placeOf(argument.name());
+
+/** A command line, two spaces in, on as many lines as it needs. */
+function wrapped(line: string): string {
+  const lines = [''];
+  // an option stays with its value
+  for (const part of line.split(/ (?=--)/)) {
+    const last = lines.at(-1)!;
+    if (last !== '' && last.length + part.length + 5 > WIDTH) lines.push(part);
+    else lines[lines.length - 1] = last === '' ? part : `${last} ${part}`;
+  }
+  return lines.map((text, n) => `${n === 0 ? '  ' : '    '}${text}`).join(' \\\n');
+}

@@ -1,0 +1,75 @@
+import { InputError } from '../errors';
+import { gpt2Folder } from '../model/folder';
+import { GPT2 } from '../model/gpt2';
+import { hasScoreHead, RewardModel } from '../model/rewardModel';
+import { scoreNormalization } from '../model/score';
+import { Random } from '../random';
+import { readCandidates, readPairs } from '../text/dataset';
+import { Tokenizer } from '../text/tokenizer';
+import type { OptionsOf } from '../training/declare';
+import { stepCount } from '../training/order';
+import { requireRewardOptions, trainReward, type RewardStep } from '../training/trainReward';
+import { readData } from './readData';
+import { printNotes, settingNotes } from './trainNotes';
+import { trainRun } from './trainRun';
+import { requireValidation, type rewardCommandSettings } from './trainSettings';
+
+/** Known, so that a message can say what to do instead. */
+const LORA = ['loraRank', 'loraAlpha', 'loraTargets'] as const;
+
+export async function run(config: OptionsOf<typeof rewardCommandSettings>): Promise<void> {
+  const { model: source, data, normalizeOn } = config;
+  const adapters = LORA.find((name) => config[name] !== undefined);
+  if (adapters !== undefined)
+    throw new InputError(
+      `${adapters}: a reward model is trained without adapters; leave it out, or keep weights as they are with frozen`,
+    );
+  requireRewardOptions(config);
+  requireValidation(config);
+
+  const folder = await gpt2Folder(source);
+  const tokenizer = await Tokenizer.fromPretrained(source);
+  const model = await beginning(source, folder, config.seed ?? 0, tokenizer.padTokenId ?? tokenizer.eosTokenId);
+  const read = (path: string) =>
+    readData(config, model.config, (rowOptions) => readPairs(path, tokenizer, { ...rowOptions, margins: true }));
+  const pairs = await read(data);
+  const validation = config.validation === undefined ? undefined : await read(config.validation);
+  const samples =
+    normalizeOn === undefined
+      ? undefined
+      : await readData(config, model.config, (rowOptions) => readCandidates(normalizeOn, tokenizer, rowOptions));
+  const steps = stepCount(config, pairs.length, config.batchSize ?? 16);
+  printNotes(settingNotes('train-reward', config, steps));
+  const finish =
+    samples &&
+    (() => {
+      const found = scoreNormalization(model, samples);
+      model.normalize(found);
+      console.log(
+        `normalized: the scores of ${normalizeOn} had mean ${found.mean.toFixed(3)} and standard deviation ${found.deviation.toFixed(3)}`,
+      );
+    });
+  await trainRun<RewardStep, RewardModel>(
+    {
+      config,
+      model,
+      steps,
+      finish,
+      contents: { rows: pairs, validation, model: model.weights.digest(), padTokenId: model.padTokenId },
+    },
+    (state) => trainReward(model, pairs, config, { validation, state }),
+    ({ margin, accuracy }) => `margin ${margin.toFixed(3)}  accuracy ${accuracy.toFixed(2)}`,
+  );
+}
+
+/**
+ * A language model gets a head whose scores are read where TRL's RewardTrainer would train them; a reward model keeps
+ * its place.
+ */
+async function beginning(source: string, folder: string, seed: number, padTokenId: number): Promise<RewardModel> {
+  if (hasScoreHead(folder)) return RewardModel.fromPretrained(source);
+  const base = await GPT2.fromPretrained(source);
+  const model = RewardModel.begin(base, new Random(seed), padTokenId);
+  base.dispose();
+  return model;
+}

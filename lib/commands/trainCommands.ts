@@ -1,0 +1,82 @@
+/** The five training commands and their help. */
+import { command } from './command';
+import {
+  dpoCommandSettings,
+  grpoCommandSettings,
+  ppoCommandSettings,
+  rewardCommandSettings,
+  sftCommandSettings,
+} from './trainSettings';
+
+const training = { config: true, makesFiles: true } as const;
+const PAIR_ROWS =
+  'Rows are {"prompt", "chosen", "rejected"}, texts or lists of {"role", "content"} messages (without "prompt": what ' +
+  'chosen and rejected share), or {"instruction", "input", "chosen", "rejected"}, as JSON lines or Parquet.';
+const PROMPT_ROWS =
+  'Rows are {"prompt"} or {"instruction", "input"}, as JSON lines or Parquet; further fields are ignored, so rows of ' +
+  'pairs will do. Give rewardModel, rewardFunction, or both.';
+
+export const trainCommands = [
+  command({
+    ...training,
+    name: 'train-sft',
+    summary: 'Train by supervised fine-tuning on prompts and responses.',
+    details:
+      'Rows are {"prompt", "response"}, {"instruction", "input", "output"} or {"messages"}, as JSON lines or Parquet; ' +
+      'a prompt may be a list of {"role", "content"} messages.',
+    settings: sftCommandSettings,
+    oneOf: [['steps', 'epochs']],
+    example: 'train-sft --model gpt2 --data rows.jsonl --output run --epochs 1 --lr 1e-5',
+    load: () => import('./sftCommand.js'),
+  }),
+  command({
+    ...training,
+    name: 'train-dpo',
+    summary: 'Train by direct preference optimization (DPO) on pairs.',
+    details: PAIR_ROWS,
+    settings: dpoCommandSettings,
+    oneOf: [['steps', 'epochs']],
+    example: 'train-dpo --model ./sft/model --data pairs.jsonl --output run --epochs 1 --lr 1e-6',
+    load: () => import('./dpoCommand.js'),
+  }),
+  command({
+    ...training,
+    name: 'train-reward',
+    summary: 'Train a reward model on pairs.',
+    details:
+      `${PAIR_ROWS} A row may have a "margin", a number: by how much the score of chosen should exceed that of ` +
+      'rejected. The model is a language model, which gets a scalar head drawn from seed, or a reward model, whose ' +
+      'training continues.',
+    settings: rewardCommandSettings,
+    oneOf: [['steps', 'epochs']],
+    example: 'train-reward --model gpt2 --data pairs.jsonl --output reward --epochs 1 --lr 1e-5',
+    load: () => import('./rewardCommand.js'),
+  }),
+  command({
+    ...training,
+    name: 'train-ppo',
+    summary: 'Train by proximal policy optimization (PPO) on rewards.',
+    details: PROMPT_ROWS,
+    settings: ppoCommandSettings,
+    oneOf: [
+      ['steps', 'epochs'],
+      ['rewardModel', 'rewardFunction'],
+    ],
+    example:
+      'train-ppo --model gpt2 --data rows.jsonl --reward-model ./reward/model --output run --steps 100 --lr 1e-6',
+    load: () => import('./ppoCommand.js'),
+  }),
+  command({
+    ...training,
+    name: 'train-grpo',
+    summary: 'Train by GRPO or RLOO on rewards.',
+    details: PROMPT_ROWS,
+    settings: grpoCommandSettings,
+    oneOf: [
+      ['steps', 'epochs'],
+      ['rewardModel', 'rewardFunction'],
+    ],
+    example: 'train-grpo --model gpt2 --data rows.jsonl --reward-function reward.js --output run --steps 100 --lr 1e-6',
+    load: () => import('./grpoCommand.js'),
+  }),
+];

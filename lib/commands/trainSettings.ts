@@ -1,0 +1,102 @@
+/** The settings of each training command: its trainer's, and those of the run. */
+import type { Settings } from '../training/declare';
+import { dpoSettings } from '../training/dpoOptions';
+import { grpoSettings } from '../training/grpoOptions';
+import { rowSettings } from '../training/options';
+import { ppoSettings } from '../training/ppoOptions';
+import { rewardSettings } from '../training/rewardOptions';
+import { UsageError } from './commandLine';
+import {
+  dpoReferenceSettings,
+  initialSeed,
+  loraSettings,
+  normalizeOn,
+  referenceSettings,
+  rewardSourceSettings,
+  runSettings,
+  validationSettings,
+} from './runSettings';
+
+const OF_TOKENS = ['loss', 'entropy', 'meanTokenAccuracy'] as const;
+
+/** The metrics that each command's validation has. */
+export const VALIDATION_METRICS = {
+  'train-sft': OF_TOKENS,
+  'train-dpo': [
+    ...OF_TOKENS,
+    'rewards/chosen',
+    'rewards/rejected',
+    'rewards/margins',
+    'rewards/accuracies',
+    'logps/chosen',
+    'logps/rejected',
+  ],
+  'train-reward': ['loss', 'accuracy', 'margin', 'scores/chosen', 'scores/rejected', 'calibrationError', 'brier'],
+} as const;
+
+export const sftCommandSettings = {
+  ...runSettings,
+  ...rowSettings,
+  ...loraSettings,
+  ...validationSettings(VALIDATION_METRICS['train-sft']),
+  initialSeed,
+} as const;
+
+export const dpoCommandSettings = {
+  ...runSettings,
+  ...dpoSettings,
+  ...loraSettings,
+  ...validationSettings(VALIDATION_METRICS['train-dpo']),
+  ...dpoReferenceSettings,
+} as const;
+
+/** Known, so that a message can say what to do instead. */
+const { loraRank, loraAlpha, loraTargets } = loraSettings;
+export const rewardCommandSettings = {
+  ...runSettings,
+  ...rewardSettings,
+  loraRank: { ...loraRank, hidden: true },
+  loraAlpha: { ...loraAlpha, hidden: true },
+  loraTargets: { ...loraTargets, hidden: true },
+  ...validationSettings(VALIDATION_METRICS['train-reward']),
+  normalizeOn,
+} as const;
+
+export const ppoCommandSettings = {
+  ...runSettings,
+  ...ppoSettings,
+  ...loraSettings,
+  ...rewardSourceSettings,
+  ...referenceSettings,
+} as const;
+
+export const grpoCommandSettings = {
+  ...runSettings,
+  ...grpoSettings,
+  ...loraSettings,
+  ...rewardSourceSettings,
+  ...referenceSettings,
+} as const;
+
+const ALL: Settings = {
+  ...sftCommandSettings,
+  ...dpoCommandSettings,
+  ...rewardCommandSettings,
+  ...ppoCommandSettings,
+  ...grpoCommandSettings,
+};
+
+/** The values that say what is trained: a run that was begun with others is another run. */
+export function identifying(values: object): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(values).filter(([name]) => ALL[name]?.sameRun !== true));
+}
+
+/** @throws UsageError if something is to be chosen by a validation that there is not. */
+export function requireValidation(config: {
+  readonly bestBy?: string;
+  readonly patience?: number;
+  readonly validation?: string;
+}): void {
+  if ((config.bestBy ?? config.patience) !== undefined && config.validation === undefined)
+    throw new UsageError('bestBy and patience need a validation; give a file of rows as --validation');
+}

@@ -1,0 +1,78 @@
+/** The settings of `trainDpo`. */
+import type { Divergence } from '../losses/preferenceInputs';
+import type { PreferenceLossName } from '../losses/preferenceLosses';
+import { RANGES } from '../ranges';
+import { choice, number, type OptionsOf } from './declare';
+import { rowSettings, type RunningOptions } from './options';
+
+const { pairs } = RANGES;
+
+/** Only types are imported from the losses: the help must not load TensorFlow. The compiler asks for a new name here. */
+const LOSSES: Readonly<Record<PreferenceLossName, true>> = {
+  sigmoid: true,
+  cdpo: true,
+  robust: true,
+  hinge: true,
+  exo_pair: true,
+  discopop: true,
+  ipo: true,
+  sigmoid_norm: true,
+  nca_pair: true,
+  bco_pair: true,
+  sppo_hard: true,
+  apo_zero: true,
+  apo_down: true,
+  aot: true,
+  aot_unpaired: true,
+  sft: true,
+  cpo: true,
+  simpo: true,
+  orpo: true,
+};
+const DIVERGENCES: Readonly<Record<Divergence, true>> = {
+  reverse_kl: true,
+  forward_kl: true,
+  js: true,
+  alpha: true,
+};
+const namesOf = <Name extends string>(names: Readonly<Record<Name, true>>) => Object.keys(names) as Name[];
+
+export const dpoLossSettings = {
+  loss: choice(namesOf(LOSSES), { group: 'loss', default: 'sigmoid', help: 'Train with this loss; sigmoid is DPO.' }),
+  beta: number(pairs.beta, {
+    group: 'loss',
+    default: '0.1; simpo: 2',
+    help: 'Tie the policy to the reference this strongly.',
+  }),
+  labelSmoothing: number(pairs.labelSmoothing, {
+    group: 'loss',
+    default: '0; cdpo, robust: 0.1; exo_pair: 0.001',
+    help: 'Take each label to be wrong with this probability.',
+  }),
+  divergence: choice(namesOf(DIVERGENCES), {
+    group: 'loss',
+    default: 'reverse_kl',
+    help: 'Measure the distance from the reference by this divergence.',
+  }),
+  divergenceAlpha: number(pairs.divergenceAlpha, {
+    group: 'loss',
+    default: 0.5,
+    help: 'Set the alpha of divergence alpha.',
+  }),
+  discopopTau: number(pairs.discopopTau, { group: 'loss', default: 0.05, help: 'Set the tau of loss discopop.' }),
+  gamma: number(pairs.gamma, {
+    group: 'loss',
+    default: 1,
+    help: 'Ask for this margin, in nats times beta; for loss simpo.',
+  }),
+  nllCoef: number(pairs.nllCoef, {
+    group: 'loss',
+    default: 1,
+    help: "Weigh the chosen response's negative log-likelihood; for loss cpo.",
+  }),
+} as const;
+
+export const dpoSettings = { ...rowSettings, ...dpoLossSettings } as const;
+
+/** The options of `trainDpo`; `npx alignbook train-dpo --help` describes each. */
+export interface DpoTrainOptions extends OptionsOf<typeof dpoSettings>, RunningOptions {}
