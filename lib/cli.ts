@@ -2,9 +2,10 @@
  * `npx alignbook …`: a thin layer over the library. Exit codes: 0 done, 1 the input is wrong or a check failed, 2 the
  * call is wrong, 130 interrupted with a checkpoint saved.
  */
-import type { Command } from './commands/command';
+import { catalog } from './commands/catalog';
+import { withHelp, type Command } from './commands/command';
 import { UsageError } from './commands/commandLine';
-import { readCall, withHelp } from './commands/program';
+import { readCall } from './commands/program';
 import { FileError, HubError, InputError, SetupError } from './errors';
 
 let running: Command | undefined;
@@ -48,6 +49,7 @@ main(process.argv.slice(2))
     if (!expected && !ofSystem(error)) throw error;
     const { message } = error as Error;
     const isUsage = error instanceof UsageError;
-    console.error(`alignbook: ${isUsage ? withHelp(message, process.argv[2]) : message}`);
+    const called = catalog.find(({ name }) => name === process.argv[2]);
+    console.error(`alignbook: ${isUsage ? withHelp(message, called?.name) : message}`);
     process.exitCode = isUsage ? 2 : 1;
   });

@@ -1,4 +1,4 @@
-/** What is installed, which device computes, what is missing and how to get it. */
+/** Reports what is installed, which device computes, what is missing, and how to get it. */
 import { spawnSync } from 'node:child_process';
 import { cpus } from 'node:os';
 
@@ -6,13 +6,13 @@ import { embeddedModel } from './hub/modelFolder';
 import { computePolicy, device, tf } from './tf';
 
 export interface Diagnosis {
-  /** Lines of [what, how it is]. */
+  /** Lines of [part, its state]. */
   readonly lines: readonly (readonly [string, string])[];
   /** Whether everything works as it was set up. */
   readonly healthy: boolean;
 }
 
-/** Looks at the machine and computes one product on its device. */
+/** Examines the machine, and computes one matrix product on its device. */
 export function diagnose(): Diagnosis {
   const { name, build, tensorflow } = device();
   const product = tf.tidy(

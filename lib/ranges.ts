@@ -101,8 +101,8 @@ const kto = { beta: pairs.beta, desirableWeight: from(0), undesirableWeight: fro
 const reward = { centerRewards: from(0) } as const;
 
 /**
- * Those of the trainers that sample. Beyond these temperatures a draw is either always one token or any token alike, and
- * its log-probs say nothing.
+ * Those of the trainers that sample. Beyond these temperatures a draw is either always one token or any token alike,
+ * and its log-probs say nothing.
  */
 const sampling = {
   maxNewTokens: whole(1),

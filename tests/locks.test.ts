@@ -73,7 +73,7 @@ test('a lock that is held is waited for, or named', { timeout: 5000 }, async () 
 
 test('a folder, or a fresh file that is no lock, in its place: one line', { timeout: 10_000 }, async () => {
   const path = left('', 0);
-  assert.throws(() => lockRun(path), { name: 'FileError', message: `${path}: is no lock of a training; remove it` });
+  assert.throws(() => lockRun(path), { name: 'FileError', message: `${path}: is not the lock of a run; remove it` });
   rmSync(path);
   mkdirSync(path);
   const message = `${path}: is a folder where a lock should be; remove it`;

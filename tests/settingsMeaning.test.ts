@@ -358,10 +358,10 @@ test('a run says which of its settings have no effect', () => {
   assert.deepEqual(notes('train-dpo', { lr: 0 }), ['lr is 0, so nothing is learned']);
   assert.match(
     notes('train-dpo', { warmupSteps: 2 }, 1)[0]!,
-    /^the one step is the first of the warm-up, whose learning rate is 0, so nothing is learned; /,
+    /^the only step is the first of the warm-up, whose learning rate is 0, so nothing is learned; /,
   );
   assert.deepEqual(notes('train-dpo', { warmupSteps: 11 }), [
-    'warmupSteps 11 is more than the 10 steps, so the learning rate never comes to lr',
+    'warmupSteps 11 is more than the 10 steps, so the learning rate never reaches lr',
   ]);
   assert.match(
     lossNotes('simpo', preferenceLosses.simpo, { reference: 'gpt2' })[0]!,
@@ -370,7 +370,7 @@ test('a run says which of its settings have no effect', () => {
   assert.deepEqual(lossNotes('sigmoid', preferenceLosses.sigmoid, { reference: 'gpt2', accumulation: 4 }), []);
   assert.match(
     lossNotes('aot', preferenceLosses.aot, { accumulation: 4 })[0]!,
-    /accumulation 4 is as batches of 4, not of 16$/,
+    /accumulation 4 trains as batches of 4 would, not of 16$/,
   );
 });
 

@@ -88,7 +88,7 @@ test('a complete run: metrics of every step, a model that the other commands ope
 
   const again = run(...command('whole'));
   assert.equal(again.status, 1);
-  assert.match(again.stderr, /whole\/model is there already: this run is complete; give another output folder/);
+  assert.match(again.stderr, /whole\/model exists already: this run is complete; give another output folder/);
 });
 
 test('a run that is killed and restarted ends with the same metrics and the same bits', async () => {
@@ -224,7 +224,7 @@ test('with loraRank, adapters are trained and saved, and merged at the end; the 
   );
   assert.match(
     refused('--lora-rank', '4', '--lora-targets', 'c_attn'),
-    /^alignbook: targets holds "c_attn", which cannot be adapted/m,
+    /^alignbook: loraTargets must be one of attn\.c_attn, .*, got "c_attn"/m,
   );
 });
 

@@ -232,7 +232,7 @@ test('more room than the disk has: told before the first step', () => {
   using run = new RunFolder(at('huge'), { keep: 2, best: undefined });
   assert.throws(
     () => run.requireRoom(2 ** 60),
-    /huge has too little room: the run needs \d+ MB, of which \d+ MB are missing; free some space, or give an output folder on another disk$/,
+    /huge has too little room: the run needs \d+ MB, \d+ MB more than there is; free some space, or give an output folder on another disk$/,
   );
   run.requireRoom(1);
 });
@@ -249,7 +249,7 @@ test('killed between the two renames of a replacement: finished, or taken back, 
   const model = unfinished('finished'); // the model had been written whole, and waited for its name
   cpSync(at('whole', 'model'), `${join(model, 'model')}.4321.tmp`, { recursive: true });
   cpSync(at('letters'), `${join(model, 'model')}.4321.old`, { recursive: true });
-  assert.match(run(dpo('finished')).stderr, /finished\/model is there already: this run is complete/);
+  assert.match(run(dpo('finished')).stderr, /finished\/model exists already: this run is complete/);
   isWhole('finished');
 
   cpSync(at('letters'), `${at('exported')}.4321.old`, { recursive: true }); // by the next command that opens it
@@ -400,10 +400,19 @@ test('other contents under the same names are another run, named', async () => {
   assert.equal(sha256('whole-copy'), sha256('whole'));
 });
 
+test('a run that was begun with a setting of an old name is refused, with the new name', () => {
+  const path = join(unfinished('old-names'), 'checkpoint-00000009', 'training.json');
+  const state = JSON.parse(readFileSync(path, 'utf8')) as { fingerprint: Record<string, string> };
+  writeFileSync(path, JSON.stringify({ ...state, fingerprint: { ...state.fingerprint, finalShare: '0.1' } }));
+  const { status, stderr } = run(dpo('old-names', '--min-lr-ratio', '0.1'));
+  assert.equal(status, 1);
+  assert.match(stderr, /with other data or options \(it was begun with finalShare, which is now minLrRatio; /);
+});
+
 test('two trainings in one folder: the second is refused, and the first ends undisturbed', async () => {
   const slow = file(
     'slow.mjs',
-    "import { setTimeout } from 'node:timers/promises';\nexport default async (samples) => { await setTimeout(300); return samples.map(({ ids }) => ids.length); };",
+    "import { setTimeout } from 'node:timers/promises';\nexport default async (samples) => { await setTimeout(1500); return samples.map(({ ids }) => ids.length); };",
   );
   const first = spawn(process.execPath, grpo('shared', slow), { stdio: 'ignore' });
   const ended = once(first, 'close') as Promise<[number | null]>;

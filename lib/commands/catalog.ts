@@ -29,8 +29,8 @@ export const catalog: readonly Command[] = [
     name: 'download',
     summary: 'Download a model from the Hugging Face hub.',
     details:
-      "The model goes into Hugging Face's cache, shared with Python; the command prints its folder. The first use of a " +
-      'name elsewhere downloads it as well.',
+      "The model goes into Hugging Face's cache, shared with Python; the command prints its folder. The first use of " +
+      'a name elsewhere downloads it as well.',
     settings: downloadSettings,
     argument: 'model',
     example: 'download gpt2',
@@ -58,8 +58,8 @@ export const catalog: readonly Command[] = [
     name: 'score',
     summary: 'Score responses with a reward model.',
     details:
-      'Prints one JSON line for each row: {"chosen", "rejected"} for the rows of logps, {"score"} for those of train-sft. ' +
-      'For pairs, accuracy and calibration follow on the standard error.',
+      'Prints one JSON line for each row: {"chosen", "rejected"} for the rows of logps, {"score"} for those of ' +
+      'train-sft. For pairs, accuracy and calibration follow on the standard error.',
     settings: scoreSettings,
     strict: ['batchSize'],
     example: 'score --model ./reward/model --data pairs.jsonl',

@@ -1,5 +1,6 @@
 /** What a command of `npx alignbook` is: its settings, its help, and where its code is. */
 import { FileError, InputError } from '../errors';
+import { expandHome } from '../hub/homePath';
 import type { OptionsOf, Settings } from '../training/declare';
 import { flagOf, UsageError } from './commandLine';
 import { readConfigFile } from './configFile';
@@ -41,7 +42,7 @@ export function valuesOf(
   { name: of, settings, argument, oneOf = [], strict = [] }: Command,
   { config, ...given }: Readonly<Record<string, unknown>> & { readonly config?: string },
 ): Record<string, unknown> {
-  const raw = { ...(config === undefined ? {} : readConfig(of, config, settings)), ...given };
+  const raw = { ...(config === undefined ? {} : readConfig(of, expandHome(config), settings)), ...given };
   const values: Record<string, unknown> = {};
   for (const [name, value] of Object.entries(raw)) {
     if (value === undefined) continue;
@@ -67,15 +68,13 @@ function readConfig(command: string, file: string, settings: Settings): Record<s
     return readConfigFile(file, settings);
   } catch (error) {
     if (!(error instanceof FileError) || !/unknown field/.test(error.message)) throw error;
-    throw new FileError(
-      error.path,
-      `${error.message.slice(error.path.length + 2)}${error.message.endsWith('?') ? ' See' : '; see'} ${helpOf(command)}`,
-    );
+    throw new FileError(error.path, withHelp(error.message.slice(error.path.length + 2), command));
   }
 }
 
 const inWords = (names: readonly string[]): string =>
   names.length === 1 ? names[0]! : `${names.slice(0, -1).join(', ')} and ${names.at(-1)}`;
 
-/** The command line that describes a command, or all of them. */
-export const helpOf = (name?: string): string => `npx alignbook ${name === undefined ? '' : `${name} `}--help`;
+/** A message, followed by where to read on: the help of a command, or of all of them. */
+export const withHelp = (message: string, name?: string): string =>
+  `${message}${message.endsWith('?') ? ' See' : '; see'} npx alignbook ${name === undefined ? '' : `${name} `}--help`;

@@ -86,8 +86,8 @@ export class StrictCommand extends Command {
 }
 
 /**
- * Refuses what commander accepts: an option given twice, or an option's name in the place of a value. What else is
- * wrong it refuses in this library's words.
+ * Refuses what commander accepts, such as an option that is given twice, or an option's name in the place of a value,
+ * and words the other errors better.
  *
  * @param places how many arguments that are not options the command takes.
  * @throws UsageError naming the argument.
@@ -103,7 +103,7 @@ export function requireWellFormed(args: readonly string[], options: readonly Opt
         places -= 1;
         continue;
       }
-      throw new UsageError(`takes no ${quoted(argument)} here; write each value after its option`);
+      throw new UsageError(`there is no place for ${quoted(argument)}; write each value after its option`);
     }
     const equals = argument.indexOf('=');
     const written = equals < 0 ? argument : argument.slice(0, equals);
@@ -127,7 +127,8 @@ export function requireWellFormed(args: readonly string[], options: readonly Opt
     const before = given.get(name);
     if (before !== undefined && !repeatable.has(option))
       throw new UsageError(
-        `${flagOf(name)} is given twice${option.required ? `, ${quoted(before)} and ${quoted(value)}` : ''}; give it once`,
+        `${flagOf(name)} is given twice` +
+          `${option.required ? `, ${quoted(before)} and ${quoted(value)}` : ''}; give it once`,
       );
     given.set(name, value);
   }

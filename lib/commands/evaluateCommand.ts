@@ -39,7 +39,7 @@ interface Report extends PairEvaluation {
   readonly pairs: number;
   readonly lossName: string;
   readonly sampled: Sampled | null;
-  /** The most likely answers, without sampling. */
+  /** The most likely answers, generated greedily. */
   readonly answers: readonly {
     readonly prompt: string;
     readonly chosen: string;
@@ -55,12 +55,12 @@ interface Sampled {
   readonly temperature: number;
   readonly maxNewTokens: number;
   readonly seed: number;
-  /** Mean length, with the end-of-text token, and the fraction that came to it. */
+  /** Mean length, including the end-of-text token, and the fraction of answers that reached it. */
   readonly tokens: number;
   readonly ended: number;
   readonly kl: Omit<AnswerKl, 'ofSamples'> | null;
   readonly scores: { readonly model: Measured; readonly reference: Measured | null } | null;
-  /** `pair` is the number of its pair among those that were read, from 1. */
+  /** `pair` is the number of the answer's pair among those that were read, counted from 1. */
   readonly responses: readonly {
     readonly pair: number;
     readonly ids: readonly number[];
@@ -124,7 +124,7 @@ interface Models {
   readonly tokenizer: Tokenizer;
 }
 
-/** Prompts at a time, between two reports of progress. */
+/** Prompts between two reports of progress. */
 const PART = 32;
 
 async function sample(
@@ -224,25 +224,30 @@ function summary({ model, reference, pairs, lossName, loss, rewards, logps, samp
       ? []
       : [
           `  reward accuracy      ${percent(rewards.accuracies)}`,
-          `  reward margin        ${rewards.margins.toFixed(4)} (chosen ${rewards.chosen.toFixed(4)}, rejected ${rewards.rejected.toFixed(4)})`,
+          `  reward margin        ${rewards.margins.toFixed(4)} ` +
+            `(chosen ${rewards.chosen.toFixed(4)}, rejected ${rewards.rejected.toFixed(4)})`,
         ]),
-    `  log-probs            chosen ${logps.chosen.toFixed(3)}, rejected ${logps.rejected.toFixed(3)} nats; chosen is the likelier in ${percent(logps.accuracies)}`,
+    `  log-probs            chosen ${logps.chosen.toFixed(3)}, rejected ${logps.rejected.toFixed(3)} nats; ` +
+      `chosen is more likely in ${percent(logps.accuracies)}`,
   ];
   if (reference === null)
     lines.push('  loss, rewards and KL need the model that this one was trained from: give it as --reference');
   if (sampled) {
     lines.push(
       '',
-      `${sampled.responses.length} sampled answers to ${sampled.prompts} prompts, at temperature ${sampled.temperature}`,
+      `${sampled.responses.length} sampled answers to ${sampled.prompts} prompts, ` +
+        `at temperature ${sampled.temperature}`,
     );
     lines.push(
-      `  length               ${sampled.tokens.toFixed(1)} tokens; ${percent(sampled.ended)} ended by themselves within ${sampled.maxNewTokens}`,
+      `  length               ${sampled.tokens.toFixed(1)} tokens; ` +
+        `${percent(sampled.ended)} ended by themselves within ${sampled.maxNewTokens}`,
     );
     if (sampled.kl)
       lines.push(`  KL to the reference  ${pm(sampled.kl)} nats an answer, ${sampled.kl.perToken.toFixed(4)} a token`);
     if (sampled.scores)
       lines.push(
-        `  reward model's score ${pm(sampled.scores.model)}${sampled.scores.reference ? `; the reference's answers ${pm(sampled.scores.reference)}` : ''}`,
+        `  reward model's score ${pm(sampled.scores.model)}` +
+          `${sampled.scores.reference ? `; the reference's answers ${pm(sampled.scores.reference)}` : ''}`,
       );
   }
   for (const answer of answers) {

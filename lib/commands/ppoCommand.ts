@@ -19,6 +19,7 @@ export async function run(config: OptionsOf<typeof ppoCommandSettings>): Promise
     { config, adam: ppoAdam(config), model, steps, contents, interruption },
     (state) => trainPpo(model, prompts, config, { ...inputs, state }),
     ({ objective, klCoef, policy: { clipFraction } }) =>
-      `score ${objective.scores.toFixed(3)}  KL ${objective.kl.toFixed(2)}  klCoef ${klCoef.toFixed(3)}  clipped ${clipFraction.toFixed(3)}`,
+      `score ${objective.scores.toFixed(3)}  KL ${objective.kl.toFixed(2)}  ` +
+      `klCoef ${klCoef.toFixed(3)}  clipped ${clipFraction.toFixed(3)}`,
   );
 }

@@ -7,7 +7,7 @@ import { Argument, Option } from 'commander';
 import { quoted } from '../errors';
 import { didYouMean } from '../nearest';
 import { catalog } from './catalog';
-import { helpOf, valuesOf, type Command } from './command';
+import { valuesOf, type Command } from './command';
 import { description, GROUPS, optionsOf, OTHER, StrictCommand, UsageError } from './commandLine';
 
 /** Columns of the help, whatever the terminal: what fits 80 fits every one. */
@@ -35,12 +35,6 @@ export function readCall(args: readonly string[]): Call | undefined {
   if (!name.startsWith('-') && !names.includes(name))
     throw new UsageError(`there is no command ${quoted(name)}${didYouMean(name, names)}`);
   return parse(args);
-}
-
-/** A message about a wrong call, followed by where to read on. */
-export function withHelp(message: string, name: string | undefined): string {
-  const known = catalog.some((command) => command.name === name) ? name : undefined;
-  return `${message}${message.endsWith('?') ? ' See' : '; see'} ${helpOf(known)}`;
 }
 
 function parse(args: readonly string[]): Call | undefined {

@@ -1,10 +1,10 @@
-/** Reading a command's rows: what the options about them mean, and what is said of rows that are left out. */
+/** Reads a command's rows by its settings, and reports the rows that are left out. */
 import { InputError } from '../errors';
 import type { GPT2Config } from '../formats/config';
 import type { Merges, ReadOptions } from '../text/dataset';
 import type { Truncation } from '../text/truncation';
 
-/** So many bad rows are told one by one. */
+/** The number of bad rows that are reported one by one. */
 const SHOWN = 20;
 
 export interface DataSettings {
@@ -14,10 +14,10 @@ export interface DataSettings {
 }
 
 /**
- * @param model its window, `maxLength` unless that is given, and the most that it may be; and its embedding's rows.
- * @param options.tellMerges whether to say of how many rows tokens would merge across the boundary: a training's and an
- *   evaluation's are worth a line, those of single rows that are measured need none.
- * @throws InputError for a wrong setting, and what `read` throws.
+ * @param model its window, which is the default and the limit of `maxLength`, and its vocabulary's size.
+ * @param options.tellMerges whether to report how many rows have tokens that would merge across the boundary of prompt
+ *   and response: training and evaluation report it, commands that measure single rows do not.
+ * @throws InputError for a wrong setting, and whatever `read` throws.
  */
 export async function readData<Row>(
   settings: DataSettings,
@@ -53,13 +53,15 @@ export async function readData<Row>(
 
 function tell({ rows, of, first }: Merges): void {
   console.error(
-    `${rows} of ${of} rows (${first} is the first): prompt and response would have other tokens as one text than apart, as they are trained and scored here; let no prompt end with a space or within a word (README: "encoded apart")`,
+    `${rows} of ${of} rows (${first} is the first): prompt and response would have other tokens as one text than ` +
+      'apart, as they are trained and scored here; ' +
+      'let no prompt end with a space or within a word (README: "encoded apart")',
   );
 }
 
 const told = new Set<string>();
 
-/** One line on the standard error, for several files of rows once. */
+/** Prints a line on the standard error, once even if several files of rows give rise to it. */
 function tellOnce(text: string): void {
   if (!told.has(text)) console.error(text);
   told.add(text);

@@ -46,7 +46,8 @@ export async function run(config: OptionsOf<typeof rewardCommandSettings>): Prom
       const found = scoreNormalization(model, samples);
       model.normalize(found);
       console.log(
-        `normalized: the scores of ${normalizeOn} had mean ${found.mean.toFixed(3)} and standard deviation ${found.deviation.toFixed(3)}`,
+        `normalized: the scores of ${normalizeOn} had mean ${found.mean.toFixed(3)} ` +
+          `and standard deviation ${found.deviation.toFixed(3)}`,
       );
     });
   await trainRun<RewardStep, RewardModel>(

@@ -1,4 +1,4 @@
-/** A reward that a user's module computes. */
+/** A reward that a user's JavaScript module computes. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
@@ -8,13 +8,13 @@ import { requireScores, type Reward } from '../training/rewards';
 import type { Sample } from '../training/rollout';
 import type { Answer, Task } from './rewardWorker';
 
-/** Milliseconds after which a function that has not returned is named, once for each call. */
+/** Milliseconds after which a call that has not returned is reported, once. */
 const PATIENCE = 60_000;
 
 export interface RewardFunctionOptions {
-  /** Ends the wait for a function that does not return, with the signal's reason as the error. */
+  /** Ends the wait for a call that does not return, with the signal's reason as the error. */
   readonly signal?: AbortSignal | undefined;
-  /** Told, in a sentence, that the function has not returned. */
+  /** Receives a sentence saying that the function has not returned. */
   readonly tell: (text: string) => void;
   readonly patience?: number;
 }
@@ -25,12 +25,11 @@ export interface LoadedReward extends Disposable {
 }
 
 /**
- * Loads a JavaScript module whose `module.exports`, or default export, takes samples and gives a list of a number each,
- * or a promise of it.
- * It runs in a thread of its own: if it throws, rejects, never returns or ends the process, the training can still save
- * its last step.
+ * Loads a JavaScript module whose `module.exports`, or default export, takes samples and returns a list of one number
+ * each, or a promise of it. It runs in its own thread: whether it throws, rejects, never returns or ends the process,
+ * the training can still save its last step.
  *
- * @throws FileError, now or when the reward is asked for, naming the file, its line and the sample.
+ * @throws FileError, now or when a reward is computed, naming the file, its line and the sample.
  */
 export async function loadRewardFunction(
   path: string,
@@ -38,7 +37,7 @@ export async function loadRewardFunction(
 ): Promise<LoadedReward> {
   if (!existsSync(path)) throw new FileError(path, 'is not there; give the file of a JavaScript module');
   const worker = new Worker(join(__dirname, 'rewardWorker.js'), { workerData: { path } satisfies Task });
-  // Also between two calls, when nothing waits for an answer: the next call says what it was.
+  // The thread may end between two calls, when nothing waits for an answer; the next call reports it.
   let ended: FileError | undefined;
   worker.on(
     'error',
@@ -74,7 +73,8 @@ export async function loadRewardFunction(
     if (answer.kind === 'failed')
       throw new FileError(
         path,
-        `the reward function failed${answer.place === undefined ? '' : ` in line ${answer.place}`}, on ${named(samples, answer.sample)}: ${oneLine(answer.message)}`,
+        `the reward function failed${answer.place === undefined ? '' : ` in line ${answer.place}`}, ` +
+          `on ${named(samples, answer.sample)}: ${oneLine(answer.message)}`,
       );
     try {
       return requireScores(answer.kind === 'scores' ? answer.scores : undefined, samples);
@@ -106,7 +106,8 @@ function answerOf(
     const late = setTimeout(
       () =>
         tell(
-          `${path}: the reward function has not returned for ${Math.round(patience / 1000)} s; Ctrl-C saves the last step and ends`,
+          `${path}: the reward function has not returned for ${Math.round(patience / 1000)} s; ` +
+            'Ctrl-C saves the last step and ends',
         ),
       patience,
     );

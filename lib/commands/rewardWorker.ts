@@ -1,6 +1,6 @@
 /**
- * Runs a user's reward function in a thread of its own, for rewardFunction.ts: whatever the function does, the training
- * can go on, save and say what happened.
+ * Runs a user's reward function in its own thread, for rewardFunction.ts. Whatever the function does, the training can
+ * save its last step and report what happened.
  */
 import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -8,12 +8,12 @@ import { parentPort, workerData } from 'node:worker_threads';
 
 import type { Sample } from '../training/rollout';
 
-/** What it is given. */
+/** What the thread receives. */
 export interface Task {
   readonly path: string;
 }
 
-/** What it answers: first that it is ready, then the scores of each list of samples. */
+/** What the thread answers: first that it is ready, then the scores of each list of samples. */
 export type Answer =
   | { readonly kind: 'ready' }
   | { readonly kind: 'scores'; readonly scores: unknown }
@@ -21,7 +21,7 @@ export type Answer =
       readonly kind: 'failed';
       readonly message: string;
       readonly place?: string | undefined;
-      /** Which of the samples fails by itself. */ readonly sample?: number | undefined;
+      /** The sample that fails by itself. */ readonly sample?: number | undefined;
     };
 
 type RewardFunction = (samples: readonly Sample[]) => unknown;
@@ -37,7 +37,7 @@ async function load(): Promise<RewardFunction> {
   return (typeof exported === 'function' ? exported : deeper) as RewardFunction;
 }
 
-/** The line of the module's file that an error comes from. */
+/** The line of the module's file in which an error arose. */
 function placeOf(error: unknown): string | undefined {
   const name = resolve(path);
   const line = (error instanceof Error ? (error.stack ?? '') : '').split('\n').find((text) => text.includes(name));
@@ -46,7 +46,7 @@ function placeOf(error: unknown): string | undefined {
 
 const said = (error: unknown): string => (error instanceof Error ? `${error.name}: ${error.message}` : String(error));
 
-/** The first sample that the function also fails on alone. */
+/** The first sample on which the function also fails when it is given alone. */
 async function culprit(reward: RewardFunction, samples: readonly Sample[]): Promise<number | undefined> {
   if (samples.length === 1) return 0;
   for (const [n, sample] of samples.entries()) {

@@ -1,4 +1,4 @@
-/** A training's folder: its lock, metrics, checkpoints and best weights, and what a killed process left of them. */
+/** A run's folder: its lock, metrics, checkpoints and best weights, and what a killed process left of them. */
 import {
   closeSync,
   existsSync,
@@ -40,7 +40,7 @@ interface Step {
 export interface RunFolderOptions {
   /** Checkpoints to keep. */
   readonly keep: number;
-  /** Makes what looks for the best step, where a run keeps its weights. */
+  /** Makes the search for the best step; undefined for a run that keeps no best weights. */
   readonly best: (() => Best) | undefined;
 }
 
@@ -48,19 +48,19 @@ const BEST = /^best-(\d{8})$/;
 
 export class RunFolder implements Disposable {
   readonly path: string;
-  /** Where the trained model goes. */
+  /** The path of the trained model. */
   readonly trained: string;
   readonly #keep: number;
   readonly #lock: Disposable;
   readonly #makeBest: (() => Best) | undefined;
-  /** Of the steps so far; undefined where a run keeps no best weights. */
+  /** The best of the steps so far; undefined for a run that keeps no best weights. */
   #best: Best | undefined;
-  /** After each step, the step of the best weights then: what a kept checkpoint needs. */
+  /** For each step, the step whose weights were the best by then: a checkpoint that is kept needs them. */
   readonly #bestAt: (number | undefined)[] = [];
   #metrics: number | undefined;
 
   /**
-   * Takes the folder for this process, and finishes or takes back what a killed one left half done.
+   * Takes the folder for this process, and finishes or undoes what a killed process left half done.
    *
    * @throws InputError if the run is complete, or another process trains in the folder.
    */
@@ -75,7 +75,7 @@ export class RunFolder implements Disposable {
       recoverFolders(this.path, { evenIfAlive: true });
       if (existsSync(this.trained))
         throw new InputError(
-          `${this.trained} is there already: this run is complete; give another output folder, or remove it`,
+          `${this.trained} exists already: this run is complete; give another output folder, or remove it`,
         );
       pruneCheckpoints(this.path, Infinity); // what killed saves left
     } catch (error) {
@@ -89,10 +89,10 @@ export class RunFolder implements Disposable {
   }
 
   /**
-   * Begins a run, or goes on from the newest checkpoint that is whole.
+   * Begins a run, or continues it from the newest checkpoint that is whole.
    *
-   * @param tell is told, in a sentence, why a newer checkpoint is passed over.
-   * @throws FileError if no checkpoint is whole, or they are another run's.
+   * @param tell receives a sentence about each newer checkpoint that is passed over, with the reason.
+   * @throws FileError if no checkpoint is whole, or the checkpoints belong to another run.
    */
   begin<Model extends Trainable>(
     model: Model,
@@ -117,14 +117,15 @@ export class RunFolder implements Disposable {
     if (found.length > 0)
       throw new FileError(
         this.path,
-        `has no checkpoint to go on from (${found.map((folder) => basename(folder)).join(', ')}); remove them to begin again, or give another output folder`,
+        `has no checkpoint to go on from (${found.map((folder) => basename(folder)).join(', ')}); ` +
+          'remove them to begin again, or give another output folder',
       );
     this.#best = this.#makeBest?.();
     this.#openMetrics([]);
     return TrainingState.begin(model, options);
   }
 
-  /** Takes the steps that a checkpoint comes after, and checks that they and the best weights among them are there. */
+  /** Reads the steps up to a checkpoint, and checks that their lines and the best weights among them are there. */
   #requireHistory(steps: number, lines: readonly (Step | undefined)[]): void {
     const best = this.#makeBest?.();
     this.#best = best;
@@ -150,7 +151,7 @@ export class RunFolder implements Disposable {
     return join(this.path, `best-${`${step}`.padStart(8, '0')}`);
   }
 
-  /** The lines of metrics.jsonl; undefined for one that is no JSON, such as one that was cut off. */
+  /** The lines of metrics.jsonl; undefined for a line that is not JSON, such as one that was cut off. */
   #readMetrics(): (Step | undefined)[] {
     const path = join(this.path, 'metrics.jsonl');
     if (!existsSync(path)) return [];
@@ -166,7 +167,7 @@ export class RunFolder implements Disposable {
       });
   }
 
-  /** Keeps the lines up to a checkpoint: what came after will come again, and so does a line that was cut off. */
+  /** Keeps the lines up to a checkpoint: the steps after it will be run again, and so will one that was cut off. */
   #openMetrics(kept: readonly (Step | undefined)[]): void {
     const path = join(this.path, 'metrics.jsonl');
     const bytes = existsSync(path) ? readFileSync(path) : Buffer.alloc(0);
@@ -176,7 +177,7 @@ export class RunFolder implements Disposable {
     truncateSync(path, end);
   }
 
-  /** Writes a step's line, and its weights where they are the best so far. */
+  /** Writes a step's line, and its weights if they are the best so far. */
   add(step: Step, model: Trainable): void {
     if (this.#see(step)) saveWeights(this.#bestFolder(step.step), model);
     writeSync(this.#metrics!, `${JSON.stringify(step)}\n`);
@@ -185,12 +186,12 @@ export class RunFolder implements Disposable {
   /**
    * Saves a checkpoint.
    *
-   * @throws FileError saying what the same command will go on from.
+   * @throws FileError saying where the same command will continue.
    */
   save<Model extends Trainable>(state: TrainingState<Model>, fingerprint: Fingerprint, { prune = true } = {}): void {
     const folder = checkpointFolder(this.path, state.step);
     try {
-      fsyncSync(this.#metrics!); // a checkpoint must not be older on the disk than the lines that it comes after
+      fsyncSync(this.#metrics!); // the lines must reach the disk before the checkpoint that follows them
       state.save(folder, fingerprint);
     } catch (cause) {
       const [last] = checkpoints(this.path);
@@ -216,14 +217,14 @@ export class RunFolder implements Disposable {
     }
   }
 
-  /** Puts the best step's weights into `model`. @returns that step; undefined where none was looked for. */
+  /** Puts the best step's weights into `model`. @returns that step; undefined if the run keeps no best weights. */
   loadBest(model: Trainable): number | undefined {
     const step = this.#best?.step;
     if (step !== undefined) loadWeights(this.#bestFolder(step), model);
     return step;
   }
 
-  /** Saves the last step besides the checkpoints that are kept, so that an export that fails costs nothing. */
+  /** Saves the last step in addition to the checkpoints that are kept, so that a failed export costs nothing. */
   saveLast<Model extends Trainable>(state: TrainingState<Model>, fingerprint: Fingerprint): void {
     if (!existsSync(checkpointFolder(this.path, state.step))) this.save(state, fingerprint, { prune: false });
   }
@@ -238,13 +239,14 @@ export class RunFolder implements Disposable {
     for (const name of readdirSync(this.path)) if (BEST.test(name)) rmSync(join(this.path, name), { recursive: true });
   }
 
-  /** @throws InputError if the disk has less room than the run will need at once. */
+  /** @throws InputError if the disk has less room than the run will need at one time. */
   requireRoom(bytes: number): void {
     const { bavail, bsize } = statfsSync(this.path);
     const missing = bytes - bavail * bsize;
     if (missing > 0)
       throw new InputError(
-        `${this.path} has too little room: the run needs ${megabytes(bytes)}, of which ${megabytes(missing)} are missing; free some space, or give an output folder on another disk`,
+        `${this.path} has too little room: the run needs ${megabytes(bytes)}, ${megabytes(missing)} more than there ` +
+          'is; free some space, or give an output folder on another disk',
       );
   }
 

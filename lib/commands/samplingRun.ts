@@ -32,7 +32,7 @@ export interface SamplingRun {
   readonly reward: Reward;
   /** What the result depends on besides the settings. */
   readonly contents: Readonly<Record<string, unknown>>;
-  /** Ends the wait for a reward. */
+  /** Ends the wait for a reward when it is aborted. */
   readonly interruption: AbortController;
 }
 

@@ -36,6 +36,7 @@ export async function run(settings: OptionsOf<typeof scoreSettings>): Promise<vo
   const { calibrationError, brier } = calibration(margins);
   const accuracy = margins.filter((margin) => margin > 0).length / margins.length;
   console.error(
-    `${margins.length} pairs: accuracy ${accuracy.toFixed(4)}, calibration error ${calibrationError.toFixed(4)}, Brier score ${brier.toFixed(4)}`,
+    `${margins.length} pairs: accuracy ${accuracy.toFixed(4)}, ` +
+      `calibration error ${calibrationError.toFixed(4)}, Brier score ${brier.toFixed(4)}`,
   );
 }

@@ -1,6 +1,6 @@
 /** What a command shows on a terminal while it works. */
 
-/** Writes one line on the terminal's standard error, in place of the line before; nothing where there is no terminal. */
+/** Writes one line on the terminal's standard error, over the line before; without a terminal it writes nothing. */
 export function statusLine(text: string): void {
   if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${text}`);
 }

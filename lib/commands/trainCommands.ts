@@ -22,8 +22,8 @@ export const trainCommands = [
     name: 'train-sft',
     summary: 'Train by supervised fine-tuning on prompts and responses.',
     details:
-      'Rows are {"prompt", "response"}, {"instruction", "input", "output"} or {"messages"}, as JSON lines or Parquet; ' +
-      'a prompt may be a list of {"role", "content"} messages.',
+      'Rows are {"prompt", "response"}, {"instruction", "input", "output"} or {"messages"}, as JSON lines or ' +
+      'Parquet; a prompt may be a list of {"role", "content"} messages.',
     settings: sftCommandSettings,
     oneOf: [['steps', 'epochs']],
     example: 'train-sft --model gpt2 --data rows.jsonl --output run --epochs 1 --lr 1e-5',

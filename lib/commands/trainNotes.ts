@@ -1,12 +1,10 @@
-/**
- * What a training command says of settings that are allowed and do not do what one may expect of them: one line each.
- */
+/** One line for each setting that is allowed but does not do what one may expect. */
 import type { preferenceLosses } from '../losses/preferenceLosses';
 
-/** A command's settings, of which each command has some. */
+/** The settings of any training command. */
 type Settings = Readonly<Record<string, unknown>>;
 
-/** A setting, and when it has no effect, as the end of a sentence; undefined where it has one. */
+/** A setting, and why it has no effect, as the end of a sentence; undefined where it has one. */
 type Rule = readonly [name: string, why: (settings: Settings) => string | undefined];
 
 const without = (other: string) => (settings: Settings) =>
@@ -17,7 +15,7 @@ const inOneUpdate = ({ ppoEpochs, minibatches }: Settings) =>
 
 const COMMON: readonly Rule[] = [
   ['validateEvery', without('validation')],
-  ['finalShare', ({ schedule }) => (schedule === 'constant' ? 'with schedule constant' : undefined)],
+  ['minLrRatio', ({ schedule }) => (schedule === 'constant' ? 'with schedule constant' : undefined)],
 ];
 
 const RULES = {
@@ -71,16 +69,17 @@ function rateNotes({ lr, warmupSteps = 0 }: Settings, steps: number): string[] {
   if (lr === 0) return ['lr is 0, so nothing is learned'];
   if (steps === 1 && (warmupSteps as number) > 0)
     return [
-      'the one step is the first of the warm-up, whose learning rate is 0, so nothing is learned; give warmupSteps 0, or more steps',
+      'the only step is the first of the warm-up, whose learning rate is 0, so nothing is learned; ' +
+        'give warmupSteps 0, or more steps',
     ];
   if ((warmupSteps as number) > steps)
     return [
-      `warmupSteps ${String(warmupSteps)} is more than the ${steps} steps, so the learning rate never comes to lr`,
+      `warmupSteps ${String(warmupSteps)} is more than the ${steps} steps, so the learning rate never reaches lr`,
     ];
   return [];
 }
 
-/** What to know of a loss on pairs. */
+/** What a loss on pairs does with other settings that one may not expect. */
 export function lossNotes(
   name: string,
   { needs }: (typeof preferenceLosses)['sigmoid'],
@@ -88,15 +87,17 @@ export function lossNotes(
 ): string[] {
   const notes: string[] = [];
   if (reference !== undefined && !needs.includes('refChosenLogps'))
-    notes.push(`reference has no effect on the loss ${name}, which needs none; it shows in the logged rewards`);
+    notes.push(`reference has no effect on the loss ${name}, which needs none; it only changes the logged rewards`);
   if (accumulation !== 1 && BY_BATCH.includes(name))
     notes.push(
-      `the loss ${name} depends on which pairs are in a part: accumulation ${String(accumulation)} is as batches of ${(batchSize as number) / (accumulation as number)}, not of ${String(batchSize)}`,
+      `the loss ${name} depends on which pairs are in a part: accumulation ` +
+        `${String(accumulation)} trains as batches of ` +
+        `${(batchSize as number) / (accumulation as number)} would, not of ${String(batchSize)}`,
     );
   return notes;
 }
 
-/** Those that sort the batch, or divide by its mean length. */
+/** The losses that sort the batch, or divide by its mean length. */
 const BY_BATCH: readonly string[] = ['aot', 'aot_unpaired', 'sft', 'cpo', 'orpo'];
 
 export function printNotes(notes: readonly string[]): void {

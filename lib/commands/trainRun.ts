@@ -1,7 +1,4 @@
-/**
- * What a training command does around its loop: the output folder, checkpoints, metrics, an interrupt, the trained
- * model.
- */
+/** The frame around a trainer's loop: output folder, checkpoints, metrics, interrupts, the trained model. */
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 
@@ -22,7 +19,7 @@ import { duration, statusLine } from './terminal';
 import { identifying } from './trainSettings';
 
 export interface Run<Model extends Trainable> {
-  /** The settings, and the output folder among them: made if it is not there; a run that was begun in it goes on. */
+  /** The settings. Their output folder is made if it is missing; a run that was begun in it continues. */
   readonly config: OptionsOf<typeof runSettings> & BestOptions & AdamWOptions;
   readonly model: Model;
   readonly steps: number;
@@ -53,15 +50,13 @@ const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 class Interrupted extends Error {}
 
 /**
- * Goes through the steps that `train` yields. OUTPUT/metrics.jsonl receives one line a step, OUTPUT/checkpoint-… every
- * `saveEvery` steps and after the last, OUTPUT/model the trained model: that of the last step, or of the best one if
- * `bestBy` or
- * `patience` is given. SIGINT, SIGTERM and SIGHUP save a checkpoint after the running step and exit with 130; a step
- * that
- * fails leaves one, too. All that the export needs is read before the first step, and an export that fails is finished
- * by the same command.
+ * Runs the steps that `train` yields. OUTPUT/metrics.jsonl receives one line for each step; OUTPUT/checkpoint-… is
+ * written every `saveEvery` steps and after the last; OUTPUT/model is the trained model, as it was after the last step,
+ * or after the best one if `bestBy` or `patience` is given. SIGINT, SIGTERM and SIGHUP save a checkpoint after the
+ * current step and exit with 130; a step that fails leaves a checkpoint as well. Everything that the export needs is
+ * read before the first step, and the same command finishes an export that failed.
  *
- * @param line what the console shows of a step, after its number and loss, or of a validation.
+ * @param line what the console shows about a step or a validation, after its number and loss.
  */
 export async function trainRun<S extends Step, Model extends Trainable>(
   run: Run<Model>,
@@ -92,7 +87,7 @@ export async function trainRun<S extends Step, Model extends Trainable>(
   }
 }
 
-/** The loop. @returns what the console says of it in the end. */
+/** The loop. @returns what the console says at its end. */
 async function runSteps<S extends Step, Model extends Trainable>(
   run: Run<Model>,
   folder: RunFolder,
@@ -127,18 +122,21 @@ async function runSteps<S extends Step, Model extends Trainable>(
         updates = state.optimizer.steps;
         if (step.validation && !Number.isFinite(step.validation.loss))
           throw new InputError(
-            `the validation after step ${step.step} has a loss of ${step.validation.loss}; look at its rows, or try a lower lr, a longer warm-up`,
+            `the validation after step ${step.step} has a loss of ${step.validation.loss}; ` +
+              'check its rows, or try a lower lr or a longer warm-up',
           );
         folder.add(step, model);
         board?.(step);
         const left = ((performance.now() - start) / (step.step - first)) * (steps - step.step);
-        const text = `step ${step.step} of ${steps}  loss ${step.loss.toFixed(4)}  ${line(step)}  ${duration(left)} left`;
+        const text =
+          `step ${step.step} of ${steps}  loss ${step.loss.toFixed(4)}  ${line(step)}  ` + `${duration(left)} left`;
         if (process.stderr.isTTY) statusLine(text);
         else if (step.step === first + 1 || step.step % Math.max(1, Math.round(steps / 20)) === 0) console.log(text);
         if (step.validation) {
           statusLine('');
           console.log(
-            `validation after step ${step.step}  loss ${step.validation.loss.toFixed(4)}  ${line(step.validation as ValidationOf<S>)}${best?.step === step.step ? '  the best so far' : ''}`,
+            `validation after step ${step.step}  loss ${step.validation.loss.toFixed(4)}  ` +
+              `${line(step.validation as ValidationOf<S>)}${best?.step === step.step ? '  the best so far' : ''}`,
           );
         }
         if (interrupted || best?.exhausted) break;
@@ -149,8 +147,8 @@ async function runSteps<S extends Step, Model extends Trainable>(
   } catch (error) {
     statusLine('');
     if (!(error instanceof Interrupted)) {
-      // The steps that were done must not go with the one that failed. One that failed between two updates has left the
-      // weights of no step.
+      // The steps before the one that failed must not be lost. A step that failed between two updates has left weights
+      // that belong to no step.
       if (state.step > saved && state.optimizer.steps === updates && saves(() => save({ prune: false }))) {
         console.log(`step ${state.step} is saved in ${folder.path}, and the same command goes on from there`);
       }
@@ -170,7 +168,7 @@ async function runSteps<S extends Step, Model extends Trainable>(
   return 'interrupted';
 }
 
-/** Whether a checkpoint could be saved; where not, its reason is told, and what failed before it goes on. */
+/** Whether a checkpoint could be saved. If not, the reason is printed, and the caller goes on with its own error. */
 function saves(save: () => void): boolean {
   try {
     save();
@@ -182,8 +180,8 @@ function saves(save: () => void): boolean {
 }
 
 /**
- * From the last step to OUTPUT/model. Where there is no room for a checkpoint of the last step, there may be some for
- * the model, which is smaller.
+ * From the last step to OUTPUT/model. A disk without room for a checkpoint of the last step may have room for the
+ * model, which is smaller.
  */
 function finishRun<Model extends Trainable>(
   run: Run<Model>,
@@ -210,7 +208,8 @@ function finishRun<Model extends Trainable>(
     if (unsaved) throw unsaved;
     throw new FileError(
       folder.trained,
-      `cannot be written (${(cause as Error).message}); all ${state.step} steps are saved, and the same command writes the model once that is mended`,
+      `cannot be written (${(cause as Error).message}); all ${state.step} steps are saved, ` +
+        'and the same command writes the model once that is mended',
       { cause },
     );
   }
@@ -232,7 +231,7 @@ function fingerprintOf<Model extends Trainable>({ config, contents }: Run<Model>
 
 const sha256 = (content: Uint8Array | string): string => createHash('sha256').update(content).digest('hex');
 
-/** Bytes that the run will need besides what is there. */
+/** The bytes that the run will need in addition to those it has already written. */
 function roomFor(
   { weights }: Trainable,
   { dtype, looksForBest, checkpoints: count }: { dtype: FloatDType; looksForBest: boolean; checkpoints: number },

@@ -9,7 +9,7 @@ import type { loraSettings } from './runSettings';
 
 type ModelOptions = OptionsOf<typeof loraSettings> & { readonly frozen?: readonly string[]; readonly seed?: number };
 
-/** `base` itself, or a view of it with adapters. @throws UsageError or InputError if the settings do not fit together. */
+/** `base` itself, or a view of it with adapters. @throws UsageError or InputError if settings do not go together. */
 export function trainedModel(
   base: GPT2,
   { loraRank: rank, loraAlpha: alpha, loraTargets: targets, frozen, seed = 0 }: ModelOptions,

@@ -7,7 +7,7 @@ import { rowSettings, type RunningOptions } from './options';
 
 const { pairs } = RANGES;
 
-/** Only types are imported from the losses: the help must not load TensorFlow. The compiler asks for a new name here. */
+/** The losses give only types: the help must not load TensorFlow. The compiler asks for a new loss here. */
 const LOSSES: Readonly<Record<PreferenceLossName, true>> = {
   sigmoid: true,
   cdpo: true,

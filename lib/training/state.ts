@@ -13,6 +13,7 @@ import { writeSafetensors, type NamedTensor } from '../formats/safetensorsWriter
 import type { GPT2 } from '../model/gpt2';
 import type { Trainable } from '../model/weights';
 import { AdamW, type AdamWOptions } from './optimizer';
+import { RENAMED } from './options';
 
 const MODEL = 'model.safetensors';
 const OPTIMIZER = 'optimizer.safetensors';
@@ -139,11 +140,12 @@ function difference(saved: unknown, now: Fingerprint): string | undefined {
   );
   const shown = (value: string | undefined) =>
     value === undefined ? 'not given' : /^[0-9a-f]{64}$/.test(value) ? 'other contents' : value;
-  const texts = changed.map((name) =>
-    shown(before[name]) === shown(after[name])
+  const texts = changed.map((name) => {
+    if (Object.hasOwn(RENAMED, name)) return `it was begun with ${name}, which is now ${RENAMED[name]}`;
+    return shown(before[name]) === shown(after[name])
       ? `${name} has other contents`
-      : `${name} was ${shown(before[name])}, is ${shown(after[name])}`,
-  );
+      : `${name} was ${shown(before[name])}, is ${shown(after[name])}`;
+  });
   return changed.length === 0 ? undefined : ` (${texts.join('; ')})`;
 }
 

@@ -237,11 +237,11 @@ def plain(value):
     return value
 
 
-def trl_reward_loss(chosen, rejected, margin, centerRewards):
+def trl_reward_loss(chosen, rejected, margin, center_rewards):
     """TRL's trainer on one pair, given the scores: its compute_loss is a mean over pairs, and logs on the way."""
     accelerator = SimpleNamespace(gather=lambda x: x, gather_for_metrics=lambda x: x)
     trainer = SimpleNamespace(
-        args=SimpleNamespace(center_rewards_coefficient=centerRewards), accelerator=accelerator, model=SimpleNamespace(training=False),
+        args=SimpleNamespace(center_rewards_coefficient=center_rewards), accelerator=accelerator, model=SimpleNamespace(training=False),
         _total_train_tokens=0, _metrics={"eval": defaultdict(list)},
     )  # fmt: skip
     model = lambda **_: SimpleNamespace(logits=torch.stack([chosen, rejected])[:, None])
@@ -249,12 +249,12 @@ def trl_reward_loss(chosen, rejected, margin, centerRewards):
 
 
 def reward_options():
-    for B, scale, margins, centerRewards in [(3, 1, True, None), (4, 3, False, 0.01), (5, 2, True, 0.3), (3, 1e3, True, 0.01)]:
+    for B, scale, margins, center_rewards in [(3, 1, True, None), (4, 3, False, 0.01), (5, 2, True, 0.3), (3, 1e3, True, 0.01)]:
         chosen, rejected, weight = normal(B, scale=scale), normal(B, scale=scale), normal(B)
         margin = normal(B, mean=1).detach() if margins else None
-        losses = torch.stack([trl_reward_loss(chosen[n], rejected[n], None if margin is None else margin[n], centerRewards) for n in range(B)])
+        losses = torch.stack([trl_reward_loss(chosen[n], rejected[n], None if margin is None else margin[n], center_rewards) for n in range(B)])
         inputs = dict(chosenScores=chosen, rejectedScores=rejected)
-        options = dict(centerRewards=centerRewards or 0.0, **({} if margin is None else dict(margins=margin)))
+        options = dict(centerRewards=center_rewards or 0.0, **({} if margin is None else dict(margins=margin)))
         yield dict(**inputs, **options, weight=weight, losses=losses, **gradients(losses, inputs, weight))
 
 

@@ -6,7 +6,7 @@ saved/ is a small GPT2ForSequenceClassification as save_pretrained writes it. re
 
   models       for each of some models, scores of its rows' responses, each computed alone, and a weight for each; gradients.safetensors
                has the gradient of sum(weight * score), in float64, rounded to float32
-  trainings    20 steps of TRL's own RewardTrainer, without and with margins and centerRewards, in float32 on one thread; trained.safetensors
+  trainings    20 steps of TRL's own RewardTrainer, without and with margins and centering, in float32 on one thread; trained.safetensors
                has the weights at the end. TRL takes the score at the last token that is not padding: t22, which pads, occurs nowhere else.
   calibration  margins, and the two measures of them by their definitions, each pair in both orders
   begin        the library's first normal numbers from a seed, by order.py
@@ -79,7 +79,7 @@ def pairs_of(count):
     return [{"promptIds": some(2 + n % 4), "chosenIds": some(1 + n % 5) + [0], "rejectedIds": some(1 + n % 3) + [0], "margin": round(n % 7 / 5, 1)} for n in range(count)]
 
 
-def trained(pairs, margins, centerRewards, tensors, name):
+def trained(pairs, margins, center_rewards, tensors, name):
     model = model_of("one-head", 34)
     tokenizer = Tokenizer(models.WordLevel({f"t{n}": n for n in range(23)}, unk_token="t0"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
@@ -90,14 +90,14 @@ def trained(pairs, margins, centerRewards, tensors, name):
         arguments = RewardConfig(
             output_dir=folder, per_device_train_batch_size=8, max_steps=20, learning_rate=3e-3, lr_scheduler_type="linear", warmup_steps=5, weight_decay=0.01,
             adam_epsilon=1e-4, max_grad_norm=1.0, logging_steps=1, use_cpu=True, report_to=[], save_strategy="no", bf16=False, fp16=False, gradient_checkpointing=False,
-            max_length=16, disable_dropout=True, center_rewards_coefficient=centerRewards, train_sampling_strategy="sequential",
+            max_length=16, disable_dropout=True, center_rewards_coefficient=center_rewards, train_sampling_strategy="sequential",
         )
         trainer = RewardTrainer(model=model, args=arguments, train_dataset=Dataset.from_list(rows), processing_class=fast)
         trainer.train()
     tensors |= named(name, trainer.model, lambda weight: weight)
     history = [entry for entry in trainer.state.log_history if "loss" in entry]
     names = {"loss": "loss", "gradNorm": "grad_norm", "lr": "learning_rate", "accuracy": "accuracy", "margin": "margin", "meanScore": "mean_reward"}
-    return {"margins": margins, "centerRewards": centerRewards or 0.0, "steps": [{ours: entry[theirs] for ours, theirs in names.items()} for entry in history]}
+    return {"margins": margins, "centerRewards": center_rewards or 0.0, "steps": [{ours: entry[theirs] for ours, theirs in names.items()} for entry in history]}
 
 
 def positions():
