@@ -40,7 +40,7 @@ export class RewardModel {
 
   /**
    * @param model a folder or a hub name, as `GPT2.fromPretrained` takes it, of a model with a scalar head.
-   * @throws InputError, HubError or FileError as there; FileError, too, if it has no such head.
+   * @throws as `GPT2.fromPretrained` does; FileError also if the model has no such head.
    */
   static async fromPretrained(model: string, options?: DownloadOptions): Promise<RewardModel> {
     const folder = await weightsFolder(model, options);

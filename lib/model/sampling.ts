@@ -87,7 +87,7 @@ export function isGreedy({ temperature = 0, repetitionPenalty = 1 }: Sampling): 
   return temperature === 0 && repetitionPenalty === 1;
 }
 
-/** Whether the temperature alone makes the distribution. */
+/** Whether the distribution depends only on the temperature. */
 export function isPlain({ temperature = 0, topK = Infinity, topP = 1, repetitionPenalty = 1 }: Sampling): boolean {
   return temperature > 0 && topK === Infinity && topP === 1 && repetitionPenalty === 1;
 }
