@@ -118,6 +118,7 @@ export {
   type RewardMetrics,
   type RewardStep,
 } from './training/trainReward';
+export { type RewardTrainOptions } from './training/rewardOptions';
 export {
   measureSamples,
   sampleLogps,

@@ -1,7 +1,7 @@
 import { configOf } from '../model/folder';
 import { GPT2 } from '../model/gpt2';
-import { initialWeights } from '../model/weightShapes';
 import { Weights } from '../model/weights';
+import { initialWeights } from '../model/weightShapes';
 import { Random } from '../random';
 import { readResponses } from '../text/dataset';
 import { Tokenizer } from '../text/tokenizer';

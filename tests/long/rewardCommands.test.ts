@@ -133,7 +133,7 @@ test('killed and started again, it ends with the same metrics and the same bits;
   assert.equal(status, 130);
   assert.match(stdout, /^interrupted; step \d is saved in .*, and the same command goes on from there$/m);
   assert.match(
-    run(command('interrupted', '--centerRewards', '0.1')).stderr,
+    run(command('interrupted', '--center-rewards', '0.1')).stderr,
     /training\.json: belongs to a run with other data or options/,
   );
   assert.equal(run(command('interrupted')).status, 0);
@@ -214,7 +214,7 @@ test('score takes single responses, too, and leaves out what is wrong on request
   assert.match(readFileSync(at('scores.jsonl'), 'utf8'), /^\{"score":-?\d[\d.e-]*\}\n\{"score":-?\d[\d.e-]*\}\n$/);
   assert.match(
     run(alignbook('score', '--model', 'tiny', '--data', at('held.jsonl'))).stderr,
-    /^alignbook: .*tiny: has no "score\.weight", so it is not a reward model; make one from it with train-reward$/m,
+    /^alignbook: .*tiny: has no "score\.weight", so it is no reward model; train-reward makes one of it$/m,
   );
 });
 
