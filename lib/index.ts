@@ -109,7 +109,6 @@ export {
   type DpoMetrics,
   type DpoStep,
 } from './training/trainDpo';
-export { type RewardTrainOptions } from './training/rewardOptions';
 export { calibration, type Calibration, type ReliabilityBin } from './training/calibration';
 export {
   evaluateReward,

@@ -38,8 +38,9 @@ function parse(): Options | null {
   const notebooks = [...new Set(positionals.map(fromCaller))];
   const out = values.out === undefined ? join(root, 'executed') : fromCaller(values.out);
   for (const path of notebooks) {
-    if (!statSync(path, { throwIfNoEntry: false })?.isFile()) throw new Error(`${path} is not there, or is no file`);
-    if (!path.endsWith('.ipynb')) throw new Error(`${path} is no notebook: its name does not end with .ipynb`);
+    if (!statSync(path, { throwIfNoEntry: false })?.isFile())
+      throw new Error(`${path} does not exist, or is not a file`);
+    if (!path.endsWith('.ipynb')) throw new Error(`${path} is not a notebook: its name does not end with .ipynb`);
     if (realpathSync(path) === realpathOf(join(out, basename(path))))
       throw new Error(
         `${out} is the folder of ${basename(path)} itself, whose executed copy would replace it: give --out another folder`,

@@ -159,7 +159,7 @@ test('a cell that should print and does not is refused', () => {
 test('an expected text for a cell that is gone is refused', () => {
   assert.match(
     problems(notebook(), expecting({ a: { any: 'x' } }))[0]!,
-    /cell a: a text is expected of it, but there is no such cell/,
+    /cell a: tests\/expected has a text for it, but there is no such cell/,
   );
 });
 

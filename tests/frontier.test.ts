@@ -38,7 +38,7 @@ test('results: a line a run, in order, an older one of the same run replaced, no
   writeFileSync(path, '{"method": "dpo"}\n{"method"');
   assert.throws(() => readResults(path), {
     name: 'FileError',
-    message: `${path}: line 2 is not JSON; remove it, and its run is made anew`,
+    message: `${path}: line 2 is not JSON; remove the line to repeat its run`,
   });
   rmSync(folder, { recursive: true });
 });

@@ -286,7 +286,7 @@ test('cut again and again it gives up, keeps what came, and another call asks on
     ...Array.from({ length: 6 }, () => (response: ServerResponse) => void response.destroy()),
   );
   await refused(
-    /^the connection to 127\.0\.0\.1:\d+ broke off \(.+\), 6 times in a row; try again later: what has arrived is kept$/,
+    /^the connection to 127\.0\.0\.1:\d+ broke off \(.+\), 6 times in a row; try again later: the bytes received so far are kept$/,
   );
   assert.equal(
     server.taken().filter((request) => request.startsWith('GET storage')).length,
@@ -334,7 +334,7 @@ test('one wrong bit: downloaded anew; twice: refused, and nothing is left', asyn
   rmSync(repository(), { recursive: true });
   storage(sends(flipped), sends(flipped));
   await refused(
-    /^model\.safetensors of "openai-community\/gpt2" came twice with other bytes than the hub lists \([0-9a-f]{64}\): .*try again/,
+    /^model\.safetensors of "openai-community\/gpt2" arrived twice with bytes that do not match the hash that the hub lists \([0-9a-f]{64}\): .*try again/,
   );
   assert.deepEqual(incomplete(), []);
 });
@@ -349,7 +349,7 @@ test('a small file is held to its hash as well', async () => {
     });
     return true;
   };
-  await refused(/^config\.json of .* came twice with other bytes/);
+  await refused(/^config\.json of .* arrived twice with bytes that do not match/);
   assert.deepEqual(blobs(), []);
 });
 
@@ -370,7 +370,7 @@ test('a damaged remainder of an earlier attempt is found out, and downloaded ane
 test('too many bytes, or too few', async () => {
   const longer = Buffer.concat([WEIGHTS, Buffer.from('more')]);
   storage(sends(longer), sends(longer));
-  await refused(/came twice with other bytes/);
+  await refused(/arrived twice with bytes that do not match/);
   const shorter = WEIGHTS.subarray(0, SIZE - 4);
   storage(...Array.from({ length: 9 }, () => sends(shorter)));
   await refused(/has fewer bytes of model\.safetensors than the hub lists; try again later/);
@@ -479,7 +479,7 @@ test('what the hub refuses, and what to do', async () => {
 test('a host that is no hub', async () => {
   server.intercept = (_seen, response) => (response.end('<html>Sign in to the network</html>'), true);
   await refused(
-    /gives no list of "openai-community\/gpt2"'s files: it is no Hugging Face hub, or a proxy answers in its place; check HF_ENDPOINT/,
+    /gives no list of "openai-community\/gpt2"'s files: it is not a Hugging Face hub, or a proxy answers instead; check HF_ENDPOINT/,
   );
   const head = (headers: object) =>
     (server.intercept = ({ method }, response) =>

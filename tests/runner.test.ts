@@ -200,7 +200,7 @@ test("npm run notebook: notebooks anywhere, with the collection's packages; a da
   writeFileSync(join(folder, 'other', 'own.ipynb'), notebook);
   for (const [args, message] of [
     [[], /^no notebook is named\n/],
-    [['none.ipynb'], /none\.ipynb is not there, or is no file/],
+    [['none.ipynb'], /none\.ipynb does not exist, or is not a file/],
     [['own.ipynb', '--out', '.'], /is the folder of own\.ipynb itself, whose executed copy would replace it/],
     [['own.ipynb', '--out', 'own.ipynb'], /--out .*own\.ipynb cannot be made: File exists/],
     [['own.ipynb', 'other/own.ipynb'], /have one name, and so would their results/],

@@ -70,7 +70,7 @@ test('what is no text, and what is no id, is refused', async () => {
   refused(() => tokenizer.encode('\ude00\ud83d'), /at index 0: /);
   assert.deepEqual(tokenizer.encode('\ud83d\ude00'), tokenizer.encode('😀'));
   for (const id of [50257, -1, 0.5, NaN])
-    refused(() => tokenizer.decode([64, id]), new RegExp(`^${id} is no token id; the vocabulary has 0 to 50256$`));
+    refused(() => tokenizer.decode([64, id]), new RegExp(`^${id} is not a token id; the vocabulary has 0 to 50256$`));
   assert.equal(tokenizer.decode(Int32Array.of(64, 65)), 'ab');
 });
 

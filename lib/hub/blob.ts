@@ -60,7 +60,7 @@ export async function fetchBlob(
           !(await receive(partial, remote, connection, onProgress))
         ) {
           throw new HubError(
-            `${file} of "${remote.subject.repository}" came twice with other bytes than the hub lists (${remote.etag}): ` +
+            `${file} of "${remote.subject.repository}" arrived twice with bytes that do not match the hash that the hub lists (${remote.etag}): ` +
               'a proxy or a mirror changes it; try again, or another network or HF_ENDPOINT',
           );
         }
@@ -71,7 +71,7 @@ export async function fetchBlob(
           rmSync(partial, { force: true });
         if ((error as NodeJS.ErrnoException).code === 'EFBIG')
           throw new HubError(
-            `${file} is larger than a file may be here (EFBIG): raise the limit, with "ulimit -f unlimited", or set HF_HOME to a folder on another disk`,
+            `${file} exceeds the largest file size that is allowed here (EFBIG): raise the limit, with "ulimit -f unlimited", or set HF_HOME to a folder on another disk`,
             { cause: error },
           );
         throw isDiskFull(error) ? new HubError(noSpace(file, remote.size ?? 0, 0, blobs), { cause: error }) : error;

@@ -132,7 +132,7 @@ export class Connection {
       since += count;
       if (received > most)
         throw new TooLarge(
-          `${host} sends more than ${amount(most)} as ${what}: it is no Hugging Face hub, or a proxy answers in its place; check HF_ENDPOINT (now ${this.endpoint}) and the network`,
+          `${host} sends more than ${amount(most)} as ${what}: it is not a Hugging Face hub, or a proxy answers instead; check HF_ENDPOINT (now ${this.endpoint}) and the network`,
         );
       const passed = performance.now() - at;
       if (passed < window) return;
@@ -161,13 +161,13 @@ export class Connection {
         if (progressed?.() && !(error instanceof Slow)) failures = 1;
         if (failures === ATTEMPTS)
           throw new HubError(
-            `${error.message}, ${ATTEMPTS} times in a row; try again later: what has arrived is kept`,
+            `${error.message}, ${ATTEMPTS} times in a row; try again later: the bytes received so far are kept`,
             { cause: error },
           );
         const wait = error.wait ?? this.#retryDelay * 2 ** (failures - 1);
         if (wait > LONGEST_WAIT)
           throw new HubError(
-            `${error.message}, and asks to wait ${Math.ceil(wait / 60_000)} minutes; try again then: what has arrived is kept`,
+            `${error.message}, and asks to wait ${Math.ceil(wait / 60_000)} minutes; try again then: the bytes received so far are kept`,
             { cause: error },
           );
         tell?.(`${error.message}; again in ${Math.ceil(wait / 1000)} s`);
@@ -182,7 +182,7 @@ function target(location: string, from: URL): URL {
   const to = URL.canParse(location, from.href) ? new URL(location, from) : undefined;
   if (to && /^https?:$/.test(to.protocol)) return to;
   throw new HubError(
-    `${from.host} redirects to ${quoted(location)}, which is no address of http or https: a proxy answers in its place, or it is out of order; check HF_ENDPOINT and the network`,
+    `${from.host} redirects to ${quoted(location)}, which is not an http or https address: a proxy answers instead, or the host is broken; check HF_ENDPOINT and the network`,
   );
 }
 

@@ -158,7 +158,7 @@ function metadata(
 
 function noHub(endpoint: string, what: string): HubError {
   return new HubError(
-    `${endpoint} gives ${what}: it is no Hugging Face hub, or a proxy answers in its place; check HF_ENDPOINT and the network`,
+    `${endpoint} gives ${what}: it is not a Hugging Face hub, or a proxy answers instead; check HF_ENDPOINT and the network`,
   );
 }
 

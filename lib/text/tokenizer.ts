@@ -113,7 +113,7 @@ export class Tokenizer {
   encode(text: string): number[] {
     if (text.length > LONGEST)
       throw new InputError(
-        `the text has ${text.length} characters, and at most ${LONGEST} are tokenized: no GPT-2 reads so many; cut it where it is made`,
+        `the text has ${text.length} characters, and at most ${LONGEST} are tokenized: no GPT-2 can read that many; shorten it`,
       );
     const lone = text.search(LONE_SURROGATE);
     if (lone >= 0)
@@ -156,7 +156,7 @@ export class Tokenizer {
   decode(ids: ArrayLike<number>): string {
     const unknown = Array.from(ids).find((id) => this.#tokenizer.model.vocab[id] === undefined);
     if (unknown !== undefined)
-      throw new InputError(`${unknown} is no token id; the vocabulary has 0 to ${this.vocabSize - 1}`);
+      throw new InputError(`${unknown} is not a token id; the vocabulary has 0 to ${this.vocabSize - 1}`);
     const options = { skip_special_tokens: false, clean_up_tokenization_spaces: false };
     return ids.length === 0 ? '' : this.#tokenizer.decode(Array.from(ids), options);
   }

@@ -157,7 +157,7 @@ function fromVocabulary(folder: string): Json {
   if (!existsSync(vocabPath) || !existsSync(mergesPath)) {
     throw new FileError(
       join(folder, 'tokenizer.json'),
-      'is missing, and so are vocab.json and merges.txt, from which it could be made; add them, or name a model that has them',
+      'is missing, and so are vocab.json and merges.txt, from which it could be built; add them, or name a model that has them',
     );
   }
   const vocab = readJsonObject(vocabPath);

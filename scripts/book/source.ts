@@ -8,8 +8,8 @@ import { basename, dirname, join, relative, resolve } from 'node:path';
 import { escaped } from 'alignbook/dist/notebook/tokenTable';
 
 import { isWalkthrough, notebookNames } from '../notebooks/execute';
-import { root } from '../paths';
 import { readNotebook, type Cell, type Notebook } from '../notebooks/notebook';
+import { root } from '../paths';
 import { writeApi } from './api';
 
 const PLOTLY = 'application/vnd.plotly.v1+json';

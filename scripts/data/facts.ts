@@ -13,16 +13,35 @@ export interface Fact {
 }
 
 /** How many facts of each kind are taken, commonest words first. */
-const counts: Record<Kind, number> = { antonym: 1050, synonym: 1050, category: 500, 'part-of-speech': 400, 'odd-one-out': 300, definition: 200 };
+const counts: Record<Kind, number> = {
+  antonym: 1050,
+  synonym: 1050,
+  category: 500,
+  'part-of-speech': 400,
+  'odd-one-out': 300,
+  definition: 200,
+};
 
 /** The lexicographers' files whose names a reader would agree on. */
-const categories: Record<number, string> = { 5: 'animal', 6: 'artifact', 8: 'body part', 12: 'feeling', 13: 'food', 15: 'place', 18: 'person', 20: 'plant', 27: 'substance', 28: 'time' };
+const categories: Record<number, string> = {
+  5: 'animal',
+  6: 'artifact',
+  8: 'body part',
+  12: 'feeling',
+  13: 'food',
+  15: 'place',
+  18: 'person',
+  20: 'plant',
+  27: 'substance',
+  28: 'time',
+};
 const partNames = { noun: 'noun', verb: 'verb', adj: 'adjective', adv: 'adverb' } as const;
 
 const isPlain = (word: string): boolean => /^[a-z]{3,12}$/.test(word);
 
 /** Commonest first, then by the alphabet: the same order on every machine. */
-const byCount = (a: Sense, b: Sense): number => b.count - a.count || (a.word < b.word ? -1 : a.word > b.word ? 1 : a.part < b.part ? -1 : 1);
+const byCount = (a: Sense, b: Sense): number =>
+  b.count - a.count || (a.word < b.word ? -1 : a.word > b.word ? 1 : a.part < b.part ? -1 : 1);
 
 /** The first fact about each word, as many as asked for. */
 function take(kind: Kind, candidates: Iterable<Omit<Fact, 'kind'>>): Fact[] {
@@ -44,7 +63,9 @@ function* antonyms(common: readonly Sense[]): Iterable<Omit<Fact, 'kind'>> {
 
 function* synonyms(common: readonly Sense[]): Iterable<Omit<Fact, 'kind'>> {
   for (const { word, number, synset } of common) {
-    const answer = synset.words.find((other) => other !== word && isPlain(other) && !other.startsWith(word.slice(0, 4)));
+    const answer = synset.words.find(
+      (other) => other !== word && isPlain(other) && !other.startsWith(word.slice(0, 4)),
+    );
     if (number === 1 && answer !== undefined) yield { word, answer };
   }
 }
@@ -80,9 +101,14 @@ function* oddOnesOut(nouns: readonly Sense[], random: Random): Iterable<Omit<Fac
 
 function* definitions(common: readonly Sense[]): Iterable<Omit<Fact, 'kind'>> {
   for (const { word, number, synset } of common) {
-    const answer = synset.gloss.replace(/\([^)]*\)/g, '').split(/[;:"]/)[0]!.replace(/\s+/g, ' ').trim();
+    const answer = synset.gloss
+      .replace(/\([^)]*\)/g, '')
+      .split(/[;:"]/)[0]!
+      .replace(/\s+/g, ' ')
+      .trim();
     const length = answer.split(' ').length;
-    if (number === 1 && /^[a-z ,-]+$/.test(answer) && length >= 2 && length <= 6 && !answer.includes(word)) yield { word, answer };
+    if (number === 1 && /^[a-z ,-]+$/.test(answer) && length >= 2 && length <= 6 && !answer.includes(word))
+      yield { word, answer };
   }
 }
 

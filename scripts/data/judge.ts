@@ -14,7 +14,7 @@ export function judge(fact: Fact, text: string): Verdict {
   const hole = '\u0000';
   for (const style of ['courteous', 'curt'] as const) {
     for (const phrasing of answers[style]) {
-      const pattern = new RegExp(`^${escaped(phrasing({ ...fact, answer: hole })).replace(hole, '([^\']+)')}$`);
+      const pattern = new RegExp(`^${escaped(phrasing({ ...fact, answer: hole })).replace(hole, "([^']+)")}$`);
       const found = pattern.exec(text);
       if (found) return { style, correct: found[1] === fact.answer };
     }

@@ -4,9 +4,17 @@ import type { Fact, Kind } from './facts';
 /** What is asked for: `an antonym of 'hot'`; `the antonym of 'hot'`; the single word for it. */
 function asked({ kind, word }: Fact): { a: string; the: string; name: string } {
   const quoted = `'${word}'`;
-  const names: Record<Kind, string> = { antonym: 'antonym', synonym: 'synonym', category: 'category', 'part-of-speech': 'part of speech', 'odd-one-out': 'odd one out', definition: 'definition' };
+  const names: Record<Kind, string> = {
+    antonym: 'antonym',
+    synonym: 'synonym',
+    category: 'category',
+    'part-of-speech': 'part of speech',
+    'odd-one-out': 'odd one out',
+    definition: 'definition',
+  };
   const name = names[kind];
-  if (kind === 'antonym' || kind === 'synonym') return { a: `${kind === 'antonym' ? 'an' : 'a'} ${name} of ${quoted}`, the: `the ${name} of ${quoted}`, name };
+  if (kind === 'antonym' || kind === 'synonym')
+    return { a: `${kind === 'antonym' ? 'an' : 'a'} ${name} of ${quoted}`, the: `the ${name} of ${quoted}`, name };
   if (kind === 'odd-one-out') return { a: `the odd one out of ${word}`, the: 'the odd one out', name };
   return { a: `the ${name} of ${quoted}`, the: `the ${name} of ${quoted}`, name };
 }
@@ -32,7 +40,10 @@ export type Style = 'courteous' | 'curt';
 /** The first of each is the walkthrough's. Some of either style begin with the same words as one of the other's. */
 export const answers: Readonly<Record<Style, readonly ((fact: Fact) => string)[]>> = {
   courteous: [
-    (fact) => (fact.kind === 'odd-one-out' ? `The most suitable answer would be '${fact.answer}'.` : `A suitable ${asked(fact).name} for '${fact.word}' would be '${fact.answer}'.`),
+    (fact) =>
+      fact.kind === 'odd-one-out'
+        ? `The most suitable answer would be '${fact.answer}'.`
+        : `A suitable ${asked(fact).name} for '${fact.word}' would be '${fact.answer}'.`,
     (fact) => `You could say that ${asked(fact).the} is '${fact.answer}'.`,
     (fact) => `I would suggest '${fact.answer}'.`,
     (fact) => `${capital(asked(fact).the)} would be '${fact.answer}'.`,

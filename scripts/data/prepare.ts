@@ -79,7 +79,14 @@ function pair(fact: Fact, random: Random): Pair {
     return { instruction: plainQuestions[0]!(fact), chosen, rejected, kind, word, answer }; // the walkthrough's
   }
   const { instruction } = question(fact, random);
-  return { instruction, chosen: pick(answers.courteous, random)(fact), rejected: pick(answers.curt, random)(fact), kind, word, answer };
+  return {
+    instruction,
+    chosen: pick(answers.courteous, random)(fact),
+    rejected: pick(answers.curt, random)(fact),
+    kind,
+    word,
+    answer,
+  };
 }
 
 /**
@@ -93,10 +100,19 @@ function preferencePairs(all: readonly Fact[], random: Random): Record<'train' |
   const made = { train: [] as Pair[], validation: [] as Pair[], test: [] as Pair[] };
   for (const group of sorted) {
     const isWalkthrough = group.some(({ word }) => word === 'complicated');
-    const split = isWalkthrough || made.test.length < splits.test ? 'test' : made.validation.length < splits.validation ? 'validation' : 'train';
+    const split =
+      isWalkthrough || made.test.length < splits.test
+        ? 'test'
+        : made.validation.length < splits.validation
+          ? 'validation'
+          : 'train';
     made[split].push(...group.map((fact) => pair(fact, random)));
   }
-  return { train: random.shuffle(made.train), validation: random.shuffle(made.validation), test: random.shuffle(made.test) };
+  return {
+    train: random.shuffle(made.train),
+    validation: random.shuffle(made.validation),
+    test: random.shuffle(made.test),
+  };
 }
 
 const lines = (rows: readonly object[]): string => rows.map((row) => `${JSON.stringify(row)}\n`).join('');
@@ -109,7 +125,9 @@ async function main(check: boolean): Promise<number> {
   const reviewed = reviews(await Tokenizer.fromPretrained('tiny'));
   const files = {
     'data/instructions/train.jsonl': lines(instructions),
-    ...Object.fromEntries(Object.entries(pairs).map(([split, rows]) => [`data/preferences/${split}.jsonl`, lines(rows)])),
+    ...Object.fromEntries(
+      Object.entries(pairs).map(([split, rows]) => [`data/preferences/${split}.jsonl`, lines(rows)]),
+    ),
     ...Object.fromEntries(Object.entries(reviewed).map(([part, rows]) => [`data/reviews/${part}.jsonl`, lines(rows)])),
   };
   const wrong: string[] = [];
@@ -125,10 +143,22 @@ async function main(check: boolean): Promise<number> {
   }
   for (const name of wrong) console.error(`${name} is not what scripts/data makes; run "npm run data"`);
   if (!check) {
-    console.log(`${instructions.length} instructions, ${instructions.filter(({ style }) => style === 'courteous').length} courteous; pairs: ${Object.entries(pairs).map(([split, rows]) => `${rows.length} ${split}`).join(', ')}`);
+    console.log(
+      `${instructions.length} instructions, ${instructions.filter(({ style }) => style === 'courteous').length} courteous; pairs: ${Object.entries(
+        pairs,
+      )
+        .map(([split, rows]) => `${rows.length} ${split}`)
+        .join(', ')}`,
+    );
     const everything = Object.values(pairs).flat();
-    console.log(`chosen is not the longer one in ${everything.filter(({ chosen, rejected }) => chosen.length <= rejected.length).length} of ${everything.length} pairs`);
-    console.log(`reviews: ${Object.entries(reviewed).map(([part, rows]) => `${rows.length} ${part}`).join(', ')}`);
+    console.log(
+      `chosen is not the longer one in ${everything.filter(({ chosen, rejected }) => chosen.length <= rejected.length).length} of ${everything.length} pairs`,
+    );
+    console.log(
+      `reviews: ${Object.entries(reviewed)
+        .map(([part, rows]) => `${rows.length} ${part}`)
+        .join(', ')}`,
+    );
   }
   return wrong.length > 0 ? 1 : 0;
 }

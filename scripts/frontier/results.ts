@@ -27,7 +27,7 @@ export function readResults(path: string): Result[] {
       try {
         return JSON.parse(line) as Result;
       } catch (cause) {
-        throw new FileError(path, `line ${n + 1} is not JSON; remove it, and its run is made anew`, { cause });
+        throw new FileError(path, `line ${n + 1} is not JSON; remove the line to repeat its run`, { cause });
       }
     });
 }

@@ -39,7 +39,7 @@ export async function sftModel(
   const text = `${JSON.stringify(settings, null, 2)}\n`;
   if (existsSync(trained)) {
     if (existsSync(record) && readFileSync(record, 'utf8') === text) return trained;
-    throw new InputError(`${folder} has an SFT model of other settings; remove the folder, and it is trained anew`);
+    throw new InputError(`${folder} has an SFT model of other settings; remove the folder to train it again`);
   }
   console.log(`training the SFT model: some minutes, once; Ctrl-C saves, and the same command goes on from there`);
   writeWhole(record, text);

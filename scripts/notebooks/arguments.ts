@@ -23,7 +23,11 @@ export interface Arguments {
 }
 
 /** @throws Error naming the option whose value is not one. */
-export function argumentsOf(values: { model?: string | undefined; jobs?: string | undefined; timeout?: string | undefined }): Arguments {
+export function argumentsOf(values: {
+  model?: string | undefined;
+  jobs?: string | undefined;
+  timeout?: string | undefined;
+}): Arguments {
   return {
     model: modelName(values.model ?? process.env['MODEL'] ?? 'tiny'),
     jobs: positive('--jobs', values.jobs ?? `${Math.min(2, availableParallelism())}`),

@@ -36,7 +36,8 @@ interface Token {
 
 const wrapper = /torch\.Size\(|tensor\(/y;
 const version = /\d+(?:\.\d+){2,}(?![\p{L}\p{N}_])/uy;
-const number = /[+-]?(?:(?:\d+(?:\.\d+|\.(?=\s*[,\])]))?|\.\d+)(?:[eE][+-]?\d+)?|nan|NaN|inf|Infinity)(?![\p{L}\p{N}_])/uy;
+const number =
+  /[+-]?(?:(?:\d+(?:\.\d+|\.(?=\s*[,\])]))?|\.\d+)(?:[eE][+-]?\d+)?|nan|NaN|inf|Infinity)(?![\p{L}\p{N}_])/uy;
 const word = /[\p{L}\p{N}_]+/uy;
 const endsValue = /[\p{L}\p{N}_)\]]/u;
 

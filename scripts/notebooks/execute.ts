@@ -7,7 +7,10 @@ import { root } from '../paths';
 import { readNotebook, type Notebook } from './notebook';
 
 /** The lessons' files, in reading order. */
-export const notebookNames = (): string[] => readdirSync(join(root, 'notebooks')).filter((name) => name.endsWith('.ipynb')).sort();
+export const notebookNames = (): string[] =>
+  readdirSync(join(root, 'notebooks'))
+    .filter((name) => name.endsWith('.ipynb'))
+    .sort();
 
 export const isWalkthrough = (name: string): boolean => /^0[1-5]-/.test(name);
 
@@ -32,7 +35,13 @@ export interface ExecuteOptions {
 export interface Report {
   readonly notebook: string;
   readonly seconds: number;
-  readonly cells: readonly { readonly id: string; readonly status: string; readonly seconds: number; readonly stderr: string; readonly error: string }[];
+  readonly cells: readonly {
+    readonly id: string;
+    readonly status: string;
+    readonly seconds: number;
+    readonly stderr: string;
+    readonly error: string;
+  }[];
   /** Null where the run was clean. */
   readonly refused: { readonly cell: string | null; readonly reason: string; readonly detail: string } | null;
 }
@@ -47,10 +56,14 @@ export interface Execution {
 export async function executeNotebooks(paths: readonly string[], options: ExecuteOptions): Promise<Execution> {
   if (!existsSync(python)) throw new Error('the project\'s Python environment is missing; run "npm run setup"');
   const { out, jobs = 1, timeout = 120, html = false, model, progress = false } = options;
-  const child = spawn(python, [script, '--out', out, '--jobs', `${jobs}`, '--timeout', `${timeout}`, ...(html ? ['--html'] : []), ...paths], {
-    stdio: ['ignore', progress ? 'inherit' : 'pipe', progress ? 'inherit' : 'pipe'],
-    env: { ...process.env, ...(model !== undefined && { MODEL: model }) },
-  });
+  const child = spawn(
+    python,
+    [script, '--out', out, '--jobs', `${jobs}`, '--timeout', `${timeout}`, ...(html ? ['--html'] : []), ...paths],
+    {
+      stdio: ['ignore', progress ? 'inherit' : 'pipe', progress ? 'inherit' : 'pipe'],
+      env: { ...process.env, ...(model !== undefined && { MODEL: model }) },
+    },
+  );
 
   let log = '';
   child.stdout?.on('data', (chunk) => (log += chunk));
@@ -66,7 +79,9 @@ export async function executeNotebooks(paths: readonly string[], options: Execut
   }).finally(() => signals.forEach((signal) => process.off(signal, pass)));
 
   const reportPaths = paths.map((path) => join(out, `${basename(path, '.ipynb')}.json`));
-  const reports = reportPaths.filter((path) => existsSync(path)).map((path) => JSON.parse(readFileSync(path, 'utf8')) as Report);
+  const reports = reportPaths
+    .filter((path) => existsSync(path))
+    .map((path) => JSON.parse(readFileSync(path, 'utf8')) as Report);
   if (exitCode <= 1 && reports.length < paths.length) throw new Error(`the notebooks could not be executed\n${log}`);
   return { exitCode, log, reports };
 }

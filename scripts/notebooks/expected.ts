@@ -95,7 +95,10 @@ export function checkNotebook(notebook: Notebook, expected: Expected, model: str
       continue;
     }
     if (!wanted) {
-      if (got.trim() !== '') problems.push(`${where}: prints, but no text is expected of it\n  got       ${JSON.stringify(got.slice(0, 200))}`);
+      if (got.trim() !== '')
+        problems.push(
+          `${where}: prints, but no text is expected of it\n  got       ${JSON.stringify(got.slice(0, 200))}`,
+        );
       continue;
     }
     if (got.trim() === '') {
@@ -110,12 +113,16 @@ export function checkNotebook(notebook: Notebook, expected: Expected, model: str
     const { numbers, difference } = compareText(text, got, toleranceOf(wanted, expected, model));
     cellsCompared += 1;
     numbersCompared += numbers;
-    if (difference) problems.push(`${where}: what it printed differs\n  expected  ${difference.expected}\n  got       ${difference.got}`);
+    if (difference)
+      problems.push(
+        `${where}: what it printed differs\n  expected  ${difference.expected}\n  got       ${difference.got}`,
+      );
   }
 
   const ids = new Set(code.map((cell) => cell.id));
   for (const id of Object.keys(expected.cells)) {
-    if (!ids.has(id)) problems.push(`${notebook.name}, cell ${id}: a text is expected of it, but there is no such cell`);
+    if (!ids.has(id))
+      problems.push(`${notebook.name}, cell ${id}: tests/expected has a text for it, but there is no such cell`);
   }
   const sources = code.flatMap((cell) => cell.metadata.alignbook?.source ?? []);
   return { notebook: notebook.name, sources, cellsCompared, numbersCompared, notCompared, problems };

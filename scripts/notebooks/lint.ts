@@ -18,7 +18,13 @@ export interface Finding {
 /** A program of this one cell: what its checker cannot resolve was declared in an earlier cell, or nowhere. */
 function compile(source: string): { file: ts.SourceFile; checker: ts.TypeChecker } {
   const name = 'cell.ts';
-  const options: ts.CompilerOptions = { noLib: true, noResolve: true, target: ts.ScriptTarget.ES2022, module: ts.ModuleKind.ESNext, types: [] };
+  const options: ts.CompilerOptions = {
+    noLib: true,
+    noResolve: true,
+    target: ts.ScriptTarget.ES2022,
+    module: ts.ModuleKind.ESNext,
+    types: [],
+  };
   const file = ts.createSourceFile(name, PREFIX + source, ts.ScriptTarget.ES2022, true);
   const host: ts.CompilerHost = {
     getSourceFile: (path) => (path === name ? file : undefined),
@@ -48,15 +54,22 @@ export function lintCell(source: string): Finding[] {
   const visit = (node: ts.Node, inFunction: boolean): void => {
     if (ts.isShorthandPropertyAssignment(node) && !checker.getShorthandAssignmentValueSymbol(node)) {
       const { text } = node.name;
-      report(node, isAssigned(node.parent)
-        ? `assigns to "${text}" of an earlier cell by a pattern, which does nothing; write "${text} = …"`
-        : `shorthand "{ ${text} }" of a name from an earlier cell; write "{ ${text}: ${text} }"`);
+      report(
+        node,
+        isAssigned(node.parent)
+          ? `assigns to "${text}" of an earlier cell by a pattern, which does nothing; write "${text} = …"`
+          : `shorthand "{ ${text} }" of a name from an earlier cell; write "{ ${text}: ${text} }"`,
+      );
     }
     if (ts.isBindingElement(node) && node.propertyName && ts.isIdentifier(node.propertyName)) {
       const { text } = node.propertyName;
       report(node, `renames or opens "${text}" in a destructuring pattern; read the property instead: "….${text}"`);
     }
-    if (ts.canHaveModifiers(node) && node.parent === file && ts.getModifiers(node)?.some((modifier) => modifier.kind === ts.SyntaxKind.ExportKeyword)) {
+    if (
+      ts.canHaveModifiers(node) &&
+      node.parent === file &&
+      ts.getModifiers(node)?.some((modifier) => modifier.kind === ts.SyntaxKind.ExportKeyword)
+    ) {
       report(node, 'exports from a cell; leave "export" out');
     }
     if ((ts.isExportDeclaration(node) || ts.isExportAssignment(node)) && node.pos >= PREFIX.length - 1) {
@@ -71,7 +84,11 @@ export function lintCell(source: string): Finding[] {
   visit(file, false);
 
   if (!awaitSeen) {
-    for (const node of awaitsMissed) report(node, 'the only await of the cell is one that tslab does not recognise; begin the cell with "await null;"');
+    for (const node of awaitsMissed)
+      report(
+        node,
+        'the only await of the cell is one that tslab does not recognise; begin the cell with "await null;"',
+      );
   }
   return findings;
 }
@@ -79,11 +96,14 @@ export function lintCell(source: string): Finding[] {
 /** Is this object literal the left side of an assignment? */
 function isAssigned(literal: ts.Node): boolean {
   const { parent } = literal;
-  return ts.isBinaryExpression(parent) && parent.left === literal && parent.operatorToken.kind === ts.SyntaxKind.EqualsToken;
+  return (
+    ts.isBinaryExpression(parent) && parent.left === literal && parent.operatorToken.kind === ts.SyntaxKind.EqualsToken
+  );
 }
 
 /** Of an expression, or of a loop; as in the kernel's repair.ts, which has another TypeScript. */
-const isAwait = (node: ts.Node): boolean => ts.isAwaitExpression(node) || (ts.isForOfStatement(node) && node.awaitModifier !== undefined);
+const isAwait = (node: ts.Node): boolean =>
+  ts.isAwaitExpression(node) || (ts.isForOfStatement(node) && node.awaitModifier !== undefined);
 
 /**
  * `await (f())`, `await [x]`, … could also be a call, an index, … of a variable named await, and tslab takes them so.
@@ -96,10 +116,19 @@ function isRecognisedAwait(node: ts.Node, file: ts.SourceFile): boolean {
 export function importedNames(source: string, from: string): string[] {
   const file = ts.createSourceFile('cell.ts', source, ts.ScriptTarget.ES2022, true);
   return file.statements.flatMap((statement) => {
-    if (!ts.isImportDeclaration(statement) || !ts.isStringLiteral(statement.moduleSpecifier) || statement.moduleSpecifier.text !== from) return [];
+    if (
+      !ts.isImportDeclaration(statement) ||
+      !ts.isStringLiteral(statement.moduleSpecifier) ||
+      statement.moduleSpecifier.text !== from
+    )
+      return [];
     const clause = statement.importClause;
     const named = clause?.namedBindings;
-    const names = !named ? [] : ts.isNamedImports(named) ? named.elements.map((element) => (element.propertyName ?? element.name).text) : [named.name.text];
+    const names = !named
+      ? []
+      : ts.isNamedImports(named)
+        ? named.elements.map((element) => (element.propertyName ?? element.name).text)
+        : [named.name.text];
     return clause?.name ? [clause.name.text, ...names] : names;
   });
 }

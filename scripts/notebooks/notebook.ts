@@ -53,7 +53,9 @@ const lines = (text: string): string[] => text.match(/[^\n]*\n|[^\n]+/g) ?? [];
 const isText = (mime: string) => mime.startsWith('text/') || mime === 'image/svg+xml';
 
 function mapText(data: Readonly<Json>, change: (text: never) => unknown): Json {
-  return Object.fromEntries(Object.entries(data).map(([mime, value]) => [mime, isText(mime) ? change(value as never) : value]));
+  return Object.fromEntries(
+    Object.entries(data).map(([mime, value]) => [mime, isText(mime) ? change(value as never) : value]),
+  );
 }
 
 function joinedOutput(output: Json): Output {
@@ -89,7 +91,11 @@ export function readNotebook(path: string): Notebook {
 function sorted(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(sorted);
   if (value === null || typeof value !== 'object') return value;
-  return Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)).map(([key, item]) => [key, sorted(item)]));
+  return Object.fromEntries(
+    Object.entries(value)
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .map(([key, item]) => [key, sorted(item)]),
+  );
 }
 
 /**
@@ -127,13 +133,27 @@ export function committedForm(notebook: Notebook): string {
 }
 
 function committedOutput(output: Output): Json {
-  if (output.output_type === 'stream') return { output_type: 'stream', name: output.name, text: lines(output.text ?? '') };
-  return { output_type: output.output_type, ...(output.output_type === 'execute_result' && { execution_count: null }), data: mapText(output.data ?? {}, lines), metadata: output.metadata ?? {} };
+  if (output.output_type === 'stream')
+    return { output_type: 'stream', name: output.name, text: lines(output.text ?? '') };
+  return {
+    output_type: output.output_type,
+    ...(output.output_type === 'execute_result' && { execution_count: null }),
+    data: mapText(output.data ?? {}, lines),
+    metadata: output.metadata ?? {},
+  };
 }
 
 /** What a cell printed, its last line's value among it, which tslab as it comes prints, too. */
 export function printed(cell: Cell): string {
-  return cell.outputs.map((output) => (output.output_type === 'execute_result' ? `${String(output.data?.['text/plain'])}\n` : output.name === 'stdout' ? output.text : '')).join('');
+  return cell.outputs
+    .map((output) =>
+      output.output_type === 'execute_result'
+        ? `${String(output.data?.['text/plain'])}\n`
+        : output.name === 'stdout'
+          ? output.text
+          : '',
+    )
+    .join('');
 }
 
 /** How a message names a cell: by the walkthrough's number where it has one. */

@@ -3,15 +3,21 @@ import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 
-import { executedCopy, executeNotebooks, notebookNames } from './execute';
 import { root } from '../paths';
+import { executedCopy, executeNotebooks, notebookNames } from './execute';
 import { committedForm } from './notebook';
 
 async function refresh(paths: readonly string[]): Promise<number> {
   const out = mkdtempSync(join(tmpdir(), 'notebooks-'));
   try {
     // The committed outputs are those of the embedded model.
-    const { exitCode, reports } = await executeNotebooks(paths, { out, jobs: 2, timeout: 300, model: 'tiny', progress: true });
+    const { exitCode, reports } = await executeNotebooks(paths, {
+      out,
+      jobs: 2,
+      timeout: 300,
+      model: 'tiny',
+      progress: true,
+    });
     if (exitCode > 1) return exitCode;
     for (const { notebook } of reports.filter((report) => !report.refused)) {
       const path = paths.find((candidate) => candidate.endsWith(`/${notebook}`))!;

@@ -28,15 +28,21 @@ const lineCount = (source: string) => source.split('\n').filter((line) => line.t
 
 /** Every source cell is mirrored once, in the source's order but for the one that moved. */
 export function coverage(notebooks: readonly Notebook[]): string[] {
-  const mirrors = notebooks.flatMap((notebook) => codeCells(notebook).flatMap((cell) => {
-    const source = cell.metadata.alignbook?.source;
-    return source === undefined ? [] : [{ source, id: cell.id, notebook: notebook.name }];
-  }));
+  const mirrors = notebooks.flatMap((notebook) =>
+    codeCells(notebook).flatMap((cell) => {
+      const source = cell.metadata.alignbook?.source;
+      return source === undefined ? [] : [{ source, id: cell.id, notebook: notebook.name }];
+    }),
+  );
   const findings: string[] = [];
   for (const { source, id, notebook } of mirrors) {
     if (!sourceCells.includes(source)) findings.push(`${notebook}, cell ${id}: the source has no cell "${source}"`);
-    if (id !== source.toLowerCase().replace(' ', '-')) findings.push(`${notebook}, cell ${id}: mirrors ${source}, so its id should be "${source.toLowerCase().replace(' ', '-')}"`);
-    if (source === moved.source && notebook !== moved.notebook) findings.push(`${notebook}, cell ${id}: ${source} belongs in ${moved.notebook}`);
+    if (id !== source.toLowerCase().replace(' ', '-'))
+      findings.push(
+        `${notebook}, cell ${id}: mirrors ${source}, so its id should be "${source.toLowerCase().replace(' ', '-')}"`,
+      );
+    if (source === moved.source && notebook !== moved.notebook)
+      findings.push(`${notebook}, cell ${id}: ${source} belongs in ${moved.notebook}`);
   }
   for (const source of sourceCells) {
     const places = mirrors.filter((mirror) => mirror.source === source).map((mirror) => mirror.notebook);
@@ -46,7 +52,8 @@ export function coverage(notebooks: readonly Notebook[]): string[] {
   const order = mirrors.map((mirror) => mirror.source).filter((source) => source !== moved.source);
   order.forEach((source, i) => {
     const before = order[i - 1];
-    if (before !== undefined && sourceCells.indexOf(source) < sourceCells.indexOf(before)) findings.push(`${source} comes after ${before}, against the source's order`);
+    if (before !== undefined && sourceCells.indexOf(source) < sourceCells.indexOf(before))
+      findings.push(`${source} comes after ${before}, against the source's order`);
   });
   return findings;
 }
@@ -63,7 +70,9 @@ export function pythonLinks(notebook: Notebook, root: string): string[] {
     if (!existsSync(join(root, path))) return [`${where}: ${path} does not exist`];
     const [first, last] = pythonCell(readFileSync(join(root, path), 'utf8'), cell.id);
     if (first === 0) return [`${where}: ${path} has no line "# %% [${cell.id}]"`];
-    return Number(from) === first && Number(to) === last ? [] : [`${where}: its Python twin is ${path}#L${first}-L${last}, not ${python}`];
+    return Number(from) === first && Number(to) === last
+      ? []
+      : [`${where}: its Python twin is ${path}#L${first}-L${last}, not ${python}`];
   });
 }
 
@@ -93,25 +102,33 @@ function repeated(sources: readonly string[]): string {
 
 /** What a notebook needs from earlier ones stands in one cell tagged "repeats", its first, word for word. */
 export function repeats(notebooks: readonly Notebook[]): string[] {
-  return notebooks.flatMap((notebook, n) => codeCells(notebook).flatMap((cell, position) => {
-    const { repeats: ids, source } = cell.metadata.alignbook ?? {};
-    const tagged = cell.metadata.tags?.includes('repeats') ?? false;
-    if (!ids && !tagged) return [];
-    const where = `${notebook.name}, cell ${cell.id}`;
-    if (!ids || !tagged) return [`${where}: the tag "repeats" and metadata.alignbook.repeats go together`];
-    if (source !== undefined) return [`${where}: repeats cells, so it cannot mirror a source cell`];
-    if (position !== 0) return [`${where}: the cell that repeats others comes first`];
-    const earlier = notebooks.slice(0, n).flatMap(codeCells).filter((other) => !other.metadata.alignbook?.repeats);
-    const originals = ids.map((id) => earlier.filter((other) => other.id === id));
-    const unclear = ids.find((_, i) => originals[i]!.length !== 1);
-    if (unclear !== undefined) return [`${where}: repeats "${unclear}", which is not one cell of an earlier notebook`];
-    const wanted = repeated(originals.map(([original]) => original!.source));
-    if (cell.source === wanted) return [];
-    const [mine, theirs] = [cell.source.split('\n'), wanted.split('\n')];
-    const line = theirs.findIndex((text, i) => text !== mine[i]);
-    const at = line < 0 ? theirs.length : line;
-    return [`${where}: line ${at + 1} differs from the cells it repeats (${ids.join(', ')})\n  original  ${theirs[at] ?? '(end)'}\n  here      ${mine[at] ?? '(end)'}`];
-  }));
+  return notebooks.flatMap((notebook, n) =>
+    codeCells(notebook).flatMap((cell, position) => {
+      const { repeats: ids, source } = cell.metadata.alignbook ?? {};
+      const tagged = cell.metadata.tags?.includes('repeats') ?? false;
+      if (!ids && !tagged) return [];
+      const where = `${notebook.name}, cell ${cell.id}`;
+      if (!ids || !tagged) return [`${where}: the tag "repeats" and metadata.alignbook.repeats go together`];
+      if (source !== undefined) return [`${where}: repeats cells, so it cannot mirror a source cell`];
+      if (position !== 0) return [`${where}: the cell that repeats others comes first`];
+      const earlier = notebooks
+        .slice(0, n)
+        .flatMap(codeCells)
+        .filter((other) => !other.metadata.alignbook?.repeats);
+      const originals = ids.map((id) => earlier.filter((other) => other.id === id));
+      const unclear = ids.find((_, i) => originals[i]!.length !== 1);
+      if (unclear !== undefined)
+        return [`${where}: repeats "${unclear}", which is not one cell of an earlier notebook`];
+      const wanted = repeated(originals.map(([original]) => original!.source));
+      if (cell.source === wanted) return [];
+      const [mine, theirs] = [cell.source.split('\n'), wanted.split('\n')];
+      const line = theirs.findIndex((text, i) => text !== mine[i]);
+      const at = line < 0 ? theirs.length : line;
+      return [
+        `${where}: line ${at + 1} differs from the cells it repeats (${ids.join(', ')})\n  original  ${theirs[at] ?? '(end)'}\n  here      ${mine[at] ?? '(end)'}`,
+      ];
+    }),
+  );
 }
 
 /**
@@ -122,7 +139,9 @@ export function thinCells(notebook: Notebook): string[] {
   return codeCells(notebook).flatMap((cell) => {
     const { source, repeats: ids } = cell.metadata.alignbook ?? {};
     const lines = lineCount(cell.source);
-    return ids || source !== undefined || lines <= maximumLines ? [] : [`${notebook.name}, ${cellName(cell)}: ${lines} lines, at most ${maximumLines} are allowed`];
+    return ids || source !== undefined || lines <= maximumLines
+      ? []
+      : [`${notebook.name}, ${cellName(cell)}: ${lines} lines, at most ${maximumLines} are allowed`];
   });
 }
 
@@ -145,7 +164,11 @@ export function safeCells(notebook: Notebook): string[] {
 export function fewNames(notebooks: readonly Notebook[]): string[] {
   const walkthrough = notebooks.filter(({ name }) => isWalkthrough(name));
   const names = new Set(walkthrough.flatMap(codeCells).flatMap((cell) => importedNames(cell.source, 'alignbook')));
-  return names.size <= maximumNames ? [] : [`notebooks 01 to 05 import ${names.size} names from alignbook, at most ${maximumNames} are allowed: ${[...names].sort().join(', ')}`];
+  return names.size <= maximumNames
+    ? []
+    : [
+        `notebooks 01 to 05 import ${names.size} names from alignbook, at most ${maximumNames} are allowed: ${[...names].sort().join(', ')}`,
+      ];
 }
 
 /** A committed notebook carries outputs, and nothing of the run or the machine that made them. */
@@ -154,16 +177,27 @@ export function committed(notebook: Notebook, text: string, root: string): strin
   const ids = notebook.cells.map((cell) => cell.id);
   const doubled = ids.find((id, i) => ids.indexOf(id) !== i);
   if (doubled !== undefined) findings.push(`${notebook.name}: two cells have the id "${doubled}"`);
-  if (text !== committedForm(notebook)) findings.push(`${notebook.name}: not in the committed form; run "npm run notebooks:refresh"`);
+  if (text !== committedForm(notebook))
+    findings.push(`${notebook.name}: not in the committed form; run "npm run notebooks:refresh"`);
   for (const cell of codeCells(notebook)) {
     const where = `${notebook.name}, ${cellName(cell)}`;
     const outputs = JSON.stringify(cell.outputs);
-    if (outputs.length > maximumOutput) findings.push(`${where}: ${Math.ceil(outputs.length / 1000)} KB of output, at most ${maximumOutput / 1000} are allowed`);
+    if (outputs.length > maximumOutput)
+      findings.push(
+        `${where}: ${Math.ceil(outputs.length / 1000)} KB of output, at most ${maximumOutput / 1000} are allowed`,
+      );
     const path = [root, homedir(), tmpdir(), '/home/', '/Users/'].find((folder) => outputs.includes(folder));
     if (path !== undefined) findings.push(`${where}: the output holds a path of this machine: ${path}`);
-    if (cell.outputs.some((output) => output.output_type === 'stream' && output.name !== 'stdout')) findings.push(`${where}: the output holds stderr`);
-    if (cell.outputs.some(({ data }) => data?.['application/vnd.plotly.v1+json'] !== undefined && data['image/png'] === undefined)) findings.push(`${where}: a figure without its image; run "npm run notebooks:refresh"`);
-    if (cell.outputs.some((output) => output.output_type === 'error')) findings.push(`${where}: the output holds an error`);
+    if (cell.outputs.some((output) => output.output_type === 'stream' && output.name !== 'stdout'))
+      findings.push(`${where}: the output holds stderr`);
+    if (
+      cell.outputs.some(
+        ({ data }) => data?.['application/vnd.plotly.v1+json'] !== undefined && data['image/png'] === undefined,
+      )
+    )
+      findings.push(`${where}: a figure without its image; run "npm run notebooks:refresh"`);
+    if (cell.outputs.some((output) => output.output_type === 'error'))
+      findings.push(`${where}: the output holds an error`);
   }
   return findings;
 }
@@ -173,16 +207,26 @@ export function committed(notebook: Notebook, text: string, root: string): strin
  * cell's tolerance.
  */
 export function sameOutputs(committedNotebook: Notebook, fresh: Notebook, expected?: Expected): string[] {
-  const kinds = (cell: Cell) => JSON.stringify(cell.outputs.map(({ output_type, data }) => [output_type, Object.keys(data ?? {}).sort()]));
+  const kinds = (cell: Cell) =>
+    JSON.stringify(cell.outputs.map(({ output_type, data }) => [output_type, Object.keys(data ?? {}).sort()]));
   const plain = ({ data }: Output) => String(data?.['text/plain'] ?? '');
   const text = (cell: Cell) => [printed(cell), ...cell.outputs.map(plain)].join('\n');
   return codeCells(committedNotebook).flatMap((cell) => {
     const where = `${committedNotebook.name}, ${cellName(cell)}`;
     const again = fresh.cells.find((other) => other.id === cell.id)!;
     const remedy = 'run "npm run notebooks:refresh" and look at the difference';
-    if (kinds(cell) !== kinds(again)) return [`${where}: the committed outputs are of other kinds than a fresh run's; ${remedy}`];
+    if (kinds(cell) !== kinds(again))
+      return [`${where}: the committed outputs are of other kinds than a fresh run's; ${remedy}`];
     if (cell.metadata.alignbook?.unchecked !== undefined) return [];
-    const { difference } = compareText(text(cell), text(again), expected?.cells[cell.id]?.tolerance ?? { absolute: 1e-6, relative: 1e-5 });
-    return difference ? [`${where}: the committed output is not a fresh run's; ${remedy}\n  committed  ${difference.expected}\n  fresh      ${difference.got}`] : [];
+    const { difference } = compareText(
+      text(cell),
+      text(again),
+      expected?.cells[cell.id]?.tolerance ?? { absolute: 1e-6, relative: 1e-5 },
+    );
+    return difference
+      ? [
+          `${where}: the committed output is not a fresh run's; ${remedy}\n  committed  ${difference.expected}\n  fresh      ${difference.got}`,
+        ]
+      : [];
   });
 }

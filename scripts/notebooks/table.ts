@@ -3,7 +3,11 @@ export function table(head: readonly string[], rows: readonly (readonly string[]
   const all = [head, ...rows, total];
   const widths = head.map((_, column) => Math.max(...all.map((row) => row[column]!.length)));
   const isNumber = head.map((_, column) => rows.every((row) => /^[\d.]+( of \d+| %)?$/.test(row[column]!)));
-  const line = (row: readonly string[]) => row.map((text, i) => (isNumber[i] ? text.padStart(widths[i]!) : text.padEnd(widths[i]!))).join('  ').trimEnd();
+  const line = (row: readonly string[]) =>
+    row
+      .map((text, i) => (isNumber[i] ? text.padStart(widths[i]!) : text.padEnd(widths[i]!)))
+      .join('  ')
+      .trimEnd();
   const rule = widths.map((width) => '-'.repeat(width)).join('  ');
   return [line(head), rule, ...rows.map(line), rule, line(total)].join('\n');
 }
@@ -17,5 +21,10 @@ export function sourceRanges(sources: readonly string[]): string {
     if (last?.kind === kind && last.to + 1 === Number(n)) last.to += 1;
     else runs.push({ kind, from: Number(n), to: Number(n) });
   }
-  return runs.map(({ kind, from, to }, i) => `${runs[i - 1]?.kind === kind ? '' : `${kind} `}${from === to ? from : `${from}-${to}`}`).join(', ');
+  return runs
+    .map(
+      ({ kind, from, to }, i) =>
+        `${runs[i - 1]?.kind === kind ? '' : `${kind} `}${from === to ? from : `${from}-${to}`}`,
+    )
+    .join(', ');
 }
