@@ -8,7 +8,6 @@ import {
   exportSettings,
   generateSettings,
   logpsSettings,
-  scoreSettings,
   weightsSettings,
 } from './commandSettings';
 import { trainCommands } from './trainCommands';
@@ -60,7 +59,7 @@ export const catalog: readonly Command[] = [
     details:
       'Prints one JSON line for each row: {"chosen", "rejected"} for the rows of logps, {"score"} for those of ' +
       'train-sft. For pairs, accuracy and calibration follow on the standard error.',
-    settings: scoreSettings,
+    settings: logpsSettings,
     strict: ['batchSize'],
     example: 'score --model ./reward/model --data pairs.jsonl',
     load: () => import('./scoreCommand.js'),

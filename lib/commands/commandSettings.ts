@@ -22,7 +22,6 @@ export const weightsSettings = {
   path: path({ required: true, help: 'A safetensors file, or the folder of a model.' }),
 } as const;
 export const logpsSettings = { model, data, skipBad, batchSize: batchSize(8, 'rows'), output } as const;
-export const scoreSettings = logpsSettings;
 export const generateSettings = {
   model: { ...model, group: 'model' },
   prompt: text({ required: true, group: 'data', help: 'Continue this text.' }),

@@ -6,11 +6,11 @@ import { readCandidates } from '../text/dataset';
 import { Tokenizer } from '../text/tokenizer';
 import { calibration } from '../training/calibration';
 import type { OptionsOf } from '../training/declare';
-import type { scoreSettings } from './commandSettings';
+import type { logpsSettings } from './commandSettings';
 import { readData } from './readData';
 import { statusLine } from './terminal';
 
-export async function run(settings: OptionsOf<typeof scoreSettings>): Promise<void> {
+export async function run(settings: OptionsOf<typeof logpsSettings>): Promise<void> {
   const { model: name, data, skipBad = false, batchSize = 8, output } = settings;
   await gpt2Folder(name);
   const tokenizer = await Tokenizer.fromPretrained(name);

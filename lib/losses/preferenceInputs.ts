@@ -56,7 +56,7 @@ const REMEDY: { readonly [K in InputName]: string } = {
 };
 
 /** @throws InputError if an input that `loss` needs is missing or has another shape, or a length is below 1. */
-export function requireInputs(loss: string, inputs: PreferenceInputs, needs: readonly InputName[]): Inputs {
+function requireInputs(loss: string, inputs: PreferenceInputs, needs: readonly InputName[]): Inputs {
   for (const name of needs) {
     if (inputs[name] === undefined)
       throw new InputError(`${loss} needs ${name}, which is missing: pass ${REMEDY[name]}`);

@@ -2,7 +2,8 @@
  * Step 1: which libraries TensorFlow opened, the operations that it runs on a GPU only, memory; with a folder as its
  * argument the product of two matrices that values.py wrote there, under the process's policy.
  */
-import './card'; // first: it reads the card's memory before TensorFlow takes any
+// oxlint-disable-next-line import/no-duplicates -- first: it reads the card's memory before TensorFlow takes any
+import './card';
 
 import { readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';

@@ -2,7 +2,8 @@
  * Step 5, this library's part: the tasks of a file, one after the other, under the process's policy; at the end where
  * the time goes.
  */
-import './card'; // first: it reads the card's memory before TensorFlow takes any
+// oxlint-disable-next-line import/no-duplicates -- first: it reads the card's memory before TensorFlow takes any
+import './card';
 
 import { readFileSync } from 'node:fs';
 
