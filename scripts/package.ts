@@ -39,6 +39,7 @@ async function main({ out }: { out: string }): Promise<void> {
     cpSync(join(root, from), join(staged, to), { recursive: true, filter: wanted });
   copy('lib/dist', 'dist', (path) => extname(path) !== '.map' && !path.endsWith('tsbuildinfo'));
   copy('lib/bin', 'bin');
+  copy('lib/handoff', 'handoff', (path) => extname(path) !== '.ts');
   copy('lib/README.md', 'README.md');
   copy('LICENSE', 'LICENSE');
   copy('scripts/setup', 'setup', (path) => !REPOSITORY_ONLY.includes(basename(path)));

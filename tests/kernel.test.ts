@@ -490,7 +490,8 @@ test('it refuses another tslab, saying why', (t) => {
   );
   for (const name of ['@tslab', '@types', 'typescript5', 'semver', 'commander', 'zeromq'])
     symlinkSync(join(root, 'node_modules', name), join(folder, 'node_modules', name));
-  cpSync(join(root, '.alignbook', 'build', 'scripts', 'kernel'), join(folder, 'kernel'), { recursive: true });
+  for (const name of ['kernel', 'paths.js'])
+    cpSync(join(root, '.alignbook', 'build', 'scripts', name), join(folder, name), { recursive: true });
 
   const { status, stderr } = spawnSync(
     process.execPath,

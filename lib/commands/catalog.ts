@@ -7,6 +7,7 @@ import {
   evaluateSettings,
   exportSettings,
   generateSettings,
+  handoffSettings,
   logpsSettings,
   weightsSettings,
 } from './commandSettings';
@@ -81,6 +82,18 @@ export const catalog: readonly Command[] = [
     load: () => import('./evaluateCommand.js'),
   }),
   ...trainCommands,
+  command({
+    name: 'handoff',
+    summary: 'Hand a training to TRL, on many processes.',
+    details:
+      'Writes a folder that continues a training with TRL under torchrun, accelerate, Slurm or Ray, on any number of ' +
+      'processes, with equal steps; then compares those steps with its own.',
+    settings: handoffSettings,
+    strict: ['kind', 'steps'],
+    example: 'handoff --config run.json --out ./handoff',
+    makesFiles: true,
+    load: () => import('./handoffCommand.js'),
+  }),
   command({
     name: 'export',
     summary: 'Write a folder that transformers opens.',

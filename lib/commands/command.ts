@@ -39,13 +39,14 @@ export const command = <const S extends Settings>(declared: Command<S>): Command
  *   for a value out of its range.
  */
 export function valuesOf(
-  { name: of, settings, argument, oneOf = [], strict = [] }: Command,
-  { config, ...given }: Readonly<Record<string, unknown>> & { readonly config?: string },
+  { name: of, settings, argument, oneOf = [], strict = [], config: takesConfig = false }: Command,
+  given: Readonly<Record<string, unknown>> & { readonly config?: string },
 ): Record<string, unknown> {
-  const raw = { ...(config === undefined ? {} : readConfig(of, expandHome(config), settings)), ...given };
+  const file = takesConfig ? given.config : undefined;
+  const raw = { ...(file === undefined ? {} : readConfig(of, expandHome(file), settings)), ...given };
   const values: Record<string, unknown> = {};
   for (const [name, value] of Object.entries(raw)) {
-    if (value === undefined) continue;
+    if (value === undefined || (takesConfig && name === 'config')) continue;
     const checked = settings[name]!.check(value);
     if ('value' in checked) values[name] = checked.value;
     else if (strict.includes(name)) throw new UsageError(`${flagOf(name)} ${checked.message}`);

@@ -86,6 +86,14 @@ export const evaluateSettings = {
   }),
   json: flag({ group: 'output', default: false, help: 'Print the report as JSON instead of text.' }),
 } as const;
+export const handoffSettings = {
+  config: path({ group: 'data', value: 'file', help: "Hand over the training of this command's JSON file." }),
+  kind: choice(['dpo', 'sft', 'reward'], { group: 'data', default: 'dpo', help: 'Take it as a file of this command.' }),
+  steps: number(whole(1), { group: 'data', default: 20, help: 'Take the first N steps here, to compare them.' }),
+  out: path({ group: 'output', value: 'folder', help: 'Write model, rows, settings and train.py to this folder.' }),
+  check: path({ group: 'validation', value: 'file', help: 'Compare this trajectory.json of train.py.' }),
+  against: path({ group: 'validation', value: 'folder', help: 'Compare it with the steps in this folder.' }),
+} as const;
 export const exportSettings = {
   model: { ...model, help: 'Export this language or reward model: tiny, a hub name, or a folder.' },
   out: path({ required: true, group: 'output', value: 'folder', help: 'Write the model to this folder.' }),

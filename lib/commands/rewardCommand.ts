@@ -1,15 +1,14 @@
 import { InputError } from '../errors';
 import { gpt2Folder } from '../model/folder';
-import { GPT2 } from '../model/gpt2';
-import { hasScoreHead, RewardModel } from '../model/rewardModel';
+import type { RewardModel } from '../model/rewardModel';
 import { scoreNormalization } from '../model/score';
-import { Random } from '../random';
 import { readCandidates, readPairs } from '../text/dataset';
 import { Tokenizer } from '../text/tokenizer';
 import type { OptionsOf } from '../training/declare';
 import { stepCount } from '../training/order';
 import { requireRewardOptions, trainReward, type RewardStep } from '../training/trainReward';
 import { readData } from './readData';
+import { rewardModelOf } from './trainedModel';
 import { printNotes, settingNotes } from './trainNotes';
 import { trainRun } from './trainRun';
 import { requireValidation, type rewardCommandSettings } from './trainSettings';
@@ -29,7 +28,7 @@ export async function run(config: OptionsOf<typeof rewardCommandSettings>): Prom
 
   const folder = await gpt2Folder(source);
   const tokenizer = await Tokenizer.fromPretrained(source);
-  const model = await beginning(source, folder, config.seed ?? 0, tokenizer.padTokenId ?? tokenizer.eosTokenId);
+  const model = await rewardModelOf(source, folder, config.seed ?? 0, tokenizer.padTokenId ?? tokenizer.eosTokenId);
   const read = (path: string) =>
     readData(config, model.config, (rowOptions) => readPairs(path, tokenizer, { ...rowOptions, margins: true }));
   const pairs = await read(data);
@@ -61,16 +60,4 @@ export async function run(config: OptionsOf<typeof rewardCommandSettings>): Prom
     (state) => trainReward(model, pairs, config, { validation, state }),
     ({ margin, accuracy }) => `margin ${margin.toFixed(3)}  accuracy ${accuracy.toFixed(2)}`,
   );
-}
-
-/**
- * A language model gets a head whose scores are read where TRL's RewardTrainer would train them; a reward model keeps
- * its place.
- */
-async function beginning(source: string, folder: string, seed: number, padTokenId: number): Promise<RewardModel> {
-  if (hasScoreHead(folder)) return RewardModel.fromPretrained(source);
-  const base = await GPT2.fromPretrained(source);
-  const model = RewardModel.begin(base, new Random(seed), padTokenId);
-  base.dispose();
-  return model;
 }

@@ -1,5 +1,5 @@
 /** The five training commands and their help. */
-import { command } from './command';
+import { command, valuesOf } from './command';
 import {
   dpoCommandSettings,
   grpoCommandSettings,
@@ -80,3 +80,10 @@ export const trainCommands = [
     load: () => import('./grpoCommand.js'),
   }),
 ];
+
+/** The values of a training command of this kind, as its own config file and options would give them. */
+export const trainingOf = (kind: string, given: Readonly<Record<string, string>>): Record<string, unknown> =>
+  valuesOf(
+    trainCommands.find(({ name }) => name === `train-${kind}`)!,
+    given,
+  );

@@ -1,7 +1,8 @@
-/** The model that a training command trains. */
+/** The models that training commands train. */
 import { InputError } from '../errors';
-import type { GPT2 } from '../model/gpt2';
+import { GPT2 } from '../model/gpt2';
 import { lora } from '../model/lora';
+import { hasScoreHead, RewardModel } from '../model/rewardModel';
 import { Random } from '../random';
 import type { OptionsOf } from '../training/declare';
 import { UsageError } from './commandLine';
@@ -22,4 +23,21 @@ export function trainedModel(
   if (frozen !== undefined)
     throw new InputError('loraRank: with adapters all weights stay as they are; leave out frozen');
   return lora(base, { rank, ...(alpha !== undefined && { alpha }), ...(targets && { targets }) }, new Random(seed));
+}
+
+/**
+ * A language model gets a head whose scores are read where TRL's RewardTrainer would train them; a reward model keeps
+ * its place.
+ */
+export async function rewardModelOf(
+  source: string,
+  folder: string,
+  seed: number,
+  padTokenId: number,
+): Promise<RewardModel> {
+  if (hasScoreHead(folder)) return RewardModel.fromPretrained(source);
+  const base = await GPT2.fromPretrained(source);
+  const model = RewardModel.begin(base, new Random(seed), padTokenId);
+  base.dispose();
+  return model;
 }

@@ -1,0 +1,56 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+import { InputError } from '../errors';
+import { compareTrajectory, comparisonText, type HandoffKind } from '../handoff/compare';
+import { writeHandoff } from '../handoff/write';
+import type { OptionsOf } from '../training/declare';
+import { UsageError } from './commandLine';
+import type { handoffSettings } from './commandSettings';
+import { handoffInputs } from './handoffInputs';
+import { statusLine } from './terminal';
+import { trainingOf } from './trainCommands';
+
+export async function run(settings: OptionsOf<typeof handoffSettings>): Promise<void> {
+  const { config, out, check, against } = settings;
+  if (check !== undefined && against !== undefined) return checked(check, against);
+  if (config !== undefined && out !== undefined) return handedOver(config, out, settings);
+  throw new UsageError('handoff needs --config and --out, or --check and --against');
+}
+
+/** Writes the folder. */
+async function handedOver(
+  config: string,
+  out: string,
+  { kind = 'dpo', steps: compare = 20 }: { readonly kind?: HandoffKind; readonly steps?: number },
+): Promise<void> {
+  const values = trainingOf(kind, { config, output: out });
+  const inputs = await handoffInputs(kind, values);
+  for (const note of inputs.notes) console.log(`note: ${note}`);
+  await writeHandoff(out, { ...inputs, version: version() }, async () => {
+    const steps: object[] = [];
+    for await (const step of inputs.train()) {
+      steps.push(step);
+      statusLine(`step ${steps.length} of the ${compare} to compare`);
+      if (steps.length >= compare) break;
+    }
+    statusLine('');
+    return steps;
+  });
+  console.log(`${out} is ready; its README.md says how to start it`);
+}
+
+/** Prints the comparison. Exit status 1 if a difference is beyond its bound. */
+function checked(trajectory: string, folder: string): void {
+  const comparison = compareTrajectory(trajectory, folder);
+  console.log(comparisonText(comparison));
+  if (!comparison.passes) process.exitCode = 1;
+}
+
+const version = (): string => {
+  const { version: found } = JSON.parse(readFileSync(join(__dirname, '..', '..', 'package.json'), 'utf8')) as {
+    version?: string;
+  };
+  if (found === undefined) throw new InputError("alignbook's package.json has no version");
+  return found;
+};

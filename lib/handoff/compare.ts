@@ -1,0 +1,229 @@
+/** The steps of a handed-over run beside alignbook's own: the greatest difference of each figure, and its bound. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+import { FileError, InputError } from '../errors';
+import { readJsonObject } from '../formats/jsonFile';
+
+export type HandoffKind = 'dpo' | 'sft' | 'reward';
+
+/** How a difference is measured: as it is, relative to alignbook's value, or relative where that is above 1. */
+type Measure = 'absolute' | 'relative' | 'relative above 1';
+
+interface Figure {
+  /** The name in train.py's logs, which is transformers' or TRL's. */
+  readonly theirs: string;
+  /** The path in alignbook's metrics, separated by dots. */
+  readonly ours: string;
+  readonly measure: Measure;
+  /** Twice to ten times the greatest difference seen between the two float32 engines; see docs/distributed.md. */
+  readonly bound: number;
+}
+
+const figure = (theirs: string, ours: string, measure: Measure, bound: number): Figure => ({
+  theirs,
+  ours,
+  measure,
+  bound,
+});
+const LR = figure('learning_rate', 'lr', 'relative', 1e-12);
+
+const FIGURES: Readonly<Record<HandoffKind, readonly Figure[]>> = {
+  dpo: [
+    figure('loss', 'loss', 'relative above 1', 1e-5),
+    figure('grad_norm', 'gradNorm', 'relative', 1e-4),
+    LR,
+    figure('logps/chosen', 'logps.chosen', 'relative', 1e-5),
+    figure('logps/rejected', 'logps.rejected', 'relative', 1e-5),
+    figure('rewards/chosen', 'rewards.chosen', 'absolute', 5e-5),
+    figure('rewards/rejected', 'rewards.rejected', 'absolute', 5e-5),
+    figure('rewards/margins', 'rewards.margins', 'absolute', 5e-5),
+    figure('rewards/accuracies', 'rewards.accuracies', 'absolute', 1e-6),
+  ],
+  sft: [
+    figure('loss', 'loss', 'relative above 1', 1e-5),
+    figure('grad_norm', 'gradNorm', 'relative', 1e-3),
+    LR,
+    figure('mean_token_accuracy', 'meanTokenAccuracy', 'absolute', 1e-6),
+  ],
+  reward: [
+    figure('loss', 'loss', 'absolute', 5e-5),
+    figure('grad_norm', 'gradNorm', 'relative', 1e-4),
+    LR,
+    figure('margin', 'margin', 'absolute', 5e-5),
+    figure('accuracy', 'accuracy', 'absolute', 1e-6),
+  ],
+};
+
+/** Below this margin, rounding alone decides which answer of a pair has the higher reward. */
+const TIE = 1e-5;
+
+export interface Difference {
+  readonly figure: string;
+  readonly greatest: number;
+  /** The step of the greatest difference. */
+  readonly step: number;
+  readonly measure: Measure;
+  readonly bound: number;
+  readonly passes: boolean;
+}
+
+export interface Comparison {
+  /** What ran there, such as "2 processes, MULTI_CPU, gloo". */
+  readonly how: string;
+  readonly steps: number;
+  readonly differences: readonly Difference[];
+  /** Sentences on what was not compared, and why. */
+  readonly skipped: readonly string[];
+  readonly passes: boolean;
+}
+
+interface Trajectory {
+  readonly id: string;
+  readonly how: {
+    readonly processes: number;
+    readonly distributedType: string;
+    readonly backend: string | null;
+    readonly accumulate: number;
+    readonly mixedPrecision: string;
+  };
+  readonly steps: readonly Readonly<Record<string, unknown>>[];
+}
+
+/**
+ * Compares a trajectory with the steps that alignbook took itself.
+ *
+ * @param path trajectory.json, as train.py writes it.
+ * @param folder the handed-over folder, with run.json and expected.jsonl.
+ * @throws FileError if a file cannot be read, is incomplete, or belongs to another run.
+ */
+export function compareTrajectory(path: string, folder: string): Comparison {
+  const run = readJsonObject(join(folder, 'run.json')) as { id?: unknown; kind?: unknown };
+  if (typeof run.id !== 'string' || !Object.hasOwn(FIGURES, String(run.kind)))
+    throw new FileError(join(folder, 'run.json'), 'was not written by handoff; give the folder that it made');
+  const kind = run.kind as HandoffKind;
+  const expected = readSteps(join(folder, 'expected.jsonl'));
+  const { how, steps, id } = readTrajectory(path);
+  if (id !== run.id)
+    throw new FileError(
+      path,
+      `belongs to another run than ${folder}; give the trajectory that this folder's train.py wrote`,
+    );
+  if (steps.length < expected.length)
+    throw new FileError(path, `has ${steps.length} of ${expected.length} steps; let train.py finish them`);
+
+  const skipped: string[] = [];
+  const differences = FIGURES[kind].flatMap((one): Difference[] => {
+    if (one.theirs === 'mean_token_accuracy' && how.accumulate > 1) {
+      skipped.push(`${one.theirs}: TRL averages it over accumulated parts, whatever their tokens`);
+      return [];
+    }
+    const ties = isAccuracy(one) ? expected.filter((step) => isTie(step)).length : 0;
+    if (ties > 0) skipped.push(`${one.theirs} at ${ties} steps: the margin is 0 there but for rounding`);
+    const found = differenceOf(one, expected, steps, path);
+    return found ? [found] : [];
+  });
+  const backend = how.backend === null ? '' : `, ${how.backend}`;
+  const precision = how.mixedPrecision === 'no' ? '' : `, ${how.mixedPrecision}`;
+  const parts = how.accumulate > 1 ? `, ${how.accumulate} accumulated parts` : '';
+  return {
+    how: `${how.processes} process${how.processes === 1 ? '' : 'es'}, ${how.distributedType}${backend}${precision}${parts}`,
+    steps: expected.length,
+    differences,
+    skipped,
+    passes: differences.every(({ passes }) => passes),
+  };
+}
+
+type Step = Readonly<Record<string, unknown>>;
+
+function differenceOf(
+  one: Figure,
+  expected: readonly Step[],
+  steps: readonly Step[],
+  path: string,
+): Difference | undefined {
+  let greatest = -1;
+  let at = 0;
+  for (const [n, own] of expected.entries()) {
+    const ours = valueAt(own, one.ours);
+    if (ours === undefined || (isAccuracy(one) && isTie(own))) continue;
+    const theirs = steps[n]![one.theirs] ?? NaN; // train.py writes null for what is not finite
+    if (typeof theirs !== 'number' || !Object.hasOwn(steps[n]!, one.theirs))
+      throw new FileError(path, `step ${n + 1} has no ${one.theirs}; was it edited?`);
+    const scale = { absolute: 1, relative: Math.abs(ours) || 1, 'relative above 1': Math.max(1, Math.abs(ours)) };
+    const difference = Math.abs(theirs - ours) / scale[one.measure];
+    // NaN is beyond every bound
+    if (!(difference <= greatest)) [greatest, at] = [Number.isNaN(difference) ? Infinity : difference, n + 1];
+  }
+  if (at === 0) return undefined;
+  const { measure, bound } = one;
+  return { figure: one.theirs, greatest, step: at, measure, bound, passes: greatest <= bound };
+}
+
+const isAccuracy = ({ ours }: Figure): boolean => /accurac/.test(ours) && ours !== 'meanTokenAccuracy';
+
+function isTie(step: Step): boolean {
+  const margin = valueAt(step, 'rewards.margins') ?? valueAt(step, 'margin');
+  return margin !== undefined && Math.abs(margin) < TIE;
+}
+
+function valueAt(step: Step, path: string): number | undefined {
+  let value: unknown = step;
+  for (const name of path.split('.'))
+    value = typeof value === 'object' && value !== null ? (value as Record<string, unknown>)[name] : undefined;
+  return typeof value === 'number' ? value : undefined;
+}
+
+function readSteps(path: string): Step[] {
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch (cause) {
+    throw new FileError(path, `cannot be read (${(cause as Error).message})`, { cause });
+  }
+  return text
+    .split('\n')
+    .filter(Boolean)
+    .map((line, n) => {
+      try {
+        return JSON.parse(line) as Step;
+      } catch (cause) {
+        throw new FileError(path, `line ${n + 1} is not JSON; write the folder again with handoff`, { cause });
+      }
+    });
+}
+
+function readTrajectory(path: string): Trajectory {
+  const json = readJsonObject(path);
+  const { id, how, steps } = json as Partial<Trajectory>;
+  if (typeof id !== 'string' || typeof how?.processes !== 'number' || !Array.isArray(steps))
+    throw new FileError(path, 'is not a trajectory of train.py');
+  return json as unknown as Trajectory;
+}
+
+/** The comparison as lines of text, a table among them. */
+export function comparisonText({ how, steps, differences, skipped, passes }: Comparison): string {
+  if (differences.length === 0) throw new InputError('nothing was compared');
+  const rows = differences.map((one) => [
+    one.figure,
+    one.greatest.toExponential(1),
+    String(one.step),
+    `${one.bound.toExponential(0)} ${one.measure}`,
+    one.passes ? '' : 'BEYOND ITS BOUND',
+  ]);
+  const table = [['figure', 'greatest difference', 'at step', 'bound', ''], ...rows];
+  const widths = table[0]!.map((_, column) => Math.max(...table.map((row) => row[column]!.length)));
+  const lines = table.map((row) =>
+    row
+      .map((cell, column) => cell.padEnd(widths[column]!))
+      .join('  ')
+      .trimEnd(),
+  );
+  return [
+    how,
+    ...lines,
+    ...skipped.map((sentence) => `not compared: ${sentence}`),
+    passes ? `the first ${steps} steps are the same within the bounds` : 'the steps differ: see the lines marked above',
+  ].join('\n');
+}

@@ -1,0 +1,119 @@
+/** A training -> a folder that TRL continues on any number of processes: see README.md beside this file. */
+import { createHash } from 'node:crypto';
+import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+
+import { mayReplace, replaceFolder } from '../formats/replaceFolder';
+import { writeExport, type Companions } from '../model/export';
+import type { Trainable } from '../model/weights';
+import type { PairIds } from '../text/batch';
+import type { PromptResponses } from '../text/responseBatch';
+import type { RefLogps } from '../training/reference';
+import type { HandoffKind } from './compare';
+
+/** A row as train.py's trainer takes it. */
+export type HandoffRow = Readonly<Record<string, number | readonly number[]>>;
+
+export function dpoRow({ promptIds, chosenIds, rejectedIds }: PairIds, reference: RefLogps): HandoffRow {
+  return {
+    prompt_ids: [...promptIds],
+    chosen_ids: [...chosenIds],
+    rejected_ids: [...rejectedIds],
+    ref_chosen_logps: reference.refChosenLogps,
+    ref_rejected_logps: reference.refRejectedLogps,
+  };
+}
+
+export function sftRow({ promptIds, responses }: PromptResponses): HandoffRow {
+  const response = responses[0]!;
+  return {
+    input_ids: [...promptIds, ...response],
+    completion_mask: [...promptIds.map(() => 0), ...response.map(() => 1)],
+  };
+}
+
+/** With a margin for every pair where any has one, since a column has no gaps. */
+export function rewardRow({ promptIds, chosenIds, rejectedIds, margin }: PairIds, withMargin: boolean): HandoffRow {
+  return {
+    chosen_ids: [...promptIds, ...chosenIds],
+    rejected_ids: [...promptIds, ...rejectedIds],
+    ...(withMargin && { margin: margin ?? 0 }),
+  };
+}
+
+export interface Handoff {
+  readonly kind: HandoffKind;
+  /** Every setting by its name in run.json, defaults included. */
+  readonly settings: Readonly<Record<string, unknown>>;
+  /** All rows of the data, in the order of its file. */
+  readonly rows: readonly HandoffRow[];
+  /** Indices into `rows`, of length steps x batchSize: the row of every place in every batch. */
+  readonly order: readonly number[];
+  /** The model at the start; `companions` from `exportCompanions`. */
+  readonly model: Trainable;
+  readonly companions: Companions;
+  /** alignbook's version. */
+  readonly version: string;
+}
+
+/** The files that are the same in every handed-over folder. */
+const FIXED = [
+  'README.md',
+  'train.py',
+  'ray_train.py',
+  'requirements.txt',
+  'requirements-ray.txt',
+  'ddp.yaml',
+  'fsdp2.yaml',
+] as const;
+
+/**
+ * Writes the folder whole or not at all.
+ *
+ * @param expected runs alignbook's own first steps, after the start is written, and returns their metrics in order.
+ * @throws InputError if `path` exists and is not empty; whatever `expected` throws.
+ */
+export async function writeHandoff(
+  path: string,
+  handoff: Handoff,
+  expected: () => Promise<readonly object[]>,
+): Promise<void> {
+  const { kind, settings, model, companions, version } = handoff;
+  mayReplace(path, { force: false });
+  mkdirSync(dirname(resolve(path)), { recursive: true });
+  const draft = mkdtempSync(`${resolve(path)}.draft-`);
+  try {
+    writeExport(model, join(draft, 'model'), companions); // before the steps change it
+    const steps = await expected();
+    const { rows, order } = used(handoff);
+    const lines = rows.map((row) => `${JSON.stringify(row)}\n`).join('');
+    const id = createHash('sha256')
+      .update(JSON.stringify([kind, settings, order, steps.length]))
+      .update(lines)
+      .digest('hex');
+    const write = (name: string, text: string) => writeFileSync(join(draft, name), text);
+    write('rows.jsonl', lines);
+    write('order.json', `${JSON.stringify(order)}\n`);
+    write(
+      'run.json',
+      `${JSON.stringify({ id, kind, alignbook: version, compare: steps.length, settings }, null, 2)}\n`,
+    );
+    write('expected.jsonl', steps.map((step) => `${JSON.stringify(step)}\n`).join(''));
+    for (const name of FIXED) copyFileSync(join(ASSETS, name), join(draft, name));
+    replaceFolder(path, { force: false }, (folder) => {
+      for (const name of readdirSync(draft)) renameSync(join(draft, name), join(folder, name));
+    });
+  } finally {
+    rmSync(draft, { recursive: true, force: true });
+  }
+}
+
+/** Beside the sources: the compiler copies TypeScript alone. */
+const ASSETS = join(__dirname, '..', '..', 'handoff');
+
+/** Only the rows that the order names, each once, in the order in which they first come. */
+function used({ rows, order }: Handoff): { rows: HandoffRow[]; order: number[] } {
+  const places = new Map<number, number>();
+  for (const row of order) if (!places.has(row)) places.set(row, places.size);
+  return { rows: [...places.keys()].map((row) => rows[row]!), order: order.map((row) => places.get(row)!) };
+}

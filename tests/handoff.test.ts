@@ -1,0 +1,202 @@
+/** A training handed over to TRL: what is written and refused, and what the comparison of steps says. */
+import assert from 'node:assert/strict';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+
+import { FileError, InputError } from 'alignbook';
+import { run } from 'alignbook/dist/commands/handoffCommand';
+import { compareTrajectory, comparisonText } from 'alignbook/dist/handoff/compare';
+
+import { root } from '../scripts/paths';
+
+const folder = mkdtempSync(join(tmpdir(), 'handoff-'));
+after(() => rmSync(folder, { recursive: true, force: true }));
+const pairs = join(root, 'data', 'preferences', 'validation.jsonl');
+const config = (name: string, settings: object): string => {
+  const path = join(folder, name);
+  writeFileSync(path, JSON.stringify({ model: 'tiny', data: pairs, batchSize: 4, steps: 6, lr: 1e-4, ...settings }));
+  return path;
+};
+const lines = (path: string): Record<string, unknown>[] =>
+  readFileSync(path, 'utf8')
+    .split('\n')
+    .filter(Boolean)
+    .map((line) => JSON.parse(line) as Record<string, unknown>);
+const json = (path: string): Record<string, unknown> =>
+  JSON.parse(readFileSync(path, 'utf8')) as Record<string, unknown>;
+
+const dpo = join(folder, 'dpo');
+before(async () => {
+  await run({
+    config: config('dpo.json', { seed: 3, warmupSteps: 2, bestBy: 'loss', validation: pairs }),
+    out: dpo,
+    steps: 2,
+  });
+});
+
+test('the folder holds the start, the rows in order, every setting, and the first steps', () => {
+  assert.deepEqual(readdirSync(dpo).sort(), [
+    'README.md',
+    'ddp.yaml',
+    'expected.jsonl',
+    'fsdp2.yaml',
+    'model',
+    'order.json',
+    'ray_train.py',
+    'requirements-ray.txt',
+    'requirements.txt',
+    'rows.jsonl',
+    'run.json',
+    'train.py',
+  ]);
+  const { kind, compare, settings } = json(join(dpo, 'run.json')) as { settings: Record<string, unknown> } & Record<
+    string,
+    unknown
+  >;
+  assert.deepEqual([kind, compare], ['dpo', 2]);
+  // alignbook's defaults, which differ from TRL's
+  assert.deepEqual(
+    ['weightDecay', 'epsilon', 'beta', 'loss', 'schedule', 'labelSmoothing'].map((name) => settings[name]),
+    [0.01, 1e-8, 0.1, 'sigmoid', 'linear', 0],
+  );
+  assert.equal('bestBy' in settings, false);
+  const order = json(join(dpo, 'order.json')) as unknown as number[];
+  const rows = lines(join(dpo, 'rows.jsonl'));
+  assert.equal(order.length, 6 * 4);
+  assert.equal(rows.length, new Set(order).size);
+  assert.deepEqual(Object.keys(rows[0]!), [
+    'prompt_ids',
+    'chosen_ids',
+    'rejected_ids',
+    'ref_chosen_logps',
+    'ref_rejected_logps',
+  ]);
+  const steps = lines(join(dpo, 'expected.jsonl'));
+  assert.equal(steps.length, 2);
+  assert.ok(Math.abs((steps[0]!['loss'] as number) - Math.LN2) < 1e-6);
+});
+
+test('SFT and reward models: ids with the prompt, and a mask of the response', async () => {
+  const instructions = join(root, 'data', 'instructions', 'train.jsonl');
+  await run({ config: config('sft.json', { data: instructions }), out: join(folder, 'sft'), kind: 'sft', steps: 1 });
+  const { input_ids: ids, completion_mask: mask } = lines(join(folder, 'sft', 'rows.jsonl'))[0] as Record<
+    string,
+    number[]
+  >;
+  assert.equal(ids!.length, mask!.length);
+  assert.equal(ids!.at(-1), 50256);
+  assert.deepEqual([mask![0], mask!.at(-1)], [0, 1]);
+
+  await run({ config: config('reward.json', {}), out: join(folder, 'reward'), kind: 'reward', steps: 1 });
+  assert.deepEqual(Object.keys(lines(join(folder, 'reward', 'rows.jsonl'))[0]!), ['chosen_ids', 'rejected_ids']);
+  const { settings } = json(join(folder, 'reward', 'run.json')) as { settings: Record<string, unknown> };
+  // train-reward's models are read before the end token, as TRL's are
+  assert.equal(settings['readBeforeEnd'], true);
+  assert.deepEqual(json(join(folder, 'reward', 'model', 'config.json'))['architectures'], [
+    'GPT2ForSequenceClassification',
+  ]);
+});
+
+test('what cannot be equal is refused, and nothing is written', async () => {
+  const refused = async (settings: object, message: RegExp, out = 'refused') => {
+    await assert.rejects(
+      run({ config: config('refused.json', settings), out: join(folder, out) }),
+      (error: Error) => error instanceof InputError && message.test(error.message),
+    );
+    assert.deepEqual(
+      readdirSync(folder).filter((name) => name.startsWith('refused') && name !== 'refused.json'),
+      [],
+    );
+  };
+  await refused({ loraRank: 4 }, /^loraRank: /);
+  await refused({ frozen: 'wte' }, /^frozen: /);
+  await refused({ minLrRatio: 0.1 }, /^minLrRatio: transformers has no linear schedule that ends above 0/);
+  await refused({ loss: 'cpo' }, /^loss cpo has no equal/);
+  await refused({}, /dpo is not empty/, 'dpo');
+  await refused({ batchSize: 0 }, /^batchSize must be/);
+  assert.ok(existsSync(join(dpo, 'run.json')));
+});
+
+const FIGURES = {
+  loss: 'loss',
+  grad_norm: 'gradNorm',
+  learning_rate: 'lr',
+  'logps/chosen': 'logps.chosen',
+  'logps/rejected': 'logps.rejected',
+  'rewards/chosen': 'rewards.chosen',
+  'rewards/rejected': 'rewards.rejected',
+  'rewards/margins': 'rewards.margins',
+  'rewards/accuracies': 'rewards.accuracies',
+} as const;
+
+/** The trajectory that an engine without any rounding of its own would write. */
+function trajectory(
+  name: string,
+  change: (steps: Record<string, number>[]) => unknown = () => undefined,
+  id = json(join(dpo, 'run.json'))['id'],
+): string {
+  const steps = lines(join(dpo, 'expected.jsonl')).map((own, n) => ({
+    step: n + 1,
+    ...Object.fromEntries(
+      Object.entries(FIGURES).map(([theirs, ours]) => [
+        theirs,
+        ours.split('.').reduce<unknown>((value, part) => (value as Record<string, unknown>)[part], own) as number,
+      ]),
+    ),
+  }));
+  change(steps);
+  const path = join(folder, name);
+  const how = { processes: 2, distributedType: 'MULTI_CPU', backend: 'gloo', accumulate: 1, mixedPrecision: 'no' };
+  writeFileSync(path, JSON.stringify({ id, how, steps }));
+  return path;
+}
+
+test('equal steps pass; the report begins with what ran, and skips accuracies at ties', () => {
+  const comparison = compareTrajectory(trajectory('equal.json'), dpo);
+  assert.equal(comparison.passes, true);
+  const text = comparisonText(comparison).split('\n');
+  assert.equal(text[0], '2 processes, MULTI_CPU, gloo');
+  assert.match(text.at(-2)!, /^not compared: rewards\/accuracies at 2 steps/); // the warm-up begins at 0: policy = reference
+  assert.equal(text.at(-1), 'the first 2 steps are the same within the bounds');
+});
+
+test('a difference beyond its bound fails, and names figure and step', () => {
+  const within = compareTrajectory(
+    trajectory('within.json', (steps) => (steps[1]!['loss']! += 0.9e-5)),
+    dpo,
+  );
+  assert.equal(within.passes, true);
+  const beyond = compareTrajectory(
+    trajectory('beyond.json', (steps) => (steps[1]!['loss']! += 1.1e-5)),
+    dpo,
+  );
+  assert.deepEqual(
+    beyond.differences.filter(({ passes }) => !passes).map(({ figure, step }) => [figure, step]),
+    [['loss', 2]],
+  );
+  const broken = compareTrajectory(
+    trajectory('nan.json', (steps) => (steps[0]!['grad_norm'] = NaN)),
+    dpo,
+  );
+  assert.equal(broken.passes, false);
+});
+
+test('a trajectory that is cut off, of another run, or none at all: one line each', () => {
+  const refused = (path: string, message: RegExp) =>
+    assert.throws(
+      () => compareTrajectory(path, dpo),
+      (error: Error) => error instanceof FileError && message.test(error.message) && !error.message.includes('\n'),
+    );
+  refused(
+    trajectory('short.json', (steps) => steps.pop()),
+    /has 1 of 2 steps; let train\.py finish them$/,
+  );
+  refused(trajectory('other.json', undefined, 'another'), /belongs to another run/);
+  writeFileSync(join(folder, 'cut.json'), '{"id": "x", "st');
+  refused(join(folder, 'cut.json'), /cannot be read as JSON/);
+  writeFileSync(join(folder, 'none.json'), '{"steps": 3}');
+  refused(join(folder, 'none.json'), /is not a trajectory of train\.py$/);
+  assert.throws(() => compareTrajectory(trajectory('equal.json'), folder), /run\.json/);
+});
