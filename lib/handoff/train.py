@@ -5,8 +5,8 @@
     torchrun --nproc_per_node 2 train.py --compare     only the steps that alignbook took as well
 
 The folder around this file says everything else: model/ is the start, rows.jsonl holds the rows as token ids,
-order.json the row of every place in every batch, run.json the settings. The batch of run.json is shared out among processes, so
-the steps are the same on any number of them. OUT/trajectory.json receives the figures of the first steps, for
+order.json the row of every place in every batch, run.json the settings. The batch of run.json is shared out among
+processes, so the steps are the same on any number of them. OUT/trajectory.json receives the figures of the first steps, for
 `npx alignbook handoff --check`; OUT/model receives the trained model, which alignbook opens.
 
 What differs from a TRL script that you would write for new data, and why:
