@@ -6,8 +6,8 @@
 
 The folder around this file says everything else: model/ is the start, rows.jsonl holds the rows as token ids,
 order.json the row of every place in every batch, run.json the settings. The batch of run.json is shared out among
-processes, so the steps are the same on any number of them. OUT/trajectory.json receives the figures of the first steps, for
-`npx alignbook handoff --check`; OUT/model receives the trained model, which alignbook opens.
+processes, so the steps are the same on any number of them. OUT/trajectory.json receives the figures of the first
+steps, for `npx alignbook handoff --check`; OUT/model receives the trained model, which alignbook opens.
 
 What differs from a TRL script that you would write for new data, and why:
   * rows are ready: ids are neither made nor shuffled here, and the reference's log-probs come with them;
