@@ -100,7 +100,8 @@ export async function compare(
       const tensor =
         kind === 'logits' ? model.forward(ints(inputIds), options).logits : model.hidden(ints(inputIds), options);
       const width = tensor.shape[2];
-      const real = (element: number) => mask?.[Math.floor(element / width)] !== 0; // what padding computes means nothing
+      // values at padding mean nothing
+      const real = (element: number) => mask?.[Math.floor(element / width)] !== 0;
       const found = difference(`${kind}, ${name}`, tensor.dataSync(), expected.float32(`${kind} ${name}`), real);
       report(found, bounds[kind], found.absolute);
       tensor.dispose();
@@ -114,7 +115,8 @@ export async function compare(
   for (const layout of ['padded', 'shared', 'packed'] satisfies Layout[]) {
     using recording = model.record(responseBatch(batch.rows, { layout }));
     const found = difference(`log-probs, ${layout}`, recording.perTokenLogps.dataSync(), logps);
-    report(found, bounds.logps * Math.max(1, found.largest / 10), found.absolute); // of an unlikely token it is a difference of large numbers
+    // the log-prob of an unlikely token is a difference of large numbers
+    report(found, bounds.logps * Math.max(1, found.largest / 10), found.absolute);
     using gradients = recording.backward(tf.tensor2d(padded(batch.weights)));
     const all = gradients.names.map((name) =>
       difference(`gradient, ${layout}, ${name}`, gradients.values(name), expected.float32(`gradient ${name}`)),
@@ -139,11 +141,13 @@ async function compareGreedy(
     place === -1
       ? []
       : [
-          `row ${n} differs from token ${place} on, where PyTorch's two likeliest logits lie ${margins[n]![place]!.toExponential(1)} apart`,
+          `row ${n} differs from token ${place} on, where PyTorch's two likeliest logits lie ` +
+            `${margins[n]![place]!.toExponential(1)} apart`,
         ],
   );
   tell(
-    `${shape.padEnd(12)} greedy generation, ${made.length} rows of ${ids[0]!.length} tokens: ${equal ? 'equal' : text.join('; ')}`,
+    `${shape.padEnd(12)} greedy generation, ${made.length} rows of ${ids[0]!.length} tokens: ` +
+      `${equal ? 'equal' : text.join('; ')}`,
     equal,
   );
 }

@@ -26,20 +26,21 @@ import { judge } from './data/judge';
 import { estimate } from './estimate';
 import { table } from './notebooks/table';
 
-const usage = `Usage: npm run evaluate -- --model M --data FILE [--rows N] [--temperature T] [--seed S] [--reference R] [--reward-model W]
+const usage = `Usage: npm run evaluate -- --model M --data FILE [options]
 
-Asks the model the questions of a file of data/, and judges its answers: which are right, which courteous.
+Asks the model the questions of a file in data/, and judges its answers: which
+are right, and which are courteous.
 
-  --model M       tiny, or a folder such as runs/dpo/model
-  --data FILE     data/instructions/train.jsonl or one of data/preferences
-  --rows N        so many rows, drawn at random (default: all)
-  --temperature T sampled answers at this temperature (default 0: the likeliest token each time)
-  --seed S        of the draws, of rows and of tokens (default 0)
-  --reference R   the model that M was trained from: also the share of the file's pairs whose chosen answer M has
-                  raised above the rejected one, against R (the reward accuracy), and the mean margin in nats; of
-                  sampled answers the KL between M and R at that temperature, a whole answer's, in nats
-  --reward-model W
-                  also its mean score of the answers
+  --model M         tiny, or a folder such as runs/dpo/model
+  --data FILE       data/instructions/train.jsonl, or a file of data/preferences
+  --rows N          take N rows, drawn at random (default: all)
+  --temperature T   sample answers at this temperature (default: 0, which always
+                    takes the most likely token)
+  --seed S          seed the draws of rows and tokens (default: 0)
+  --reference R     compare with R, the model that M was trained from: the
+                    reward accuracy, the mean margin in nats, and for sampled
+                    answers the KL of a whole answer at that temperature
+  --reward-model W  also report W's mean score of the answers
 
 Exit status: 0 done, 1 the input is wrong, 2 usage.`;
 
@@ -97,7 +98,9 @@ function parse(): Options | null {
 
 /** @throws InputError, naming the command for other data, if a row is not one of the project's own questions. */
 function readRows(model: string, data: string): Row[] {
-  const elsewhere = `npm run evaluate judges the questions of data/ alone; for any other pairs: npx alignbook evaluate --model ${model} --data ${data}`;
+  const elsewhere =
+    'npm run evaluate judges the questions of data/ alone; for any other pairs: npx alignbook evaluate --model ' +
+    `${model} --data ${data}`;
   return readFileSync(data, 'utf8')
     .trim()
     .split('\n')
@@ -179,7 +182,8 @@ async function main({
   const pairs = await readPairs(data, tokenizer, { maxLength: model.config.blockSize });
   const { rewards } = evaluateDpo(model, pairs, referenceLogps(before, pairs));
   console.log(
-    `\nreward accuracy ${(100 * rewards.accuracies).toFixed(1)} %, margin ${(rewards.margins / 0.1).toFixed(2)} nats before β, of ${pairs.length} pairs`,
+    `\nreward accuracy ${(100 * rewards.accuracies).toFixed(1)} %, margin ${(rewards.margins / 0.1).toFixed(2)} ` +
+      `nats before β, of ${pairs.length} pairs`,
   );
 }
 

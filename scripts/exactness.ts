@@ -1,4 +1,7 @@
-/** `npm run test:exact`: GPT-2 at full size against PyTorch and transformers, on the same random weights. Needs the oracles. */
+/**
+ * `npm run test:exact`: GPT-2 at full size against PyTorch and transformers, on the same random weights. Needs the
+ * oracles.
+ */
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -14,9 +14,11 @@ import { root } from './paths';
 
 const usage = `Usage: npm run notebook -- FILE… [--model M] [--jobs N] [--timeout S] [--out DIR]
 
-Executes notebooks of your own, each on a kernel of its own in its folder, and refuses every run that is not clean: a cell that throws, does
-not compile, is skipped by a tag or takes too long; anything on stderr, a promise that nobody awaits, a timer that never ends. The executed copies, their HTML
-pages and reports are written beside each other; the notebooks themselves stay as they are.
+Executes your own notebooks, each on its own kernel in its own folder, and
+refuses every run that is not clean: a cell that throws, does not compile, is
+skipped by a tag or takes too long; anything on stderr, a promise that nobody
+awaits, a timer that never ends. The executed copies, their HTML pages and the
+reports go to one folder; the notebooks themselves do not change.
 
 ${USAGE}
   --out DIR      folder for the results (default: executed/ in the project)
@@ -43,12 +45,14 @@ function parse(): Options | null {
     if (!path.endsWith('.ipynb')) throw new Error(`${path} is not a notebook: its name does not end with .ipynb`);
     if (realpathSync(path) === realpathOf(join(out, basename(path))))
       throw new Error(
-        `${out} is the folder of ${basename(path)} itself, whose executed copy would replace it: give --out another folder`,
+        `${out} is the folder of ${basename(path)} itself, whose executed copy would replace it: give --out ` +
+          'another folder',
       );
     const other = notebooks.find((each) => each !== path && basename(each) === basename(path));
     if (other !== undefined)
       throw new Error(
-        `${path} and ${other} have one name, and so would their results: run them one after the other, with an --out for each`,
+        `${path} and ${other} have one name, and so would their results: run them one after the other, with an ` +
+          '--out for each',
       );
   }
   return { notebooks, out, ...argumentsOf(values) };

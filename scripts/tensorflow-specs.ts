@@ -62,7 +62,8 @@ function summary(): number {
   const failed = names('failed');
   const excluded = names('excluded').length;
   console.log(
-    `\n${specs.length} specs, ${specs.length - excluded} selected: ${names('passed').length} passed, ${failed.length} failed, ${names('pending').length} pending`,
+    `\n${specs.length} specs, ${specs.length - excluded} selected: ${names('passed').length} passed, ` +
+      `${failed.length} failed, ${names('pending').length} pending`,
   );
   for (const name of failed)
     console.log(`failed: ${name} (${known.has(name) ? `known: ${known.get(name)}` : 'not known'})`);

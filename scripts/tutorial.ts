@@ -86,7 +86,8 @@ async function main({ notebooks, model, jobs, timeout }: Options): Promise<numbe
   console.log(`\nexecuted notebooks and their HTML pages: ${folder}/`);
   if (first)
     console.log(
-      `read     ${join(folder, first.notebook.replace(/\.ipynb$/, '.html'))}, in a browser\nrun      npm run lab: the same notebooks in JupyterLab; then ${next}, where a model is trained`,
+      `read     ${join(folder, first.notebook.replace(/\.ipynb$/, '.html'))}, in a browser\nrun      npm run ` +
+        `lab: the same notebooks in JupyterLab; then ${next}, where a model is trained`,
     );
   return exitCode || (problems.length > 0 ? 1 : 0);
 }

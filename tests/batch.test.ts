@@ -92,22 +92,26 @@ test('encodePair ends each response with one end of sequence', () => {
   }
 });
 
-test('a text has its own end where the end of sequence is its last token; a chat template may write white space after it', () => {
-  // GPT-2's
-  const ids: Record<string, number[]> = { a: [64], 'b<|endoftext|> ': [65, EOS, 220], 'c<|endoftext|>': [66, EOS] };
-  const encoder = { encode: (text: string) => ids[text]!, eosTokenId: EOS, eosToken: '<|endoftext|>' };
-  const texts = { prompt: 'a', chosen: 'b<|endoftext|> ', rejected: 'c<|endoftext|>' };
-  assert.deepEqual(encodePair(encoder, texts), {
-    promptIds: [64],
-    chosenIds: [65, EOS, 220, EOS],
-    rejectedIds: [66, EOS],
-  });
-  assert.deepEqual(encodePair(encoder, { ...texts, templated: true }), {
-    promptIds: [64],
-    chosenIds: [65, EOS, 220],
-    rejectedIds: [66, EOS],
-  });
-});
+test(
+  'a text has its own end where the end of sequence is its last token; a chat template may write white space after ' +
+    'it',
+  () => {
+    // GPT-2's
+    const ids: Record<string, number[]> = { a: [64], 'b<|endoftext|> ': [65, EOS, 220], 'c<|endoftext|>': [66, EOS] };
+    const encoder = { encode: (text: string) => ids[text]!, eosTokenId: EOS, eosToken: '<|endoftext|>' };
+    const texts = { prompt: 'a', chosen: 'b<|endoftext|> ', rejected: 'c<|endoftext|>' };
+    assert.deepEqual(encodePair(encoder, texts), {
+      promptIds: [64],
+      chosenIds: [65, EOS, 220, EOS],
+      rejectedIds: [66, EOS],
+    });
+    assert.deepEqual(encodePair(encoder, { ...texts, templated: true }), {
+      promptIds: [64],
+      chosenIds: [65, EOS, 220],
+      rejectedIds: [66, EOS],
+    });
+  },
+);
 
 test('appendEos adds one, never a second', () => {
   const ids = [1, 2];

@@ -137,73 +137,80 @@ test('an empty system message is as if it were not there', async () => {
   }
 });
 
-test('the file goes before tokenizer_config.json; of a list the one named default counts; without a template nothing changes', async () => {
-  const render = async (folder: string) =>
-    (await Tokenizer.fromPretrained(folder)).chatTemplate?.render([{ role: 'user', content: 'x' }]);
-  assert.equal(await render(folderOf({ 'chat_template.jinja': 'file' }, { chat_template: 'config' })), 'file');
-  assert.equal(await render(folderOf({}, { chat_template: 'config {{ eos_token }}' })), `config ${END}`);
-  assert.equal(
-    await render(
-      folderOf(
-        {},
-        {
-          chat_template: [
-            { name: 'tool_use', template: 'tools' },
-            { name: 'default', template: 'default' },
-          ],
-        },
+test(
+  'the file goes before tokenizer_config.json; of a list the one named default counts; without a template nothing ' +
+    'changes',
+  async () => {
+    const render = async (folder: string) =>
+      (await Tokenizer.fromPretrained(folder)).chatTemplate?.render([{ role: 'user', content: 'x' }]);
+    assert.equal(await render(folderOf({ 'chat_template.jinja': 'file' }, { chat_template: 'config' })), 'file');
+    assert.equal(await render(folderOf({}, { chat_template: 'config {{ eos_token }}' })), `config ${END}`);
+    assert.equal(
+      await render(
+        folderOf(
+          {},
+          {
+            chat_template: [
+              { name: 'tool_use', template: 'tools' },
+              { name: 'default', template: 'default' },
+            ],
+          },
+        ),
       ),
-    ),
-    'default',
-  );
-  assert.equal(await render(folderOf({})), undefined);
-  await assert.rejects(
-    render(folderOf({}, { chat_template: [{ name: 'tool_use', template: 'tools' }] })),
-    (error) =>
-      error instanceof FileError &&
-      /tokenizer_config\.json: its chat_template is neither a text nor a list with one that is named "default"/.test(
-        error.message,
-      ),
-  );
-  await assert.rejects(
-    render(folderOf({ 'chat_template.jinja': '{% for x in %}' })),
-    (error) =>
-      error instanceof FileError && /chat_template\.jinja: its chat template cannot be read \(/.test(error.message),
-  );
-});
+      'default',
+    );
+    assert.equal(await render(folderOf({})), undefined);
+    await assert.rejects(
+      render(folderOf({}, { chat_template: [{ name: 'tool_use', template: 'tools' }] })),
+      (error) =>
+        error instanceof FileError &&
+        /tokenizer_config\.json: its chat_template is neither a text nor a list with one that is named "default"/.test(
+          error.message,
+        ),
+    );
+    await assert.rejects(
+      render(folderOf({ 'chat_template.jinja': '{% for x in %}' })),
+      (error) =>
+        error instanceof FileError && /chat_template\.jinja: its chat template cannot be read \(/.test(error.message),
+    );
+  },
+);
 
-test('a refusal of several lines is said in one; a template of another name is carried along, and is not the default', async () => {
-  const folder = folderOf({ 'chat_template.jinja': "{{ raise_exception('first\\nsecond') }}" });
-  const { chatTemplate } = await Tokenizer.fromPretrained(folder);
-  assert.throws(
-    () => chatTemplate!.render([{ role: 'user', content: 'x' }]),
-    (error) =>
-      error instanceof InputError &&
-      error.message === "the model's chat template does not take these messages (first second)",
-  );
+test(
+  'a refusal of several lines is said in one; a template ' + 'of another name is carried along, and is not the default',
+  async () => {
+    const folder = folderOf({ 'chat_template.jinja': "{{ raise_exception('first\\nsecond') }}" });
+    const { chatTemplate } = await Tokenizer.fromPretrained(folder);
+    assert.throws(
+      () => chatTemplate!.render([{ role: 'user', content: 'x' }]),
+      (error) =>
+        error instanceof InputError &&
+        error.message === "the model's chat template does not take these messages (first second)",
+    );
 
-  mkdirSync(join(folder, 'additional_chat_templates'));
-  writeFileSync(join(folder, 'additional_chat_templates', 'rag.jinja'), 'the other');
-  copyFileSync(join(TINY, 'model.safetensors'), join(folder, 'model.safetensors'));
-  const model = await GPT2.fromPretrained(folder);
-  for (const force of [false, true]) await exportModel(model, join(root, 'several'), { source: folder, force });
-  model.dispose();
-  assert.equal(readFileSync(join(root, 'several', 'additional_chat_templates', 'rag.jinja'), 'utf8'), 'the other');
-  assert.ok(existsSync(join(root, 'several', 'chat_template.jinja')));
+    mkdirSync(join(folder, 'additional_chat_templates'));
+    writeFileSync(join(folder, 'additional_chat_templates', 'rag.jinja'), 'the other');
+    copyFileSync(join(TINY, 'model.safetensors'), join(folder, 'model.safetensors'));
+    const model = await GPT2.fromPretrained(folder);
+    for (const force of [false, true]) await exportModel(model, join(root, 'several'), { source: folder, force });
+    model.dispose();
+    assert.equal(readFileSync(join(root, 'several', 'additional_chat_templates', 'rag.jinja'), 'utf8'), 'the other');
+    assert.ok(existsSync(join(root, 'several', 'chat_template.jinja')));
 
-  // transformers: "This model has multiple chat templates with no default specified", whatever tokenizer_config.json
-  // says
-  rmSync(join(folder, 'chat_template.jinja'));
-  writeFileSync(join(folder, 'tokenizer_config.json'), JSON.stringify({ eos_token: END, chat_template: 'config' }));
-  await assert.rejects(
-    Tokenizer.fromPretrained(folder),
-    (error) =>
-      error instanceof FileError &&
-      /additional_chat_templates\/rag\.jinja: is a chat template, and none is the default; save that one as chat_template\.jinja/.test(
-        error.message,
-      ),
-  );
-});
+    // transformers: "This model has multiple chat templates with no default specified", whatever tokenizer_config.json
+    // says
+    rmSync(join(folder, 'chat_template.jinja'));
+    writeFileSync(join(folder, 'tokenizer_config.json'), JSON.stringify({ eos_token: END, chat_template: 'config' }));
+    await assert.rejects(
+      Tokenizer.fromPretrained(folder),
+      (error) =>
+        error instanceof FileError &&
+        /additional_chat_templates\/rag\.jinja: is a chat template, and none is the default; save that one as chat_template\.jinja/.test(
+          error.message,
+        ),
+    );
+  },
+);
 
 test('a conversation that the template refuses is named with its row; commands say how messages are written', () => {
   const template = fixture.templates.find(({ name }) => name === 'gemma')!.template;
@@ -224,7 +231,9 @@ test('a conversation that the template refuses is named with its row; commands s
   assert.match(
     stderr,
     new RegExp(
-      `^messages are written by the model's chat template \\(.*chat_template\\.jinja\\)\nalignbook: ${refused}: line 2: "prompt": the model's chat template does not take these messages \\(.*System role not supported.*\\)\n$`,
+      `^messages are written by the model's chat template \\(.*chat_template\\.jinja\\)\nalignbook: ${refused}: ` +
+        `line 2: "prompt": the model's chat template does not take these messages \\(.*System role not ` +
+        'supported.*\\)\n$',
     ),
   );
   const without = logps('tiny', pairs);

@@ -116,37 +116,40 @@ test('logps names the file and the line that is wrong, and writes nothing', () =
   rmSync(folder, { recursive: true });
 });
 
-test('logps --skip-bad tells the first 20 bad rows, counts them all, and scores the others; no row left is an error', () => {
-  const folder = mkdtempSync(join(tmpdir(), 'cli-'));
-  const path = join(folder, 'rows.jsonl');
-  const [good, bad] = ['{"prompt":"a","chosen":"b","rejected":"c"}', '{"prompt":"a","chosen":"b"}'];
-  const told = (count: number, first: number) =>
-    Array.from({ length: count }, (_, n) => `left out: ${path}: line ${n + first}: has no "rejected"\n`).join('');
-  const logps = (...rows: string[]) => {
-    writeFileSync(path, rows.join('\n'));
-    const { status, stdout, stderr } = alignbook('logps', '--model', 'tiny', '--data', path, '--skip-bad');
-    return { status, rows: stdout.split('\n').length - 1, stderr };
-  };
-  assert.deepEqual(logps(good, bad), { status: 0, rows: 1, stderr: `${told(1, 2)}1 of 2 rows left out\n` });
-  assert.deepEqual(logps(good, ...Array<string>(20).fill(bad)), {
-    status: 0,
-    rows: 1,
-    stderr: `${told(20, 2)}20 of 21 rows left out\n`,
-  });
-  assert.deepEqual(logps(good, ...Array<string>(25).fill(bad), good), {
-    status: 0,
-    rows: 2,
-    stderr: `${told(20, 2)}… and 5 more\n25 of 27 rows left out\n`,
-  });
-  assert.deepEqual(logps(good), { status: 0, rows: 1, stderr: '' });
-  const none = `alignbook: ${path}: has no row that can be kept: 21 of 21 left out\n`;
-  assert.deepEqual(logps(...Array<string>(21).fill(bad)), {
-    status: 1,
-    rows: 0,
-    stderr: `${told(20, 1)}… and 1 more\n${none}`,
-  });
-  rmSync(folder, { recursive: true });
-});
+test(
+  'logps --skip-bad tells the first 20 bad rows, counts ' + 'them all, and scores the others; no row left is an error',
+  () => {
+    const folder = mkdtempSync(join(tmpdir(), 'cli-'));
+    const path = join(folder, 'rows.jsonl');
+    const [good, bad] = ['{"prompt":"a","chosen":"b","rejected":"c"}', '{"prompt":"a","chosen":"b"}'];
+    const told = (count: number, first: number) =>
+      Array.from({ length: count }, (_, n) => `left out: ${path}: line ${n + first}: has no "rejected"\n`).join('');
+    const logps = (...rows: string[]) => {
+      writeFileSync(path, rows.join('\n'));
+      const { status, stdout, stderr } = alignbook('logps', '--model', 'tiny', '--data', path, '--skip-bad');
+      return { status, rows: stdout.split('\n').length - 1, stderr };
+    };
+    assert.deepEqual(logps(good, bad), { status: 0, rows: 1, stderr: `${told(1, 2)}1 of 2 rows left out\n` });
+    assert.deepEqual(logps(good, ...Array<string>(20).fill(bad)), {
+      status: 0,
+      rows: 1,
+      stderr: `${told(20, 2)}20 of 21 rows left out\n`,
+    });
+    assert.deepEqual(logps(good, ...Array<string>(25).fill(bad), good), {
+      status: 0,
+      rows: 2,
+      stderr: `${told(20, 2)}… and 5 more\n25 of 27 rows left out\n`,
+    });
+    assert.deepEqual(logps(good), { status: 0, rows: 1, stderr: '' });
+    const none = `alignbook: ${path}: has no row that can be kept: 21 of 21 left out\n`;
+    assert.deepEqual(logps(...Array<string>(21).fill(bad)), {
+      status: 1,
+      rows: 0,
+      stderr: `${told(20, 1)}… and 1 more\n${none}`,
+    });
+    rmSync(folder, { recursive: true });
+  },
+);
 
 test('export makes a folder, refuses one that is there, and replaces it when forced', () => {
   const folder = mkdtempSync(join(tmpdir(), 'cli-'));

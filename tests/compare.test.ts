@@ -141,7 +141,8 @@ test('a value that differs is reported with notebook, source cell, expected and 
   );
   assert.equal(
     problem,
-    '01-a.ipynb, In 5 (cell in-5): what it printed differs\n  expected  50256   in "id: 50256"\n  got       50255   in "id: 50255"',
+    '01-a.ipynb, In 5 (cell in-5): what it printed differs\n  expected  50256   in "id: 50256"\n  got       ' +
+      '50255   in "id: 50255"',
   );
 });
 

@@ -52,24 +52,28 @@ test('preference pairs: no answer of validation or test stands in a training pai
     for (const unseen of [answer, word]) assert.ok(!words.has(unseen), unseen);
 });
 
-test("preference pairs: neither length nor the first words tell which is chosen; the walkthrough's own pair is in the test split", () => {
-  const pairs = [...train, ...validation, ...held];
-  assert.ok(pairs.filter(({ chosen, rejected }) => chosen.length <= rejected.length).length >= 0.3 * pairs.length);
-  const beginnings = (side: 'chosen' | 'rejected') => new Set(pairs.map((pair) => pair[side].split(' ')[0]!));
-  assert.ok([...beginnings('chosen')].some((word) => beginnings('rejected').has(word)));
-  assert.deepEqual(
-    held
-      .filter(({ word }) => word === 'complicated')
-      .map(({ instruction, chosen, rejected }) => [instruction, chosen, rejected]),
-    [
+test(
+  "preference pairs: neither length nor the first words tell which is chosen; the walkthrough's own pair is in the " +
+    'test split',
+  () => {
+    const pairs = [...train, ...validation, ...held];
+    assert.ok(pairs.filter(({ chosen, rejected }) => chosen.length <= rejected.length).length >= 0.3 * pairs.length);
+    const beginnings = (side: 'chosen' | 'rejected') => new Set(pairs.map((pair) => pair[side].split(' ')[0]!));
+    assert.ok([...beginnings('chosen')].some((word) => beginnings('rejected').has(word)));
+    assert.deepEqual(
+      held
+        .filter(({ word }) => word === 'complicated')
+        .map(({ instruction, chosen, rejected }) => [instruction, chosen, rejected]),
       [
-        "What is an antonym of 'complicated'?",
-        "A suitable antonym for 'complicated' would be 'simple'.",
-        "An antonym of 'complicated' is 'simple'.",
+        [
+          "What is an antonym of 'complicated'?",
+          "A suitable antonym for 'complicated' would be 'simple'.",
+          "An antonym of 'complicated' is 'simple'.",
+        ],
       ],
-    ],
-  );
-});
+    );
+  },
+);
 
 test("the judge knows every row's style and answer, and a wrong answer from a right one", () => {
   for (const row of instructions)

@@ -84,23 +84,26 @@ const parts = async () => {
   return { tokenizer, model, reference, pairs: await readPairs(data, tokenizer, { maxLength: 256 }) };
 };
 
-test("loss, rewards and log-probs of any pairs are TRL's and transformers'; without a reference what needs none", async () => {
-  const { model, reference, pairs } = await parts();
-  const held = referenceLogps(reference, pairs);
-  for (const { loss, beta, value, rewards } of expected.losses) {
-    const found = evaluatePairs(model, pairs, held, { loss, beta, batchSize: 2 });
-    near(found.loss!, value, loss);
-    nearRewards(found.rewards!, rewards, loss);
-    nearRewards(found.logps, expected.logps, 'logps');
-  }
-  const alone = evaluatePairs(model, pairs, undefined);
-  assert.deepEqual([alone.loss, alone.rewards], [null, null]);
-  nearRewards(alone.logps, expected.logps, 'alone');
-  assert.equal(typeof evaluatePairs(model, pairs, undefined, { loss: 'simpo' }).loss, 'number'); // which needs none
-  assert.throws(() => evaluatePairs(model, [], undefined), InputError);
-  assert.throws(() => evaluatePairs(model, pairs, held.slice(1)), InputError);
-  for (const each of [model, reference]) each.dispose();
-});
+test(
+  "loss, rewards and log-probs of any pairs are TRL's " + "and transformers'; without a reference what needs none",
+  async () => {
+    const { model, reference, pairs } = await parts();
+    const held = referenceLogps(reference, pairs);
+    for (const { loss, beta, value, rewards } of expected.losses) {
+      const found = evaluatePairs(model, pairs, held, { loss, beta, batchSize: 2 });
+      near(found.loss!, value, loss);
+      nearRewards(found.rewards!, rewards, loss);
+      nearRewards(found.logps, expected.logps, 'logps');
+    }
+    const alone = evaluatePairs(model, pairs, undefined);
+    assert.deepEqual([alone.loss, alone.rewards], [null, null]);
+    nearRewards(alone.logps, expected.logps, 'alone');
+    assert.equal(typeof evaluatePairs(model, pairs, undefined, { loss: 'simpo' }).loss, 'number'); // which needs none
+    assert.throws(() => evaluatePairs(model, [], undefined), InputError);
+    assert.throws(() => evaluatePairs(model, pairs, held.slice(1)), InputError);
+    for (const each of [model, reference]) each.dispose();
+  },
+);
 
 test('the KL of given answers is that of float64, with its error over prompts', async () => {
   const { model, reference, tokenizer } = await parts();
@@ -125,99 +128,102 @@ const MERGES =
 const alignbook = (...args: string[]) =>
   spawnSync(process.execPath, [join(ROOT, 'lib', 'bin', 'alignbook.js'), ...args], { encoding: 'utf8' });
 
-test('the command: any pairs, with reference and reward model; the JSON holds what was sampled and agrees with it', async () => {
-  const scorer = join(folder, 'scorer');
-  const { model, reference, tokenizer, pairs } = await parts();
-  const made = RewardModel.begin(model, new Random(1), tokenizer.eosTokenId);
-  await exportModel(made, scorer, { source: 'tiny' });
-  const output = join(folder, 'report.json');
-  const { status, stdout, stderr } = alignbook(
-    'evaluate',
-    '--model',
-    'tiny',
-    '--data',
-    data,
-    '--reference',
-    REFERENCE,
-    '--reward-model',
-    scorer,
-    '--beta',
-    '0.5',
-    '--prompts',
-    '3',
-    '--samples',
-    '2',
-    '--temperature',
-    '0.7',
-    '--max-new-tokens',
-    '6',
-    '--seed',
-    '5',
-    '--show',
-    '2',
-    '--batch-size',
-    '3',
-    '--output',
-    output,
-  );
-  assert.equal(status, 0);
-  assert.match(stderr, MERGES);
-  const report = JSON.parse(readFileSync(output, 'utf8')) as {
-    pairs: number;
-    loss: number;
-    rewards: Rewards;
-    answers: { model: string; reference: string; prompt: string }[];
-    sampled: {
-      kl: { mean: number; perToken: number };
-      scores: { model: { mean: number }; reference: { mean: number } };
-      responses: { pair: number; ids: number[]; text: string; kl: number; score: number }[];
+test(
+  'the command: any pairs, with reference and reward ' + 'model; the JSON holds what was sampled and agrees with it',
+  async () => {
+    const scorer = join(folder, 'scorer');
+    const { model, reference, tokenizer, pairs } = await parts();
+    const made = RewardModel.begin(model, new Random(1), tokenizer.eosTokenId);
+    await exportModel(made, scorer, { source: 'tiny' });
+    const output = join(folder, 'report.json');
+    const { status, stdout, stderr } = alignbook(
+      'evaluate',
+      '--model',
+      'tiny',
+      '--data',
+      data,
+      '--reference',
+      REFERENCE,
+      '--reward-model',
+      scorer,
+      '--beta',
+      '0.5',
+      '--prompts',
+      '3',
+      '--samples',
+      '2',
+      '--temperature',
+      '0.7',
+      '--max-new-tokens',
+      '6',
+      '--seed',
+      '5',
+      '--show',
+      '2',
+      '--batch-size',
+      '3',
+      '--output',
+      output,
+    );
+    assert.equal(status, 0);
+    assert.match(stderr, MERGES);
+    const report = JSON.parse(readFileSync(output, 'utf8')) as {
+      pairs: number;
+      loss: number;
+      rewards: Rewards;
+      answers: { model: string; reference: string; prompt: string }[];
+      sampled: {
+        kl: { mean: number; perToken: number };
+        scores: { model: { mean: number }; reference: { mean: number } };
+        responses: { pair: number; ids: number[]; text: string; kl: number; score: number }[];
+      };
     };
-  };
-  const value = expected.losses.find(({ loss, beta }) => loss === 'sigmoid' && beta === 0.5)!;
-  assert.equal(report.pairs, 5);
-  near(report.loss, value.value, 'loss');
-  nearRewards(report.rewards, value.rewards, 'rewards');
+    const value = expected.losses.find(({ loss, beta }) => loss === 'sigmoid' && beta === 0.5)!;
+    assert.equal(report.pairs, 5);
+    near(report.loss, value.value, 'loss');
+    nearRewards(report.rewards, value.rewards, 'rewards');
 
-  const { responses, kl, scores } = report.sampled;
-  assert.equal(responses.length, 6);
-  assert.ok(responses.every(({ ids }) => ids.length >= 1 && ids.length <= 6));
-  const samples = responses.map(({ pair, ids, text }): Sample => ({
-    prompt: pair - 1,
-    promptIds: pairs[pair - 1]!.promptIds,
-    ids,
-    text,
-    ended: ids.at(-1) === tokenizer.eosTokenId,
-  }));
-  assert.equal(new Set(samples.map(({ prompt }) => prompt)).size, 3);
-  const own = sequenceKl(
-    ...([model, reference].map((each) => sampleLogps(each, samples, { temperature: 0.7 })) as [
-      Float32Array[],
-      Float32Array[],
-    ]),
-  );
-  responses.forEach((response, n) => near(response.kl, own[n]!, `KL of sample ${n}`));
-  near(kl.mean, own.reduce((sum, each) => sum + each, 0) / 6, 'mean KL');
-  const scored = await rewardOf(made)(samples);
-  responses.forEach(({ score }, n) => near(score, scored[n]!, `score of sample ${n}`));
-  near(scores.model.mean, scored.reduce((sum, each) => sum + each, 0) / 6, 'mean score');
-  assert.equal(report.answers.length, 2);
-  assert.deepEqual(
-    report.answers.map(({ prompt }) => prompt),
-    pairs.slice(0, 2).map(({ promptIds }) => tokenizer.decode(promptIds)),
-  );
+    const { responses, kl, scores } = report.sampled;
+    assert.equal(responses.length, 6);
+    assert.ok(responses.every(({ ids }) => ids.length >= 1 && ids.length <= 6));
+    const samples = responses.map(({ pair, ids, text }): Sample => ({
+      prompt: pair - 1,
+      promptIds: pairs[pair - 1]!.promptIds,
+      ids,
+      text,
+      ended: ids.at(-1) === tokenizer.eosTokenId,
+    }));
+    assert.equal(new Set(samples.map(({ prompt }) => prompt)).size, 3);
+    const own = sequenceKl(
+      ...([model, reference].map((each) => sampleLogps(each, samples, { temperature: 0.7 })) as [
+        Float32Array[],
+        Float32Array[],
+      ]),
+    );
+    responses.forEach((response, n) => near(response.kl, own[n]!, `KL of sample ${n}`));
+    near(kl.mean, own.reduce((sum, each) => sum + each, 0) / 6, 'mean KL');
+    const scored = await rewardOf(made)(samples);
+    responses.forEach(({ score }, n) => near(score, scored[n]!, `score of sample ${n}`));
+    near(scores.model.mean, scored.reduce((sum, each) => sum + each, 0) / 6, 'mean score');
+    assert.equal(report.answers.length, 2);
+    assert.deepEqual(
+      report.answers.map(({ prompt }) => prompt),
+      pairs.slice(0, 2).map(({ promptIds }) => tokenizer.decode(promptIds)),
+    );
 
-  const says = (pattern: RegExp) => assert.match(stdout, pattern);
-  says(/^5 pairs, tiny against .*reference$/m);
-  says(new RegExp(`^ {2}loss \\(sigmoid\\) +${report.loss.toFixed(4)}$`, 'm'));
-  says(/^ {2}reward accuracy +20\.0 %$/m);
-  says(
-    new RegExp(
-      `^ {2}KL to the reference +${kl.mean.toFixed(3)} ± [\\d.]+ nats an answer, ${kl.perToken.toFixed(4)} a token$`,
-      'm',
-    ),
-  );
-  for (const each of [model, reference]) each.dispose();
-});
+    const says = (pattern: RegExp) => assert.match(stdout, pattern);
+    says(/^5 pairs, tiny against .*reference$/m);
+    says(new RegExp(`^ {2}loss \\(sigmoid\\) +${report.loss.toFixed(4)}$`, 'm'));
+    says(/^ {2}reward accuracy +20\.0 %$/m);
+    says(
+      new RegExp(
+        `^ {2}KL to the reference +${kl.mean.toFixed(3)} ± [\\d.]+ nats an answer, ${kl.perToken.toFixed(4)} a token$`,
+        'm',
+      ),
+    );
+    for (const each of [model, reference]) each.dispose();
+  },
+);
 
 test('without a reference: log-probs alone, as JSON on the standard output; what does not fit is refused', () => {
   const { status, stdout, stderr } = alignbook(
@@ -339,6 +345,7 @@ test("npm run evaluate judges the project's own questions, and says so of others
   assert.deepEqual([status, stdout], [1, '']);
   assert.equal(
     stderr,
-    `${data}: line 1: has no "instruction": npm run evaluate judges the questions of data/ alone; for any other pairs: npx alignbook evaluate --model tiny --data ${data}\n`,
+    `${data}: line 1: has no "instruction": npm run evaluate judges the questions of data/ alone; for any other ` +
+      `pairs: npx alignbook evaluate --model tiny --data ${data}\n`,
   );
 });

@@ -159,19 +159,22 @@ test('a failure half way leaves the old folder and no temporary one', async () =
   assert.deepEqual(readdirSync(out).sort(), FILES);
 });
 
-test('a source that is of another architecture, or has no tokenizer, is refused before anything is written', async () => {
-  const from = source();
-  const model = await GPT2.fromPretrained(from);
-  const before = readdirSync(folder);
-  await assert.rejects(
-    exportModel(model, join(folder, 'other'), { source: 'tiny' }),
-    (error) =>
-      error instanceof InputError && /the model's architecture differs from that of its source/.test(error.message),
-  );
-  rmSync(join(from, 'tokenizer.json'));
-  await assert.rejects(
-    exportModel(model, join(folder, 'other'), { source: from }),
-    (error) => error instanceof FileError && error.path === join(from, 'tokenizer.json'),
-  );
-  assert.deepEqual(readdirSync(folder), before);
-});
+test(
+  'a source that is of another architecture, or has ' + 'no tokenizer, is refused before anything is written',
+  async () => {
+    const from = source();
+    const model = await GPT2.fromPretrained(from);
+    const before = readdirSync(folder);
+    await assert.rejects(
+      exportModel(model, join(folder, 'other'), { source: 'tiny' }),
+      (error) =>
+        error instanceof InputError && /the model's architecture differs from that of its source/.test(error.message),
+    );
+    rmSync(join(from, 'tokenizer.json'));
+    await assert.rejects(
+      exportModel(model, join(folder, 'other'), { source: from }),
+      (error) => error instanceof FileError && error.path === join(from, 'tokenizer.json'),
+    );
+    assert.deepEqual(readdirSync(folder), before);
+  },
+);

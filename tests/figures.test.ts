@@ -103,25 +103,29 @@ test('a long run is thinned out evenly, to its last step', () => {
   assert.deepEqual([line.x.length, line.x.slice(0, 2), line.x.at(-1)], [1802, [1, 6], 9003]);
 });
 
-test('what is shown has a style: nothing paints over the page, readable on white and on black; its own says the figure', () => {
-  const shown = (figure: Figure) =>
-    figureContent(figure, 'curves').data['application/vnd.plotly.v1+json'] as {
-      layout: {
-        template: {
-          layout: { paper_bgcolor: string; plot_bgcolor: string; font: { color: string }; colorway: string[] };
+test(
+  'what is shown has a style: nothing paints over the page, ' +
+    'readable on white and on black; its own says the figure',
+  () => {
+    const shown = (figure: Figure) =>
+      figureContent(figure, 'curves').data['application/vnd.plotly.v1+json'] as {
+        layout: {
+          template: {
+            layout: { paper_bgcolor: string; plot_bgcolor: string; font: { color: string }; colorway: string[] };
+          };
         };
       };
-    };
-  const { paper_bgcolor, plot_bgcolor, font, colorway } = shown({ data: [] }).layout.template.layout;
-  assert.deepEqual([paper_bgcolor, plot_bgcolor], ['rgba(0, 0, 0, 0)', 'rgba(0, 0, 0, 0)']);
-  for (const page of ['#ffffff', '#111111']) {
-    assert.ok(contrast(font.color, page) >= 3.9, `text on ${page}`);
-    for (const color of [...colorway.slice(0, 3), ...traces(curves(history, panels)).map(({ line }) => line.color)])
-      assert.ok(contrast(color, page) >= 3, `${color} on ${page}`);
-  }
-  const own = { data: [], layout: { template: 'none', height: 300 } };
-  assert.deepEqual(shown(own), own);
-});
+    const { paper_bgcolor, plot_bgcolor, font, colorway } = shown({ data: [] }).layout.template.layout;
+    assert.deepEqual([paper_bgcolor, plot_bgcolor], ['rgba(0, 0, 0, 0)', 'rgba(0, 0, 0, 0)']);
+    for (const page of ['#ffffff', '#111111']) {
+      assert.ok(contrast(font.color, page) >= 3.9, `text on ${page}`);
+      for (const color of [...colorway.slice(0, 3), ...traces(curves(history, panels)).map(({ line }) => line.color)])
+        assert.ok(contrast(color, page) >= 3, `${color} on ${page}`);
+    }
+    const own = { data: [], layout: { template: 'none', height: 300 } };
+    assert.deepEqual(shown(own), own);
+  },
+);
 
 /** WCAG's contrast ratio, https://www.w3.org/TR/WCAG22/#dfn-contrast-ratio. */
 function contrast(one: string, other: string): number {
@@ -273,7 +277,8 @@ test('one kaleido draws many figures; where it ends, another one does', () => {
 });
 
 test('without kaleido there is no image; where it fails, the reason is said', () => {
-  const program = `require('alignbook/dist/notebook/image').figureImage({ data: [{ y: [1, 2] }] }) ?? console.log('no image')`;
+  const program =
+    `require('alignbook/dist/notebook/image').figureImage({ ` + `data: [{ y: [1, 2] }] }) ?? console.log('no image')`;
   const draw = (folder?: string) =>
     spawnSync(process.execPath, ['-e', program], {
       env: { ...process.env, ALIGNBOOK_KALEIDO: folder },

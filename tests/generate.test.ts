@@ -35,27 +35,31 @@ const fixtures = JSON.parse(
 ) as Fixtures;
 
 for (const { model: name, prompts, steps, penalty, suppress, made, eos, ended } of fixtures.greedy) {
-  test(`greedy is transformers' token for token: ${name}, ${prompts.length} prompts, penalty ${penalty}, ${suppress.length} suppressed`, async () => {
-    const { model } = await loadEngineModel(name);
-    const options = { maxNewTokens: steps, repetitionPenalty: penalty, suppressTokens: suppress };
-    for (const batchSize of [64, 2, 1])
-      assert.deepEqual(
-        (await generate(model, prompts, { ...options, batchSize })).map(({ ids }) => ids),
-        made,
-        `${batchSize} at once`,
-      );
+  test(
+    `greedy is transformers' token for token: ${name}, ${prompts.length} prompts, penalty ${penalty}, ` +
+      `${suppress.length} suppressed`,
+    async () => {
+      const { model } = await loadEngineModel(name);
+      const options = { maxNewTokens: steps, repetitionPenalty: penalty, suppressTokens: suppress };
+      for (const batchSize of [64, 2, 1])
+        assert.deepEqual(
+          (await generate(model, prompts, { ...options, batchSize })).map(({ ids }) => ids),
+          made,
+          `${batchSize} at once`,
+        );
 
-    const withEnd = await generate(model, prompts, { ...options, eosTokenId: eos });
-    assert.deepEqual(
-      withEnd.map(({ ids }) => ids),
-      ended,
-    );
-    assert.deepEqual(
-      withEnd.map(({ finish }) => finish),
-      ended.map((ids) => (ids.at(-1) === eos ? 'eos' : 'length')),
-    );
-    model.dispose();
-  });
+      const withEnd = await generate(model, prompts, { ...options, eosTokenId: eos });
+      assert.deepEqual(
+        withEnd.map(({ ids }) => ids),
+        ended,
+      );
+      assert.deepEqual(
+        withEnd.map(({ finish }) => finish),
+        ended.map((ids) => (ids.at(-1) === eos ? 'eos' : 'length')),
+      );
+      model.dispose();
+    },
+  );
 }
 
 for (const { logits, present, options, probabilities } of fixtures.distributions) {

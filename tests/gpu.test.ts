@@ -159,36 +159,43 @@ test('a transfer that has no room for pieces is refused, in one line', () => {
   );
 });
 
-test("the names that TensorFlow opens lead to the machine's libraries, and to an empty one for those that GPT-2 does not use", () => {
-  const [project, machine] = [join(folder, 'linked'), join(folder, 'cuda13')];
-  const nvidia = join(project, '.alignbook', 'tensorflow', 'nvidia');
-  mkdirSync(join(nvidia, 'cuda_runtime', 'lib'), { recursive: true });
-  mkdirSync(machine);
-  writeFileSync(join(nvidia, 'libempty.so'), '');
-  writeFileSync(join(nvidia, 'cuda_runtime', 'lib', 'libcudart.so.12'), 'carried');
-  for (const name of ['libcublas.so.13', 'libcublasLt.so.13', 'libcufft.so.12'])
-    writeFileSync(join(machine, name), name);
-  const code = `import sys; sys.path.insert(0, ${JSON.stringify(scripts)}); from pathlib import Path; import unpack; unpack.library_folders = lambda: [${JSON.stringify(machine)}]; unpack.link_cuda(Path(${JSON.stringify(project)}))`;
-  const { stdout, stderr, status } = py(['-c', code]);
-  assert.equal(status, 0, stderr);
-  const linked = (name: string) => readFileSync(join(nvidia, name), 'utf8');
-  assert.equal(linked('cuda_runtime/lib/libcudart.so.12'), 'carried');
-  assert.equal(linked('cublas/lib/libcublas.so.12'), 'libcublas.so.13');
-  assert.equal(linked('cublas/lib/libcublasLt.so.12'), 'libcublasLt.so.13');
-  assert.equal(
-    linked('cublas/lib/libcublasLt.so.13'),
-    'libcublasLt.so.13',
-    'under its own name, too, which cuBLAS asks for',
-  );
-  assert.equal(linked('cufft/lib/libcufft.so.11'), 'libcufft.so.12');
-  assert.equal(linked('cudnn/lib/libcudnn.so.9'), '');
-  assert.match(stdout, /^libcusolver\.so\.11 +empty: GPT-2 calls nothing of it$/m);
-  rmSync(join(machine, 'libcublas.so.13'));
-  assert.match(
-    py(['-c', code]).stdout,
-    /^libcublas\.so\.12 +MISSING: .*set LD_LIBRARY_PATH to CUDA's folder, or pack with --cublas$/m,
-  );
-});
+test(
+  "the names that TensorFlow opens lead to the machine's libraries, and to an empty one for those that GPT-2 does " +
+    'not use',
+  () => {
+    const [project, machine] = [join(folder, 'linked'), join(folder, 'cuda13')];
+    const nvidia = join(project, '.alignbook', 'tensorflow', 'nvidia');
+    mkdirSync(join(nvidia, 'cuda_runtime', 'lib'), { recursive: true });
+    mkdirSync(machine);
+    writeFileSync(join(nvidia, 'libempty.so'), '');
+    writeFileSync(join(nvidia, 'cuda_runtime', 'lib', 'libcudart.so.12'), 'carried');
+    for (const name of ['libcublas.so.13', 'libcublasLt.so.13', 'libcufft.so.12'])
+      writeFileSync(join(machine, name), name);
+    const code =
+      `import sys; sys.path.insert(0, ${JSON.stringify(scripts)}); from pathlib import Path; import unpack; ` +
+      `unpack.library_folders = lambda: [${JSON.stringify(machine)}]; ` +
+      `unpack.link_cuda(Path(${JSON.stringify(project)}))`;
+    const { stdout, stderr, status } = py(['-c', code]);
+    assert.equal(status, 0, stderr);
+    const linked = (name: string) => readFileSync(join(nvidia, name), 'utf8');
+    assert.equal(linked('cuda_runtime/lib/libcudart.so.12'), 'carried');
+    assert.equal(linked('cublas/lib/libcublas.so.12'), 'libcublas.so.13');
+    assert.equal(linked('cublas/lib/libcublasLt.so.12'), 'libcublasLt.so.13');
+    assert.equal(
+      linked('cublas/lib/libcublasLt.so.13'),
+      'libcublasLt.so.13',
+      'under its own name, too, which cuBLAS asks for',
+    );
+    assert.equal(linked('cufft/lib/libcufft.so.11'), 'libcufft.so.12');
+    assert.equal(linked('cudnn/lib/libcudnn.so.9'), '');
+    assert.match(stdout, /^libcusolver\.so\.11 +empty: GPT-2 calls nothing of it$/m);
+    rmSync(join(machine, 'libcublas.so.13'));
+    assert.match(
+      py(['-c', code]).stdout,
+      /^libcublas\.so\.12 +MISSING: .*set LD_LIBRARY_PATH to CUDA's folder, or pack with --cublas$/m,
+    );
+  },
+);
 
 describe('the check', () => {
   const child = (code: string, deadline: number) => ({

@@ -775,37 +775,41 @@ test('the bar on a terminal, lines in a log, silence for small files', () => {
   for (const line of drawn) assert.equal(line.length, 79);
 });
 
-test('what the cache holds is checked by downloadModel: a cut or a changed file comes again, and offline it is named', async () => {
-  const folder = await downloadModel(NAME, quick);
-  const damage: readonly (readonly [file: string, change: (bytes: Buffer) => Buffer])[] = [
-    ['model.safetensors', (bytes) => bytes.subarray(0, bytes.length - 5)],
-    [
-      'model.safetensors',
-      (bytes) => Buffer.concat([bytes.subarray(0, bytes.length - 1), Buffer.of(bytes.at(-1)! ^ 1)]),
-    ],
-    ['tokenizer.json', (bytes) => Buffer.concat([bytes, Buffer.from(' ')])],
-  ];
-  for (const [file, change] of damage) {
-    const whole = readFileSync(join(folder, file));
-    writeFileSync(join(folder, file), change(whole)); // through the link, into the blob
-    process.env['HF_HUB_OFFLINE'] = '1';
-    await assert.rejects(
-      downloadModel(NAME, quick),
-      (error) =>
-        error instanceof HubError &&
-        new RegExp(
-          `^${file.replace('.', '\\.')} of "${NAME}" in the cache \\(.*\\) has been cut or changed, and HF_HUB_OFFLINE is set; unset it`,
-        ).test(error.message),
-    );
-    delete process.env['HF_HUB_OFFLINE'];
-    assert.equal(await downloadModel(NAME, quick), folder);
-    assert.ok(readFileSync(join(folder, file)).equals(whole), file);
-    assertNothingCorrupt();
-  }
-  const before = server.seen.length;
-  await downloadModel(NAME, quick);
-  assert.ok(!server.seen.slice(before).some(isWeights), 'a whole one is not fetched again');
-});
+test(
+  'what the cache holds is checked by downloadModel: a cut ' + 'or a changed file comes again, and offline it is named',
+  async () => {
+    const folder = await downloadModel(NAME, quick);
+    const damage: readonly (readonly [file: string, change: (bytes: Buffer) => Buffer])[] = [
+      ['model.safetensors', (bytes) => bytes.subarray(0, bytes.length - 5)],
+      [
+        'model.safetensors',
+        (bytes) => Buffer.concat([bytes.subarray(0, bytes.length - 1), Buffer.of(bytes.at(-1)! ^ 1)]),
+      ],
+      ['tokenizer.json', (bytes) => Buffer.concat([bytes, Buffer.from(' ')])],
+    ];
+    for (const [file, change] of damage) {
+      const whole = readFileSync(join(folder, file));
+      writeFileSync(join(folder, file), change(whole)); // through the link, into the blob
+      process.env['HF_HUB_OFFLINE'] = '1';
+      await assert.rejects(
+        downloadModel(NAME, quick),
+        (error) =>
+          error instanceof HubError &&
+          new RegExp(
+            `^${file.replace('.', '\\.')} of "${NAME}" in the cache \\(.*\\) has been cut or changed, and ` +
+              'HF_HUB_OFFLINE is set; unset it',
+          ).test(error.message),
+      );
+      delete process.env['HF_HUB_OFFLINE'];
+      assert.equal(await downloadModel(NAME, quick), folder);
+      assert.ok(readFileSync(join(folder, file)).equals(whole), file);
+      assertNothingCorrupt();
+    }
+    const before = server.seen.length;
+    await downloadModel(NAME, quick);
+    assert.ok(!server.seen.slice(before).some(isWeights), 'a whole one is not fetched again');
+  },
+);
 
 test('chat templates come along, those of a folder of their own, too', async () => {
   const [file, template] = ['additional_chat_templates/rag.jinja', Buffer.from('the other')];

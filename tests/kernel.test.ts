@@ -62,33 +62,40 @@ test('cells that plain tslab miscompiles', () => {
   );
 });
 
-test('a flood is cut, and says so; the callback of a write is called; half a surrogate pair does not leave the kernel', () => {
-  const { cells, alive: still } = kernel([
-    { code: "void process.stdout.write('x'.repeat(50_000_000));" },
-    { code: 'for (let n = 0; n < 1_000_000; n += 1) console.log(n);' },
-    { code: "console.log('busy'); for (;;) console.log('more');", interrupt: 'busy', stop_on_error: false },
-    { code: "await new Promise<void>((done) => process.stdout.write('written', () => done()));" },
-    { code: "console.log('a\\ud83d.'); throw new Error('b\\ude00');", stop_on_error: false },
-    { code: 'process.stdout.write(Buffer.from([0xf0, 0x9f])); void process.stdout.write(Buffer.from([0x98, 0x80]));' },
-  ] as object[]);
-  const [long, lines, endless, written, lone, parts] = cells as unknown as [Seen, Seen, Seen, Seen, Seen, Seen];
-  const cut = (left: number) =>
-    `\n… ${left} more characters of the cell were left out: its output is cut after 4000000 characters, or 50000 writes; write much to a file\n`;
-  assert.equal(
-    long.stdout.replace(/x+/, (text) => `${text.length}`),
-    `4000000${cut(46_000_000)}`,
-  );
-  const all = Array.from({ length: 1_000_000 }, (_, n) => `${n}\n`);
-  assert.equal(
-    lines.stdout.slice(-300),
-    (all.slice(0, 50_000).join('') + cut(all.slice(50_000).join('').length)).slice(-300),
-  );
-  assert.equal(lines.stdout.split('\n').length, 50_003);
-  assert.deepEqual([endless.status, endless.errors[0]?.ename], ['error', 'Interrupted']);
-  assert.equal(written.stdout, 'written');
-  assert.deepEqual([lone.stdout, lone.errors[0]?.evalue], ['a\ufffd.\n', 'b\ufffd']);
-  assert.deepEqual([parts.stdout, still], ['😀', true]);
-});
+test(
+  'a flood is cut, and says so; the callback of a write is ' +
+    'called; half a surrogate pair does not leave the kernel',
+  () => {
+    const { cells, alive: still } = kernel([
+      { code: "void process.stdout.write('x'.repeat(50_000_000));" },
+      { code: 'for (let n = 0; n < 1_000_000; n += 1) console.log(n);' },
+      { code: "console.log('busy'); for (;;) console.log('more');", interrupt: 'busy', stop_on_error: false },
+      { code: "await new Promise<void>((done) => process.stdout.write('written', () => done()));" },
+      { code: "console.log('a\\ud83d.'); throw new Error('b\\ude00');", stop_on_error: false },
+      {
+        code: 'process.stdout.write(Buffer.from([0xf0, 0x9f])); void process.stdout.write(Buffer.from([0x98, 0x80]));',
+      },
+    ] as object[]);
+    const [long, lines, endless, written, lone, parts] = cells as unknown as [Seen, Seen, Seen, Seen, Seen, Seen];
+    const cut = (left: number) =>
+      `\n… ${left} more characters of the cell were left out: its output is cut after 4000000 characters, or 50000 ` +
+      'writes; write much to a file\n';
+    assert.equal(
+      long.stdout.replace(/x+/, (text) => `${text.length}`),
+      `4000000${cut(46_000_000)}`,
+    );
+    const all = Array.from({ length: 1_000_000 }, (_, n) => `${n}\n`);
+    assert.equal(
+      lines.stdout.slice(-300),
+      (all.slice(0, 50_000).join('') + cut(all.slice(50_000).join('').length)).slice(-300),
+    );
+    assert.equal(lines.stdout.split('\n').length, 50_003);
+    assert.deepEqual([endless.status, endless.errors[0]?.ename], ['error', 'Interrupted']);
+    assert.equal(written.stdout, 'written');
+    assert.deepEqual([lone.stdout, lone.errors[0]?.evalue], ['a\ufffd.\n', 'b\ufffd']);
+    assert.deepEqual([parts.stdout, still], ['😀', true]);
+  },
+);
 
 test("cells are of the library's language: TypeScript 5.9 and ES2023", () => {
   // What they print is what Node prints of the same lines; tslab as it comes has TypeScript 5.0 and ES2022.
@@ -98,11 +105,13 @@ test("cells are of the library's language: TypeScript 5.9 and ES2023", () => {
       '[ 1, 2, 3 ] [ 1, 9, 3 ] 2 [ 2, 1 ]',
     ],
     [
-      "const made = { [Symbol.dispose]() { console.log('freed'); } }; { using held = made; console.log(held === made); }",
+      "const made = { [Symbol.dispose]() { console.log('freed'); } }; { using held = made; console.log(held === " +
+        'made); }',
       'true\nfreed',
     ],
     [
-      "const later = { async [Symbol.asyncDispose]() { console.log('freed later'); } }; { await using held = later; console.log('used'); } console.log('end');",
+      "const later = { async [Symbol.asyncDispose]() { console.log('freed later'); } }; { await using held = " +
+        "later; console.log('used'); } console.log('end');",
       'used\nfreed later\nend',
     ],
     [
@@ -110,7 +119,8 @@ test("cells are of the library's language: TypeScript 5.9 and ES2023", () => {
       '1',
     ],
     [
-      "const isText = (x: unknown) => typeof x === 'string'; console.log(['a', 1].filter(isText).map((text) => text.length));",
+      "const isText = (x: unknown) => typeof x === 'string'; console.log(['a', 1].filter(isText).map((text) => " +
+        'text.length));',
       '[ 1 ]',
     ], // inferred type predicates: 5.5
   ];
@@ -138,53 +148,63 @@ test("the value of a cell's last line is its result, with the cell's number; not
   assert.deepEqual([cells[2]!.stdout, cells[4]!.errors[0]?.evalue], ['1\n', 'cannot be shown']);
 });
 
-test("an earlier cell's function is called by itself, and named as it was written; decorators are the standard's", () => {
-  const cells: [code: string, prints: string][] = [
-    [
-      'class Counter { count = 1; get() { return this?.count; } }\nconst get = new Counter().get, self = function (this: unknown) { return this; }, tag = (parts: TemplateStringsArray, ...values: unknown[]) => parts.join("|") + values.length; let count = 99, notFn: any = 3, maybe: any;',
-      '',
-    ],
-    [
-      'console.log(get(), (self as any)() === globalThis, tag`a${1}b`, get.call({ count: 7 } as never), self?.call(5) == 5);',
-      'undefined true a|b1 7 true\n',
-    ],
-    ['try { notFn(); } catch (error) { console.log(error instanceof TypeError); }', 'true\n'],
-    [
-      'function twice(method: any, context: ClassMethodDecoratorContext) { return function (this: unknown, ...given: unknown[]) { return 2 * method.apply(this, given); }; }\nclass D { @twice m(x: number) { return x + 1; } }\nconsole.log(new D().m(1));',
-      '4\n',
-    ],
-    ['export default function () { return 1; }', ''],
-    ['export default class {}\nconsole.log(count);', '99\n'],
-  ];
-  const failing = [
-    'const first = tag`x`; notFn(first);',
-    'new notFn()',
-    '[...maybe]',
-    'const { q } = maybe;',
-    '() => 1',
-  ];
-  const seen = kernel(
-    [...cells.map(([code]) => code), ...failing].map((code) => ({ code, stop_on_error: false })),
-  ).cells;
-  cells.forEach(([code, prints], n) => assert.deepEqual([seen[n]!.stdout, seen[n]!.errors], [prints, []], code));
-  const [call, made, spread, opened, nameless] = seen.slice(cells.length);
-  assert.deepEqual(
-    [call, made, spread, opened].map((cell) => cell!.errors[0]?.evalue),
-    [
-      'notFn is not a function',
-      'notFn is not a constructor',
-      'maybe is not iterable',
-      "Cannot destructure property 'q' of 'maybe' as it is undefined.",
-    ],
-  );
-  assert.match(call!.errors[0]!.traceback.at(-1)!, /at In \[7\]:1:23$/);
-  assert.deepEqual(nameless!.result, [11, { 'text/plain': '[Function (anonymous)]' }]);
-});
+test(
+  "an earlier cell's function is called by itself, and " + "named as it was written; decorators are the standard's",
+  () => {
+    const cells: [code: string, prints: string][] = [
+      [
+        'class Counter { count = 1; get() { return this?.count; } }\nconst get = new Counter().get, self = ' +
+          'function (this: unknown) { return this; }, tag = (parts: TemplateStringsArray, ...values: unknown[]) => ' +
+          'parts.join("|") + values.length; let count = 99, notFn: any = 3, maybe: any;',
+        '',
+      ],
+      [
+        'console.log(get(), (self as any)() === globalThis, tag`a${1}b`, get.call({ count: 7 } as never), ' +
+          'self?.call(5) == 5);',
+        'undefined true a|b1 7 true\n',
+      ],
+      ['try { notFn(); } catch (error) { console.log(error instanceof TypeError); }', 'true\n'],
+      [
+        'function twice(method: any, context: ClassMethodDecoratorContext) { return function (this: unknown, ' +
+          '...given: unknown[]) { return 2 * method.apply(this, given); }; }\nclass D { @twice m(x: number) { return ' +
+          'x + 1; } }\nconsole.log(new D().m(1));',
+        '4\n',
+      ],
+      ['export default function () { return 1; }', ''],
+      ['export default class {}\nconsole.log(count);', '99\n'],
+    ];
+    const failing = [
+      'const first = tag`x`; notFn(first);',
+      'new notFn()',
+      '[...maybe]',
+      'const { q } = maybe;',
+      '() => 1',
+    ];
+    const seen = kernel(
+      [...cells.map(([code]) => code), ...failing].map((code) => ({ code, stop_on_error: false })),
+    ).cells;
+    cells.forEach(([code, prints], n) => assert.deepEqual([seen[n]!.stdout, seen[n]!.errors], [prints, []], code));
+    const [call, made, spread, opened, nameless] = seen.slice(cells.length);
+    assert.deepEqual(
+      [call, made, spread, opened].map((cell) => cell!.errors[0]?.evalue),
+      [
+        'notFn is not a function',
+        'notFn is not a constructor',
+        'maybe is not iterable',
+        "Cannot destructure property 'q' of 'maybe' as it is undefined.",
+      ],
+    );
+    assert.match(call!.errors[0]!.traceback.at(-1)!, /at In \[7\]:1:23$/);
+    assert.deepEqual(nameless!.result, [11, { 'text/plain': '[Function (anonymous)]' }]);
+  },
+);
 
 test("a stack is long enough for the reader's own line; a model that was disposed of says so", () => {
   const { cells } = kernel([
     {
-      code: "import { GPT2, tf } from 'alignbook';\nfunction down(n: number): number { if (n === 0) throw new Error('deep'); return down(n - 1); }\nconst model = await GPT2.fromPretrained('tiny'); model.dispose();",
+      code:
+        "import { GPT2, tf } from 'alignbook';\nfunction down(n: number): number { if (n === 0) throw new " +
+        "Error('deep'); return down(n - 1); }\nconst model = await GPT2.fromPretrained('tiny'); model.dispose();",
     },
     { code: '[1].forEach(() => down(15));', stop_on_error: false },
     { code: "model.forward(tf.tensor2d([[1]], [1, 1], 'int32'));", stop_on_error: false },
@@ -198,7 +218,8 @@ test('show without its sentence says that it is missing', () => {
   const [shown] = kernel([{ code: "import { show } from 'alignbook';\nshow({ data: [{ y: [1, 2, 3] }] });" }]).cells;
   assert.equal(
     shown!.errors[0]?.evalue,
-    "show's second argument is missing: a sentence that says what the figure shows, for whoever does not see it, as in show(figure, 'The loss falls.')",
+    "show's second argument is missing: a sentence that says what the figure shows, for whoever does not see it, " +
+      "as in show(figure, 'The loss falls.')",
   );
 });
 
@@ -209,7 +230,8 @@ test('names of cells that were not run, and packages that are not there: one lin
   const traceback = cells[0]!.errors[0]!.traceback;
   assert.deepEqual(traceback.slice(-2), [
     'No cell that has run declares policy, tokenizer: run the cells that do first.',
-    "To install what is missing, for all notebooks: npm install left-padding, in the project's folder; then restart the kernel.",
+    "To install what is missing, for all notebooks: npm install left-padding, in the project's folder; then " +
+      'restart the kernel.',
   ]);
 });
 
@@ -287,7 +309,9 @@ const requests = {
   rejected: { code: "void Promise.reject(new Error('left alone'));\nconsole.log('goes on');" },
   fine: { code: 'console.log(a);' },
   during: {
-    code: "setTimeout(() => { throw new Error('timely'); }, 20); await new Promise((done) => setTimeout(done, 200)); console.log('goes on');",
+    code:
+      "setTimeout(() => { throw new Error('timely'); }, 20); await new Promise((done) => setTimeout(done, 200)); " +
+      "console.log('goes on');",
   },
   timer: { code: "void setTimeout(() => { throw new Error('late'); }, 100);" },
   pause: { pause: 0.5 },
@@ -300,11 +324,15 @@ const requests = {
   heard: { code: 'console.log(a);' },
   sync: { code: "setTimeout(() => undefined, 0); console.log('busy'); for (;;);", interrupt: 'busy' },
   handler: {
-    code: "process.on('SIGINT', () => console.log('own handler')); setTimeout(() => console.log('listens'), 300); await new Promise((resolve) => setTimeout(resolve, 20000).unref());",
+    code:
+      "process.on('SIGINT', () => console.log('own handler')); setTimeout(() => console.log('listens'), 300); " +
+      'await new Promise((resolve) => setTimeout(resolve, 20000).unref());',
     interrupt: 'listens',
   },
   waits: {
-    code: "setTimeout(() => console.log('waits'), 300); await new Promise((resolve) => setTimeout(resolve, 20000).unref());",
+    code:
+      "setTimeout(() => console.log('waits'), 300); await new Promise((resolve) => setTimeout(resolve, " +
+      '20000).unref());',
     interrupt: 'waits',
   },
   loop: { code: "console.log('busy'); for (;;);", interrupt: 'busy' },
@@ -501,6 +529,7 @@ test('it refuses another tslab, saying why', (t) => {
   assert.equal(status, 1);
   assert.equal(
     stderr,
-    'this kernel mends tslab 1.0.22, but 1.0.23 is installed; run "npm run setup", or set the kernelspec to tslab itself\n',
+    'this kernel mends tslab 1.0.22, but 1.0.23 is installed; run "npm run setup", or set the kernelspec to ' +
+      'tslab itself\n',
   );
 });

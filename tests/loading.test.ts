@@ -88,7 +88,9 @@ test('a value head beside the model is ignored with one line; any other tensor i
     { status, stderr },
     {
       status: 0,
-      stderr: `${join(model, 'model.safetensors')}: v_head.summary.weight, v_head.summary.bias: a value head, which is ignored\n`,
+      stderr:
+        `${join(model, 'model.safetensors')}: v_head.summary.weight, v_head.summary.bias: a value head, which is ` +
+        'ignored\n',
     },
   );
   await refused(
@@ -102,7 +104,8 @@ test('a value head beside the model is ignored with one line; any other tensor i
 });
 
 const POINTER =
-  'version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 548105171\n';
+  'version https://git-lfs.github.com/spec/v1\noid ' +
+  'sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 548105171\n';
 
 test('files that stand in for others are told by what they are', async () => {
   const stands: readonly (readonly [content: string | Buffer, said: RegExp])[] = [

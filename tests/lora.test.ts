@@ -138,54 +138,57 @@ test('A begins uniform within 1 / sqrt(in), B at 0, and the model as its base, b
   );
 });
 
-test('DPO of adapters leaves the base as it is, which is the reference; the merged model is the model, bit for bit', async () => {
-  const { model: base } = await loadEngineModel('one-head');
-  const before = copies(base);
-  const reference = referenceLogps(base, pairs);
-  const losses = async (given: typeof reference | GPT2) => {
-    const model = lora(base, everywhere, new Random(1));
-    const steps = await collect(trainDpo(model, pairs, dpoOptions, { reference: given }));
-    return { model, losses: steps.map(({ loss }) => loss) };
-  };
-  const [live, known] = [await losses(base), await losses(reference)];
-  near(live.losses[0]!, Math.LN2, 1e-7, 'the first loss');
-  assert.ok(live.losses.at(-1)! < 0.65, `it learned something: ${live.losses.at(-1)}`);
-  // other batches round otherwise
-  live.losses.forEach((loss, n) => near(loss, known.losses[n]!, 1e-5, `loss of step ${n + 1}, asked or known`));
-  assert.deepEqual(copies(base), before);
-  assert.deepEqual(referenceLogps(base, pairs), reference);
+test(
+  'DPO of adapters leaves the base as it is, which is the ' + 'reference; the merged model is the model, bit for bit',
+  async () => {
+    const { model: base } = await loadEngineModel('one-head');
+    const before = copies(base);
+    const reference = referenceLogps(base, pairs);
+    const losses = async (given: typeof reference | GPT2) => {
+      const model = lora(base, everywhere, new Random(1));
+      const steps = await collect(trainDpo(model, pairs, dpoOptions, { reference: given }));
+      return { model, losses: steps.map(({ loss }) => loss) };
+    };
+    const [live, known] = [await losses(base), await losses(reference)];
+    near(live.losses[0]!, Math.LN2, 1e-7, 'the first loss');
+    assert.ok(live.losses.at(-1)! < 0.65, `it learned something: ${live.losses.at(-1)}`);
+    // other batches round otherwise
+    live.losses.forEach((loss, n) => near(loss, known.losses[n]!, 1e-5, `loss of step ${n + 1}, asked or known`));
+    assert.deepEqual(copies(base), before);
+    assert.deepEqual(referenceLogps(base, pairs), reference);
 
-  const { model } = live;
-  const plain = merged(model);
-  assert.deepEqual(referenceLogps(plain, pairs), referenceLogps(model, pairs));
-  assert.notDeepEqual(referenceLogps(plain, pairs), reference);
-  const options = { maxNewTokens: 5, seed: 3 };
-  assert.deepEqual(await generate(plain, [[1, 2], [3]], options), await generate(model, [[1, 2], [3]], options));
-  const { rank, alpha } = { rank: 2, alpha: 4 };
-  for (const [name, w] of before) {
-    const [a, b] = ['lora_A', 'lora_B'].map((side) => name.replace(/weight$/, side));
-    if (!model.weights.trained.names.includes(a!)) {
-      assert.deepEqual(plain.weights.values(name), w, name);
-      continue;
+    const { model } = live;
+    const plain = merged(model);
+    assert.deepEqual(referenceLogps(plain, pairs), referenceLogps(model, pairs));
+    assert.notDeepEqual(referenceLogps(plain, pairs), reference);
+    const options = { maxNewTokens: 5, seed: 3 };
+    assert.deepEqual(await generate(plain, [[1, 2], [3]], options), await generate(model, [[1, 2], [3]], options));
+    const { rank, alpha } = { rank: 2, alpha: 4 };
+    for (const [name, w] of before) {
+      const [a, b] = ['lora_A', 'lora_B'].map((side) => name.replace(/weight$/, side));
+      if (!model.weights.trained.names.includes(a!)) {
+        assert.deepEqual(plain.weights.values(name), w, name);
+        continue;
+      }
+      const [A, B, W, to] = [
+        model.weights.trained.values(a!),
+        model.weights.trained.values(b!),
+        plain.weights.values(name),
+        base.weights.shape(name)[1]!,
+      ];
+      W.forEach((value, at) => {
+        const [row, column] = [Math.floor(at / to), at % to];
+        near(
+          value,
+          w[at]! + (alpha / rank) * (A[row * 2]! * B[column]! + A[row * 2 + 1]! * B[to + column]!),
+          1e-6,
+          `${name}[${row}, ${column}]`,
+        ); // float32
+      });
     }
-    const [A, B, W, to] = [
-      model.weights.trained.values(a!),
-      model.weights.trained.values(b!),
-      plain.weights.values(name),
-      base.weights.shape(name)[1]!,
-    ];
-    W.forEach((value, at) => {
-      const [row, column] = [Math.floor(at / to), at % to];
-      near(
-        value,
-        w[at]! + (alpha / rank) * (A[row * 2]! * B[column]! + A[row * 2 + 1]! * B[to + column]!),
-        1e-6,
-        `${name}[${row}, ${column}]`,
-      ); // float32
-    });
-  }
-  for (const each of [plain, model, known.model, base]) each.dispose();
-});
+    for (const each of [plain, model, known.model, base]) each.dispose();
+  },
+);
 
 test('an export is a plain model with the adapters merged', async () => {
   const { model: base } = await loadEngineModel('one-head');

@@ -87,43 +87,50 @@ test('rewardPairs: every two of a prompt, the better one chosen, ties left out',
   assert.deepEqual(names, ['01', '21', '43', '53']);
 });
 
-test('samples and their evaluation: the policy against itself has gone nowhere; against another, the log-ratios are those of score', async () => {
-  const tokenizer = await Tokenizer.fromPretrained('tiny');
-  const { config } = await GPT2.fromPretrained('tiny');
-  const small = { ...config, nLayer: 1, nHead: 1, nEmbd: 8, blockSize: 64 };
-  const [policy, reference] = [1, 2].map(
-    (seed) => new GPT2(small, Weights.from(initialWeights(small, new Random(seed)), small)),
-  ) as [GPT2, GPT2];
-  const prompts = parts.test.slice(0, 5).map(({ prompt }) => prompt);
-  const reward = (review: string) => review.length;
+test(
+  'samples and their evaluation: the policy against itself has gone nowhere; against another, the log-ratios are ' +
+    'those of score',
+  async () => {
+    const tokenizer = await Tokenizer.fromPretrained('tiny');
+    const { config } = await GPT2.fromPretrained('tiny');
+    const small = { ...config, nLayer: 1, nHead: 1, nEmbd: 8, blockSize: 64 };
+    const [policy, reference] = [1, 2].map(
+      (seed) => new GPT2(small, Weights.from(initialWeights(small, new Random(seed)), small)),
+    ) as [GPT2, GPT2];
+    const prompts = parts.test.slice(0, 5).map(({ prompt }) => prompt);
+    const reward = (review: string) => review.length;
 
-  const drawn = await samples(policy, tokenizer, prompts, { reward, each: 2, seed: 3 });
-  assert.deepEqual(
-    drawn.map(({ promptIds }) => tokenizer.decode(promptIds)),
-    prompts.flatMap((prompt) => [prompt, prompt]),
-  );
-  assert.deepEqual(drawn, await samples(policy, tokenizer, prompts, { reward, each: 2, seed: 3 }));
-  assert.notDeepEqual(drawn[0]!.ids, drawn[1]!.ids);
-  for (const { ids, review, promptIds, reward: length } of drawn) {
-    assert.ok(ids.length <= MAX_NEW_TOKENS);
-    assert.equal(
-      review,
-      tokenizer.decode(promptIds) + tokenizer.decode(ids.filter((id) => id !== tokenizer.eosTokenId)),
+    const drawn = await samples(policy, tokenizer, prompts, { reward, each: 2, seed: 3 });
+    assert.deepEqual(
+      drawn.map(({ promptIds }) => tokenizer.decode(promptIds)),
+      prompts.flatMap((prompt) => [prompt, prompt]),
     );
-    assert.equal(length, review.length);
-  }
+    assert.deepEqual(drawn, await samples(policy, tokenizer, prompts, { reward, each: 2, seed: 3 }));
+    assert.notDeepEqual(drawn[0]!.ids, drawn[1]!.ids);
+    for (const { ids, review, promptIds, reward: length } of drawn) {
+      assert.ok(ids.length <= MAX_NEW_TOKENS);
+      assert.equal(
+        review,
+        tokenizer.decode(promptIds) + tokenizer.decode(ids.filter((id) => id !== tokenizer.eosTokenId)),
+      );
+      assert.equal(length, review.length);
+    }
 
-  const itself = await evaluation(policy, policy, tokenizer, prompts, { reward, seed: 4 });
-  assert.deepEqual([itself.kl, itself.klStandardError], [0, 0]);
-  const other = await evaluation(policy, reference, tokenizer, prompts, { reward, seed: 4 });
-  const live = liveTensors();
-  const again = await samples(policy, tokenizer, prompts, { reward, seed: 4 });
-  const [logps, refLogps] = [sampleLogps(policy, again), sampleLogps(reference, again)];
-  assert.equal(other.kl, estimate(logps.map((logp, n) => logp - refLogps[n]!)).mean);
-  assert.deepEqual([other.reward, itself.reward], [itself.reward, estimate(again.map((sample) => sample.reward)).mean]);
-  assert.equal(liveTensors(), live);
-  for (const model of [policy, reference]) model.dispose();
-});
+    const itself = await evaluation(policy, policy, tokenizer, prompts, { reward, seed: 4 });
+    assert.deepEqual([itself.kl, itself.klStandardError], [0, 0]);
+    const other = await evaluation(policy, reference, tokenizer, prompts, { reward, seed: 4 });
+    const live = liveTensors();
+    const again = await samples(policy, tokenizer, prompts, { reward, seed: 4 });
+    const [logps, refLogps] = [sampleLogps(policy, again), sampleLogps(reference, again)];
+    assert.equal(other.kl, estimate(logps.map((logp, n) => logp - refLogps[n]!)).mean);
+    assert.deepEqual(
+      [other.reward, itself.reward],
+      [itself.reward, estimate(again.map((sample) => sample.reward)).mean],
+    );
+    assert.equal(liveTensors(), live);
+    for (const model of [policy, reference]) model.dispose();
+  },
+);
 
 test('estimate: mean and standard error by hand', () => {
   assert.deepEqual(estimate([1, 2, 3, 6]), { mean: 3, standardError: Math.sqrt(14 / 3 / 4) });

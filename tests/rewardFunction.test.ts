@@ -33,7 +33,8 @@ async function scores(name: string, code: string): Promise<readonly number[]> {
 
 const failing: readonly (readonly [code: string, message: RegExp])[] = [
   [
-    'module.exports = (all) => all.map(({ text }) => {\n  if (text === "bad") throw new RangeError("no such word");\n  return 1;\n});',
+    'module.exports = (all) => all.map(({ text }) => {\n  if (text === "bad") throw new RangeError("no such ' +
+      'word");\n  return 1;\n});',
     /^FILE: the reward function failed in line 2, on sample 1, "bad": RangeError: no such word$/,
   ],
   [
@@ -102,15 +103,18 @@ for (const [n, [code, message]] of failing.entries()) {
 test('what goes wrong between two calls is said at the next one', async () => {
   const between: readonly (readonly [code: string, message: RegExp])[] = [
     [
-      'let n = 0; module.exports = (all) => { if (++n === 1) setTimeout(() => { throw new Error("late"); }, 20); return all.map(() => n); };',
+      'let n = 0; module.exports = (all) => { if (++n === 1) setTimeout(() => { throw new Error("late"); }, 20); ' +
+        'return all.map(() => n); };',
       /^FILE: the reward function ended with an error that it did not handle: late$/,
     ],
     [
-      'let n = 0; module.exports = (all) => { if (++n === 1) void Promise.reject(new Error("left alone")); return all.map(() => n); };',
+      'let n = 0; module.exports = (all) => { if (++n === 1) void Promise.reject(new Error("left alone")); ' +
+        'return all.map(() => n); };',
       /^FILE: the reward function ended with an error that it did not handle: left alone$/,
     ],
     [
-      'let n = 0; module.exports = (all) => { if (++n === 1) setTimeout(() => process.exit(0), 20); return all.map(() => n); };',
+      'let n = 0; module.exports = (all) => { if (++n === 1) setTimeout(() => process.exit(0), 20); return ' +
+        'all.map(() => n); };',
       /^FILE: the reward function ended the process \(process\.exit\(0\)\); throw an error instead$/,
     ],
   ];
@@ -144,7 +148,8 @@ test('lists, promises, typed arrays, modules of either kind, and the library its
     [1, 2, 3],
   );
   const usingTensors =
-    "const { tf } = require('alignbook'); module.exports = (all) => tf.tensor1d(all.map(({ ids }) => ids[1])).square().arraySync();";
+    "const { tf } = require('alignbook'); module.exports = (all) => tf.tensor1d(all.map(({ ids }) => " +
+    'ids[1])).square().arraySync();';
   assert.deepEqual(await scores('library.cjs', usingTensors), [9, 9, 9]);
 });
 

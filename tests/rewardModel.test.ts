@@ -147,41 +147,46 @@ test('it begins as a copy of the language model, adapters merged, with a head dr
   for (const each of [begun, adapted, base]) each.dispose();
 });
 
-test('normalized, the samples have mean 0 and deviation 1, and other scores are moved and stretched alike', async () => {
-  const { model, rows } = await rewardModel(
-    'a-group',
-    stored('gradients', 'a-group/head').map((w) => 7 * w),
-  );
-  const others = [{ promptIds: [1, 2], responses: [[3], [4, 5, 6]] }];
-  const before = scoreResponses(model, others)[0]!;
-  const found = scoreNormalization(model, rows);
-  const scores = scoreResponses(model, rows).flat();
-  const mean = scores.reduce((sum, score) => sum + score, 0) / 6;
-  assert.equal(found.mean, mean);
-  assert.equal(found.deviation, Math.sqrt(scores.reduce((sum, score) => sum + (score - mean) ** 2, 0) / 6));
-  assert.ok(Math.abs(mean) > 1 && found.deviation > 2, 'there is something to do');
-  model.normalize(found);
-  const after = scoreNormalization(model, rows, { batchSize: 2 });
-  near([after.mean, after.deviation], [0, 1], 3e-6, 'mean and deviation'); // float32's rounding of scores of some size
-  near(
-    scoreResponses(model, others)[0]!,
-    before.map((score) => (score - found.mean) / found.deviation),
-    3e-6,
-    'other scores',
-  );
-  const same = scoreNormalization(
-    model,
-    [rows[0]!, rows[0]!].map(({ promptIds, responses }) => ({ promptIds, responses: [responses[0]!] })),
-  );
-  for (const wrong of [same, { mean: NaN, deviation: 1 }, scoreNormalization(model, [])]) {
-    assert.throws(
-      () => model.normalize(wrong),
-      (error) =>
-        error instanceof InputError && error.message.endsWith('cannot be normalized; give samples whose scores differ'),
+test(
+  'normalized, the samples have mean 0 and deviation ' + '1, and other scores are moved and stretched alike',
+  async () => {
+    const { model, rows } = await rewardModel(
+      'a-group',
+      stored('gradients', 'a-group/head').map((w) => 7 * w),
     );
-  }
-  model.dispose();
-});
+    const others = [{ promptIds: [1, 2], responses: [[3], [4, 5, 6]] }];
+    const before = scoreResponses(model, others)[0]!;
+    const found = scoreNormalization(model, rows);
+    const scores = scoreResponses(model, rows).flat();
+    const mean = scores.reduce((sum, score) => sum + score, 0) / 6;
+    assert.equal(found.mean, mean);
+    assert.equal(found.deviation, Math.sqrt(scores.reduce((sum, score) => sum + (score - mean) ** 2, 0) / 6));
+    assert.ok(Math.abs(mean) > 1 && found.deviation > 2, 'there is something to do');
+    model.normalize(found);
+    const after = scoreNormalization(model, rows, { batchSize: 2 });
+    // the tolerance is float32's rounding of scores of some size
+    near([after.mean, after.deviation], [0, 1], 3e-6, 'mean and deviation');
+    near(
+      scoreResponses(model, others)[0]!,
+      before.map((score) => (score - found.mean) / found.deviation),
+      3e-6,
+      'other scores',
+    );
+    const same = scoreNormalization(
+      model,
+      [rows[0]!, rows[0]!].map(({ promptIds, responses }) => ({ promptIds, responses: [responses[0]!] })),
+    );
+    for (const wrong of [same, { mean: NaN, deviation: 1 }, scoreNormalization(model, [])]) {
+      assert.throws(
+        () => model.normalize(wrong),
+        (error) =>
+          error instanceof InputError &&
+          error.message.endsWith('cannot be normalized; give samples whose scores differ'),
+      );
+    }
+    model.dispose();
+  },
+);
 
 test('a folder of save_pretrained opens, and an export has its very bytes', async () => {
   const from = mkdtempSync(join(folder, 'source-'));

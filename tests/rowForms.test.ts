@@ -105,7 +105,9 @@ for (const [name, content, form] of CONVERTED) {
 test('an SQLite table: the same, with the name of the table', async () => {
   const path = join(folder, 'rows.db');
   python(
-    'import sqlite3, sys, json; c = sqlite3.connect(sys.argv[1]); c.execute("CREATE TABLE pairs (prompt, chosen, rejected)"); c.executemany("INSERT INTO pairs VALUES (:prompt, :chosen, :rejected)", json.loads(sys.argv[2])); c.commit()',
+    'import sqlite3, sys, json; c = sqlite3.connect(sys.argv[1]); c.execute("CREATE TABLE pairs (prompt, chosen, ' +
+      'rejected)"); c.executemany("INSERT INTO pairs VALUES (:prompt, :chosen, :rejected)", ' +
+      'json.loads(sys.argv[2])); c.commit()',
     path,
     JSON.stringify(ROWS),
   );
@@ -232,7 +234,8 @@ test('system, history and context become part of the prompt, in every reader', a
   const t = await tokenizer;
   const pirate =
     // chatPrompt's form, by hand
-    'Answer as a pirate.\n\n### Instruction:\nHi.\n\n### Response:\nAhoy.\n\n### Instruction:\nName a bird.\n\n### Response:\n';
+    'Answer as a pirate.\n\n### Instruction:\nHi.\n\n### Response:\nAhoy.\n\n### Instruction:\nName a ' +
+    'bird.\n\n### Response:\n';
   const history = [['Hi.', 'Ahoy.']];
   const alpaca = { instruction: 'Name a bird.', input: '', system: 'Answer as a pirate.', history };
   assert.equal(await promptOf(alpaca), pirate);
@@ -339,7 +342,8 @@ test('a column that would be lost is refused by its name', async () => {
     await refused(
       { prompt: 'Name a bird.', [name]: name.endsWith('s') ? [{ a: 1 }] : 'Birds fly.' },
       new RegExp(
-        `line 1: "${name}" stands beside "prompt" and would be lost; put what it holds into "prompt", or drop the column$`,
+        `line 1: "${name}" stands beside "prompt" and would be lost; put what it holds into "prompt", or drop ` +
+          'the column$',
       ),
     );
   }

@@ -55,13 +55,16 @@ test('whole conversations, their parts as TRL extracts them, and the prompt as a
   assert.equal(whole.length, 3);
 });
 
-test('of one user message the prompt is the Alpaca prompt, also where it stands beside whole conversations as a text', async () => {
-  const row = { chosen: [user('Say hello.'), assistant('Hello!')], rejected: [user('Say hello.'), assistant('Hi.')] };
-  const alpaca = await pairsOf({ instruction: 'Say hello.', chosen: 'Hello!', rejected: 'Hi.' });
-  assert.deepEqual(await pairsOf(row), alpaca);
-  assert.deepEqual(await pairsOf({ ...row, prompt: 'Say hello.' }), alpaca);
-  assert.deepEqual(await pairsOf({ ...row, prompt: null, instruction: null }), alpaca);
-});
+test(
+  'of one user message the prompt is the Alpaca prompt, ' + 'also where it stands beside whole conversations as a text',
+  async () => {
+    const row = { chosen: [user('Say hello.'), assistant('Hello!')], rejected: [user('Say hello.'), assistant('Hi.')] };
+    const alpaca = await pairsOf({ instruction: 'Say hello.', chosen: 'Hello!', rejected: 'Hi.' });
+    assert.deepEqual(await pairsOf(row), alpaca);
+    assert.deepEqual(await pairsOf({ ...row, prompt: 'Say hello.' }), alpaca);
+    assert.deepEqual(await pairsOf({ ...row, prompt: null, instruction: null }), alpaca);
+  },
+);
 
 test('for SFT the last message is the response', async () => {
   const messages = [system('Be brief.'), user('Who?'), assistant('Me.'), user('Why?'), assistant('So.')];

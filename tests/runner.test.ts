@@ -123,41 +123,49 @@ const replaced = (pattern: RegExp, by: string) => (text: string) => {
   return text.replace(pattern, by);
 };
 
-test("npm run tutorial: values that match end with a table and 0; a model's folder is given from where the command runs", () => {
-  const { status, stdout } = tutorial({}, '01');
-  assert.match(`${stdout}`, /^01-tokenize\.ipynb +In 1-5 .* ok$/m);
-  assert.equal(status, 0);
-  for (const name of ['01-tokenize.ipynb', '01-tokenize.html'])
-    assert.ok(existsSync(join(out, 'copy', 'executed', name)));
+test(
+  "npm run tutorial: values that match end with a table and 0; a model's folder is given from where the command " +
+    'runs',
+  () => {
+    const { status, stdout } = tutorial({}, '01');
+    assert.match(`${stdout}`, /^01-tokenize\.ipynb +In 1-5 .* ok$/m);
+    assert.equal(status, 0);
+    for (const name of ['01-tokenize.ipynb', '01-tokenize.html'])
+      assert.ok(existsSync(join(out, 'copy', 'executed', name)));
 
-  // With or without ./; the kernel runs in notebooks/.
-  cpSync(join(root, 'data', 'models', 'tiny'), join(out, 'my-gpt2'), { recursive: true });
-  const env = { ...process.env, MODEL: 'my-gpt2', INIT_CWD: out };
-  const other = spawnSync(process.execPath, [join(out, 'copy', '.alignbook/build/scripts/tutorial.js'), '01'], {
-    encoding: 'utf8',
-    env,
-  });
-  assert.equal(other.status, 0, other.stderr);
-  assert.ok(other.stdout.includes(`model: ${join(out, 'my-gpt2')}\n`), other.stdout);
-});
+    // With or without ./; the kernel runs in notebooks/.
+    cpSync(join(root, 'data', 'models', 'tiny'), join(out, 'my-gpt2'), { recursive: true });
+    const env = { ...process.env, MODEL: 'my-gpt2', INIT_CWD: out };
+    const other = spawnSync(process.execPath, [join(out, 'copy', '.alignbook/build/scripts/tutorial.js'), '01'], {
+      encoding: 'utf8',
+      env,
+    });
+    assert.equal(other.status, 0, other.stderr);
+    assert.ok(other.stdout.includes(`model: ${join(out, 'my-gpt2')}\n`), other.stdout);
+  },
+);
 
-test('npm run tutorial: a changed digit and an edited cell are reported with notebook, source cell, expected and got, and end with 1', () => {
-  const { status, stdout } = tutorial(
-    {
-      'tests/expected/01-tokenize.json': replaced(/50256/, '50255'),
-      'notebooks/02-pad-and-mask.ipynb': replaced(/paddedRejected\.arraySync/g, 'paddedChosen.arraySync'),
-    },
-    '01',
-    '02',
-  );
-  assert.match(
-    `${stdout}`,
-    /^01-tokenize\.ipynb, In 5 \(cell in-5\): what it printed differs\n  expected  50255 .*\n  got       50256 /m,
-  );
-  assert.match(`${stdout}`, /^01-tokenize\.ipynb .* 1 wrong$/m);
-  assert.match(`${stdout}`, /^02-pad-and-mask\.ipynb, In 9 \(cell in-9\): what it printed differs$/m);
-  assert.equal(status, 1);
-});
+test(
+  'npm run tutorial: a changed digit and an edited cell are reported with notebook, source cell, expected and got, ' +
+    'and end with 1',
+  () => {
+    const { status, stdout } = tutorial(
+      {
+        'tests/expected/01-tokenize.json': replaced(/50256/, '50255'),
+        'notebooks/02-pad-and-mask.ipynb': replaced(/paddedRejected\.arraySync/g, 'paddedChosen.arraySync'),
+      },
+      '01',
+      '02',
+    );
+    assert.match(
+      `${stdout}`,
+      /^01-tokenize\.ipynb, In 5 \(cell in-5\): what it printed differs\n  expected  50255 .*\n  got       50256 /m,
+    );
+    assert.match(`${stdout}`, /^01-tokenize\.ipynb .* 1 wrong$/m);
+    assert.match(`${stdout}`, /^02-pad-and-mask\.ipynb, In 9 \(cell in-9\): what it printed differs$/m);
+    assert.equal(status, 1);
+  },
+);
 
 test('npm run tutorial: --help, and usage errors end with 2', () => {
   const run = (...args: string[]) =>
@@ -175,39 +183,43 @@ test('npm run tutorial: --help, and usage errors end with 2', () => {
   }
 });
 
-test("npm run notebook: notebooks anywhere, with the collection's packages; a damaged one leaves the others their reports", () => {
-  const folder = join(out, 'mine');
-  mkdirSync(folder);
-  const notebook = readFileSync(join(broken, 'clean.ipynb'), 'utf8');
-  const code = "import { tf } from 'alignbook'; console.log(tf.tensor1d([1, 2]).shape);";
-  writeFileSync(join(folder, 'own.ipynb'), notebook.replace('const six = 6;', code + ' const six = 6;'));
-  writeFileSync(join(folder, 'damaged.ipynb'), notebook.slice(0, 100));
-  const run = (...args: string[]) =>
-    spawnSync(process.execPath, [join(root, '.alignbook/build/scripts/notebook.js'), ...args], {
-      encoding: 'utf8',
-      env: { ...process.env, INIT_CWD: folder },
-    });
-  const { status, stdout, stderr } = run('own.ipynb', 'damaged.ipynb', '--out', 'results');
-  assert.equal(status, 1, stderr);
-  assert.match(stdout, /^own\.ipynb  2 code cells .* clean$/m);
-  assert.match(stdout, /^damaged\.ipynb  0 code cells .* REFUSED: the file is not a sound notebook$/m);
-  const results = join(folder, 'results');
-  assert.deepEqual(readdirSync(results).sort(), ['damaged.json', 'own.html', 'own.ipynb', 'own.json']);
-  assert.deepEqual(executedCopy(results, 'own.ipynb').cells.map(printed), ['[ 2 ]\n', '42\n']);
-  assert.ok(stdout.endsWith('results/\n'), stdout);
+test(
+  "npm run notebook: notebooks anywhere, with the collection's packages; a damaged one leaves the others their " +
+    'reports',
+  () => {
+    const folder = join(out, 'mine');
+    mkdirSync(folder);
+    const notebook = readFileSync(join(broken, 'clean.ipynb'), 'utf8');
+    const code = "import { tf } from 'alignbook'; console.log(tf.tensor1d([1, 2]).shape);";
+    writeFileSync(join(folder, 'own.ipynb'), notebook.replace('const six = 6;', code + ' const six = 6;'));
+    writeFileSync(join(folder, 'damaged.ipynb'), notebook.slice(0, 100));
+    const run = (...args: string[]) =>
+      spawnSync(process.execPath, [join(root, '.alignbook/build/scripts/notebook.js'), ...args], {
+        encoding: 'utf8',
+        env: { ...process.env, INIT_CWD: folder },
+      });
+    const { status, stdout, stderr } = run('own.ipynb', 'damaged.ipynb', '--out', 'results');
+    assert.equal(status, 1, stderr);
+    assert.match(stdout, /^own\.ipynb  2 code cells .* clean$/m);
+    assert.match(stdout, /^damaged\.ipynb  0 code cells .* REFUSED: the file is not a sound notebook$/m);
+    const results = join(folder, 'results');
+    assert.deepEqual(readdirSync(results).sort(), ['damaged.json', 'own.html', 'own.ipynb', 'own.json']);
+    assert.deepEqual(executedCopy(results, 'own.ipynb').cells.map(printed), ['[ 2 ]\n', '42\n']);
+    assert.ok(stdout.endsWith('results/\n'), stdout);
 
-  mkdirSync(join(folder, 'other'));
-  writeFileSync(join(folder, 'other', 'own.ipynb'), notebook);
-  for (const [args, message] of [
-    [[], /^no notebook is named\n/],
-    [['none.ipynb'], /none\.ipynb does not exist, or is not a file/],
-    [['own.ipynb', '--out', '.'], /is the folder of own\.ipynb itself, whose executed copy would replace it/],
-    [['own.ipynb', '--out', 'own.ipynb'], /--out .*own\.ipynb cannot be made: File exists/],
-    [['own.ipynb', 'other/own.ipynb'], /have one name, and so would their results/],
-    [['own.ipynb', '--timeout', '0'], /^--timeout takes a whole number above 0/],
-  ] as const) {
-    const { status, stderr } = run(...args);
-    assert.match(stderr, message);
-    assert.equal(status, 2);
-  }
-});
+    mkdirSync(join(folder, 'other'));
+    writeFileSync(join(folder, 'other', 'own.ipynb'), notebook);
+    for (const [args, message] of [
+      [[], /^no notebook is named\n/],
+      [['none.ipynb'], /none\.ipynb does not exist, or is not a file/],
+      [['own.ipynb', '--out', '.'], /is the folder of own\.ipynb itself, whose executed copy would replace it/],
+      [['own.ipynb', '--out', 'own.ipynb'], /--out .*own\.ipynb cannot be made: File exists/],
+      [['own.ipynb', 'other/own.ipynb'], /have one name, and so would their results/],
+      [['own.ipynb', '--timeout', '0'], /^--timeout takes a whole number above 0/],
+    ] as const) {
+      const { status, stderr } = run(...args);
+      assert.match(stderr, message);
+      assert.equal(status, 2);
+    }
+  },
+);

@@ -29,7 +29,9 @@ const REASONS: Readonly<Record<string, RegExp>> = {
 export function check(item: SafetensorsCase, path: string): void {
   writeFileSync(path, Buffer.from(item.file, 'base64'));
   const wanted = item.tensors !== null;
-  const what = `${item.kind}, Python: ${item.error ?? 'reads it'}, ${item.stricter ?? ''} ${Buffer.from(item.file, 'base64').toString('latin1')}`;
+  const what =
+    `${item.kind}, Python: ${item.error ?? 'reads it'}, ${item.stricter ?? ''} ` +
+    `${Buffer.from(item.file, 'base64').toString('latin1')}`;
   let read;
   try {
     read = tensors(path);

@@ -33,7 +33,8 @@ writeFileSync(
 writeFileSync(at('rows.jsonl'), pairs.map(([prompt, response]) => JSON.stringify({ prompt, response })).join('\n'));
 writeFileSync(
   at('reward.cjs'),
-  "module.exports = (samples) => samples.map(({ text, ended }, n) => [...text].filter((letter) => letter < 'm').length + (ended ? 1 : 0) + n / 10);",
+  'module.exports = (samples) => samples.map(({ text, ended }, n) => [...text].filter((letter) => letter < ' +
+    "'m').length + (ended ? 1 : 0) + n / 10);",
 );
 
 const base = { model: at('letters'), steps: 1, batchSize: 4, lr: 1e-2 };
@@ -210,7 +211,8 @@ for (const name of Object.keys(commands)) {
           (error: Error) => error,
         );
         const range = new RegExp(
-          `^${field} must be (at most [\\de+]+|${settings[field]!.range!.words.replace(/[()[\]^]/g, '\\$&')}), got ${String(value).replace('+', '\\+')}(: .*)?$`,
+          `^${field} must be (at most [\\de+]+|${settings[field]!.range!.words.replace(/[()[\]^]/g, '\\$&')}), ` +
+            `got ${String(value).replace('+', '\\+')}(: .*)?$`,
         );
         assert.ok(!existsSync(output), `${what}: something was written`);
         const taken = refusal!.message.startsWith(`${at('none')} is not there`) && field !== 'maxLength';
@@ -228,7 +230,8 @@ for (const name of Object.keys(commands)) {
           await assert.rejects(
             train(name, output, { ...more, [field]: value }),
             new RegExp(
-              `^InputError: maxLength must be a whole number from 2 to \\d+, the model's window, got ${String(value).replace('+', '\\+')}$`,
+              `^InputError: maxLength must be a whole number from 2 to \\d+, the model's window, got ` +
+                `${String(value).replace('+', '\\+')}$`,
             ),
           );
           assert.ok(!existsSync(output), `${what}: something was written`);

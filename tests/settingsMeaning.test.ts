@@ -63,10 +63,14 @@ const { schedules, clipping, adamwWithoutEpsilon, smoothing, wholeTexts, boundar
 
 for (const { options, rates } of schedules) {
   const { schedule, warmupSteps, steps, minLrRatio } = options;
-  test(`learning rates are transformers': ${schedule}, ${warmupSteps} of ${steps} steps warm up, ending at ${minLrRatio}`, () => {
-    const lr = learningRate(options);
-    rates.forEach((rate, step) => near(lr(step), rate, 1e-12, `step ${step}`)); // float64 on both sides
-  });
+  test(
+    `learning rates are transformers': ${schedule}, ${warmupSteps} of ${steps} steps warm up, ending at ` +
+      `${minLrRatio}`,
+    () => {
+      const lr = learningRate(options);
+      rates.forEach((rate, step) => near(lr(step), rate, 1e-12, `step ${step}`)); // float64 on both sides
+    },
+  );
 }
 
 for (const { maxGradNorm, steps, last } of clipping.runs) {
@@ -143,21 +147,25 @@ test("what README says of Python's defaults: dropout, and the 50 likeliest token
   });
 });
 
-test("the loss of whole texts is the mean over what is predicted; transformers' Trainer divides by one token a row more", async () => {
-  const { rows, mean, trainer } = wholeTexts;
-  near(trainer, (mean * 3) / 4, 1e-6, "the Trainer's"); // rows of four tokens, three of them predicted
-  const { model } = await loadEngineModel('one-head');
-  near(
-    evaluateSft(
-      model,
-      rows.map(([first, ...others]) => ({ promptIds: [first!], responses: [others] })),
-    ).loss,
-    mean,
-    2e-6,
-    'ours',
-  ); // float32, of size 3
-  model.dispose();
-});
+test(
+  "the loss of whole texts is the mean over what is predicted; transformers' Trainer divides by one token a row " +
+    'more',
+  async () => {
+    const { rows, mean, trainer } = wholeTexts;
+    near(trainer, (mean * 3) / 4, 1e-6, "the Trainer's"); // rows of four tokens, three of them predicted
+    const { model } = await loadEngineModel('one-head');
+    near(
+      evaluateSft(
+        model,
+        rows.map(([first, ...others]) => ({ promptIds: [first!], responses: [others] })),
+      ).loss,
+      mean,
+      2e-6,
+      'ours',
+    ); // float32, of size 3
+    model.dispose();
+  },
+);
 
 test('prompt and response are encoded apart, where TRL encodes them together', async () => {
   const tokenizer = await Tokenizer.fromPretrained('tiny');

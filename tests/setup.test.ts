@@ -218,7 +218,8 @@ test('failures of npm and pip come with a remedy', async () => {
   ] as const) {
     const { status, stderr } = await ended(
       runSteps(
-        `step('one', { run: () => run(process.execPath, ['-e', ${JSON.stringify(`console.error(${JSON.stringify(output)}); process.exit(3)`)}]) })`,
+        `step('one', { run: () => run(process.execPath, ['-e', ` +
+          `${JSON.stringify(`console.error(${JSON.stringify(output)}); process.exit(3)`)}]) })`,
       ),
     );
     assert.equal(status, 1);
@@ -280,7 +281,8 @@ test("a vocabulary that is not OpenAI's is refused, and nothing is written", () 
 test('a moved project is noticed: its paths are in the kernelspec', () => {
   setup(['--help']);
   const code =
-    "const { kernelspec } = await load('kernelspec'); console.log(isDone(kernelspec, paths.made)); await runSteps([kernelspec], { folder: paths.made, quiet: true });";
+    "const { kernelspec } = await load('kernelspec'); console.log(isDone(kernelspec, paths.made)); await " +
+    'runSteps([kernelspec], { folder: paths.made, quiet: true });';
   assert.match(inProject(code).stdout, /^false\n/);
   assert.equal(inProject(code).stdout, 'true\n');
 
@@ -302,7 +304,8 @@ test('the size of what is downloaded is told even while pip removes its folders'
   writeFileSync(join(folder, 'downloads', 'deep', 'a'), 'xyz');
   writeFileSync(join(folder, 'downloads', 'b'), 'x');
   const { stdout } = inProject(
-    `const { size } = await load('tensorflow'); console.log(size(${JSON.stringify(join(folder, 'downloads'))}), size(${JSON.stringify(join(folder, 'gone'))}));`,
+    `const { size } = await load('tensorflow'); console.log(size(${JSON.stringify(join(folder, 'downloads'))}), ` +
+      `size(${JSON.stringify(join(folder, 'gone'))}));`,
   );
   assert.equal(stdout, '4 0\n');
 });

@@ -105,38 +105,41 @@ test('a Date is the time that it shows here, as in plotly.js; texts, booleans an
   assert.deepEqual(sent(figure), figure);
 });
 
-test("a title may be its text: of the figure, an axis, a colorbar, a legend; titles among the reader's own data stay", () => {
-  const { data, layout } = sent({
-    data: [
-      { type: 'heatmap', z: [[1]], colorbar: { title: 'nats' }, customdata: [{ title: 'mine' }] },
-      { type: 'pie', values: [1], title: 'parts' },
-    ],
-    layout: {
-      title: 'Loss',
-      xaxis: { title: 'step' },
+test(
+  'a title may be its text: of the figure, an axis, a ' + "colorbar, a legend; titles among the reader's own data stay",
+  () => {
+    const { data, layout } = sent({
+      data: [
+        { type: 'heatmap', z: [[1]], colorbar: { title: 'nats' }, customdata: [{ title: 'mine' }] },
+        { type: 'pie', values: [1], title: 'parts' },
+      ],
+      layout: {
+        title: 'Loss',
+        xaxis: { title: 'step' },
+        yaxis2: { title: { text: 'nats' } },
+        legend: { title: 'run' },
+        scene: { zaxis: { title: 7 } },
+        coloraxis: { colorbar: { title: '' } },
+        meta: { title: 'mine' },
+      },
+    });
+    assert.deepEqual(data, [
+      { type: 'heatmap', z: [[1]], colorbar: { title: { text: 'nats' } }, customdata: [{ title: 'mine' }] },
+      { type: 'pie', values: [1], title: { text: 'parts' } },
+    ]);
+    const { template, ...rest } = layout;
+    assert.ok(template);
+    assert.deepEqual(rest, {
+      title: { text: 'Loss' },
+      xaxis: { title: { text: 'step' } },
       yaxis2: { title: { text: 'nats' } },
-      legend: { title: 'run' },
-      scene: { zaxis: { title: 7 } },
-      coloraxis: { colorbar: { title: '' } },
+      legend: { title: { text: 'run' } },
+      scene: { zaxis: { title: { text: '7' } } },
+      coloraxis: { colorbar: { title: { text: '' } } },
       meta: { title: 'mine' },
-    },
-  });
-  assert.deepEqual(data, [
-    { type: 'heatmap', z: [[1]], colorbar: { title: { text: 'nats' } }, customdata: [{ title: 'mine' }] },
-    { type: 'pie', values: [1], title: { text: 'parts' } },
-  ]);
-  const { template, ...rest } = layout;
-  assert.ok(template);
-  assert.deepEqual(rest, {
-    title: { text: 'Loss' },
-    xaxis: { title: { text: 'step' } },
-    yaxis2: { title: { text: 'nats' } },
-    legend: { title: { text: 'run' } },
-    scene: { zaxis: { title: { text: '7' } } },
-    coloraxis: { colorbar: { title: { text: '' } } },
-    meta: { title: 'mine' },
-  });
-});
+    });
+  },
+);
 
 const circle: { data: object[] } = { data: [] };
 circle.data.push({ y: [1], customdata: circle });
@@ -225,13 +228,20 @@ const complete = (code: string) => ({ request: 'complete_request', content: { co
 const cells = {
   import: { code: "import { show, tf } from 'alignbook';\nconst losses = tf.tensor1d([3, 1, 2]);" },
   typed: {
-    code: "show({ data: [{ type: 'scatter', y: losses.dataSync() }], layout: { title: 'Loss', legend: { title: 'run' } } }, 'a line');",
+    code:
+      "show({ data: [{ type: 'scatter', y: losses.dataSync() }], layout: { title: 'Loss', legend: { title: 'run' } " +
+      "} }, 'a line');",
   },
   apart: {
-    code: "const trace = { type: 'bar', y: [1, 2], marker: { color: 'red' } };\nconst layout = { legend: { orientation: 'h' }, xaxis: { range: [0, 1], title: 'k' } };\nshow({ data: [trace], layout: layout }, 'bars');",
+    code:
+      "const trace = { type: 'bar', y: [1, 2], marker: { color: 'red' } };\nconst layout = { legend: { " +
+      "orientation: 'h' }, xaxis: { range: [0, 1], title: 'k' } };\nshow({ data: [trace], layout: layout }, " +
+      "'bars');",
   },
   untyped: {
-    code: "const some: object[] = [{ y: [2] }];\nconst other: object = { height: 300 };\nshow({ data: some, layout: other }, 'a point');",
+    code:
+      'const some: object[] = [{ y: [2] }];\nconst other: object = { height: 300 };\nshow({ data: some, layout: ' +
+      "other }, 'a point');",
   },
   tensor: { code: "show({ data: [{ y: losses }] }, '');" },
   promise: { code: "show({ data: [{ y: losses.data() }] }, '');" },

@@ -13,7 +13,9 @@ await new Promise((done) => setTimeout(done, 500)); // until it listens`;
 
 /** @returns how each cell ended. */
 export function stoppedAfter(milliseconds: number, times: number): string[] {
-  const code = `stopper.stdin.write('${milliseconds}');\nawait new Promise((done) => setTimeout(done, 2000));\nconsole.log('not stopped');`;
+  const code =
+    `stopper.stdin.write('${milliseconds}');\nawait new Promise((done) => setTimeout(done, ` +
+    `2000));\nconsole.log('not stopped');`;
   const { cells, alive } = kernel([
     { code: stopper },
     ...Array<object>(times).fill({ code, stop_on_error: false }),

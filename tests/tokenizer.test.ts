@@ -106,24 +106,27 @@ function folderOf(files: string[], others: Record<string, object> = {}): string 
   return folder;
 }
 
-test("OpenAI's own repository names no special tokens, and the oldest have vocab.json and merges.txt only", async () => {
-  for (const folder of [
-    folderOf(['tokenizer.json'], { 'tokenizer_config.json': { model_max_length: 1024 } }),
-    folderOf(['tokenizer.json']),
-    folderOf(['vocab.json', 'merges.txt']),
-  ]) {
-    const tokenizer = await Tokenizer.fromPretrained(folder);
-    const { eosToken, eosTokenId, padToken, vocabSize } = tokenizer;
-    assert.deepEqual(
-      { eosToken, eosTokenId, padToken, vocabSize },
-      { eosToken: '<|endoftext|>', eosTokenId: 50256, padToken: null, vocabSize: 50257 },
-    );
-    for (const [text, ids] of rows) {
-      assert.deepEqual(tokenizer.encode(text), ids, JSON.stringify(text));
-      assert.equal(tokenizer.decode(ids), text);
+test(
+  "OpenAI's own repository names no special tokens, " + 'and the oldest have vocab.json and merges.txt only',
+  async () => {
+    for (const folder of [
+      folderOf(['tokenizer.json'], { 'tokenizer_config.json': { model_max_length: 1024 } }),
+      folderOf(['tokenizer.json']),
+      folderOf(['vocab.json', 'merges.txt']),
+    ]) {
+      const tokenizer = await Tokenizer.fromPretrained(folder);
+      const { eosToken, eosTokenId, padToken, vocabSize } = tokenizer;
+      assert.deepEqual(
+        { eosToken, eosTokenId, padToken, vocabSize },
+        { eosToken: '<|endoftext|>', eosTokenId: 50256, padToken: null, vocabSize: 50257 },
+      );
+      for (const [text, ids] of rows) {
+        assert.deepEqual(tokenizer.encode(text), ids, JSON.stringify(text));
+        assert.equal(tokenizer.decode(ids), text);
+      }
     }
-  }
-});
+  },
+);
 
 test('tokens that a fine-tuning added, in the files of then', async () => {
   const folder = folderOf(['vocab.json', 'merges.txt'], {

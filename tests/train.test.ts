@@ -307,7 +307,8 @@ test('skipBad, truncation and maxLength say which rows are trained on', () => {
 
   writeFileSync(
     join(folder, 'messages.jsonl'),
-    '{"chosen":[{"role":"user","content":"a"},{"role":"assistant","content":"b"}],"rejected":[{"role":"user","content":"a"},{"role":"assistant","content":"c d e"}]}\nnone',
+    '{"chosen":[{"role":"user","content":"a"},{"role":"assistant","content":"b"}],"rejected":[{"role":"user","content":"a"},{"role":"assistant","content":"c ' +
+      'd e"}]}\nnone',
   );
   const dpo = run(
     ...command(

@@ -59,33 +59,36 @@ async function responseOf(
   );
 }
 
-test("response-end is TRL's keep_start, and refuses the rows that TRL drops and those that it makes the same", async () => {
-  const seen = { cut: 0, dropped: 0, same: 0 };
-  for (const [n, row] of rows.entries()) {
-    const [made, kept] = [await pairOf(row, 'response-end'), fixture.keep_start[n]!];
-    if (kept === null) {
-      assert.match(made as string, /^a prompt of \d+ tokens leaves no place for a response, the limit is 12; /);
-      assert.match(
-        (await responseOf(row, 'response-end')) as string,
-        /a prompt of \d+ tokens leaves no place for a response/,
-      );
-      seen.dropped += 1;
-      continue;
+test(
+  "response-end is TRL's keep_start, and refuses the " + 'rows that TRL drops and those that it makes the same',
+  async () => {
+    const seen = { cut: 0, dropped: 0, same: 0 };
+    for (const [n, row] of rows.entries()) {
+      const [made, kept] = [await pairOf(row, 'response-end'), fixture.keep_start[n]!];
+      if (kept === null) {
+        assert.match(made as string, /^a prompt of \d+ tokens leaves no place for a response, the limit is 12; /);
+        assert.match(
+          (await responseOf(row, 'response-end')) as string,
+          /a prompt of \d+ tokens leaves no place for a response/,
+        );
+        seen.dropped += 1;
+        continue;
+      }
+      assert.deepEqual(await responseOf(row, 'response-end'), kept.chosen);
+      if (kept.chosen.ids.join() === kept.rejected.ids.join()) {
+        assert.match(
+          made as string,
+          /^chosen and rejected are the same after the cut, so the pair prefers nothing; leave it out$/,
+        );
+        seen.same += 1;
+      } else {
+        assert.deepEqual(sequences(made as PairIds), kept);
+        if (kept.chosen.ids.length === maxLength && kept.chosen.ids.at(-1) !== 50256) seen.cut += 1;
+      }
     }
-    assert.deepEqual(await responseOf(row, 'response-end'), kept.chosen);
-    if (kept.chosen.ids.join() === kept.rejected.ids.join()) {
-      assert.match(
-        made as string,
-        /^chosen and rejected are the same after the cut, so the pair prefers nothing; leave it out$/,
-      );
-      seen.same += 1;
-    } else {
-      assert.deepEqual(sequences(made as PairIds), kept);
-      if (kept.chosen.ids.length === maxLength && kept.chosen.ids.at(-1) !== 50256) seen.cut += 1;
-    }
-  }
-  for (const [what, count] of Object.entries(seen)) assert.ok(count > 0, what);
-});
+    for (const [what, count] of Object.entries(seen)) assert.ok(count > 0, what);
+  },
+);
 
 test("prompt-start is TRL's keep_end for the longer response, and gives the other one the same prompt", async () => {
   let [cut, shared] = [0, 0];
@@ -107,29 +110,32 @@ test("prompt-start is TRL's keep_end for the longer response, and gives the othe
   assert.ok(cut > 0 && shared > 0);
 });
 
-test('refuse is the default; at the limit nothing is cut, beyond it at least one token of each text stays', async () => {
-  const row = { prompt: ' a b c', chosen: ' d e', rejected: ' f' }; // 3 tokens, 2 and 1 with their end
-  const whole = { promptIds: [257, 275, 269], chosenIds: [288, 304, 50256], rejectedIds: [277, 50256] };
-  for (const truncation of ['refuse', 'prompt-start', 'response-end'] as const)
-    assert.deepEqual(await pairOf(row, truncation, 6), whole);
-  assert.equal(await pairOf(row, undefined, 5), '6 tokens, the limit is 5; shorten its texts or leave it out');
-  assert.deepEqual(await pairOf(row, 'prompt-start', 4), { ...whole, promptIds: [269] });
-  assert.match(
-    (await pairOf(row, 'prompt-start', 3)) as string,
-    /^a response of 3 tokens leaves no place for the prompt, the limit is 3; shorten it or leave the row out$/,
-  );
-  assert.deepEqual(await pairOf(row, 'response-end', 5), { ...whole, chosenIds: [288, 304] });
-  assert.deepEqual(await pairOf(row, 'response-end', 4), { ...whole, chosenIds: [288], rejectedIds: [277] });
-  assert.match(
-    (await pairOf(row, 'response-end', 3)) as string,
-    /^a prompt of 3 tokens leaves no place for a response, the limit is 3; shorten it or leave the row out$/,
-  );
-  assert.match(
-    (await pairOf({ ...row, rejected: ' d f' }, 'response-end', 4)) as string,
-    /^chosen and rejected are the same after the cut/,
-  );
-  assert.equal(
-    await pairOf(row, 'keep_end' as Truncation),
-    'truncation must be one of refuse, prompt-start, response-end, got "keep_end"',
-  );
-});
+test(
+  'refuse is the default; at the limit nothing is ' + 'cut, beyond it at least one token of each text stays',
+  async () => {
+    const row = { prompt: ' a b c', chosen: ' d e', rejected: ' f' }; // 3 tokens, 2 and 1 with their end
+    const whole = { promptIds: [257, 275, 269], chosenIds: [288, 304, 50256], rejectedIds: [277, 50256] };
+    for (const truncation of ['refuse', 'prompt-start', 'response-end'] as const)
+      assert.deepEqual(await pairOf(row, truncation, 6), whole);
+    assert.equal(await pairOf(row, undefined, 5), '6 tokens, the limit is 5; shorten its texts or leave it out');
+    assert.deepEqual(await pairOf(row, 'prompt-start', 4), { ...whole, promptIds: [269] });
+    assert.match(
+      (await pairOf(row, 'prompt-start', 3)) as string,
+      /^a response of 3 tokens leaves no place for the prompt, the limit is 3; shorten it or leave the row out$/,
+    );
+    assert.deepEqual(await pairOf(row, 'response-end', 5), { ...whole, chosenIds: [288, 304] });
+    assert.deepEqual(await pairOf(row, 'response-end', 4), { ...whole, chosenIds: [288], rejectedIds: [277] });
+    assert.match(
+      (await pairOf(row, 'response-end', 3)) as string,
+      /^a prompt of 3 tokens leaves no place for a response, the limit is 3; shorten it or leave the row out$/,
+    );
+    assert.match(
+      (await pairOf({ ...row, rejected: ' d f' }, 'response-end', 4)) as string,
+      /^chosen and rejected are the same after the cut/,
+    );
+    assert.equal(
+      await pairOf(row, 'keep_end' as Truncation),
+      'truncation must be one of refuse, prompt-start, response-end, got "keep_end"',
+    );
+  },
+);

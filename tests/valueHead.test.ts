@@ -70,18 +70,22 @@ test('a new head says 0 of every state, and leaves the log-probs as they were, b
   for (const each of [model, base]) each.dispose();
 });
 
-test('values, log-probs and entropy are those of PyTorch, 0 where a response has ended; temperature divides logits alone', async () => {
-  const { model: base } = await loadEngineModel('a-group');
-  const model = withValueHead(base);
-  setHead(model, vHead);
-  const { perTokenLogps, values, statistics } = model.measure(all, { temperature: options.temperature });
-  nearAll(values!.dataSync(), ragged(fixed.oldValues).dataSync(), VALUES, 'values');
-  nearAll(perTokenLogps.dataSync(), ragged(fixed.oldLogps).dataSync(), LOGPS, 'logps');
-  nearAll(statistics.entropy, fixed.oldEntropies.flat(), LOGPS, 'entropy');
-  using recording = model.record(all, { temperature: options.temperature });
-  assert.deepEqual(recording.values!.dataSync(), values!.dataSync());
-  for (const each of [model, base]) each.dispose();
-});
+test(
+  'values, log-probs and entropy are those of PyTorch, 0 where a response has ended; temperature divides logits ' +
+    'alone',
+  async () => {
+    const { model: base } = await loadEngineModel('a-group');
+    const model = withValueHead(base);
+    setHead(model, vHead);
+    const { perTokenLogps, values, statistics } = model.measure(all, { temperature: options.temperature });
+    nearAll(values!.dataSync(), ragged(fixed.oldValues).dataSync(), VALUES, 'values');
+    nearAll(perTokenLogps.dataSync(), ragged(fixed.oldLogps).dataSync(), LOGPS, 'logps');
+    nearAll(statistics.entropy, fixed.oldEntropies.flat(), LOGPS, 'entropy');
+    using recording = model.record(all, { temperature: options.temperature });
+    assert.deepEqual(recording.values!.dataSync(), values!.dataSync());
+    for (const each of [model, base]) each.dispose();
+  },
+);
 
 test('the gradients of both heads together are those of PyTorch', async () => {
   const { model: base } = await loadEngineModel('a-group');

@@ -189,7 +189,8 @@ const ends: readonly { name: string; first: string; second: string; prints: stri
   {
     name: 'types and classes',
     first:
-      "interface Row { id: number } class Rows { rows: Row[] = []; } enum Kind { A, B } const rows = new Rows(); throw new Error('x');",
+      'interface Row { id: number } class Rows { rows: Row[] = []; } enum Kind { A, B } const rows = new Rows(); ' +
+      "throw new Error('x');",
     second: 'const row: Row = { id: Kind.B }; rows.rows.push(row); console.log(rows instanceof Rows, rows.rows[0].id);',
     prints: 'true 1',
   },
@@ -209,7 +210,8 @@ const ends: readonly { name: string; first: string; second: string; prints: stri
   {
     name: 'stopped at an await',
     first:
-      "const earlier = 8; setTimeout(() => console.log('waits'), 300); await new Promise((done) => setTimeout(done, 20_000).unref());",
+      "const earlier = 8; setTimeout(() => console.log('waits'), 300); await new Promise((done) => " +
+      'setTimeout(done, 20_000).unref());',
     second: 'console.log(earlier);',
     prints: '8',
     interrupt: 'waits',

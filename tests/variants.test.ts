@@ -155,26 +155,29 @@ test('adapters, a value head, a reward model and checkpoints of a head of its ow
   for (const each of [adapted, plain, valued, scorer, again, fresh, model]) each.dispose();
 });
 
-test('an export keeps the kind: the same config fields, the same log-probs, and the tensors that transformers saves', async () => {
-  for (const name of names) {
-    const { folder, expected } = written(name);
-    const model = await GPT2.fromPretrained(folder);
-    const out = join(root, `exported-${name}`);
-    await exportModel(model, out, { source: folder });
-    const again = await GPT2.fromPretrained(out);
-    assert.deepEqual(
-      again.score(responseBatch(expected.rows)).dataSync(),
-      model.score(responseBatch(expected.rows)).dataSync(),
-    );
-    const config = JSON.parse(readFileSync(join(out, 'config.json'), 'utf8')) as Record<string, unknown>;
-    for (const [field, value] of Object.entries(expected.config))
-      assert.deepEqual(config[field], value, `${name}: ${field}`);
-    using file = new SafetensorsFile(join(out, 'model.safetensors'));
-    assert.equal(file.tensors.has('lm_head.weight'), model.config.untiedHead === true);
-    assert.deepEqual(JSON.parse(configJson(model.config))['n_inner'], model.config.nInner);
-    for (const each of [again, model]) each.dispose();
-  }
-});
+test(
+  'an export keeps the kind: the same config fields, the ' + 'same log-probs, and the tensors that transformers saves',
+  async () => {
+    for (const name of names) {
+      const { folder, expected } = written(name);
+      const model = await GPT2.fromPretrained(folder);
+      const out = join(root, `exported-${name}`);
+      await exportModel(model, out, { source: folder });
+      const again = await GPT2.fromPretrained(out);
+      assert.deepEqual(
+        again.score(responseBatch(expected.rows)).dataSync(),
+        model.score(responseBatch(expected.rows)).dataSync(),
+      );
+      const config = JSON.parse(readFileSync(join(out, 'config.json'), 'utf8')) as Record<string, unknown>;
+      for (const [field, value] of Object.entries(expected.config))
+        assert.deepEqual(config[field], value, `${name}: ${field}`);
+      using file = new SafetensorsFile(join(out, 'model.safetensors'));
+      assert.equal(file.tensors.has('lm_head.weight'), model.config.untiedHead === true);
+      assert.deepEqual(JSON.parse(configJson(model.config))['n_inner'], model.config.nInner);
+      for (const each of [again, model]) each.dispose();
+    }
+  },
+);
 
 const TINY_CONFIG = JSON.parse(readFileSync(join(TINY, 'config.json'), 'utf8')) as Record<string, unknown>;
 

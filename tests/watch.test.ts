@@ -103,7 +103,9 @@ async function* training(steps: number) {
 }`,
     },
     {
-      code: `const whole = await watch(training(20), { steps: 20, curves: { loss: (s) => s.loss, rewards: { chosen: (s) => s.rewards.chosen, rejected: (s) => s.rewards.rejected } } });`,
+      code:
+        `const whole = await watch(training(20), { steps: 20, curves: { loss: (s) => s.loss, rewards: { chosen: ` +
+        `(s) => s.rewards.chosen, rejected: (s) => s.rewards.rejected } } });`,
     },
     { code: `const history = await watch(training(1000), { steps: 1000 });`, interrupt: 'step [5-9] of' },
     { code: `console.log(history.length, ended);` },
@@ -111,7 +113,9 @@ async function* training(steps: number) {
     { code: `console.log(again.length, ended, whole.length);` },
     // It says so once it waits: between a cell's synchronous part and its waiting tslab listens to no interrupt.
     {
-      code: `setTimeout(() => console.log('waits'), 300); await new Promise((resolve) => setTimeout(resolve, 20000).unref());`,
+      code:
+        `setTimeout(() => console.log('waits'), 300); await new Promise((resolve) => setTimeout(resolve, ` +
+        `20000).unref());`,
       interrupt: 'waits',
     },
     { code: `console.log('alive');` },

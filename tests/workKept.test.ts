@@ -356,7 +356,8 @@ test('other contents under the same names are another run, named', async () => {
     assert.match(
       stderr,
       new RegExp(
-        `${saved}/training\\.json: belongs to a run with other data or options \\(${said.source}\\); give another output folder`,
+        `${saved}/training\\.json: belongs to a run with other data or options \\(${said.source}\\); give ` +
+          'another output folder',
       ),
     );
     assert.ok(!existsSync(at(output, 'model')));
@@ -412,7 +413,8 @@ test('a run that was begun with a setting of an old name is refused, with the ne
 test('two trainings in one folder: the second is refused, and the first ends undisturbed', async () => {
   const slow = file(
     'slow.mjs',
-    "import { setTimeout } from 'node:timers/promises';\nexport default async (samples) => { await setTimeout(1500); return samples.map(({ ids }) => ids.length); };",
+    "import { setTimeout } from 'node:timers/promises';\nexport default async (samples) => { await " +
+      'setTimeout(1500); return samples.map(({ ids }) => ids.length); };',
   );
   const first = spawn(process.execPath, grpo('shared', slow), { stdio: 'ignore' });
   const ended = once(first, 'close') as Promise<[number | null]>;
@@ -421,52 +423,59 @@ test('two trainings in one folder: the second is refused, and the first ends und
   assert.equal(status, 1);
   assert.equal(
     stderr,
-    `alignbook: ${at('shared')} is in use: process ${first.pid} trains in it; give another output folder, or wait for that run\n`,
+    `alignbook: ${at('shared')} is in use: process ${first.pid} trains in it; give another output folder, or ` +
+      'wait for that run\n',
   );
   assert.deepEqual(await ended, [0, null]);
   assert.equal(losses('shared').length, 6);
   assert.ok(!readdirSync(at('shared')).includes('.lock'));
 });
 
-test('a reward function that fails: one line with file, step and sample, after a checkpoint from which the mended one goes on', () => {
-  // Fails in the third step, when a file is not there; with it, the scores are those of the function that never fails.
-  const code = (fails: string) => `
+test(
+  'a reward function that fails: one line with file, step and sample, after a checkpoint from which the mended one ' +
+    'goes on',
+  () => {
+    // Fails in the third step, when a file is not there; with it, the scores are those of the function that never fails.
+    const code = (fails: string) => `
     const { existsSync } = require('node:fs');
     let calls = 0;
     module.exports = (samples) => { calls += 1; if (calls === 3 && !existsSync(${JSON.stringify(at('mended'))})) { ${fails} } return samples.map(({ ids }) => ids.length); };`;
-  const kinds: readonly (readonly [name: string, fails: string, said: RegExp])[] = [
-    [
-      'throws',
-      'calls -= 1; throw new Error("judge is away");',
-      /the reward function failed in line 4, on sample 0, ".*": Error: judge is away/,
-    ],
-    ['nothing', 'return;', /reward gave undefined for 4 samples; it must give a list with one number for each/],
-    [
-      'exits',
-      'process.exit(0);',
-      /the reward function ended the process \(process\.exit\(0\)\); throw an error instead/,
-    ],
-  ];
-  ok(
-    run(grpo('judged', file('never-fails.cjs', 'module.exports = (samples) => samples.map(({ ids }) => ids.length);'))),
-  );
-  for (const [name, fails, said] of kinds) {
-    rmSync(at('mended'), { force: true });
-    const reward = file(`${name}.cjs`, code(fails));
-    const failed = run(grpo(name, reward));
-    assert.equal(failed.status, 1, name);
-    assert.match(failed.stderr, new RegExp(`^alignbook: ${reward}: step 3: ${said.source}\n$`));
-    assert.match(
-      failed.stdout,
-      new RegExp(`^step 2 is saved in ${at(name)}, and the same command goes on from there$`, 'm'),
+    const kinds: readonly (readonly [name: string, fails: string, said: RegExp])[] = [
+      [
+        'throws',
+        'calls -= 1; throw new Error("judge is away");',
+        /the reward function failed in line 4, on sample 0, ".*": Error: judge is away/,
+      ],
+      ['nothing', 'return;', /reward gave undefined for 4 samples; it must give a list with one number for each/],
+      [
+        'exits',
+        'process.exit(0);',
+        /the reward function ended the process \(process\.exit\(0\)\); throw an error instead/,
+      ],
+    ];
+    ok(
+      run(
+        grpo('judged', file('never-fails.cjs', 'module.exports = (samples) => samples.map(({ ids }) => ids.length);')),
+      ),
     );
-    writeFileSync(at('mended'), '');
-    const again = run(grpo(name, reward));
-    ok(again);
-    assert.match(again.stdout, /^going on after step 2 of 6$/m);
-    assert.equal(sha256(name), sha256('judged'), name);
-  }
-});
+    for (const [name, fails, said] of kinds) {
+      rmSync(at('mended'), { force: true });
+      const reward = file(`${name}.cjs`, code(fails));
+      const failed = run(grpo(name, reward));
+      assert.equal(failed.status, 1, name);
+      assert.match(failed.stderr, new RegExp(`^alignbook: ${reward}: step 3: ${said.source}\n$`));
+      assert.match(
+        failed.stdout,
+        new RegExp(`^step 2 is saved in ${at(name)}, and the same command goes on from there$`, 'm'),
+      );
+      writeFileSync(at('mended'), '');
+      const again = run(grpo(name, reward));
+      ok(again);
+      assert.match(again.stdout, /^going on after step 2 of 6$/m);
+      assert.equal(sha256(name), sha256('judged'), name);
+    }
+  },
+);
 
 test('Ctrl-C while a reward function does not return saves the steps before', async () => {
   for (const [name, hangs] of [
@@ -475,7 +484,8 @@ test('Ctrl-C while a reward function does not return saves the steps before', as
   ] as const) {
     const reward = file(
       `${name}.cjs`,
-      `let calls = 0; module.exports = (samples) => { if (++calls === 3) { ${hangs} } return samples.map(({ ids }) => ids.length); };`,
+      `let calls = 0; module.exports = (samples) => { if (++calls === 3) { ${hangs} } return samples.map(({ ids ` +
+        '}) => ids.length); };',
     );
     const child = spawn(process.execPath, grpo(name, reward));
     let stdout = '';

@@ -1,4 +1,6 @@
-/** A training's settings -> what is handed over: rows, their order, every setting resolved, and the steps to compare. */
+/**
+ * A training's settings -> what is handed over: rows, their order, every setting resolved, and the steps to compare.
+ */
 import { InputError } from '../errors';
 import type { HandoffKind } from '../handoff/compare';
 import { dpoRow, rewardRow, sftRow, type Handoff } from '../handoff/write';

@@ -127,7 +127,9 @@ export function compareTrajectory(path: string, folder: string): Comparison {
   const precision = how.mixedPrecision === 'no' ? '' : `, ${how.mixedPrecision}`;
   const parts = how.accumulate > 1 ? `, ${how.accumulate} accumulated parts` : '';
   return {
-    how: `${how.processes} process${how.processes === 1 ? '' : 'es'}, ${how.distributedType}${backend}${precision}${parts}`,
+    how:
+      `${how.processes} process${how.processes === 1 ? '' : 'es'}, ` +
+      `${how.distributedType}${backend}${precision}${parts}`,
     steps: expected.length,
     differences,
     skipped,

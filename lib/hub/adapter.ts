@@ -17,6 +17,7 @@ export function adapterOfPeft(name: string, path: string): string {
       : ['AutoPeftModelForCausalLM', ''];
   return (
     `${name} is an adapter of PEFT for ${model}, not a model; merge it with Python: ` +
-    `peft.${auto}.from_pretrained("${name}"${more}).merge_and_unload().save_pretrained("merged"), and give ./merged with the tokenizer's files of ${model}`
+    `peft.${auto}.from_pretrained("${name}"${more}).merge_and_unload().save_pretrained("merged"), and give ` +
+    `./merged with the tokenizer's files of ${model}`
   );
 }

@@ -43,7 +43,8 @@ export async function fetchBlob(
   const most = mostOf(file, connection);
   if (remote.size !== null && remote.size > most)
     throw new TooLarge(
-      `${file} of "${repository}" is said to have ${amount(remote.size)}, and no GPT-2's has more than ${amount(most)}: name another model, or check HF_ENDPOINT`,
+      `${file} of "${repository}" is said to have ${amount(remote.size)}, and no GPT-2's has more than ` +
+        `${amount(most)}: name another model, or check HF_ENDPOINT`,
     );
   const wait = (pause: string) => onProgress({ file, received: 0, total: remote.size, pause });
   await withLock(
@@ -60,7 +61,8 @@ export async function fetchBlob(
           !(await receive(partial, remote, connection, onProgress))
         ) {
           throw new HubError(
-            `${file} of "${remote.subject.repository}" arrived twice with bytes that do not match the hash that the hub lists (${remote.etag}): ` +
+            `${file} of "${remote.subject.repository}" arrived twice with bytes that do not match the hash that ` +
+              `the hub lists (${remote.etag}): ` +
               'a proxy or a mirror changes it; try again, or another network or HF_ENDPOINT',
           );
         }
@@ -71,7 +73,8 @@ export async function fetchBlob(
           rmSync(partial, { force: true });
         if ((error as NodeJS.ErrnoException).code === 'EFBIG')
           throw new HubError(
-            `${file} exceeds the largest file size that is allowed here (EFBIG): raise the limit, with "ulimit -f unlimited", or set HF_HOME to a folder on another disk`,
+            `${file} exceeds the largest file size that is allowed here (EFBIG): raise the limit, with "ulimit ` +
+              '-f unlimited", or set HF_HOME to a folder on another disk',
             { cause: error },
           );
         throw isDiskFull(error) ? new HubError(noSpace(file, remote.size ?? 0, 0, blobs), { cause: error }) : error;
@@ -176,7 +179,10 @@ async function checkSpace(partial: string, { size, subject }: RemoteFile): Promi
 
 function noSpace(file: string, needed: number, free: number, folder: string): string {
   const megabytes = (bytes: number) => `${Math.ceil(bytes / 1e6)} MB`;
-  return `${file} needs ${megabytes(needed)} more, and ${folder} has ${megabytes(free)} free: make room, or set HF_HOME to a folder on another disk`;
+  return (
+    `${file} needs ${megabytes(needed)} more, and ${folder} has ${megabytes(free)} free: make room, or set HF_HOME ` +
+    'to a folder on another disk'
+  );
 }
 
 function isDiskFull(error: unknown): boolean {

@@ -132,7 +132,8 @@ export class Connection {
       since += count;
       if (received > most)
         throw new TooLarge(
-          `${host} sends more than ${amount(most)} as ${what}: it is not a Hugging Face hub, or a proxy answers instead; check HF_ENDPOINT (now ${this.endpoint}) and the network`,
+          `${host} sends more than ${amount(most)} as ${what}: it is not a Hugging Face hub, or a proxy answers ` +
+            `instead; check HF_ENDPOINT (now ${this.endpoint}) and the network`,
         );
       const passed = performance.now() - at;
       if (passed < window) return;
@@ -167,7 +168,8 @@ export class Connection {
         const wait = error.wait ?? this.#retryDelay * 2 ** (failures - 1);
         if (wait > LONGEST_WAIT)
           throw new HubError(
-            `${error.message}, and asks to wait ${Math.ceil(wait / 60_000)} minutes; try again then: the bytes received so far are kept`,
+            `${error.message}, and asks to wait ${Math.ceil(wait / 60_000)} minutes; try again then: the bytes ` +
+              'received so far are kept',
             { cause: error },
           );
         tell?.(`${error.message}; again in ${Math.ceil(wait / 1000)} s`);
@@ -182,7 +184,8 @@ function target(location: string, from: URL): URL {
   const to = URL.canParse(location, from.href) ? new URL(location, from) : undefined;
   if (to && /^https?:$/.test(to.protocol)) return to;
   throw new HubError(
-    `${from.host} redirects to ${quoted(location)}, which is not an http or https address: a proxy answers instead, or the host is broken; check HF_ENDPOINT and the network`,
+    `${from.host} redirects to ${quoted(location)}, which is not an http or https address: a proxy answers ` +
+      'instead, or the host is broken; check HF_ENDPOINT and the network',
   );
 }
 

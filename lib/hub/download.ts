@@ -158,7 +158,8 @@ function metadata(
 
 function noHub(endpoint: string, what: string): HubError {
   return new HubError(
-    `${endpoint} gives ${what}: it is not a Hugging Face hub, or a proxy answers instead; check HF_ENDPOINT and the network`,
+    `${endpoint} gives ${what}: it is not a Hugging Face hub, or a proxy answers instead; check HF_ENDPOINT and ` +
+      'the network',
   );
 }
 
@@ -185,8 +186,10 @@ function refuseOthers(repository: string, folder: string, files: ReadonlySet<str
   if (pickled === undefined)
     throw new InputError(`"${repository}" has no model.safetensors; name another, such as gpt2`);
   throw new InputError(
-    `"${repository}" has its weights as ${pickled} only, Python's pickle, which is not read here; convert it with Python's transformers: ` +
-      `GPT2LMHeadModel.from_pretrained("${repository}").save_pretrained("my-model"), the same with GPT2TokenizerFast, and give ./my-model`,
+    `"${repository}" has its weights as ${pickled} only, Python's pickle, which is not read here; convert it ` +
+      `with Python's transformers: ` +
+      `GPT2LMHeadModel.from_pretrained("${repository}").save_pretrained("my-model"), the same with ` +
+      'GPT2TokenizerFast, and give ./my-model',
   );
 }
 

@@ -50,7 +50,8 @@ export async function modelFolder(
   if (commit !== null && parts.every((part) => holds(cached.snapshot(commit), part))) return cached.snapshot(commit);
   if (settings.offline) {
     throw new HubError(
-      `"${model}" is not in the Hugging Face cache (${cached.folder}), and HF_HUB_OFFLINE is set; unset it, or give a folder, such as ./my-model`,
+      `"${model}" is not in the Hugging Face cache (${cached.folder}), and HF_HUB_OFFLINE is set; unset it, or ` +
+        'give a folder, such as ./my-model',
     );
   }
   // The tokenizer and the weights of one commit, even if they are first used on different days.
@@ -90,7 +91,9 @@ export async function downloadWhole(model: string, options: DownloadOptions & { 
   const folder = await fetched();
   const damaged = damagedFiles(folder);
   if (damaged.length === 0) return folder;
-  const which = `${damaged.join(', ')} of "${model}" in the cache (${folder}) ${damaged.length === 1 ? 'has' : 'have'} been cut or changed`;
+  const which =
+    `${damaged.join(', ')} of "${model}" in the cache (${folder}) ${damaged.length === 1 ? 'has' : 'have'} been ` +
+    'cut or changed';
   if (settings.offline) throw new HubError(`${which}, and HF_HUB_OFFLINE is set; unset it, and download again`);
   console.error(`${which}: downloading again`);
   for (const file of damaged) removeFile(folder, file);

@@ -41,7 +41,8 @@ export function parseModelName(model: string): ModelName {
   const revision = at < 0 ? 'main' : model.slice(at + 1);
   if (!REPOSITORY.test(repository)) {
     throw new InputError(
-      `${quoted(model)} is neither a model's name, such as gpt2 or openai-community/gpt2, nor a folder, such as ./my-model`,
+      `${quoted(model)} is neither a model's name, such as gpt2 or openai-community/gpt2, nor a folder, such as ` +
+        './my-model',
     );
   }
   if (!REVISION.test(revision))

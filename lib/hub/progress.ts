@@ -76,7 +76,9 @@ function progressLine(file: string, received: number, total: number | null, spee
   if (total === null) return `${file}  ${megabytes(received)} MB  ${rate}`;
   const percent = `${Math.floor((100 * received) / total)}%`.padStart(4);
   const left = done || speed === 0 ? '' : `  ${minutes((total - received) / speed)} left`;
-  return `${file} ${percent} [${bar(received / total)}] ${megabytes(received)} / ${megabytes(total)} MB  ${rate}${left}`;
+  return (
+    `${file} ${percent} [${bar(received / total)}] ` + `${megabytes(received)} / ${megabytes(total)} MB  ${rate}${left}`
+  );
 }
 
 /** The inside of a bar for a fraction from 0 to 1. */

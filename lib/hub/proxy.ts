@@ -1,5 +1,6 @@
 /**
- * fetch() through the proxy named by HTTPS_PROXY or HTTP_PROXY, except for the hosts in NO_PROXY; each variable may also
+ * fetch() through the proxy named by HTTPS_PROXY or HTTP_PROXY, except for the hosts in NO_PROXY; each variable may
+ * also
  * be in lower case. Node's own fetch() ignores these variables before Node 22.21, so undici's fetch() with
  * EnvHttpProxyAgent does the work. undici is loaded only if a proxy is named.
  */

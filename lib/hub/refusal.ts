@@ -66,7 +66,8 @@ export function refusal({ status, headers }: Response, url: URL, asked: Asked): 
   }
   if (status === 403)
     return new HubError(
-      `${url.host} forbids "${repository}" (403): ${hasToken ? 'your token may not read it' : `it may need a token (${tokens})`}; see ${page}`,
+      `${url.host} forbids "${repository}" (403): ` +
+        `${hasToken ? 'your token may not read it' : `it may need a token (${tokens})`}; see ${page}`,
     );
   if (status === 416)
     return new HubError(
@@ -78,7 +79,8 @@ export function refusal({ status, headers }: Response, url: URL, asked: Asked): 
       retryAfter(headers),
     );
   return new HubError(
-    `${url.host} answers ${status} to ${url.pathname}; check HF_ENDPOINT (now ${endpoint}), or download with "hf download ${repository}"`,
+    `${url.host} answers ${status} to ${url.pathname}; check HF_ENDPOINT (now ${endpoint}), or download with "hf ` +
+      `download ${repository}"`,
   );
 }
 
@@ -105,7 +107,8 @@ export function failure(cause: unknown, host: string, { repository }: Asked): Hu
   }
   if (/CERT|SELF_SIGNED|UNABLE_TO_|ERR_TLS|ERR_SSL/.test(code)) {
     return new HubError(
-      `${host} shows a certificate that is not trusted (${code}): if a proxy of yours signs it, name its authority's file in NODE_EXTRA_CA_CERTS`,
+      `${host} shows a certificate that is not trusted (${code}): if a proxy of yours signs it, name its ` +
+        `authority's file in NODE_EXTRA_CA_CERTS`,
       { cause },
     );
   }

@@ -64,8 +64,12 @@ function plainParts(figure: Figure): PlainFigure {
 
 const isRecord = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
-const describe = (value: unknown, path: string): string =>
-  `${path} is ${value === undefined ? 'missing' : value === null ? 'null' : Array.isArray(value) ? 'a list' : typeof value === 'object' ? 'an object' : `a ${typeof value}`}`;
+function describe(value: unknown, path: string): string {
+  if (value === undefined) return `${path} is missing`;
+  if (value === null) return `${path} is null`;
+  if (Array.isArray(value)) return `${path} is a list`;
+  return `${path} is ${typeof value === 'object' ? 'an object' : `a ${typeof value}`}`;
+}
 
 /**
  * @param key the last part of the path, for the remedy.
@@ -115,7 +119,10 @@ function refusal(value: unknown, key: string): string | undefined {
   if ('then' in value && typeof value.then === 'function')
     return `a Promise, whose value is still to come; wait for it: await ${name}`;
   if (types.isBigInt64Array(value) || types.isBigUint64Array(value))
-    return `a ${types.isBigInt64Array(value) ? 'BigInt64Array' : 'BigUint64Array'}, which plotly cannot draw; make its values numbers: Array.from(${name}, Number)`;
+    return (
+      `a ${types.isBigInt64Array(value) ? 'BigInt64Array' : 'BigUint64Array'}, which plotly cannot draw; make its ` +
+      `values numbers: Array.from(${name}, Number)`
+    );
   if (types.isMap(value))
     return `a Map, which JSON would leave empty; take its keys and values: [...${name}.keys()], [...${name}.values()]`;
   if (types.isSet(value)) return `a Set, which JSON would leave empty; make a list of it: [...${name}]`;
@@ -128,9 +135,15 @@ function refusal(value: unknown, key: string): string | undefined {
     typeof value.next === 'function' &&
     (Symbol.iterator in value || Symbol.asyncIterator in value)
   )
-    return `an iterator, which JSON would leave empty; make a list of it: ${Symbol.iterator in value ? `[...${name}]` : `for await (const item of ${name}) list.push(item)`}`;
+    return (
+      'an iterator, which JSON would leave empty; make a list of it: ' +
+      `${Symbol.iterator in value ? `[...${name}]` : `for await (const item of ${name}) list.push(item)`}`
+    );
   if (types.isRegExp(value) || types.isNativeError(value) || types.isWeakMap(value) || types.isWeakSet(value))
-    return `an object of kind ${Object.prototype.toString.call(value).slice(8, -1)}, which JSON would leave empty; give a text or a list`;
+    return (
+      `an object of kind ${Object.prototype.toString.call(value).slice(8, -1)}, which JSON would leave empty; give ` +
+      'a text or a list'
+    );
   return undefined;
 }
 
@@ -157,5 +170,8 @@ function shortest(value: number): number {
 function localTime(date: Date): string {
   const two = (value: number, width = 2) => `${value}`.padStart(width, '0');
   const day = `${two(date.getFullYear(), 4)}-${two(date.getMonth() + 1)}-${two(date.getDate())}`;
-  return `${day} ${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}.${two(date.getMilliseconds(), 3)}`;
+  return (
+    `${day} ` +
+    `${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}.${two(date.getMilliseconds(), 3)}`
+  );
 }

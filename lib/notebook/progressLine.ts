@@ -42,7 +42,8 @@ export function progressLine(steps: number, now: () => number = () => performanc
       const rate =
         speed === 0
           ? ''
-          : `  ${speed < 1 ? `${(1 / speed).toFixed(1)} s/step` : `${speed.toFixed(1)} steps/s`}  ${minutes(Math.max(0, steps - step) / speed)} left`;
+          : `  ${speed < 1 ? `${(1 / speed).toFixed(1)} s/step` : `${speed.toFixed(1)} steps/s`}  ` +
+            `${minutes(Math.max(0, steps - step) / speed)} left`;
       const head = `step ${step} of ${steps} [${bar(Math.min(1, step / steps))}]${rate}`;
       const tail = values.map(([name, value]) => `${name} ${digits(value)}`).join('  ');
       write(`${head}${head.length + tail.length > WIDTH ? '\n' : '  '}${tail}`);

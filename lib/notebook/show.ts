@@ -44,11 +44,13 @@ export function show(shown: Figure | Html, text?: string): void {
   if (!write) throw new SetupError('show draws in a notebook, under the tslab kernel');
   if (typeof shown !== 'object' || shown === null)
     throw new InputError(
-      `show was given ${shown === null ? 'null' : `a value of type ${typeof shown}`}; give it a figure, { data: [{ y: [1, 2, 3] }] }, or HTML`,
+      `show was given ${shown === null ? 'null' : `a value of type ${typeof shown}`}; give it a figure, { data: ` +
+        '[{ y: [1, 2, 3] }] }, or HTML',
     );
   if (!('html' in shown) && text === undefined)
     throw new InputError(
-      "show's second argument is missing: a sentence that says what the figure shows, for whoever does not see it, as in show(figure, 'The loss falls.')",
+      "show's second argument is missing: a sentence that says what the figure shows, for whoever does not see " +
+        "it, as in show(figure, 'The loss falls.')",
     );
   const content =
     'html' in shown

@@ -53,9 +53,10 @@ export function tokenTable(rows: readonly TokenRow[], { title = '', max }: Token
     finite.some((value) => value < 0) ? -deepest : 0,
     finite.some((value) => value > 0) ? deepest : 0,
   ] as const;
+  const heading = title === '' ? '' : `<span style="${LABEL}">${escaped(title)}</span> `;
   return {
     html: [
-      `<div>${title === '' ? '' : `<span style="${LABEL}">${escaped(title)}</span> `}${scale(ends, deepest, written)}</div>`,
+      `<div>${heading}${scale(ends, deepest, written)}</div>`,
       ...rows.map((row) => rowHtml(row, deepest, written)),
     ].join('\n'),
     text: [
@@ -72,7 +73,10 @@ function rowHtml({ label, tokens, values }: TokenRow, deepest: number, written: 
   const cells = tokens.map((token, n) => {
     const value = values[n]!;
     const tip = `${n}: ${escaped(JSON.stringify(token))}, ${value}`;
-    return `<span style="${CELL}; background-color: ${colour(value, deepest)}" title="${tip}"><span style="${TOKEN}">${escaped(visible(token))}</span><br><span style="${VALUE}">${written(value)}</span></span>`;
+    return (
+      `<span style="${CELL}; background-color: ${colour(value, deepest)}" title="${tip}"><span ` +
+      `style="${TOKEN}">${escaped(visible(token))}</span><br><span style="${VALUE}">${written(value)}</span></span>`
+    );
   });
   return `<div style="${ROW}"><span style="${LABEL}">${escaped(label)}</span><br>${cells.join('')}</div>`;
 }
@@ -85,7 +89,10 @@ function scale([from, to]: readonly [number, number], deepest: number, written: 
   const steps = shares.map((share) => from + share * (to - from));
   const fields = steps.map((value, n) => {
     const end = n === 0 || n === steps.length - 1 || value === 0;
-    return `<span style="${CELL}; ${VALUE}; width: 36px; margin: 1px 0; border-radius: 0; background-color: ${colour(value, deepest)}">${end ? written(value) : '&nbsp;'}</span>`;
+    return (
+      `<span style="${CELL}; ${VALUE}; width: 36px; margin: 1px 0; border-radius: 0; background-color: ` +
+      `${colour(value, deepest)}">${end ? written(value) : '&nbsp;'}</span>`
+    );
   });
   return from === to ? '' : fields.join('');
 }

@@ -80,6 +80,7 @@ export function checkTraceType(type: unknown, path: string): void {
   if (type === undefined || type === null || (typeof type === 'string' && Object.hasOwn(KNOWN, type))) return;
   const instead = typeof type === 'string' && Object.hasOwn(INSTEAD, type) ? `${INSTEAD[type]}; plotly has` : 'one of';
   throw new InputError(
-    `${path}.type is ${typeof type === 'string' ? quoted(type) : `a ${typeof type}`}, which plotly cannot draw; write ${instead} ${TRACE_TYPES.join(', ')}`,
+    `${path}.type is ${typeof type === 'string' ? quoted(type) : `a ${typeof type}`}, which plotly cannot draw; ` +
+      `write ${instead} ${TRACE_TYPES.join(', ')}`,
   );
 }

@@ -80,7 +80,8 @@ export function responseStart(promptIds: readonly number[], ids: readonly number
   const differs = promptIds.findIndex((id, position) => id !== ids[position]);
   if (differs >= 0) {
     throw new InputError(
-      `the ids do not begin with the prompt's: position ${differs} is ${ids[differs]}, the prompt has ${promptIds[differs]}; ` +
+      `the ids do not begin with the prompt's: position ${differs} is ${ids[differs]}, the prompt has ` +
+        `${promptIds[differs]}; ` +
         'encode prompt and response apart (encodePair)',
     );
   }

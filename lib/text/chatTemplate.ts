@@ -61,7 +61,8 @@ export class ChatTemplate {
     if (others.length > 0 && !existsSync(path)) {
       throw new FileError(
         join(folder, others[0]!),
-        `is a chat template, and none is the default; save that one as ${CHAT_TEMPLATE}, or take ${ADDITIONAL_TEMPLATES} away`,
+        `is a chat template, and none is the default; save that one as ${CHAT_TEMPLATE}, or take ` +
+          `${ADDITIONAL_TEMPLATES} away`,
       );
     }
     const [source, text] = existsSync(path)
@@ -76,7 +77,8 @@ export class ChatTemplate {
     } catch (cause) {
       throw new FileError(
         source,
-        `its chat template cannot be read (${oneLine(cause)}); mend it, or take it out to have messages written as the Alpaca prompt`,
+        `its chat template cannot be read (${oneLine(cause)}); mend it, or take it out to have messages written ` +
+          'as the Alpaca prompt',
         { cause },
       );
     }
@@ -113,6 +115,7 @@ function ofConfig({ chat_template: given }: JsonObject, path: string): string | 
   if (typeof template === 'string') return template;
   throw new FileError(
     path,
-    `its chat_template is neither a text nor a list with one that is named "default", but ${quoted(JSON.stringify(given))}`,
+    'its chat_template is neither a text nor a list with one that is named "default", but ' +
+      `${quoted(JSON.stringify(given))}`,
   );
 }

@@ -105,7 +105,8 @@ export function readPrompts(
 }
 
 /**
- * Responses to score after their prompt. A row in a form of `readPairs` has two, chosen and rejected; any other row has a form of
+ * Responses to score after their prompt. A row in a form of `readPairs` has two, chosen and rejected; any other row
+ * has a form of
  * `readResponses`, has one.
  */
 export function readCandidates(path: string, tokenizer: Tokenizer, options: ReadOptions): Promise<PromptResponses[]> {
@@ -168,7 +169,9 @@ function requireEmbedded(row: unknown, tokenizer: Tokenizer, vocabSize: number):
     if (id !== undefined) {
       const token = quoted(tokenizer.decode([id]));
       throw new InputError(
-        `token ${token} has the id ${id}, and the model's embedding ends at ${vocabSize - 1}: it was not resized when the token was added; resize it with transformers' resize_token_embeddings, or take the token out of the text`,
+        `token ${token} has the id ${id}, and the model's embedding ends at ${vocabSize - 1}: it was not resized ` +
+          `when the token was added; resize it with transformers' resize_token_embeddings, or take the token out ` +
+          'of the text',
       );
     }
     for (const part of row) requireEmbedded(part, tokenizer, vocabSize);
@@ -218,6 +221,7 @@ function promptOnly(
   if (ids.length <= most) return ids;
   if (truncation === 'prompt-start' && most > 0) return ids.slice(ids.length - most);
   throw new InputError(
-    `a prompt of ${ids.length} tokens leaves no place for ${maxNewTokens} new ones, the limit is ${maxLength}; shorten it, lower maxNewTokens, or leave the row out`,
+    `a prompt of ${ids.length} tokens leaves no place for ${maxNewTokens} new ones, the limit is ${maxLength}; ` +
+      'shorten it, lower maxNewTokens, or leave the row out',
   );
 }

@@ -26,7 +26,8 @@ const REMEDIES = {
   orc: table('pyarrow.orc.read_table(sys.argv[1])', '.orc'),
   sqlite: intoLines(
     python(
-      'import json, sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.row_factory = sqlite3.Row; [print(json.dumps(dict(row))) for row in c.execute("SELECT * FROM TABLE")]',
+      'import json, sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.row_factory = sqlite3.Row; ' +
+        '[print(json.dumps(dict(row))) for row in c.execute("SELECT * FROM TABLE")]',
     ),
   ),
   array: intoLines(python(`import json, sys; [print(json.dumps(row)) for row in json.load(${opened}))]`)),
@@ -35,7 +36,8 @@ const REMEDIES = {
     `import sys, pandas; pandas.read_json(sys.argv[1]).to_json("${REMEDY_OUTPUT}", orient="records", lines=True)`,
   ),
   split: python(
-    `import sys, pandas; pandas.read_json(sys.argv[1], orient="split").to_json("${REMEDY_OUTPUT}", orient="records", lines=True)`,
+    `import sys, pandas; pandas.read_json(sys.argv[1], orient="split").to_json("${REMEDY_OUTPUT}", ` +
+      'orient="records", lines=True)',
   ),
   objects: intoLines('jq -c . FILE'),
   csv: intoLines(
@@ -43,7 +45,8 @@ const REMEDIES = {
   ),
   tsv: intoLines(
     python(
-      `import csv, json, sys; [print(json.dumps(row)) for row in csv.DictReader(${opened}, newline=""), delimiter="\\t")]`,
+      `import csv, json, sys; [print(json.dumps(row)) for row in csv.DictReader(${opened}, newline=""), ` +
+        'delimiter="\\t")]',
     ),
   ),
   dataset: python(`import sys, datasets; datasets.load_from_disk(sys.argv[1]).to_json("${REMEDY_OUTPUT}")`),
@@ -125,7 +128,10 @@ function otherEncoding(bytes: string, path: string): string | undefined {
             : undefined;
   if (encoding === undefined) return undefined;
   const file = path === '-' ? '' : ` ${shellQuoted(path)}`;
-  return `is ${encoding}, and rows are read as UTF-8; convert it: iconv -f ${encoding} -t UTF-8${file} > ${REMEDY_OUTPUT}`;
+  return (
+    `is ${encoding}, and rows are read as UTF-8; convert it: iconv -f ${encoding} -t UTF-8${file} > ` +
+    `${REMEDY_OUTPUT}`
+  );
 }
 
 /** Fields of a row that are lists themselves: under any other key, a list of objects is a list of rows. */
@@ -149,7 +155,8 @@ function otherText(text: string, path: string): string | undefined {
   if (/^\s*<(!doctype|html|head|body)\b/i.test(text)) {
     return say(
       'is an HTML page',
-      'download the file itself (on the Hugging Face hub the address with /resolve/ in place of /blob/; a gated data set also needs a token)',
+      'download the file itself (on the Hugging Face hub the address with /resolve/ in place of /blob/; a gated ' +
+        'data set also needs a token)',
     );
   }
   if (/^\s*<\?xml\b/.test(text)) return say('is XML', 'write its rows as JSON lines');

@@ -65,7 +65,8 @@ export async function* parquetRows(
     const late = (cause as Error).name === 'AbortError';
     throw new FileError(
       path,
-      `cannot be read as Parquet (${late ? `not decoded in ${Math.round(patience / 1000)} s` : (cause as Error).message})`,
+      'cannot be read as Parquet ' +
+        `(${late ? `not decoded in ${Math.round(patience / 1000)} s` : (cause as Error).message})`,
       { cause },
     );
   } finally {

@@ -82,12 +82,14 @@ export function withColumns(fields: Fields, prompt: Prompt): Prompt {
   ); // of Parquet, such a column is not read
   if (misspelt !== undefined)
     throw new InputError(
-      `"${misspelt}" stands beside "${prompt.from[0]!}" and would be lost; call it "${usual(misspelt)}", or drop the column`,
+      `"${misspelt}" stands beside "${prompt.from[0]!}" and would be lost; call it "${usual(misspelt)}", or drop ` +
+        'the column',
     );
   const lost = REFUSED.find(there);
   if (lost !== undefined)
     throw new InputError(
-      `"${lost}" stands beside "${prompt.from[0]!}" and would be lost; put what it holds into "${prompt.from[0]!}", or drop the column`,
+      `"${lost}" stands beside "${prompt.from[0]!}" and would be lost; put what it holds into ` +
+        `"${prompt.from[0]!}", or drop the column`,
     );
   const system = systemText(fields, SYSTEM.filter(there), prompt);
   const turns = there(HISTORY) ? history(fields, prompt) : [];
@@ -138,7 +140,8 @@ function history(fields: Fields, { text, from }: Prompt): ChatMessage[] {
     Array.isArray(turn) && turn.length === 2 && turn.every((each) => typeof each === 'string');
   if (!Array.isArray(turns) || !turns.every(isTurn))
     throw new InputError(
-      `"${HISTORY}" is not a list of [question, answer], texts both; make the prompt a list of messages, or drop the column`,
+      `"${HISTORY}" is not a list of [question, answer], texts both; make the prompt a list of messages, or drop ` +
+        'the column',
     );
   return turns.flatMap(([question, answer]) => [
     { role: 'user', content: question } as const,

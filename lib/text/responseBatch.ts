@@ -80,7 +80,9 @@ export function responseBatch(
 
   if (B * T * T > MOST_PAIRS)
     throw new InputError(
-      `${rows.length} rows of up to ${largest(lengths)} tokens are too many for one batch: which token sees which would take ${Math.ceil((B * T * T) / 1e9)} GB; lower batchSize, and raise accumulation for the same sum`,
+      `${rows.length} rows of up to ${largest(lengths)} tokens are too many for one batch: which token sees ` +
+        `which would take ${Math.ceil((B * T * T) / 1e9)} GB; lower batchSize, and raise accumulation for the same ` +
+        'sum',
     );
   let before = 0;
   const starts = lengths.map((length, index) => {

@@ -65,7 +65,8 @@ export function pairTexts(fields: Fields, chat: Chat): PairTexts {
     [chosen, rejected].every((text) => typeof text === 'string' && /\n\nHuman:[^]*\n\nAssistant:/.test(text))
   ) {
     throw new InputError(
-      'has no "prompt": chosen and rejected are whole transcripts; split each behind its last "\\n\\nAssistant:", what comes before is the prompt',
+      'has no "prompt": chosen and rejected are whole transcripts; split each behind its last ' +
+        '"\\n\\nAssistant:", what comes before is the prompt',
     );
   }
   const whole = wholePrompt(fields, prompt);
@@ -189,7 +190,8 @@ function conversations(
   const messages = chosen.slice(0, shared);
   if (prompt !== undefined && prompt.text !== messages.find(({ role }) => role === 'user')?.content) {
     throw new InputError(
-      '"prompt" is not the first user message that "chosen" and "rejected" share; take it out, or make it a list of messages',
+      '"prompt" is not the first user message that "chosen" and "rejected" share; take it out, or make it a list ' +
+        'of messages',
     );
   }
   const whole = wholePrompt(fields, { messages, from: ['chosen'] });

@@ -94,7 +94,8 @@ export function specialTokens(
     if (Object.hasOwn(vocab, text) || !given.some((value) => isToken(value) && contentOf(value) === text)) continue;
     throw new FileError(
       path,
-      `its vocabulary lacks the special token ${quoted(text)}, which ${configPath} names; save the tokenizer again with save_pretrained, or take the name out`,
+      `its vocabulary lacks the special token ${quoted(text)}, which ${configPath} names; save the tokenizer ` +
+        'again with save_pretrained, or take the name out',
     );
   }
   const drafts = [
@@ -110,7 +111,8 @@ export function specialTokens(
   if (lost !== undefined)
     throw new FileError(
       configPath,
-      `its "added_tokens_decoder" lacks ${quoted(lost.content)}, which tokenizer.json adds, so that transformers and tokenizers give other ids; add it there, or save the tokenizer again`,
+      `its "added_tokens_decoder" lacks ${quoted(lost.content)}, which tokenizer.json adds, so that transformers ` +
+        'and tokenizers give other ids; add it there, or save the tokenizer again',
     );
   return { addedTokens, named: Object.fromEntries([...named].map(([name, token]) => [name, contentOf(token)])) };
 }
@@ -136,7 +138,8 @@ function decoderDrafts(listed: unknown, path: string): Draft[] {
   if (!isObject(listed))
     throw new FileError(
       path,
-      `its "added_tokens_decoder" ${quoted(JSON.stringify(listed))} is not an object of tokens by their ids; save the tokenizer again`,
+      `its "added_tokens_decoder" ${quoted(JSON.stringify(listed))} is not an object of tokens by their ids; ` +
+        'save the tokenizer again',
     );
   return Object.entries(listed).map(([id, token]) =>
     draft({ ...(isObject(token) ? token : {}), id: Number(id) }, path),
@@ -156,7 +159,8 @@ function draft(token: unknown, path: string, declared = true): Draft {
     if (flags[flag] === true)
       throw new FileError(
         path,
-        `its added token ${quoted(content)} with ${flag} is not reproduced here, so that texts would get other ids than in Python; use a tokenizer without it`,
+        `its added token ${quoted(content)} with ${flag} is not reproduced here, so that texts would get other ` +
+          'ids than in Python; use a tokenizer without it',
       );
   }
   return { content, normalized: normalized === true, ...(declared && { id: id as number }) };
@@ -176,13 +180,15 @@ function numbered(drafts: readonly Draft[], vocab: Readonly<Record<string, numbe
     if (known === undefined && taken.has(next))
       throw new FileError(
         path,
-        `its vocabulary has ${size} tokens, and the id ${next} among them, so that an added token would share it; number the tokens from 0 to ${size - 1}`,
+        `its vocabulary has ${size} tokens, and the id ${next} among them, so that an added token would share ` +
+          `it; number the tokens from 0 to ${size - 1}`,
       );
     const id = known ?? next;
     if (declared !== undefined && declared !== id) {
       throw new FileError(
         path,
-        `has the added token ${quoted(content)} under the id ${declared}, and Python gives it ${id}; number added tokens one after another from ${size}, or save the tokenizer again`,
+        `has the added token ${quoted(content)} under the id ${declared}, and Python gives it ${id}; number ` +
+          `added tokens one after another from ${size}, or save the tokenizer again`,
       );
     }
     tokens.set(content, { id, content, normalized });

@@ -47,7 +47,8 @@ export function chatPrompt(messages: readonly ChatMessage[]): string {
     const expected = index < system ? 'system' : (index - system) % 2 === 0 ? 'user' : 'assistant';
     if (role !== expected) {
       throw new InputError(
-        `message ${index + 1} is of the role ${role} where ${expected} is due: one system message or none, then user and assistant in turn`,
+        `message ${index + 1} is of the role ${role} where ${expected} is due: one system message or none, then ` +
+          'user and assistant in turn',
       );
     }
     if (content === '') throw new InputError(`message ${index + 1} is empty`);

@@ -107,18 +107,21 @@ export class Tokenizer {
   /**
    * The ids of a text; a special token written in it becomes its id. Nothing is added at either end.
    *
-   * @throws InputError if the text has more than a million characters, contains half of a surrogate pair, which is not a
+   * @throws InputError if the text has more than a million characters, contains half of a surrogate pair, which is
+   * not a
    *   character and has no bytes, or what the vocabulary lacks.
    */
   encode(text: string): number[] {
     if (text.length > LONGEST)
       throw new InputError(
-        `the text has ${text.length} characters, and at most ${LONGEST} are tokenized: no GPT-2 can read that many; shorten it`,
+        `the text has ${text.length} characters, and at most ${LONGEST} are tokenized: no GPT-2 can read that ` +
+          'many; shorten it',
       );
     const lone = text.search(LONE_SURROGATE);
     if (lone >= 0)
       throw new InputError(
-        `the text holds half of a surrogate pair at index ${lone}: it was cut within a character; mend it where it is made`,
+        `the text holds half of a surrogate pair at index ${lone}: it was cut within a character; mend it where ` +
+          'it is made',
       );
     return this.#split(text).flatMap((piece) => (typeof piece === 'number' ? [piece] : this.#bpe(piece)));
   }
@@ -135,7 +138,9 @@ export class Tokenizer {
     if (ids.every((id) => id !== undefined)) return ids;
     const unknown = [...text].find((character) => this.#tokenizer.encode(character).includes(undefined as never));
     throw new InputError(
-      `the vocabulary has no token for ${unknown === undefined ? 'a part of the text' : JSON.stringify(unknown)}; take it out of the text, or use a tokenizer that has all bytes`,
+      'the vocabulary has no token for ' +
+        `${unknown === undefined ? 'a part of the text' : JSON.stringify(unknown)}; take it out of the text, or ` +
+        'use a tokenizer that has all bytes',
     );
   }
 

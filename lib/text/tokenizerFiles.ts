@@ -70,7 +70,8 @@ function read(folder: string): TokenizerFiles {
     if ((config[field] ?? plain) !== plain)
       throw new FileError(
         configPath,
-        `its ${field} ${quoted(String(config[field]))} is not reproduced here, so that texts would get other ids than in Python; only ${plain} is`,
+        `its ${field} ${quoted(String(config[field]))} is not reproduced here, so that texts would get other ids ` +
+          `than in Python; only ${plain} is`,
       );
   }
   const { model, addPrefixSpace } = checkPipeline(json, path);
@@ -113,7 +114,8 @@ function classOf(config: Json, model: Json, configPath: string, hasJson: boolean
   if (name !== 'PreTrainedTokenizerFast' && name !== 'TokenizersBackend') {
     throw new FileError(
       configPath,
-      `its tokenizer_class ${quoted(String(name))} is not reproduced here, so that texts would get other ids than in Python; only GPT2Tokenizer and PreTrainedTokenizerFast are`,
+      `its tokenizer_class ${quoted(String(name))} is not reproduced here, so that texts would get other ids ` +
+        'than in Python; only GPT2Tokenizer and PreTrainedTokenizerFast are',
     );
   }
   if (!hasJson)
@@ -157,7 +159,8 @@ function fromVocabulary(folder: string): Json {
   if (!existsSync(vocabPath) || !existsSync(mergesPath)) {
     throw new FileError(
       join(folder, 'tokenizer.json'),
-      'is missing, and so are vocab.json and merges.txt, from which it could be built; add them, or name a model that has them',
+      'is missing, and so are vocab.json and merges.txt, from which it could be built; add them, or name a model ' +
+        'that has them',
     );
   }
   const vocab = readJsonObject(vocabPath);

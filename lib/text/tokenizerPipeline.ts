@@ -34,7 +34,8 @@ export function checkPipeline(json: JsonObject, path: string): { model: BpeModel
   const refuse = (part: string): never => {
     throw new FileError(
       path,
-      `${part} is not reproduced here, so that texts would get other ids than in Python; only GPT-2's byte-level BPE is`,
+      `${part} is not reproduced here, so that texts would get other ids than in Python; only GPT-2's byte-level ` +
+        'BPE is',
     );
   };
   const model = checkModel(json.model, path, refuse);
@@ -65,7 +66,8 @@ function checkModel(value: unknown, path: string, refuse: (part: string) => neve
     if (typeof id !== 'number' || !Number.isInteger(id) || id < 0 || id > 0x7fffffff)
       throw new FileError(
         path,
-        `its vocabulary gives ${quoted(token)} the id ${quoted(String(id))}; an id is a whole number from 0 to 2147483647`,
+        `its vocabulary gives ${quoted(token)} the id ${quoted(String(id))}; an id is a whole number from 0 to ` +
+          '2147483647',
       );
   }
   const off = (name: string, ...values: readonly unknown[]) => {

@@ -31,7 +31,8 @@ export function truncate(
   if (truncation === 'prompt-start') {
     if (longest >= maxLength)
       throw new InputError(
-        `a response of ${longest} tokens leaves no place for the prompt, the limit is ${maxLength}; shorten it or leave the row out`,
+        `a response of ${longest} tokens leaves no place for the prompt, the limit is ${maxLength}; shorten it ` +
+          'or leave the row out',
       );
     return { promptIds: promptIds.slice(length - maxLength), responses };
   }
@@ -39,7 +40,8 @@ export function truncate(
     const left = maxLength - promptIds.length;
     if (left < 1)
       throw new InputError(
-        `a prompt of ${promptIds.length} tokens leaves no place for a response, the limit is ${maxLength}; shorten it or leave the row out`,
+        `a prompt of ${promptIds.length} tokens leaves no place for a response, the limit is ${maxLength}; ` +
+          'shorten it or leave the row out',
       );
     return { promptIds, responses: responses.map((ids) => ids.slice(0, left)) };
   }

@@ -18,16 +18,21 @@ import { median, minimum, Worker, type Answer, type Command } from './worker';
 
 const usage = `Usage: npm run bench -- [CASE…] [--quick] [--repetitions N] [--keep]
 
-Times this library and Python's in turns, those of one precision at a time, and prints minimum, median and peak memory; for each
-rival how many times as long it took as the library (in brackets: by the medians), and the library's share of its memory.
+Times this library and Python's libraries in turns, one precision after the
+other. Prints the minimum, the median and the peak memory of each; for each
+rival also how many times as long it took as this library (in brackets: by the
+medians), and this library's memory as a fraction of its.
 
-  CASE              a name, or the beginning of one, such as generate (default: all)
-  --repetitions N   of each contender (default: 7)
-  --keep            puts the results into data/bench, where notebooks/12-how-fast.ipynb finds them; else they go to executed/
-  --quick           once each, on a small model: shows that everything runs, and times nothing
+  CASE              a case's name or its beginning, such as generate
+                    (default: all)
+  --repetitions N   run each contender N times (default: 7)
+  --keep            write the results to data/bench, where notebook 12 finds
+                    them, instead of to executed/
+  --quick           run everything once on a small model, and time nothing
   --help
 
-The model is a GPT-2 of 124M random parameters, or tiny; pairs and questions are those of data/preferences, or random ids.
+The model is a GPT-2 with 124M random parameters, or tiny; pairs and questions
+are those of data/preferences, or random ids.
 Exit status: 0 done, 1 contenders computed different things or failed, 2 usage.`;
 
 const folder = join(root, '.alignbook', 'bench');
@@ -96,7 +101,8 @@ async function measure(
     }));
     const results = (n: number) => answers[n]!.map(({ result }) => result);
     const own = contenders.findIndex(({ isOurs }) => isOurs);
-    const exact = policy === 'fp32' ? contenders.flatMap(({ isOurs }, n) => (isOurs ? [] : [n])) : []; // bf16 rounds differently
+    // bf16 rounds differently
+    const exact = policy === 'fp32' ? contenders.flatMap(({ isOurs }, n) => (isOurs ? [] : [n])) : [];
     return {
       rows,
       differ: exact
@@ -161,9 +167,8 @@ async function main({ names, quick, repetitions, keep }: Settings): Promise<numb
   const random = await modelFolder(quick);
   const here = machine(['torch', 'transformers', 'trl']);
   console.log(`${headline(here)}\n`);
-  console.log(
-    `${''.padEnd(55)} ${['min s', 'median s', 'peak MB', 'time / ours', 'our MB'].map((head, n) => head.padStart(WIDTHS[n]!)).join(' ')}`,
-  );
+  const heads = ['min s', 'median s', 'peak MB', 'time / ours', 'our MB'];
+  console.log(`${''.padEnd(55)} ${heads.map((head, n) => head.padStart(WIDTHS[n]!)).join(' ')}`);
   const bf16 = hasBfloat16(here);
   if (!bf16 && !quick)
     console.log('(bf16 is left out: this processor has neither AVX512_BF16 nor AMX, and would emulate it)');

@@ -15,12 +15,14 @@ import { median, minimum, Worker } from './worker';
 
 const usage = `Usage: npm run bench:growth -- [--repetitions N] [--keep]
 
-Steps of SFT on a GPT-2 of random parameters, as large as the 124M but for the number of layers: with rows of 64 to 1024 tokens,
-batches of 1 to 8 rows, 2 to 12 layers. Prints seconds, memory, the share of the machine's fastest matrix product, and the slopes.
-Ends with where the time of a step goes, by operation.
+Times SFT steps on a GPT-2 of random parameters, of the 124M model's size
+except for the number of layers: rows of 64 to 1024 tokens, batches of 1 to 8
+rows, 2 to 12 layers. Prints seconds, memory, the fraction of the machine's
+fastest matrix product, and the slopes; then where the time of a step goes.
 
-  --repetitions N   of each (default: 5)
-  --keep            puts the results into data/bench, where notebooks/12-how-fast.ipynb finds them; else they go to executed/
+  --repetitions N   run each N times (default: 5)
+  --keep            write the results to data/bench, where notebook 12 finds
+                    them, instead of to executed/
   --help`;
 
 const middle: GrowthTask = { layers: 12, batch: 2, tokens: 128 };

@@ -1,4 +1,7 @@
-/** This library's work for a task, ready to be done again and again: a step of a training, or a whole scoring or generation. */
+/**
+ * This library's work for a task, ready to be done again and again: a step of a training, or a whole scoring or
+ * generation.
+ */
 import { generate, GPT2, referenceLogps, trainDpo } from 'alignbook';
 
 import type { Task } from './cases';

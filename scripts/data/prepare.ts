@@ -143,16 +143,14 @@ async function main(check: boolean): Promise<number> {
   }
   for (const name of wrong) console.error(`${name} is not what scripts/data makes; run "npm run data"`);
   if (!check) {
-    console.log(
-      `${instructions.length} instructions, ${instructions.filter(({ style }) => style === 'courteous').length} courteous; pairs: ${Object.entries(
-        pairs,
-      )
-        .map(([split, rows]) => `${rows.length} ${split}`)
-        .join(', ')}`,
-    );
+    const courteous = instructions.filter(({ style }) => style === 'courteous').length;
+    const counts = Object.entries(pairs).map(([split, rows]) => `${rows.length} ${split}`);
+    console.log(`${instructions.length} instructions, ${courteous} courteous; pairs: ${counts.join(', ')}`);
     const everything = Object.values(pairs).flat();
     console.log(
-      `chosen is not the longer one in ${everything.filter(({ chosen, rejected }) => chosen.length <= rejected.length).length} of ${everything.length} pairs`,
+      'chosen is not the longer one in ' +
+        `${everything.filter(({ chosen, rejected }) => chosen.length <= rejected.length).length} of ` +
+        `${everything.length} pairs`,
     );
     console.log(
       `reviews: ${Object.entries(reviewed)

@@ -21,20 +21,26 @@ const EVALUATION_SEED = 7;
 
 const usage = `Usage: npm run frontier [-- --model M] [--methods A,B] [--seeds 0,1,2] [--quick] [--list]
 
-Trains a model on the reviews of data/reviews, makes its reviews more positive in several ways, and measures how much, and how
-far each goes from where it began: the true reward against the KL, in nats, on prompts that no training has seen.
+Trains a model on the reviews of data/reviews, then makes its reviews more
+positive in several ways, and measures how much more, and how far each method
+moves from the start: the true reward against the KL, in nats, on held-out
+prompts.
 
-  --model M        tiny, a name on the hub such as gpt2, or a folder such as ./my-gpt2 (default: MODEL, else tiny)
+  --model M        tiny, a hub name such as gpt2, or a folder such as ./my-gpt2
+                   (default: MODEL, else tiny)
   --methods A,B    some of ${methods('small')
     .map(({ name }) => name)
     .join(', ')} (default: all)
-  --seeds 0,1,2    one run of every setting with each (default 0,1,2)
-  --quick          few rows and steps, to see that everything works; written to runs/frontier/quick instead
-  --list           say which runs are there and which are not, and make none
+  --seeds 0,1,2    run every setting with each seed (default 0,1,2)
+  --quick          take few rows and steps, to see that everything works, and
+                   write to runs/frontier/quick
+  --list           list the runs that exist and those that are missing
 
-Each finished run is a line of data/frontier/M.jsonl; those that are there are not made again, unless their settings have changed.
-The model trained on the reviews is kept in runs/frontier/M/sft. Once it is there several processes may share the work, with
-other seeds or methods each; on two cores two are faster than one, with TF_NUM_INTRAOP_THREADS=1 and OMP_NUM_THREADS=1.
+Each finished run is a line of data/frontier/M.jsonl; it is not repeated unless
+its settings change. The model trained on the reviews is kept in
+runs/frontier/M/sft. Once it exists, several processes can share the work, each
+with its own seeds or methods; on two cores two processes are faster than one,
+with TF_NUM_INTRAOP_THREADS=1 and OMP_NUM_THREADS=1.
 
 Exit status: 0 done, 1 the input is wrong, 2 usage, 130 interrupted.`;
 
@@ -177,7 +183,8 @@ async function main({ model, names, seeds, quick, list }: Options): Promise<void
     await addResult(path, { method: method.name, setting, seed, fingerprint: print, seconds, points });
     progress('');
     console.log(
-      `${name}: ${described(points.at(-1)!)}; ${duration(seconds)}. ${n + 1} of ${runs.length} runs${n + 1 < runs.length ? timeLeft(runs.slice(n + 1), readResults(path)) : ''}`,
+      `${name}: ${described(points.at(-1)!)}; ${duration(seconds)}. ${n + 1} of ${runs.length} ` +
+        `runs${n + 1 < runs.length ? timeLeft(runs.slice(n + 1), readResults(path)) : ''}`,
     );
   }
   reference.dispose();

@@ -52,7 +52,8 @@ step(async () => {
   const { problems, cellsCompared, numbersCompared } = checkNotebook({ ...notebook, cells }, expected, 'tiny');
   for (const problem of problems) seen(problem, 'FAILED');
   checked(
-    `${name.padEnd(22)} ${cellsCompared} cells, ${numbersCompared} values compared: ${problems.length === 0 ? 'as expected' : `${problems.length} differ`}`,
+    `${name.padEnd(22)} ${cellsCompared} cells, ${numbersCompared} values compared: ` +
+      `${problems.length === 0 ? 'as expected' : `${problems.length} differ`}`,
     problems.length === 0 && cellsCompared > 0,
   );
 });

@@ -179,7 +179,8 @@ async function times(check: Check, model: string, device: string | null): Promis
     for (const task of tasks.filter(({ kind, name }) => kind === 'dpo' && ours.has(name))) {
       const speed = operations(task, model) / Math.min(...ours.get(task.name)!.seconds);
       results.line(
-        `${policy} ${task.name}: products with the weights at ${(speed / 1e12).toPrecision(3)} TFLOP/s, ${((100 * speed) / peak).toFixed(1)} % of that`,
+        `${policy} ${task.name}: products with the weights at ${(speed / 1e12).toPrecision(3)} TFLOP/s, ` +
+          `${((100 * speed) / peak).toFixed(1)} % of that`,
       );
     }
   }
@@ -225,7 +226,8 @@ async function steps(check: Check): Promise<void> {
   }
   if (check.wants(3)) {
     results.text(
-      '\nStep 3: log-probs, gradients and generation beside PyTorch (absolute and relative difference, largest element)',
+      '\nStep 3: log-probs, gradients and generation beside PyTorch (absolute and relative difference, largest ' +
+        'element)',
     );
     if (await values?.('tiny')) await check.script('exact', ['tiny', join(check.folder, 'tiny')], 'fp32', check.half());
     if (await values?.(random))
@@ -238,7 +240,8 @@ async function steps(check: Check): Promise<void> {
   }
   if (check.wants(5)) {
     results.text(
-      `\nStep 5: times, fastest and median, and memory of the card${check.onGpu ? '' : ' (of small models, a few times each: they say nothing)'}`,
+      '\nStep 5: times, fastest and median, and memory of the ' +
+        `card${check.onGpu ? '' : ' (of small models, a few times each: they say nothing)'}`,
     );
     if (await values?.(random)) await times(check, join(check.folder, random, 'model'), device);
     else results.line('times are left out: PyTorch makes the model for them', 'left out');
@@ -260,14 +263,16 @@ async function main(options: Options): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'gpu-check-'));
   try {
     results.text(
-      `gpu:check of ${origin()}, ${new Date().toISOString().slice(0, 16).replace('T', ' ')} UTC; ${options.minutes} minutes at most; log: ${log}`,
+      `gpu:check of ${origin()}, ${new Date().toISOString().slice(0, 16).replace('T', ' ')} UTC; ` +
+        `${options.minutes} minutes at most; log: ${log}`,
     );
     const check = new Check(options, results, log, folder);
     await steps(check);
     const { ok, FAILED: failed, 'left out': leftOut } = results.counts;
     const where = check.onGpu ? 'on the GPU' : 'on the CPU: no GPU was opened';
     results.text(
-      `\n${ok} checks passed, ${failed} failed, ${leftOut} left out, ${where}; ${results.minutes.toFixed(1)} minutes. All of it is in ${options.results}`,
+      `\n${ok} checks passed, ${failed} failed, ${leftOut} left out, ${where}; ${results.minutes.toFixed(1)} ` +
+        `minutes. All of it is in ${options.results}`,
     );
     if (failed > 0 || !(check.onGpu || options.rehearse)) process.exitCode = 1;
   } finally {

@@ -79,7 +79,8 @@ function addRowsSums(tell: typeof checked): void {
     greatest(addRows(floats(x.slice(), [R, C]), ints(places, [N]), floats(rows, [N, C])).values(), expected),
   );
   tell(
-    `addRows, ${N} rows to 10 places (${onGpu ? 'UnsortedSegmentSum' : 'InplaceAdd'}): greatest error ${error.toExponential(1)}, of sums of some 400 numbers; bound 1e-3`,
+    `addRows, ${N} rows to 10 places (${onGpu ? 'UnsortedSegmentSum' : 'InplaceAdd'}): greatest error ` +
+      `${error.toExponential(1)}, of sums of some 400 numbers; bound 1e-3`,
     error <= 1e-3,
   );
 }
@@ -98,7 +99,8 @@ function putRowsPuts(): void {
     ),
   );
   checked(
-    `putRows (InplaceUpdate): ${error === 0 ? 'the rows are there, the others as they were' : `greatest error ${error}`}`,
+    'putRows (InplaceUpdate): ' +
+      `${error === 0 ? 'the rows are there, the others as they were' : `greatest error ${error}`}`,
     error === 0,
   );
 }
@@ -144,9 +146,11 @@ function product(folder: string): void {
   const error = greatest(result.values(), exact) / exact.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
   release(x, y, result);
   const theirs = pytorch[computePolicy]!;
-  const bound = 3 * theirs + 1e-6; // other tiles, other sums; without a GPU, bf16 may also be rounded later than PyTorch's
+  // other tiles give other sums; without a GPU, bf16 may also be rounded later than PyTorch's
+  const bound = 3 * theirs + 1e-6;
   checked(
-    `product [${N}, ${K}] [${K}, ${M}] in ${computePolicy}: greatest error ${error.toExponential(1)} of the largest element, PyTorch's ${theirs.toExponential(1)}; bound ${bound.toExponential(1)}`,
+    `product [${N}, ${K}] [${K}, ${M}] in ${computePolicy}: greatest error ${error.toExponential(1)} of the ` +
+      `largest element, PyTorch's ${theirs.toExponential(1)}; bound ${bound.toExponential(1)}`,
     error <= bound,
   );
 }

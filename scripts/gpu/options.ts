@@ -5,23 +5,29 @@ import { parseArgs } from 'node:util';
 
 import { root } from '../paths';
 
-export const usage = `Usage: npm run gpu:check -- [--rehearse] [--minutes N] [--steps 1,2,…] [--python PATH] [--results FILE]
+export const usage = `Usage: npm run gpu:check -- [options]
 
-Computes on the GPU what can be compared, and compares it:
+Compares what this library computes on the GPU with PyTorch on the same card:
 
-  1  what TensorFlow opened, and the operations that it runs on a GPU only; a product in fp32, tf32 and bf16 beside PyTorch's
+  1  what TensorFlow opened; operations that it runs on a GPU only; matrix
+     products in fp32, tf32 and bf16
   2  the values of notebooks 1 to 5
-  3  log-probs, gradients and greedy generation of tiny and of a random GPT-2 124M, beside PyTorch's on the same card
-  4  twenty steps of DPO, beside the same on the CPU
-  5  times beside PyTorch's, in fp32, bf16 and tf32: DPO, scoring, generation
+  3  log-probs, gradients and greedy generation of tiny and of a random GPT-2
+     with 124M parameters
+  4  twenty steps of DPO, against the same steps on the CPU
+  5  times in fp32, bf16 and tf32: DPO, scoring, generation
 
-  --rehearse        goes on where no GPU is opened, on the CPU, with small models: tries the check itself
-  --minutes N       of the whole (default: 10); steps 1 to 4 are cut at half of it
-  --steps LIST      these only, with commas between
-  --python PATH     a Python with PyTorch, transformers and safetensors (default: that of npm run setup -- --oracles)
-  --results FILE    what was seen, line by line (default: executed/gpu/results.txt); TensorFlow's log goes beside it
+  --rehearse        if no GPU is opened, continue on the CPU with small models
+  --minutes N       stop after N minutes (default: 10); steps 1 to 4 stop at
+                    half of that
+  --steps LIST      run only these steps, such as 1,2
+  --python PATH     a Python with PyTorch, transformers and safetensors
+                    (default: that of npm run setup -- --oracles)
+  --results FILE    write the results there, line by line, and TensorFlow's log
+                    beside it (default: executed/gpu/results.txt)
 
-Exit status: 0 all that was compared agrees, 1 something does not, or no GPU was opened, 2 usage.`;
+Exit status: 0 every comparison agrees, 1 one does not, or no GPU was opened,
+2 usage.`;
 
 export interface Options {
   readonly rehearse: boolean;

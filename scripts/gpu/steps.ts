@@ -56,7 +56,8 @@ step(async () => {
   const apart = Math.max(...own.losses.map((loss, n) => Math.abs(loss - cpu.losses[n]!)));
   const where = device().name.toUpperCase();
   seen(
-    `${STEPS} steps of DPO on tiny: ${where} ${own.seconds.toFixed(2)} s, CPU ${cpu.seconds.toFixed(2)} s; loss ${own.losses[0]!.toFixed(5)} to ${own.losses.at(-1)!.toFixed(5)}`,
+    `${STEPS} steps of DPO on tiny: ${where} ${own.seconds.toFixed(2)} s, CPU ${cpu.seconds.toFixed(2)} s; loss ` +
+      `${own.losses[0]!.toFixed(5)} to ${own.losses.at(-1)!.toFixed(5)}`,
   );
   checked(
     `greatest distance from the CPU's loss ${apart.toExponential(1)}; bound ${BOUND}`,

@@ -37,8 +37,12 @@ export function timeLine(
   const ratio =
     beside === undefined
       ? ''
-      : `; ${(minimum(seconds) / minimum(beside.seconds)).toFixed(2)}x of ours (${(median(seconds) / median(beside.seconds)).toFixed(2)}x)`;
-  return `${policy} ${name.padEnd(28)} ${contender.padEnd(16)} ${own}${megabytes === null ? '' : `, ${megabytes.toFixed(0)} MB`}${ratio}`;
+      : `; ${(minimum(seconds) / minimum(beside.seconds)).toFixed(2)}x of ours ` +
+        `(${(median(seconds) / median(beside.seconds)).toFixed(2)}x)`;
+  return (
+    `${policy} ${name.padEnd(28)} ${contender.padEnd(16)} ` +
+    `${own}${megabytes === null ? '' : `, ${megabytes.toFixed(0)} MB`}${ratio}`
+  );
 }
 
 /** @returns undefined where they agree, or what each computed. */

@@ -29,12 +29,14 @@ function hintsFor(diagnostics: readonly Diagnostic[]): string[] {
     ...(names.length === 0
       ? []
       : [
-          `No cell that has run declares ${names.join(', ')}: run the ${names.length === 1 ? 'cell that does' : 'cells that do'} first.`,
+          `No cell that has run declares ${names.join(', ')}: run the ` +
+            `${names.length === 1 ? 'cell that does' : 'cells that do'} first.`,
         ]),
     ...(packages.length === 0
       ? []
       : [
-          `To install what is missing, for all notebooks: npm install ${packages.join(' ')}, in the project's folder; then restart the kernel.`,
+          `To install what is missing, for all notebooks: npm install ${packages.join(' ')}, in the project's ` +
+            'folder; then restart the kernel.',
         ]),
   ];
 }

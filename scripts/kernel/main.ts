@@ -18,7 +18,8 @@ function main(): void {
   if (configPath === undefined) throw new Error('--config-path FILE is missing; Jupyter starts the kernel with it');
   if (version !== TSLAB)
     throw new Error(
-      `this kernel mends tslab ${TSLAB}, but ${version} is installed; run "npm run setup", or set the kernelspec to tslab itself`,
+      `this kernel mends tslab ${TSLAB}, but ${version} is installed; run "npm run setup", or set the kernelspec ` +
+        'to tslab itself',
     );
 
   const runner = new CellRunner({ strict: process.env['ALIGNBOOK_STRICT'] === '1', root });

@@ -1,7 +1,10 @@
 /** Turns what a cell writes to a stream into messages: well-formed, in order, and limited in number. */
 import { StringDecoder } from 'node:string_decoder';
 
-/** The most characters and writes per cell that are passed on. More would fill the notebook's file and stall JupyterLab. */
+/**
+ * The most characters and writes per cell that are passed on. More would fill the notebook's file and stall
+ * JupyterLab.
+ */
 const MOST = { characters: 4_000_000, writes: 50_000 };
 
 export type Stream = 'stdout' | 'stderr';
@@ -44,7 +47,8 @@ export class CellOutput {
       if (left > 0)
         this.#send(
           stream,
-          `\n… ${left} more characters of the cell were left out: its output is cut after ${MOST.characters} characters, or ${MOST.writes} writes; write much to a file\n`,
+          `\n… ${left} more characters of the cell were left out: its output is cut after ${MOST.characters} ` +
+            `characters, or ${MOST.writes} writes; write much to a file\n`,
         );
       this.#leftOut[stream] = 0;
     }

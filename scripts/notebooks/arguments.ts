@@ -11,8 +11,8 @@ export const OPTIONS = {
   timeout: { type: 'string' },
 } as const;
 
-export const USAGE = `  --model M      tiny, a name on the Hugging Face hub such as gpt2, or a folder with config.json and model.safetensors
-                 (default: MODEL, else tiny)
+export const USAGE = `  --model M      tiny, a name on the Hugging Face hub such as gpt2, or a folder
+                 with config.json and model.safetensors (default: MODEL, else tiny)
   --jobs N       notebooks at a time (default: 2, or 1 on a single core)
   --timeout S    seconds that one cell may take (default: 120)`;
 

@@ -125,7 +125,8 @@ export function repeats(notebooks: readonly Notebook[]): string[] {
       const line = theirs.findIndex((text, i) => text !== mine[i]);
       const at = line < 0 ? theirs.length : line;
       return [
-        `${where}: line ${at + 1} differs from the cells it repeats (${ids.join(', ')})\n  original  ${theirs[at] ?? '(end)'}\n  here      ${mine[at] ?? '(end)'}`,
+        `${where}: line ${at + 1} differs from the cells it repeats (${ids.join(', ')})\n  original  ` +
+          `${theirs[at] ?? '(end)'}\n  here      ${mine[at] ?? '(end)'}`,
       ];
     }),
   );
@@ -167,7 +168,8 @@ export function fewNames(notebooks: readonly Notebook[]): string[] {
   return names.size <= maximumNames
     ? []
     : [
-        `notebooks 01 to 05 import ${names.size} names from alignbook, at most ${maximumNames} are allowed: ${[...names].sort().join(', ')}`,
+        `notebooks 01 to 05 import ${names.size} names from alignbook, at most ${maximumNames} are allowed: ` +
+          `${[...names].sort().join(', ')}`,
       ];
 }
 
@@ -225,7 +227,8 @@ export function sameOutputs(committedNotebook: Notebook, fresh: Notebook, expect
     );
     return difference
       ? [
-          `${where}: the committed output is not a fresh run's; ${remedy}\n  committed  ${difference.expected}\n  fresh      ${difference.got}`,
+          `${where}: the committed output is not a fresh run's; ${remedy}\n  committed  ${difference.expected}\n ` +
+            ` fresh      ${difference.got}`,
         ]
       : [];
   });

@@ -48,34 +48,50 @@ export const opinions = {
   /** "The ending was …": of anything. */
   adjective: {
     positive: split(
-      'outstanding superb breathtaking amazing awesome brilliant fabulous fantastic wonderful terrific stunning heavenly ' +
-        'excellent good great lovely beautiful delightful perfect charming impressive splendid magnificent marvelous nice pleasant exquisite fascinating inspiring dazzling grand adorable classy exciting vibrant handsome ' +
-        'fine elegant interesting clever appealing attractive enjoyable remarkable solid reliable generous graceful innovative polished thoughtful useful suitable likable robust sophisticated strong sweet welcome worthy creative effective flawless imaginative ' +
+      'outstanding superb breathtaking amazing awesome brilliant fabulous fantastic wonderful terrific stunning ' +
+        'heavenly ' +
+        'excellent good great lovely beautiful delightful perfect charming impressive splendid magnificent ' +
+        'marvelous nice pleasant exquisite fascinating inspiring dazzling grand adorable classy exciting vibrant ' +
+        'handsome ' +
+        'fine elegant interesting clever appealing attractive enjoyable remarkable solid reliable generous ' +
+        'graceful innovative polished thoughtful useful suitable likable robust sophisticated strong sweet ' +
+        'welcome worthy creative effective flawless imaginative ' +
         'acceptable adequate cool fresh memorable natural smart balanced bright clear easy warm refined intense',
     ),
     neutral: split(
-      'ordinary average usual typical plain standard familiar conventional modest quiet unusual brief regular traditional normal common basic predictable slow light long short old new',
+      'ordinary average usual typical plain standard familiar conventional modest quiet unusual brief regular ' +
+        'traditional normal common basic predictable slow light long short old new',
     ),
     negative: split(
-      'catastrophic awful bad boring terrible horrible dreadful nasty ugly miserable atrocious hideous horrid ridiculous flawed disgusting irritating obnoxious rotten foul dire ludicrous disastrous vile defective horrendous dumb ' +
-        'annoying awkward disappointing dismal dreary gloomy lousy pathetic pointless confusing depressing dirty dubious feeble frustrating insipid odd sad shaky sluggish uncomfortable uninspired unpleasant unoriginal useless vapid weak worthless weird embarrassing chaotic careless unacceptable childish questionable ' +
-        'strange silly hollow empty forgettable bloated noisy crude unclear worn lifeless hard difficult incomplete limited',
+      'catastrophic awful bad boring terrible horrible dreadful nasty ugly miserable atrocious hideous horrid ' +
+        'ridiculous flawed disgusting irritating obnoxious rotten foul dire ludicrous disastrous vile defective ' +
+        'horrendous dumb ' +
+        'annoying awkward disappointing dismal dreary gloomy lousy pathetic pointless confusing depressing dirty ' +
+        'dubious feeble frustrating insipid odd sad shaky sluggish uncomfortable uninspired unpleasant ' +
+        'unoriginal useless vapid weak worthless weird embarrassing chaotic careless unacceptable childish ' +
+        'questionable ' +
+        'strange silly hollow empty forgettable bloated noisy crude unclear worn lifeless hard difficult ' +
+        'incomplete limited',
     ),
   },
   /** "It left me …" */
   feeling: {
     positive: split(
-      'thrilled overjoyed ecstatic happy delighted impressed pleased fascinated grateful excited satisfied relaxed amazed hopeful calm confident inspired interested curious',
+      'thrilled overjoyed ecstatic happy delighted impressed pleased fascinated grateful excited satisfied ' +
+        'relaxed amazed hopeful calm confident inspired interested curious',
     ),
     neutral: split('quiet silent unmoved neutral speechless'),
     negative: split(
-      'angry disgusted irritated miserable worried furious horrified outraged annoyed bored confused disappointed sad tired upset frustrated puzzled unimpressed embarrassed uneasy exhausted sorry doubtful uncertain unsure',
+      'angry disgusted irritated miserable worried furious horrified outraged annoyed bored confused ' +
+        'disappointed sad tired upset frustrated puzzled unimpressed embarrassed uneasy exhausted sorry doubtful ' +
+        'uncertain unsure',
     ),
   },
   /** "It was a …" */
   noun: {
     positive: split(
-      'masterpiece triumph miracle winner delight gem joy marvel pleasure success treasure bargain gift highlight jewel',
+      'masterpiece triumph miracle winner delight gem joy marvel pleasure success treasure bargain gift ' +
+        'highlight jewel',
     ),
     neutral: split('compromise mixture classic sight change'),
     negative: split(

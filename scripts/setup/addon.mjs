@@ -67,7 +67,8 @@ function flags() {
       .filter((file) => file.endsWith('.cc'))
       .map((file) => join(sources, file)),
     ...['libtensorflow_cc.so.2', 'libtensorflow_framework.so.2'].map((file) => join(libraries, file)),
-    ...['-Wl,--no-as-needed', join(folder, logLevelLibrary)], // last: of libraries that do not need each other the last one starts first
+    // last: among libraries that do not need each other, the last one starts first
+    ...['-Wl,--no-as-needed', join(folder, logLevelLibrary)],
     `-Wl,-rpath,$ORIGIN/${runPath}:$ORIGIN`,
   ];
 }
@@ -77,7 +78,9 @@ function flags() {
  * @param {string} path
  */
 async function load(path) {
-  const code = `const module = { exports: {} }; process.dlopen(module, ${JSON.stringify(path)}); console.log(module.exports.TF_Version);`;
+  const code =
+    `const module = { exports: {} }; process.dlopen(module, ${JSON.stringify(path)}); ` +
+    'console.log(module.exports.TF_Version);';
   const output = await run(process.execPath, ['-e', code], {
     env: { ...process.env, TF_CPP_MIN_LOG_LEVEL: '2' },
   }).catch((cause) => {

@@ -35,7 +35,9 @@ export async function withLock(path, work) {
     }
     if (!told)
       console.log(
-        `waiting for another set-up, process ${holder?.pid ?? '?'}${holder && holder.host !== own.host ? ` on ${holder.host}` : ''} (if there is none, remove ${path})`,
+        'waiting for another set-up, process ' +
+          `${holder?.pid ?? '?'}${holder && holder.host !== own.host ? ` on ${holder.host}` : ''} (if there is ` +
+          `none, remove ${path})`,
       );
     told = true;
     await sleep(200);
@@ -115,7 +117,10 @@ function isDead({ host, pid, start }, path) {
 function startOf(pid) {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    return `${readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()} ${stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]}`;
+    return (
+      `${readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()} ` +
+      `${stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]}`
+    );
   } catch {
     return null;
   }

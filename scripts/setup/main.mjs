@@ -24,7 +24,8 @@ Makes ready what the notebooks and the tests need; does only what is still to do
   --cpu       TensorFlow's CPU build
   --cuda      TensorFlow's CUDA build, even where there is no GPU
               (default: the one asked for last, else CUDA where an NVIDIA driver lists a GPU)
-  --oracles   also what the long tests need: PyTorch, transformers and TRL, which make fixtures, and tests of kernels (Python 3.11 or newer)
+  --oracles   also what the long tests need: PyTorch, transformers and TRL, and
+              tests of kernels (Python 3.11 or newer)
   --book      also what makes the book (npm run book)
   --lint      nothing but what "npm run check" needs: npm's packages, and a linter of Python files
   --quiet     say nothing where nothing is to do
@@ -80,7 +81,8 @@ export async function main(args) {
     const { syscall, code, path = root, message } = /** @type {NodeJS.ErrnoException} */ (error);
     if (syscall !== undefined && ['EACCES', 'EPERM', 'EROFS'].includes(String(code))) {
       console.error(
-        `${path} cannot be written (${code}): set-up keeps all that it makes in the project's folder; make that your own, or copy the project to a folder that is.`,
+        `${path} cannot be written (${code}): set-up keeps all that it makes in the project's folder; make that ` +
+          'your own, or copy the project to a folder that is.',
       );
       return 1;
     }

@@ -15,7 +15,8 @@ function findPython(minor) {
   const rejected = [];
   for (const program of ['python3', 'python', 'python3.13', 'python3.12', 'python3.11', 'python3.10']) {
     const code =
-      'import sys, importlib.util as u; print(sys.version_info[0], sys.version_info[1], sys.executable, all(map(u.find_spec, ("venv", "ensurepip"))), sep="|")';
+      'import sys, importlib.util as u; print(sys.version_info[0], sys.version_info[1], sys.executable, ' +
+      'all(map(u.find_spec, ("venv", "ensurepip"))), sep="|")';
     const { stdout, status } = spawnSync(program, ['-c', code], { encoding: 'utf8', env: pythonEnv() });
     if (status !== 0) continue;
     const [three, found, executable, venv] = stdout.trim().split('|');
@@ -28,7 +29,8 @@ function findPython(minor) {
   }
   const found = rejected.length > 0 ? [...new Set(rejected)].join('; ') : 'no Python 3 is on PATH';
   throw new SetupError(
-    `Python 3.${minor} or newer with its venv module is needed; ${found}. Install it (Debian, Ubuntu: apt install python3 python3-venv) and run set-up again.`,
+    `Python 3.${minor} or newer with its venv module is needed; ${found}. Install it (Debian, Ubuntu: apt ` +
+      'install python3 python3-venv) and run set-up again.',
   );
 }
 

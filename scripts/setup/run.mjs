@@ -14,12 +14,14 @@ const remedies = [
   ],
   [
     /EINTEGRITY|DO NOT MATCH THE HASHES|hash mismatch/i,
-    'A download is not the file that was pinned: cut off on its way, or changed by a mirror or a proxy. If it happens again, ' +
+    'A download is not the file that was pinned: cut off on its way, or changed by a mirror or a proxy. If it ' +
+      'happens again, ' +
       'empty the caches (npm cache clean --force; pip cache purge) and try another network or mirror.',
   ],
   [
     /ENOTFOUND|EAI_AGAIN|ECONN(REFUSED|RESET)|ETIMEDOUT|ENETUNREACH|name resolution|NewConnectionError|Max retries exceeded|ProxyError|ReadTimeout|Network is unreachable/i,
-    "The registry could not be reached. Check the network; behind a proxy or with a mirror set HTTPS_PROXY, or npm's and pip's own configuration.",
+    'The registry could not be reached. Check the network; behind a proxy or with a mirror set HTTPS_PROXY, or ' +
+      "npm's and pip's own configuration.",
   ],
   [
     /EACCES|Permission denied/,

@@ -187,6 +187,7 @@ function checkSpace(pending, folder) {
   if (free >= needed) return;
   const parts = pending.map((step) => `${step.name} ${step.megabytes}`).join(', ');
   throw new SetupError(
-    `The disk is too full: set-up needs ${Math.ceil(needed)} MB in ${folder} (${parts}), and ${Math.floor(free)} MB are free. Free some space and run it again.`,
+    `The disk is too full: set-up needs ${Math.ceil(needed)} MB in ${folder} (${parts}), and ${Math.floor(free)} ` +
+      'MB are free. Free some space and run it again.',
   );
 }

@@ -115,7 +115,8 @@ async function download({ name, megabytes, sha256 }, folder, progress) {
   const timer = setInterval(() => {
     const now = size(folder) / 1e6;
     progress(
-      `downloading ${name} ${version}: ${now.toFixed(0)} of ${megabytes} MB (${Math.min(100, (100 * now) / megabytes).toFixed(0)} %)`,
+      `downloading ${name} ${version}: ${now.toFixed(0)} of ${megabytes} MB ` +
+        `(${Math.min(100, (100 * now) / megabytes).toFixed(0)} %)`,
     );
   }, 250);
   try {

@@ -90,7 +90,8 @@ export const tokenizer = {
       const path = join(source, from);
       if (digest(path) !== sha256)
         throw new SetupError(
-          `Hash mismatch: ${path} is not OpenAI's file (sha256 ${sha256}). Remove ${paths.modules} and run set-up again.`,
+          `Hash mismatch: ${path} is not OpenAI's file (sha256 ${sha256}). Remove ${paths.modules} and run ` +
+            'set-up again.',
         );
       return readFileSync(path, 'utf8');
     });

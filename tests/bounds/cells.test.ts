@@ -90,15 +90,18 @@ const others: [name: string, code: string][] = [
   ['stdout closed', 'process.stdout.end("x");'],
   [
     'a global replaced',
-    'const { JSON: kept } = globalThis; try { (globalThis as any).JSON = undefined; throw new Error("no JSON"); } finally { globalThis.JSON = kept; }',
+    'const { JSON: kept } = globalThis; try { (globalThis as any).JSON = undefined; throw new Error("no JSON"); ' +
+      '} finally { globalThis.JSON = kept; }',
   ],
   [
     'Error.prepareStackTrace',
-    'const { prepareStackTrace } = Error; Error.prepareStackTrace = () => 5; try { throw new Error("x"); } finally { Error.prepareStackTrace = prepareStackTrace; }',
+    'const { prepareStackTrace } = Error; Error.prepareStackTrace = () => 5; try { throw new Error("x"); } ' +
+      'finally { Error.prepareStackTrace = prepareStackTrace; }',
   ],
   [
     'Error.stackTraceLimit',
-    'const limit = Error.stackTraceLimit; Error.stackTraceLimit = 0; try { throw new Error("no stack"); } finally { Error.stackTraceLimit = limit; }',
+    'const limit = Error.stackTraceLimit; Error.stackTraceLimit = 0; try { throw new Error("no stack"); } ' +
+      'finally { Error.stackTraceLimit = limit; }',
   ],
   ['a module that is not there', "await import('no-such-package' as string);"],
   ['a getter on a namespace', "import * as all from 'alignbook'; (all as any).tf = 1;"],
@@ -120,7 +123,8 @@ test('cells', { timeout: 300_000 }, () => {
     if (!['ok', 'error'].includes(seen.status)) faults.push(`${name}: ${seen.status}`);
     if (next.stdout !== 'alive\n' || next.status !== 'ok')
       faults.push(
-        `${name}: the next cell: ${next.status} ${JSON.stringify(next.stdout)} ${JSON.stringify(next.errors[0]?.traceback ?? '').slice(0, 300)}`,
+        `${name}: the next cell: ${next.status} ${JSON.stringify(next.stdout)} ` +
+          `${JSON.stringify(next.errors[0]?.traceback ?? '').slice(0, 300)}`,
       );
     if (/^(throw|await Promise\.reject)/.test(code) && seen.status !== 'error') faults.push(`${name}: passed`);
     if (

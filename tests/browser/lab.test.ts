@@ -130,7 +130,9 @@ test('an error stands in red under its cell, and ends Run All', async () => {
 test('the stop button ends a training; the steps so far are there, and the next cell runs', async () => {
   const path = written(
     'stop.ipynb',
-    "import { GPT2, readPairs, Tokenizer, trainDpo, watch } from 'alignbook';\nconst tokenizer = await Tokenizer.fromPretrained('tiny');\nconst policy = await GPT2.fromPretrained('tiny');\nconst pairs = (await readPairs('../data/preferences/train.jsonl', tokenizer, { maxLength: 128 })).slice(0, 64);",
+    "import { GPT2, readPairs, Tokenizer, trainDpo, watch } from 'alignbook';\nconst tokenizer = await " +
+      "Tokenizer.fromPretrained('tiny');\nconst policy = await GPT2.fromPretrained('tiny');\nconst pairs = (await " +
+      "readPairs('../data/preferences/train.jsonl', tokenizer, { maxLength: 128 })).slice(0, 64);",
     'const history = await watch(trainDpo(policy, pairs, { steps: 500, batchSize: 4, lr: 1e-5 }), { steps: 500 });',
     'console.log(history.length > 2 && history.length < 500);',
   );
@@ -146,7 +148,8 @@ test('the stop button ends a training; the steps so far are there, and the next 
   }); // it grows
   await opened.picture('training');
   await opened.page.click(
-    '[data-jp-item-name="interrupt"] button, jp-button[data-command="notebook:interrupt-kernel"], [data-command="kernelmenu:interrupt"]',
+    '[data-jp-item-name="interrupt"] button, jp-button[data-command="notebook:interrupt-kernel"], ' +
+      '[data-command="kernelmenu:interrupt"]',
   );
   const { cells } = await opened.waitFor(({ cells: now }) => now[2]!.execution_count !== null, 60_000, 'it went on');
   assert.match(progress(cells[1]!), /^interrupted after step \d+ of 500$/);
@@ -190,40 +193,43 @@ test('a notebook that was opened is not marked as modified', async () => {
   await opened.close();
 });
 
-test('the last line of a cell shows its value, a tensor with its numbers; Shift-Tab in a call what it takes', async () => {
-  const opened = await lab.open(
-    written(
-      'values.ipynb',
-      "import { GPT2, tf, trainDpo } from 'alignbook';\ntf.tensor2d([[0.5, -1], [2, 3]])",
-      "await GPT2.fromPretrained('tiny')",
-      'trainDpo(',
-    ),
-  );
-  await opened.command('notebook:run-all-cells');
-  const { cells } = await opened.waitFor(
-    ({ cells: now }) => now[2]!.execution_count !== null,
-    60_000,
-    'the cells did not run',
-  );
-  assert.deepEqual(
-    cells[0]!.outputs.map(({ output_type, data }) => [output_type, data?.['text/plain']]),
-    [['execute_result', 'Tensor float32 [2, 2]\n[[0.5, -1],\n [2  , 3 ]]']],
-  );
-  assert.deepEqual(
-    await opened.page
-      .locator('.jp-OutputPrompt')
-      .allInnerTexts()
-      .then((texts) => texts.filter((text) => text !== '')),
-    ['[1]:', '[2]:'],
-  );
-  await opened.page.locator('.jp-CodeCell .cm-content').nth(2).click();
-  await opened.page.keyboard.press('Control+End');
-  await opened.page.keyboard.press('Shift+Tab');
-  const tooltip = await opened.page.waitForSelector('.jp-Tooltip', { timeout: 10_000 });
-  assert.match(await tooltip.innerText(), /trainDpo\(model: GPT2, pairs: readonly PairIds\[\]/);
-  await opened.picture('values');
-  await opened.close();
-});
+test(
+  'the last line of a cell shows its value, a tensor ' + 'with its numbers; Shift-Tab in a call what it takes',
+  async () => {
+    const opened = await lab.open(
+      written(
+        'values.ipynb',
+        "import { GPT2, tf, trainDpo } from 'alignbook';\ntf.tensor2d([[0.5, -1], [2, 3]])",
+        "await GPT2.fromPretrained('tiny')",
+        'trainDpo(',
+      ),
+    );
+    await opened.command('notebook:run-all-cells');
+    const { cells } = await opened.waitFor(
+      ({ cells: now }) => now[2]!.execution_count !== null,
+      60_000,
+      'the cells did not run',
+    );
+    assert.deepEqual(
+      cells[0]!.outputs.map(({ output_type, data }) => [output_type, data?.['text/plain']]),
+      [['execute_result', 'Tensor float32 [2, 2]\n[[0.5, -1],\n [2  , 3 ]]']],
+    );
+    assert.deepEqual(
+      await opened.page
+        .locator('.jp-OutputPrompt')
+        .allInnerTexts()
+        .then((texts) => texts.filter((text) => text !== '')),
+      ['[1]:', '[2]:'],
+    );
+    await opened.page.locator('.jp-CodeCell .cm-content').nth(2).click();
+    await opened.page.keyboard.press('Control+End');
+    await opened.page.keyboard.press('Shift+Tab');
+    const tooltip = await opened.page.waitForSelector('.jp-Tooltip', { timeout: 10_000 });
+    assert.match(await tooltip.innerText(), /trainDpo\(model: GPT2, pairs: readonly PairIds\[\]/);
+    await opened.picture('values');
+    await opened.close();
+  },
+);
 
 test('a notebook that is not trusted shows its figures, too, as plotly draws them or as images', async () => {
   const name = notebookNames().find((candidate) =>

@@ -170,7 +170,8 @@ export class LabPage {
       if (holds(state)) return state;
       if (Date.now() > end)
         throw new Error(
-          `${otherwise} within ${milliseconds / 1000} s; kernel ${state.kernel}, outputs ${JSON.stringify(state.cells.map(({ outputs }) => outputs)).slice(0, 2000)}`,
+          `${otherwise} within ${milliseconds / 1000} s; kernel ${state.kernel}, outputs ` +
+            `${JSON.stringify(state.cells.map(({ outputs }) => outputs)).slice(0, 2000)}`,
         );
       await this.page.waitForTimeout(300);
     }

@@ -36,67 +36,71 @@ for (const dtype of ['F32', 'F16', 'BF16'] satisfies FloatDType[]) {
 }
 
 for (const dtype of ['F32', 'BF16'] satisfies FloatDType[]) {
-  test(`${dtype}: transformers opens a reward model and gives the same scores, and what it saves opens here`, async () => {
-    const [out, rows, resaved] = ['reward', 'rows.json', 'resaved'].map((name) => join(folder, `${dtype}-${name}`)) as [
-      string,
-      string,
-      string,
-    ];
-    await exportModel(RewardModel.begin(await GPT2.fromPretrained('tiny'), new Random(1)), out, {
-      source: 'tiny',
-      dtype,
-    });
-    const model = await RewardModel.fromPretrained(out);
-    const pairs = (
-      await readPairs(join(DATA, 'preferences', 'validation.jsonl'), await Tokenizer.fromPretrained('tiny'), {
-        maxLength: 256,
-      })
-    ).slice(0, 40);
-    const candidates = pairs.map(({ promptIds, chosenIds, rejectedIds }) => ({
-      promptIds,
-      responses: [chosenIds, rejectedIds],
-    }));
-    const scores = scoreResponses(model, candidates);
-    writeFileSync(
-      rows,
-      JSON.stringify(
-        candidates.flatMap(({ promptIds, responses }, n) =>
-          responses.map((ids, i) => ({ ids: [...promptIds, ...ids], score: scores[n]![i] })),
+  test(
+    `${dtype}: transformers opens a reward model and ` + 'gives the same scores, and what it saves opens here',
+    async () => {
+      const [out, rows, resaved] = ['reward', 'rows.json', 'resaved'].map((name) =>
+        join(folder, `${dtype}-${name}`),
+      ) as [string, string, string];
+      await exportModel(RewardModel.begin(await GPT2.fromPretrained('tiny'), new Random(1)), out, {
+        source: 'tiny',
+        dtype,
+      });
+      const model = await RewardModel.fromPretrained(out);
+      const pairs = (
+        await readPairs(join(DATA, 'preferences', 'validation.jsonl'), await Tokenizer.fromPretrained('tiny'), {
+          maxLength: 256,
+        })
+      ).slice(0, 40);
+      const candidates = pairs.map(({ promptIds, chosenIds, rejectedIds }) => ({
+        promptIds,
+        responses: [chosenIds, rejectedIds],
+      }));
+      const scores = scoreResponses(model, candidates);
+      writeFileSync(
+        rows,
+        JSON.stringify(
+          candidates.flatMap(({ promptIds, responses }, n) =>
+            responses.map((ids, i) => ({ ids: [...promptIds, ...ids], score: scores[n]![i] })),
+          ),
         ),
-      ),
-    );
-    oracle('check_reward_export.py', out, rows, resaved); // asserts
-    assert.deepEqual(scoreResponses(await RewardModel.fromPretrained(resaved), candidates), scores);
-  });
+      );
+      oracle('check_reward_export.py', out, rows, resaved); // asserts
+      assert.deepEqual(scoreResponses(await RewardModel.fromPretrained(resaved), candidates), scores);
+    },
+  );
 }
 
-test('of each kind of GPT-2: transformers opens the export, and gives the scores of a reward model made of it', async () => {
-  const kinds = join(folder, 'kinds');
-  for (const [n, name] of names.entries()) {
-    const [source, exported, reward] = ['source', 'exported', 'scorer'].map((each) => join(kinds, name, each)) as [
-      string,
-      string,
-      string,
-    ];
-    const { rows } = written(name, source).expected;
-    // 1.0 and 1 are one number to JSON.parse; transformers refuses the second
-    const config = join(source, 'config.json');
-    writeFileSync(config, readFileSync(config, 'utf8').replace('{', '{"initializer_range":1.0,'));
-    assert.match(readFileSync(config, 'utf8'), /"initializer_range":1\.0/);
-    const model = await GPT2.fromPretrained(source);
-    await exportModel(model, exported, { source });
-    const scorer = RewardModel.begin(model, new Random(n));
-    await exportModel(scorer, reward, { source });
-    const scores = scoreResponses(scorer, rows);
-    writeFileSync(
-      join(kinds, name, 'scores.json'),
-      JSON.stringify(
-        rows.flatMap(({ promptIds, responses }, row) =>
-          responses.map((ids, i) => ({ ids: [...promptIds, ...ids], score: scores[row]![i] })),
+test(
+  'of each kind of GPT-2: transformers opens the export, ' + 'and gives the scores of a reward model made of it',
+  async () => {
+    const kinds = join(folder, 'kinds');
+    for (const [n, name] of names.entries()) {
+      const [source, exported, reward] = ['source', 'exported', 'scorer'].map((each) => join(kinds, name, each)) as [
+        string,
+        string,
+        string,
+      ];
+      const { rows } = written(name, source).expected;
+      // 1.0 and 1 are one number to JSON.parse; transformers refuses the second
+      const config = join(source, 'config.json');
+      writeFileSync(config, readFileSync(config, 'utf8').replace('{', '{"initializer_range":1.0,'));
+      assert.match(readFileSync(config, 'utf8'), /"initializer_range":1\.0/);
+      const model = await GPT2.fromPretrained(source);
+      await exportModel(model, exported, { source });
+      const scorer = RewardModel.begin(model, new Random(n));
+      await exportModel(scorer, reward, { source });
+      const scores = scoreResponses(scorer, rows);
+      writeFileSync(
+        join(kinds, name, 'scores.json'),
+        JSON.stringify(
+          rows.flatMap(({ promptIds, responses }, row) =>
+            responses.map((ids, i) => ({ ids: [...promptIds, ...ids], score: scores[row]![i] })),
+          ),
         ),
-      ),
-    );
-    for (const each of [model, scorer]) each.dispose();
-  }
-  oracle('check_variants.py', kinds); // asserts
-});
+      );
+      for (const each of [model, scorer]) each.dispose();
+    }
+    oracle('check_variants.py', kinds); // asserts
+  },
+);

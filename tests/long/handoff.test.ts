@@ -1,4 +1,6 @@
-/** A training handed over, taken by TRL on two processes under torchrun: the same steps, and a model that comes back. */
+/**
+ * A training handed over, taken by TRL on two processes under torchrun: the same steps, and a model that comes back.
+ */
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { test } from 'node:test';

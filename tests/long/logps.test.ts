@@ -45,7 +45,8 @@ for (let shape = 0; shape < SHAPES; shape += 1) {
     const differences = lines.map((line, n) => sameLine(line, expected[n]!, TOLERANCE));
     const least = Math.min(...expected.flatMap(({ chosen, rejected }) => [...chosen.logps, ...rejected.logps]));
     console.log(
-      `shape ${shape}: greatest difference of a token ${Math.max(...differences).toExponential(1)}, log-probs down to ${least.toFixed(1)}`,
+      `shape ${shape}: greatest difference of a token ${Math.max(...differences).toExponential(1)}, log-probs ` +
+        `down to ${least.toFixed(1)}`,
     );
   });
 }

@@ -109,7 +109,8 @@ test('notebook 6, every training stopped early: its cells tell of the policy as 
   assert.match(
     seen['losses']!.stdout,
     new RegExp(
-      `^first step: loss 0\\.6931\\nvalidation after step ${stopped}: loss 0\\.\\d{4}\\nreward accuracy at least 0\\.95 from step none on: false\\n$`,
+      `^first step: loss 0\\.6931\\nvalidation after step ${stopped}: loss 0\\.\\d{4}\\nreward accuracy at least ` +
+        '0\\.95 from step none on: false\\n$',
     ),
   );
   assert.match(displayed('curves'), new RegExp(`^Curves of ${stopped} steps: `));
@@ -178,7 +179,8 @@ test('notebook 9, its training stopped, the normalization twice', () => {
       normalize: [
         [
           'judge.normalize(found);',
-          'judge.normalize(found);\njudge.normalize(scoreNormalization(judge, samples.slice(0, 4)));\njudge.normalize(scoreNormalization(judge, samples));',
+          'judge.normalize(found);\njudge.normalize(scoreNormalization(judge, samples.slice(0, ' +
+            '4)));\njudge.normalize(scoreNormalization(judge, samples));',
         ],
       ],
     },

@@ -66,59 +66,62 @@ async function stopped(
   return { status: (await ended)[0], stdout };
 }
 
-test('a whole run: metrics of every step, and a reward model that can be scored with, trained on and exported', async () => {
-  const { status, stdout, stderr } = run(command('whole'));
-  assert.deepEqual({ status, stderr }, { status: 0, stderr: '' });
-  assert.match(stdout, /^step 1 of 10 {2}loss \d\.\d+ {2}margin -?\d\.\d+ {2}accuracy [01]\.\d0/m);
-  assert.match(stdout, /^10 steps in .*; the model is in .*whole\/model$/m);
-  assert.deepEqual(Object.keys(lines('whole')[9]!), [
-    'step',
-    'loss',
-    'accuracy',
-    'margin',
-    'scores',
-    'gradNorm',
-    'lr',
-    'tokens',
-    'seconds',
-  ]);
-  assert.deepEqual(readdirSync(at('whole')).sort(), [
-    'checkpoint-00000006',
-    'checkpoint-00000009',
-    'metrics.jsonl',
-    'model',
-  ]);
-  assert.ok(!readdirSync(at('whole', 'model')).includes('generation_config.json'));
+test(
+  'a whole run: metrics of every step, and a reward ' + 'model that can be scored with, trained on and exported',
+  async () => {
+    const { status, stdout, stderr } = run(command('whole'));
+    assert.deepEqual({ status, stderr }, { status: 0, stderr: '' });
+    assert.match(stdout, /^step 1 of 10 {2}loss \d\.\d+ {2}margin -?\d\.\d+ {2}accuracy [01]\.\d0/m);
+    assert.match(stdout, /^10 steps in .*; the model is in .*whole\/model$/m);
+    assert.deepEqual(Object.keys(lines('whole')[9]!), [
+      'step',
+      'loss',
+      'accuracy',
+      'margin',
+      'scores',
+      'gradNorm',
+      'lr',
+      'tokens',
+      'seconds',
+    ]);
+    assert.deepEqual(readdirSync(at('whole')).sort(), [
+      'checkpoint-00000006',
+      'checkpoint-00000009',
+      'metrics.jsonl',
+      'model',
+    ]);
+    assert.ok(!readdirSync(at('whole', 'model')).includes('generation_config.json'));
 
-  const scored = run(
-    alignbook('score', '--model', at('whole', 'model'), '--data', at('held.jsonl'), '--batch-size', '3'),
-  );
-  assert.equal(scored.status, 0);
-  const scores = scored.stdout
-    .trim()
-    .split('\n')
-    .map((line) => JSON.parse(line) as { chosen: number; rejected: number });
-  assert.equal(scores.length, 8);
-  const accuracy = scores.filter(({ chosen, rejected }) => chosen > rejected).length / 8;
-  assert.match(
-    scored.stderr,
-    new RegExp(`^8 pairs: accuracy ${accuracy.toFixed(4)}, calibration error 0\\.\\d{4}, Brier score 0\\.\\d{4}\n$`),
-  );
+    const scored = run(
+      alignbook('score', '--model', at('whole', 'model'), '--data', at('held.jsonl'), '--batch-size', '3'),
+    );
+    assert.equal(scored.status, 0);
+    const scores = scored.stdout
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as { chosen: number; rejected: number });
+    assert.equal(scores.length, 8);
+    const accuracy = scores.filter(({ chosen, rejected }) => chosen > rejected).length / 8;
+    assert.match(
+      scored.stderr,
+      new RegExp(`^8 pairs: accuracy ${accuracy.toFixed(4)}, calibration error 0\\.\\d{4}, Brier score 0\\.\\d{4}\n$`),
+    );
 
-  const more = run(command('more', '--model', at('whole', 'model'), '--steps', '1', '--warmup-steps', '0'));
-  assert.equal(more.status, 0, more.stderr);
-  assert.equal(
-    run(alignbook('export', '--model', at('whole', 'model'), '--out', at('half'), '--dtype', 'F16')).status,
-    0,
-  );
-  await RewardModel.fromPretrained(at('half'));
-  const refused = run(alignbook('generate', '--model', at('whole', 'model'), '--prompt', 'a'));
-  assert.equal(refused.status, 1);
-  assert.match(
-    refused.stderr,
-    /^alignbook: .*model\.safetensors: has a "score\.weight", so it is a reward model, which writes no text;/,
-  );
-});
+    const more = run(command('more', '--model', at('whole', 'model'), '--steps', '1', '--warmup-steps', '0'));
+    assert.equal(more.status, 0, more.stderr);
+    assert.equal(
+      run(alignbook('export', '--model', at('whole', 'model'), '--out', at('half'), '--dtype', 'F16')).status,
+      0,
+    );
+    await RewardModel.fromPretrained(at('half'));
+    const refused = run(alignbook('generate', '--model', at('whole', 'model'), '--prompt', 'a'));
+    assert.equal(refused.status, 1);
+    assert.match(
+      refused.stderr,
+      /^alignbook: .*model\.safetensors: has a "score\.weight", so it is a reward model, which writes no text;/,
+    );
+  },
+);
 
 test('killed and started again, it ends with the same metrics and the same bits; interrupted, too', async () => {
   await stopped('killed', 5, 'SIGKILL');
@@ -161,42 +164,48 @@ test('the head is drawn from the seed, margins of rows count, and centerRewards 
   assert.ok(first('centred', '--centerRewards', '0.5').loss > plain.loss);
 });
 
-test('with normalizeOn, the scores of its rows have mean 0 and deviation 1; with validation the best step is kept', async () => {
-  const more = [
-    '--validation',
-    at('held.jsonl'),
-    '--validate-every',
-    '2',
-    '--best-by',
-    'brier',
-    '--normalize-on',
-    at('held.jsonl'),
-    '--frozen',
-    'wte,wpe',
-    '--lr',
-    '3e-4',
-  ];
-  const { status, stdout, stderr } = run(command('normalized', ...more));
-  assert.deepEqual({ status, stderr }, { status: 0, stderr: '' });
-  assert.match(
-    stdout,
-    /^normalized: the scores of .*held\.jsonl had mean -?\d+\.\d{3} and standard deviation \d+\.\d{3}$/m,
-  );
-  const looks = lines('normalized').flatMap(({ step, validation }) =>
-    validation ? [{ step, brier: validation.brier }] : [],
-  );
-  const best = looks.reduce((least, look) => (look.brier < least.brier ? look : least));
-  assert.match(stdout, new RegExp(`^10 steps in .*; the model of step ${best.step}, the best, is in`, 'm'));
-  const tokenizer = await Tokenizer.fromPretrained('tiny');
-  const pairs = await readPairs(at('held.jsonl'), tokenizer, { maxLength: 256 });
-  const samples = pairs.map(({ promptIds, chosenIds, rejectedIds }) => ({
-    promptIds,
-    responses: [chosenIds, rejectedIds],
-  }));
-  const { mean, deviation } = scoreNormalization(await RewardModel.fromPretrained(at('normalized', 'model')), samples);
-  // other batches, float32
-  assert.ok(Math.abs(mean) < 1e-4 && Math.abs(deviation - 1) < 1e-4, `${mean} and ${deviation}`);
-});
+test(
+  'with normalizeOn, the scores of its rows have mean 0 ' + 'and deviation 1; with validation the best step is kept',
+  async () => {
+    const more = [
+      '--validation',
+      at('held.jsonl'),
+      '--validate-every',
+      '2',
+      '--best-by',
+      'brier',
+      '--normalize-on',
+      at('held.jsonl'),
+      '--frozen',
+      'wte,wpe',
+      '--lr',
+      '3e-4',
+    ];
+    const { status, stdout, stderr } = run(command('normalized', ...more));
+    assert.deepEqual({ status, stderr }, { status: 0, stderr: '' });
+    assert.match(
+      stdout,
+      /^normalized: the scores of .*held\.jsonl had mean -?\d+\.\d{3} and standard deviation \d+\.\d{3}$/m,
+    );
+    const looks = lines('normalized').flatMap(({ step, validation }) =>
+      validation ? [{ step, brier: validation.brier }] : [],
+    );
+    const best = looks.reduce((least, look) => (look.brier < least.brier ? look : least));
+    assert.match(stdout, new RegExp(`^10 steps in .*; the model of step ${best.step}, the best, is in`, 'm'));
+    const tokenizer = await Tokenizer.fromPretrained('tiny');
+    const pairs = await readPairs(at('held.jsonl'), tokenizer, { maxLength: 256 });
+    const samples = pairs.map(({ promptIds, chosenIds, rejectedIds }) => ({
+      promptIds,
+      responses: [chosenIds, rejectedIds],
+    }));
+    const { mean, deviation } = scoreNormalization(
+      await RewardModel.fromPretrained(at('normalized', 'model')),
+      samples,
+    );
+    // other batches, float32
+    assert.ok(Math.abs(mean) < 1e-4 && Math.abs(deviation - 1) < 1e-4, `${mean} and ${deviation}`);
+  },
+);
 
 test('score takes single responses, too, and leaves out what is wrong on request', () => {
   writeFileSync(

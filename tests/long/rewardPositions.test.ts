@@ -62,14 +62,18 @@ test("a RewardTrainer's model: 100 of 100 pairs right here, with transformers' s
   assert.equal(right(ours), 100);
 });
 
-test("train-reward's model: 100 of 100 pairs right by transformers, with and without TRL's padding, with the scores of here", () => {
-  const out = join(folder, 'ours');
-  alignbook('train-reward', '--config', join(DATA, 'train-reward.json'), '--output', out);
-  const model = join(out, 'model');
-  const theirs = scoredByTransformers(model);
-  const ours = scoredHere(model);
-  for (const scores of Object.values(theirs)) {
-    same(ours, scores);
-    assert.equal(right(scores), 100);
-  }
-});
+test(
+  "train-reward's model: 100 of 100 pairs right by transformers, with and without TRL's padding, with the scores " +
+    'of here',
+  () => {
+    const out = join(folder, 'ours');
+    alignbook('train-reward', '--config', join(DATA, 'train-reward.json'), '--output', out);
+    const model = join(out, 'model');
+    const theirs = scoredByTransformers(model);
+    const ours = scoredHere(model);
+    for (const scores of Object.values(theirs)) {
+      same(ours, scores);
+      assert.equal(right(scores), 100);
+    }
+  },
+);

@@ -132,7 +132,9 @@ test('a reference or a reward model whose window is too short is refused before 
       { status, stderr },
       {
         status: 1,
-        stderr: `alignbook: ${said} has a window of 9 tokens, and the longest text has 13; lower maxNewTokens, leave long prompts out (maxLength), or give another model\n`,
+        stderr:
+          `alignbook: ${said} has a window of 9 tokens, and the longest text has 13; lower maxNewTokens, leave ` +
+          'long prompts out (maxLength), or give another model\n',
       },
     );
     assert.ok(!existsSync(join(folder, `${name}-short`, 'metrics.jsonl')));
@@ -210,7 +212,8 @@ test('a reward function of another text is another run, of whatever kind its mod
   ); // one line, with the place in it
   module(
     'changing.cjs',
-    'Object.defineProperty(exports, "__esModule", { value: true });\nexports.default = (samples) => samples.map(({ ids }) => ids.length);',
+    'Object.defineProperty(exports, "__esModule", { value: true });\nexports.default = (samples) => ' +
+      'samples.map(({ ids }) => ids.length);',
   );
   const args = command('train-grpo', 'changed', { rewardFunction: changing, steps: 2, saveEvery: 1 });
   assert.equal(run(args).status, 0);

@@ -67,7 +67,9 @@ class Watch {
     const { bytes: first } = late[0]!;
     const { round: rounds, bytes: last, tensors } = late.at(-1)!;
     console.log(
-      `${what}: ${rounds} rounds, ${late[0]!.tensors} tensors at a quarter, ${tensors} at the end, ${constantCount()} constants, memory ${Math.round(first / 1e6)} to ${Math.round(last / 1e6)} MB, ${Math.round(slope)} bytes a round`,
+      `${what}: ${rounds} rounds, ${late[0]!.tensors} tensors at a quarter, ${tensors} at the end, ` +
+        `${constantCount()} constants, memory ${Math.round(first / 1e6)} to ${Math.round(last / 1e6)} MB, ` +
+        `${Math.round(slope)} bytes a round`,
     );
     assert.equal(
       new Set(late.map((one) => one.tensors)).size,
