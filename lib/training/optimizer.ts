@@ -37,13 +37,15 @@ export class AdamW {
   readonly #options: Required<Omit<AdamWOptions, 'frozen'>>;
   readonly #frozen: ReadonlySet<string>;
   readonly #moments = new Map<string, { m: Handle; v: Handle }>();
+  readonly #weights: Variables;
   #steps = 0;
 
   constructor(
-    private readonly weights: Variables,
+    weights: Variables,
     { beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, weightDecay = 0.01, frozen = [] }: AdamWOptions = {},
   ) {
     requireRanges({ beta1, beta2, epsilon, weightDecay }, RANGES.training);
+    this.#weights = weights;
     this.#options = { beta1, beta2, epsilon, weightDecay };
     this.#frozen = frozenNames(weights.names, frozen);
     // Allocated now, so that lasting memory is contiguous instead of scattered between a step's temporaries.
@@ -60,7 +62,7 @@ export class AdamW {
 
   /** The names of the trained weights, in the order of the forward pass. */
   get names(): string[] {
-    return this.weights.names.filter((name) => this.trains(name));
+    return this.#weights.names.filter((name) => this.trains(name));
   }
 
   /** Steps taken so far. */
@@ -89,13 +91,13 @@ export class AdamW {
     };
     using decayRate = scalar(lr * weightDecay);
     const decays = Math.fround(1 - lr * weightDecay) < 1; // otherwise w - rate w = w in float32
-    const size = (name: string) => tf.util.sizeFromShape([...this.weights.shape(name)]);
+    const size = (name: string) => tf.util.sizeFromShape([...this.#weights.shape(name)]);
     // The largest last: its temporary copies fit into the memory that the other gradients have freed.
     const names = gradients.names.filter((candidate) => this.trains(candidate)).sort((a, b) => size(a) - size(b));
     for (const name of names) {
-      const weight = this.weights.variable(name);
+      const weight = this.#weights.variable(name);
       // Decay before the parts of a gradient are added up, which takes memory.
-      if (decays && this.weights.shape(name).length > 1) decay(weight, decayRate);
+      if (decays && this.#weights.shape(name).length > 1) decay(weight, decayRate);
       using gradient = gradients.take(name);
       const { m, v } = this.#moments.get(name)!;
       applyAdam(weight, m, v, scalars, gradient);
@@ -119,7 +121,7 @@ export class AdamW {
     for (const name of this.names) {
       const moments = this.#moments.get(name)!;
       for (const kind of ['m', 'v'] as const)
-        assign(moments[kind], floats(values(kind, name), this.weights.shape(name)));
+        assign(moments[kind], floats(values(kind, name), this.#weights.shape(name)));
     }
   }
 
