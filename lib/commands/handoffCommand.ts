@@ -40,7 +40,7 @@ async function handedOver(
   console.log(`${out} is ready; its README.md says how to start it`);
 }
 
-/** Prints the comparison. Exit status 1 if a difference is beyond its bound. */
+/** Prints the comparison. The exit status is 1 if a difference exceeds its bound. */
 function checked(trajectory: string, folder: string): void {
   const comparison = compareTrajectory(trajectory, folder);
   console.log(comparisonText(comparison));
