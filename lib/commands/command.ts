@@ -24,7 +24,7 @@ export interface Command<S extends Settings = Settings> {
    * Settings for which an invalid value is a usage error (exit status 2); for other settings it is an input error (1).
    */
   readonly strict?: readonly (keyof S & string)[];
-  /** The command writes files, so it continues when nobody reads its output any more. */
+  /** The command writes files, so it continues when nobody reads its output anymore. */
   readonly makesFiles?: boolean;
   /** Loads the command's code, and TensorFlow with it. */
   readonly load: () => Promise<{ run(values: OptionsOf<S>): void | Promise<void> }>;

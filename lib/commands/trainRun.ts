@@ -87,7 +87,7 @@ export async function trainRun<S extends Step, Model extends Trainable>(
   }
 }
 
-/** The loop. @returns `interrupted`, or the count of steps and the time that they took, in words for the console. */
+/** The loop. @returns `interrupted`, or the number of steps and the time that they took, in words for the console. */
 async function runSteps<S extends Step, Model extends Trainable>(
   run: Run<Model>,
   folder: RunFolder,
