@@ -11,7 +11,7 @@ steps, for `npx alignbook handoff --check`; OUT/model receives the trained model
 
 What differs from a TRL script that you would write for new data, and why:
   * the rows are ready: they are not tokenized or shuffled here, and they include the reference's log-probs;
-  * bf16, which TRL turns on by default, is off unless you ask for it: it changes the loss 200 times as much as all else;
+  * bf16, on by default in TRL, is off unless you ask for it: it changes the loss 200 times as much as all else;
   * dropout is 0 in every model, as in alignbook: to transformers, a config.json that does not mention it means 0.1.
 """
 
