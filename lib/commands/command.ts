@@ -14,7 +14,7 @@ export interface Command<S extends Settings = Settings> {
   readonly settings: S;
   /** The setting given as the first argument, without an option's name. */
   readonly argument?: keyof S & string;
-  /** Settings of which at least one must be given. */
+  /** Groups of settings; at least one of each group must be given. */
   readonly oneOf?: readonly (readonly (keyof S & string)[])[];
   /** An example command line for the help, without `npx alignbook`. */
   readonly example: string;

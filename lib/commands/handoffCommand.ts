@@ -18,7 +18,7 @@ export async function run(settings: OptionsOf<typeof handoffSettings>): Promise<
   throw new UsageError('handoff needs --config and --out, or --check and --against');
 }
 
-/** Writes the folder. */
+/** Writes the folder to hand over. */
 async function handedOver(
   config: string,
   out: string,

@@ -161,7 +161,7 @@ async function receive(
   }
 }
 
-/** Whether an answer starts at the requested byte; a storage host may send the whole file instead. */
+/** Whether a response starts at the requested byte; a storage host may send the whole file instead. */
 function continues({ status, headers }: Response, from: number): boolean {
   return status === 206 && headers.get('content-range')?.startsWith(`bytes ${from}-`) === true;
 }

@@ -13,7 +13,7 @@ const ATTEMPTS = 6;
 const REDIRECTS = 10;
 const REDIRECT = [301, 302, 303, 307, 308];
 
-/** Limits on an answer's size and slowness, since nothing from a network can be trusted. */
+/** Limits on the size and slowness of a response, since nothing from a network can be trusted. */
 export interface Bounds {
   /** Maximum bytes in a list of files, uncompressed. */
   readonly list: number;
@@ -35,7 +35,7 @@ const BOUNDS: Bounds = { list: 16e6, file: 100e6, weights: 64e9, leastSpeed: 400
  */
 class Slow extends Passing {}
 
-/** An answer exceeds its limit in bytes. */
+/** A response exceeds its limit in bytes. */
 export class TooLarge extends HubError {}
 
 export interface ConnectionOptions {
@@ -70,12 +70,12 @@ export class Connection {
   }
 
   /**
-   * Makes one request and passes its answer to `read`. Redirects are followed manually, so that the token goes only to
-   * the endpoint's own host, and so that a HEAD request stops at the answer with x-linked-etag, before the storage
+   * Makes one request and passes its response to `read`. Redirects are followed manually, so that the token goes only
+   * to the endpoint's own host, and so that a HEAD request stops at the response with x-linked-etag, before the storage
    * host.
    *
    * @param path the path below the endpoint.
-   * @param read receives the answer and its bytes, uncompressed, as they arrive.
+   * @param read receives the response and its bytes, uncompressed, as they arrive.
    * @param most maximum number of those bytes.
    * @throws TooLarge if more bytes arrive.
    * @throws HubError, or Passing if another attempt may succeed; also whatever `read` throws.
@@ -204,7 +204,7 @@ export function amount(bytes: number): string {
 }
 
 /**
- * Yields an answer's bytes. A connection error goes through `lost`, to distinguish it from an exception in the reader.
+ * Yields a response's bytes. A connection error goes through `lost`, to distinguish it from an exception in the reader.
  */
 async function* bytesOf(
   { body }: Response,

@@ -200,7 +200,7 @@ function refuseOthers(repository: string, folder: string, files: ReadonlySet<str
 /** Adds the remedy to an error of the file system; returns any other error unchanged. */
 function unwritable(error: unknown, cache: string): unknown {
   const { code, path: from, dest } = error as NodeJS.ErrnoException & { dest?: string };
-  const path = dest ?? from; // of a rename
+  const path = dest ?? from; // `dest`: the new path in a rename
   const inTheWay: Readonly<Record<string, string>> = {
     ENOTDIR: 'a file where a folder should be',
     EEXIST: 'a file where a folder should be',

@@ -10,7 +10,7 @@ export type ModelName =
   | { readonly kind: 'folder'; readonly folder: string }
   | {
       readonly kind: 'hub';
-      /** `gpt2`, or `organisation/name`. */
+      /** `gpt2`, or `organization/name`. */
       readonly repository: string;
       /** A branch, a tag, or a commit of 40 hexadecimal digits. */
       readonly revision: string;

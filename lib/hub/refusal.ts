@@ -90,7 +90,7 @@ function retryAfter(headers: Headers): number | null {
   return Number.isNaN(wait) ? null : Math.max(0, wait);
 }
 
-/** The error for a request that got no answer, or whose answer broke off. */
+/** The error for a request that got no response, or whose response was cut off. */
 export function failure(cause: unknown, host: string, { repository }: Asked): HubError | Passing {
   const code = errorCode(cause);
   const instead = `or download with "hf download ${repository}" where there is a network, and copy the cache`;

@@ -1,4 +1,4 @@
-/** Training rows from a file, as token ids. */
+/** Reads training rows from a file as token ids. */
 import { FileError, InputError, quoted } from '../errors';
 import { encodePair, endedIds, type PairIds } from './batch';
 import { mergesAcross } from './boundary';

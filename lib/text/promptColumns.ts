@@ -110,7 +110,7 @@ function stands(value: unknown, { messages }: Prompt): boolean {
   return texts !== undefined && texts.every((text) => messages.some(({ content }) => isPart(text.trim(), content)));
 }
 
-/** A short text must be on lines of its own: "bird" occurs in "Name a bird." by chance. */
+/** A short text must be on lines of its own there: "bird" occurs in "Name a bird." only by chance. */
 const isPart = (text: string, whole: string): boolean =>
   (text.length < 20 ? `\n${whole}\n`.includes(`\n${text}\n`) : whole.includes(text)) || text === '';
 

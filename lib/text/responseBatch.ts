@@ -24,7 +24,7 @@ export type Layout = 'padded' | 'shared' | 'packed';
 /** Plain numbers, computed once on the host. B rows of T tokens each; a token's index is its row * T + its column. */
 export interface TokenRows {
   readonly shape: readonly [B: number, T: number];
-  /** [B * T] */
+  /** [B * T]: token ids; 0 on padding. */
   readonly ids: Int32Array;
   /** [B * T]: the position in the token's own sequence; the prompt's first token is at 0. */
   readonly positions: Int32Array;

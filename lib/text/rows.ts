@@ -103,7 +103,7 @@ async function* lines(path: string): AsyncGenerator<Buffer> {
         throw new FileError(
           fileName(path),
           `has a line of more than ${ENDLESS / 2 ** 30} GB; JSON lines have one row a line`,
-        ); // /dev/zero, say
+        ); // for example, /dev/zero
       // the omitted bytes do not matter: parseLine refuses a line this long
       if (length <= 2 * LONGEST_LINE) parts.push(chunk.subarray(start));
     }

@@ -82,9 +82,9 @@ export class Tokenizer {
     const files = readTokenizerFiles(folder);
     const { eosToken, padToken, path } = files;
     const template = await ChatTemplate.read(folder, files.config, files.special);
-    // Import only its tokenizers: the whole package also loads an image library, whose binary is missing after an
-    // install without scripts.
-    // @ts-expect-error: the package types its whole alone
+    // Import only its tokenizers: its main entry also loads an image library, whose binary is missing after an install
+    // without scripts.
+    // @ts-expect-error: the package has types only for its main entry
     const { GPT2Tokenizer } = (await import('@xenova/transformers/src/tokenizers.js')) as TokenizersModule;
     const tokenizer = new GPT2Tokenizer(engineJson(files), {});
     tokenizer.pre_tokenizer.pattern = WORDS;
