@@ -11,7 +11,7 @@ const SYSTEM = ['system', 'system_prompt', 'system_message'] as const;
 /** LLaMA-Factory's column: a list of [question, answer], the turns before the prompt. */
 const HISTORY = 'history';
 /**
- * Columns that no convention puts into a GPT-2 prompt. A column that the row's own form uses is not refused.
+ * Columns that no convention puts into a GPT-2 prompt. A column that the form of the row itself uses is not refused.
  */
 const REFUSED = [
   'instruction',
