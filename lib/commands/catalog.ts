@@ -1,4 +1,4 @@
-/** All commands of `npx alignbook`, in the order of its help. Nothing here loads TensorFlow. */
+/** All commands of `npx alignbook`, in the order of the help. This file does not load TensorFlow. */
 import { command, type Command } from './command';
 import {
   completionSettings,

@@ -1,4 +1,4 @@
-/** What a command of `npx alignbook` is: its settings, its help, and where its code is. */
+/** Defines a command of `npx alignbook`: its settings, its help, and the location of its code. */
 import { FileError, InputError } from '../errors';
 import { expandHome } from '../hub/homePath';
 import type { OptionsOf, Settings } from '../training/declare';
@@ -7,36 +7,41 @@ import { readConfigFile } from './configFile';
 
 export interface Command<S extends Settings = Settings> {
   readonly name: string;
-  /** One line for the list of commands. */
+  /** One-line summary for the list of commands. */
   readonly summary: string;
-  /** Further sentences for the command's own help. */
+  /** More sentences for the command's own help. */
   readonly details?: string;
   readonly settings: S;
-  /** The setting that is given without an option's name, as the first argument. */
+  /** The setting given as the first argument, without an option's name. */
   readonly argument?: keyof S & string;
-  /** Settings of which at least one must be given. */
+  /** Groups of settings; at least one of each group must be given. */
   readonly oneOf?: readonly (readonly (keyof S & string)[])[];
-  /** A command line for the help, without `npx alignbook`. */
+  /** An example command line for the help, without `npx alignbook`. */
   readonly example: string;
-  /** Takes --config: settings from a JSON file, which the command line overrides. */
+  /** Accept --config: settings from a JSON file, which the command line overrides. */
   readonly config?: boolean;
-  /** Settings whose wrong value is an error of the call (exit status 2); of the others it is one of the input (1). */
+  /**
+   * Settings for which an invalid value is a usage error (exit status 2); for other settings it is an input error (1).
+   */
   readonly strict?: readonly (keyof S & string)[];
-  /** It makes files, and so goes on when nobody reads its output any more. */
+  /** The command writes files, so it continues when nobody reads its output anymore. */
   readonly makesFiles?: boolean;
-  /** Loads its code, and with it TensorFlow. */
+  /** Loads the command's code, and TensorFlow with it. */
   readonly load: () => Promise<{ run(values: OptionsOf<S>): void | Promise<void> }>;
 }
 
-/** Checks a command's declaration against the code that it loads; the list of commands forgets the settings' types. */
+/**
+ * Checks a command's declaration against the code that it loads; the list of commands does not keep the settings'
+ * types.
+ */
 export const command = <const S extends Settings>(declared: Command<S>): Command => declared as unknown as Command;
 
 /**
- * The values of a command's settings: those of the config file, if any, overridden by those of the command line.
+ * The values of a command's settings: those in the config file, if any, overridden by those on the command line.
  *
- * @param given what commander has parsed.
- * @throws UsageError naming everything that is missing; FileError for a wrong config file; InputError, or UsageError,
- *   for a value out of its range.
+ * @param given the values that commander parsed.
+ * @throws UsageError naming all missing settings; FileError for an invalid config file; InputError or UsageError for a
+ *   value out of range.
  */
 export function valuesOf(
   { name: of, settings, argument, oneOf = [], strict = [], config: takesConfig = false }: Command,
@@ -76,6 +81,6 @@ function readConfig(command: string, file: string, settings: Settings): Record<s
 const inWords = (names: readonly string[]): string =>
   names.length === 1 ? names[0]! : `${names.slice(0, -1).join(', ')} and ${names.at(-1)}`;
 
-/** A message, followed by where to read on: the help of a command, or of all of them. */
+/** Appends to a message where to read more: the help of a command, or of all of them. */
 export const withHelp = (message: string, name?: string): string =>
   `${message}${message.endsWith('?') ? ' See' : '; see'} npx alignbook ${name === undefined ? '' : `${name} `}--help`;

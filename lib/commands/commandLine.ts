@@ -1,4 +1,4 @@
-/** A command's arguments, checked more strictly than commander does, and its settings -> commander's options. */
+/** Checks a command's arguments more strictly than commander does, and turns its settings into commander's options. */
 import { Command, Option, type ParseOptionsResult } from 'commander';
 
 import { quoted } from '../errors';
@@ -6,7 +6,7 @@ import { didYouMean } from '../nearest';
 import type { Group, Setting } from '../training/declare';
 import { RENAMED } from '../training/options';
 
-/** The command was called wrongly: exit status 2. */
+/** An error in how the command was called: exit status 2. */
 export class UsageError extends Error {}
 
 /** A setting's flag: --batch-size for batchSize. */
@@ -25,9 +25,7 @@ const HEADINGS: Readonly<Record<Group, string>> = {
 export const GROUPS = Object.keys(HEADINGS) as Group[];
 export const OTHER = 'Other:';
 
-/**
- * A setting's options for commander. A flag also has its opposite, --no-NAME, which the help does not list.
- */
+/** A setting's options for commander. Each flag also has its opposite, --no-NAME, which the help does not list. */
 export function optionsOf(name: string, setting: Setting): Option[] {
   const flags = flagOf(name);
   const heading = HEADINGS[setting.group ?? 'data'];
@@ -47,10 +45,10 @@ export function optionsOf(name: string, setting: Setting): Option[] {
   return [made];
 }
 
-/** Ranges that go without saying. */
+/** Ranges that the help need not mention. */
 const EXPECTED = /^a (whole )?number from [01] |window$/;
 
-/** The help of a setting: what it does, then in parentheses what it may be and what applies without it. */
+/** A setting's help: what it does, then in parentheses its possible values and its default. */
 export function description({ help, choices, range, default: without, required }: Setting): string {
   const more = [
     ...(choices ? [choices.join(', ')] : []),
@@ -61,7 +59,7 @@ export function description({ help, choices, range, default: without, required }
   return more.length === 0 ? help : `${help} (${more.join('; ')})`;
 }
 
-/** A number as people write it: 5, -0.5, .5 or 1e-4. @throws UsageError for any other text. */
+/** Parses a number as people write it: 5, -0.5, .5 or 1e-4. @throws UsageError for any other text. */
 export function numberOf(flags: string, text: string): number {
   const value = /^[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$/i.test(text) ? Number(text) : NaN;
   if (!Number.isFinite(value))
@@ -69,7 +67,7 @@ export function numberOf(flags: string, text: string): number {
   return value;
 }
 
-/** A command whose arguments are checked before commander reads them, and whose errors are UsageErrors. */
+/** A command that checks its arguments before commander reads them, and whose errors are UsageErrors. */
 export class StrictCommand extends Command {
   override createCommand(name?: string): StrictCommand {
     return new StrictCommand(name);
@@ -86,10 +84,10 @@ export class StrictCommand extends Command {
 }
 
 /**
- * Refuses what commander accepts, such as an option that is given twice, or an option's name in the place of a value,
- * and words the other errors better.
+ * Refuses some arguments that commander accepts, such as an option given twice or an option's name in place of a value,
+ * and words its other errors better.
  *
- * @param places how many arguments that are not options the command takes.
+ * @param places number of arguments, besides options, that the command takes.
  * @throws UsageError naming the argument.
  */
 export function requireWellFormed(args: readonly string[], options: readonly Option[], places: number): void {
@@ -134,10 +132,10 @@ export function requireWellFormed(args: readonly string[], options: readonly Opt
   }
 }
 
-/** The options that may be given several times. */
+/** Options that may be given several times. */
 const repeatable = new WeakSet<Option>();
 
-/** `-` is the standard input, and -1, -.5 and -Infinity are numbers; each use checks their range. */
+/** `-` is standard input, and -1, -.5 and -Infinity are numbers, whose range is checked where they are used. */
 const isOption = (argument: string): boolean =>
   argument.startsWith('-') && argument !== '-' && !/^-(\.?\d|Infinity\b|NaN\b)/i.test(argument);
 

@@ -1,19 +1,19 @@
-/** Completion scripts for shells, from the commands' declarations. */
+/** Generates shell completion scripts from the commands' declarations. */
 import type { Command } from './command';
 import { flagOf } from './commandLine';
 
-/** The script that completes these commands in a shell. */
+/** The script that completes these commands in the given shell. */
 export const completionScript = (shell: 'bash' | 'zsh' | 'fish', commands: readonly Command[]): string =>
   ({ bash, zsh, fish })[shell](commands);
 
 interface Word {
   readonly flag: string;
   readonly help: string;
-  /** What its value may be: a file, some names, or any text; undefined where it takes none. */
+  /** The kind of value: a file, some names, or any text; undefined if the option takes none. */
   readonly value?: 'path' | 'text' | readonly string[];
 }
 
-/** The options of a command. */
+/** A command's options. */
 function wordsOf({ settings, argument, config }: Command): Word[] {
   const own = Object.entries(settings)
     .filter(([name, { hidden }]) => name !== argument && hidden !== true)
@@ -30,11 +30,11 @@ function wordsOf({ settings, argument, config }: Command): Word[] {
   ];
 }
 
-/** What the first argument of a command may be, where that is known. */
+/** The possible values of a command's first argument, if they are known. */
 const placeOf = ({ settings, argument }: Command): readonly string[] =>
   argument === undefined ? [] : (settings[argument]!.choices ?? []);
 
-/** Completes the words after `alignbook`, also after `npx`, through bash's own completion. */
+/** Completes the words after `alignbook`, also after `npx alignbook`, through bash's own completion. */
 function bash(commands: readonly Command[]): string {
   const options = commands.map((command) => {
     const words = [...wordsOf(command).map(({ flag }) => flag), ...placeOf(command)];
@@ -69,7 +69,7 @@ complete -o default -F _alignbook alignbook
 complete -o default -F _alignbook npx`;
 }
 
-/** Text between single quotes, for zsh and fish. */
+/** Makes a text safe between single quotes, for zsh and fish. */
 const plain = (text: string): string => text.replaceAll("'", '’').replaceAll(/[[\]:\\]/g, ' ');
 
 function zsh(commands: readonly Command[]): string {

@@ -1,4 +1,4 @@
-/** A config file: one JSON object, whose fields must be known, once each, and of their types. */
+/** Reads a config file: one JSON object whose fields must be known, occur once each, and have the right types. */
 import { clipped, FileError } from '../errors';
 import { readJson } from '../formats/jsonFile';
 import { parseStrictJson } from '../formats/strictJson';
@@ -7,9 +7,9 @@ import type { Kind, Settings } from '../training/declare';
 import { RENAMED } from '../training/options';
 
 /**
- * @returns the values as they stand in the file; their ranges are not yet checked.
- * @throws FileError if a field is unknown, of another type, or in the file twice: JSON.parse would take the last one
- *   without a word.
+ * @returns the values as they are in the file; their ranges are not yet checked.
+ * @throws FileError if a field is unknown, has the wrong type, or occurs twice. (JSON.parse would silently take the
+ *   last occurrence.)
  */
 export function readConfigFile(file: string, settings: Settings): Record<string, unknown> {
   const { json: values, text } = readJson(file);
@@ -35,7 +35,7 @@ function unknownField(name: string, settings: Settings): string {
   return `has an unknown field "${shown}"${didYouMean(shown, Object.keys(settings))}`;
 }
 
-/** What to write instead, where that is plain. */
+/** What to write instead, if that is clear. */
 function remedy(value: unknown, kind: Kind): string {
   if (value === null) return ' but null; leave it out for the default';
   const isText = kind !== 'number' && kind !== 'flag';

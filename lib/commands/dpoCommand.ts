@@ -30,7 +30,7 @@ export async function run(config: OptionsOf<typeof dpoCommandSettings>): Promise
   const steps = stepCount(config, pairs.length, config.batchSize ?? 16);
   const { loss = 'sigmoid' } = config;
   printNotes([...settingNotes('train-dpo', config, steps), ...lossNotes(loss, preferenceLosses[loss], config)]);
-  // The reference is the model as it comes, before a checkpoint replaces its weights; with adapters they never change.
+  // The reference is the model before a checkpoint replaces its weights; with adapters, its weights never change.
   const base = await GPT2.fromPretrained(source);
   const model = trainedModel(base, config);
   const reference =

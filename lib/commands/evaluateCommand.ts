@@ -55,12 +55,15 @@ interface Sampled {
   readonly temperature: number;
   readonly maxNewTokens: number;
   readonly seed: number;
-  /** Mean length, including the end-of-text token, and the fraction of answers that reached it. */
+  /**
+   * Mean length of the answers in tokens, including the end-of-text token; `ended` is the fraction of answers that
+   * reached it.
+   */
   readonly tokens: number;
   readonly ended: number;
   readonly kl: Omit<AnswerKl, 'ofSamples'> | null;
   readonly scores: { readonly model: Measured; readonly reference: Measured | null } | null;
-  /** `pair` is the number of the answer's pair among those that were read, counted from 1. */
+  /** `pair` numbers the answer's pair among those that were read, counted from 1. */
   readonly responses: readonly {
     readonly pair: number;
     readonly ids: readonly number[];
@@ -124,7 +127,7 @@ interface Models {
   readonly tokenizer: Tokenizer;
 }
 
-/** Prompts between two reports of progress. */
+/** Number of prompts between two progress reports. */
 const PART = 32;
 
 async function sample(

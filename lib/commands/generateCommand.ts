@@ -16,7 +16,7 @@ export async function run(settings: OptionsOf<typeof generateSettings>): Promise
   const model = await GPT2.fromPretrained(name);
   const made: number[] = [];
   let printed = 0;
-  /** The text so far, up to a stop string. A character may take several tokens; until it is whole, it is U+FFFD. */
+  /** The text so far, up to a stop string. A character may take several tokens; until it is complete, it is U+FFFD. */
   const text = (): string => {
     const whole = tokenizer.decode(made.filter((id) => !tokenizer.endTokenIds.includes(id)));
     const ends = stop.map((end) => whole.indexOf(end)).filter((place) => place >= 0);
@@ -37,7 +37,7 @@ export async function run(settings: OptionsOf<typeof generateSettings>): Promise
       stop: () => stop.some((end) => tokenizer.decode(made).includes(end)),
       onToken: (id) => {
         made.push(id);
-        print(text().replace(/\ufffd+$/, '').length - longestStop); // the end may begin a stop string
+        print(text().replace(/\ufffd+$/, '').length - longestStop); // the end may be the beginning of a stop string
       },
     },
   );

@@ -18,7 +18,7 @@ export async function run(settings: OptionsOf<typeof handoffSettings>): Promise<
   throw new UsageError('handoff needs --config and --out, or --check and --against');
 }
 
-/** Writes the folder. */
+/** Writes the folder to hand over. */
 async function handedOver(
   config: string,
   out: string,
@@ -40,7 +40,7 @@ async function handedOver(
   console.log(`${out} is ready; its README.md says how to start it`);
 }
 
-/** Prints the comparison. Exit status 1 if a difference is beyond its bound. */
+/** Prints the comparison. The exit status is 1 if a difference exceeds its bound. */
 function checked(trajectory: string, folder: string): void {
   const comparison = compareTrajectory(trajectory, folder);
   console.log(comparisonText(comparison));

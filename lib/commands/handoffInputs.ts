@@ -1,5 +1,6 @@
 /**
- * A training's settings -> what is handed over: rows, their order, every setting resolved, and the steps to compare.
+ * Turns a training's settings into what is handed over: rows, their order, every setting resolved, and the steps to
+ * compare.
  */
 import { InputError } from '../errors';
 import type { HandoffKind } from '../handoff/compare';
@@ -27,13 +28,15 @@ type Values<K extends HandoffKind> = OptionsOf<
 >;
 
 export interface HandoffInputs extends Omit<Handoff, 'version'> {
-  /** Sentences on settings of alignbook's own that are left out, and on what is handed over in one way only. */
+  /** Sentences about alignbook's own settings that are left out, and about anything handed over in only one way. */
   readonly notes: readonly string[];
-  /** alignbook's own steps from the start; the model changes with them. */
+  /** alignbook's own steps from the start; running them changes the model. */
   readonly train: () => AsyncIterable<object>;
 }
 
-/** @throws InputError naming the setting that has no equal in TRL, and whatever reading the rows and models throws. */
+/**
+ * @throws InputError naming a setting that has no equivalent in TRL; also whatever reading the rows and models throws.
+ */
 export async function handoffInputs(
   kind: HandoffKind,
   values: Readonly<Record<string, unknown>>,
@@ -44,7 +47,7 @@ export async function handoffInputs(
   return dpoInputs(values as unknown as Values<'dpo'>);
 }
 
-/** Losses whose value for a pair depends on that pair alone, and is defined in the same way by TRL 1.16's trainer. */
+/** Losses whose value for a pair depends only on that pair, and which TRL 1.16's trainer defines in the same way. */
 const PAIR_BY_PAIR: ReadonlySet<string> = new Set<PreferenceLossName>([
   'sigmoid',
   'robust',
@@ -59,7 +62,9 @@ const PAIR_BY_PAIR: ReadonlySet<string> = new Set<PreferenceLossName>([
   'apo_zero',
   'apo_down',
 ]);
-/** Losses that sort the batch, or average over its tokens: TRL does so over a process's part of it. */
+/**
+ * Losses that sort the batch or average over its tokens; TRL does this separately for each process's part of the batch.
+ */
 const WHOLE_BATCH: ReadonlySet<string> = new Set<PreferenceLossName>(['aot', 'aot_unpaired', 'sft']);
 
 async function dpoInputs(config: Values<'dpo'>): Promise<HandoffInputs> {
@@ -144,7 +149,7 @@ async function rewardInputs(config: Values<'reward'>): Promise<HandoffInputs> {
       ...resolved(rewardSettings, config),
       steps,
       oneProcess: false,
-      // a model without a padding id reads the score at the last token of all
+      // a model without a padding id reads the score at the very last token
       readBeforeEnd: model.padTokenId === tokenizer.eosTokenId,
     },
     rows: pairs.map((pair) => rewardRow(pair, withMargin)),
@@ -156,13 +161,13 @@ async function rewardInputs(config: Values<'reward'>): Promise<HandoffInputs> {
   };
 }
 
-/** Every setting's value, defaults included. */
+/** The value of every setting, defaults included. */
 function resolved(settings: Settings, values: Readonly<Record<string, unknown>>): Record<string, unknown> {
   const names = Object.keys(settings).filter((name) => !OWN.some((own) => own === name));
   return Object.fromEntries(names.map((name) => [name, values[name] ?? settings[name]!.default]));
 }
 
-/** The steps, and the rows of each in turn. */
+/** The number of steps, and the rows of each step in order. */
 function orderOf<Row>(
   config: { steps?: number; epochs?: number; batchSize?: number; seed?: number; groupByLength?: boolean },
   rows: readonly Row[],
@@ -174,7 +179,7 @@ function orderOf<Row>(
   return { steps, order: Array.from({ length: steps }, (_, step) => batch(step)).flat() };
 }
 
-/** Settings whose steps TRL would take otherwise. */
+/** Refuses settings with which TRL's steps would differ. */
 function requireEqual({
   loraRank,
   frozen,
@@ -196,7 +201,7 @@ function requireEqual({
     );
 }
 
-/** Settings that mean something to alignbook's own loop only. */
+/** Settings that affect only alignbook's own loop. */
 const OWN = [
   'validation',
   'validateEvery',

@@ -1,4 +1,4 @@
-/** `npx alignbook`: the commands' help and options, by commander. */
+/** The program `npx alignbook`: the commands' help and options, through commander. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
@@ -10,23 +10,23 @@ import { catalog } from './catalog';
 import { valuesOf, type Command } from './command';
 import { description, GROUPS, optionsOf, OTHER, StrictCommand, UsageError } from './commandLine';
 
-/** Columns of the help, whatever the terminal: what fits 80 fits every one. */
+/** Width of the help in columns, whatever the terminal: 80 columns fit everywhere. */
 const WIDTH = 80;
 
-/** What a command line asks for: a command with its values. */
+/** The command that a command line requests, with its values. */
 export interface Call {
   readonly command: Command;
   readonly values: Readonly<Record<string, unknown>>;
-  /** Whether to report where the time went. */
+  /** Whether to report how the time was spent. */
   readonly profile: boolean;
 }
 
 /**
- * Reads a command line. `--help` and `--version` print what they are asked for.
+ * Reads a command line. `--help` and `--version` print their text here.
  *
- * @param args without node and the program's path.
+ * @param args the arguments, without node and the program's path.
  * @returns the call; undefined after `--help` or `--version`.
- * @throws UsageError for a wrong call; FileError or InputError for wrong settings.
+ * @throws UsageError for an invalid call; FileError or InputError for invalid settings.
  */
 export function readCall(args: readonly string[]): Call | undefined {
   const name = args[0];
@@ -63,7 +63,9 @@ function parse(args: readonly string[]): Call | undefined {
   return call;
 }
 
-/** What commander throws in the place of ending the process, once it has printed help or version. */
+/**
+ * Whether an error is the one that commander throws, instead of ending the process, after printing help or the version.
+ */
 const isEnd = (error: unknown): boolean =>
   error instanceof Error &&
   ['commander.helpDisplayed', 'commander.version'].includes((error as { code?: string }).code ?? '');
@@ -106,10 +108,10 @@ function add(program: StrictCommand, command: Command, made: (call: Call) => voi
 const placeOf = (argument: string): string => argument.toUpperCase();
 const termOf = (argument: Argument): string => placeOf(argument.name());
 
-/** A command line, two spaces in, on as many lines as it needs. */
+/** Wraps a command line into as many lines as it needs, indented by two spaces. */
 function wrapped(line: string): string {
   const lines = [''];
-  // an option stays with its value
+  // keep an option with its value
   for (const part of line.split(/ (?=--)/)) {
     const last = lines.at(-1)!;
     if (last !== '' && last.length + part.length + 5 > WIDTH) lines.push(part);

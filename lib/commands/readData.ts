@@ -1,10 +1,10 @@
-/** Reads a command's rows by its settings, and reports the rows that are left out. */
+/** Reads a command's rows according to its settings, and reports rows that are left out. */
 import { InputError } from '../errors';
 import type { GPT2Config } from '../formats/config';
 import type { Merges, ReadOptions } from '../text/dataset';
 import type { Truncation } from '../text/truncation';
 
-/** The number of bad rows that are reported one by one. */
+/** Maximum number of bad rows that are reported one by one. */
 const SHOWN = 20;
 
 export interface DataSettings {
@@ -14,10 +14,10 @@ export interface DataSettings {
 }
 
 /**
- * @param model its window, which is the default and the limit of `maxLength`, and its vocabulary's size.
+ * @param model the model's window, which is the default and upper limit of `maxLength`, and its vocabulary size.
  * @param options.tellMerges whether to report how many rows have tokens that would merge across the boundary of prompt
- *   and response: training and evaluation report it, commands that measure single rows do not.
- * @throws InputError for a wrong setting, and whatever `read` throws.
+ *   and response. Training and evaluation report it; commands that measure single rows do not.
+ * @throws InputError for an invalid setting; also whatever `read` throws.
  */
 export async function readData<Row>(
   settings: DataSettings,
@@ -61,7 +61,7 @@ function tell({ rows, of, first }: Merges): void {
 
 const told = new Set<string>();
 
-/** Prints a line on the standard error, once even if several files of rows give rise to it. */
+/** Prints a line on standard error, only once even if several files of rows cause it. */
 function tellOnce(text: string): void {
   if (!told.has(text)) console.error(text);
   told.add(text);

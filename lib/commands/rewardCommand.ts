@@ -13,7 +13,7 @@ import { printNotes, settingNotes } from './trainNotes';
 import { trainRun } from './trainRun';
 import { requireValidation, type rewardCommandSettings } from './trainSettings';
 
-/** Known, so that a message can say what to do instead. */
+/** Recognized here, so that an error message can say what to do instead. */
 const LORA = ['loraRank', 'loraAlpha', 'loraTargets'] as const;
 
 export async function run(config: OptionsOf<typeof rewardCommandSettings>): Promise<void> {

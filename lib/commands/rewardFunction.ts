@@ -8,28 +8,28 @@ import { requireScores, type Reward } from '../training/rewards';
 import type { Sample } from '../training/rollout';
 import type { Answer, Task } from './rewardWorker';
 
-/** Milliseconds after which a call that has not returned is reported, once. */
+/** Milliseconds after which a call that has not returned is reported, once per call. */
 const PATIENCE = 60_000;
 
 export interface RewardFunctionOptions {
-  /** Ends the wait for a call that does not return, with the signal's reason as the error. */
+  /** Stops waiting for a call that does not return, with the signal's reason as the error. */
   readonly signal?: AbortSignal | undefined;
   /** Receives a sentence saying that the function has not returned. */
   readonly tell: (text: string) => void;
   readonly patience?: number;
 }
 
-/** A reward function, and the thread that it runs in: dispose of it. */
+/** A reward function with the thread that it runs in. Dispose of it after use. */
 export interface LoadedReward extends Disposable {
   readonly reward: Reward;
 }
 
 /**
- * Loads a JavaScript module whose `module.exports`, or default export, takes samples and returns a list of one number
- * each, or a promise of it. It runs in its own thread: whether it throws, rejects, never returns or ends the process,
- * the training can still save its last step.
+ * Loads a JavaScript module whose `module.exports` or default export takes samples and returns a list with one number
+ * each, or a promise of it. The function runs in its own thread: even if it throws, rejects, never returns or ends the
+ * process, the training can still save its last step.
  *
- * @throws FileError, now or when a reward is computed, naming the file, its line and the sample.
+ * @throws FileError, now or when a reward is computed, naming the file, the line and the sample.
  */
 export async function loadRewardFunction(
   path: string,
@@ -37,7 +37,7 @@ export async function loadRewardFunction(
 ): Promise<LoadedReward> {
   if (!existsSync(path)) throw new FileError(path, 'is not there; give the file of a JavaScript module');
   const worker = new Worker(join(__dirname, 'rewardWorker.js'), { workerData: { path } satisfies Task });
-  // The thread may end between two calls, when nothing waits for an answer; the next call reports it.
+  // The thread may end between two calls, when nothing is waiting for an answer; the next call reports it.
   let ended: FileError | undefined;
   worker.on(
     'error',
@@ -66,7 +66,7 @@ export async function loadRewardFunction(
     dispose();
     throw error;
   }
-  worker.unref(); // between two calls it must not keep a finished command alive
+  worker.unref(); // between two calls, it must not keep a finished command alive
   const reward: Reward = async (samples) => {
     worker.ref();
     const answer = await asking(() => worker.postMessage(samples)).finally(() => worker.unref());

@@ -13,7 +13,7 @@ export interface Task {
   readonly path: string;
 }
 
-/** What the thread answers: first that it is ready, then the scores of each list of samples. */
+/** The thread's answers: first that it is ready, then the scores of each list of samples. */
 export type Answer =
   | { readonly kind: 'ready' }
   | { readonly kind: 'scores'; readonly scores: unknown }
@@ -33,11 +33,11 @@ async function load(): Promise<RewardFunction> {
   const loaded = (await import(pathToFileURL(resolve(path)).href)) as { default?: unknown };
   const exported = loaded.default ?? loaded;
   const deeper = (exported as { default?: unknown }).default;
-  // a default export compiled to CommonJS lies one deeper
+  // a default export compiled to CommonJS is one level deeper
   return (typeof exported === 'function' ? exported : deeper) as RewardFunction;
 }
 
-/** The line of the module's file in which an error arose. */
+/** The line in the module's file at which an error arose. */
 function placeOf(error: unknown): string | undefined {
   const name = resolve(path);
   const line = (error instanceof Error ? (error.stack ?? '') : '').split('\n').find((text) => text.includes(name));
@@ -46,7 +46,7 @@ function placeOf(error: unknown): string | undefined {
 
 const said = (error: unknown): string => (error instanceof Error ? `${error.name}: ${error.message}` : String(error));
 
-/** The first sample on which the function also fails when it is given alone. */
+/** The first sample for which the function also fails when given only that sample. */
 async function culprit(reward: RewardFunction, samples: readonly Sample[]): Promise<number | undefined> {
   if (samples.length === 1) return 0;
   for (const [n, sample] of samples.entries()) {

@@ -1,4 +1,6 @@
-/** A run's folder: its lock, metrics, checkpoints and best weights, and what a killed process left of them. */
+/**
+ * Manages a run's folder: its lock, metrics, checkpoints and best weights, and whatever a killed process left behind.
+ */
 import {
   closeSync,
   existsSync,
@@ -38,9 +40,9 @@ interface Step {
 }
 
 export interface RunFolderOptions {
-  /** Checkpoints to keep. */
+  /** Number of checkpoints to keep. */
   readonly keep: number;
-  /** Makes the search for the best step; undefined for a run that keeps no best weights. */
+  /** Starts the search for the best step; undefined for a run that keeps no best weights. */
   readonly best: (() => Best) | undefined;
 }
 
@@ -55,14 +57,14 @@ export class RunFolder implements Disposable {
   readonly #makeBest: (() => Best) | undefined;
   /** The best of the steps so far; undefined for a run that keeps no best weights. */
   #best: Best | undefined;
-  /** For each step, the step whose weights were the best by then: a checkpoint that is kept needs them. */
+  /** For each step, the best step up to then; a checkpoint that is kept needs that step's weights. */
   readonly #bestAt: (number | undefined)[] = [];
   #metrics: number | undefined;
 
   /**
-   * Takes the folder for this process, and finishes or undoes what a killed process left half done.
+   * Claims the folder for this process, and completes or undoes whatever a killed process left unfinished.
    *
-   * @throws InputError if the run is complete, or another process trains in the folder.
+   * @throws InputError if the run is complete or another process is training in the folder.
    */
   constructor(path: string, { keep, best }: RunFolderOptions) {
     this.path = resolve(path);
@@ -77,7 +79,7 @@ export class RunFolder implements Disposable {
         throw new InputError(
           `${this.trained} exists already: this run is complete; give another output folder, or remove it`,
         );
-      pruneCheckpoints(this.path, Infinity); // what killed saves left
+      pruneCheckpoints(this.path, Infinity); // remove what interrupted saves left
     } catch (error) {
       this.#lock[Symbol.dispose]();
       throw error;
@@ -89,10 +91,10 @@ export class RunFolder implements Disposable {
   }
 
   /**
-   * Begins a run, or continues it from the newest checkpoint that is whole.
+   * Starts a run, or continues it from the newest complete checkpoint.
    *
-   * @param tell receives a sentence about each newer checkpoint that is passed over, with the reason.
-   * @throws FileError if no checkpoint is whole, or the checkpoints belong to another run.
+   * @param tell receives a sentence about each newer checkpoint that is skipped, with the reason.
+   * @throws FileError if no checkpoint is complete, or the checkpoints belong to another run.
    */
   begin<Model extends Trainable>(
     model: Model,
@@ -125,7 +127,7 @@ export class RunFolder implements Disposable {
     return TrainingState.begin(model, options);
   }
 
-  /** Reads the steps up to a checkpoint, and checks that their lines and the best weights among them are there. */
+  /** Reads the steps up to a checkpoint, and checks that their lines and the best weights among them exist. */
   #requireHistory(steps: number, lines: readonly (Step | undefined)[]): void {
     const best = this.#makeBest?.();
     this.#best = best;
@@ -167,7 +169,7 @@ export class RunFolder implements Disposable {
       });
   }
 
-  /** Keeps the lines up to a checkpoint: the steps after it will be run again, and so will one that was cut off. */
+  /** Keeps the lines up to a checkpoint. Steps after it will run again, including one whose line was cut off. */
   #openMetrics(kept: readonly (Step | undefined)[]): void {
     const path = join(this.path, 'metrics.jsonl');
     const bytes = existsSync(path) ? readFileSync(path) : Buffer.alloc(0);
@@ -186,7 +188,7 @@ export class RunFolder implements Disposable {
   /**
    * Saves a checkpoint.
    *
-   * @throws FileError saying where the same command will continue.
+   * @throws FileError saying from which step the same command will continue.
    */
   save<Model extends Trainable>(state: TrainingState<Model>, fingerprint: Fingerprint, { prune = true } = {}): void {
     const folder = checkpointFolder(this.path, state.step);
@@ -217,14 +219,14 @@ export class RunFolder implements Disposable {
     }
   }
 
-  /** Puts the best step's weights into `model`. @returns that step; undefined if the run keeps no best weights. */
+  /** Loads the best step's weights into `model`. @returns that step; undefined if the run keeps no best weights. */
   loadBest(model: Trainable): number | undefined {
     const step = this.#best?.step;
     if (step !== undefined) loadWeights(this.#bestFolder(step), model);
     return step;
   }
 
-  /** Saves the last step in addition to the checkpoints that are kept, so that a failed export costs nothing. */
+  /** Saves the last step in addition to the checkpoints that are kept, so that a failed export loses nothing. */
   saveLast<Model extends Trainable>(state: TrainingState<Model>, fingerprint: Fingerprint): void {
     if (!existsSync(checkpointFolder(this.path, state.step))) this.save(state, fingerprint, { prune: false });
   }
@@ -239,7 +241,7 @@ export class RunFolder implements Disposable {
     for (const name of readdirSync(this.path)) if (BEST.test(name)) rmSync(join(this.path, name), { recursive: true });
   }
 
-  /** @throws InputError if the disk has less room than the run will need at one time. */
+  /** @throws InputError if the disk has less free space than the run will need at any one time. */
   requireRoom(bytes: number): void {
     const { bavail, bsize } = statfsSync(this.path);
     const missing = bytes - bavail * bsize;

@@ -1,4 +1,6 @@
-/** A lock on a run's folder: two runs in it would double the metrics and replace each other's checkpoints. */
+/**
+ * Locks a run's folder: two runs in the same folder would write the metrics twice and replace each other's checkpoints.
+ */
 import { mkdirSync, utimesSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { dirname } from 'node:path';
@@ -8,19 +10,19 @@ import { ageOf, clearUnreadable, isDead, ownHolder, readHolder, release, take, t
 
 const TOUCH_EVERY = 5_000; // milliseconds
 /**
- * Milliseconds. For a holder on another machine, or in another container, only the lock's age can tell that it is gone;
- * a step takes less than this.
+ * In milliseconds. If the lock's owner is on another machine or in another container, only the age of the lock can show
+ * that it is gone; a step takes less time than this.
  */
 const DEAD_AFTER = 15 * 60_000;
-/** Milliseconds for which an unreadable lock is read again. */
+/** Milliseconds for which to retry an unreadable lock. */
 const PATIENCE = 1000;
 
 /**
- * Takes the lock of a run's folder. A lock whose process is gone is taken over.
+ * Takes the lock of a run's folder. If the process that owns it is gone, the lock is taken over.
  *
- * @param path the lock's file; its folder is made if it is missing.
+ * @param path the lock's file; its folder is created if it is missing.
  * @returns an object that releases the lock when it is disposed of.
- * @throws InputError naming the process that holds it.
+ * @throws InputError naming the process that owns the lock.
  */
 export function lockRun(path: string): Disposable {
   mkdirSync(dirname(path), { recursive: true });
@@ -30,7 +32,7 @@ export function lockRun(path: string): Disposable {
     if (holder === null) {
       clearUnreadable(path);
       if (Date.now() - begun > PATIENCE) throw new FileError(path, 'is not the lock of a run; remove it');
-      continue; // released a moment ago
+      continue; // it was released a moment ago
     }
     if (isHeld(path, holder)) {
       const where = holder.host === own.host ? '' : ` on ${holder.host}`;
@@ -50,7 +52,10 @@ export function lockRun(path: string): Disposable {
   };
 }
 
-/** On this machine the process itself tells whether it lives, so its lock may go untouched during a long step. */
+/**
+ * On this machine, the operating system says whether the owner is alive, so its lock may go untouched during a long
+ * step.
+ */
 function isHeld(path: string, holder: Holder): boolean {
   return !isDead(holder, holder.host === hostname() ? 0 : ageOf(path), DEAD_AFTER);
 }
@@ -59,6 +64,6 @@ function touch(path: string): void {
   try {
     utimesSync(path, new Date(), new Date());
   } catch {
-    // removed by hand: the training goes on
+    // someone removed the lock: the training continues
   }
 }

@@ -1,4 +1,4 @@
-/** The settings of the training commands that no trainer takes: what goes in, what is kept, and where it goes. */
+/** The settings of the training commands that belong to no trainer: inputs, what is kept, and where the output goes. */
 import { FLOAT_DTYPES } from '../formats/safetensorsWriter';
 import type { LoraTarget } from '../model/lora';
 import { RANGES } from '../ranges';
@@ -7,7 +7,7 @@ import { choice, choices, flag, number, path, text } from '../training/declare';
 
 const { run } = RANGES;
 
-/** Settings that many commands take. */
+/** Settings shared by many commands. */
 export const model = text({ required: true, group: 'data', help: 'Use this model: tiny, a hub name, or a folder.' });
 export const data = path({ required: true, group: 'data', value: 'file', help: 'Read the rows from this file.' });
 export const skipBad = flag({
@@ -23,7 +23,7 @@ export const dtype = choice(FLOAT_DTYPES, {
   help: 'Write the weights in this format.',
 });
 
-/** Every training command's. */
+/** Settings of every training command. */
 export const runSettings = {
   model: { ...model, sameRun: true, help: 'Train this model: tiny, a hub name, or a folder.' },
   data: { ...data, sameRun: true },
@@ -65,7 +65,7 @@ export const runSettings = {
   }),
 } as const;
 
-/** The compiler asks for a new name here; importing the names themselves would load TensorFlow. */
+/** The compiler requires new names to be added here; importing the names themselves would load TensorFlow. */
 const TARGETS: Readonly<Record<LoraTarget, true>> = {
   'attn.c_attn': true,
   'attn.c_proj': true,
@@ -91,7 +91,7 @@ export const loraSettings = {
   }),
 } as const;
 
-/** The settings of a validation with these metrics. */
+/** The settings of a validation that has these metrics. */
 export const validationSettings = (metrics: readonly string[]) =>
   ({
     validation: path({

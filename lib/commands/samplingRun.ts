@@ -1,4 +1,4 @@
-/** What train-ppo and train-grpo share: prompts, policy, reference and reward. */
+/** The parts that train-ppo and train-grpo share: prompts, policy, reference and reward. */
 import { fileDigest } from '../formats/fileDigest';
 import { configOf } from '../model/folder';
 import { GPT2 } from '../model/gpt2';
@@ -30,9 +30,9 @@ export interface SamplingRun {
   readonly tokenizer: Tokenizer;
   readonly prompts: readonly (readonly number[])[];
   readonly reward: Reward;
-  /** What the result depends on besides the settings. */
+  /** Whatever the result depends on besides the settings. */
   readonly contents: Readonly<Record<string, unknown>>;
-  /** Ends the wait for a reward when it is aborted. */
+  /** Stops waiting for a reward when it is aborted. */
   readonly interruption: AbortController;
 }
 

@@ -81,7 +81,7 @@ export const trainCommands = [
   }),
 ];
 
-/** The values of a training command of this kind, as its own config file and options would give them. */
+/** The setting values of a training command of this kind, as its own config file and options would give them. */
 export const trainingOf = (kind: string, given: Readonly<Record<string, string>>): Record<string, unknown> =>
   valuesOf(
     trainCommands.find(({ name }) => name === `train-${kind}`)!,

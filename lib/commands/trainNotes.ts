@@ -1,10 +1,10 @@
-/** One line for each setting that is allowed but does not do what one may expect. */
+/** Notes, one line each, on settings that are allowed but do not do what one may expect. */
 import type { preferenceLosses } from '../losses/preferenceLosses';
 
 /** The settings of any training command. */
 type Settings = Readonly<Record<string, unknown>>;
 
-/** A setting, and why it has no effect, as the end of a sentence; undefined where it has one. */
+/** A setting, and the reason why it has no effect, as the end of a sentence; undefined if it has one. */
 type Rule = readonly [name: string, why: (settings: Settings) => string | undefined];
 
 const without = (other: string) => (settings: Settings) =>
@@ -52,9 +52,9 @@ const RULES = {
 export type Training = keyof typeof RULES;
 
 /**
- * @param command whose settings they are.
- * @param steps that the run will take.
- * @returns sentences without "note: ".
+ * @param command the command that the settings belong to.
+ * @param steps the number of steps that the run will take.
+ * @returns sentences without the prefix "note: ".
  */
 export function settingNotes(command: Training, settings: Settings, steps: number): string[] {
   const idle = (RULES[command] as readonly Rule[]).flatMap(([name, why]) => {
@@ -64,7 +64,7 @@ export function settingNotes(command: Training, settings: Settings, steps: numbe
   return [...idle, ...rateNotes(settings, steps)];
 }
 
-/** As in transformers, neither is refused. */
+/** Notes on the learning rate. As in transformers, none of these cases is refused. */
 function rateNotes({ lr, warmupSteps = 0 }: Settings, steps: number): string[] {
   if (lr === 0) return ['lr is 0, so nothing is learned'];
   if (steps === 1 && (warmupSteps as number) > 0)
@@ -79,7 +79,7 @@ function rateNotes({ lr, warmupSteps = 0 }: Settings, steps: number): string[] {
   return [];
 }
 
-/** What a loss on pairs does with other settings that one may not expect. */
+/** Unexpected effects of a loss on pairs in combination with other settings. */
 export function lossNotes(
   name: string,
   { needs }: (typeof preferenceLosses)['sigmoid'],
@@ -97,7 +97,7 @@ export function lossNotes(
   return notes;
 }
 
-/** The losses that sort the batch, or divide by its mean length. */
+/** Losses that sort the batch, or divide by its mean length. */
 const BY_BATCH: readonly string[] = ['aot', 'aot_unpaired', 'sft', 'cpo', 'orpo'];
 
 export function printNotes(notes: readonly string[]): void {

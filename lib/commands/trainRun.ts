@@ -1,4 +1,4 @@
-/** The frame around a trainer's loop: output folder, checkpoints, metrics, interrupts, the trained model. */
+/** The code around a trainer's loop: output folder, checkpoints, metrics, interrupts, and the trained model. */
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 
@@ -19,17 +19,17 @@ import { duration, statusLine } from './terminal';
 import { identifying } from './trainSettings';
 
 export interface Run<Model extends Trainable> {
-  /** The settings. Their output folder is made if it is missing; a run that was begun in it continues. */
+  /** The settings. The output folder is created if it is missing; a run already started in it continues. */
   readonly config: OptionsOf<typeof runSettings> & BestOptions & AdamWOptions;
   readonly model: Model;
   readonly steps: number;
-  /** What the result depends on besides the settings: rows as ids, digests of weights and code. */
+  /** Whatever the result depends on besides the settings: rows as ids, digests of weights and code. */
   readonly contents: Readonly<Record<string, unknown>>;
-  /** The optimizer's options. Default: those of the settings. */
+  /** The optimizer's options. Default: taken from the settings. */
   readonly adam?: AdamWOptions;
-  /** Aborted at an interrupt, for whatever a step waits for. */
+  /** Aborted on an interrupt, so that a step can stop waiting. */
   readonly interruption?: AbortController | undefined;
-  /** A last change of the trained model, after its last step and before it is written. */
+  /** Changes the trained model after the last step, before it is written. */
   readonly finish?: (() => void) | undefined;
 }
 
@@ -46,17 +46,17 @@ type ValidationOf<S> = 'validation' extends keyof S ? NonNullable<S[keyof S & 'v
 
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
-/** The reason that `interruption` is aborted with. */
+/** The reason with which `interruption` is aborted. */
 class Interrupted extends Error {}
 
 /**
- * Runs the steps that `train` yields. OUTPUT/metrics.jsonl receives one line for each step; OUTPUT/checkpoint-… is
- * written every `saveEvery` steps and after the last; OUTPUT/model is the trained model, as it was after the last step,
- * or after the best one if `bestBy` or `patience` is given. SIGINT, SIGTERM and SIGHUP save a checkpoint after the
- * current step and exit with 130; a step that fails leaves a checkpoint as well. Everything that the export needs is
- * read before the first step, and the same command finishes an export that failed.
+ * Runs the steps that `train` yields. OUTPUT/metrics.jsonl receives one line per step. OUTPUT/checkpoint-… is written
+ * every `saveEvery` steps and after the last step. OUTPUT/model is the trained model after the last step, or after the
+ * best one if `bestBy` or `patience` is given. SIGINT, SIGTERM and SIGHUP save a checkpoint after the current step and
+ * exit with status 130; a step that fails also leaves a checkpoint. Everything that the export needs is read before the
+ * first step, and rerunning the same command completes an export that failed.
  *
- * @param line what the console shows about a step or a validation, after its number and loss.
+ * @param line returns the text that the console shows about a step or a validation, after its number and loss.
  */
 export async function trainRun<S extends Step, Model extends Trainable>(
   run: Run<Model>,
@@ -87,7 +87,7 @@ export async function trainRun<S extends Step, Model extends Trainable>(
   }
 }
 
-/** The loop. @returns what the console says at its end. */
+/** The loop. @returns `interrupted`, or the number of steps and the time that they took, in words for the console. */
 async function runSteps<S extends Step, Model extends Trainable>(
   run: Run<Model>,
   folder: RunFolder,
@@ -101,7 +101,7 @@ async function runSteps<S extends Step, Model extends Trainable>(
   const board = hasBoard ? tensorBoard(join(folder.path, 'tensorboard')) : undefined;
   let interrupted = false;
   const interrupt = () => {
-    for (const signal of SIGNALS) process.off(signal, interrupt); // a second one ends the process
+    for (const signal of SIGNALS) process.off(signal, interrupt); // a second signal ends the process
     interrupted = true;
     run.interruption?.abort(new Interrupted('interrupted'));
   };
@@ -110,7 +110,7 @@ async function runSteps<S extends Step, Model extends Trainable>(
   const start = performance.now();
   const first = state.step;
   let saved = first;
-  let updates = state.optimizer.steps; // after the last whole step
+  let updates = state.optimizer.steps; // after the last complete step
   const save = (options?: { prune: boolean }) => {
     folder.save(state, fingerprint, options);
     saved = state.step;
@@ -147,8 +147,7 @@ async function runSteps<S extends Step, Model extends Trainable>(
   } catch (error) {
     statusLine('');
     if (!(error instanceof Interrupted)) {
-      // The steps before the one that failed must not be lost. A step that failed between two updates has left weights
-      // that belong to no step.
+      // Save the steps before the one that failed. If a step failed between two updates, the weights belong to no step.
       if (state.step > saved && state.optimizer.steps === updates && saves(() => save({ prune: false }))) {
         console.log(`step ${state.step} is saved in ${folder.path}, and the same command goes on from there`);
       }
@@ -168,7 +167,7 @@ async function runSteps<S extends Step, Model extends Trainable>(
   return 'interrupted';
 }
 
-/** Whether a checkpoint could be saved. If not, the reason is printed, and the caller goes on with its own error. */
+/** Whether a checkpoint could be saved. If not, it prints the reason, and the caller continues with its own error. */
 function saves(save: () => void): boolean {
   try {
     save();
@@ -180,8 +179,8 @@ function saves(save: () => void): boolean {
 }
 
 /**
- * From the last step to OUTPUT/model. A disk without room for a checkpoint of the last step may have room for the
- * model, which is smaller.
+ * Goes from the last step to OUTPUT/model. A disk without space for a checkpoint of the last step may have space for
+ * the model, which is smaller.
  */
 function finishRun<Model extends Trainable>(
   run: Run<Model>,
@@ -231,7 +230,7 @@ function fingerprintOf<Model extends Trainable>({ config, contents }: Run<Model>
 
 const sha256 = (content: Uint8Array | string): string => createHash('sha256').update(content).digest('hex');
 
-/** The bytes that the run will need in addition to those it has already written. */
+/** Number of bytes that the run will need in addition to those already written. */
 function roomFor(
   { weights }: Trainable,
   { dtype, looksForBest, checkpoints: count }: { dtype: FloatDType; looksForBest: boolean; checkpoints: number },

@@ -1,4 +1,4 @@
-/** The settings of each training command: its trainer's, and those of the run. */
+/** The settings of each training command: those of its trainer, and those of the run. */
 import type { Settings } from '../training/declare';
 import { dpoSettings } from '../training/dpoOptions';
 import { grpoSettings } from '../training/grpoOptions';
@@ -19,7 +19,7 @@ import {
 
 const OF_TOKENS = ['loss', 'entropy', 'meanTokenAccuracy'] as const;
 
-/** The metrics that each command's validation has. */
+/** The validation metrics of each command. */
 export const VALIDATION_METRICS = {
   'train-sft': OF_TOKENS,
   'train-dpo': [
@@ -50,7 +50,7 @@ export const dpoCommandSettings = {
   ...dpoReferenceSettings,
 } as const;
 
-/** Known, so that a message can say what to do instead. */
+/** Recognized here, so that an error message can say what to do instead. */
 const { loraRank, loraAlpha, loraTargets } = loraSettings;
 export const rewardCommandSettings = {
   ...runSettings,
@@ -86,12 +86,12 @@ const ALL: Settings = {
   ...grpoCommandSettings,
 };
 
-/** The values that say what is trained: a run that was begun with others is another run. */
+/** The values that identify a run: with other values, it is a different run. */
 export function identifying(values: object): Record<string, unknown> {
   return Object.fromEntries(Object.entries(values).filter(([name]) => ALL[name]?.sameRun !== true));
 }
 
-/** @throws UsageError if something is to be chosen by a validation that there is not. */
+/** @throws UsageError if a setting selects by validation but no validation is given. */
 export function requireValidation(config: {
   readonly bestBy?: string;
   readonly patience?: number;

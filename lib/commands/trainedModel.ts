@@ -1,4 +1,4 @@
-/** The models that training commands train. */
+/** Builds the models that training commands train. */
 import { InputError } from '../errors';
 import { GPT2 } from '../model/gpt2';
 import { lora } from '../model/lora';
@@ -10,7 +10,7 @@ import type { loraSettings } from './runSettings';
 
 type ModelOptions = OptionsOf<typeof loraSettings> & { readonly frozen?: readonly string[]; readonly seed?: number };
 
-/** `base` itself, or a view of it with adapters. @throws UsageError or InputError if settings do not go together. */
+/** `base` itself, or a view of it with adapters. @throws UsageError or InputError if settings are incompatible. */
 export function trainedModel(
   base: GPT2,
   { loraRank: rank, loraAlpha: alpha, loraTargets: targets, frozen, seed = 0 }: ModelOptions,
@@ -26,8 +26,8 @@ export function trainedModel(
 }
 
 /**
- * A language model gets a head whose scores are read where TRL's RewardTrainer would train them; a reward model keeps
- * its place.
+ * Adds a score head to a language model, with the score read where TRL's RewardTrainer would train it. A reward model
+ * keeps its own position.
  */
 export async function rewardModelOf(
   source: string,

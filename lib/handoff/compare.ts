@@ -1,4 +1,6 @@
-/** The steps of a handed-over run beside alignbook's own: the greatest difference of each figure, and its bound. */
+/**
+ * Compares the steps of a handed-over run with alignbook's own: the greatest difference of each figure, and its bound.
+ */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
@@ -7,16 +9,19 @@ import { readJsonObject } from '../formats/jsonFile';
 
 export type HandoffKind = 'dpo' | 'sft' | 'reward';
 
-/** How a difference is measured: as it is, relative to alignbook's value, or relative where that is above 1. */
+/**
+ * How a difference is measured: as an absolute value, relative to alignbook's value, or relative only if that value is
+ * above 1.
+ */
 type Measure = 'absolute' | 'relative' | 'relative above 1';
 
 interface Figure {
-  /** The name in train.py's logs, which is transformers' or TRL's. */
+  /** The name in train.py's logs, which comes from transformers or TRL. */
   readonly theirs: string;
   /** The path in alignbook's metrics, separated by dots. */
   readonly ours: string;
   readonly measure: Measure;
-  /** Twice to ten times the greatest difference seen between the two float32 engines; see docs/distributed.md. */
+  /** Two to ten times the greatest difference observed between the two float32 engines; see docs/distributed.md. */
   readonly bound: number;
 }
 
@@ -55,13 +60,13 @@ const FIGURES: Readonly<Record<HandoffKind, readonly Figure[]>> = {
   ],
 };
 
-/** Below this margin, rounding alone decides which answer of a pair has the higher reward. */
+/** Margin below which rounding alone decides which answer of a pair has the higher reward. */
 const TIE = 1e-5;
 
 export interface Difference {
   readonly figure: string;
   readonly greatest: number;
-  /** The step of the greatest difference. */
+  /** The step with the greatest difference. */
   readonly step: number;
   readonly measure: Measure;
   readonly bound: number;
@@ -69,11 +74,11 @@ export interface Difference {
 }
 
 export interface Comparison {
-  /** What ran there, such as "2 processes, MULTI_CPU, gloo". */
+  /** How train.py ran, such as "2 processes, MULTI_CPU, gloo". */
   readonly how: string;
   readonly steps: number;
   readonly differences: readonly Difference[];
-  /** Sentences on what was not compared, and why. */
+  /** Sentences that say what was not compared, and why. */
   readonly skipped: readonly string[];
   readonly passes: boolean;
 }
@@ -91,10 +96,10 @@ interface Trajectory {
 }
 
 /**
- * Compares a trajectory with the steps that alignbook took itself.
+ * Compares a trajectory with the steps that alignbook itself took.
  *
- * @param path trajectory.json, as train.py writes it.
- * @param folder the handed-over folder, with run.json and expected.jsonl.
+ * @param path trajectory.json, as written by train.py.
+ * @param folder the handed-over folder, which contains run.json and expected.jsonl.
  * @throws FileError if a file cannot be read, is incomplete, or belongs to another run.
  */
 export function compareTrajectory(path: string, folder: string): Comparison {
@@ -150,12 +155,12 @@ function differenceOf(
   for (const [n, own] of expected.entries()) {
     const ours = valueAt(own, one.ours);
     if (ours === undefined || (isAccuracy(one) && isTie(own))) continue;
-    const theirs = steps[n]![one.theirs] ?? NaN; // train.py writes null for what is not finite
+    const theirs = steps[n]![one.theirs] ?? NaN; // train.py writes null for NaN and infinities
     if (typeof theirs !== 'number' || !Object.hasOwn(steps[n]!, one.theirs))
       throw new FileError(path, `step ${n + 1} has no ${one.theirs}; was it edited?`);
     const scale = { absolute: 1, relative: Math.abs(ours) || 1, 'relative above 1': Math.max(1, Math.abs(ours)) };
     const difference = Math.abs(theirs - ours) / scale[one.measure];
-    // NaN is beyond every bound
+    // NaN exceeds every bound
     if (!(difference <= greatest)) [greatest, at] = [Number.isNaN(difference) ? Infinity : difference, n + 1];
   }
   if (at === 0) return undefined;
@@ -204,7 +209,7 @@ function readTrajectory(path: string): Trajectory {
   return json as unknown as Trajectory;
 }
 
-/** The comparison as lines of text, a table among them. */
+/** Formats the comparison as lines of text, including a table. */
 export function comparisonText({ how, steps, differences, skipped, passes }: Comparison): string {
   if (differences.length === 0) throw new InputError('nothing was compared');
   const rows = differences.map((one) => [

@@ -14,7 +14,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 
 
 def worker(config):
-    from train import main  # in the worker: Ray has set WORLD_SIZE, RANK and MASTER_ADDR by now
+    from train import main  # in the worker, where Ray has already set WORLD_SIZE, RANK and MASTER_ADDR
 
     main(config["arguments"])
 

@@ -4,15 +4,15 @@
     torchrun --nproc_per_node 2 train.py               two processes of this machine
     torchrun --nproc_per_node 2 train.py --compare     only the steps that alignbook took as well
 
-The folder around this file says everything else: model/ is the start, rows.jsonl holds the rows as token ids,
-order.json the row of every place in every batch, run.json the settings. The batch of run.json is shared out among
+The folder of this file contains everything else: model/ is the initial model, rows.jsonl the rows as token ids,
+order.json the row for each place in each batch, and run.json the settings. The batch in run.json is divided among the
 processes, so the steps are the same on any number of them. OUT/trajectory.json receives the figures of the first
-steps, for `npx alignbook handoff --check`; OUT/model receives the trained model, which alignbook opens.
+steps, for `npx alignbook handoff --check`; OUT/model receives the trained model, which alignbook can open.
 
 What differs from a TRL script that you would write for new data, and why:
-  * rows are ready: ids are neither made nor shuffled here, and the reference's log-probs come with them;
-  * bf16, which TRL turns on by default, is off unless you ask for it: it moves the loss 200 times as far as all else;
-  * dropout is 0 in every model, as in alignbook: a config.json that does not mention it means 0.1 to transformers.
+  * the rows are ready: they are not tokenized or shuffled here, and they include the reference's log-probs;
+  * bf16, on by default in TRL, is off unless you ask for it: it changes the loss 200 times as much as all else;
+  * dropout is 0 in every model, as in alignbook: to transformers, a config.json that does not mention it means 0.1.
 """
 
 import argparse
@@ -32,7 +32,7 @@ PACKAGES = ("torch", "transformers", "trl", "accelerate", "datasets")
 
 
 class ReadyPairs(DPOTrainer):
-    """DPOTrainer over rows that are token ids already and know the reference's log-probs."""
+    """DPOTrainer for rows that are already token ids and include the reference's log-probs."""
 
     def _prepare_dataset(self, dataset, *_):
         return dataset
@@ -42,14 +42,14 @@ class ReadyPairs(DPOTrainer):
 
 
 class Trajectory(TrainerCallback):
-    """Keeps the figures of the first `steps` steps; with `stop`, training ends there, on an unchanged schedule."""
+    """Records the figures of the first `steps` steps; with `stop`, ends training there, with the schedule unchanged."""
 
     def __init__(self, steps, stop):
         self.steps, self.stop, self.logged = steps, stop, []
 
     def on_log(self, args, state, control, logs=None, **_):
         if "grad_norm" in (logs or {}) and state.global_step <= self.steps:
-            # JSON has no infinity and no NaN
+            # JSON has neither infinity nor NaN
             finite = {name: value if math.isfinite(value) else None for name, value in logs.items()}
             self.logged.append({"step": state.global_step, **finite})
 
@@ -59,7 +59,7 @@ class Trajectory(TrainerCallback):
 
 
 def settings_of_every_trainer(run, processes, options):
-    """alignbook's settings under transformers' names; the batch shared out to processes and accumulated parts."""
+    """alignbook's settings under transformers' names, with the batch divided among processes and accumulation parts."""
     batch_size, parts = run["batchSize"], processes * options.accumulate
     if batch_size % parts:
         raise SystemExit(
@@ -80,7 +80,7 @@ def settings_of_every_trainer(run, processes, options):
         "max_steps": run["steps"],
         "per_device_train_batch_size": batch_size // parts,
         "gradient_accumulation_steps": options.accumulate,
-        "train_sampling_strategy": "sequential",  # order.json has shuffled the rows
+        "train_sampling_strategy": "sequential",  # the rows are already shuffled, by order.json
         "dataloader_drop_last": True,
         "optim": "adamw_torch",
         "learning_rate": run["lr"],
@@ -91,7 +91,7 @@ def settings_of_every_trainer(run, processes, options):
         "adam_beta2": run["beta2"],
         "adam_epsilon": run["epsilon"],
         "max_grad_norm": run["maxGradNorm"],
-        "max_length": None,  # alignbook has truncated already
+        "max_length": None,  # alignbook has already truncated the rows
         "bf16": options.bf16,
         "gradient_checkpointing": False,
         "use_cpu": not torch.cuda.is_available(),
@@ -135,8 +135,8 @@ def sft(run, folder, tokenizer, rows, common):
 
 
 def reward(run, folder, tokenizer, rows, common):
-    # TRL pads GPT-2 with its end token and reads the score at the last token that is not padding, so it would read it
-    # before the end token. A padding id that no row contains leaves the end token where the score is read.
+    # TRL pads GPT-2 with its end token and reads the score at the last token that is not padding, which would be the
+    # token before the end token. With a padding id that no row contains, the score is read at the end token.
     used = {token for row in rows for name in ("chosen_ids", "rejected_ids") for token in row[name]}
     if not run["readBeforeEnd"]:
         unused = next(token for token in range(len(tokenizer)) if token not in used)
@@ -147,7 +147,7 @@ def reward(run, folder, tokenizer, rows, common):
 
 
 def write(path, value):
-    """A file that is whole or absent."""
+    """Writes the complete file or nothing."""
     part = path.with_suffix(".part")
     part.write_text(json.dumps(value, indent=1))
     part.replace(path)

@@ -1,4 +1,4 @@
-/** A training -> a folder that TRL continues on any number of processes: see README.md beside this file. */
+/** Writes a training as a folder that TRL continues on any number of processes; see README.md beside this file. */
 import { createHash } from 'node:crypto';
 import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
@@ -11,7 +11,7 @@ import type { PromptResponses } from '../text/responseBatch';
 import type { RefLogps } from '../training/reference';
 import type { HandoffKind } from './compare';
 
-/** A row as train.py's trainer takes it. */
+/** A row in the form that train.py's trainer takes. */
 export type HandoffRow = Readonly<Record<string, number | readonly number[]>>;
 
 export function dpoRow({ promptIds, chosenIds, rejectedIds }: PairIds, reference: RefLogps): HandoffRow {
@@ -32,7 +32,7 @@ export function sftRow({ promptIds, responses }: PromptResponses): HandoffRow {
   };
 }
 
-/** With a margin for every pair where any has one, since a column has no gaps. */
+/** Gives every pair a margin if any pair has one, since a column cannot have gaps. */
 export function rewardRow({ promptIds, chosenIds, rejectedIds, margin }: PairIds, withMargin: boolean): HandoffRow {
   return {
     chosen_ids: [...promptIds, ...chosenIds],
@@ -43,20 +43,20 @@ export function rewardRow({ promptIds, chosenIds, rejectedIds, margin }: PairIds
 
 export interface Handoff {
   readonly kind: HandoffKind;
-  /** Every setting by its name in run.json, defaults included. */
+  /** The value of every setting under its name in run.json, defaults included. */
   readonly settings: Readonly<Record<string, unknown>>;
-  /** All rows of the data, in the order of its file. */
+  /** All rows of the data, in the order of the file. */
   readonly rows: readonly HandoffRow[];
-  /** Indices into `rows`, of length steps x batchSize: the row of every place in every batch. */
+  /** Indices into `rows`, of length steps x batchSize: the row for each place in each batch. */
   readonly order: readonly number[];
-  /** The model at the start; `companions` from `exportCompanions`. */
+  /** The model at the start of the training; `companions` come from `exportCompanions`. */
   readonly model: Trainable;
   readonly companions: Companions;
-  /** alignbook's version. */
+  /** The version of alignbook. */
   readonly version: string;
 }
 
-/** The files that are the same in every handed-over folder. */
+/** The files that are identical in every handed-over folder. */
 const FIXED = [
   'README.md',
   'train.py',
@@ -68,10 +68,11 @@ const FIXED = [
 ] as const;
 
 /**
- * Writes the folder whole or not at all.
+ * Writes the complete folder or nothing.
  *
- * @param expected runs alignbook's own first steps, after the start is written, and returns their metrics in order.
- * @throws InputError if `path` exists and is not empty; whatever `expected` throws.
+ * @param expected runs alignbook's own first steps, after the initial model is written, and returns their metrics in
+ *   order.
+ * @throws InputError if `path` exists and is not empty; also whatever `expected` throws.
  */
 export async function writeHandoff(
   path: string,
@@ -83,7 +84,7 @@ export async function writeHandoff(
   mkdirSync(dirname(resolve(path)), { recursive: true });
   const draft = mkdtempSync(`${resolve(path)}.draft-`);
   try {
-    writeExport(model, join(draft, 'model'), companions); // before the steps change it
+    writeExport(model, join(draft, 'model'), companions); // must happen before the steps change the model
     const steps = await expected();
     const { rows, order } = used(handoff);
     const lines = rows.map((row) => `${JSON.stringify(row)}\n`).join('');
@@ -108,10 +109,10 @@ export async function writeHandoff(
   }
 }
 
-/** Beside the sources: the compiler copies TypeScript alone. */
+/** Folder of the other files, beside the sources: the compiler copies only TypeScript. */
 const ASSETS = join(__dirname, '..', '..', 'handoff');
 
-/** Only the rows that the order names, each once, in the order in which they first come. */
+/** Keeps only the rows that the order names, once each, in the order of their first appearance. */
 function used({ rows, order }: Handoff): { rows: HandoffRow[]; order: number[] } {
   const places = new Map<number, number>();
   for (const row of order) if (!places.has(row)) places.set(row, places.size);

@@ -1,12 +1,12 @@
-/** Folders in which PEFT saved an adapter: how to merge one into a model that can be loaded here. */
+/** Explains, for a folder that contains a PEFT adapter, how to merge it into a model that can be loaded here. */
 import { readJsonObject } from '../formats/jsonFile';
 
 export const ADAPTER = 'adapter_config.json';
 
 /**
- * @param name of the folder, or of the hub's repository.
- * @param path of its adapter_config.json.
- * @returns one sentence: what the folder is, and what to do.
+ * @param name the name of the folder, or of the repository on the hub.
+ * @param path the path of its adapter_config.json.
+ * @returns one sentence that says what the folder is and what to do.
  */
 export function adapterOfPeft(name: string, path: string): string {
   const { base_model_name_or_path: base, task_type: task } = readJsonObject(path);

@@ -1,4 +1,7 @@
-/** One file's bytes: from the hub into the cache, resumed where they broke off, checked before they get their name. */
+/**
+ * Downloads one file from the hub into the cache. An interrupted download resumes where it stopped, and the bytes are
+ * verified before the file gets its name.
+ */
 import { randomBytes } from 'node:crypto';
 import { constants, copyFileSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
 import { open, statfs } from 'node:fs/promises';
@@ -12,21 +15,22 @@ import type { OnProgress } from './progress';
 import { Passing } from './refusal';
 
 export interface RemoteFile {
-  /** Below the endpoint: /gpt2/resolve/<commit>/model.safetensors. */
+  /** Path below the endpoint, such as /gpt2/resolve/<commit>/model.safetensors. */
   readonly path: string;
   readonly subject: Subject & { readonly file: string };
-  /** The sha256 of a large file, git's sha1 of a small one: hexadecimal, 64 or 40 digits. */
+  /** The sha256 of a large file, or git's sha1 of a small one, in hexadecimal (64 or 40 digits). */
   readonly etag: string;
-  /** Bytes; null where the hub does not tell. */
+  /** Size in bytes; null if the hub does not state it. */
   readonly size: number | null;
 }
 
 /**
- * Makes `blobs/<etag>`, unless it is there. The bytes go to a file that no other process writes to,
- * `blobs/<etag>.alignbook-<random>.incomplete` (Python names its own alike, and `hf cache` lists and removes both).
- * After a failure it stays, and the next attempt, of this process or another, copies it and asks for the rest only.
+ * Creates `blobs/<etag>` unless it exists. The bytes go to a file that no other process writes to,
+ * `blobs/<etag>.alignbook-<random>.incomplete` (Python uses similar names, and `hf cache` lists and removes both).
+ * After a failure the file remains, and the next attempt, by this process or another, copies it and requests only the
+ * rest.
  *
- * @param lock the lock's path.
+ * @param lock the path of the lock.
  * @throws HubError if the file cannot be downloaded, or if its bytes do not match the hash that the hub lists.
  */
 export async function fetchBlob(
@@ -55,7 +59,7 @@ export async function fetchBlob(
       try {
         adopt(blobs, remote.etag, partial);
         await checkSpace(partial, remote);
-        // Twice: bytes kept from an earlier attempt may be damaged, but a fresh download must match.
+        // Try twice: bytes kept from an earlier attempt may be damaged, but a fresh download must match.
         if (
           !(await receive(partial, remote, connection, onProgress)) &&
           !(await receive(partial, remote, connection, onProgress))
@@ -84,18 +88,18 @@ export async function fetchBlob(
   );
 }
 
-/** The largest file that is accepted, in bytes, whatever size the hub states. */
+/** Maximum size of a file in bytes, whatever size the hub states. */
 const mostOf = (file: string, { bounds }: Connection): number =>
   file.endsWith('.safetensors') ? bounds.weights : bounds.file;
 
-/** Compares the size only, as Python does. Readers check the contents again, as far as their format allows. */
+/** Compares only the size, as Python does. Readers check the contents later, as far as their format allows. */
 function isWhole(blob: string, { size }: RemoteFile): boolean {
   return existsSync(blob) && (size === null || statSync(blob).size === size);
 }
 
 /**
- * Goes on from what an earlier attempt left: from a copy, as its writer may be alive after all (see lock.ts), and then
- * writes on to a file that has no name any more.
+ * Continues from what an earlier attempt left. It works on a copy, because the earlier writer may still be alive (see
+ * lock.ts); that writer then continues in a file that no longer has a name.
  */
 function adopt(blobs: string, etag: string, partial: string): void {
   const left = readdirSync(blobs)
@@ -128,7 +132,7 @@ async function receive(
 
     const attempt = async () => {
       before = furthest;
-      // without a size, we cannot tell where to resume, or when the file is complete
+      // without a size, we cannot know where to resume, or when the file is complete
       if (size === null || received > size) await restart();
       if (received === size) return;
       await connection.request(
@@ -160,12 +164,12 @@ async function receive(
   }
 }
 
-/** Whether an answer goes on from the byte that was asked for; a storage host may send the whole file instead. */
+/** Whether a response starts at the requested byte; a storage host may send the whole file instead. */
 function continues({ status, headers }: Response, from: number): boolean {
   return status === 206 && headers.get('content-range')?.startsWith(`bytes ${from}-`) === true;
 }
 
-/** A rename is on the disk when its folder is. */
+/** A rename reaches the disk when its folder does. */
 async function sync(folder: string): Promise<void> {
   const handle = await open(folder, 'r');
   await handle.sync().finally(() => handle.close());

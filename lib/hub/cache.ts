@@ -1,10 +1,10 @@
 /**
- * The Hugging Face cache on disk, as Python's huggingface_hub lays it out and reads it:
+ * The Hugging Face cache on disk, with the layout of Python's huggingface_hub:
  *
  *     models--openai-community--gpt2/
  *       blobs/<etag>                      the files' bytes, named by their hash
  *       refs/<revision>                   a commit
- *       snapshots/<commit>/<file>         -> ../../blobs/<etag>, one step more for a file in a folder
+ *       snapshots/<commit>/<file>         -> ../../blobs/<etag>, with one more ../ for a file in a subfolder
  */
 import { createHash, randomBytes } from 'node:crypto';
 import {
@@ -30,10 +30,10 @@ export type Part = 'tokenizer' | 'weights';
 
 export const INDEX = 'model.safetensors.index.json';
 
-/** A folder of chat templates beside the default one, for tools or for documents, say. */
+/** A folder of additional chat templates, such as those for tools or documents. */
 export const ADDITIONAL_TEMPLATES = 'additional_chat_templates';
 
-/** Whether a file, by its path in the repository, is such a template. */
+/** Whether a file, given by its path in the repository, is such a template. */
 export const isAdditionalTemplate = (file: string): boolean =>
   /^additional_chat_templates\/\w[\w.-]*\.jinja$/.test(file);
 
@@ -52,7 +52,7 @@ export class CachedRepository {
     return join(this.folder, 'blobs');
   }
 
-  /** The lock for one blob, beside those of Python. */
+  /** Path of the lock for one blob, in the same folder as Python's locks. */
   lock(etag: string): string {
     return join(this.cache, '.locks', this.name, `${etag}.alignbook.lock`);
   }
@@ -65,7 +65,7 @@ export class CachedRepository {
     return join(this.folder, 'snapshots', commit);
   }
 
-  /** The commit that a revision stood for when it was last asked of the hub, or null. */
+  /** The commit that the revision pointed to at the last request to the hub, or null. */
   commit(revision: string): string | null {
     if (COMMIT.test(revision)) return revision;
     try {
@@ -87,11 +87,11 @@ export class CachedRepository {
       renameSync(temporary, path);
     } catch (error) {
       rmSync(temporary, { force: true });
-      throw error; // a folder of that name, say
+      throw error; // for example, a folder has that name
     }
   }
 
-  /** Gives a blob its name in a snapshot; the blob must be there, whole. */
+  /** Gives a blob, which must exist and be complete, its name in a snapshot. */
   link(commit: string, file: string, etag: string): void {
     const path = join(this.snapshot(commit), file);
     const target = relative(dirname(path), join(this.blobs, etag));
@@ -100,7 +100,7 @@ export class CachedRepository {
     const temporary = `${path}.${randomBytes(4).toString('hex')}.tmp`;
     symlinkSync(target, temporary);
     try {
-      renameSync(temporary, path); // also over a link that leads nowhere
+      renameSync(temporary, path); // also replaces a link that leads nowhere
     } catch (error) {
       rmSync(temporary, { force: true });
       throw error;
@@ -109,8 +109,8 @@ export class CachedRepository {
 }
 
 /**
- * The cached files of a snapshot whose bytes are not those that their blobs' names, their hashes, say: cut or changed
- * since they were downloaded.
+ * The files of a cached snapshot whose bytes do not match the hashes that name their blobs: they were cut or changed
+ * after the download.
  */
 export function damagedFiles(snapshot: string): string[] {
   if (!existsSync(snapshot)) return [];
@@ -121,7 +121,7 @@ export function damagedFiles(snapshot: string): string[] {
   });
 }
 
-/** Removes the bytes of a snapshot's file, so that they are downloaded again. */
+/** Removes the bytes of a file in a snapshot, so that they are downloaded again. */
 export function removeFile(snapshot: string, file: string): void {
   const path = join(snapshot, file);
   rmSync(join(dirname(path), readlinkSync(path)), { force: true });
@@ -131,7 +131,8 @@ export function removeFile(snapshot: string, file: string): void {
 const ETAG = /^([0-9a-f]{40}|[0-9a-f]{64})$/;
 
 /**
- * The hub's etag is the sha256 of a large file; of a small one git's name of it, the sha1 of a header and the bytes.
+ * Whether a file's contents match the hub's etag: the sha256 of a large file; for a small one, git's object name, which
+ * is the sha1 of a header and the bytes.
  */
 export function hasEtag(path: string, etag: string): boolean {
   const hash = etag.length === 64 ? createHash('sha256') : createHash('sha1').update(`blob ${statSync(path).size}\0`);
@@ -153,8 +154,8 @@ export function holds(folder: string, part: Part): boolean {
 }
 
 /**
- * The files that hold a sharded checkpoint's tensors, by its model.safetensors.index.json. None if the index is
- * malformed, or names a file outside its own folder.
+ * The files that contain a sharded checkpoint's tensors, according to its model.safetensors.index.json. Empty if the
+ * index is malformed or names a file outside its own folder.
  */
 export function shards(index: string): string[] {
   let map: unknown;

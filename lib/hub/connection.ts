@@ -1,42 +1,45 @@
-/** Requests to the hub: redirects, the token, silence, and trying again. */
+/** Makes requests to the hub, with redirects, the token, time limits and retries. */
 import { setTimeout as sleep } from 'node:timers/promises';
 
 import { HubError, quoted } from '../errors';
 import { environmentFetch } from './proxy';
 import { failure, Passing, refusal, type Asked } from './refusal';
 
-/** What a request is about, as messages name it. */
+/** What a request is about, in the words of error messages. */
 export type Subject = Omit<Asked, 'endpoint' | 'hasToken'>;
 
-/** Failures in a row, with nothing new received, after which a download is given up. */
+/** Number of consecutive failures, with nothing new received, after which a download is abandoned. */
 const ATTEMPTS = 6;
 const REDIRECTS = 10;
 const REDIRECT = [301, 302, 303, 307, 308];
 
-/** Limits on an answer's size and slowness, since nothing from a network can be trusted. */
+/** Limits on the size and slowness of a response, since nothing from a network can be trusted. */
 export interface Bounds {
-  /** Bytes of a list of files, unpacked. */
+  /** Maximum bytes in a list of files, uncompressed. */
   readonly list: number;
-  /** Bytes of a file other than weights. */
+  /** Maximum bytes in a file other than weights. */
   readonly file: number;
-  /** Bytes of a file of weights. */
+  /** Maximum bytes in a file of weights. */
   readonly weights: number;
-  /** The least bytes per second, averaged over `window` milliseconds. */
+  /** Minimum bytes per second, averaged over `window` milliseconds. */
   readonly leastSpeed: number;
   readonly window: number;
 }
 
-/** A list of 100,000 files has 6 MB, GPT-2's tokenizer 1.4 MB, its largest weights in float32 6.4 GB. */
+/** A list of 100,000 files takes 6 MB, GPT-2's tokenizer 1.4 MB, and its largest weights in float32 6.4 GB. */
 const BOUNDS: Bounds = { list: 16e6, file: 100e6, weights: 64e9, leastSpeed: 4000, window: 60_000 };
 
-/** Slower than `leastSpeed`. The bytes received do not reset the count of failures, as even a crawl receives some. */
+/**
+ * The transfer is slower than `leastSpeed`. Received bytes do not reset the count of failures, since even the slowest
+ * transfer receives some.
+ */
 class Slow extends Passing {}
 
-/** An answer exceeds its limit in bytes. */
+/** A response exceeds its limit in bytes. */
 export class TooLarge extends HubError {}
 
 export interface ConnectionOptions {
-  /** Milliseconds before the second attempt after a passing failure, doubled at each further one. Default 1000. */
+  /** Milliseconds before the second attempt after a temporary failure, doubled for each further one. Default 1000. */
   readonly retryDelay?: number;
   /** Milliseconds without a byte after which a connection counts as broken. Default 30,000. */
   readonly timeout?: number;
@@ -44,7 +47,7 @@ export interface ConnectionOptions {
   readonly bounds?: Partial<Bounds>;
 }
 
-/** The longest wait before a retry, in milliseconds. The hub limits requests per five minutes. */
+/** Longest wait before a retry, in milliseconds. The hub counts requests over five minutes. */
 const LONGEST_WAIT = 360_000;
 
 export class Connection {
@@ -67,14 +70,15 @@ export class Connection {
   }
 
   /**
-   * Makes one request and hands its answer to `read`. Redirects are followed by hand: the token goes to the endpoint's
-   * own host only, and a HEAD ends at the answer that bears x-linked-etag, before the storage host.
+   * Makes one request and passes its response to `read`. Redirects are followed manually, so that the token goes only
+   * to the endpoint's own host, and so that a HEAD request stops at the response with x-linked-etag, before the storage
+   * host.
    *
-   * @param path below the endpoint.
-   * @param read is given the answer and its bytes, unpacked, as they arrive.
-   * @param most bytes of them.
-   * @throws TooLarge where more arrive.
-   * @throws HubError, or Passing where another attempt may succeed; and what `read` throws.
+   * @param path the path below the endpoint.
+   * @param read receives the response and its bytes, uncompressed, as they arrive.
+   * @param most maximum number of those bytes.
+   * @throws TooLarge if more bytes arrive.
+   * @throws HubError, or Passing if another attempt may succeed; also whatever `read` throws.
    */
   async request<T>(
     path: string,
@@ -119,11 +123,11 @@ export class Connection {
       throw new HubError(`${url.host} redirects in a circle; check HF_ENDPOINT (now ${this.endpoint})`);
     } finally {
       clearTimeout(clock);
-      silence.abort(); // leaves no body behind that nobody reads
+      silence.abort(); // closes a body that nothing reads
     }
   }
 
-  /** Counts what arrives. */
+  /** Checks the amount and speed of the bytes that arrive. */
   #meter(host: string, what: string, most: number): (count: number) => void {
     const { leastSpeed, window } = this.bounds;
     let [received, since, at] = [0, 0, performance.now()];
@@ -146,9 +150,9 @@ export class Connection {
   /**
    * Runs `attempt` until it succeeds or fails for good.
    *
-   * @param tell is told why there is a wait.
-   * @param progressed whether the last attempt received new bytes; if so, the count of failures restarts.
-   * @throws HubError when it is given up.
+   * @param tell receives the reason for a wait.
+   * @param progressed says whether the last attempt received new bytes; if so, the count of failures restarts.
+   * @throws HubError when it gives up.
    */
   async persist<T>(
     attempt: () => Promise<T>,
@@ -179,7 +183,7 @@ export class Connection {
   }
 }
 
-/** @throws HubError if a redirect leads to no address of the web. */
+/** @throws HubError if a redirect does not lead to a web address. */
 function target(location: string, from: URL): URL {
   const to = URL.canParse(location, from.href) ? new URL(location, from) : undefined;
   if (to && /^https?:$/.test(to.protocol)) return to;
@@ -196,13 +200,15 @@ const UNITS = [
   [1, 'bytes'],
 ] as const;
 
-/** Bytes in words: "64 GB", "1.5 MB". */
+/** A number of bytes in words: "64 GB", "1.5 MB". */
 export function amount(bytes: number): string {
   const [size, unit] = UNITS.find(([least]) => bytes >= least) ?? [1, 'bytes'];
   return `${Number((bytes / size).toPrecision(3)).toLocaleString('en')} ${unit}`;
 }
 
-/** An answer's bytes. A connection error goes through `lost`, so that it differs from what the reader throws. */
+/**
+ * Yields a response's bytes. A connection error goes through `lost`, to distinguish it from an exception in the reader.
+ */
 async function* bytesOf(
   { body }: Response,
   arrived: (count: number) => void,

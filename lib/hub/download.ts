@@ -1,9 +1,10 @@
 /**
- * A repository's files -> a snapshot in the cache, by the hub's protocol as huggingface_hub speaks it: one request for
- * the commit and the list of files, then HEAD (hash and size) and GET for each file.
+ * Downloads a repository's files into a snapshot in the cache, with the same protocol as huggingface_hub: one request
+ * for the commit and the list of files, then for each file a HEAD request (hash and size) and a GET request.
  *
- * Written on fetch() rather than on @huggingface/hub: that package writes the same layout, but reads none of the
- * variables, and has no lock, no check of size or hash, and no resume, so everything here would still be needed.
+ * It uses fetch() rather than @huggingface/hub. That package writes the same layout, but it reads none of the
+ * environment variables and has no lock, no check of size or hash, and no resume, so everything here would still be
+ * needed.
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -18,15 +19,20 @@ import { defaultProgress, type OnProgress } from './progress';
 import type { HubSettings } from './settings';
 
 export interface DownloadOptions extends ConnectionOptions {
-  /** Told of every piece that arrives. Default: a bar on stderr if that is a terminal, and nothing in a notebook. */
+  /**
+   * Called for every piece that arrives. Default: a progress bar on stderr if that is a terminal, and nothing in a
+   * notebook.
+   */
   readonly onProgress?: OnProgress;
 }
 
-/** What a caller makes sure of before anything large is downloaded. Each throws for a model that it could not read. */
+/**
+ * What a caller checks before anything large is downloaded. Each check throws for a model that the caller cannot read.
+ */
 export interface Checks {
-  /** Given the path of config.json. */
+  /** Receives the path of config.json. */
   readonly config?: (path: string) => unknown;
-  /** Given the folder, when the tokenizer's files are there. */
+  /** Receives the folder, once the tokenizer's files are there. */
   readonly tokenizer?: (folder: string) => unknown;
 }
 
@@ -45,7 +51,8 @@ const FILES: Record<Part, readonly string[]> = {
 };
 
 /**
- * Downloads what the cache lacks of a repository's parts, and records which commit the revision points to.
+ * Downloads those files of a repository's parts that the cache lacks, and records the commit that the revision points
+ * to.
  *
  * @returns the snapshot's folder.
  * @throws HubError, InputError if the repository is not a GPT-2 or has no safetensors, FileError if the cache cannot be
@@ -126,7 +133,7 @@ function listing(connection: Connection, repository: string, revision: string) {
           return { commit: sha, files: new Set(siblings.map(({ rfilename }) => rfilename)) };
         }
       } catch {
-        // no JSON, or another's: the error below
+        // not JSON, or not the hub's: the error below reports it
       }
       throw noHub(connection.endpoint, `no list of "${repository}"'s files`);
     },
@@ -134,7 +141,7 @@ function listing(connection: Connection, repository: string, revision: string) {
   );
 }
 
-/** A file's hash and size, which the hub puts into headers. */
+/** A file's hash and size, from the hub's headers. */
 function metadata(
   connection: Connection,
   path: string,
@@ -163,7 +170,7 @@ function noHub(endpoint: string, what: string): HubError {
   );
 }
 
-/** Refuses, before its weights are downloaded, a model that this library cannot read. */
+/** Refuses a model that this library cannot read, before its weights are downloaded. */
 function refuseOthers(repository: string, folder: string, files: ReadonlySet<string>): void {
   if (!files.has('config.json'))
     throw new InputError(
@@ -193,10 +200,10 @@ function refuseOthers(repository: string, folder: string, files: ReadonlySet<str
   );
 }
 
-/** The file system's refusals with their remedy; anything else as it is. */
+/** Adds the remedy to an error of the file system; returns any other error unchanged. */
 function unwritable(error: unknown, cache: string): unknown {
   const { code, path: from, dest } = error as NodeJS.ErrnoException & { dest?: string };
-  const path = dest ?? from; // of a rename
+  const path = dest ?? from; // `dest`: the new path in a rename
   const inTheWay: Readonly<Record<string, string>> = {
     ENOTDIR: 'a file where a folder should be',
     EEXIST: 'a file where a folder should be',

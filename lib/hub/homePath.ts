@@ -1,7 +1,7 @@
 import { homedir } from 'node:os';
 
 /**
- * A path with the home folder in place of a `~` at its beginning, as a shell writes it where the `~` stands behind a
- * space, but not behind `=`, nor in a file.
+ * Replaces a `~` at the beginning of a path by the home folder. A shell does so only where the `~` follows a space, so
+ * not after `=` and not in a file.
  */
 export const expandHome = (path: string): string => path.replace(/^~(?=[\\/]|$)/, homedir());

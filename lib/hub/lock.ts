@@ -1,11 +1,12 @@
 /**
- * A lock between processes, so that two that want the same file download it once.
+ * A lock between processes, so that two processes that need the same file download it only once.
  *
- * Python's huggingface_hub takes flock(2) on files of the same folder, which Node cannot: a Python process that
- * downloads the same file at the same time is not seen, nor sees us. Nor is a lock certain where a cache is shared by
- * machines, or by containers: there a holder counts as dead when its lock has not been touched for a minute, and one
- * that was only stopped for so long goes on later. So nothing may be wrong without the lock: each process writes to a
- * file of its own and renames it when it is whole. What a failing lock costs is a second download.
+ * Python's huggingface_hub locks files in the same folder with flock(2), which Node lacks. A Python process that
+ * downloads the same file at the same time is therefore not detected, nor does it detect this one. The lock is also
+ * uncertain where machines or containers share a cache: there, an owner counts as dead once its lock has not been
+ * touched for a minute, and an owner that was merely stopped for that long later continues. Correctness must therefore
+ * never depend on the lock: each process writes to its own file, and renames it when it is complete. A failed lock
+ * costs only a second download.
  */
 import { randomBytes } from 'node:crypto';
 import { linkSync, lstatSync, mkdirSync, readFileSync, renameSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
@@ -20,7 +21,9 @@ const TOUCH_EVERY = 5_000; // milliseconds
 const DEAD_AFTER = 60_000;
 const LOOK_EVERY = 100;
 const TELL_AFTER = 1_000;
-/** A lock appears together with its content, so one that cannot be read was left by a disk failure or is not a lock. */
+/**
+ * A lock appears together with its contents, so one that cannot be read was left by a disk failure or is not a lock.
+ */
 const UNREADABLE_AFTER = 10_000;
 
 /** The owner of a lock. `id` distinguishes two owners in one process. */
@@ -72,7 +75,10 @@ export async function withLock<T>(path: string, work: () => Promise<T>, tell: (r
   }
 }
 
-/** Linking a file that is already written makes name and content appear at once. @returns whether the lock was free. */
+/**
+ * Takes the lock. Linking a file that is already written makes its name and contents appear at once. @returns whether
+ * the lock was free.
+ */
 export function take(path: string, own: Holder): boolean {
   const written = `${path}.${own.id}`;
   writeFileSync(written, JSON.stringify(own));
@@ -99,7 +105,7 @@ export function release(path: string, id: string): void {
   else renameSync(aside, path);
 }
 
-/** @returns null where the lock is free, about to be, or cannot be read. */
+/** @returns null if the lock is free, about to be freed, or unreadable. */
 export function readHolder(path: string): Holder | null {
   try {
     const holder = JSON.parse(readFileSync(path, 'utf8')) as Partial<Holder> | null;
@@ -112,7 +118,7 @@ export function readHolder(path: string): Holder | null {
 }
 
 /**
- * Removes a lock that is there and cannot be read, once it has some age.
+ * Removes a lock that exists but cannot be read, once it is old enough.
  *
  * @throws FileError if it is a folder.
  */
@@ -122,13 +128,16 @@ export function clearUnreadable(path: string): void {
   if (ageOf(path) > UNREADABLE_AFTER && readHolder(path) === null) rmSync(path, { force: true });
 }
 
-/** Milliseconds since the lock was last touched; 0 where it is gone. A clock may have been set back since. */
+/**
+ * Milliseconds since the lock was last touched; 0 if it is gone. The absolute value allows for a clock that was set
+ * back.
+ */
 export const ageOf = (path: string): number =>
   Math.abs(Date.now() - (lstatSync(path, { throwIfNoEntry: false })?.mtimeMs ?? Date.now()));
 
 /**
- * Whether the process that held a lock of this age is gone: on another machine, or in another container, its age alone
- * tells.
+ * Whether the owner of a lock of this age is gone. On another machine, or in another container, only the age of its
+ * lock says so.
  */
 export function isDead({ host, pid, start }: Holder, age: number, deadAfter: number): boolean {
   if (host === hostname() && (!isAlive(pid) || (start !== null && start !== startOf(pid)))) return true;
@@ -139,6 +148,6 @@ function touch(path: string): void {
   try {
     utimesSync(path, new Date(), new Date());
   } catch {
-    // another process considered us dead and took the lock: our work continues in a file of its own
+    // another process considered this one dead and took the lock: the work continues in this process's own file
   }
 }

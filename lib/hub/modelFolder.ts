@@ -1,4 +1,4 @@
-/** A model's name -> the folder that holds it, downloaded on first use. */
+/** Finds the folder of a model by its name, and downloads the model on first use. */
 import { existsSync, readdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 
@@ -10,11 +10,14 @@ import { download, type Checks, type DownloadOptions } from './download';
 import { parseModelName } from './modelName';
 import { hubSettings } from './settings';
 
-/** The embedded model: beside the compiled library in an installed package, else in the repository's data/models. */
+/**
+ * Folder of the embedded model: beside the compiled library in an installed package, otherwise the repository's
+ * data/models.
+ */
 const PACKAGED = resolve(__dirname, '..', '..', 'tiny');
 const EMBEDDED = existsSync(PACKAGED) ? PACKAGED : resolve(__dirname, '..', '..', '..', 'data', 'models', 'tiny');
 
-/** @throws SetupError if set-up has not made its tokenizer. */
+/** @throws SetupError if set-up has not yet created its tokenizer. */
 export function embeddedModel(): string {
   if (!existsSync(join(EMBEDDED, 'tokenizer.json')))
     throw new SetupError(`${EMBEDDED} has no tokenizer yet; run "npm run setup"`);
@@ -22,13 +25,13 @@ export function embeddedModel(): string {
 }
 
 /**
- * The folder of a model, for one part or for all. What the Hugging Face cache holds, from Python or from here, is used
- * without a request, be the hub's newer or not; what it lacks is downloaded into it.
+ * The folder of a model, with one part or all of them. Files that the Hugging Face cache contains, whether from Python
+ * or from here, are used without a request, even if the hub has newer ones; missing files are downloaded into it.
  *
  * @param model `tiny` (the embedded model), a folder with a config.json (`./gpt2` or `/models/gpt2`), or a name on the
- *   hub such as `gpt2`; with `@` and a branch, tag or commit to pin a revision.
- * @param options `checks`: made before weights are downloaded; a model's are in model/folder.ts.
- * @throws InputError if there is no such model or it is not a GPT-2, HubError if it cannot be downloaded.
+ *   hub such as `gpt2`, optionally followed by `@` and a branch, tag or commit to pin a revision.
+ * @param options `checks`: run before weights are downloaded; those of a model are in model/folder.ts.
+ * @throws InputError if the model does not exist or is not a GPT-2, HubError if it cannot be downloaded.
  */
 export async function modelFolder(
   model: string,
@@ -54,11 +57,11 @@ export async function modelFolder(
         'give a folder, such as ./my-model',
     );
   }
-  // The tokenizer and the weights of one commit, even if they are first used on different days.
+  // Take the tokenizer and the weights from one commit, even if they are first used on different days.
   return download(repository, commit ?? revision, parts, settings, options);
 }
 
-/** @throws InputError, which says what the folder is, if it is not a model folder. */
+/** @throws InputError, saying what the folder is, if it is not a model folder. */
 function requireModelFolder(folder: string): void {
   const holdsWeights = () =>
     readdirSync(folder).some((name) =>
@@ -73,11 +76,11 @@ function requireModelFolder(folder: string): void {
 }
 
 /**
- * Downloads a whole model, and asks the hub whether a cached one is still what its revision stands for. What the cache
- * holds is checked against its hashes: files that were cut or changed since are downloaded again.
+ * Downloads a whole model, and asks the hub whether the revision still points to the cached commit. Cached files are
+ * checked against their hashes, and those that were cut or changed are downloaded again.
  *
- * @param model as for `modelFolder`. Local models are not downloaded.
- * @returns its folder.
+ * @param model the same as for `modelFolder`. Local models are not downloaded.
+ * @returns the model's folder.
  */
 export async function downloadWhole(model: string, options: DownloadOptions & { checks: Checks }): Promise<string> {
   const name = parseModelName(model);

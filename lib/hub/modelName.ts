@@ -1,4 +1,4 @@
-/** Parses a model's name, which names the embedded model, a folder, or a repository on the Hugging Face hub. */
+/** Parses a model's name: the embedded model, a folder, or a repository on the Hugging Face hub. */
 import { statSync } from 'node:fs';
 import { resolve } from 'node:path';
 
@@ -10,25 +10,31 @@ export type ModelName =
   | { readonly kind: 'folder'; readonly folder: string }
   | {
       readonly kind: 'hub';
-      /** `gpt2`, or `organisation/name`. */
+      /** `gpt2`, or `organization/name`. */
       readonly repository: string;
       /** A branch, a tag, or a commit of 40 hexadecimal digits. */
       readonly revision: string;
     };
 
-/** As huggingface_hub's `validate_repo_id`: a cache folder is named after it, with `--` for `/`. */
+/**
+ * The same rule as huggingface_hub's `validate_repo_id`: the cache folder is named after the repository, with `--` for
+ * `/`.
+ */
 const REPOSITORY = /^(?!.*(--|\.\.))(?!.*\.git$)(\w[\w.-]{0,95}\/)?\w([\w.-]{0,94}\w)?$/;
 
-/** What git allows in a name, but for the rare signs; segments that begin with a dot could leave the cache's folder. */
+/**
+ * The names that git allows, except those with rare characters. A segment that begins with a dot could lead out of the
+ * cache's folder.
+ */
 const REVISION = /^(?!.*\.\.)\w[\w.+-]*(\/\w[\w.+-]*)*$/;
 
 export const COMMIT = /^[0-9a-f]{40}$/;
 
 /**
- * @param model `tiny`; a folder, which looks like one (`./gpt2`, `/models/gpt2`, `~/gpt2`) or exists, whatever the hub
- *   has under that name; or a hub name such as `gpt2`, with `@` before a revision other than `main`:
+ * @param model `tiny`; a folder, recognized by its form (`./gpt2`, `/models/gpt2`, `~/gpt2`) or because it exists, even
+ *   if the hub has a model of that name; or a hub name such as `gpt2`, with `@` before a revision other than `main`:
  *   `gpt2@607a30d783dfa663caf39e06633721c8d4cfcd7e`.
- * @throws InputError if it is none of these.
+ * @throws InputError if the name is none of these.
  */
 export function parseModelName(model: string): ModelName {
   if (model === 'tiny') return { kind: 'embedded' };

@@ -1,38 +1,38 @@
-/** A download's progress, and the bar that shows it. */
+/** The progress of a download, and the bar that shows it. */
 
 export interface DownloadProgress {
-  /** `model.safetensors`, for example. */
+  /** File name, such as `model.safetensors`. */
   readonly file: string;
-  /** Bytes, those of an earlier attempt included. */
+  /** Bytes received, including those of an earlier attempt. */
   readonly received: number;
-  /** Bytes; null if the hub does not state a size. */
+  /** Size in bytes; null if the hub does not state it. */
   readonly total: number | null;
-  /** Why nothing arrives at the moment: a reconnection, or another process that downloads the file. */
+  /** Why nothing is arriving: a reconnection, or another process that is downloading the file. */
   readonly pause?: string;
 }
 
 export type OnProgress = (progress: DownloadProgress) => void;
 
-/** The part of process.stderr that is used here. */
+/** The members of process.stderr that are used here. */
 export interface ProgressStream {
   readonly isTTY?: boolean;
   readonly columns?: number;
   write(text: string): unknown;
 }
 
-/** Files with fewer bytes finish before a bar can be read. */
+/** Files smaller than this, in bytes, finish before anyone could read a bar. */
 const SMALL = 5_000_000;
 
-/** Milliseconds between two drawings on a terminal, and two lines elsewhere (a log). */
+/** Milliseconds between two updates of a terminal, or between two lines elsewhere (a log). */
 const EVERY = { terminal: 100, log: 10_000 };
 
 /**
- * Shows progress: a bar that is drawn over on a terminal, a line now and then elsewhere; a small file's only if it
- * pauses.
+ * Shows progress: a bar that is redrawn in place on a terminal, or a line now and then elsewhere. A small file is shown
+ * only if its download pauses.
  *
  *     model.safetensors  45% [#########           ] 247 / 548 MB  12.3 MB/s  0:24 left
  *
- * @param now milliseconds of a monotonic clock.
+ * @param now a monotonic clock, in milliseconds.
  */
 export function progressPrinter(stream: ProgressStream, now: () => number = () => performance.now()): OnProgress {
   let current = { file: '', start: 0, from: 0, printed: -Infinity, pause: '' };
@@ -58,9 +58,9 @@ export function progressPrinter(stream: ProgressStream, now: () => number = () =
 }
 
 /**
- * A bar on stderr where a person sees it: on a terminal, but not in a notebook. There stderr may be a terminal's, too,
- * as JupyterLab hands its own down, but tslab's kernel puts its own `write` in place, and what is written reddens the
- * cell.
+ * A bar on stderr where a person sees it: on a terminal, but not in a notebook. In a notebook, too, stderr may be a
+ * terminal, since JupyterLab passes its own on; but tslab's kernel replaces `write`, and whatever is written there
+ * appears in red in the cell.
  */
 export function defaultProgress(): OnProgress {
   const inNotebook = Object.hasOwn(process.stderr, 'write');
@@ -69,7 +69,7 @@ export function defaultProgress(): OnProgress {
 
 const BAR = 20; // characters
 
-/** @param speed bytes a second. */
+/** @param speed in bytes per second. */
 function progressLine(file: string, received: number, total: number | null, speed: number, done: boolean): string {
   const megabytes = (bytes: number) => (bytes / 1e6).toFixed(0);
   const rate = `${(speed / 1e6).toFixed(1)} MB/s`;
@@ -81,13 +81,13 @@ function progressLine(file: string, received: number, total: number | null, spee
   );
 }
 
-/** The inside of a bar for a fraction from 0 to 1. */
+/** The inside of a bar, for a fraction from 0 to 1. */
 export function bar(share: number): string {
   const filled = Math.floor(share * BAR);
   return `${'#'.repeat(filled)}${' '.repeat(BAR - filled)}`;
 }
 
-/** Such as 0:16 and 75:02. */
+/** A time as minutes and seconds, such as 0:16 or 75:02. */
 export function minutes(seconds: number): string {
   const whole = Math.ceil(seconds);
   return `${Math.floor(whole / 60)}:${`${whole % 60}`.padStart(2, '0')}`;

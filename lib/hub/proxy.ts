@@ -1,8 +1,7 @@
 /**
- * fetch() through the proxy named by HTTPS_PROXY or HTTP_PROXY, except for the hosts in NO_PROXY; each variable may
- * also
- * be in lower case. Node's own fetch() ignores these variables before Node 22.21, so undici's fetch() with
- * EnvHttpProxyAgent does the work. undici is loaded only if a proxy is named.
+ * A fetch() that uses the proxy named by HTTPS_PROXY or HTTP_PROXY, except for the hosts in NO_PROXY; the names may
+ * also be in lower case. Before 22.21, Node's own fetch() ignores these variables, so undici's fetch() is used, with
+ * EnvHttpProxyAgent. undici is loaded only if a proxy is set.
  */
 import type { EnvHttpProxyAgent, fetch as undiciFetch } from 'undici';
 
@@ -41,7 +40,7 @@ export function environmentFetch(): typeof fetch {
   const dispatcher = new undici.EnvHttpProxyAgent({
     ...(https && { httpsProxy: https.value }),
     ...(http && { httpProxy: http.value }),
-    proxyTunnel: false, // a tunnel for https alone: a proxy may allow one to port 443 only
+    proxyTunnel: false, // tunnel only https: a proxy may allow tunnels to port 443 only
   });
   return ((url: URL, options: object) => undici.fetch(url, { ...options, dispatcher })) as unknown as typeof fetch;
 }

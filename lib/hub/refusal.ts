@@ -1,4 +1,4 @@
-/** Turns an unsuccessful answer of the hub, or a missing one, into an error that says what to do. */
+/** Turns an error response from the hub, or a missing one, into an error that says what to do. */
 import { HubError } from '../errors';
 import { proxyVariable } from './proxy';
 
@@ -14,7 +14,7 @@ export class Passing extends Error {
   }
 }
 
-/** The request, as messages describe it. */
+/** A request, as described in error messages. */
 export interface Asked {
   readonly repository: string;
   readonly revision: string;
@@ -24,8 +24,8 @@ export interface Asked {
 }
 
 /**
- * The error for an answer of 400 and above. The hub distinguishes cases by the header X-Error-Code, and hides private
- * repositories by also answering 401 for one that does not exist.
+ * The error for a response with a status of 400 or above. The hub distinguishes cases by the header X-Error-Code. It
+ * hides private repositories: a repository that does not exist also gets a 401.
  */
 export function refusal({ status, headers }: Response, url: URL, asked: Asked): HubError | Passing {
   const { repository, revision, file, endpoint, hasToken } = asked;
@@ -54,7 +54,7 @@ export function refusal({ status, headers }: Response, url: URL, asked: Asked): 
     return new HubError(`"${repository}" ${seen}; check the name at ${page}`);
   }
   if (url.origin !== new URL(endpoint).origin && [403, 404].includes(status)) {
-    // its signed address has expired; the hub gives a new one
+    // its signed address has expired; the hub provides a new one
     return new Passing(`the storage host ${url.host} answers ${status}`);
   }
   if (status === 401) {
@@ -84,7 +84,7 @@ export function refusal({ status, headers }: Response, url: URL, asked: Asked): 
   );
 }
 
-/** Milliseconds: Retry-After in seconds or as a date, else the hub's own `ratelimit: "api";r=0;t=55`. */
+/** Wait in milliseconds, from Retry-After (in seconds or as a date) or the hub's own `ratelimit: "api";r=0;t=55`. */
 function retryAfter(headers: Headers): number | null {
   const text = headers.get('retry-after') ?? /;\s*t=(\d+)/.exec(headers.get('ratelimit') ?? '')?.[1];
   if (text === undefined) return null;
@@ -92,7 +92,7 @@ function retryAfter(headers: Headers): number | null {
   return Number.isNaN(wait) ? null : Math.max(0, wait);
 }
 
-/** The error for a request that got no answer, or whose answer broke off. */
+/** The error for a request that got no response, or whose response was cut off. */
 export function failure(cause: unknown, host: string, { repository }: Asked): HubError | Passing {
   const code = errorCode(cause);
   const instead = `or download with "hf download ${repository}" where there is a network, and copy the cache`;
@@ -122,18 +122,18 @@ export function failure(cause: unknown, host: string, { repository }: Asked): Hu
   return new Passing(`the connection to ${host} broke off (${code})`, null, { cause });
 }
 
-/** fetch() wraps what went wrong, sometimes twice. */
+/** fetch() wraps the cause of an error, sometimes twice. */
 const messageOf = (error: unknown): string => (error instanceof Error ? messageOf(error.cause) || error.message : '');
 
 function errorCode(error: unknown): string {
   let found = error;
   while (found instanceof Error && (found as NodeJS.ErrnoException).code === undefined && found.cause !== undefined)
     found = found.cause;
-  if (found instanceof AggregateError) found = found.errors[0]; // one attempt for each address of the host
+  if (found instanceof AggregateError) found = found.errors[0]; // one error for each address of the host
   return found instanceof Error ? ((found as NodeJS.ErrnoException).code ?? found.message) : String(found);
 }
 
-/** What to check, as a list in words. Behind a proxy, the host that is missing may be the proxy itself. */
+/** What to check, listed in words. Behind a proxy, the host that cannot be found may be the proxy itself. */
 function places(...more: readonly string[]): string {
   const proxy = proxyVariable();
   const all = ['the network', ...(proxy === undefined ? [] : [`the proxy (${proxy})`]), ...more];

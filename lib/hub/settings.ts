@@ -1,4 +1,4 @@
-/** The variables that Python's huggingface_hub reads, read the same way, at each use. */
+/** The environment variables of Python's huggingface_hub, interpreted in the same way and read at each use. */
 import { readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
@@ -7,15 +7,17 @@ import { expandHome } from './homePath';
 
 export interface HubSettings {
   /**
-   * The folder that holds `models--…`: HF_HUB_CACHE, else HF_HOME/hub, else XDG_CACHE_HOME or ~/.cache,
-   * /huggingface/hub.
+   * The folder that contains `models--…`: HF_HUB_CACHE, otherwise HF_HOME/hub, otherwise huggingface/hub in
+   * XDG_CACHE_HOME or ~/.cache.
    */
   readonly cache: string;
-  /** HF_ENDPOINT, without a slash at its end. Default: https://huggingface.co. */
+  /** HF_ENDPOINT without a trailing slash. Default: https://huggingface.co. */
   readonly endpoint: string;
-  /** HF_TOKEN, else what `hf auth login` wrote: HF_TOKEN_PATH or HF_HOME/token. Null where there is none. */
+  /**
+   * HF_TOKEN, otherwise the token that `hf auth login` wrote to HF_TOKEN_PATH or HF_HOME/token. Null if there is none.
+   */
   readonly token: string | null;
-  /** HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is 1, on, yes or true: no request is made. */
+  /** True if HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is 1, on, yes or true: no requests are made. */
   readonly offline: boolean;
 }
 
@@ -31,7 +33,7 @@ export function hubSettings(env: NodeJS.ProcessEnv = process.env): HubSettings {
   };
 }
 
-/** A token copied with a line's end, or an empty one. */
+/** Removes a line ending copied with the token; an empty token becomes null. */
 function clean(token: string | undefined): string | null {
   return token?.replace(/[\r\n]/g, '').trim() || null;
 }
@@ -40,6 +42,6 @@ function contents(path: string): string | undefined {
   try {
     return readFileSync(path, 'utf8');
   } catch {
-    return undefined; // nobody logged in here
+    return undefined; // no one has logged in here
   }
 }

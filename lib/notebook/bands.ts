@@ -1,4 +1,4 @@
-/** The same experiment with several seeds, as a plotly figure: plain data, for `show`. */
+/** Plots the same experiment run with several seeds, as a plotly figure: plain data, for `show`. */
 import { InputError } from '../errors';
 import { average } from '../moments';
 import type { Figure } from './figure';
@@ -8,14 +8,14 @@ import { PALETTE } from './style';
 export interface BandCurve {
   /** May be empty for the only curve of a group. */
   readonly name: string;
-  /** Curves of one group share a colour, and differ in their dashes. Default: each is its own. */
+  /** Curves of one group share a color and differ in their dashes. Default: each curve is its own group. */
   readonly group?: string;
-  /** One list per seed, all of the same length. The n-th points of all lists belong together. */
+  /** One list of points per seed, all of the same length. The n-th points of all lists belong together. */
   readonly runs: readonly (readonly { readonly x: number; readonly y: number }[])[];
 }
 
 export interface BandsOptions {
-  /** Titles of the axes, with their units. */
+  /** Axis titles, with units. */
   readonly x: string;
   readonly y: string;
 }
@@ -23,12 +23,12 @@ export interface BandsOptions {
 const DASHES = ['solid', 'dash', 'dot', 'dashdot'] as const;
 
 /**
- * A line through the mean points of each curve, and around it a band from the lowest to the highest y of its seeds.
+ * Draws each curve as a line through its seeds' mean points, with a band from their lowest to their highest y.
  *
- *     show(bands([{ name: 'β 0.1', group: 'DPO', runs: bySeed }], { x: 'KL (nats)', y: 'reward' }), 'Reward rises with
- * KL.');
+ *     const figure = bands([{ name: 'β 0.1', group: 'DPO', runs: bySeed }], { x: 'KL (nats)', y: 'reward' });
+ *     show(figure, 'Reward rises with KL.');
  *
- * @throws InputError if a curve has no runs, or runs of different lengths.
+ * @throws InputError if a curve has no runs, no points, or runs of different lengths.
  */
 export function bands(curves: readonly BandCurve[], { x, y }: BandsOptions): Figure {
   const groups = [...new Set(curves.map(groupOf))];

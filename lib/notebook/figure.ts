@@ -1,10 +1,10 @@
-/** The types of a figure: plotly's own (plotly.js-dist 4.1), and what `show` accepts in addition. */
+/** The types of a figure: plotly's own (plotly.js-dist 4.1), plus what `show` also accepts. */
 import type { Data, Layout } from 'plotly.js-dist';
 
 import type { tf } from '../tf';
 
 /**
- * A figure that cannot be drawn. `show` refuses it with one line that says what to write; without this type, the
+ * A value that cannot be drawn. `show` refuses it with one line that says what to write instead; without this type, the
  * compiler would print a page about lists.
  */
 type Refused =
@@ -16,8 +16,8 @@ type Refused =
   | ReadonlyMap<unknown, unknown>;
 
 /**
- * A plotly type as `show` takes it. Since TypeScript widens what stands in a variable of its own (`{ orientation: 'h'
- * }` becomes a string, `[0, 1]` a list of any length), any string goes for one of several, and any list for a pair.
+ * A plotly type as `show` accepts it. In a separate variable, TypeScript widens `{ orientation: 'h' }` to a string and
+ * `[0, 1]` to a list of any length, so any string is accepted for one of several, and any list for a pair.
  */
 type Loose<T> = 0 extends 1 & T
   ? T
@@ -33,28 +33,30 @@ type Loose<T> = 0 extends 1 & T
             ? readonly (Loose<Item> | undefined)[]
             : Fields<T>;
 
-/** An object of plotly's; its title may be the text alone. */
+/** A plotly object; its title may be a plain string. */
 export type Fields<T> = { readonly [Key in keyof T]: Loose<T[Key]> | (Key extends 'title' ? string : never) };
 
-/** As `Fields`, but for the type, which says which of the traces this is. */
+/** The same as `Fields`, except that `type` stays strict, because it distinguishes the traces. */
 type Typed<T> = {
   readonly [Key in keyof T]: Key extends 'type' ? T[Key] : Loose<T[Key]> | (Key extends 'title' ? string : never);
 };
 
-/** One of plotly's traces, by its `type`; without one it is a `scatter` (https://plotly.com/javascript/reference/). */
+/** A plotly trace, by its `type`; without one it is a `scatter` (https://plotly.com/javascript/reference/). */
 export type Trace = Typed<Data>;
 
-/** A trace whose `type` TypeScript knows as a string only; written in place, one that plotly does not have. */
+/**
+ * A trace whose `type` TypeScript knows only as a string. If it is written in place, it is a type that plotly lacks.
+ */
 export interface UnknownTraceType {
   readonly type: string;
 }
 
-/** Plotly's layout: axes, legend, annotations, sizes in pixels. */
+/** Plotly's layout: axes, legend, annotations, and sizes in pixels. */
 export interface FigureLayout extends Fields<Partial<Layout>> {}
 
-/** A plotly figure: plain data, as plotly.js takes it; lists may be typed arrays, such as a tensor's `dataSync()`. */
+/** A plotly figure: plain data in the form of plotly.js. Lists may be typed arrays, such as a tensor's `dataSync()`. */
 export interface Figure {
   readonly data: readonly (Trace | UnknownTraceType)[];
-  /** The second form lets an `object` pass, made elsewhere. */
+  /** The second form admits a value of type `object`, created elsewhere. */
   readonly layout?: FigureLayout | Pick<FigureLayout, 'autosize'>;
 }

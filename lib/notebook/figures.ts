@@ -1,22 +1,25 @@
-/** Training curves as plotly figures: plain data, for `show`. */
+/** Plots training curves as plotly figures: plain data, for `show`. */
 import { largest } from '../ranges';
 import type { Figure } from './figure';
 import { page, panelsOf, SIZE, type Line, type Panels } from './panels';
 
 export interface CurvesOptions {
-  /** Above all panels. Default: none. */
+  /** Title above all panels. Default: none. */
   title?: string;
 }
 
 /**
- * Panels stacked vertically, with the step as their common x axis.
+ * Stacks panels vertically, with the step as their common x axis.
  *
- *     curves(history, { loss: (s) => s.loss, rewards: { chosen: (s) => s.rewards.chosen, rejected: (s) =>
- * s.rewards.rejected } })
+ *     curves(history, {
+ *       loss: (s) => s.loss,
+ *       rewards: { chosen: (s) => s.rewards.chosen, rejected: (s) => s.rewards.rejected },
+ *     });
  *
- * Values are kept to six digits; of more than 2000 points of a curve, every second, third, … is drawn, and the last.
+ * Values are rounded to six significant digits. A curve with more than 2000 points is thinned to every second, third, …
+ * point, plus the last.
  *
- * @param history events as the trainers yield them: each has its step, from 1 up.
+ * @param history events as yielded by the trainers; each has its step, counted from 1.
  */
 export function curves<Step extends { readonly step: number }>(
   history: readonly Step[],
@@ -26,7 +29,7 @@ export function curves<Step extends { readonly step: number }>(
   const panels = panelsOf(history, values);
   const top = SIZE.top + (title === undefined ? 0 : SIZE.title);
   const plot = panels.length * SIZE.panel + (panels.length - 1) * SIZE.gap;
-  // the panels' upper ends, as shares of the plot
+  // the panels' upper edges, as fractions of the plot
   const ends = panels.map((_, n) => 1 - (n * (SIZE.panel + SIZE.gap)) / plot);
   const suffix = (n: number) => (n === 0 ? '' : `${n + 1}`);
   const yAxes = ends.map((end, n) => [
@@ -58,7 +61,7 @@ export function curves<Step extends { readonly step: number }>(
         title: { text: 'step' },
         anchor: `y${suffix(panels.length - 1)}`,
         zeroline: false,
-        ...(largest(steps) + largest(steps.map((step) => -step)) < 10 && { dtick: 1 }), // no half steps
+        ...(largest(steps) + largest(steps.map((step) => -step)) < 10 && { dtick: 1 }), // avoid half steps
       },
       ...Object.fromEntries([...yAxes, ...legends]),
       annotations: panels.map(({ name }, n) => ({

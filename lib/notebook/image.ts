@@ -1,10 +1,10 @@
 /**
- * A figure as a still image, made by plotly.js-dist itself, so that it shows where plotly does not run: on GitHub, on a
- * page that nbconvert made, in a notebook that JupyterLab does not trust and has no plotly for.
+ * Renders a figure as a still image, using plotly.js-dist itself, for places where plotly does not run: GitHub, a page
+ * made by nbconvert, or a notebook that JupyterLab does not trust and has no plotly for.
  *
- * plotly.js draws in a browser. Kaleido 0.2.1 (PyPI) is one without windows, which set-up installs beside JupyterLab;
- * the kernel says where, in ALIGNBOOK_KALEIDO. sharp makes the image small, and synckit waits for it: it belongs to the
- * output of the cell that runs.
+ * plotly.js draws in a browser. Kaleido 0.2.1 (PyPI) is a browser without windows, which set-up installs beside
+ * JupyterLab; the kernel gives its location in ALIGNBOOK_KALEIDO. sharp compresses the image. synckit waits for it,
+ * since it belongs to the output of the running cell.
  */
 import { join } from 'node:path';
 
@@ -12,9 +12,7 @@ import { createSyncFn } from 'synckit';
 
 import type { PlainFigure } from './plainFigure';
 
-/**
- * Pixels. JupyterLab cuts off what is wider than its cell, on a small screen about so much; the height is plotly's own.
- */
+/** In pixels. On a small screen, JupyterLab cuts off images wider than about this; the height is plotly's default. */
 const WIDTH = 720;
 const HEIGHT = 450;
 
@@ -28,9 +26,9 @@ export interface ImageRequest {
 let drawImage: ((request: ImageRequest) => string) | undefined;
 
 /**
- * Waits for the image: a second or two for the first, a tenth of one for those that follow.
+ * Waits for the image: a second or two for the first, a tenth of a second for later ones.
  *
- * @returns a PNG in base64; undefined if kaleido is missing, or if it fails, which is reported on standard error.
+ * @returns a PNG in base64; undefined if kaleido is missing or fails. A failure is reported on standard error.
  */
 export function figureImage(figure: PlainFigure): string | undefined {
   const kaleido = process.env['ALIGNBOOK_KALEIDO'];

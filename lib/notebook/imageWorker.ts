@@ -8,11 +8,11 @@ import { runAsWorker } from 'synckit';
 
 import type { ImageRequest } from './image';
 
-/** Lines and text of a few colours, with their smooth edges. */
+/** Enough for lines and text in a few colors, with smooth edges. */
 const COLOURS = 64;
 /** In milliseconds. A cold start on a busy machine is slow. */
 const ANSWERS_WITHIN = 60_000;
-/** Milliseconds without a figure, after which kaleido's 200 MB are given back. */
+/** Milliseconds without a figure after which kaleido's 200 MB are released. */
 const KEPT_FOR = 20_000;
 
 let running: Kaleido | undefined;
@@ -20,7 +20,7 @@ let idle: NodeJS.Timeout | undefined;
 
 runAsWorker(async (request: ImageRequest): Promise<string> => {
   clearTimeout(idle);
-  const { result, message } = await answer(request).catch(() => answer(request)); // once more, by another kaleido
+  const { result, message } = await answer(request).catch(() => answer(request)); // try once more, with a new kaleido
   idle = setTimeout(() => running?.stop(), KEPT_FOR);
   if (result === null) throw new Error(message ?? 'kaleido does not say why');
   const image = await sharp(Buffer.from(result, 'base64'))
@@ -35,7 +35,7 @@ interface Answer {
   readonly message: string | null;
 }
 
-/** @throws Error where kaleido ends, or takes too long. */
+/** @throws Error if kaleido ends or takes too long. */
 async function answer({ kaleido, figure, width, height }: ImageRequest): Promise<Answer> {
   running ??= new Kaleido(kaleido, () => {
     running = undefined;
@@ -45,7 +45,7 @@ async function answer({ kaleido, figure, width, height }: ImageRequest): Promise
   ) as Answer;
 }
 
-/** The process. It answers each line with one line. */
+/** The kaleido process. It answers each line with one line. */
 class Kaleido {
   readonly #process: ChildProcessWithoutNullStreams;
   readonly #greeting: Promise<string>;
@@ -68,15 +68,15 @@ class Kaleido {
       FONTCONFIG_PATH: join(folder, 'etc', 'fonts'),
       XDG_DATA_HOME: join(folder, 'xdg'),
     };
-    // Not its shell script, which stumbles over a space in a folder's name. Detached, so that what interrupts the
-    // kernel does not end it.
+    // Start the program rather than its shell script, which fails on a space in a folder's name. Detach it, so that an
+    // interrupt of the kernel does not end it.
     this.#process = spawn(join(folder, 'bin', 'kaleido'), args, { cwd: folder, env, detached: true });
     this.#lines = createInterface(this.#process.stdout)[Symbol.asyncIterator]();
     let complaint = '';
     this.#process.stderr.on('data', (text: Buffer) => {
       complaint = text.toString().trim();
     });
-    this.#process.stdin.on('error', () => {}); // it has ended, which `ended` tells
+    this.#process.stdin.on('error', () => {}); // it has ended; `#ended` reports that
     this.#ended = new Promise((_, reject) => {
       this.#process.on('error', reject);
       this.#process.on('close', (code, signal) => reject(new Error(`kaleido ended (${signal ?? code}): ${complaint}`)));

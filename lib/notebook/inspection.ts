@@ -1,6 +1,4 @@
-/**
- * How Node's `util.inspect` prints tensors and models, as the last line of a cell or in a console: as values.
- */
+/** Makes Node's `util.inspect` print tensors and models as values, as the last line of a cell or in a console. */
 import { inspect, type InspectOptions } from 'node:util';
 
 import { Variables } from '../engine/variables';
@@ -8,7 +6,7 @@ import { GPT2 } from '../model/gpt2';
 import { RewardModel } from '../model/rewardModel';
 import { tf } from '../tf';
 
-/** Levels that `inspect` goes down by default: a value by itself has them all left. */
+/** Default depth of `inspect`; a value printed by itself still has all levels left. */
 const ALL_LEVELS = 2;
 
 function shownAs<T>(
@@ -22,8 +20,8 @@ function shownAs<T>(
 }
 
 /**
- * Alone with its numbers, as tfjs prints them (of many the first and the last); within something else by dtype and
- * shape.
+ * Prints a tensor by itself with its numbers, as tfjs does (only the first and last of many), and a tensor inside
+ * another value by its dtype and shape.
  */
 shownAs<tf.Tensor>(tf.Tensor, (tensor, _, alone) => {
   const head = `${tensor.constructor.name} ${tensor.dtype} [${tensor.shape.join(', ')}]`;

@@ -1,18 +1,20 @@
-/** JupyterLab's stop button and Ctrl-C in a terminal: SIGINT as a request that a loop checks between two steps. */
+/**
+ * Turns SIGINT, from JupyterLab's stop button or Ctrl-C in a terminal, into a request that a loop checks between steps.
+ */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 
 export interface Interrupt {
   readonly wished: boolean;
-  /** SIGINT does again what it did before. */
+  /** Restores SIGINT's previous behavior. */
   release(): void;
 }
 
 /**
- * Takes SIGINT over from whoever has it, until it comes once: tslab would end the cell and forget what it declares. The
- * next one is theirs again, so that a second interrupt ends a cell whose step does not end.
+ * Replaces the existing handlers of SIGINT until it arrives once: tslab's would end the cell and lose its declarations.
+ * After that they are back, so a second interrupt ends a cell whose step never finishes.
  *
- * It waits for a turn of the event loop first. While a cell's synchronous part runs, Node keeps all handlers of SIGINT
- * aside; with one that is registered then, the next interrupt would kill the kernel.
+ * It first waits for a turn of the event loop. While the synchronous part of a cell runs, Node sets all handlers of
+ * SIGINT aside; if one were registered then, the next interrupt would kill the kernel.
  */
 export async function onInterrupt(): Promise<Interrupt> {
   await nextTurn();
@@ -27,7 +29,7 @@ export async function onInterrupt(): Promise<Interrupt> {
   };
   const interrupt = () => {
     wished = true;
-    setImmediate(release); // not at once: several clicks during one step arrive together
+    setImmediate(release); // not immediately: several clicks during one step arrive together
   };
   process.on('SIGINT', interrupt);
   for (const listener of others) process.off('SIGINT', listener);

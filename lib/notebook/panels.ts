@@ -1,11 +1,14 @@
-/** Training curves before they are drawn: panels of lines. */
+/** Prepares training curves for drawing, as panels of lines. */
 import { PALETTE } from './style';
 
-/** One value per step. A step whose value is undefined has no point (with a validation every hundred steps, say). */
+/**
+ * One value per step. A step whose value is undefined has no point, as when validation runs only every hundred steps.
+ */
 export type Curve<Step> = (step: Step) => number | undefined;
 
 /**
- * One panel per entry, with one curve, or several by name. An entry's name is its panel's title: include the unit.
+ * One panel per entry, with a single curve or several named ones. An entry's name is the panel's title, so include the
+ * unit.
  */
 export type Panels<Step> = Readonly<Record<string, Curve<Step> | Readonly<Record<string, Curve<Step>>>>>;
 
@@ -13,7 +16,7 @@ export interface Line {
   /** Empty for a panel's only curve, since the panel's title names it. */
   readonly name: string;
   readonly color: string;
-  /** Whether its points are to be seen as such. */
+  /** Whether to mark each point with a dot. */
   readonly dots: boolean;
   readonly x: readonly number[];
   readonly y: readonly number[];
@@ -24,19 +27,21 @@ export interface Panel {
   readonly lines: readonly Line[];
 }
 
-/** Pixels. */
+/** Sizes in pixels. */
 export const SIZE = { top: 30, title: 30, panel: 200, gap: 50, bottom: 50, left: 60, right: 20 } as const;
 
-/** The layout that all figures begin with. @param top of the margin above the plot, in pixels. */
+/** The base layout of all figures. @param top the margin above the plot, in pixels. */
 export const page = (height: number, top: number = SIZE.top) => ({
   height,
   margin: { t: top, b: SIZE.bottom, l: SIZE.left, r: SIZE.right },
   autosize: true,
 });
 
-/** The most points in one curve. More cannot be distinguished, and each adds text to the notebook's file. */
+/**
+ * Maximum number of points in one curve. More could not be distinguished, and each adds text to the notebook's file.
+ */
 const POINTS = 2000;
-/** Curves with fewer points than this show them as dots. */
+/** Curves with fewer points than this mark each with a dot. */
 const DOTS = 50;
 
 export function panelsOf<Step extends { readonly step: number }>(
@@ -53,7 +58,7 @@ export function panelsOf<Step extends { readonly step: number }>(
   }));
 }
 
-/** What the panels are, in words that are the same for every run of these steps. */
+/** Describes the panels in words that are the same for every run of these steps. */
 export function describePanels<Step extends { readonly step: number }>(
   history: readonly Step[],
   panels: Panels<Step>,

@@ -1,5 +1,5 @@
 /**
- * Turns a figure into JSON for plotly: typed arrays become lists and titles take plotly 4's form. A value that JSON
+ * Turns a figure into JSON for plotly: typed arrays become lists, and titles take plotly 4's form. A value that JSON
  * would silently drop is an error.
  */
 import { types } from 'node:util';
@@ -15,25 +15,25 @@ export interface PlainFigure {
 }
 
 /**
- * These keys contain the reader's own data or a call's arguments: a `title` below them is not the figure's title.
+ * Keys whose values are the reader's own data or a call's arguments: a `title` inside them is not the figure's title.
  */
 const OWN = new Set(['customdata', 'meta', 'args', 'args2']);
 
 /**
  * Copies a figure into plain data, at any depth:
- * - a typed array becomes a list; of 32 bits, each number has as few digits as tell it from its neighbors (0.1, not
- *   0.10000000149011612);
- * - NaN and ±Infinity become null, where plotly leaves a gap; a Date becomes its local time, as plotly.js reads a Date;
- * - `title: 'text'`, which plotly.js 4 passes over, becomes `title: { text: 'text' }`.
+ * - a typed array becomes a list; a 32-bit number keeps only the digits that distinguish it from its neighbors (0.1,
+ *   not 0.10000000149011612);
+ * - NaN and ±Infinity become null, for which plotly leaves a gap; a Date becomes its local time, as plotly.js shows it;
+ * - `title: 'text'`, which plotly.js 4 ignores, becomes `title: { text: 'text' }`.
  *
- * @throws InputError that names the field, for whatever JSON would empty, drop or fail at (a tensor, a Promise, a
- *   BigInt, a function, a Map or Set, a circle), and for a trace of an unknown type.
+ * @throws InputError naming the field, for a value that JSON would empty, drop or fail on (a tensor, a Promise, a
+ *   BigInt, a function, a Map or Set, a circular reference), and for a trace of an unknown type.
  */
 export function plainFigure(figure: Figure): PlainFigure {
   try {
     return plainParts(figure);
   } catch (error) {
-    // the reader's line is near, not a recursion away
+    // start the stack at the reader's own line, not deep in a recursion
     if (error instanceof InputError) Error.captureStackTrace(error, plainFigure);
     throw error;
   }
@@ -73,8 +73,8 @@ function describe(value: unknown, path: string): string {
 
 /**
  * @param key the last part of the path, for the remedy.
- * @param inside the objects that the value lies in.
- * @param own whether a title is only one of the reader's data.
+ * @param inside the objects that contain the value.
+ * @param own whether the value is the reader's own data, so that a `title` in it is left alone.
  */
 function plain(value: unknown, path: string, key: string, inside: readonly object[], own: boolean): unknown {
   if (typeof value === 'number') return Number.isFinite(value) ? value : null;
@@ -157,7 +157,9 @@ function typed(values: Float32Array): (number | null)[] {
   return Array.from(values, (value) => (Number.isFinite(value) ? written(value) : null));
 }
 
-/** The decimal number with the fewest digits, from six up, that rounds to the same float32; nine are always enough. */
+/**
+ * The decimal number with the fewest digits, at least six, that rounds to the same float32; nine digits always suffice.
+ */
 function shortest(value: number): number {
   for (let digits = 6; digits < 9; digits++) {
     const written = Number(value.toPrecision(digits));
@@ -166,7 +168,10 @@ function shortest(value: number): number {
   return Number(value.toPrecision(9));
 }
 
-/** plotly.js shows a Date by the hours that it has where the code runs, and its texts as they are written. */
+/**
+ * Formats a Date as local time: plotly.js shows a Date in the time zone where the code runs, and a text as it is
+ * written.
+ */
 function localTime(date: Date): string {
   const two = (value: number, width = 2) => `${value}`.padStart(width, '0');
   const day = `${two(date.getFullYear(), 4)}-${two(date.getMonth() + 1)}-${two(date.getDate())}`;

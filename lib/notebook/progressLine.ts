@@ -1,5 +1,6 @@
 /**
- * Progress of a training run: one line that is overwritten in a notebook, a line now and then in a console.
+ * Shows the progress of a training run: one line that is overwritten in a notebook, or a line now and then in a
+ * console.
  */
 import { bar, minutes } from '../hub/progress';
 import { liveOutput } from './show';
@@ -7,21 +8,22 @@ import { liveOutput } from './show';
 /** Milliseconds between two lines. In a notebook the new line replaces the old one. */
 const EVERY = { notebook: 200, console: 10_000 };
 
-/** A width in characters that every cell's output has. Values that would exceed it get a line of their own. */
+/** A width, in characters, that fits the output of every cell. Values that would exceed it go on a separate line. */
 const WIDTH = 100;
 
 export interface ProgressLine {
   step(step: number, values: readonly (readonly [name: string, value: number])[]): void;
-  /** The last line: neither times nor rates, as it stays in the notebook. */
+  /** Writes the last line. It contains no times or rates, because it stays in the notebook. */
   end(text: string): void;
 }
 
 /**
  *     step 17 of 50 [######              ]  2.1 steps/s  0:16 left  loss 0.6512  accuracy 0.7500
  *
- * The rate is the mean since the first step ended: what precedes it, a reference's log-probs say, comes once.
+ * The rate is the mean since the end of the first step: what comes before, such as a reference's log-probs, happens
+ * only once.
  *
- * @param now milliseconds of a monotonic clock.
+ * @param now a monotonic clock, in milliseconds.
  */
 export function progressLine(steps: number, now: () => number = () => performance.now()): ProgressLine {
   const output = liveOutput();
@@ -52,7 +54,7 @@ export function progressLine(steps: number, now: () => number = () => performanc
   };
 }
 
-/** Four places where they say something, else the exponent. */
+/** Four decimal places if those suffice, otherwise an exponent. */
 function digits(value: number): string {
   return value === 0 || Math.abs(value) >= 1e-3 ? value.toFixed(4) : value.toExponential(2);
 }

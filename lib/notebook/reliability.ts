@@ -1,12 +1,13 @@
-/** How well calibrated a reward model is, as a plotly figure: plain data, for `show`. */
+/** Plots how well calibrated a reward model is, as a plotly figure: plain data, for `show`. */
 import type { Calibration } from '../training/calibration';
 import type { Figure } from './figure';
 import { page } from './panels';
 import { INK, PALETTE } from './style';
 
 /**
- * One dot per bin: the model's mean confidence and its accuracy, beside the diagonal on which the two are equal. Dots
- * above the diagonal mean underconfidence, dots below it overconfidence. Each dot states its number of pairs.
+ * Draws one dot per bin, at the model's mean confidence and its accuracy, beside the diagonal on which the two are
+ * equal. Dots above the diagonal mean underconfidence, dots below it overconfidence. Each dot is labeled with its
+ * number of pairs.
  *
  *     show(reliability(calibration(margins)), 'Dots along the diagonal.');
  */

@@ -22,21 +22,22 @@ export interface Content {
 type WriteDisplayData = (output: Content & { transient: object }, update: boolean) => void;
 
 /**
- * Shows HTML, such as a `tokenTable`, or a figure with its text: the figure as one output in three forms: as an image,
- * which plotly.js made of it (`figureImage` says what it needs); for plotly, which JupyterLab draws as soon as the
- * pointer comes to the image, and at once where there is none; and `text`, which is read out for the image and stands
- * in for it: say in it what the figure shows. A figure without a `template` gets the style of all others.
+ * Shows HTML, such as a `tokenTable`, or a figure with its text. A figure is one output in three forms: an image made
+ * by plotly.js (see `figureImage` for what it needs); data for plotly, which JupyterLab draws once the pointer reaches
+ * the image, or immediately if there is no image; and `text`, which screen readers read for the image and which
+ * replaces it where there is none. Say in `text` what the figure shows. A figure without a `template` gets the common
+ * style.
  *
- *     show({ data: [{ type: 'scatter', y: losses.dataSync() }], layout: { title: 'Loss', yaxis: { title: 'nats' } } },
- * 'The loss falls.');
+ *     const layout = { title: 'Loss', yaxis: { title: 'nats' } };
+ *     show({ data: [{ type: 'scatter', y: losses.dataSync() }], layout }, 'The loss falls.');
  *
- * Lists may be typed arrays; NaN is a gap; a title may be its text alone (`plainFigure` says what becomes of each
+ * Lists may be typed arrays; NaN is a gap; a title may be a plain string (see `plainFigure` for the treatment of each
  * value).
  *
- * @param text of a figure, which it must have; HTML has its own. (As two signatures, the compiler would say of a figure
- *   alone that it is no HTML.)
- * @throws InputError if a figure has no text, or, with the field's name, if a value cannot be drawn (a tensor, a
- *   Promise, …) or plotly has no trace of that type.
+ * @param text required for a figure; HTML has its own. (If `show` had two signatures, the compiler's message for a
+ *   figure without a text would be that it is not HTML.)
+ * @throws InputError if a figure has no text, or, naming the field, if a value cannot be drawn (a tensor, a Promise, …)
+ *   or plotly has no trace of that type.
  * @throws SetupError outside a notebook.
  */
 export function show(shown: Figure | Html, text?: string): void {
@@ -65,7 +66,7 @@ export function figureContent(figure: Figure, text: string): Content {
   return { data: { 'application/vnd.plotly.v1+json': plain, ...data }, metadata };
 }
 
-/** A figure that changes soon. */
+/** The content for a figure that will soon be replaced: the image and text only. */
 export const imageContent = (figure: Figure, text: string): Content => pictured(styled(figure), text);
 
 function pictured(plain: PlainFigure, text: string): Content {
@@ -81,12 +82,12 @@ function styled(figure: Figure): PlainFigure {
 }
 
 /**
- * An output of the running cell whose content can be replaced, by the same function again.
+ * Creates an output of the running cell. Each call of the returned function replaces its content.
  *
  * @returns undefined outside a notebook.
  */
 export function liveOutput(): ((content: Content) => void) | undefined {
-  const write = kernelOutput(); // of this cell: the output stays its own while other cells run
+  const write = kernelOutput(); // belongs to this cell, even while other cells run
   if (!write) return undefined;
   const transient = { display_id: randomUUID() };
   let shown = false;
@@ -97,7 +98,8 @@ export function liveOutput(): ((content: Content) => void) | undefined {
 }
 
 /**
- * tslab's own `display` writes one mime type an output; the function behind it, in its running instance, takes several.
+ * Finds the function behind tslab's `display` in the running instance: `display` writes one MIME type per output, this
+ * function several.
  */
 function kernelOutput(): WriteDisplayData | undefined {
   const jupyter = Object.values(require.cache).find((module) =>

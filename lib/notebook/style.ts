@@ -1,11 +1,11 @@
-/** The style of all figures: colors that everybody can distinguish, on a transparent background. */
+/** The common style of figures: colors that everyone can distinguish, on a transparent background. */
 
 /**
  * Okabe and Ito's color-blind safe palette (https://jfly.uni-koeln.de/color/), starting with the colors that stand out
  * on both white and black.
  */
 export const PALETTE = ['#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9'] as const;
-/** For text and lines: readable in JupyterLab's light and dark themes. */
+/** Color of text and lines, readable in JupyterLab's light and dark themes. */
 export const INK = '#7f7f7f';
 
 const NONE = 'rgba(0, 0, 0, 0)';
@@ -20,8 +20,8 @@ const axis = {
 };
 
 /**
- * Plotly's own way to give figures a style (https://plotly.com/javascript/layout-template/): what a figure says itself
- * goes before it.
+ * The style as a plotly template (https://plotly.com/javascript/layout-template/): a figure's own settings take
+ * precedence.
  */
 export const TEMPLATE = {
   layout: {

@@ -1,25 +1,25 @@
-/** Tokens colored by one number each: a mask, log-probs, or how training changed them. */
+/** Colors tokens by one number each: a mask, log-probs, or how training changed them. */
 import { InputError } from '../errors';
 import type { Html } from './show';
 
 export interface TokenRow {
   readonly label: string;
-  /** Texts of the ids. */
+  /** The tokens' texts. */
   readonly tokens: readonly string[];
-  /** One for each token. */
+  /** One value per token. */
   readonly values: readonly number[];
 }
 
 export interface TokenTableOptions {
-  /** What the values are, with their unit; stands beside the scale. Default: nothing. */
+  /** What the values are, with their unit; shown beside the scale. Default: nothing. */
   title?: string;
-  /** The absolute value that gets the deepest color, as do larger ones. Default: the largest in the table. */
+  /** The absolute value shown in the deepest color; larger ones look the same. Default: the largest in the table. */
   max?: number;
 }
 
-/** Okabe and Ito's blue above 0 and orange below, as red, green, blue: distinguishable by everybody, and in print. */
+/** Okabe and Ito's blue above 0 and orange below, as red, green, blue: everyone can distinguish them, also in print. */
 const COLOURS = { above: '0, 114, 178', below: '230, 159, 0' };
-/** The deepest colour is still so thin that text in the page's own colour stands out, in light and dark themes. */
+/** Opacity of the deepest color, low enough for text in the page's own color to stand out in light and dark themes. */
 const DEEPEST = 0.6;
 
 const CELL =
@@ -30,15 +30,16 @@ const TOKEN = 'font-family: monospace; font-size: 13px; white-space: pre';
 const VALUE = 'font-size: 10px';
 
 /**
- * Rows of tokens, each on its color with its value below, in two decimals or as the whole numbers that all of them are;
- * for `show`. Blue is above 0, orange below. A leading space is shown as `·`, a line break as `↵`, a tab as `→`.
+ * Makes rows of tokens for `show`, each token on its color with its value below it. Values have two decimals, or none
+ * if all are whole numbers. Blue is above 0, orange below. A leading space is shown as `·`, a line break as `↵`, a tab
+ * as `→`.
  *
  *     show(tokenTable([{ label: 'chosen', tokens, values: change }], { title: 'change of log-prob (nats)' }));
  *
- * The HTML has inline styles only, which JupyterLab keeps where it does not trust a notebook. The text carries the same
- * numbers, with a line for each row.
+ * The HTML has only inline styles, which JupyterLab keeps even in a notebook that it does not trust. The text version
+ * has the same numbers, one line per row.
  *
- * @throws InputError if a row has not one value for each token.
+ * @throws InputError if a row does not have exactly one value per token.
  */
 export function tokenTable(rows: readonly TokenRow[], { title = '', max }: TokenTableOptions = {}): Html {
   for (const { label, tokens, values } of rows) {
@@ -82,7 +83,8 @@ function rowHtml({ label, tokens, values }: TokenRow, deepest: number, written: 
 }
 
 /**
- * From one end of the values to the other in five steps, or where all are whole numbers (a mask's) just the ends and 0.
+ * The scale, from one end of the values to the other in five steps; if all values are whole numbers (as in a mask),
+ * only the ends and 0.
  */
 function scale([from, to]: readonly [number, number], deepest: number, written: (value: number) => string): string {
   const shares = written === decimals ? [0, 0.25, 0.5, 0.75, 1] : [0, ...(from < 0 && to > 0 ? [0.5] : []), 1];
@@ -106,13 +108,13 @@ function decimals(value: number): string {
   return value.toFixed(2).replace(/^-(0\.00)$/, '$1');
 }
 
-/** A token's text with its white space to be seen. */
+/** A token's text with its white space made visible. */
 function visible(token: string): string {
   const signs: Readonly<Record<string, string>> = { '\n': '↵', '\t': '→', '\r': '␍' };
   return token.replace(/^ +| +$/g, (spaces) => '·'.repeat(spaces.length)).replace(/[\n\t\r]/g, (sign) => signs[sign]!);
 }
 
-/** As HTML has it, also within an attribute. */
+/** Escapes text for HTML, including attributes. */
 export function escaped(text: string): string {
   const entities: Readonly<Record<string, string>> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' };
   return text.replace(/[&<>"]/g, (sign) => entities[sign]!);

@@ -1,9 +1,9 @@
-/** The kinds of trace that plotly.js-dist 4.1 draws. It silently treats any other as a scatter. */
+/** The trace types that plotly.js-dist 4.1 draws. It silently treats any other as a scatter. */
 import type { TraceType } from 'plotly.js-dist';
 
 import { InputError, quoted } from '../errors';
 
-/** Checked against the types that plotly.js ships: this file does not compile if a kind is missing or unknown. */
+/** Checked against plotly.js's own types: this file does not compile if a trace type is missing or unknown. */
 const KNOWN = {
   bar: 0,
   barpolar: 0,
@@ -56,7 +56,7 @@ const KNOWN = {
 
 export const TRACE_TYPES: readonly string[] = Object.keys(KNOWN);
 
-/** What people write, or plotly.js once had, and what to write instead. */
+/** Types that people write or that older versions of plotly.js had, and what to write instead. */
 const INSTEAD: Readonly<Record<string, string>> = {
   line: "type: 'scatter' with mode: 'lines'",
   lines: "type: 'scatter' with mode: 'lines'",
@@ -73,7 +73,7 @@ const INSTEAD: Readonly<Record<string, string>> = {
 };
 
 /**
- * @param path of the trace, such as `data[0]`.
+ * @param path the path of the trace, such as `data[0]`.
  * @throws InputError if plotly has no trace of that type.
  */
 export function checkTraceType(type: unknown, path: string): void {

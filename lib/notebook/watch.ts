@@ -8,33 +8,32 @@ import { progressLine } from './progressLine';
 import { figureContent, imageContent, liveOutput } from './show';
 
 export interface WatchOptions<Step> {
-  /** Steps in all, those of an earlier part of the run included. */
+  /** Total number of steps, including those of an earlier part of the run. */
   steps: number;
-  /** What is drawn, as `curves` takes it, and shown in the progress line. Default: the loss. */
+  /** Panels to draw, as in `curves`; their values also appear in the progress line. Default: the loss. */
   curves?: Panels<Step>;
 }
 
-/** Milliseconds between two drawings of the curves, at least; and a drawing's share of the time, at most. */
+/** Minimum milliseconds between two drawings of the curves, and maximum fraction of the time spent drawing. */
 const DRAWN_EVERY = 2000;
 const DRAWING_SHARE = 0.04;
 
 /**
- * Takes the steps of a training as they come, to their end, and shows them below the cell: a progress line and the
- * curves so far.
+ * Runs a training to its end, and shows its steps below the cell: a progress line and the curves so far.
  *
  *     const history = await watch(trainDpo(policy, pairs, options), {
  *       steps: 50,
  *       curves: { loss: (s) => s.loss, 'reward accuracy': (s) => s.rewards.accuracies },
  *     });
  *
- * An interrupt (JupyterLab's stop button, Ctrl-C) ends the training after the running step; the cell goes on, with the
- * steps so far. What stands below the cell in the end says the same after every run. Outside a notebook, a line now and
- * then goes to the console.
+ * An interrupt (JupyterLab's stop button, Ctrl-C) ends the training after the current step, and the cell continues with
+ * the steps so far. The final output below the cell is the same after every run. Outside a notebook, a progress line is
+ * printed to the console now and then.
  *
- * @param training an iterable of events, such as `trainSft` and `trainDpo` give; its `finally` has run when this
- *   returns or throws.
+ * @param training an iterable of events, such as `trainSft` and `trainDpo` return; its `finally` has run by the time
+ *   this function returns or throws.
  * @returns all events, in order.
- * @throws what `training` throws.
+ * @throws whatever `training` throws.
  */
 export async function watch<Step extends { readonly step: number; readonly loss?: number }>(
   training: AsyncIterable<Step>,
@@ -52,7 +51,7 @@ export async function watch<Step extends { readonly step: number; readonly loss?
       history.push(step);
       progress.step(step.step, valuesOf(step, panels));
       draw();
-      await nextTurn(); // in which an interrupt arrives, and the kernel answers
+      await nextTurn(); // lets an interrupt arrive, and the kernel answer
       if (interrupt.wished) break;
     }
     ended = interrupt.wished && last() < steps ? 'interrupted' : '';
@@ -65,8 +64,8 @@ export async function watch<Step extends { readonly step: number; readonly loss?
 }
 
 /**
- * Draws the history as it is: images of the figure now and then, and the figure once it is whole. JupyterLab's plotly
- * extension draws a figure once and passes over its updates.
+ * Draws the history so far: now and then an image of the figure, and the figure itself once the history is complete.
+ * JupyterLab's plotly extension draws a figure once and ignores updates.
  */
 function drawing<Step extends { readonly step: number }>(
   history: readonly Step[],

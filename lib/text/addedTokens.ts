@@ -1,12 +1,12 @@
 /**
- * Tokens that are matched in a text literally, before BPE: special tokens, and others that were added to a vocabulary.
+ * Tokens that are matched literally in a text, before BPE: special tokens, and other tokens added to the vocabulary.
  */
 
-/** One of tokenizer.json's `added_tokens`, with the properties that are reproduced here. */
+/** An entry of tokenizer.json's `added_tokens`, with the properties that are reproduced here. */
 export interface AddedToken {
   readonly id: number;
   readonly content: string;
-  /** Whether Python looks for it in the normalized text, after those that it looks for in the text itself. */
+  /** Whether Python searches for it in the normalized text, after searching the text itself for the others. */
   readonly normalized: boolean;
 }
 
@@ -14,8 +14,8 @@ export interface AddedToken {
 export type Piece = number | string;
 
 /**
- * Splits texts as Python's tokenizers does: at the leftmost added token, and at the longest if several start there;
- * first at those that are not `normalized`, then, in what is left, at the others.
+ * Splits texts as Python's tokenizers library does: at the leftmost added token, and at the longest one if several
+ * start there. It first searches for tokens that are not `normalized`, then searches the remaining text for the others.
  */
 export function splitter(tokens: readonly AddedToken[]): (text: string) => Piece[] {
   const passes = [tokens.filter(({ normalized }) => !normalized), tokens.filter(({ normalized }) => normalized)]

@@ -1,4 +1,4 @@
-/** Token ids of prompts and responses -> padded tensors. */
+/** Turns token ids of prompts and responses into padded tensors. */
 import { InputError } from '../errors';
 import { largest } from '../ranges';
 import { tf } from '../tf';
@@ -9,26 +9,26 @@ export interface PairIds {
   chosenIds: readonly number[];
   rejectedIds: readonly number[];
   /**
-   * By how much a reward model should score chosen above rejected, where the data say so; no other training looks at
-   * it.
+   * How much higher a reward model should score chosen than rejected, if the data include it; other kinds of training
+   * ignore it.
    */
   margin?: number;
 }
 
-/** Rows of ids, padded on the right. All three [B, T] int32. */
+/** Rows of ids, padded on the right. All three tensors are [B, T] int32. */
 export interface PaddedRows {
   inputIds: tf.Tensor2D;
-  /** 1 on every token of prompt and response, 0 on padding. */
+  /** 1 on every token of the prompt and response, 0 on padding. */
   attentionMask: tf.Tensor2D;
-  /** 1 on the tokens of the response, its end-of-sequence token included. */
+  /** 1 on the tokens of the response, including its end-of-sequence token; 0 elsewhere. */
   responseMask: tf.Tensor2D;
 }
 
 /**
- * Encodes prompt and responses apart, so that no token spans their boundary, and ends each response with one
- * end-of-sequence token: a model that never sees it scored never learns to stop.
+ * Encodes prompt and responses separately, so that no token spans their boundary, and ends each response with one
+ * end-of-sequence token: a model that is never scored on this token never learns to stop.
  *
- * @param texts `templated`: chosen and rejected are as a chat template writes them, see `endedIds`.
+ * @param texts `templated`: chosen and rejected are as a chat template renders them; see `endedIds`.
  * @throws InputError if one of the texts is empty.
  */
 export function encodePair(
@@ -45,7 +45,7 @@ export function encodePair(
   };
 }
 
-/** What encoding asks of a tokenizer. */
+/** The members of a tokenizer that encoding needs. */
 export interface Encoder {
   encode(text: string): number[];
   readonly eosTokenId: number;
@@ -53,11 +53,10 @@ export interface Encoder {
 }
 
 /**
- * A response's ids. They end with the end-of-sequence token: one is set after them, unless they have it at their end
- * already.
+ * A response's ids. They end with the end-of-sequence token, which is appended unless it is already there.
  *
- * @param templated the text is what a chat template made of a message: many write white space after the token that ends
- *   it, and are left as they are.
+ * @param templated the text is a chat template's rendering of a message. Many templates write white space after the
+ *   token that ends a message; such texts are not changed.
  */
 export function endedIds(tokenizer: Encoder, text: string, templated = false): number[] {
   const { eosTokenId, eosToken } = tokenizer;
@@ -65,16 +64,16 @@ export function endedIds(tokenizer: Encoder, text: string, templated = false): n
   return templated && eosToken !== undefined && text.trimEnd().endsWith(eosToken) ? ids : appendEos(ids, eosTokenId);
 }
 
-/** The ids with `eosTokenId` at their end; ids that already end with it stay as they are. */
+/** Appends `eosTokenId`; ids that already end with it stay as they are. */
 export function appendEos(ids: readonly number[], eosTokenId: number): number[] {
   return ids.at(-1) === eosTokenId ? [...ids] : [...ids, eosTokenId];
 }
 
 /**
- * Where the response begins in ids that were encoded from prompt and response in one piece: right after the prompt's,
+ * Index at which the response begins in ids encoded from prompt and response as one text: right after the prompt's ids,
  * if the tokenizer did not merge across the boundary.
  *
- * @throws InputError if the ids do not begin with the prompt's, or end with them.
+ * @throws InputError if the ids do not begin with the prompt's ids, or contain nothing after them.
  */
 export function responseStart(promptIds: readonly number[], ids: readonly number[]): number {
   const differs = promptIds.findIndex((id, position) => id !== ids[position]);
@@ -90,14 +89,14 @@ export function responseStart(promptIds: readonly number[], ids: readonly number
 }
 
 /**
- * Rows -> one batch each of chosen and rejected, prompt and response joined and padded on the right to one length.
- * Masks follow from lengths, never from comparing ids with `padId`: GPT-2 has no padding token of its own, and the
- * end-of-sequence token that commonly stands in for it is also a real one.
+ * Turns rows into one batch of chosen and one of rejected sequences, prompt and response joined and padded on the right
+ * to a common length. Masks are computed from lengths, never by comparing ids with `padId`: GPT-2 has no padding token,
+ * and the end-of-sequence token that commonly stands in for it is also a real token.
  *
- * @param options.padId the id to pad with; nothing looks at it.
- * @param options.maxLength the most tokens of prompt and response together, such as the model's `blockSize`.
- * @throws InputError, naming the row, if a prompt or response is empty, an id is not a whole number from 0 up, the row
- *   is too long, or chosen and rejected are the same, for which the loss has no gradient.
+ * @param options.padId the id to pad with; no computation depends on it.
+ * @param options.maxLength maximum number of tokens in prompt and response together, such as the model's `blockSize`.
+ * @throws InputError naming the row if a prompt or response is empty, an id is not a non-negative integer, the row is
+ *   too long, or chosen and rejected are the same, for which the loss has no gradient.
  */
 export function preferenceBatch(
   rows: readonly PairIds[],

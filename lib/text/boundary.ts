@@ -1,18 +1,21 @@
 /**
- * Detects tokens that would span the boundary of prompt and response if the two were encoded as one text. They are
- * encoded separately here, so no token does.
+ * Detects tokens that would span the boundary between prompt and response if the two were encoded as one text. Here
+ * they are encoded separately, so no token does.
  */
 import { characterClass, spaces } from './characterClasses';
 import type { Tokenizer } from './tokenizer';
 
 const S = characterClass(spaces);
-/** A place where white space follows another character. No word of GPT-2's pattern, nor its lookahead, crosses it. */
+/**
+ * A position where white space follows another character. No word of GPT-2's pattern crosses it, nor does the pattern's
+ * lookahead.
+ */
 const GAP = new RegExp(`(?<=[^${S}])(?=[${S}])`, 'gu');
 
 /**
- * Whether `prompt + response` has different ids from prompt and response encoded separately: "hel" + "lo", or a space
- * at the prompt's end, which as one text belongs to the response's first word. Exact but cheap: only the text up to the
- * next gap on either side is split into words, and it is encoded only if the words differ.
+ * Whether `prompt + response` has different ids from prompt and response encoded separately. Examples: "hel" + "lo", or
+ * a prompt that ends in a space, which in one text belongs to the response's first word. The answer is exact but cheap:
+ * only the text up to the nearest gap on either side is split into words, and it is encoded only if the words differ.
  */
 export function mergesAcross(
   tokenizer: Pick<Tokenizer, 'encode' | 'words' | 'splitsAtGaps'>,
@@ -27,7 +30,7 @@ export function mergesAcross(
   return (together.length !== each.length || together.some((word, n) => word !== each[n])) && apart(parts);
 }
 
-/** From the last gap, without a look at the whole of a long text. */
+/** The text from its last gap on, without scanning the whole of a long text. */
 function lastPart(text: string): string {
   for (let length = 64; length < text.length; length *= 4) {
     const from = text.length - length;
@@ -40,7 +43,7 @@ function lastPart(text: string): string {
   return text.slice(gap);
 }
 
-/** The first gap behind `from`. */
+/** The first gap after `from`. */
 function gapAfter(text: string, from: number): number | undefined {
   GAP.lastIndex = from + 1;
   return GAP.exec(text)?.index;

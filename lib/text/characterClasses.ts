@@ -1,10 +1,10 @@
 /**
- * Which characters are letters (\p{L}), numbers (\p{N}) and white space (\s) to Python's tokenizers 0.23, which knows
- * Unicode 16.
+ * The characters that Python's tokenizers 0.23 (Unicode 16) treats as letters (\p{L}), numbers (\p{N}) and white space
+ * (\s).
  *
- * JavaScript's own classes are others: its \s has U+FEFF and lacks U+0085, and its letters grow with every version of
- * Node, so that one text would get other ids on another Node. Ranges in base 36, the gap since the last one and the
- * length, as tests/oracles/character_classes.py writes them.
+ * JavaScript's own classes differ: its \s includes U+FEFF and lacks U+0085, and its letters grow with every version of
+ * Node, so the same text could get different ids on another version. Ranges are pairs in base 36: the gap since the
+ * previous range and the length, as written by tests/oracles/character_classes.py.
  */
 export const letters =
   '1t-q 6-q 1b-1 a-1 4-1 5-n 1-v 1-cq 4-c e-5 7-1 1-1 3l-5 1-2 2-4 1-1 6-1 1-3 1-1 1-k 1-2b 1-3v 8-4m 1-12 2-1 ' +
@@ -75,7 +75,7 @@ export const numbers =
 
 export const spaces = '9-5 i-1 2s-1 q-1 4bj-1 1vj-b t-2 5-1 1b-1 334-1';
 
-/** The inside of a character class of a regular expression with the flag `u`. */
+/** The contents of a character class, for a regular expression with the flag `u`. */
 export function characterClass(ranges: string): string {
   let point = 0;
   return ranges

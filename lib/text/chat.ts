@@ -1,24 +1,24 @@
-/** Renders a conversation by the model's own chat template, or as an Alpaca prompt if it has none. */
+/** Renders a conversation with the model's own chat template, or as an Alpaca prompt if it has none. */
 import { InputError } from '../errors';
 import type { ChatTemplate } from './chatTemplate';
 import { chatPrompt, type ChatMessage } from './templates';
 
 export interface Chat {
-  /** Whether a chat template writes it. */
+  /** Whether conversations are rendered by a chat template. */
   readonly templated: boolean;
-  /** The prompt for the next response. @throws InputError if the messages are not what it takes. */
+  /** The prompt for the next response. @throws InputError if the messages do not have the form that it takes. */
   prompt(messages: readonly ChatMessage[]): string;
   /** What a response adds to that prompt. */
   response(messages: readonly ChatMessage[], response: ChatMessage): string;
 }
 
-/** A response is its own text; the tokenizer's end-of-sequence token is set after it. */
+/** A response is its own text; the tokenizer's end-of-sequence token is appended to it. */
 const alpaca: Chat = { templated: false, prompt: chatPrompt, response: (_, { content }) => content };
 
 /**
- * As TRL takes a template: the prompt is rendered with the beginning of the answer, and a response is what the whole
- * conversation has beyond it. If a template renders the prompt differently once there is a response, the prompt ends
- * where the two renderings diverge.
+ * Renders with a template as TRL does: the prompt includes the beginning of the assistant's turn, and a response is the
+ * rest of the rendered conversation. If a template renders the prompt differently once a response follows, the prompt
+ * ends where the two renderings diverge.
  */
 function templated(template: ChatTemplate): Chat {
   const whole = (messages: readonly ChatMessage[], response: ChatMessage) => template.render([...messages, response]);
@@ -39,7 +39,7 @@ function templated(template: ChatTemplate): Chat {
   };
 }
 
-/** Shares no beginning with any prompt's end. */
+/** A response that cannot begin like the end of any prompt. */
 const PROBE = '\u0001';
 
 function shared(a: string, b: string): number {
@@ -48,11 +48,11 @@ function shared(a: string, b: string): number {
   return length;
 }
 
-/** Many data sets have a system message in every row, empty where there is none. */
+/** Many data sets have a system message in every row, which is sometimes empty. */
 const withoutEmptySystem = (messages: readonly ChatMessage[]): readonly ChatMessage[] =>
   messages.filter(({ role, content }) => role !== 'system' || content !== '');
 
-/** @param onUse told, in a sentence, which of the two is used, when the first conversation comes. */
+/** @param onUse receives, with the first conversation, a sentence that says which of the two is used. */
 export function chatOf(template: ChatTemplate | null, onUse: (text: string) => void = () => undefined): Chat {
   const chat = template ? templated(template) : alpaca;
   let told = false;

@@ -1,4 +1,4 @@
-/** A model's own chat template, as transformers' apply_chat_template renders it. */
+/** A model's own chat template, rendered as by transformers' apply_chat_template. */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
@@ -9,7 +9,7 @@ import { ADDITIONAL_TEMPLATES, isAdditionalTemplate } from '../hub/cache';
 import { FUNCTIONS, likePython, sourceText } from './jinja';
 import type { ChatMessage } from './templates';
 
-/** The part of @huggingface/jinja's Template that is used here. */
+/** The members of @huggingface/jinja's Template that are used here. */
 interface Template {
   readonly parsed: { body: unknown[] };
   render(values: Record<string, unknown>): string;
@@ -17,7 +17,7 @@ interface Template {
 
 const CHAT_TEMPLATE = 'chat_template.jinja';
 
-/** The files of a folder's templates, by their paths in it. */
+/** The template files of a folder, by their paths in it. */
 export function templateFiles(folder: string): string[] {
   const more = existsSync(join(folder, ADDITIONAL_TEMPLATES))
     ? readdirSync(join(folder, ADDITIONAL_TEMPLATES)).sort()
@@ -35,7 +35,7 @@ export class ChatTemplate {
   private constructor(
     template: Template,
     tokens: Readonly<Record<string, string>>,
-    /** The template's file, for messages. */
+    /** The template's file, for error messages. */
     readonly source: string,
   ) {
     this.#template = template;
@@ -43,13 +43,13 @@ export class ChatTemplate {
   }
 
   /**
-   * A folder's template: chat_template.jinja, else the `chat_template` of tokenizer_config.json; if that has several,
-   * the one named `default`. As in transformers, such a file replaces every template in tokenizer_config.json, even if
-   * it is not the default one.
+   * Reads a folder's template: chat_template.jinja or, without it, the `chat_template` of tokenizer_config.json; if
+   * that has several, the one named `default`. As in transformers, a template file replaces every template in
+   * tokenizer_config.json, even if it is not the default one.
    *
    * @param special the special tokens by the names that templates use, such as `eos_token`.
-   * @returns null if there is none.
-   * @throws FileError if it is not a valid template.
+   * @returns null if the folder has no template.
+   * @throws FileError if the template is not valid.
    */
   static async read(
     folder: string,
@@ -84,10 +84,10 @@ export class ChatTemplate {
     }
   }
 
-  /** @throws InputError with what the template says of messages that it does not take. */
+  /** @throws InputError with the template's own message if it rejects the messages. */
   render(messages: readonly ChatMessage[], { addGenerationPrompt = false } = {}): string {
     try {
-      // As in transformers, what is not given is there, and none.
+      // As in transformers, values that are not given are defined as none.
       return this.#template.render({
         ...FUNCTIONS,
         tools: null,

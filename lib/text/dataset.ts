@@ -1,4 +1,4 @@
-/** Training rows from a file, as token ids. */
+/** Reads training rows from a file as token ids. */
 import { FileError, InputError, quoted } from '../errors';
 import { encodePair, endedIds, type PairIds } from './batch';
 import { mergesAcross } from './boundary';
@@ -10,55 +10,59 @@ import { CANDIDATES, onlyPrompt, PAIR, pairTexts, PROMPT_ALONE, RESPONSE, respon
 import type { Tokenizer } from './tokenizer';
 import { truncate, TRUNCATIONS, type Truncation } from './truncation';
 
-/** Rows whose tokens would merge across the boundary of prompt and response, which are encoded separately here. */
+/**
+ * Rows in which prompt and response, encoded as one text, would have a token across their boundary; here the two are
+ * encoded separately.
+ */
 export interface Merges {
   readonly rows: number;
-  /** Counted over the rows that were kept. */
+  /** Number of rows kept, in which the merges are counted. */
   readonly of: number;
-  /** The place of the first such row, such as "line 3". */
+  /** Place of the first such row, such as "line 3". */
   readonly first: string;
 }
 
 export interface ReadOptions {
-  /** Told, in a sentence, how conversations are written, when the first one comes. */
+  /** Receives a sentence that says how conversations are rendered, when the first one is read. */
   readonly onMessages?: (text: string) => void;
-  /** The most tokens of a prompt and one response, such as the model's `blockSize`. */
+  /** Maximum number of tokens in a prompt plus one response, such as the model's `blockSize`. */
   readonly maxLength: number;
-  /** What happens to a longer row. Default `refuse`. */
+  /** What to do with a longer row. Default `refuse`. */
   readonly truncation?: Truncation;
-  /** The rows of the model's embedding: an id beyond is wrong. Default: not checked. */
+  /** Number of rows in the model's embedding; an id outside it is an error. Default: not checked. */
   readonly vocabSize?: number;
-  /** Called for each wrong row, which is then skipped. Without it, the first wrong row is an error. */
+  /** Called for each invalid row, which is then skipped. Without it, the first invalid row is an error. */
   readonly onBadRow?: (error: FileError) => void;
   /**
-   * Called once, after the last row, if rows that were kept have other tokens at the boundary of prompt and response
-   * than the two as one text.
+   * Called once, after the last row, if any row that was kept would have other tokens at the boundary of prompt and
+   * response when encoded as one text.
    */
   readonly onMerges?: (merges: Merges) => void;
-  /** Of pairs, also read "margin", a number, in rows that have one: for training a reward model. Default false. */
+  /** Also read a pair's "margin", a number, from rows that have one; reward model training uses it. Default false. */
   readonly margins?: boolean;
 }
 
 /**
- * Preference pairs from JSON lines or Parquet (a name that ends in .parquet, or a file that begins as such), in these
- * forms:
- * - {"prompt", "chosen", "rejected"} as texts;
- * - {"instruction", "input" (may be missing), "chosen", "rejected"}, Alpaca's: the prompt is `alpacaPrompt`'s;
- * - the prompt a list of {"role", "content"} messages, each response a text or a list of one message: the prompt is
- *   `chatPrompt`'s;
- * - {"chosen", "rejected"} as lists of messages that begin alike: what they share is the prompt.
+ * Reads preference pairs from JSON Lines or Parquet (a name that ends in .parquet, or a file that starts with Parquet's
+ * magic bytes), in these forms:
+ * - {"prompt", "chosen", "rejected"}, all texts;
+ * - {"instruction", "input" (may be missing), "chosen", "rejected"}, the Alpaca form: `alpacaPrompt` makes the prompt;
+ * - "prompt" a list of {"role", "content"} messages, and each response a text or a list of one message: `chatPrompt`,
+ *   or the model's chat template, makes the prompt;
+ * - {"chosen", "rejected"}, both lists of messages that begin alike: the shared beginning is the prompt.
  *
- * Columns that belong to the prompt are used: "system" becomes the system's message, "history" ([question, answer]
- * each) the turns before, "context" beside "instruction" its input. Others that belong to it (tools, images, documents,
- * a question beside a prompt …) are refused by name unless they are empty or the prompt has their text already.
+ * Columns that belong to the prompt are used: "system" becomes the system message, "history" (a list of [question,
+ * answer]) the preceding turns, and "context" beside "instruction" its input. Other columns that belong to the prompt
+ * (tools, images, documents, a question beside a prompt …) are refused by name, unless they are empty or the prompt
+ * already contains their text.
  *
- * Reads and encodes every row, so that a wrong one is found before anything is computed. Empty lines, and fields that
- * are unrelated to the prompt and its responses (id, source, score …) are ignored.
+ * Every row is read and encoded before anything is computed, so an invalid row is found early. Empty lines are ignored,
+ * and so are fields unrelated to the prompt and its responses (id, source, score …).
  *
- * @param path a file, or `-` for JSON lines on the standard input.
- * @throws FileError, naming the line (of Parquet the row; the first is 1), if it is not UTF-8 or not JSON, lacks a
- *   field, has an empty text, messages out of turn or two responses that are the same, also after a cut, or is too
- *   long; or if the file cannot be read or keeps no row.
+ * @param path a file, or `-` for JSON Lines on standard input.
+ * @throws FileError naming the line (in Parquet, the row; counted from 1) if a row is not UTF-8 or not JSON, lacks a
+ *   field, has an empty text, has messages out of turn, is too long, or has two responses that are the same, before or
+ *   after truncation; also if the file cannot be read or no row is kept.
  */
 export function readPairs(path: string, tokenizer: Tokenizer, options: ReadOptions): Promise<PairIds[]> {
   const chat = chatOf(tokenizer.chatTemplate, options.onMessages);
@@ -73,9 +77,9 @@ export function readPairs(path: string, tokenizer: Tokenizer, options: ReadOptio
 }
 
 /**
- * A response to each prompt, for SFT: {"prompt", "response"}, the prompt a text or a list of messages; the Alpaca form
- * {"instruction", "input" (may be missing), "output"}, or Dolly's {"instruction", "context", "response"}; or
- * {"messages"}, of which the last is the response. Otherwise as `readPairs`.
+ * Reads one response to each prompt, for SFT, in these forms: {"prompt", "response"}, with a text or a list of messages
+ * as the prompt; Alpaca's {"instruction", "input" (may be missing), "output"}; Dolly's {"instruction", "context",
+ * "response"}; or {"messages"}, whose last message is the response. Otherwise the same as `readPairs`.
  */
 export function readResponses(path: string, tokenizer: Tokenizer, options: ReadOptions): Promise<PromptResponses[]> {
   const chat = chatOf(tokenizer.chatTemplate, options.onMessages);
@@ -89,11 +93,11 @@ export function readResponses(path: string, tokenizer: Tokenizer, options: ReadO
 }
 
 /**
- * Prompts to be answered, for PPO and GRPO: {"prompt"}, a text or a list of messages, or {"instruction", "input" (may
- * be missing)}; rows of pairs that have one of them are accepted. Otherwise the same as `readPairs`.
+ * Reads prompts to answer, for PPO and GRPO: {"prompt"}, a text or a list of messages, or {"instruction", "input" (may
+ * be missing)}. Rows of pairs that have one of these are accepted. Otherwise the same as `readPairs`.
  *
- * @param options.maxNewTokens the room to be left for a response: a prompt is at most `maxLength` less that. A longer
- *   one is refused, or by `prompt-start` cut.
+ * @param options.maxNewTokens number of tokens to reserve for the response: a prompt may have at most `maxLength` minus
+ *   this number. A longer one is refused or, with `prompt-start`, cut.
  */
 export function readPrompts(
   path: string,
@@ -105,9 +109,8 @@ export function readPrompts(
 }
 
 /**
- * Responses to score after their prompt. A row in a form of `readPairs` has two, chosen and rejected; any other row
- * has a form of
- * `readResponses`, has one.
+ * Reads responses to score after their prompt. A row in a form of `readPairs` has two, chosen and rejected; any other
+ * row is in a form of `readResponses` and has one.
  */
 export function readCandidates(path: string, tokenizer: Tokenizer, options: ReadOptions): Promise<PromptResponses[]> {
   const chat = chatOf(tokenizer.chatTemplate, options.onMessages);
@@ -119,7 +122,7 @@ export function readCandidates(path: string, tokenizer: Tokenizer, options: Read
   return encodeRows(path, CANDIDATES, encode, tokenizer, options);
 }
 
-/** Is told the texts of a row that is encoded. */
+/** Receives the texts of each row that is encoded. */
 type Boundary = (prompt: string, responses: readonly string[]) => void;
 
 async function encodeRows<Row>(
@@ -161,7 +164,7 @@ async function encodeRows<Row>(
   return rows;
 }
 
-/** @throws InputError naming the token, if an id of the row lies beyond the embedding. */
+/** @throws InputError naming the token if an id in the row lies outside the embedding. */
 function requireEmbedded(row: unknown, tokenizer: Tokenizer, vocabSize: number): void {
   if (vocabSize === Infinity) return;
   if (Array.isArray(row)) {

@@ -1,18 +1,18 @@
-/** One row's fields. Each is checked when it is read; the others are ignored. */
+/** The fields of one row. Each is checked when it is read; fields that are never read are ignored. */
 import { clipped, InputError, quoted } from '../errors';
 import type { ChatMessage } from './templates';
 
 const ROLES: readonly ChatMessage['role'][] = ['system', 'user', 'assistant'];
-/** Properties of a message, besides its text, that a chat template would put into the prompt or the response. */
+/** Properties of a message, besides its content, that a chat template would put into the prompt or the response. */
 const BESIDE_CONTENT = ['tool_calls', 'function_call', 'reasoning_content', 'thinking', 'images'] as const;
 
-/** The form in which a row is read. */
+/** The form of a row. */
 export interface RowForm {
-  /** For a message: "a pair needs prompt (or instruction), chosen, rejected". */
+  /** The requirement in words, for messages: "a pair needs prompt (or instruction), chosen, rejected". */
   readonly needs: string;
-  /** The fields that are read of it. */
+  /** The fields that are read. */
   readonly names: readonly string[];
-  /** Fields of other row forms, which a message need not call unknown. */
+  /** Fields of other row forms, which a message need not report as unknown. */
   readonly others?: readonly string[];
 }
 
@@ -34,14 +34,14 @@ export class Fields {
     return (this.#row[name] ?? null) !== null;
   }
 
-  /** Whether the column has a value. An empty text, list or object also counts as missing. */
+  /** Whether the column has a value. An empty text, list or object counts as missing, too. */
   holds(name: string): boolean {
     const value = this.#row[name] ?? null;
     if (typeof value === 'string') return value.trim() !== '';
     return value !== null && (typeof value !== 'object' || Object.keys(value).length > 0);
   }
 
-  /** The unchecked value, for a column of any form. */
+  /** The value, unchecked, for a column of any type. */
   raw(name: string): unknown {
     return this.#row[name];
   }
@@ -53,7 +53,7 @@ export class Fields {
     return value;
   }
 
-  /** @throws InputError naming the field. Parquet's 64-bit integers come as bigint. */
+  /** @throws InputError naming the field. Parquet's 64-bit integers arrive as bigint. */
   number(name: string): number {
     const value = this.#value(name);
     const number = typeof value === 'bigint' ? Number(value) : value;
@@ -62,9 +62,9 @@ export class Fields {
   }
 
   /**
-   * A first message of the system that is empty counts as missing.
+   * An empty system message at the beginning counts as missing.
    *
-   * @throws InputError naming the field and, in a list, the message; the first is message 1.
+   * @throws InputError naming the field and, in a list, the message, counted from 1.
    */
   textOrMessages(name: string): string | ChatMessage[] {
     const value = this.#value(name);
@@ -82,7 +82,7 @@ export class Fields {
     return value;
   }
 
-  /** What the row has in place of the field, if it has fields that this form does not know. */
+  /** The fields that the row has instead, if any of them is unknown to this form. */
   #otherNames(): string {
     if (this.#form === undefined) return '';
     const names = Object.keys(this.#row).filter((name) => this.#row[name] !== null);
@@ -95,7 +95,7 @@ export class Fields {
   }
 }
 
-/** So many names are shown. */
+/** Maximum number of names shown. */
 const SHOWN = 12;
 
 function listed(names: readonly string[]): string {
@@ -135,8 +135,8 @@ function asMessage(message: unknown, name: string): ChatMessage {
 }
 
 /**
- * Parts of a content, {"type": "text", "text": …} each, one after the other with nothing between, as chat templates
- * print them.
+ * Joins the parts of a content, each {"type": "text", "text": …}, with nothing between them, as chat templates print
+ * them.
  */
 function joined(parts: readonly unknown[]): string {
   return parts

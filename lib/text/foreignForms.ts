@@ -1,9 +1,9 @@
 /**
- * Recognizes common data formats that are not read here by their first bytes, and names a command that converts them
+ * Recognizes, by their first bytes, common data formats that are not read here, and names a command that converts them
  * to JSON Lines.
  */
 
-/** A shell command that converts the file into one that can be read. The quoted path replaces FILE. */
+/** Shell commands that convert a file into one that can be read. The quoted path replaces FILE. */
 const REMEDY_OUTPUT = 'converted.jsonl';
 const python = (code: string): string => `python3 -c '${code}' FILE`;
 const table = (read: string, imports = ''): string =>
@@ -52,7 +52,7 @@ const REMEDIES = {
   dataset: python(`import sys, datasets; datasets.load_from_disk(sys.argv[1]).to_json("${REMEDY_OUTPUT}")`),
 } as const;
 
-/** The name of the form, a remedy in words, and a command if one does it. */
+/** A message with the name of the form, a remedy in words and, where one exists, a command that does it. */
 const say = (form: string, words: string, remedy?: keyof typeof REMEDIES, path = '-', key = ''): string => {
   const command =
     remedy &&
@@ -65,7 +65,7 @@ const say = (form: string, words: string, remedy?: keyof typeof REMEDIES, path =
 const shellQuoted = (path: string): string =>
   /^[\w./@%+=:,-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`;
 
-/** First bytes (as Latin-1), the form, what to do. The order matters where one begins like another. */
+/** First bytes (as Latin-1), the form, and what to do. The order matters where one entry is a prefix of another. */
 const MAGIC: readonly (readonly [start: string, form: string, words: string, remedy?: keyof typeof REMEDIES])[] = [
   ['\x1f\x8b', 'is compressed with gzip', 'decompress it first', 'gunzip'],
   ['BZh', 'is compressed with bzip2', 'decompress it first', 'bunzip2'],
@@ -95,9 +95,11 @@ const MAGIC: readonly (readonly [start: string, form: string, words: string, rem
 ];
 
 /**
- * @param start the first bytes of the file, as many as there are to hand; some tens of kilobytes tell all forms.
- * @param path for the command in the remedy; `-` is the standard input.
- * @returns the form and the remedy, for a message that begins with the file's name; undefined if it may be JSON lines.
+ * @param start the file's first bytes, as many as are available; a few tens of kilobytes suffice to recognize every
+ *   form.
+ * @param path used in the remedy's command; `-` is standard input.
+ * @returns the form and the remedy, for a message that begins with the file's name; undefined if the file may be JSON
+ *   Lines.
  */
 export function foreignForm(start: Buffer, path: string): string | undefined {
   const bytes = start.toString('latin1');
@@ -114,7 +116,10 @@ export function foreignForm(start: Buffer, path: string): string | undefined {
   return otherEncoding(bytes, path) ?? otherText(start.toString('utf8').replace(/^\ufeff/, ''), path);
 }
 
-/** UTF-16 and UTF-32: by their mark, or by the zeros that the first characters of JSON or CSV have in them. */
+/**
+ * Recognizes UTF-16 and UTF-32 by their byte order mark, or by the zero bytes within the first characters of JSON or
+ * CSV.
+ */
 function otherEncoding(bytes: string, path: string): string | undefined {
   const encoding =
     bytes.startsWith('\xff\xfe\0\0') || bytes.startsWith('\0\0\xfe\xff')
@@ -134,7 +139,7 @@ function otherEncoding(bytes: string, path: string): string | undefined {
   );
 }
 
-/** Fields of a row that are lists themselves: under any other key, a list of objects is a list of rows. */
+/** Fields of a row whose values are lists. A list of objects under any other key is a list of rows. */
 const LISTS = [
   'prompt',
   'chosen',
@@ -173,7 +178,7 @@ function otherText(text: string, path: string): string | undefined {
     : say('is CSV', 'write its rows as JSON lines', 'csv', path);
 }
 
-/** Whether an object goes on from one line to the next, as an indented one does, and not a line that was cut. */
+/** Whether an object continues from one line to the next, as in indented JSON, rather than the line being cut off. */
 function continues(line: string, next: string): boolean {
   return (
     (/[{,]$/.test(line) && next.startsWith('"')) ||
@@ -191,10 +196,10 @@ function overSeveralLines(text: string, path: string): string {
 }
 
 /**
- * A table that pandas' `to_json` wrote without `orient="records"`, in the first line: by columns, or split. Or one
- * object that has the rows as a list.
+ * Recognizes, from the first line, a table that pandas' `to_json` wrote without `orient="records"` (by columns, or
+ * split), or one object that contains the rows as a list.
  *
- * @param known fields that rows may have. An object with one of them is a row.
+ * @param known fields that a row may have. An object with one of them is a row.
  */
 export function foreignObject(
   row: Readonly<Record<string, unknown>>,
@@ -224,7 +229,7 @@ export function foreignObject(
 const isObject = (value: unknown): value is object =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
-/** @param names the folder's entries. */
+/** @param names the names of the folder's entries. */
 export function foreignFolder(names: readonly string[], path: string): string {
   if (names.some((name) => name === 'state.json' || name === 'dataset_dict.json')) {
     return say(

@@ -1,4 +1,4 @@
-/** Makes @huggingface/jinja 0.5.11 render like Python's Jinja in the cases where the two silently differ. */
+/** Makes @huggingface/jinja 0.5.11 render like Python's Jinja where the two silently differ. */
 import { InputError } from '../errors';
 
 /** A node of a parsed template. The parser of @huggingface/jinja defines the fields of each type. */
@@ -8,7 +8,7 @@ interface Node {
 }
 
 /**
- * The text of a template, before it is parsed: Python reads every line's end as one character, and a `-}` that closes
+ * Prepares a template's text for parsing: Python reads every line ending as one character, and a `-}` that closes
  * nothing is text.
  */
 export function sourceText(text: string): string {
@@ -22,7 +22,7 @@ const call = (name: string, args: readonly unknown[]): Node => ({
   args,
 });
 
-/** What a rewritten template calls; to be given with the values that it renders. */
+/** The functions that a rewritten template calls; pass them along with the values to render. */
 export const FUNCTIONS: Readonly<Record<string, (...args: unknown[]) => unknown>> = {
   __strip: (text, chars) => stripped(text, chars, 'both'),
   __lstrip: (text, chars) => stripped(text, chars, 'left'),
@@ -34,7 +34,7 @@ export const FUNCTIONS: Readonly<Record<string, (...args: unknown[]) => unknown>
   __modulo: (left, right) => {
     if (typeof left !== 'number' || typeof right !== 'number')
       throw new InputError('% of something else than two numbers is not reproduced here');
-    return left - right * Math.floor(left / right); // of the divisor's sign
+    return left - right * Math.floor(left / right); // has the divisor's sign
   },
 };
 
@@ -43,7 +43,7 @@ function asText(value: unknown, what: string): string {
   return value;
 }
 
-/** Any of the characters, at the ends; without them, white space. */
+/** Removes any of the given characters from the chosen ends of a text. */
 function stripped(given: unknown, chars: unknown, ends: 'both' | 'left' | 'right'): string {
   const text = asText(given, 'strip');
   const among = new Set(asText(chars, "strip's argument"));
@@ -54,7 +54,7 @@ function stripped(given: unknown, chars: unknown, ends: 'both' | 'left' | 'right
   return all.slice(from, to).join('');
 }
 
-/** Changes a parsed template in place, so that it renders as in Python. */
+/** Changes a parsed template in place so that it renders as in Python. */
 export function likePython(program: { body: unknown[] }): void {
   let loops = 0;
   const visit = (value: unknown): unknown => {
@@ -72,8 +72,8 @@ export function likePython(program: { body: unknown[] }): void {
     return rewritten(value);
   };
   /**
-   * In Python each turn of a loop begins with the variables as they were before it: those that the last turn set are
-   * gone.
+   * In Python, each iteration of a loop starts with the variables as they were before the loop; variables set in the
+   * previous iteration are gone.
    */
   const loop = (node: Node): unknown[] => {
     const names = [...setIn(node.body as unknown[])];
@@ -118,7 +118,7 @@ function rewritten(node: Node): Node {
     : node;
 }
 
-/** The variables that statements set in the scope that they stand in: not those of an inner loop or macro. */
+/** The variables set by statements in this scope, excluding those of an inner loop or macro. */
 function setIn(body: readonly unknown[]): Set<string> {
   const found = new Set<string>();
   const visit = (value: unknown): void => {

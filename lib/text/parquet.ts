@@ -1,4 +1,4 @@
-/** Rows of a Parquet file. */
+/** Reads the rows of a Parquet file. */
 import { once } from 'node:events';
 import { closeSync, openSync, readSync, statSync } from 'node:fs';
 import { join } from 'node:path';
@@ -9,7 +9,9 @@ import { FileError } from '../errors';
 /** The magic bytes at both ends of a Parquet file. */
 export const PARQUET_MAGIC = 'PAR1';
 
-/** Decided by the file's name, or by its first bytes. A pipe is never read here, since bytes cannot be put back. */
+/**
+ * Decides by the file's name or its first bytes. A pipe is never read here, because its bytes could not be put back.
+ */
 export function isParquet(path: string): boolean {
   if (statSync(path, { throwIfNoEntry: false })?.isFile() !== true) return false;
   if (path.endsWith('.parquet')) return true;
@@ -18,14 +20,14 @@ export function isParquet(path: string): boolean {
   try {
     file = openSync(path, 'r');
   } catch {
-    return false; // whoever reads it as lines says why
+    return false; // the code that reads it as lines reports why
   }
   readSync(file, first, 0, first.length, 0);
   closeSync(file);
   return first.toString('latin1') === PARQUET_MAGIC;
 }
 
-/** What a worker is given. */
+/** What the worker receives. */
 export interface Task {
   readonly path: string;
   readonly columns: readonly string[];
@@ -34,17 +36,18 @@ export interface Task {
 type Rows = readonly Record<string, unknown>[];
 
 /**
- * The rows in order, each with those of the columns that the file has; its other columns, unread, are there as
- * undefined, so that a message can name them. Only one row group, and only these columns, are in memory at a time. A
- * text is a string, one that is not UTF-8 its bytes; a list of structs is an array of objects; a missing value is null
- * or undefined.
+ * Yields the rows in order, each with the requested columns that the file has. The file's other columns are not read,
+ * but are present as undefined so that a message can name them. Only one row group, with only these columns, is in
+ * memory at a time. A text is a string or, if it is not UTF-8, its bytes; a list of structs is an array of objects; a
+ * missing value is null or undefined.
  *
- * hyparquet trusts what it reads. In a damaged file it may leave errors to nobody, which ends a process, or follow a
- * wrong count for hours. So it works in a thread of its own, which has `patience` for each row group.
+ * hyparquet trusts what it reads. On a damaged file it may raise errors that nothing catches, which ends the process,
+ * or follow a wrong count for hours. It therefore runs in its own thread, which has `patience` milliseconds for each
+ * row group.
  *
- * @param patience in milliseconds; decoding takes a hundredth of the default.
+ * @param patience in milliseconds; decoding takes about a hundredth of the default.
  * @throws FileError if the file is not Parquet, is detectably damaged, or cannot be read. Parquet has checksums, but
- *   few writers make them and hyparquet looks at none: a changed byte within a text may pass.
+ *   few writers produce them and hyparquet does not verify them, so a changed byte within a text may go unnoticed.
  */
 export async function* parquetRows(
   path: string,
@@ -53,7 +56,7 @@ export async function* parquetRows(
 ): AsyncGenerator<Record<string, unknown>> {
   const worker = new Worker(join(__dirname, 'parquetWorker.js'), { workerData: { path, columns } satisfies Task });
   const failure = new Promise<never>((_, reject) => worker.on('error', reject));
-  failure.catch(() => undefined); // it may come when nobody waits, after the last row
+  failure.catch(() => undefined); // it may arrive after the last row, when nothing awaits it
   try {
     for (;;) {
       const rows = await Promise.race([answer(worker, patience), failure]);

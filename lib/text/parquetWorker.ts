@@ -1,6 +1,4 @@
-/**
- * The worker thread of parquet.ts: decodes a Parquet file and posts the rows of one row group per request, then null.
- */
+/** The worker thread of parquet.ts: decodes a Parquet file and posts one row group's rows per request, then null. */
 import { once } from 'node:events';
 import { parentPort, workerData } from 'node:worker_threads';
 
@@ -35,7 +33,10 @@ async function decode({ path, columns }: Task): Promise<void> {
 
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
-/** One text that is not UTF-8 shall not lose the others: its bytes go on, for whoever asks for the field to refuse. */
+/**
+ * Keeps one text that is not UTF-8 from losing the others: its bytes are passed on, and whoever reads the field refuses
+ * it.
+ */
 function stringFromBytes(bytes: Uint8Array | undefined): unknown {
   try {
     return bytes && decoder.decode(bytes);
@@ -44,4 +45,4 @@ function stringFromBytes(bytes: Uint8Array | undefined): unknown {
   }
 }
 
-void decode(workerData as Task); // what it throws becomes the worker's error event
+void decode(workerData as Task); // an exception here becomes the worker's error event

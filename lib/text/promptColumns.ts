@@ -1,14 +1,17 @@
-/** Columns that belong to a prompt: used if a convention defines how, otherwise refused by name; never dropped. */
+/**
+ * Columns that belong to a prompt. A column is used if a convention defines how, and otherwise refused by name; it is
+ * never dropped.
+ */
 import { InputError } from '../errors';
 import type { Fields } from './fields';
 import type { ChatMessage } from './templates';
 
-/** The names that data sets give the text of the system message. */
+/** The names that data sets use for the text of the system message. */
 const SYSTEM = ['system', 'system_prompt', 'system_message'] as const;
-/** LLaMA-Factory's: a list of [question, answer] before the prompt. */
+/** LLaMA-Factory's column: a list of [question, answer], the turns before the prompt. */
 const HISTORY = 'history';
 /**
- * Columns that no convention puts into a GPT-2 prompt. A column that the row's own form uses is not refused.
+ * Columns that no convention puts into a GPT-2 prompt. A column that the form of the row itself uses is not refused.
  */
 const REFUSED = [
   'instruction',
@@ -51,25 +54,25 @@ const REFUSED = [
   'chat_template_kwargs',
 ] as const;
 
-/** A name as conventions write it: "System Prompt" is system_prompt. */
+/** A name in its conventional spelling: "System Prompt" becomes system_prompt. */
 const usual = (name: string): string => name.toLowerCase().replace(/[ .-]+/g, '_');
 
 export const PROMPT_COLUMNS: readonly string[] = [...SYSTEM, HISTORY, ...REFUSED];
 
-/** A prompt as its field has it: a text, an instruction with its input, or messages. */
+/** A prompt as it is in its field: a text, an instruction with its input, or messages. */
 export interface Prompt {
-  /** The prompt as text, where it is not messages. */
+  /** The prompt as text; undefined if it is messages. */
   readonly text?: string;
-  /** The same as messages; of a text one, the user's. */
+  /** The prompt as messages; a text is one message from the user. */
   readonly messages: readonly ChatMessage[];
-  /** The fields that it came from. */
+  /** The fields that the prompt came from. */
   readonly from: readonly string[];
 }
 
 /**
- * The prompt with the columns beside it that belong to it. A system's text comes first, a history's turns before the
- * last message, and a text becomes the user's message then. A column whose text the prompt already has adds nothing and
- * is passed over, as an empty one is.
+ * Adds to the prompt the columns beside it that belong to it. The system text comes first, and the turns of a history
+ * come before the last message; a prompt that is a text then becomes the user's message. A column is skipped if it is
+ * empty or the prompt already contains its text.
  *
  * @throws InputError naming a column that would be lost.
  */
@@ -79,7 +82,7 @@ export function withColumns(fields: Fields, prompt: Prompt): Prompt {
   const misspelt = fields.names.find(
     (name) =>
       usual(name) !== name && PROMPT_COLUMNS.includes(usual(name)) && (there(name) || fields.raw(name) === undefined),
-  ); // of Parquet, such a column is not read
+  ); // in Parquet, such a column is not read
   if (misspelt !== undefined)
     throw new InputError(
       `"${misspelt}" stands beside "${prompt.from[0]!}" and would be lost; call it "${usual(misspelt)}", or drop ` +
@@ -95,20 +98,21 @@ export function withColumns(fields: Fields, prompt: Prompt): Prompt {
   const turns = there(HISTORY) ? history(fields, prompt) : [];
   if (system === undefined && turns.length === 0) return prompt;
   const first = system === undefined ? [] : [{ role: 'system', content: system } as const];
-  // A system message of the prompt's own stays before the turns: with messages there are none.
+  // The prompt's own system message stays before the turns: a history beside messages is refused, so there are no turns
+  // then.
   return { messages: [...first, ...turns, ...prompt.messages], from: prompt.from };
 }
 
 /**
- * Whether all the texts of a column, save the assistant's, stand in the prompt already, as data sets have it that keep
- * a prompt's parts beside it.
+ * Whether the prompt already contains all texts of a column, the assistant's excepted, as in data sets that also store
+ * the parts of a prompt separately.
  */
 function stands(value: unknown, { messages }: Prompt): boolean {
   const texts = textsOf(value);
   return texts !== undefined && texts.every((text) => messages.some(({ content }) => isPart(text.trim(), content)));
 }
 
-/** A short text must be lines of their own there: "bird" in "Name a bird." is by chance. */
+/** A short text must be on lines of its own there: "bird" occurs in "Name a bird." only by chance. */
 const isPart = (text: string, whole: string): boolean =>
   (text.length < 20 ? `\n${whole}\n`.includes(`\n${text}\n`) : whole.includes(text)) || text === '';
 

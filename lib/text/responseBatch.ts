@@ -1,8 +1,8 @@
-/** Prompts and their responses -> one batch in which the model scores the tokens of the responses. */
+/** Turns prompts and their responses into one batch in which the model scores the tokens of the responses. */
 import { InputError } from '../errors';
 import { largest } from '../ranges';
 
-/** A prompt and one response (SFT), two (a preference pair: chosen, rejected) or more (a group). */
+/** A prompt with one response (SFT), two (a preference pair: chosen, rejected), or more (a group). */
 export interface PromptResponses {
   readonly promptIds: readonly number[];
   readonly responses: readonly (readonly number[])[];
@@ -10,57 +10,59 @@ export interface PromptResponses {
 
 /**
  * The layout of the tokens.
- * - `padded`: a row for each response, its prompt before it. The plain form.
- * - `shared`: a row for each prompt, all its responses after it, none seeing another. The prompt is computed once.
- * - `packed`: all prompts with their responses in a single row, without padding. Attention costs the square of its
- *   length.
+ * - `padded`: One row per response, with its prompt before it. This is the simplest form.
+ * - `shared`: One row per prompt, followed by all its responses, none of which sees another. The prompt is computed
+ *   once.
+ * - `packed`: All prompts with their responses in a single row, without padding. The cost of attention grows with the
+ *   square of the row's length.
  *
- * All give the same log-probs: a token sees its prompt and its own response's earlier tokens, at the same positions.
+ * All layouts give the same log-probs: a token sees its prompt and the earlier tokens of its own response, at the same
+ * positions.
  */
 export type Layout = 'padded' | 'shared' | 'packed';
 
-/** Plain numbers, made once on the host. Rows of T tokens; a token's index is its row * T + its place there. */
+/** Plain numbers, computed once on the host. B rows of T tokens each; a token's index is its row * T + its column. */
 export interface TokenRows {
   readonly shape: readonly [B: number, T: number];
-  /** [B * T] */
+  /** [B * T]: token ids; 0 on padding. */
   readonly ids: Int32Array;
-  /** [B * T]: the place in the token's own sequence, from 0 at the prompt's first token. */
+  /** [B * T]: the position in the token's own sequence; the prompt's first token is at 0. */
   readonly positions: Int32Array;
-  /** [N]: the indices of the tokens, row after row; the others are padding. */
+  /** [N]: the indices of the tokens, row by row; all other indices are padding. */
   readonly tokens: Int32Array;
-  /** [B, T, T]: 1 where a token (second axis) sees another (third axis). */
+  /** [B, T, T]: 1 where a token (second axis) sees another (third axis), else 0. */
   readonly visible: Uint8Array;
 }
 
 export interface ResponseBatch extends TokenRows {
-  /** The responses' tokens, response after response. */
+  /** The tokens of the responses, one response after another. */
   readonly scored: {
     /**
-     * The index of the token whose logits predict this one: the one before it, for a response's first the prompt's
-     * last.
+     * The index of the token whose logits predict this one: the preceding token or, for a response's first token, the
+     * prompt's last.
      */
     readonly from: Int32Array;
     readonly ids: Int32Array;
-    /** The element of [R, L] that its log-prob goes to. */
+    /** The flat index into [R, L] of this token's log-prob. */
     readonly to: Int32Array;
   };
   /** [R]: the index of each response's last token. */
   readonly ends: Int32Array;
-  /** [R]: the index of its prompt's last token. */
+  /** [R]: the index of the last token of each response's prompt. */
   readonly promptEnds: Int32Array;
-  /** [R, L]: the responses in the order given, and the longest one's length. */
+  /** [R, L]: R responses, in the order given, and the length L of the longest. */
   readonly responses: readonly [R: number, L: number];
-  /** [R, L]: 1 on a response's tokens. */
+  /** [R, L]: 1 on a response's tokens, else 0. */
   readonly responseMask: Int32Array;
 }
 
-/** Of tokens that may see each other, in a batch: 2 GB as bytes, four times as much in float32. */
+/** Maximum number of token pairs in `visible` per batch: 2 GB as bytes, four times as much in float32. */
 const MOST_PAIRS = 2 ** 31;
 
 /**
- * @param options.maxLength the most tokens of a prompt and one response, such as the model's `blockSize`.
- * @throws InputError, naming the row, if a prompt or response is empty or too long, or an id is not a whole number from
- *   0 up; or if the batch is too large.
+ * @param options.maxLength maximum number of tokens in a prompt plus one response, such as the model's `blockSize`.
+ * @throws InputError naming the row if a prompt or response is empty or too long, or an id is not a non-negative
+ *   integer; also if the batch is too large.
  */
 export function responseBatch(
   rows: readonly PromptResponses[],
@@ -132,9 +134,9 @@ export function responseBatch(
 }
 
 /**
- * [R]: the index of the last token of each prompt and its response that is not `padTokenId`, where transformers'
- * sequence classifiers read a score. Where every token is, the prompt's first, as there. Without `padTokenId` the last
- * token.
+ * [R]: for each prompt with its response, the index of the last token that is not `padTokenId`, where transformers'
+ * sequence classifiers read a score. If every token is `padTokenId`, it is the prompt's first token, as in
+ * transformers. If `padTokenId` is null, it is the last token.
  */
 export function lastTokens({ ids, positions, ends, promptEnds }: ResponseBatch, padTokenId: number | null): Int32Array {
   return ends.map((end, response) => {
@@ -146,7 +148,7 @@ export function lastTokens({ ids, positions, ends, promptEnds }: ResponseBatch, 
   });
 }
 
-/** A row for each prompt, at least one token each. */
+/** Makes one row per prompt. Each prompt needs at least one token. */
 export function promptRows(prompts: readonly (readonly number[])[]): TokenRows {
   const [B, T] = [prompts.length, Math.max(...prompts.map((prompt) => prompt.length))];
   const rows = {
@@ -162,8 +164,8 @@ export function promptRows(prompts: readonly (readonly number[])[]): TokenRows {
 }
 
 /**
- * Writes one run of tokens from index `at` on: they see the first `prompt` tokens of their tree and each other, looking
- * back.
+ * Writes a run of tokens, starting at index `at`. Each token sees the first `prompt` tokens of its tree, itself, and
+ * the earlier tokens of the run.
  */
 function place(
   { shape: [, T], ids, positions, visible }: TokenRows,
@@ -182,7 +184,7 @@ function place(
   });
 }
 
-/** Padding sees itself alone, as a token must see something: a softmax over nothing has no value. */
+/** Padding sees only itself: every token must see something, since a softmax over nothing is undefined. */
 function seeThemselves({ shape: [B, T], visible }: TokenRows): void {
   for (let index = 0; index < B * T; index += 1) visible[index * T + (index % T)] = 1;
 }

@@ -1,4 +1,4 @@
-/** A row in any of its forms -> a prompt and its responses as texts. */
+/** Turns a row in any of its forms into the texts of a prompt and its responses. */
 import { InputError } from '../errors';
 import type { Chat } from './chat';
 import type { Fields, RowForm } from './fields';
@@ -26,7 +26,7 @@ export const CANDIDATES: RowForm = {
   names: [...PROMPT_NAMES, ...others],
 };
 
-/** `templated`: the responses are as the model's chat template writes them, not their own texts. */
+/** `templated`: the responses are as the model's chat template renders them, rather than their own texts. */
 export interface PairTexts {
   readonly prompt: string;
   readonly chosen: string;
@@ -44,9 +44,10 @@ export interface ResponseTexts {
 const byTemplate = ({ text }: Prompt, chat: Chat): boolean => text === undefined && chat.templated;
 
 /**
- * Where chosen and rejected are whole conversations, the prompt is the messages that they share at their beginning, as
- * in TRL's `extract_prompt` (which also splits plain texts; not done here, since nothing marks where the prompt of a
- * text ends). A "prompt" beside them, as some data sets have it, must be their first user message as a text.
+ * Reads the texts of a pair. If chosen and rejected are whole conversations, the prompt is the messages that they share
+ * at their beginning, as in TRL's `extract_prompt` (which also splits plain texts; that is not done here, since nothing
+ * in a text marks the end of the prompt). A "prompt" beside them, present in some data sets, must be their first user
+ * message as a text.
  *
  * @throws InputError naming the field.
  */
@@ -78,14 +79,14 @@ export function pairTexts(fields: Fields, chat: Chat): PairTexts {
   };
 }
 
-/** A prompt to be answered. @throws InputError naming the field. */
+/** Reads a prompt to answer. @throws InputError naming the field. */
 export function onlyPrompt(fields: Fields, chat: Chat): string {
   return promptText(wholePrompt(fields, promptOf(fields)), chat);
 }
 
 /**
- * Of "messages" the last is the response; those of the assistant before it belong to the prompt. (TRL's SFT trains on
- * every token of such rows unless told otherwise.)
+ * Reads a prompt and its response. The last of "messages" is the response; the assistant's earlier messages belong to
+ * the prompt. (By default, TRL's SFT trains on every token of such rows.)
  *
  * @throws InputError naming the field.
  */
@@ -116,8 +117,8 @@ export function responseTexts(fields: Fields, chat: Chat): ResponseTexts {
 }
 
 /**
- * The field "prompt", or the Alpaca prompt of "instruction" and "input", which Dolly calls "context"; undefined if
- * there is neither.
+ * The field "prompt", or the Alpaca prompt made from "instruction" and "input" (Dolly calls it "context"); undefined if
+ * the row has neither.
  */
 function promptOf(fields: Fields): Prompt | undefined {
   if (fields.has('prompt')) {
@@ -136,9 +137,9 @@ function promptOf(fields: Fields): Prompt | undefined {
   };
 }
 
-/** The prompt with the columns that belong to it. @throws InputError if there is none. */
+/** Adds to the prompt the columns that belong to it. @throws InputError if there is no prompt. */
 function wholePrompt(fields: Fields, prompt: Prompt | undefined): Prompt {
-  // the text's absence is what is said then
+  // If there is no prompt, reading the text reports that it is missing.
   return withColumns(fields, prompt ?? { text: fields.text('prompt'), messages: [], from: ['prompt'] });
 }
 
@@ -147,8 +148,8 @@ function promptText({ text, messages, from }: Prompt, chat: Chat): string {
 }
 
 /**
- * @param given the prompt as its field has it; with its columns it may have become messages, and its response then is
- * the assistant's.
+ * @param given the prompt as in its own field. Adding columns may have turned it into messages; its response, a text,
+ *   then becomes the assistant's message.
  */
 function responseText(
   name: string,
@@ -163,7 +164,7 @@ function responseText(
   return answer(name, onlyMessage(name, response), whole, chat);
 }
 
-/** The response's own text after a text, what the chat makes of it after messages. */
+/** The response's own text if the prompt is a text; the chat's rendering of it if the prompt is messages. */
 function answer(name: string, response: ChatMessage, { text, messages }: Prompt, chat: Chat): string {
   return text !== undefined || response.content === ''
     ? response.content
@@ -213,7 +214,7 @@ function onlyMessage(name: string, messages: readonly ChatMessage[]): ChatMessag
   return messages[0]!;
 }
 
-/** What a check says, with the field's name before it. */
+/** Runs a check and puts the field's name before its error message. */
 function inField<T>(name: string, check: () => T): T {
   try {
     return check();

@@ -8,20 +8,21 @@ import { isParquet, PARQUET_MAGIC, parquetRows } from './parquet';
 
 /** One row of a file. */
 export interface Row {
-  /** "line 3" of JSON lines, "row 3" of Parquet; the first is 1. */
+  /** "line 3" in JSON Lines, "row 3" in Parquet; counted from 1. */
   readonly place: string;
   /**
-   * @throws InputError if the row is not UTF-8, not JSON, or JSON but not an object; FileError if it is the first and
-   * shows that the file has another form.
+   * @throws InputError if the row is not UTF-8, not JSON, or not a JSON object; FileError if it is the first row and
+   *   shows that the file has another form.
    */
   parse(): Record<string, unknown>;
 }
 
 /**
- * @param given a file, or `-` for JSON lines on the standard input. Empty lines are passed over.
- * @param columns what is read of Parquet, whose other columns are there as undefined; a JSON line has all its fields.
- * @throws FileError if the file cannot be read, is damaged Parquet, or has a form that is not read: it names the form
- *   and the remedy.
+ * @param given a file, or `-` for JSON Lines on standard input. Empty lines are skipped.
+ * @param columns the columns to read from Parquet; its other columns are present as undefined. A row of JSON Lines has
+ *   all its fields.
+ * @throws FileError if the file cannot be read, is damaged Parquet, or has an unsupported form; the message names the
+ *   form and the remedy.
  */
 export async function* readRows(given: string, columns: readonly string[]): AsyncGenerator<Row> {
   const path = expandHome(given);
@@ -40,7 +41,7 @@ export async function* readRows(given: string, columns: readonly string[]): Asyn
   }
 }
 
-/** @throws FileError if the path is a folder or cannot be a path. */
+/** @throws FileError if the path is a folder or is not a valid path. */
 function kindOf(path: string): 'lines' | 'Parquet' {
   if (path === '-') return 'lines';
   try {
@@ -60,18 +61,18 @@ function firstRow(row: Record<string, unknown>, columns: readonly string[], path
   return row;
 }
 
-/** What a message calls the file. */
+/** The file's name in messages. */
 export const fileName = (path: string): string => (path === '-' ? 'standard input' : path);
 
 const NEWLINE = 0x0a;
-/** Bytes of a line: a row of a million characters fits many times over. */
+/** Maximum bytes in a line. A row of a million characters fits many times over. */
 const LONGEST_LINE = 32 * 2 ** 20;
-/** And of one whose end is waited for. */
+/** Bytes after which to stop waiting for a line's end. */
 const ENDLESS = 2 ** 30;
 
 /**
- * Lines as bytes: only so can one that is not UTF-8 be told from the others. A byte order mark at the beginning is
- * taken away.
+ * Yields lines as bytes, so that a line that is not UTF-8 can be recognized. Removes a byte order mark at the
+ * beginning.
  */
 async function* lines(path: string): AsyncGenerator<Buffer> {
   let parts: Buffer[] = []; // of the line that has not ended yet
@@ -102,8 +103,8 @@ async function* lines(path: string): AsyncGenerator<Buffer> {
         throw new FileError(
           fileName(path),
           `has a line of more than ${ENDLESS / 2 ** 30} GB; JSON lines have one row a line`,
-        ); // /dev/zero, say
-      // what is left out is not missed: parseLine refuses so long a line
+        ); // for example, /dev/zero
+      // the omitted bytes do not matter: parseLine refuses a line this long
       if (length <= 2 * LONGEST_LINE) parts.push(chunk.subarray(start));
     }
     yield line(Buffer.alloc(0));

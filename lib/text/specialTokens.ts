@@ -1,41 +1,39 @@
-/**
- * The tokens that a folder's files add to the vocabulary, with their ids, combined as transformers 5.23 does.
- */
+/** The tokens that a model folder's files add to the vocabulary, with their ids, combined as in transformers 5.23. */
 import { FileError, quoted } from '../errors';
 import type { JsonObject as Json } from '../formats/jsonFile';
 import type { AddedToken } from './addedTokens';
 
 /**
- * The classes of transformers that are reproduced: one is made of vocabulary and merges alone, the other is
- * tokenizer.json as it is.
+ * The transformers classes that are reproduced. `GPT2Tokenizer` is built from the vocabulary and merges alone;
+ * `TokenizersBackend` is tokenizer.json unchanged.
  */
 export type TokenizerClass = 'GPT2Tokenizer' | 'TokenizersBackend';
 
-/** The contents of the files. */
+/** Contents of the files that define tokens. */
 export interface TokenSources {
-  /** "added_tokens" of tokenizer.json; undefined without that file. */
+  /** "added_tokens" from tokenizer.json; undefined if that file is missing. */
   readonly json: readonly unknown[] | undefined;
-  /** tokenizer_config.json, special_tokens_map.json and added_tokens.json; empty where there is none. */
+  /** tokenizer_config.json, special_tokens_map.json and added_tokens.json; an empty object for a missing file. */
   readonly config: Json;
   readonly map: Json;
   readonly added: Json;
-  /** The files that messages name. */
+  /** The files named in error messages. */
   readonly path: string;
   readonly configPath: string;
 }
 
 export interface SpecialTokens {
-  /** Each id and each content once. */
+  /** Contains each id and each content once. */
   readonly addedTokens: readonly AddedToken[];
-  /** By name, such as `eos_token`: what chat templates know. */
+  /** Special tokens by the names that chat templates use, such as `eos_token`. */
   readonly named: Readonly<Record<string, string>>;
 }
 
 export const END_OF_TEXT = '<|endoftext|>';
 
 /**
- * The names that transformers gives special tokens, in its order. For a GPT2Tokenizer the first three are
- * `<|endoftext|>` unless a file says otherwise.
+ * The names of special tokens in transformers, in its order. In a GPT2Tokenizer the first three are `<|endoftext|>`
+ * unless a file says otherwise.
  */
 const NAMES = ['bos_token', 'eos_token', 'unk_token', 'sep_token', 'pad_token', 'cls_token', 'mask_token'];
 const DEFAULTS: Readonly<Record<TokenizerClass, Json>> = {
@@ -43,24 +41,23 @@ const DEFAULTS: Readonly<Record<TokenizerClass, Json>> = {
   TokenizersBackend: {},
 };
 
-/** A token on its way into the vocabulary. */
+/** A token that may not have an id yet. */
 type Draft = Omit<AddedToken, 'id'> & { readonly id?: number };
 
 /**
- * The settings that name special tokens. "added_tokens_decoder" replaces the older files: if it is present, they are
- * passed over, and elsewhere special_tokens_map.json has the last word.
+ * The settings that name special tokens. If "added_tokens_decoder" is present, it replaces the older files, which are
+ * then ignored; otherwise special_tokens_map.json takes precedence.
  */
 export function tokenSettings({ config, map }: Pick<TokenSources, 'config' | 'map'>): Json {
   return 'added_tokens_decoder' in config ? config : { ...config, ...map };
 }
 
 /**
- * Tokens come in the order of the ids that the files declare, after them those that only have a name. One that the
- * vocabulary has keeps its id, another one gets the next that is free, whatever id its file says: files that say
- * another are refused.
+ * Tokens come in the order of the ids that the files declare, followed by those that only have a name. A token that is
+ * already in the vocabulary keeps its id, and any other gets the next free id. A file that declares a different id is
+ * refused.
  *
- * @throws FileError if a token is malformed, has a flag that is not reproduced, or Python would give it another id than
- *   its file.
+ * @throws FileError if a token is malformed, has a flag that is not reproduced, or would get a different id in Python.
  */
 export function specialTokens(
   sources: TokenSources,
@@ -118,8 +115,8 @@ export function specialTokens(
 }
 
 /**
- * Tokens with a name, as texts or objects with flags: the common names first, then any other that ends in "_token", and
- * extra ones that are named.
+ * Tokens that have a name, as texts or as objects with flags: first the common names, then any other name that ends in
+ * "_token", then named extra tokens.
  */
 function namesOf(settings: Json, defaults: Json): ReadonlyMap<string, string | Json> {
   const extra = isObject(settings['extra_special_tokens']) ? settings['extra_special_tokens'] : {};
@@ -146,7 +143,7 @@ function decoderDrafts(listed: unknown, path: string): Draft[] {
   );
 }
 
-/** @param declared whether the file must say its id; a token that only has a name has none. */
+/** @param declared whether the file must give the token's id; a token that only has a name has no id. */
 function draft(token: unknown, path: string, declared = true): Draft {
   const { content, id, special = false, normalized = special !== true, ...flags } = isObject(token) ? token : {};
   if (typeof content !== 'string' || content === '' || (declared && !(Number.isInteger(id) && (id as number) >= 0))) {
@@ -167,8 +164,8 @@ function draft(token: unknown, path: string, declared = true): Draft {
 }
 
 /**
- * The ids that tokenizers gives (`AddedVocabulary::add_tokens`); a token that comes again keeps its id and changes its
- * flags.
+ * Assigns ids as the tokenizers library does (`AddedVocabulary::add_tokens`). A token that occurs again keeps its id
+ * and takes the new flags.
  */
 function numbered(drafts: readonly Draft[], vocab: Readonly<Record<string, number>>, path: string): AddedToken[] {
   const size = Object.keys(vocab).length;

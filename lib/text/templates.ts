@@ -1,11 +1,11 @@
-/** Instructions and conversations -> prompts. */
+/** Turns instructions and conversations into prompts. */
 import { InputError } from '../errors';
 
-/** A turn of a conversation, as Hugging Face's data sets and chat templates have it. */
+/** One turn of a conversation, in the form of Hugging Face's data sets and chat templates. */
 export interface ChatMessage {
   readonly role: 'system' | 'user' | 'assistant';
   readonly content: string;
-  /** Who speaks, for a chat template that writes it; the Alpaca prompt has no place for it. */
+  /** The speaker's name, for chat templates that write it; the Alpaca prompt does not. */
   readonly name?: string;
 }
 
@@ -13,10 +13,10 @@ const PREAMBLE =
   'Below is an instruction that describes a task.\nWrite a response that appropriately completes the request.';
 
 /**
- * The Alpaca prompt, as the walkthrough words it, up to and including "### Response:\n". The heading belongs to the
- * prompt, because the model is always given it: scored as response, it would count as something to learn.
+ * The Alpaca prompt in the walkthrough's wording, up to and including "### Response:\n". This heading belongs to the
+ * prompt because the model is always given it; as part of the response, it would be scored as something to learn.
  *
- * @param input the text that the instruction is about; left out if empty, as most rows of Alpaca's data have it.
+ * @param input the text that the instruction is about; left out if empty, as in most rows of Alpaca's data.
  * @throws InputError if the instruction is empty.
  */
 export function alpacaPrompt({ instruction, input = '' }: { instruction: string; input?: string }): string {
@@ -24,21 +24,24 @@ export function alpacaPrompt({ instruction, input = '' }: { instruction: string;
   return `${PREAMBLE}\n\n### Instruction:\n${alpacaInstruction({ instruction, input })}\n\n### Response:\n`;
 }
 
-/** An instruction and its input as one text, a user's message: `chatPrompt` of that alone is `alpacaPrompt`'s text. */
+/**
+ * An instruction and its input as one text, a user message: `chatPrompt` of that message alone is `alpacaPrompt`'s
+ * text.
+ */
 export function alpacaInstruction({ instruction, input = '' }: { instruction: string; input?: string }): string {
   return `${instruction}${input === '' ? '' : `\n\n### Input:\n${input}`}`;
 }
 
 /**
- * A conversation as a prompt for its next response. GPT-2 has no chat template of its own, so this is the Alpaca prompt
- * carried on: one user message alone gives `alpacaPrompt({ instruction })`, further turns repeat the two headings, and
- * a system message takes the place of the preamble. Contents stay as they are.
+ * A conversation as the prompt for its next response. GPT-2 has no chat template of its own, so this one extends the
+ * Alpaca prompt: a single user message gives `alpacaPrompt({ instruction })`, further turns repeat the two headings,
+ * and a system message replaces the preamble. The messages' contents are not changed.
  *
- * No end-of-sequence token stands between turns (LLaMA-Factory's template `alpaca` has one after each response): to
- * GPT-2 it says that what comes next has nothing to do with what was before.
+ * No end-of-sequence token separates the turns (LLaMA-Factory's template `alpaca` puts one after each response),
+ * because it tells GPT-2 that what follows is unrelated to what came before.
  *
- * @param messages [system,] user, assistant, user, …, and last a user message.
- * @throws InputError, naming the message (the first is message 1), if they come in another order or one is empty.
+ * @param messages [system,] user, assistant, user, …, ending with a user message.
+ * @throws InputError naming the message (counted from 1) if the order is different or a message is empty.
  */
 export function chatPrompt(messages: readonly ChatMessage[]): string {
   if (messages.length === 0) throw new InputError('it has no messages');

@@ -1,4 +1,4 @@
-/** Text -> token ids and back: GPT-2's byte-level BPE, from a model folder's files. */
+/** Converts text to token ids and back: GPT-2's byte-level BPE, from a model folder's files. */
 import { FileError, InputError } from '../errors';
 import type { DownloadOptions } from '../hub/download';
 import { modelFolder } from '../hub/modelFolder';
@@ -8,7 +8,7 @@ import { ChatTemplate } from './chatTemplate';
 import { readEndTokens } from './endTokens';
 import { readTokenizerFiles, type TokenizerFiles } from './tokenizerFiles';
 
-/** The part of @xenova/transformers' tokenizer that is used here. */
+/** The members of @xenova/transformers' tokenizer that are used here. */
 interface PreTrainedTokenizer {
   encode(text: string): number[];
   decode(ids: number[], options: { skip_special_tokens: boolean; clean_up_tokenization_spaces: boolean }): string;
@@ -21,7 +21,7 @@ interface TokenizersModule {
 }
 
 /**
- * GPT-2's own pattern (https://github.com/openai/gpt-2/blob/master/src/encoder.py), with Python's idea of its classes.
+ * GPT-2's own pattern (https://github.com/openai/gpt-2/blob/master/src/encoder.py), with Python's character classes.
  */
 const WORDS = ((L, N, s) =>
   new RegExp(`'s|'t|'re|'ve|'m|'ll|'d| ?[${L}]+| ?[${N}]+| ?[^${s}${L}${N}]+|[${s}]+(?![^${s}])|[${s}]+`, 'gu'))(
@@ -30,11 +30,14 @@ const WORDS = ((L, N, s) =>
   characterClass(spaces),
 );
 const SPACE = new RegExp(`[${characterClass(spaces)}]`, 'u');
-/** Characters of a text: 200 windows of GPT-2. What searches for words in ten million overflows its stack. */
+/**
+ * Maximum number of characters in a text, about 200 GPT-2 windows. On ten million characters, the search for words
+ * overflows the stack.
+ */
 const LONGEST = 1_000_000;
 
 const LONE_SURROGATE = /\p{Surrogate}/u;
-/** The part of a text before whose beginning `add_prefix_space` puts no space. */
+/** Matches a text that already begins with a space, to which `add_prefix_space` adds none. */
 const SPACED = /^ /;
 
 export class Tokenizer {
@@ -42,24 +45,24 @@ export class Tokenizer {
   readonly #split: (text: string) => Piece[];
   readonly #addPrefixSpace: boolean;
   /**
-   * Whether a text that is cut where white space follows something else has its parts' ids: not where an added token
-   * goes across, or `add_prefix_space` adds to each part.
+   * Whether a text cut where white space follows another character has the same ids as its parts. It does not if an
+   * added token may span the cut, or if `add_prefix_space` puts a space before each part.
    */
   readonly splitsAtGaps: boolean;
 
   private constructor(
     tokenizer: PreTrainedTokenizer,
     { addedTokens, addPrefixSpace }: Pick<TokenizerFiles, 'addedTokens' | 'addPrefixSpace'>,
-    /** Ends a text: `<|endoftext|>` for GPT-2. */
+    /** The token that ends a text: `<|endoftext|>` for GPT-2. */
     readonly eosToken: string,
     readonly eosTokenId: number,
     /** Null for GPT-2, which was trained without padding. */
     readonly padToken: string | null,
     readonly padTokenId: number | null,
     readonly vocabSize: number,
-    /** The model's own way to write conversations; null if it has none. */
+    /** The model's own chat template; null if it has none. */
     readonly chatTemplate: ChatTemplate | null,
-    /** All that end a text in generation: `eosTokenId`, and those of generation_config.json, or of config.json. */
+    /** All tokens that end a text in generation: `eosTokenId` and those in generation_config.json or config.json. */
     readonly endTokenIds: readonly number[],
   ) {
     this.#tokenizer = tokenizer;
@@ -69,9 +72,9 @@ export class Tokenizer {
   }
 
   /**
-   * @param model a model's name or folder, as for `GPT2.fromPretrained`; of a hub's model only the tokenizer's files
-   *   are downloaded.
-   * @throws InputError if there is no such model, HubError if it cannot be downloaded, FileError if its tokenizer
+   * @param model a model's name or folder, as in `GPT2.fromPretrained`; for a model on the hub, only the tokenizer's
+   *   files are downloaded.
+   * @throws InputError if the model does not exist, HubError if it cannot be downloaded, FileError if its tokenizer
    *   cannot be read.
    */
   static async fromPretrained(model: string, options?: DownloadOptions): Promise<Tokenizer> {
@@ -79,8 +82,9 @@ export class Tokenizer {
     const files = readTokenizerFiles(folder);
     const { eosToken, padToken, path } = files;
     const template = await ChatTemplate.read(folder, files.config, files.special);
-    // Its tokenizers alone: the whole also loads an image library, whose binary an install without scripts lacks.
-    // @ts-expect-error: the package types its whole alone
+    // Import only its tokenizers: its main entry also loads an image library, whose binary is missing after an install
+    // without scripts.
+    // @ts-expect-error: the package has types only for its main entry
     const { GPT2Tokenizer } = (await import('@xenova/transformers/src/tokenizers.js')) as TokenizersModule;
     const tokenizer = new GPT2Tokenizer(engineJson(files), {});
     tokenizer.pre_tokenizer.pattern = WORDS;
@@ -105,11 +109,10 @@ export class Tokenizer {
   }
 
   /**
-   * The ids of a text; a special token written in it becomes its id. Nothing is added at either end.
+   * Converts a text to token ids. A special token written in the text becomes its id. Nothing is added at either end.
    *
-   * @throws InputError if the text has more than a million characters, contains half of a surrogate pair, which is
-   * not a
-   *   character and has no bytes, or what the vocabulary lacks.
+   * @throws InputError if the text has more than a million characters, contains half of a surrogate pair (not a
+   *   character, so it has no bytes), or contains something that the vocabulary lacks.
    */
   encode(text: string): number[] {
     if (text.length > LONGEST)
@@ -126,7 +129,10 @@ export class Tokenizer {
     return this.#split(text).flatMap((piece) => (typeof piece === 'number' ? [piece] : this.#bpe(piece)));
   }
 
-  /** What BPE is given one by one: words, and ids of added tokens. Equal words have equal ids, if `splitsAtGaps`. */
+  /**
+   * The pieces that BPE receives one by one: words, and ids of added tokens. If `splitsAtGaps`, equal words have equal
+   * ids.
+   */
   words(text: string): Piece[] {
     return this.#split(text).flatMap<Piece>((piece) =>
       typeof piece === 'number' ? [piece] : (piece.match(WORDS) ?? []),
@@ -145,8 +151,8 @@ export class Tokenizer {
   }
 
   /**
-   * The ids below `vocabSize`, a model's, that have no token: a padded embedding has some, and a model must not be let
-   * write them.
+   * The ids below a model's `vocabSize` that have no token. A padded embedding has such ids, and the model must not
+   * generate them.
    */
   missingIds(vocabSize: number): number[] {
     const { vocab } = this.#tokenizer.model;
@@ -154,9 +160,9 @@ export class Tokenizer {
   }
 
   /**
-   * The text of ids, special tokens included, spaces untouched: `decode(encode(text))` is `text`.
+   * Converts ids to text, including special tokens and without changing spaces: `decode(encode(text))` is `text`.
    *
-   * @throws InputError if the vocabulary has no such id.
+   * @throws InputError if an id is not in the vocabulary.
    */
   decode(ids: ArrayLike<number>): string {
     const unknown = Array.from(ids).find((id) => this.#tokenizer.model.vocab[id] === undefined);
@@ -168,8 +174,8 @@ export class Tokenizer {
 }
 
 /**
- * What @xenova/transformers is given: BPE alone. Added tokens, which it knows for decoding, are found in a text before
- * it sees it.
+ * The JSON that @xenova/transformers receives: BPE alone. It knows added tokens only for decoding; they are located in
+ * a text before it sees the rest.
  */
 function engineJson({ model: { vocab, merges, ignoreMerges }, addedTokens }: TokenizerFiles): object {
   const byteLevel = { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: true };

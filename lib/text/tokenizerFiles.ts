@@ -1,4 +1,6 @@
-/** A model folder's tokenizer: tokenizer.json and tokenizer_config.json, or the older files that they replaced. */
+/**
+ * Reads a model folder's tokenizer: tokenizer.json and tokenizer_config.json, or the older files that they replaced.
+ */
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
@@ -19,21 +21,21 @@ import { checkPipeline, type BpeModel } from './tokenizerPipeline';
 
 export interface TokenizerFiles {
   readonly model: BpeModel;
-  /** Each id and each content once. */
+  /** Contains each id and each content once. */
   readonly addedTokens: readonly AddedToken[];
-  /** Whether a text, and what follows an added token, begins with a space that it does not have. */
+  /** Whether a space is put before a text, and before what follows an added token, if there is none. */
   readonly addPrefixSpace: boolean;
   readonly eosToken: string;
   readonly padToken: string | null;
-  /** tokenizer_config.json; empty if there is none. */
+  /** tokenizer_config.json; an empty object if the file is missing. */
   readonly config: Json;
   /** Special tokens by the names that chat templates use. */
   readonly special: Readonly<Record<string, string>>;
-  /** The file that messages about the vocabulary name. */
+  /** The file named in error messages about the vocabulary. */
   readonly path: string;
 }
 
-/** Settings of tokenizer_config.json with which Python gives other ids, and the value that changes nothing. */
+/** Settings of tokenizer_config.json that would change the ids in Python, each with the value that has no effect. */
 const PLAIN: Readonly<Record<string, unknown>> = {
   add_bos_token: false,
   add_eos_token: false,
@@ -41,17 +43,17 @@ const PLAIN: Readonly<Record<string, unknown>> = {
 };
 
 /**
- * Reads a tokenizer as transformers' AutoTokenizer does. The oldest repositories have vocab.json and merges.txt only,
- * and name special tokens in special_tokens_map.json or, like OpenAI's gpt2, nowhere: then the text ends with GPT-2's
- * own `<|endoftext|>`, as in transformers.
+ * Reads a tokenizer as transformers' AutoTokenizer does. The oldest repositories have only vocab.json and merges.txt,
+ * and name special tokens in special_tokens_map.json or, like OpenAI's gpt2, nowhere. In the latter case GPT-2's own
+ * `<|endoftext|>` ends a text, as in transformers.
  *
- * @throws FileError if a file is missing or malformed, no token ends a text, or Python would give other ids.
+ * @throws FileError if a file is missing or malformed, if no token ends a text, or if Python would give different ids.
  */
 export function readTokenizerFiles(folder: string): TokenizerFiles {
   try {
     return read(folder);
   } catch (cause) {
-    // a field has a value of a kind never seen before
+    // A field has a value of an unexpected type.
     if (!(cause instanceof TypeError || cause instanceof RangeError)) throw cause;
     throw new FileError(
       join(folder, 'tokenizer.json'),
@@ -87,8 +89,8 @@ function read(folder: string): TokenizerFiles {
   const named = tokenSettings(sources)['eos_token'];
   const eosToken = isToken(named) ? contentOf(named) : END_OF_TEXT;
   const { addedTokens, named: special } = specialTokens(sources, model.vocab, tokenizerClass);
-  // A token that no file names or adds is the default, which transformers adds to any vocabulary: it ends nothing that
-  // was trained.
+  // If no file names or adds the token, it is transformers' default, which is added to any vocabulary; the model was
+  // never trained to end a text with it.
   const isThere = Object.hasOwn(model.vocab, eosToken) || mentions(sources, eosToken);
   if (!isToken(named) && !isThere)
     throw new FileError(configPath, `names no "eos_token", and tokenizer.json adds no "${END_OF_TEXT}"`);
@@ -107,7 +109,7 @@ function read(folder: string): TokenizerFiles {
   };
 }
 
-/** As AutoTokenizer chooses for a GPT-2; other classes have pipelines and special tokens of their own. */
+/** Chooses the class as AutoTokenizer does for a GPT-2. Other classes have their own pipelines and special tokens. */
 function classOf(config: Json, model: Json, configPath: string, hasJson: boolean): TokenizerClass {
   const name = config['tokenizer_class'] ?? model['tokenizer_class'] ?? 'GPT2Tokenizer';
   if (name === 'GPT2Tokenizer' || name === 'GPT2TokenizerFast') return 'GPT2Tokenizer';
@@ -135,7 +137,7 @@ function listOf(added: unknown = [], path: string): unknown[] {
   return added;
 }
 
-/** Whether some file declares the token with an id. */
+/** Whether any file declares the token with an id. */
 function mentions({ json = [], config, added }: TokenSources, text: string): boolean {
   const listed = Object.values((config['added_tokens_decoder'] ?? {}) as Json);
   return (
@@ -144,8 +146,8 @@ function mentions({ json = [], config, added }: TokenSources, text: string): boo
 }
 
 /**
- * transformers' GPT2Tokenizer takes it from here, and passes over tokenizer.json's, as over its `ignore_merges`; any
- * other class takes those.
+ * transformers' GPT2Tokenizer reads this setting from tokenizer_config.json and ignores the one in tokenizer.json, and
+ * also its `ignore_merges`; any other class uses those in tokenizer.json.
  */
 function prefixSpace({ add_prefix_space: given = false }: Json, configPath: string): boolean {
   if (typeof given !== 'boolean')
@@ -153,7 +155,7 @@ function prefixSpace({ add_prefix_space: given = false }: Json, configPath: stri
   return given;
 }
 
-/** What transformers makes of vocab.json and merges.txt, as tokenizers would write it. */
+/** What transformers builds from vocab.json and merges.txt, in the form of a tokenizer.json. */
 function fromVocabulary(folder: string): Json {
   const [vocabPath, mergesPath] = [join(folder, 'vocab.json'), join(folder, 'merges.txt')];
   if (!existsSync(vocabPath) || !existsSync(mergesPath)) {

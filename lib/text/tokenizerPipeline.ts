@@ -1,15 +1,15 @@
 /**
- * The tokenizers that are reproduced: GPT-2's pipeline, byte-level BPE, whose ids are then Python's for every text. A
- * part that would change the ids is refused by name: nearly correct ids would train on nearly the right text, without
- * any warning.
+ * Checks that a tokenizer is reproduced here: only GPT-2's pipeline, byte-level BPE, is, with the same ids as Python
+ * for every text. Any part that would change the ids is refused by name: nearly correct ids would train on nearly
+ * correct text, without any warning.
  */
 import { FileError, quoted } from '../errors';
 import type { JsonObject } from '../formats/jsonFile';
 
-/** A tokenizer.json's model, checked. */
+/** The model of a tokenizer.json, checked. */
 export interface BpeModel {
   readonly vocab: Readonly<Record<string, number>>;
-  /** As `"a b"`, from the one that is tried first on. */
+  /** Each as `"a b"`, in order of priority, the first to try first. */
   readonly merges: readonly string[];
   readonly ignoreMerges: boolean;
 }
@@ -17,7 +17,7 @@ export interface BpeModel {
 const object = (value: unknown): JsonObject | undefined =>
   typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as JsonObject) : undefined;
 
-/** The 256 symbols that stand for bytes, as OpenAI's encoder.py maps them. */
+/** The 256 symbols that represent bytes, as OpenAI's encoder.py maps them. */
 const BYTE_SYMBOLS: readonly string[] = (() => {
   const printable = (byte: number) => (byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) || byte >= 174;
   let others = 0;
@@ -25,10 +25,10 @@ const BYTE_SYMBOLS: readonly string[] = (() => {
 })();
 
 /**
- * @param path of tokenizer.json, for messages.
- * @returns its BPE model, with the type inferred where an old file has none, and whether ByteLevel puts a space before
- *   a text.
- * @throws FileError naming the part that is not reproduced.
+ * @param path the path of tokenizer.json, for messages.
+ * @returns the BPE model, with its type inferred if an old file has none, and whether ByteLevel puts a space before a
+ *   text.
+ * @throws FileError naming a part that is not reproduced.
  */
 export function checkPipeline(json: JsonObject, path: string): { model: BpeModel; addPrefixSpace: boolean } {
   const refuse = (part: string): never => {
@@ -57,7 +57,7 @@ function checkModel(value: unknown, path: string, refuse: (part: string) => neve
   const model = object(value);
   const vocab = object(model?.vocab);
   const merges = model?.merges;
-  // tokenizers before 0.10 wrote no type; Python also infers it from the fields.
+  // The tokenizers library wrote no type before 0.10; Python, too, infers it from the fields.
   const type = model?.type ?? (vocab && Array.isArray(merges) ? 'BPE' : undefined);
   if (type !== 'BPE')
     refuse(`its model ${type === undefined ? 'without a type, and without vocab and merges,' : quoted(String(type))}`);
@@ -91,8 +91,8 @@ function checkModel(value: unknown, path: string, refuse: (part: string) => neve
 }
 
 /**
- * Files written by tokenizers 0.20 and later keep a merge as a pair, ["Ġ", "t"]; @xenova/transformers reads the older
- * "Ġ t" only. A byte-level token contains no space, so joining loses nothing.
+ * Files written by tokenizers 0.20 and later store a merge as a pair, ["Ġ", "t"]; @xenova/transformers reads only the
+ * older "Ġ t". A byte-level token contains no space, so joining loses nothing.
  */
 function joined(merge: unknown, n: number, path: string): string {
   const parts = typeof merge === 'string' ? merge.split(' ') : merge;
@@ -106,7 +106,7 @@ function joined(merge: unknown, n: number, path: string): string {
   return parts.join(' ');
 }
 
-/** A part that stands alone, also where it is the only one of a Sequence. */
+/** Unwraps a part that is the only one in a Sequence. */
 function onlyOf(part: unknown, list: string): unknown {
   const parts = object(part)?.type === 'Sequence' ? object(part)?.[list] : undefined;
   return Array.isArray(parts) && parts.length === 1 ? onlyOf(parts[0], list) : part;
@@ -125,12 +125,12 @@ const nameOf = (part: unknown): string => {
 };
 
 /**
- * What a post-processor would put around a text; undefined if nothing. Prompt and response are encoded apart: tokens
- * around each of them would stand in the middle of a row.
+ * The tokens that a post-processor would put around a text; undefined if none. Prompt and response are encoded
+ * separately, so tokens around each of them would end up in the middle of a row.
  */
 function addedByTemplate(part: unknown): string | undefined {
   const processor = object(part);
-  if (!processor || processor.type === 'ByteLevel') return undefined; // which changes offsets alone
+  if (!processor || processor.type === 'ByteLevel') return undefined; // it changes only offsets
   if (processor.type === 'Sequence' && Array.isArray(processor.processors))
     return processor.processors.map(addedByTemplate).find((said) => said !== undefined);
   if (processor.type !== 'TemplateProcessing') return nameOf(part);

@@ -1,25 +1,25 @@
-/** Rows that exceed the model's context window. */
+/** Truncates or refuses rows that exceed the model's context window. */
 import { InputError } from '../errors';
 import type { PromptResponses } from './responseBatch';
 
 export const TRUNCATIONS = ['refuse', 'prompt-start', 'response-end'] as const;
 
 /**
- * What happens to a row whose prompt and longest response have more than `maxLength` tokens.
- * - `refuse`: it is wrong.
- * - `prompt-start`: the prompt loses tokens at its start; what is nearest to the response, and the response, stay. TRL
- *   1.16 has it as `keep_end`, but cuts each sequence of a pair for itself, so that chosen and rejected would follow
- *   different prompts, and cuts into a response that fills the window. Here the cut follows from the longer response,
- *   and such a row is wrong.
- * - `response-end`: responses lose tokens at their end, each as many as it must. One that was cut has no
- *   end-of-sequence token: the model does not learn from it where to stop. This is TRL's `keep_start`, its default. A
- *   row whose prompt fills the window, which TRL drops in silence, is wrong.
+ * What to do with a row whose prompt and longest response have more than `maxLength` tokens together.
+ * - `refuse`: The row is an error.
+ * - `prompt-start`: The prompt loses tokens at its start; its end, nearest to the response, and the response stay
+ *   whole. TRL 1.16 calls this `keep_end`, but it cuts each sequence of a pair separately, so that chosen and rejected
+ *   would follow different prompts, and it cuts into a response that fills the window. Here the longer response
+ *   determines the cut, and a response that fills the window is an error.
+ * - `response-end`: Each response loses as many tokens at its end as necessary. A response that was cut has no
+ *   end-of-sequence token, so the model does not learn to stop there. This is TRL's `keep_start`, its default. A row
+ *   whose prompt fills the window is an error; TRL drops it silently.
  *
  * At least one token of the prompt and one of each response always stay.
  */
 export type Truncation = (typeof TRUNCATIONS)[number];
 
-/** @throws InputError if the row is too long and must not, or cannot, be cut. */
+/** @throws InputError if the row is too long and `truncation` is `refuse` or cannot shorten it. */
 export function truncate(
   row: PromptResponses,
   { maxLength, truncation = 'refuse' }: { readonly maxLength: number; readonly truncation?: Truncation },
