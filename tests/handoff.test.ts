@@ -1,6 +1,6 @@
 /** A training handed over to TRL: what is written and refused, and what the comparison of steps says. */
 import assert from 'node:assert/strict';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -114,6 +114,10 @@ test('what cannot be equal is refused, and nothing is written', async () => {
   await refused({ frozen: 'wte' }, /^frozen: /);
   await refused({ minLrRatio: 0.1 }, /^minLrRatio: transformers has no linear schedule that ends above 0/);
   await refused({ loss: 'cpo' }, /^loss cpo has no equal/);
+  // TRL's sigmoid ignores its label_smoothing
+  await refused({ labelSmoothing: 0.1 }, /^labelSmoothing: TRL's sigmoid has none/);
+  await refused({ loraAlpha: 4 }, /^loraAlpha: /);
+  await refused({ steps: 10_000_000 }, /are more than the 10000000 places/);
   await refused({}, /dpo is not empty/, 'dpo');
   await refused({ batchSize: 0 }, /^batchSize must be/);
   assert.ok(existsSync(join(dpo, 'run.json')));
@@ -163,6 +167,22 @@ test('equal steps pass; the report begins with what ran, and skips accuracies at
   assert.equal(text.at(-1), 'the first 2 steps are the same within the bounds');
 });
 
+test('long responses get room for the rounding of their log-probs, as far as beta carries it', () => {
+  const long = join(folder, 'long');
+  cpSync(dpo, long, { recursive: true });
+  const steps = lines(join(dpo, 'expected.jsonl')) as { logps: object }[];
+  // 3,600 nats in two responses, beta 0.1: 0.1 * 3600 * 1e-6 = 3.6e-4
+  const logps = { chosen: -1800, rejected: -1800 };
+  writeFileSync(join(long, 'expected.jsonl'), steps.map((step) => `${JSON.stringify({ ...step, logps })}\n`).join(''));
+  const moved = (by: number) => (own: Record<string, number>[]) => {
+    own[1]!['logps/chosen'] = own[1]!['logps/rejected'] = own[0]!['logps/chosen'] = own[0]!['logps/rejected'] = -1800;
+    own[1]!['loss']! += by;
+    own[1]!['rewards/margins']! += by;
+  };
+  assert.equal(compareTrajectory(trajectory('room.json', moved(3.5e-4)), long).passes, true);
+  assert.equal(compareTrajectory(trajectory('more.json', moved(3.7e-4)), long).passes, false);
+});
+
 test('a difference beyond its bound fails, and names figure and step', () => {
   const within = compareTrajectory(
     trajectory('within.json', (steps) => (steps[1]!['loss']! += 0.9e-5)),
@@ -199,5 +219,13 @@ test('a trajectory that is cut off, of another run, or none at all: one line eac
   refused(join(folder, 'cut.json'), /cannot be read as JSON/);
   writeFileSync(join(folder, 'none.json'), '{"steps": 3}');
   refused(join(folder, 'none.json'), /is not a trajectory of train\.py$/);
-  assert.throws(() => compareTrajectory(trajectory('equal.json'), folder), /run\.json/);
+  refused(
+    trajectory('null.json', (steps) => steps.splice(1, 1, null as never)),
+    /is not a trajectory of train\.py$/,
+  );
+  refused(
+    trajectory('swapped.json', (steps) => steps.reverse()),
+    /has another step in the place of step 1/,
+  );
+  assert.throws(() => compareTrajectory(trajectory('equal.json'), folder), /has no run\.json; give the folder that/);
 });

@@ -54,7 +54,8 @@ export function valuesOf(
     if (value === undefined || (takesConfig && name === 'config')) continue;
     const checked = settings[name]!.check(value);
     if ('value' in checked) values[name] = checked.value;
-    else if (strict.includes(name)) throw new UsageError(`${flagOf(name)} ${checked.message}`);
+    else if (strict.includes(name))
+      throw new UsageError(`${name === argument ? name.toUpperCase() : flagOf(name)} ${checked.message}`);
     else throw new InputError(`${name} ${checked.message}`);
   }
   const missing = [

@@ -79,7 +79,7 @@ export class StrictCommand extends Command {
   }
 
   override error(message: string): never {
-    throw new UsageError(message.replace(/^error: /, ''));
+    throw new UsageError(message.replace(/^error: /, '').replaceAll('\n', ' '));
   }
 }
 
@@ -140,7 +140,7 @@ const isOption = (argument: string): boolean =>
   argument.startsWith('-') && argument !== '-' && !/^-(\.?\d|Infinity\b|NaN\b)/i.test(argument);
 
 function unknownOption(written: string, known: readonly string[]): string {
-  const renamed = Object.entries(RENAMED).find(([old]) => written === old || flagOf(old) === written);
+  const renamed = Object.entries(RENAMED).find(([old]) => written === `--${old}` || flagOf(old) === written);
   if (renamed) return `${written} is now ${flagOf(renamed[1])}; give it under its new name`;
   const bare = known.filter((each) => !each.startsWith('--no-')).map((each) => each.slice('--'.length));
   return `there is no option ${quoted(written)}${didYouMean(written.slice('--'.length), bare, '--')}`;

@@ -60,7 +60,7 @@ export const evaluateSettings = {
     group: 'model',
     help: 'Compare with this model, from which the other was trained: adds loss, reward accuracy and margin, and KL.',
   }),
-  loss: dpoLossSettings.loss,
+  loss: { ...dpoLossSettings.loss, help: 'Report this loss; needs a reference.' },
   beta: dpoLossSettings.beta,
   labelSmoothing: dpoLossSettings.labelSmoothing,
   rewardModel: text({ group: 'model', help: "Also report this reward model's mean score of the sampled answers." }),
@@ -87,9 +87,21 @@ export const evaluateSettings = {
   json: flag({ group: 'output', default: false, help: 'Print the report as JSON instead of text.' }),
 } as const;
 export const handoffSettings = {
-  config: path({ group: 'data', value: 'file', help: "Hand over the training of this command's JSON file." }),
-  kind: choice(['dpo', 'sft', 'reward'], { group: 'data', default: 'dpo', help: 'Take it as a file of this command.' }),
-  steps: number(whole(1), { group: 'data', default: 20, help: 'Take the first N steps here, to compare them.' }),
+  config: path({
+    group: 'data',
+    value: 'file',
+    help: 'Hand over the training of this JSON file, as train-dpo, train-sft or train-reward takes it.',
+  }),
+  kind: choice(['dpo', 'sft', 'reward'], {
+    group: 'data',
+    default: 'dpo',
+    help: 'Take the file as one of train-dpo, train-sft or train-reward.',
+  }),
+  steps: number(whole(1), {
+    group: 'data',
+    default: 20,
+    help: 'Take the first N steps here as well, for the comparison.',
+  }),
   out: path({ group: 'output', value: 'folder', help: 'Write model, rows, settings and train.py to this folder.' }),
   check: path({ group: 'validation', value: 'file', help: 'Compare this trajectory.json of train.py.' }),
   against: path({ group: 'validation', value: 'folder', help: 'Compare it with the steps in this folder.' }),

@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-import { InputError } from '../errors';
+import { FileError, InputError } from '../errors';
 import { compareTrajectory, comparisonText, type HandoffKind } from '../handoff/compare';
-import { writeHandoff } from '../handoff/write';
+import { requireFree, writeHandoff } from '../handoff/write';
 import type { OptionsOf } from '../training/declare';
 import { UsageError } from './commandLine';
 import type { handoffSettings } from './commandSettings';
@@ -12,7 +12,10 @@ import { statusLine } from './terminal';
 import { trainingOf } from './trainCommands';
 
 export async function run(settings: OptionsOf<typeof handoffSettings>): Promise<void> {
-  const { config, out, check, against } = settings;
+  const { config, out, check, against, kind, steps } = settings;
+  const writes = [config, out, kind, steps].some((value) => value !== undefined);
+  const checks = [check, against].some((value) => value !== undefined);
+  if (writes && checks) throw new UsageError('handoff either writes (--config, --out) or checks (--check, --against)');
   if (check !== undefined && against !== undefined) return checked(check, against);
   if (config !== undefined && out !== undefined) return handedOver(config, out, settings);
   throw new UsageError('handoff needs --config and --out, or --check and --against');
@@ -24,9 +27,20 @@ async function handedOver(
   out: string,
   { kind = 'dpo', steps: compare = 20 }: { readonly kind?: HandoffKind; readonly steps?: number },
 ): Promise<void> {
-  const values = trainingOf(kind, { config, output: out });
-  const inputs = await handoffInputs(kind, values);
+  requireFree(out);
+  const inputs = await handoffInputs(kind, valuesIn(config, kind, out));
   for (const note of inputs.notes) console.log(`note: ${note}`);
+  // `exit` removes what is half-written
+  for (const [signal, status] of [
+    ['SIGINT', 130],
+    ['SIGTERM', 143],
+    ['SIGHUP', 129],
+  ] as const)
+    process.once(signal, () => {
+      statusLine('');
+      console.error('interrupted; nothing was written');
+      process.exit(status);
+    });
   await writeHandoff(out, { ...inputs, version: version() }, async () => {
     const steps: object[] = [];
     for await (const step of inputs.train()) {
@@ -38,6 +52,16 @@ async function handedOver(
     return steps;
   });
   console.log(`${out} is ready; its README.md says how to start it`);
+}
+
+/** @throws FileError if the file lacks a setting that its command needs. */
+function valuesIn(config: string, kind: HandoffKind, output: string): Record<string, unknown> {
+  try {
+    return trainingOf(kind, { config, output });
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    throw new FileError(config, `is not a whole training: ${error.message}; add them as fields of the file`);
+  }
 }
 
 /** Prints the comparison. The exit status is 1 if a difference exceeds its bound. */

@@ -11,6 +11,7 @@ import { configOf, gpt2Folder } from '../model/folder';
 import { GPT2 } from '../model/gpt2';
 import { readPairs, readResponses } from '../text/dataset';
 import { Tokenizer } from '../text/tokenizer';
+import { requireWindow } from '../training/checks';
 import type { OptionsOf, Settings } from '../training/declare';
 import { rowSettings } from '../training/options';
 import { batchOrder, stepCount } from '../training/order';
@@ -20,8 +21,14 @@ import { requireDpoOptions, trainDpo } from '../training/trainDpo';
 import { requireRewardOptions, trainReward } from '../training/trainReward';
 import { requireSftOptions, trainSft } from '../training/trainSft';
 import { readData } from './readData';
+import { statusLine } from './terminal';
 import { rewardModelOf } from './trainedModel';
-import type { dpoCommandSettings, rewardCommandSettings, sftCommandSettings } from './trainSettings';
+import {
+  requireValidation,
+  type dpoCommandSettings,
+  type rewardCommandSettings,
+  type sftCommandSettings,
+} from './trainSettings';
 
 type Values<K extends HandoffKind> = OptionsOf<
   { dpo: typeof dpoCommandSettings; sft: typeof sftCommandSettings; reward: typeof rewardCommandSettings }[K]
@@ -41,7 +48,8 @@ export async function handoffInputs(
   kind: HandoffKind,
   values: Readonly<Record<string, unknown>>,
 ): Promise<HandoffInputs> {
-  requireEqual(values);
+  requireEqual(kind, values);
+  requireValidation(values);
   if (kind === 'sft') return sftInputs(values as unknown as Values<'sft'>);
   if (kind === 'reward') return rewardInputs(values as unknown as Values<'reward'>);
   return dpoInputs(values as unknown as Values<'dpo'>);
@@ -62,6 +70,8 @@ const PAIR_BY_PAIR: ReadonlySet<string> = new Set<PreferenceLossName>([
   'apo_zero',
   'apo_down',
 ]);
+/** Losses whose label smoothing TRL has as well. */
+const SMOOTHED: ReadonlySet<string> = new Set<PreferenceLossName>(['robust', 'exo_pair', 'aot', 'aot_unpaired']);
 /**
  * Losses that sort the batch or average over its tokens; TRL does this separately for each process's part of the batch.
  */
@@ -72,11 +82,24 @@ async function dpoInputs(config: Values<'dpo'>): Promise<HandoffInputs> {
   requireDpoOptions(config);
   if (!PAIR_BY_PAIR.has(loss) && !WHOLE_BATCH.has(loss))
     throw new InputError(`loss ${loss} has no equal among those of TRL's DPOTrainer; choose another loss`);
+  if (config.labelSmoothing && !SMOOTHED.has(loss))
+    throw new InputError(
+      `labelSmoothing: TRL's ${loss} has none and would train without it; leave it out, or choose robust or exo_pair`,
+    );
   const tokenizer = await Tokenizer.fromPretrained(source);
   const pairs = await readData(config, await configOf(source), (options) => readPairs(config.data, tokenizer, options));
   const model = await GPT2.fromPretrained(source);
   const reference = referenceName === source ? model : await GPT2.fromPretrained(referenceName);
-  const refLogps = referenceLogps(reference, pairs);
+  const longest = pairs.reduce(
+    (most, { promptIds, chosenIds, rejectedIds }) =>
+      Math.max(most, promptIds.length + Math.max(chosenIds.length, rejectedIds.length)),
+    0,
+  );
+  requireWindow('reference', referenceName, reference.config, longest, 'give maxLength, or another reference');
+  const refLogps = referenceLogps(reference, pairs, {
+    onProgress: (done) => statusLine(`log-probs of the reference: ${done} of ${pairs.length} pairs`),
+  });
+  statusLine('');
   if (reference !== model) reference.dispose();
 
   const { steps, order } = orderOf(config, pairs, ({ promptIds, chosenIds, rejectedIds }) =>
@@ -175,31 +198,37 @@ function orderOf<Row>(
 ): { steps: number; order: number[] } {
   const { batchSize = 16, seed = 0, groupByLength = false } = config;
   const steps = stepCount(config, rows.length, batchSize);
+  if (steps * batchSize > MOST_PLACES)
+    throw new InputError(
+      `${steps} steps of ${batchSize} rows are more than the ${MOST_PLACES} places of a handed-over order; lower steps`,
+    );
   const batch = batchOrder(rows.length, { batchSize, seed, ...(groupByLength && { lengths: rows.map(length) }) });
   return { steps, order: Array.from({ length: steps }, (_, step) => batch(step)).flat() };
 }
 
 /** Refuses settings with which TRL's steps would differ. */
-function requireEqual({
-  loraRank,
-  frozen,
-  schedule,
-  minLrRatio,
-  initialSeed,
-}: Readonly<Record<string, unknown>>): void {
-  if (loraRank !== undefined)
+function requireEqual(kind: HandoffKind, values: Readonly<Record<string, unknown>>): void {
+  const { frozen, schedule, minLrRatio, initialSeed } = values;
+  const adapters = ['loraRank', 'loraAlpha', 'loraTargets'].find((name) => values[name] !== undefined);
+  if (adapters !== undefined)
     throw new InputError(
-      'loraRank: adapters are drawn at random, and peft would draw others; leave it out, or train with adapters here',
+      `${adapters}: adapters are drawn at random, and peft would draw others; leave it out` +
+        `${kind === 'reward' ? '' : `, or train with adapters by train-${kind}`}`,
     );
   if (frozen !== undefined)
-    throw new InputError('frozen: train.py trains every weight; leave it out, or train with frozen weights here');
+    throw new InputError('frozen: train.py trains every weight; leave it out, or train by alignbook itself');
   if (initialSeed !== undefined)
-    throw new InputError('initialSeed: begin from a model instead; write one with train-sft and steps 1, lr 0');
+    throw new InputError(
+      'initialSeed: train.py begins from a model; write one with train-sft, steps 1 and lr 0, and name that',
+    );
   if (minLrRatio !== undefined && minLrRatio !== 0 && (schedule ?? 'linear') === 'linear')
     throw new InputError(
       'minLrRatio: transformers has no linear schedule that ends above 0; give schedule cosine, or minLrRatio 0',
     );
 }
+
+/** Rows in all steps together: order.json then has some 100 MB. */
+const MOST_PLACES = 10_000_000;
 
 /** Settings that affect only alignbook's own loop. */
 const OWN = [
@@ -213,13 +242,22 @@ const OWN = [
   'epochs',
   'frozen',
   'accumulation',
+  'dtype',
 ] as const;
 
 function notesOf(config: Readonly<Record<string, unknown>>): string[] {
   const silent: readonly string[] = ['epochs', 'frozen', 'tokenMetrics'];
-  return OWN.filter((name) => config[name] !== undefined && !silent.includes(name)).map((name) =>
-    name === 'accumulation'
-      ? 'accumulation is left out: train.py takes --accumulate'
-      : `${name} is left out: it belongs to alignbook's own loop`,
+  const left = OWN.filter(
+    (name) => config[name] !== undefined && !silent.includes(name) && !(name === 'accumulation' && config[name] === 1),
   );
+  const batchSize = (config['batchSize'] as number | undefined) ?? 16;
+  const divisors = Array.from({ length: batchSize }, (_, n) => n + 1).filter((n) => batchSize % n === 0);
+  return [
+    ...left.map((name) =>
+      name === 'accumulation'
+        ? 'accumulation is left out: train.py takes --accumulate'
+        : `${name} is left out: it belongs to alignbook's own loop`,
+    ),
+    `batchSize ${batchSize} can be shared out among ${divisors.join(', ')} processes (times --accumulate)`,
+  ];
 }

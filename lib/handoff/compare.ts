@@ -1,7 +1,7 @@
 /**
  * Compares the steps of a handed-over run with alignbook's own: the greatest difference of each figure, and its bound.
  */
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { FileError, InputError } from '../errors';
@@ -60,6 +60,11 @@ const FIGURES: Readonly<Record<HandoffKind, readonly Figure[]>> = {
   ],
 };
 
+/**
+ * Rounding of a response's summed log-prob in float32, relative to it: four times the greatest difference seen between
+ * the two engines (2.5e-7, at 1,800 nats).
+ */
+const ROUNDING = 1e-6;
 /** Margin below which rounding alone decides which answer of a pair has the higher reward. */
 const TIE = 1e-5;
 
@@ -69,6 +74,7 @@ export interface Difference {
   /** The step with the greatest difference. */
   readonly step: number;
   readonly measure: Measure;
+  /** The bound at that step: rewards and losses of long responses get more room, see `roundingOf`. */
   readonly bound: number;
   readonly passes: boolean;
 }
@@ -103,13 +109,15 @@ interface Trajectory {
  * @throws FileError if a file cannot be read, is incomplete, or belongs to another run.
  */
 export function compareTrajectory(path: string, folder: string): Comparison {
-  const run = readJsonObject(join(folder, 'run.json')) as { id?: unknown; kind?: unknown };
-  if (typeof run.id !== 'string' || !Object.hasOwn(FIGURES, String(run.kind)))
-    throw new FileError(join(folder, 'run.json'), 'was not written by handoff; give the folder that it made');
-  const kind = run.kind as HandoffKind;
+  const { id: own, kind, compare, settings } = readRun(folder);
   const expected = readSteps(join(folder, 'expected.jsonl'));
+  if (expected.length !== compare)
+    throw new FileError(
+      join(folder, 'expected.jsonl'),
+      `has ${expected.length} of ${compare} steps; write the folder again with handoff`,
+    );
   const { how, steps, id } = readTrajectory(path);
-  if (id !== run.id)
+  if (id !== own)
     throw new FileError(
       path,
       `belongs to another run than ${folder}; give the trajectory that this folder's train.py wrote`,
@@ -123,9 +131,10 @@ export function compareTrajectory(path: string, folder: string): Comparison {
       skipped.push(`${one.theirs}: TRL averages it over accumulated parts, whatever their tokens`);
       return [];
     }
-    const ties = isAccuracy(one) ? expected.filter((step) => isTie(step)).length : 0;
-    if (ties > 0) skipped.push(`${one.theirs} at ${ties} steps: the margin is 0 there but for rounding`);
-    const found = differenceOf(one, expected, steps, path);
+    const ties = isAccuracy(one) ? expected.filter((step) => isTie(step, settings)).length : 0;
+    if (ties > 0)
+      skipped.push(`${one.theirs} at ${ties} ${ties === 1 ? 'step' : 'steps'}: the margin is 0 but for rounding`);
+    const found = differenceOf(one, expected, steps, { path, settings });
     return found ? [found] : [];
   });
   const backend = how.backend === null ? '' : `, ${how.backend}`;
@@ -144,35 +153,53 @@ export function compareTrajectory(path: string, folder: string): Comparison {
 
 type Step = Readonly<Record<string, unknown>>;
 
+interface RunSettings {
+  readonly batchSize: number;
+  /** DPO only. */
+  readonly beta?: number;
+}
+
+/** How far rounding alone can move DPO's rewards, and the loss with them: beta times that of the log-probs. */
+function roundingOf(step: Step, { beta = 0 }: RunSettings): number {
+  const logps = [valueAt(step, 'logps.chosen'), valueAt(step, 'logps.rejected')];
+  return beta * ROUNDING * logps.reduce<number>((sum, logp) => sum + Math.abs(logp ?? 0), 0);
+}
+
+/** The bound of a figure at a step. */
+function boundOf({ theirs, bound }: Figure, step: Step, settings: RunSettings): number {
+  if (/accurac/.test(theirs) && theirs !== 'mean_token_accuracy') return 1 / settings.batchSize + bound; // one tied pair
+  return theirs === 'loss' || theirs.startsWith('rewards/') ? Math.max(bound, roundingOf(step, settings)) : bound;
+}
+
 function differenceOf(
   one: Figure,
   expected: readonly Step[],
   steps: readonly Step[],
-  path: string,
+  { path, settings }: { path: string; settings: RunSettings },
 ): Difference | undefined {
-  let greatest = -1;
-  let at = 0;
+  let worst: { difference: number; bound: number; step: number } | undefined;
   for (const [n, own] of expected.entries()) {
     const ours = valueAt(own, one.ours);
-    if (ours === undefined || (isAccuracy(one) && isTie(own))) continue;
+    if (ours === undefined || (isAccuracy(one) && isTie(own, settings))) continue;
     const theirs = steps[n]![one.theirs] ?? NaN; // train.py writes null for NaN and infinities
     if (typeof theirs !== 'number' || !Object.hasOwn(steps[n]!, one.theirs))
       throw new FileError(path, `step ${n + 1} has no ${one.theirs}; was it edited?`);
     const scale = { absolute: 1, relative: Math.abs(ours) || 1, 'relative above 1': Math.max(1, Math.abs(ours)) };
     const difference = Math.abs(theirs - ours) / scale[one.measure];
-    // NaN exceeds every bound
-    if (!(difference <= greatest)) [greatest, at] = [Number.isNaN(difference) ? Infinity : difference, n + 1];
+    const bound = boundOf(one, own, settings);
+    const found = { difference: Number.isNaN(difference) ? Infinity : difference, bound, step: n + 1 };
+    if (!worst || found.difference / bound > worst.difference / worst.bound) worst = found;
   }
-  if (at === 0) return undefined;
-  const { measure, bound } = one;
-  return { figure: one.theirs, greatest, step: at, measure, bound, passes: greatest <= bound };
+  if (!worst) return undefined;
+  const { difference: greatest, bound, step } = worst;
+  return { figure: one.theirs, greatest, step, measure: one.measure, bound, passes: greatest <= bound };
 }
 
 const isAccuracy = ({ ours }: Figure): boolean => /accurac/.test(ours) && ours !== 'meanTokenAccuracy';
 
-function isTie(step: Step): boolean {
+function isTie(step: Step, settings: RunSettings): boolean {
   const margin = valueAt(step, 'rewards.margins') ?? valueAt(step, 'margin');
-  return margin !== undefined && Math.abs(margin) < TIE;
+  return margin !== undefined && Math.abs(margin) < Math.max(TIE, roundingOf(step, settings));
 }
 
 function valueAt(step: Step, path: string): number | undefined {
@@ -201,11 +228,27 @@ function readSteps(path: string): Step[] {
     });
 }
 
+function readRun(folder: string): { id: string; kind: HandoffKind; compare: number; settings: RunSettings } {
+  const path = join(folder, 'run.json');
+  if (!existsSync(path)) throw new FileError(folder, 'has no run.json; give the folder that handoff made');
+  const { id, kind, compare, settings } = readJsonObject(path) as Record<string, unknown>;
+  const batchSize = (settings as { batchSize?: unknown } | undefined)?.batchSize;
+  if (typeof id !== 'string' || !Object.hasOwn(FIGURES, String(kind)) || !compare || typeof batchSize !== 'number')
+    throw new FileError(path, 'was not written by handoff; give the folder that it made');
+  return { id, kind: kind as HandoffKind, compare: compare as number, settings: settings as RunSettings };
+}
+
 function readTrajectory(path: string): Trajectory {
   const json = readJsonObject(path);
   const { id, how, steps } = json as Partial<Trajectory>;
-  if (typeof id !== 'string' || typeof how?.processes !== 'number' || !Array.isArray(steps))
+  const isRecord = (value: unknown): boolean => typeof value === 'object' && value !== null;
+  const describes =
+    [how?.processes, how?.accumulate].every((value) => typeof value === 'number') &&
+    [how?.distributedType, how?.mixedPrecision].every((value) => typeof value === 'string');
+  if (typeof id !== 'string' || !describes || !Array.isArray(steps) || !steps.every(isRecord))
     throw new FileError(path, 'is not a trajectory of train.py');
+  const place = steps.findIndex((step, n) => (step as { step?: unknown }).step !== n + 1);
+  if (place >= 0) throw new FileError(path, `has another step in the place of step ${place + 1}; was it edited?`);
   return json as unknown as Trajectory;
 }
 
@@ -231,6 +274,8 @@ export function comparisonText({ how, steps, differences, skipped, passes }: Com
     how,
     ...lines,
     ...skipped.map((sentence) => `not compared: ${sentence}`),
-    passes ? `the first ${steps} steps are the same within the bounds` : 'the steps differ: see the lines marked above',
+    passes
+      ? `the first ${steps === 1 ? 'step is' : `${steps} steps are`} the same within the bounds`
+      : 'the steps differ: see the lines marked above',
   ].join('\n');
 }

@@ -42,16 +42,19 @@ class ReadyPairs(DPOTrainer):
 
 
 class Trajectory(TrainerCallback):
-    """Records the figures of the first `steps` steps; with `stop`, ends training there, with the schedule unchanged."""
+    """Writes the figures of the first `steps` steps; with `stop`, training ends there, on an unchanged schedule."""
 
-    def __init__(self, steps, stop):
-        self.steps, self.stop, self.logged = steps, stop, []
+    def __init__(self, steps, stop, write):
+        self.steps, self.stop, self.write, self.logged = steps, stop, write, []
 
     def on_log(self, args, state, control, logs=None, **_):
-        if "grad_norm" in (logs or {}) and state.global_step <= self.steps:
-            # JSON has neither infinity nor NaN
-            finite = {name: value if math.isfinite(value) else None for name, value in logs.items()}
-            self.logged.append({"step": state.global_step, **finite})
+        if "grad_norm" not in (logs or {}) or state.global_step > self.steps:
+            return
+        # JSON has no infinity and no NaN
+        finite = {name: value if math.isfinite(value) else None for name, value in logs.items()}
+        self.logged.append({"step": state.global_step, **finite})
+        if len(self.logged) == self.steps and state.is_world_process_zero:
+            self.write(self.logged)
 
     def on_step_end(self, args, state, control, **_):
         if self.stop and state.global_step >= self.steps:
@@ -98,7 +101,9 @@ def settings_of_every_trainer(run, processes, options):
         "logging_steps": 1,
         "logging_nan_inf_filter": False,
         "report_to": "none",
-        "save_strategy": "no",
+        "save_strategy": "steps" if options.save_every else "no",
+        "save_steps": options.save_every or 500,
+        "save_total_limit": 2,
         **more,
     }
 
@@ -121,8 +126,10 @@ def dpo(run, folder, tokenizer, rows, common):
         loss_type=[run["loss"]],
         beta=run["beta"],
         label_smoothing=run["labelSmoothing"],
-        f_divergence_type=run["divergence"],
-        f_alpha_divergence_coef=run["divergenceAlpha"],
+        f_divergence_type={"js": "js_divergence", "alpha": "alpha_divergence"}.get(
+            run["divergence"], run["divergence"]
+        ),
+        f_alpha_divergence_coef=1 - run["divergenceAlpha"],  # the other end of the same family
         discopop_tau=run["discopopTau"],
         precompute_ref_log_probs=True,
     )
@@ -146,6 +153,13 @@ def reward(run, folder, tokenizer, rows, common):
     return RewardTrainer(model, args=args, train_dataset=rows, processing_class=tokenizer)
 
 
+def count(text):
+    """A whole number from 1 up, for argparse."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 up, got {text}")
+    return int(text)
+
+
 def write(path, value):
     """Writes the complete file or nothing."""
     part = path.with_suffix(".part")
@@ -156,9 +170,15 @@ def write(path, value):
 def main(given=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=HERE / "out", help="folder of the results (default: out, here)")
-    parser.add_argument("--accumulate", type=int, default=1, metavar="K", help="cut each process's batch into K parts")
-    parser.add_argument("--processes", type=int, metavar="N", help="refuse to run on any other number of processes")
+    parser.add_argument(
+        "--accumulate", type=count, default=1, metavar="K", help="cut each process's batch into K parts"
+    )
+    parser.add_argument("--processes", type=count, metavar="N", help="refuse to run on any other number of processes")
     parser.add_argument("--compare", action="store_true", help="stop after the steps that alignbook took as well")
+    parser.add_argument("--save-every", type=count, metavar="N", help="save a checkpoint every N steps; keep two")
+    parser.add_argument(
+        "--resume", action="store_true", help="continue from the newest checkpoint in the output folder"
+    )
     parser.add_argument("--bf16", action="store_true", help="compute in bfloat16; the steps are then not alignbook's")
     options = parser.parse_args(given)
     handoff = json.loads((HERE / "run.json").read_text())
@@ -170,25 +190,25 @@ def main(given=None):
     tokenizer = AutoTokenizer.from_pretrained(HERE / "model")
     common = settings_of_every_trainer(run, processes, options)
     trainer = {"dpo": dpo, "sft": sft, "reward": reward}[handoff["kind"]](run, HERE, tokenizer, rows_of(HERE), common)
-    trajectory = Trajectory(handoff["compare"], options.compare)
-    trainer.add_callback(trajectory)
-    trainer.train()
-
     state = trainer.accelerator.state
+    how = {
+        "processes": state.num_processes,
+        "distributedType": state.distributed_type.value,
+        "backend": state.backend,
+        "accumulate": options.accumulate,
+        "mixedPrecision": state.mixed_precision,
+        "device": str(trainer.accelerator.device),
+    }
     if trainer.accelerator.is_main_process:
-        options.out.mkdir(parents=True, exist_ok=True)
-        how = {
-            "processes": state.num_processes,
-            "distributedType": state.distributed_type.value,
-            "backend": state.backend,
-            "accumulate": options.accumulate,
-            "mixedPrecision": state.mixed_precision,
-            "device": str(trainer.accelerator.device),
-        }
-        versions = {name: version(name) for name in PACKAGES}
-        record = {"id": handoff["id"], "how": how, "versions": versions, "steps": trajectory.logged}
-        write(options.out / "trajectory.json", record)
         print(", ".join(f"{name} {value}" for name, value in how.items()), flush=True)
+
+    def record(steps):
+        options.out.mkdir(parents=True, exist_ok=True)
+        versions = {name: version(name) for name in PACKAGES}
+        write(options.out / "trajectory.json", {"id": handoff["id"], "how": how, "versions": versions, "steps": steps})
+
+    trainer.add_callback(Trajectory(handoff["compare"], options.compare, record))
+    trainer.train(resume_from_checkpoint=options.resume or None)
     if not options.compare:
         trainer.save_model(str(options.out / "model"))
 

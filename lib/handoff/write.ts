@@ -1,11 +1,13 @@
 /** Writes a training as a folder that TRL continues on any number of processes; see README.md beside this file. */
 import { createHash } from 'node:crypto';
-import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { dirname, join, resolve } from 'node:path';
+import { copyFileSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { basename, dirname, join, resolve } from 'node:path';
 
-import { mayReplace, replaceFolder } from '../formats/replaceFolder';
+import { InputError } from '../errors';
+import { replaceFolder } from '../formats/replaceFolder';
 import { writeExport, type Companions } from '../model/export';
 import type { Trainable } from '../model/weights';
+import { isAlive } from '../processes';
 import type { PairIds } from '../text/batch';
 import type { PromptResponses } from '../text/responseBatch';
 import type { RefLogps } from '../training/reference';
@@ -80,16 +82,21 @@ export async function writeHandoff(
   expected: () => Promise<readonly object[]>,
 ): Promise<void> {
   const { kind, settings, model, companions, version } = handoff;
-  mayReplace(path, { force: false });
-  mkdirSync(dirname(resolve(path)), { recursive: true });
-  const draft = mkdtempSync(`${resolve(path)}.draft-`);
+  requireFree(path);
+  const draft = `${resolve(path)}.draft-${process.pid}`;
+  const remove = () => rmSync(draft, { recursive: true, force: true });
+  removeDrafts(path);
+  mkdirSync(draft, { recursive: true });
+  process.once('exit', remove); // a signal ends the process by way of `exit`
   try {
-    writeExport(model, join(draft, 'model'), companions); // must happen before the steps change the model
+    // must happen before the steps change the model
+    const start = model.weights.digest();
+    writeExport(model, join(draft, 'model'), companions);
     const steps = await expected();
     const { rows, order } = used(handoff);
     const lines = rows.map((row) => `${JSON.stringify(row)}\n`).join('');
     const id = createHash('sha256')
-      .update(JSON.stringify([kind, settings, order, steps.length]))
+      .update(JSON.stringify([kind, settings, order, steps.length, start]))
       .update(lines)
       .digest('hex');
     const write = (name: string, text: string) => writeFileSync(join(draft, name), text);
@@ -105,7 +112,25 @@ export async function writeHandoff(
       for (const name of readdirSync(draft)) renameSync(join(draft, name), join(folder, name));
     });
   } finally {
-    rmSync(draft, { recursive: true, force: true });
+    process.off('exit', remove);
+    remove();
+  }
+}
+
+/** @throws InputError if there is something else than an empty folder at `path`. */
+export function requireFree(path: string): void {
+  if (!existsSync(path)) return;
+  if (!statSync(path).isDirectory()) throw new InputError(`${path} is a file; give another folder`);
+  if (readdirSync(path).length > 0) throw new InputError(`${path} is not empty; give another folder, or remove it`);
+}
+
+/** Removes what a killed process left behind. */
+function removeDrafts(path: string): void {
+  const [folder, name] = [dirname(resolve(path)), basename(resolve(path))];
+  if (!existsSync(folder)) return;
+  for (const entry of readdirSync(folder)) {
+    const pid = entry.startsWith(`${name}.draft-`) ? Number(entry.slice(`${name}.draft-`.length)) : NaN;
+    if (Number.isInteger(pid) && !isAlive(pid)) rmSync(join(folder, entry), { recursive: true, force: true });
   }
 }
 

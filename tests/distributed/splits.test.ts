@@ -70,6 +70,18 @@ function changed(handed: string, file: string, change: (text: string) => string)
   writeFileSync(path, change(text));
 }
 
+for (const settings of [
+  { divergence: 'js' },
+  { divergence: 'forward_kl' },
+  { divergence: 'alpha', divergenceAlpha: 0.3 },
+])
+  test(`DPO, ${JSON.stringify(settings)} on two processes: the same six steps`, () => {
+    const handed = handOver(settings.divergence, { steps: 6, ...settings }, '--steps', '6');
+    train(handed, 2, '--compare');
+    const { status, stdout } = check(handed);
+    assert.equal(status, 0, stdout);
+  });
+
 const FAULTS = [
   {
     name: 'aot on two processes',
