@@ -24,9 +24,9 @@ TEMPLATE = """
  alt="{{ output | get_metadata('alt', 'image/png') | escape_html }}">
 </div>
 {%- endblock data_png -%}
-"""  # nbconvert's own block leaves the alt text out
+"""  # nbconvert's own block omits the alt text
 
-# Where a formula goes once all of the page's are known: letters, which nothing on the way changes.
+# Placeholder for a formula until all formulas of the page are known: letters, which every step leaves unchanged.
 PLACE = re.compile("alignbookformula(\\d+)place")
 
 
