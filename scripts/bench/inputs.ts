@@ -1,4 +1,4 @@
-/** What the contenders of a case are given. */
+/** The inputs of the contenders in a case. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
@@ -68,7 +68,7 @@ export async function inputsOf(
   };
 }
 
-/** For `--quick`. */
+/** Smaller sizes for `--quick`. */
 export function smaller(one: Case): Case {
   const { prompts, questions, pairs, randomPairs, work } = one;
   return {

@@ -8,7 +8,7 @@ import time
 from transformers import TrainerCallback
 
 LINES = os.fdopen(os.dup(1), "w")
-sys.stdout = open(os.devnull, "w")  # what trainers print
+sys.stdout = open(os.devnull, "w")  # hides what trainers print
 
 
 def answer(**value):
@@ -16,7 +16,7 @@ def answer(**value):
 
 
 def serve(repeat):
-    """`repeat` does the work once and returns its result; the first time is not measured."""
+    """Runs `repeat`, which does the work once and returns its result; the first run is not measured."""
     repeat()
     answer(ready=True)
     for _ in sys.stdin:
@@ -42,14 +42,14 @@ class Turns(TrainerCallback):
 
 
 class StepsInTurns(Turns):
-    """The result is what the trainer logs of each step."""
+    """The result is what the trainer logs for each step."""
 
     def on_log(self, args, state, control, logs, **_):
         self.turn({"loss": logs["loss"], "gradNorm": logs["grad_norm"]})
 
 
 class InTurns(Turns):
-    """Of whole iterations: the result is how much was done."""
+    """For whole iterations: the result is the amount of work that was done."""
 
     def __init__(self):
         self.tokens, self.updates = 0, 0

@@ -27,7 +27,7 @@ def main():
             }
             for pair in pairs
         ]
-    )  # it adds the end itself
+    )  # TRL adds the end itself
     with tempfile.TemporaryDirectory() as folder:
         arguments = DPOConfig(
             output_dir=folder,

@@ -1,7 +1,8 @@
 import type { Point, Task } from './method';
 
 /**
- * Runs a training and evaluates the policy before it and after each step in `looks`; the last of these ends the training.
+ * Runs a training and evaluates the policy before it and after each step in `looks`; the last of these steps ends the
+ * training.
  */
 export async function* along(
   task: Task,

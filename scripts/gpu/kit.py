@@ -37,7 +37,7 @@ MIB = 2**20
 
 
 class KitError(Exception):
-    """What is wrong, where, and what to do: printed as one line."""
+    """Says what is wrong, where, and what to do; printed as one line."""
 
 
 def digest(path):

@@ -68,7 +68,7 @@ SETTLE = (
 
 
 class Refused(Exception):
-    """The run is not clean; `cell` is the id of the cell, None where the fault lies outside the cells."""
+    """The run is not clean; `cell` is the id of the cell, or None if the fault is outside the cells."""
 
     def __init__(self, cell, reason, detail=""):
         super().__init__(reason)
@@ -76,7 +76,7 @@ class Refused(Exception):
 
 
 def read(path):
-    """A notebook in today's format: of an older one, or without ids, it is mended as JupyterLab mends it."""
+    """A notebook in the current format: an older one, or one without ids, is upgraded as JupyterLab does it."""
     try:
         text = path.read_bytes().decode()
         if text.startswith("\ufeff"):
@@ -113,7 +113,7 @@ def read(path):
 
 
 class Run:
-    """One notebook on a kernel of its own."""
+    """One notebook on its own kernel."""
 
     def __init__(self, path, timeout):
         self.path = path
@@ -239,7 +239,7 @@ class Run:
         self.current["status"] = execute_reply["content"]["status"]
 
     def _listen(self, channel):
-        """nbclient drops what comes between two cells; this hears all of stderr, and every error."""
+        """nbclient drops messages that arrive between two cells; this receives all of stderr, and every error."""
         receive = channel.get_msg
 
         async def get_msg(*args, **kwargs):
@@ -276,7 +276,7 @@ class Run:
 
 
 def write(path, text):
-    """Under its own name only once it is whole."""
+    """The file gets its name only once it is complete."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with open(temporary, "w", encoding="utf-8") as file:
