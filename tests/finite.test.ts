@@ -1,4 +1,7 @@
-/** A number that is none does not pass for a result: named at load, in what is computed, and before it is saved. */
+/**
+ * NaN and infinity do not pass for results: they are reported when a model is loaded, when values are computed, and
+ * before a model is saved.
+ */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -118,13 +121,13 @@ test('a weight that is lost on the way: greedy tokens are looked at where they b
     values.fill(NaN, row * model.config.nEmbd, (row + 1) * model.config.nEmbd);
     model.weights.assign(name, values);
   };
-  lose('wpe.weight', 6); // two positions after the prompt's
+  lose('wpe.weight', 6); // the position two after the prompt's
   for (const temperature of [0, 1])
     await assert.rejects(
       generate(model, [[1, 2, 3, 4]], { temperature, maxNewTokens: 5 }),
       /^InputError: the model's logits are not numbers/,
     );
-  // nothing is made there yet
+  // nothing has been made there yet
   assert.equal((await generate(model, [[1, 2, 3, 4]], { maxNewTokens: 2 }))[0]!.ids.length, 2);
   const rows = [
     { promptIds: [1], responses: [[2, 3]] },
@@ -148,7 +151,7 @@ test('a weight that is lost on the way: greedy tokens are looked at where they b
 
   const other = await GPT2.fromPretrained(letters);
   const embedding = other.weights.values('wte.weight');
-  // the logit of one token that the prompt does not have, which a greedy choice would pass over
+  // the logit of one token that is not in the prompt, which a greedy choice would skip
   embedding[9 * other.config.nEmbd] = NaN;
   other.weights.assign('wte.weight', embedding);
   await assert.rejects(generate(other, [[1, 2]], {}), /^InputError: the model's logits are not numbers/);
@@ -250,7 +253,7 @@ test('an embedding larger than the vocabulary: what the tokenizer lacks is never
     // float32 sums
     assert.ok(Math.abs(logps[n]! - logpOf(Float32Array.from(logits[2 + n]!), id, suppressTokens)) < 2e-6);
 
-  // Their share of the gradient is none: a step leaves their rows of the embedding alone.
+  // They have no share in the gradient: a step leaves their rows of the embedding unchanged.
   using recording = model.record(batch, { suppressTokens, statistics: true });
   assert.ok(recording.statistics!.entropy.every((entropy) => entropy > 0 && entropy < Math.log(20) + 1e-6));
   using gradients = recording.backward(tf.tensor2d([[1, 1]]));
@@ -306,8 +309,8 @@ test('a padded embedding goes through generate, train-grpo and train-ppo; an id 
     assert.deepEqual({ status, stderr }, { status: 0, stderr: '' });
   }
 
-  // An embedding of 14 rows beside one of 37, weights otherwise the same: over what can be drawn, the two are one
-  // distribution.
+  // An embedding of 14 rows and one of 37, with otherwise equal weights: over the tokens that can be drawn, their
+  // distributions are the same.
   const fewer = join(folder, 'fewer');
   cpSync(padded, fewer, { recursive: true });
   const config = JSON.parse(readFileSync(join(padded, 'config.json'), 'utf8')) as { n_embd: number };

@@ -1,4 +1,4 @@
-/** Adapters of low rank: against PyTorch, and what must stay as it is. */
+/** Low-rank adapters: compared with PyTorch, and what they must leave unchanged. */
 import assert from 'node:assert/strict';
 import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -150,7 +150,7 @@ test('DPO of adapters leaves the base as it is, which is the reference; the merg
   const [live, known] = [await losses(base), await losses(reference)];
   near(live.losses[0]!, Math.LN2, 1e-7, 'the first loss');
   assert.ok(live.losses.at(-1)! < 0.65, `it learned something: ${live.losses.at(-1)}`);
-  // other batches round otherwise
+  // other batches are rounded differently
   live.losses.forEach((loss, n) => near(loss, known.losses[n]!, 1e-5, `loss of step ${n + 1}, asked or known`));
   assert.deepEqual(copies(base), before);
   assert.deepEqual(referenceLogps(base, pairs), reference);
@@ -229,7 +229,7 @@ test('a checkpoint holds the adapters, their moments and the step; going on from
   assert.deepEqual(rest, losses.slice(4));
   assert.deepEqual(copies(second), copies(whole));
 
-  const kept = lora(base, { rank: 2 }, new Random(99)); // as those of a run's best step are kept
+  const kept = lora(base, { rank: 2 }, new Random(99)); // stored in the same way as those of a run's best step
   saveWeights(join(folder, 'best'), whole);
   loadWeights(join(folder, 'best'), kept);
   assert.deepEqual(copies(kept), copies(whole));

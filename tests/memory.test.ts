@@ -1,4 +1,6 @@
-/** Models that were let go of are freed, and no others: by `dispose`, and in a notebook by reach. */
+/**
+ * Models that are no longer used are freed, and no others: by `dispose`, and in a notebook when nothing refers to them.
+ */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { test } from 'node:test';
@@ -25,7 +27,7 @@ test('a model that is disposed of gives its memory back', () => {
     env: { ...process.env, TF_CPP_MIN_LOG_LEVEL: '2' },
   });
   const megabytes = JSON.parse(stdout || stderr) as number[];
-  // Fifteen models would be 420 MB; the first few make room for what is made and freed on the way.
+  // Fifteen models would take 420 MB; the first few make room for values that are made and freed along the way.
   assert.ok(megabytes[19]! - megabytes[4]! < 3 * MODEL_MB, megabytes.map(Math.round).join(' '));
 });
 
@@ -49,7 +51,7 @@ test('a cell that loads a model, run 20 times, stays flat; an old model lives on
   const seen = rest.map(({ stdout }) => stdout.trim().split(' ').map(Number) as [megabytes: number, tensors: number]);
   const text = seen.map(([megabytes, tensors]) => `${megabytes} MB ${tensors}`).join(', ');
   assert.ok(seen[19]![0] - seen[4]![0] < 4 * MODEL_MB, text);
-  // 52 tensors a model: the first, the one that is loaded, and those that await the next cleaning.
+  // 52 tensors per model: the first, the one that is loaded, and those that wait for the next collection.
   assert.ok(
     seen.every(([, tensors]) => tensors <= 7 * 52),
     text,

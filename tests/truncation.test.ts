@@ -1,4 +1,4 @@
-/** Rows longer than the limit, held to TRL's collator where the two do the same (tests/oracles/dataset.py). */
+/** Rows longer than the limit, compared with TRL's collator where the two do the same (tests/oracles/dataset.py). */
 import assert from 'node:assert/strict';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -40,7 +40,7 @@ const sequences = ({ promptIds, chosenIds, rejectedIds }: PairIds): Cut => ({
   rejected: sequence(promptIds, rejectedIds),
 });
 
-/** A row alone: the pair, or why it is refused. */
+/** A single row: the pair, or why it is refused. */
 async function pairOf(row: object, truncation?: Truncation, limit = maxLength): Promise<PairIds | string> {
   writeFileSync(path, JSON.stringify(row));
   return readPairs(path, await tokenizer, { maxLength: limit, ...(truncation && { truncation }) }).then(
@@ -108,7 +108,7 @@ test("prompt-start is TRL's keep_end for the longer response, and gives the othe
 });
 
 test('refuse is the default; at the limit nothing is cut, beyond it at least one token of each text stays', async () => {
-  const row = { prompt: ' a b c', chosen: ' d e', rejected: ' f' }; // 3 tokens, 2 and 1 with their end
+  const row = { prompt: ' a b c', chosen: ' d e', rejected: ' f' }; // 3 tokens, 2 and 1 with their ends
   const whole = { promptIds: [257, 275, 269], chosenIds: [288, 304, 50256], rejectedIds: [277, 50256] };
   for (const truncation of ['refuse', 'prompt-start', 'response-end'] as const)
     assert.deepEqual(await pairOf(row, truncation, 6), whole);
