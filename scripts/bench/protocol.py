@@ -26,8 +26,8 @@ def serve(repeat):
 
 
 class Turns(TrainerCallback):
-    """The same for a trainer's steps, within one training: what it made for the first, such as AdamW's moments, is
-    there for the next."""
+    """The same for a trainer's steps, within one training: state made in the first step, such as AdamW's moments,
+    remains for the next."""
 
     start = None
 
@@ -55,7 +55,8 @@ class InTurns(Turns):
         self.tokens, self.updates = 0, 0
 
     def sampled(self, tokens):
-        """To be told by the reward of how many there are: the result says what was done, not what was asked for."""
+        """The reward reports how many tokens there are, so that the result is the work that was done, not the work
+        requested."""
         self.tokens += tokens
 
     def on_step_end(self, args, state, control, optimizer, **_):

@@ -35,7 +35,7 @@ NEVER = re.compile(
     r"|/binding/|/deps/|(^|/)bin/napi-v3/(darwin|win32|linux/arm64)/"  # tfjs-node's C++, onnxruntime of other systems
 )
 MAIN_ONLY = re.compile(r"^@tensorflow/tfjs(-|$)(?!node)|^onnxruntime-(common|web)")
-"""Of these: package.json, the main file, types. They carry several bundles of the same."""
+"""Only package.json, the main file and the types of these packages, which contain the same code in several bundles."""
 REPLACED = "@tslab/typescript-for-tslab"
 """The kernel puts another TypeScript in its place (scripts/kernel/typescript.ts): its main file must be there."""
 

@@ -30,11 +30,11 @@ from contents import MADE, PROJECT, ROOT, build, empty_library, files_of, module
 from kit import FORMAT, MANIFEST, MIB, KitError, digest, pieces_of
 
 BLOCK = 4 * MIB
-"""Of a part's bytes, compressed as one stream: the window of level 3. Smaller ones fill the pieces better."""
+"""Bytes of a part that are compressed as one stream: the window of level 3. Smaller blocks fill the pieces better."""
 LARGEST, SMALLEST = 36 * MIB, 4 * MIB
-"""A piece is no larger, however much a transfer holds; with less room than the smallest there would be hundreds."""
+"""Limits of a piece, however large a transfer is: with less room than the smallest, there would be hundreds."""
 MARGIN = MIB
-"""Of a transfer, for the names of its files."""
+"""Bytes of a transfer that are reserved for the names of its files."""
 
 
 def tracked_bytes():

@@ -40,9 +40,9 @@ CUDA_12 = {
     "libcusparse.so.12": "cusparse",
     "libcudnn.so.9": "cudnn",
 }
-"""What TensorFlow opens by name, and the folder of nvidia/ in which it looks for it."""
+"""The libraries that TensorFlow opens by name, and the folder of nvidia/ in which it looks for each."""
 USED = ("libcudart", "libcublas", "libcublasLt")
-"""What GPT-2 computes with; the others only have to be there."""
+"""The libraries with which GPT-2 computes; the others only have to exist."""
 
 
 def take_in(manifest, source, store):
@@ -135,8 +135,8 @@ def library_folders():
 
 
 def own_library(name, folders):
-    """The machine's: of that very name, else the newest of another version (libcublas.so.13) in the first folder
-    that has one."""
+    """The machine's library: one with exactly this name, or else the newest of another version (libcublas.so.13) in the
+    first folder that has one."""
     stem = name.split(".so")[0]
     for folder in folders:
         if os.path.isfile(f"{folder}/{name}"):
@@ -157,8 +157,8 @@ def replace_link(target, link):
 
 
 def link_cuda(project):
-    """Every name that TensorFlow opens leads to a library: the carried one, the machine's, or, of those that are not
-    used, an empty one."""
+    """Links every name that TensorFlow opens to a library: the carried one, the machine's or, for libraries that are
+    not used, an empty one."""
     nvidia = project / ".alignbook/tensorflow/nvidia"
     if not nvidia.is_dir():
         return  # the CPU build opens none

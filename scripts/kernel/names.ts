@@ -186,8 +186,7 @@ export function declaredNames(text: string): Set<string> {
 }
 
 /**
- * The statements of a declaration file that declare wanted values. Types come along with the first of two files, unless
- * stated otherwise.
+ * The statements of a declaration file, without the names that are not wanted; statements that declare no names stay.
  */
 function declarations(text: string, wanted: (name: string) => boolean): string {
   const file = parsed(text);

@@ -7,8 +7,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { SetupError } from './run.mjs';
 
 /**
- * @typedef {{ host: string, pid: number, start: string | null }} Holder `start` distinguishes it from a
- * later process with the same number
+ * @typedef {{ host: string, pid: number, start: string | null }} Holder `start` distinguishes it from a later
+ * process with the same number
  */
 
 const TOUCH_EVERY = 5_000; // milliseconds
