@@ -97,7 +97,7 @@ async function measure(
     }));
     const results = (n: number) => answers[n]!.map(({ result }) => result);
     const own = contenders.findIndex(({ isOurs }) => isOurs);
-    const exact = policy === 'fp32' ? contenders.flatMap(({ isOurs }, n) => (isOurs ? [] : [n])) : []; // bf16 rounds differently
+    const exact = policy === 'fp32' ? contenders.flatMap(({ isOurs }, n) => (isOurs ? [] : [n])) : []; // bf16 rounds
     return {
       rows,
       differ: exact

@@ -1,10 +1,10 @@
 """
-A GPT-2 of transformers as transformers.js 2 opens it, for bench.ts: python export_onnx.py MODEL FOLDER
+Exports a GPT-2 of transformers for transformers.js 2, for bench.ts: python export_onnx.py MODEL FOLDER
 
-FOLDER gets config.json and onnx/decoder_model_merged.onnx. Its inputs: input_ids, attention_mask,
-past_key_values.N.{key,value}, empty in the first step. Its outputs: the last position's logits, all that generate()
-reads, and present.N.{key,value}. Attention is the eager one: as the exporter writes it, the fused one would scale all
-cached keys in each step.
+Writes config.json and onnx/decoder_model_merged.onnx to FOLDER. The inputs are input_ids, attention_mask and
+past_key_values.N.{key,value}, which is empty in the first step. The outputs are present.N.{key,value} and the logits of
+the last position, because generate() reads no others. Attention is eager, because fused attention, as the exporter
+writes it, would scale all cached keys in each step.
 """
 
 import os

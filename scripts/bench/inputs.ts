@@ -7,7 +7,10 @@ import { Random, readPairs, Tokenizer, type PairIds } from 'alignbook';
 import { root } from '../paths';
 import type { Case, Task } from './cases';
 
-/** Ids for a case: random ones, and pairs of the data, as `tiny`'s tokenizer has them, in the model's vocabulary and within its length. */
+/**
+ * Ids for a case: random ones, and pairs of the data as `tiny`'s tokenizer encodes them, within the model's vocabulary
+ * and length.
+ */
 export async function inputsOf(
   {
     prompts: [count, length] = [0, 0],

@@ -1,4 +1,4 @@
-"""How Python's contenders speak with bench.ts: a line when ready, then a line for each line that they read."""
+"""How contenders in Python communicate with bench.ts: one line when ready, then one line for each line they read."""
 
 import json
 import os

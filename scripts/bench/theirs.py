@@ -1,4 +1,4 @@
-"""transformers as a contender of bench.ts; with --make, the maker of the model."""
+"""transformers as a contender of bench.ts; with --make, makes the model."""
 
 import json
 import os

@@ -1,11 +1,10 @@
-"""PyTorch as a contender of bench.ts, with a DPO step, or the scoring of pairs, in the way that the last argument
-names:
+"""PyTorch as a contender of bench.ts: a DPO step, or the scoring of pairs, in the way that the last argument names:
 
-source  as the walkthrough's source does it: four forward passes, the reference's among them, all logits of all tokens,
+source  as the walkthrough does it: four forward passes, the reference's among them, all logits of all tokens,
         one AdamW
 tuned   by hand: chosen and rejected in one batch, logits of the responses' tokens only, the reference's log-probs
         known, fused AdamW
-score   the log-probs of the responses, eight pairs at a time, logits of all tokens: transformers' own way
+score   the log-probs of the responses, eight pairs at a time, logits of all tokens: as transformers does it
 """
 
 import json

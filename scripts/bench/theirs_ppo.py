@@ -1,9 +1,9 @@
 """
 TRL 1.12's PPOTrainer as a contender of bench.ts: whole iterations, from prompts to the last of their updates.
 
-It demands a value model of its own, which is a second GPT-2 beside the policy (and the reference a third); this
-library's value function is a head on the policy's trunk. The reward costs nothing on either side: whether the last
-token's id is even.
+It requires a separate value model, which is a second GPT-2 beside the policy (the reference is a third); this library's
+value function is a head on the policy's transformer. The reward takes no time to compute on either side: it is whether
+the last token's id is even.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""What the kit holds: files of this project, each with its place in the kit."""
+"""The contents of the kit: files of this project, each with its place in the kit."""
 
 import json
 import os

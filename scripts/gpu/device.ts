@@ -146,7 +146,7 @@ function product(folder: string): void {
   const error = greatest(result.values(), exact) / exact.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
   release(x, y, result);
   const theirs = pytorch[computePolicy]!;
-  const bound = 3 * theirs + 1e-6; // other tiles, other sums; without a GPU, bf16 may also be rounded later than PyTorch's
+  const bound = 3 * theirs + 1e-6; // sums in a different order; on a CPU, bf16 may also be rounded later
   checked(
     `product [${N}, ${K}] [${K}, ${M}] in ${computePolicy}: greatest error ${error.toExponential(1)} of the largest element, PyTorch's ${theirs.toExponential(1)}; bound ${bound.toExponential(1)}`,
     error <= bound,

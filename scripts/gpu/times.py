@@ -1,10 +1,10 @@
 """
-Step 5, PyTorch's part: python times.py FILE POLICY WAYS, called by check.ts; the tasks of FILE as times.ts does them,
-a JSON line each.
+Step 5, PyTorch's part: python times.py FILE POLICY WAYS, called by check.ts. Does the tasks of FILE as times.ts
+does, and prints a JSON line for each.
 
-WAYS, with commas between: `tuned` and `eager` for steps of DPO (scripts/bench/theirs_dpo.py has both; eager is the
-walkthrough's way: four forward passes, all logits). Scoring and generation are transformers' own. Before them the
-card's fastest product is measured.
+WAYS, separated by commas: `tuned` and `eager` for steps of DPO (scripts/bench/theirs_dpo.py has both; eager is the
+walkthrough's way: four forward passes, all logits). Scoring and generation are those of transformers. Before
+the tasks, the card's fastest product is measured.
 """
 
 import contextlib

@@ -31,7 +31,7 @@ export interface Cell {
   readonly metadata: { readonly tags?: readonly string[]; readonly alignbook?: Marks };
   /** Empty for cells other than code. */
   readonly outputs: readonly Output[];
-  /** Pictures of a Markdown cell. */
+  /** Pictures in a Markdown cell. */
   readonly attachments?: unknown;
   readonly execution_count?: number | null;
 }
