@@ -153,11 +153,11 @@ test('masked statistics by hand', () => {
     ],
     'whitened',
     5e-5,
-  ); // four decimals are given
+  ); // values are given to four decimals
 });
 
 test('whitening equal values gives zeros, or their mean', () => {
-  // The rounding of the mean, at most 6e-8 of it, is divided by sqrt(1e-8).
+  // The mean's rounding error, at most 6e-8 of the mean, is divided by sqrt(1e-8).
   const [x, mask] = [tf.fill([3, 5], 0.7), tf.ones([3, 5], 'int32')];
   close(whiten(x, mask), tf.zeros([3, 5]).arraySync(), 'shifted', 6e-4);
   close(whiten(x, mask, { shiftMean: false }), x.arraySync(), 'with the mean', 6e-4);
@@ -178,7 +178,7 @@ test('KL estimators and their gradients are those of PyTorch', () => {
 });
 
 test('klK3 keeps its digits if the policies are close', () => {
-  // x^2 / 2 is about 5e-7 here; exp(-x) - 1, which rounds to 6e-8, would keep at most one digit of it.
+  // x^2 / 2 is about 5e-7 here; exp(-x) - 1, which rounds to multiples of 6e-8, would keep at most one digit of it.
   for (const x of [7e-4, 1e-3, 1.3e-3].map(Math.fround)) {
     const k3 = klK3(tf.tensor1d([x]), tf.tensor1d([0])).dataSync()[0]!;
     const exact = Math.expm1(-x) + x;

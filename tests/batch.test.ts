@@ -80,7 +80,7 @@ test('encodePair ends each response with one end of sequence', () => {
     chosen: "A suitable antonym for 'complicated' would be 'simple'.",
     rejected: "An antonym of 'complicated' is 'simple'.",
   });
-  // The walkthrough's pair: 36 tokens, then 6 of the template, then the two first differ, at 32 against 2025.
+  // The walkthrough's pair: 36 tokens, then 6 of the template; the two first differ after that, at 32 against 2025.
   assert.deepEqual([promptIds.length, chosenIds.length, rejectedIds.length], [42, 15 + 1, 13 + 1]);
   assert.deepEqual([chosenIds[0], rejectedIds[0]], [32, 2025]);
   assert.deepEqual([chosenIds.at(-1), rejectedIds.at(-1)], [EOS, EOS]);

@@ -1,4 +1,4 @@
-/** What the benchmarks keep, and how they compare. */
+/** Which results the benchmarks store, and how they compare results. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 

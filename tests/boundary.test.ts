@@ -1,6 +1,6 @@
 /**
- * Tokens that would merge across the boundary of prompt and response: found from a few words, as the whole texts' ids
- * say.
+ * Tokens that would merge across the boundary of prompt and response: finding them from a few words around the boundary
+ * must agree with the ids of the whole texts.
  */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
@@ -19,13 +19,13 @@ const TINY = join(root, 'data', 'models', 'tiny');
 const folder = mkdtempSync(join(tmpdir(), 'boundary-'));
 after(() => rmSync(folder, { recursive: true }));
 
-/** The definition: the whole texts, encoded as one and apart. */
+/** The definition: the whole texts, encoded together and separately. */
 const differ = (tokenizer: Tokenizer, prompt: string, response: string) =>
   tokenizer.encode(prompt + response).join() !== [...tokenizer.encode(prompt), ...tokenizer.encode(response)].join();
 
 /**
- * What the words of GPT-2's pattern meet at their ends: contractions, runs of white space, letters beside numbers,
- * other scripts, special tokens in parts.
+ * Texts that can meet where words of GPT-2's pattern end: contractions, runs of white space, letters beside numbers,
+ * other scripts, parts of special tokens.
  */
 const PIECES = [
   'I',

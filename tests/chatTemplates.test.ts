@@ -1,4 +1,4 @@
-/** A model's own chat template: rendered as by transformers, cut as by TRL, carried along, and said. */
+/** A model's own chat template: rendered as by transformers, split as by TRL, copied to exports, and reported. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -87,10 +87,10 @@ for (const { name, template, rendered, pair, ids } of fixture.templates) {
       ];
       assert.equal(tokenizer.decode(read.promptIds), pair.prompt);
       for (const side of ['chosen', 'rejected'] as const) {
-        // else an end-of-sequence token is set after it, without which a model learns no end
+        // otherwise an end-of-sequence token is added after it; without one, a model does not learn to end
         const ends = pair[side].trimEnd().endsWith(END);
         assert.equal(tokenizer.decode(read[`${side}Ids`]), pair[side] + (ends ? '' : END));
-        // tokens merge across the boundary there; here prompt and response are encoded apart
+        // in TRL, tokens merge across the boundary; here, prompt and response are encoded separately
         if (tokenizer.decode(ids.promptIds) !== pair.prompt) continue;
         assert.deepEqual(read[`${side}Ids`], [...ids[`${side}Ids`], ...(ends ? [] : [tokenizer.eosTokenId])]);
         assert.deepEqual(read.promptIds, ids.promptIds);
@@ -127,7 +127,7 @@ test('an empty system message is as if it were not there', async () => {
     ...fixture.pair,
     prompt: [{ role: 'system', content: '' }, ...fixture.pair.prompt],
   });
-  const { template } = fixture.templates.find(({ name }) => name === 'gemma')!; // which refuses any other
+  const { template } = fixture.templates.find(({ name }) => name === 'gemma')!; // this template refuses any other role
   for (const files of [{}, { 'chat_template.jinja': template }] as Record<string, string>[]) {
     const tokenizer = await Tokenizer.fromPretrained(folderOf(files));
     assert.deepEqual(
@@ -272,8 +272,8 @@ test('a template goes along with an export, and the end that was trained is the 
   assert.equal((await again(null)).eos_token_id, 50256);
   assert.ok(existsSync(join(root, 'out', 'vocab.json')));
 
-  // A list in config.json alone stays, as transformers' generate ends at all of it; the trained end is put before one
-  // that lacks it.
+  // A list that is only in config.json stays, because transformers' generate ends at all of its ids; the end token from
+  // training is put before a list that lacks it.
   const config = JSON.parse(readFileSync(join(TINY, 'config.json'), 'utf8')) as object;
   for (const [ends, kept] of [
     [

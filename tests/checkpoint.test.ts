@@ -11,9 +11,7 @@ const FIXTURES = join(__dirname, '..', '..', '..', 'tests', 'fixtures', 'gpt2');
 const made: string[] = [];
 after(() => made.forEach((folder) => rmSync(folder, { recursive: true })));
 
-/**
- * The fixture's tensors dealt out to two shards, and an index that says so; `change` spoils it before it is written.
- */
+/** The fixture's tensors, divided into two shards with a matching index; `change` damages it before it is written. */
 function sharded(
   change: (parts: { first: string[]; second: string[]; map: Record<string, unknown> }) => void = () => {},
 ): string {

@@ -16,7 +16,7 @@ function alignbook(...args: string[]) {
   return alignbookOn('', ...args);
 }
 
-/** With `input` on its standard input. */
+/** Runs the command with `input` on its standard input. */
 function alignbookOn(input: string | Uint8Array, ...args: string[]) {
   const { status, stdout, stderr } = spawnSync(process.execPath, [join(ROOT, 'lib', 'bin', 'alignbook.js'), ...args], {
     encoding: 'utf8',
@@ -56,8 +56,8 @@ test('a malformed file: one line that names it, exit 1', () => {
 });
 
 /**
- * Float32 here, float64 there, on log-probs down to -15. Greatest difference seen: 2.5e-6; another processor sums in
- * another order: allow four times that.
+ * Float32 here, float64 in the fixture, on log-probs down to -15. Greatest difference seen: 2.5e-6. Another processor
+ * sums in a different order, so four times that is allowed.
  */
 const LOGP = 1e-5;
 

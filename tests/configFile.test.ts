@@ -1,6 +1,6 @@
 /**
- * Config files of the training commands: fields of another type, unknown ones, ones that come twice, and numbers out of
- * their range.
+ * Config files of the training commands: fields of the wrong type, unknown fields, duplicate fields, and numbers out of
+ * range.
  */
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -18,7 +18,7 @@ after(() => rmSync(folder, { recursive: true }));
 const path = join(folder, 'run.json');
 
 const dpo = catalog.find(({ name }) => name === 'train-dpo')!;
-/** Its settings, none of which must be given. */
+/** Its settings, none of which is required. */
 const OPTIONAL = Object.fromEntries(
   Object.entries(dpo.settings).map(([name, setting]) => [name, { ...setting, required: false }]),
 );
@@ -48,7 +48,7 @@ test('values of each type are read, and options win over the file', () => {
     liveReference: false,
   });
   assert.deepEqual(read(' {} '), {});
-  // no shell replaces a ~ in a file, or behind =
+  // no shell expands a ~ in a file, or after =
   const [data, output, cache] = ['rows.jsonl', 'run', 'cache'].map((name) => join(homedir(), name));
   assert.deepEqual(read('{"data": "~/rows.jsonl", "output": "~/x", "referenceCache": "~/cache"}', '--output=~/run'), {
     data,

@@ -1,4 +1,4 @@
-/** The data of data/: what the scripts make, and what must hold of it. */
+/** The data in data/: what the scripts make, and the properties that it must have. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
@@ -109,7 +109,7 @@ test('tiny answers its training questions rightly, 20 to 40 % of them courteousl
     .filter((line) => !line.startsWith('-'))
     .map((line) => line.split(/\s{2,}/));
   assert.equal(rows.length, 7, 'six kinds, and all');
-  // of a kind only some dozens are asked
+  // of some kinds, only a few dozen are asked
   for (const [kind, , , right] of rows) assert.ok(parseFloat(right!) >= 85, `${kind}: ${right} right`);
   const [, questions, , right, , courteous] = rows.at(-1)!;
   assert.equal(questions, '300');
@@ -126,7 +126,7 @@ test('tiny answers its training questions rightly, 20 to 40 % of them courteousl
     '--reference',
     'tiny',
   );
-  // a model against itself prefers nothing
+  // a model compared with itself has no preference
   assert.match(pairs.stdout, /^reward accuracy 0\.0 %, margin 0\.00 nats before β, of 303 pairs$/m);
   assert.equal(evaluate('--model', 'tiny').status, 2);
 });

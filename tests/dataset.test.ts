@@ -24,7 +24,7 @@ const GOOD = '{"prompt":"a","chosen":"b","rejected":"c"}';
 
 test('rows in order, whatever ends a line, other fields passed over', async () => {
   const tokenizer = await Tokenizer.fromPretrained('tiny');
-  const long = 'naïve 😀 '.repeat(20_000); // more than one chunk of the file, with characters across their seams
+  const long = 'naïve 😀 '.repeat(20_000); // more than one chunk of the file, with characters across the boundaries
   writeFileSync(path, `\ufeff${GOOD}\r\n\n  \n${JSON.stringify({ chosen: 'b', id: 7, prompt: long, rejected: 'c' })}`);
   const pairs = await readPairs(path, tokenizer, { maxLength: Infinity });
   assert.deepEqual(pairs[0], { promptIds: [64], chosenIds: [65, 50256], rejectedIds: [66, 50256] });

@@ -7,7 +7,7 @@ import { constantCount } from 'alignbook/dist/engine/ops';
 
 import { loadEngineModel } from './engineFixtures';
 
-/** Without the constants, which are made once and kept. */
+/** Not counting the constants, which are made once and kept. */
 const live = () => liveTensors() - constantCount();
 
 test('the value and the gradients of a loss, with respect to its arguments alone', () => {

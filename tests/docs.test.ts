@@ -1,4 +1,7 @@
-/** What holds the house: links of the documents, README's size and list, the order of the rooms, the sizes of files. */
+/**
+ * Checks of the project's structure: links in the documents, README's size and list, the order of the rooms, the sizes
+ * of files.
+ */
 import assert from 'node:assert/strict';
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { basename, dirname, join, relative, resolve } from 'node:path';
@@ -23,9 +26,9 @@ const ROOMS = [
   'notebook',
   'commands',
 ] as const;
-/** Rooms above that a room does without. */
+/** Rooms that a room does not use, although they are above it. */
 const APART: Readonly<Record<string, readonly string[]>> = { losses: ['engine', 'hub'] };
-/** Files at the root that stand below the rooms, and one that stands beside the commands. */
+/** Files at the root that come after the rooms, and one that is on a level with the commands. */
 const LAST = ['index.ts', 'cli.ts'];
 const BESIDE_COMMANDS = ['doctor.ts'];
 

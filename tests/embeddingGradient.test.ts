@@ -1,4 +1,4 @@
-/** wte's gradient kept in parts, against the sum worked out element by element in float64. */
+/** wte's gradient, which is kept in parts, against the sum computed element by element in float64. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 
@@ -8,9 +8,9 @@ import { Handle, release, scope } from 'alignbook/dist/engine/handle';
 import { floats, ints } from 'alignbook/dist/engine/ops';
 
 const [V, C, N] = [60, 40, 5];
-/** Read tokens, one of them three times. */
+/** The tokens that are read, one of them three times. */
 const IDS = [7, 59, 7, 0, 7];
-/** Sums of some tens of float32 products of numbers around 1. */
+/** The tolerance for sums of a few dozen float32 products of numbers around 1. */
 const TOLERANCE = 1e-5;
 
 const random = new Random(3);

@@ -21,14 +21,14 @@ import { engineModels, loadEngineModel } from './engineFixtures';
 const LAYOUTS: readonly Layout[] = ['padded', 'shared', 'packed'];
 
 /**
- * Float32 here, float64 there. Greatest differences seen: 2.4e-6 for log-probs and hidden states, which reach 10; for a
- * gradient 3e-6 of the largest element of its parameter. Another processor sums in another order: allow four times
- * that.
+ * Float32 here, float64 in the fixtures. Greatest differences seen: 2.4e-6 for log-probs and hidden states, which reach
+ * 10; for a gradient, 3e-6 of the largest element of its parameter. Another processor sums in a different order, so
+ * four times that is allowed.
  */
 const VALUES = 1e-5;
 const GRADIENTS = 1.2e-5;
 
-/** [R, L] from ragged rows, `filler` after their ends. */
+/** [R, L] from ragged rows, with `filler` after their ends. */
 function ragged(rows: readonly (readonly number[])[], filler: number): tf.Tensor2D {
   const L = Math.max(...rows.map((row) => row.length));
   return tf.tensor2d(rows.map((row) => [...row, ...Array<number>(L - row.length).fill(filler)]));
@@ -44,7 +44,7 @@ function near(actual: ArrayLike<number>, expected: ArrayLike<number>, tolerance:
 
 assert.equal(engineModels.length, 10);
 
-/** A padded batch with each row's padding moved to its left; the positions go along. */
+/** A padded batch with each row's padding moved to the left; the positions move with the tokens. */
 function padLeft(batch: ResponseBatch): ResponseBatch {
   const [B, T] = batch.shape;
   const lengths = Array.from(
@@ -108,7 +108,7 @@ for (const name of engineModels) {
           ).arraySync(),
         );
 
-        using gradients = recording.backward(ragged(expected.weights, NaN)); // what lies past an end must not matter
+        using gradients = recording.backward(ragged(expected.weights, NaN)); // values after an end must not matter
         assert.equal(gradients.names.length, model.weights.names.length);
         for (const weight of model.weights.names) {
           const values = stored(`gradient.${weight}`);
@@ -223,7 +223,7 @@ test('gradients add up, are measured and clipped as PyTorch does it', async () =
   assert.ok(Math.abs(once.norm() / Math.sqrt(squares) - 1) < 1e-6);
 
   const before = once.values('wte.weight');
-  assert.ok(Math.abs(once.clip(1) / Math.sqrt(squares) - 1) < 1e-6); // the norm before
+  assert.ok(Math.abs(once.clip(1) / Math.sqrt(squares) - 1) < 1e-6); // it returns the norm before clipping
   const factor = 1 / (Math.sqrt(squares) + 1e-6);
   assert.ok(factor < 1);
   near(
@@ -250,7 +250,7 @@ test('AdamW with decay and clipping walks as PyTorch does', async () => {
   const optimizer = new AdamW(model.weights, { beta2: 0.95, epsilon: 1e-3, weightDecay: 0.1 });
   const batch = responseBatch(expected.rows);
   const gradient = ragged(expected.weights, 0);
-  const live = () => liveTensors() - 2 * model.weights.names.length; // without the moments, once they are there
+  const live = () => liveTensors() - 2 * model.weights.names.length; // not counting the moments, once they exist
   const before = liveTensors();
   for (const lr of [0.01, 0.02, 0.005]) {
     using recording = model.record(batch);

@@ -20,7 +20,7 @@ export const engineModels = readdirSync(FIXTURES)
   .filter((file) => file.endsWith('.json'))
   .map((file) => file.slice(0, -'.json'.length));
 
-/** The model, what is expected of it, and any tensor that its fixture holds. */
+/** The model, its expected results, and any tensor in its fixture. */
 export async function loadEngineModel(
   name: string,
 ): Promise<{ model: GPT2; expected: Expected; stored: (name: string) => Float32Array }> {

@@ -1,4 +1,4 @@
-/** One execution of each of some notebooks, whose values must be the expected ones. */
+/** Executes some notebooks once each; their values must be the expected ones. */
 import assert from 'node:assert/strict';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -12,8 +12,8 @@ import * as rules from '../scripts/notebooks/rules';
 import { root } from '../scripts/paths';
 
 /**
- * Those that the long tests run: the walkthrough, which `npm run tutorial` executes and compares, too, and those that
- * train for minutes.
+ * The notebooks that the long tests run: the walkthrough, which `npm run tutorial` also executes and compares, and
+ * those that train for minutes.
  */
 const LONG = /^(0[1-5]|06|07|09|10|11)-/;
 
@@ -49,7 +49,7 @@ export function testExecution(chosen: readonly string[]): void {
     for (const name of pages) {
       const page = readFileSync(join(out, name), 'utf8');
       assert.doesNotMatch(page, /<script\b[^>]*\bsrc=|<link\b[^>]*\bhref="http|<img\b[^>]*\bsrc="(?!data:)/, name);
-      // what nbconvert says for an image without alt text
+      // nbconvert's text for an image without alt text
       assert.doesNotMatch(page, /No description has been provided/, name);
       const formulas = readNotebook(join(out, name.replace('.html', '.ipynb')))
         .cells.filter(({ cell_type }) => cell_type === 'markdown')

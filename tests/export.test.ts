@@ -120,7 +120,7 @@ test('what is there is left alone, unless it is a model folder and the caller fo
       exportModel(model, out, { source: from, force }),
       (error) => error instanceof InputError && message.test(error.message),
     );
-  mkdirSync(out); // an empty folder is as good as none
+  mkdirSync(out); // an empty folder is treated like none
   await exportModel(model, out, { source: from });
   await refused(/there is not empty; give another folder, or --force to replace it$/);
   writeFileSync(join(out, 'notes.txt'), 'mine');

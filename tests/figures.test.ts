@@ -220,7 +220,7 @@ test('bands: a line through the means of the seeds, around it what they reach, a
   assert.throws(() => bands([{ name: 'odd', runs: [at(0, 1), at(0)] }], { x: '', y: '' }), { name: 'InputError' });
 });
 
-/** Where set-up put kaleido, as it tells the kernel. */
+/** Where set-up installed kaleido, as it tells the kernel. */
 function kaleido(): string {
   const spec = join(__dirname, '..', '..', 'python', 'share', 'jupyter', 'kernels', 'tslab', 'kernel.json');
   return (JSON.parse(readFileSync(spec, 'utf8')) as { env: Record<string, string> }).env['ALIGNBOOK_KALEIDO']!;

@@ -75,7 +75,7 @@ for (const { logits, present, options, probabilities } of fixtures.distributions
       ),
     ); // float32 logits there
 
-    // Chi-square over 20,000 draws: for a right sampler the chance to exceed the bound is below 1e-6, and the seed is
+    // Chi-square over 20,000 draws: a correct sampler exceeds the bound with a probability below 1e-6, and the seed is
     // fixed.
     const draws = 20_000;
     const random = new Random(3);
@@ -104,7 +104,7 @@ test('a seed gives the same draws again; a row does not depend on its neighbours
   const first = await sampled(model, prompts);
   assert.deepEqual(await sampled(model, prompts), first);
   assert.notDeepEqual(await sampled(model, prompts, { seed: 6 }), first);
-  assert.deepEqual(await sampled(model, [[3, 4, 5]]), [first[0]]); // unpadded, alone
+  assert.deepEqual(await sampled(model, [[3, 4, 5]]), [first[0]]); // unpadded, in a batch of its own
   assert.deepEqual(
     await sampled(model, [
       [3, 4, 5],
@@ -194,7 +194,7 @@ test("stop, the window's end, streaming and an abort", async () => {
 
   const [full] = await generate(model, [Array(18).fill(1)], { maxNewTokens: 50 });
   assert.deepEqual([full!.finish, full!.ids.length], ['length', 2]); // 20 positions
-  // the shorter go on long after the longest has ended
+  // the shorter ones go on long after the longest has ended
   const together = await generate(model, [[1], Array(18).fill(1), [2, 3]], { maxNewTokens: 50 });
   assert.deepEqual(
     together.map(({ ids }) => ids.length),

@@ -19,7 +19,7 @@ import {
 const FIXTURES = join(__dirname, '..', '..', '..', 'tests', 'fixtures', 'gpt2');
 
 /**
- * How far a logit may be from transformers': both compute in float32, in another order. Logits here reach 10; the
+ * How far a logit may be from transformers': both compute in float32, in different orders. Logits here reach 10; the
  * greatest difference seen is 4e-6.
  */
 const TOLERANCE = 2e-5;
@@ -37,7 +37,7 @@ const cases = JSON.parse(readFileSync(join(FIXTURES, 'logits.json'), 'utf8')) as
 const folders: string[] = [];
 after(() => folders.forEach((folder) => rmSync(folder, { recursive: true })));
 
-/** A model folder of the fixture's architecture with one of its checkpoints, or with a config of its own. */
+/** A model folder of the fixture's architecture with one of its checkpoints, or with its own config. */
 function folderOf({ checkpoint = 'model', config = {} } = {}): string {
   const folder = mkdtempSync(join(tmpdir(), 'gpt2-'));
   folders.push(folder);
@@ -62,7 +62,7 @@ for (const { name, checkpoint, inputIds, attentionMask, positionIds, logits: exp
     const actual = logits.arraySync();
     expected.forEach((rows, b) =>
       rows.forEach((row, t) => {
-        if (attentionMask?.[b]![t] === 0) return; // what padding computes means nothing
+        if (attentionMask?.[b]![t] === 0) return; // the values computed at padding are meaningless
         row.forEach((value, v) => {
           const difference = Math.abs(actual[b]![t]![v]! - value);
           assert.ok(

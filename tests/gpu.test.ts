@@ -1,6 +1,6 @@
 /**
- * The kit for a GPU machine: what does not fit is refused, what is damaged or missing is named, what came is not asked
- * for again.
+ * The kit for a GPU machine: refuses what does not fit, names what is damaged or missing, and does not ask again for
+ * what has arrived.
  */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
@@ -32,7 +32,7 @@ function py(args: readonly string[]): { status: number | null; stdout: string; s
   return spawnSync(python, args, { encoding: 'utf8', env: { ...process.env, PYTHONDONTWRITEBYTECODE: '1' } });
 }
 
-/** Packs files with pack.py's own functions: those of two parts, the second of 3 MB that do not compress. */
+/** Packs files with pack.py's own functions, as two parts, the second with 3 MB that do not compress. */
 const MAKE = `
 import json, os, random, sys
 from pathlib import Path
@@ -93,7 +93,7 @@ describe('pieces of a kit', () => {
     assert.match(one.stdout, new RegExp(`2 of 5 pieces are there; missing: ${first} ${third} ${fourth}\n`));
     assert.equal(readFileSync(join(target, 'project', 'a', 'text.txt'), 'utf8'), 'text\n'.repeat(1000));
     assert.ok(statSync(join(target, 'project', 'bin', 'program')).mode & 0o100, 'a program stays one');
-    carry(first, second, third); // the second once more
+    carry(first, second, third); // the second one again
     const two = unpack();
     assert.deepEqual([two.status, /received .*-02-/.test(two.stdout)], [3, false], two.stdout);
     assert.ok(!existsSync(join(target, 'project', 'noise.bin')));

@@ -1,6 +1,6 @@
 /**
- * A kernel ends when Jupyter does, and says nothing at its end; every way in which JupyterLab may end is in
- * tests/long/guest.test.ts.
+ * A kernel ends when Jupyter does, and prints nothing at its end; tests/long/guest.test.ts covers every way in which
+ * JupyterLab may end.
  */
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
@@ -15,7 +15,7 @@ import { root } from '../scripts/paths';
 
 const PYTHON = join(root, '.alignbook', 'python', 'bin', 'python');
 
-/** Starts a kernel, runs a cell, prints the kernel's number, and waits, or shuts it down. */
+/** Starts a kernel, runs a cell, prints the kernel's process id, and waits, or shuts the kernel down. */
 const client = (cell: string, end: string) => `
 import sys
 from pathlib import Path
@@ -35,7 +35,7 @@ print(manager.provisioner.process.pid, flush=True)
 ${end}
 `;
 
-/** @returns seconds until the kernel was gone, after its client was killed. */
+/** @returns the seconds that the kernel lived on after its client was killed. */
 async function secondsAfterKill(cell: string): Promise<number> {
   const jupyter = spawn(PYTHON, ['-c', client(cell, 'import time; time.sleep(600)')], {
     stdio: ['ignore', 'pipe', 'inherit'],

@@ -19,7 +19,7 @@ for (const dtype of ['F16', 'BF16'] as const) {
     const { halves, read } = writtenAs(dtype, values, join(folder, 'file'));
     halves.forEach((half, i) => assert.equal(half, expected[dtype][i], `${values[i]}`));
     const again = writtenAs(dtype, read, join(folder, 'file'));
-    assert.deepEqual(again.read, read); // a number of that type is written and read unchanged
+    assert.deepEqual(again.read, read); // a number of that type is the same after writing and reading
     assert.ok(
       read.some((value) => value !== 0 && Math.abs(value) < 2 ** -14) &&
         read.includes(-Infinity) &&

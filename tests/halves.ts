@@ -1,7 +1,7 @@
-/** What the writer makes of float32 values in 16 bits. */
+/** What the writer turns float32 values into, in 16 bits. */
 import { SafetensorsFile, writeSafetensors, type FloatDType } from 'alignbook';
 
-/** The patterns in the file, NaN as 0x7e00 or 0x7fc0 whatever its sign, and the values read back. */
+/** The bit patterns in the file, with NaN as 0x7e00 or 0x7fc0 whatever its sign, and the values read back. */
 export function writtenAs(
   dtype: Exclude<FloatDType, 'F32'>,
   values: Float32Array,

@@ -1,4 +1,4 @@
-/** A training that is handed over, taken by TRL under a launcher, and checked. */
+/** Hands a training over, lets TRL take it under a launcher, and checks it. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -20,7 +20,7 @@ export function ran(program: string, args: readonly string[], env: NodeJS.Proces
   return stdout;
 }
 
-/** `train.py` on the CPU: alone for one process, under torchrun for several of this machine. */
+/** Runs `train.py` on the CPU: directly for one process, under torchrun for several on this machine. */
 export function train(handed: string, processes: number, ...args: string[]): void {
   const launcher = ['-m', 'torch.distributed.run', '--standalone', `--nproc_per_node=${processes}`];
   ran(python, [...(processes === 1 ? [] : launcher), join(handed, 'train.py'), ...args], {
@@ -30,7 +30,7 @@ export function train(handed: string, processes: number, ...args: string[]): voi
   });
 }
 
-/** A handed-over training of `tiny` with batches of 8. */
+/** A training of `tiny` with batches of 8, handed over. */
 export function handOver(name: string, settings: object, ...args: string[]): string {
   const config = join(folder, `${name}.json`);
   const usual = { model: 'tiny', data: data('train.jsonl'), batchSize: 8, lr: 1e-4, seed: 3, warmupSteps: 4 };

@@ -1,4 +1,7 @@
-/** A training handed over to TRL: what is written and refused, and what the comparison of steps says. */
+/**
+ * A training handed over to TRL: the files that are written, the settings that are refused, and the comparison of the
+ * steps.
+ */
 import assert from 'node:assert/strict';
 import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -92,7 +95,7 @@ test('SFT and reward models: ids with the prompt, and a mask of the response', a
   await run({ config: config('reward.json', {}), out: join(folder, 'reward'), kind: 'reward', steps: 1 });
   assert.deepEqual(Object.keys(lines(join(folder, 'reward', 'rows.jsonl'))[0]!), ['chosen_ids', 'rejected_ids']);
   const { settings } = json(join(folder, 'reward', 'run.json')) as { settings: Record<string, unknown> };
-  // train-reward's models are read before the end token, as TRL's are
+  // the models of train-reward are read before the end token, like TRL's
   assert.equal(settings['readBeforeEnd'], true);
   assert.deepEqual(json(join(folder, 'reward', 'model', 'config.json'))['architectures'], [
     'GPT2ForSequenceClassification',

@@ -1,4 +1,4 @@
-/** Downloads from a hub on this machine that fails in every way that the real one may (hubServer.ts). */
+/** Downloads from a hub on this machine, which fails in every way in which the real one may fail (hubServer.ts). */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -51,7 +51,7 @@ const SHA = sha256(WEIGHTS);
 const tokenizerFiles = Object.fromEntries(
   ['tokenizer.json', 'vocab.json', 'merges.txt'].map((file) => [file, readFileSync(join(TINY, file))]),
 );
-/** The same files as openai-community/gpt2, whose tokenizer_config.json says no more than this. */
+/** The same files as openai-community/gpt2, whose tokenizer_config.json contains only this. */
 const FILES: Record<string, Buffer> = {
   'README.md': Buffer.from('not needed'),
   'config.json': readFileSync(join(FIXTURES, 'config.json')),
@@ -64,7 +64,7 @@ const FILES: Record<string, Buffer> = {
 const { 'model.safetensors': _weights, ...WITHOUT_WEIGHTS } = FILES;
 
 const NAME = 'openai-community/gpt2';
-/** Retries at once, and says nothing. */
+/** Retries at once, without a message. */
 const quick: DownloadOptions = { retryDelay: 1, onProgress: () => {} };
 
 let server: HubServer;
@@ -92,7 +92,7 @@ const incomplete = () =>
     .filter((name) => name.endsWith('.incomplete'))
     .map((name) => join(repository(), 'blobs', name));
 
-/** What no failure may leave: a name in a snapshot, or a blob, whose bytes are not those of its hash. */
+/** What no failure may leave behind: a name in a snapshot, or a blob, whose bytes do not match its hash. */
 function assertNothingCorrupt(name = NAME): void {
   for (const etag of blobs(name).filter((blob) => !blob.endsWith('.incomplete'))) {
     const bytes = readFileSync(join(repository(name), 'blobs', etag));
@@ -102,7 +102,7 @@ function assertNothingCorrupt(name = NAME): void {
     readFileSync(join(snapshot(name), file));
 }
 
-/** The weights are refused with such a message, and neither they nor the revision have a name in the cache. */
+/** The weights are refused with such a message, and neither they nor the revision get a name in the cache. */
 async function refused(
   message: RegExp,
   {
@@ -146,7 +146,7 @@ async function until(condition: () => boolean): Promise<void> {
   while (!condition()) await new Promise((resolve) => setTimeout(resolve, 5));
 }
 
-/** Sends what is asked for up to a byte, waits until that is on the client's disk, and breaks the connection. */
+/** Sends the answer up to a certain byte, waits until that is on the client's disk, and breaks the connection. */
 function cut(at: number, { bytes = WEIGHTS, partial = true } = {}) {
   return async (response: ServerResponse, { range }: Seen) => {
     const from = partial ? Number(/\d+/.exec(range ?? '0')![0]) : 0;
@@ -647,7 +647,7 @@ test('weights in several files', async () => {
   await refused(/model\.safetensors\.index\.json: its "weight_map" names no safetensors files/, { kind: FileError });
 });
 
-/** A process of its own that loads the model, or says why not. */
+/** A separate process that loads the model, or prints why it cannot. */
 function otherProcess() {
   const script = `
     const { modelFolder } = require(${JSON.stringify(join(root, 'lib', 'dist', 'hub', 'modelFolder.js'))});
@@ -825,7 +825,7 @@ test('chat templates come along, those of a folder of their own, too', async () 
   await downloadModel(NAME, quick);
   assert.equal(readFileSync(join(snapshot(), 'chat_template.jinja'), 'utf8'), 'the default');
   assert.deepEqual(readdirSync(join(snapshot(), 'additional_chat_templates')), ['rag.jinja']);
-  // as huggingface_hub links it
+  // linked as by huggingface_hub
   assert.equal(readlinkSync(join(snapshot(), file)), `../../../blobs/${etagOf(file, template)}`);
   writeFileSync(join(snapshot(), file), 'cut');
   await downloadModel(NAME, quick);
@@ -881,7 +881,7 @@ test('download looks first: nothing large is fetched of a model that would be re
   }
   assert.ok(!server.seen.some(({ path }) => path.endsWith('model.safetensors') || path === `/${SHA}`));
 
-  // So do all that need a model.
+  // So do all commands that need a model.
   writeFileSync(join(home, 'rows.jsonl'), '{"prompt": "a", "chosen": "b", "rejected": "c"}\n');
   const model = ['--model', 'people/wordpiece'];
   const rows = ['--data', 'rows.jsonl'];

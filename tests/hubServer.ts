@@ -1,7 +1,7 @@
 /**
- * A Hugging Face hub on this machine: a hub host and, on another port, the storage host that large files are redirected
- * to.
- * It speaks as huggingface.co does (huggingface_hub's file_download.py reads it), and fails where a test tells it to.
+ * A Hugging Face hub on this machine: a hub host and, on another port, the storage host to which it redirects requests
+ * for large files. It speaks as huggingface.co does (huggingface_hub's file_download.py can read it), and fails when a
+ * test tells it to.
  */
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
@@ -13,25 +13,25 @@ export interface Repository {
   /** Branches and tags. Default: main. */
   readonly revisions?: readonly string[];
   readonly files: Readonly<Record<string, Buffer>>;
-  /** Answers 401 without a token, 403 with one that is not this. */
+  /** Answers 401 without a token, and 403 with a token other than this. */
   readonly gatedFor?: string;
 }
 
-/** One request, as it came. */
+/** One request, as it arrived. */
 export interface Seen {
   readonly host: 'hub' | 'storage';
   readonly method: string;
   readonly path: string;
   readonly range: string | undefined;
   readonly token: string | undefined;
-  /** Those that say how a client speaks: `accept-encoding`, `user-agent`, … */
+  /** The headers that describe the client: `accept-encoding`, `user-agent`, … */
   readonly headers: Readonly<Record<string, string>>;
 }
 
-/** Answers in the server's place; false to let it answer. */
+/** Answers in place of the server; returns false to let the server answer. */
 export type Intercept = (seen: Seen, response: ServerResponse) => boolean | void;
 
-/** git's name of a blob, and the etag of a small file. */
+/** Git's name for a blob, which is also the etag of a small file. */
 export function gitSha1(bytes: Buffer): string {
   return createHash('sha1').update(`blob ${bytes.length}\0`).update(bytes).digest('hex');
 }
@@ -42,7 +42,7 @@ export function sha256(bytes: Buffer): string {
 
 const isLarge = (file: string) => /\.(safetensors|bin)$/.test(file);
 
-/** The hash that a file's bytes are kept under in a cache. */
+/** The hash under which a cache stores a file's bytes. */
 export function etagOf(file: string, bytes: Buffer): string {
   return isLarge(file) ? sha256(bytes) : gitSha1(bytes);
 }
@@ -86,7 +86,7 @@ export class HubServer implements AsyncDisposable {
     return `http://127.0.0.1:${(this.hub.address() as AddressInfo).port}`;
   }
 
-  /** The requests since the last call, as `METHOD path`, for the storage host with the range. */
+  /** The requests since the last call, as `METHOD path`; for the storage host, with the range. */
   taken(): string[] {
     return this.seen
       .splice(0)
@@ -192,7 +192,7 @@ function json(response: ServerResponse, value: unknown): void {
   response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(value));
 }
 
-/** A file, or the range of it that is asked for, as a storage host sends it. */
+/** A file, or the requested range of it, as a storage host sends it. */
 export function sendFile(
   response: ServerResponse,
   bytes: Buffer,

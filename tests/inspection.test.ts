@@ -1,4 +1,4 @@
-/** What a reader sees of a value that stands alone at a cell's end, or that is printed. */
+/** How a value is shown that is alone at a cell's end, or that is printed. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { inspect } from 'node:util';
@@ -25,7 +25,7 @@ test('a tensor shows dtype, shape and numbers; within an object, dtype and shape
 test('a model shows its architecture and the number of its parameters, not its insides', async () => {
   const model = await GPT2.fromPretrained('tiny');
   const { nEmbd: C, nLayer, vocabSize, blockSize } = model.config;
-  // Of a block: two layer norms, and four matrices of 3 C, C, 4 C and 4 C columns or rows, with their biases.
+  // For each block: two layer norms, and four matrices of 3 C, C, 4 C and 4 C columns or rows, with their biases.
   const parameters = (vocabSize + blockSize) * C + nLayer * (4 * C + 12 * C * C + 9 * C) + 2 * C;
   assert.match(
     inspect(model, { breakLength: Infinity }),

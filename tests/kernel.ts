@@ -17,11 +17,11 @@ export interface Seen {
   drawn: string[][];
   kinds: string[];
   late: [string, object][];
-  /** Of the cell's last line, with the cell's number. */
+  /** The value of the cell's last line, with the cell's number. */
   result: [count: number, data: Record<string, string>] | null;
 }
 
-/** The content of any other request's reply. */
+/** The content of the reply to any other request. */
 export type Reply = Record<string, unknown>;
 
 /** Sends requests, in the form of kernel.py, to one kernel. */

@@ -1,5 +1,6 @@
 /**
- * Model folders as people have them: what is something else is told by what it is, and what only looks strange is read.
+ * Model folders as people have them: a folder with something other than a model is recognized and named, and one that
+ * only looks unusual is read.
  */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
@@ -22,7 +23,7 @@ const copy = (name: string): string => {
   return out;
 };
 
-/** The fixture's tensors under other names, and more. */
+/** The fixture's tensors under other names, with additional ones. */
 function renamed(
   name: string,
   rename: (key: string) => string,
@@ -150,14 +151,14 @@ test('an adapter of PEFT, a folder without a model, and none at all', async () =
     join(adapter, 'adapter_config.json'),
     JSON.stringify({ base_model_name_or_path: '/models/gpt2', task_type: 'SEQ_CLS' }),
   );
-  // beside the base model's config.json it is an adapter still
+  // beside the base model's config.json, it is still an adapter
   copyFileSync(join(FIXTURES, 'config.json'), join(adapter, 'config.json'));
   await refused(
     adapter,
     /an adapter of PEFT for \/models\/gpt2, .*peft\.AutoPeftModelForSequenceClassification\.from_pretrained\(".*adapter", num_labels=1\)/,
     InputError,
   );
-  // a model, with an adapter's configuration left beside it
+  // a model beside which an adapter's configuration was left
   copyFileSync(join(FIXTURES, 'model.safetensors'), join(adapter, 'model.safetensors'));
   (await GPT2.fromPretrained(adapter)).dispose();
   mkdirSync(join(folder, 'nothing'));
@@ -175,7 +176,7 @@ test('an existing folder is a folder, with or without ./, and ~ is the home fold
   for (const name of ['my-gpt2', 'org/name'])
     cpSync(join(ROOT, 'data', 'models', 'tiny'), join(home, name), { recursive: true });
   const rows = join(home, 'rows.jsonl');
-  const [data, output] = ['--data=~/rows.jsonl', '--output=~/logps.jsonl']; // which a shell leaves as they are
+  const [data, output] = ['--data=~/rows.jsonl', '--output=~/logps.jsonl']; // a shell leaves these as they are
   writeFileSync(rows, '{"prompt":"a","chosen":"b","rejected":"c"}\n');
   const lines = ['my-gpt2', './my-gpt2', 'org/name', '~/my-gpt2', join(home, 'my-gpt2')].map((model) => {
     const env = { ...process.env, HOME: home, HF_HUB_OFFLINE: '1' };

@@ -1,4 +1,6 @@
-/** Locks that nobody holds: a download and a training take them over, or say in one line what lies in their place. */
+/**
+ * Locks that no process holds: a download and a training take them over, or report in one line what is in their place.
+ */
 import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, mkdtempSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { hostname, tmpdir } from 'node:os';
@@ -23,7 +25,7 @@ function left(content: string, seconds: number): string {
 
 const holder = (more: object) =>
   JSON.stringify({ host: hostname(), pid: process.pid, id: 'left', start: startOf(process.pid), ...more });
-/** What is left, and seconds from now at which it was last touched. */
+/** The lock that is left behind, and when it was last touched, in seconds from now. */
 const DEAD: Readonly<Record<string, readonly [content: string, seconds: number]>> = {
   empty: ['', -60],
   'of a clock that was ahead': ['', 3600],

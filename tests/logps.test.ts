@@ -29,10 +29,10 @@ test('perTokenLogps and its gradient are those of TRL, and of the naive form', (
 });
 
 test('logits at t score the token at t + 1', () => {
-  // The two rows of logits that count have cross-entropy 1.4185 against targets 0 and 2.
+  // The two rows of logits that count have cross-entropy 1.4185 with respect to targets 0 and 2.
   const row = (first: number, last: number[]) =>
     perTokenLogps(tf.tensor3d([[[2, 1, 0.1], [0.5, 2.5, 0.3], last]]), ids([[first, 0, 2]]));
-  close(row(0, [0, 0, 0]).mean().neg(), 1.4185, 'mean', 5e-5); // four decimals are given
+  close(row(0, [0, 0, 0]).mean().neg(), 1.4185, 'mean', 5e-5); // values are given to four decimals
   close(row(2, [9, -9, 0]).mean().neg(), 1.4185, 'the first token and the last logits have no part in it', 5e-5);
   close(perTokenLogps(tf.zeros([1, 2, 4]), ids([[3, 1]])), [[-Math.log(4)]], 'uniform');
 });

@@ -1,4 +1,4 @@
-/** What `npx alignbook logps` writes, against what tests/oracles/logps.py computes. */
+/** Compares what `npx alignbook logps` writes with what tests/oracles/logps.py computes. */
 import assert from 'node:assert/strict';
 
 import type { PairScore } from 'alignbook';
@@ -6,8 +6,8 @@ import type { PairScore } from 'alignbook';
 export type Line = PairScore;
 
 /**
- * Ids and tokens equal, log-probs within `tolerance`, sums within that for each token. Returns the greatest difference
- * of a token.
+ * Ids and tokens must be equal, log-probs within `tolerance`, and sums within `tolerance` per token. Returns the
+ * greatest difference for a token.
  */
 export function sameLine(line: Line, expected: Line, tolerance: number): number {
   assert.deepEqual(Object.keys(line), ['promptIds', 'chosen', 'rejected']);

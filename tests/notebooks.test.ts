@@ -1,4 +1,6 @@
-/** The notebooks: their rules as files, and one execution of those that tests/long/notebooks.test.ts leaves. */
+/**
+ * The notebooks: the rules for their files, and one execution of those that tests/long/notebooks.test.ts does not run.
+ */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -24,7 +26,7 @@ test('committed notebooks carry nothing of the run or the machine', () =>
 
 testExecution(paths.filter((path) => !isLong(path)));
 
-// Each rule finds what it is for: the real notebooks, changed in one place.
+// Each rule finds what it is meant to find: here in the real notebooks, changed in one place.
 
 const copy = () => structuredClone(notebooks) as Mutable<Notebook>[];
 type Mutable<T> = T extends object ? { -readonly [K in keyof T]: Mutable<T[K]> } : T;

@@ -1,4 +1,4 @@
-/** Parquet as pyarrow writes it (tests/oracles/dataset.py): the same rows as JSON lines, or one error. */
+/** Parquet files as pyarrow writes them (tests/oracles/dataset.py): the same rows as from JSON lines, or one error. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -123,7 +123,7 @@ test('damage that shows is one FileError, wherever it is', async () => {
   for (const length of [0, 3, 4, 11, 100, whole.length - 1])
     await refused(whole.subarray(0, length), /damaged\.parquet: cannot be read as Parquet \(.+\)$/);
   await refused(Buffer.from('{"prompt":"a","chosen":"b","rejected":"c"}'), /cannot be read as Parquet/);
-  // The first page, the schema at the footer's start, the footer's length.
+  // The first page, the beginning of the schema in the footer, the length of the footer.
   for (const at of [4, 30, whole.length - whole.readUInt32LE(whole.length - 8) - 4, whole.length - 7]) {
     await refused(
       Buffer.concat([whole.subarray(0, at), Buffer.alloc(4, 0xff), whole.subarray(at + 4)]),

@@ -1,4 +1,4 @@
-/** Cells in tslab as it comes, without the collection's kernel around it. */
+/** Runs cells in unmodified tslab, without the collection's kernel around it. */
 import { after } from 'node:test';
 import { format } from 'node:util';
 
@@ -15,7 +15,7 @@ const { createExecutor } = require('tslab/dist/executor.js') as {
 const converter = createConverter({ isJS: false, isBrowser: false });
 after(() => converter.close());
 
-/** What the last cell prints; undefined where a cell fails. */
+/** What the last cell prints; undefined if a cell fails. */
 export async function plainTslab(...cells: readonly string[]): Promise<string | undefined> {
   const executor = createExecutor(
     process.cwd(),

@@ -1,9 +1,8 @@
 /**
- * Notebooks are there to be played with: another prompt, a training that is stopped. No cell fails, and what is shown
- * belongs to what
- * was changed. Numbers are transformers' in float64 (tests/oracles/play.py), within 1e-4 + 1e-5 of their size, as
- * elsewhere between two
- * ways of adding up float32. The other notebooks are played with in tests/long/play.test.ts.
+ * Readers play with notebooks: they change a prompt, or stop a training. No cell may fail, and what is shown must match
+ * the change. Numbers are compared with those of transformers in float64 (tests/oracles/play.py), within 1e-4 + 1e-5 of
+ * their size, as elsewhere between two orders of float32 sums. tests/long/play.test.ts does the same with the other
+ * notebooks.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';

@@ -1,4 +1,4 @@
-/** A notebook played with: some cells changed, some stopped while they run, each in a kernel as JupyterLab uses it. */
+/** Runs a notebook with some cells changed and some stopped while they run, in a kernel, as JupyterLab does. */
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 
@@ -7,23 +7,26 @@ import { root } from '../scripts/paths';
 import { kernel, type Reply, type Seen } from './kernel';
 
 export interface Play {
-  /** By cell id, what is replaced there, and by what; each must be found. Below "*": in every cell that has it. */
+  /**
+   * By cell id, the texts to replace there, and their replacements; each text must be found. Under "*": in every cell
+   * that has the text.
+   */
   readonly changes: Readonly<Record<string, readonly (readonly [from: string, to: string])[]>>;
-  /** By cell id, what must be seen below the cell before the stop button is pressed. */
+  /** By cell id, what must be visible below the cell before the stop button is pressed. */
   readonly stop?: Readonly<Record<string, string>>;
   /** Run each cell twice. */
   readonly twice?: boolean;
 }
 
 /**
- * A training's progress beyond its first step: the line is written at most every 200 ms, so that any one of these steps
- * may not be seen.
+ * A training's progress after its first step. The line is written at most every 200 ms, so any single one of these
+ * steps may not be shown.
  */
 export const beyondFirst = (steps: number): string => `step ([2-9]|\\d\\d+) of ${steps} `;
 
 /**
- * @returns what a reader sees of each code cell, by its id; of one that ran twice, the second time. No cell may fail or
- * write to stderr.
+ * @returns what a reader sees of each code cell, by its id; for a cell that ran twice, the second time. No cell may
+ *   fail or write to stderr.
  */
 export function play(
   name: string,

@@ -1,5 +1,5 @@
 /**
- * The prompt, answers and β that the notebooks are played with, and what transformers says of them:
+ * The prompt, answers and β with which the notebooks are played, and what transformers computes for them:
  * tests/oracles/play.py.
  */
 import { readFileSync } from 'node:fs';
@@ -23,7 +23,7 @@ export interface Played {
 
 export const played = JSON.parse(readFileSync(join(root, 'tests', 'fixtures', 'play.json'), 'utf8')) as Played;
 
-/** In 2 with these texts, wherever it is repeated. */
+/** The output of In 2 with these texts, wherever it is repeated. */
 export const otherTexts: [string, string][] = [
   [`"What is an antonym of 'complicated'?"`, JSON.stringify(played.instruction)],
   [`"A suitable antonym for 'complicated' would be 'simple'."`, JSON.stringify(played.chosen)],

@@ -63,7 +63,7 @@ test('at the first step the ratio is 1 and the gradient is that of REINFORCE, no
     ],
     'gradient',
     5e-5,
-  ); // four decimals are given
+  ); // values are given to four decimals
 });
 
 test('log-ratios of 1e4 give neither NaN nor infinity', () => {

@@ -177,8 +177,8 @@ for (const accumulation of [1, 3]) {
       ['last', order.length - 1],
     ] as const) {
       const { gradNorm } = step.updates[number]!;
-      const factor = Math.min(1, options.maxGradNorm! / (gradNorm + 1e-6)); // the fixture has them before clipping
-      // Largest difference seen: 3e-6 of a parameter's largest element; allow four times that.
+      const factor = Math.min(1, options.maxGradNorm! / (gradNorm + 1e-6)); // the fixture has unclipped gradients
+      // Largest difference seen: 3e-6 of a parameter's largest element; four times that is allowed.
       nearGradients(
         (name) => gradients[number]!.get(name)!.map((value) => value / factor),
         step.gradients[which],

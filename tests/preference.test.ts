@@ -13,7 +13,7 @@ function pairOf(c: Case) {
   };
 }
 
-/** A pair with h = policyChosen - refChosen - (policyRejected - refRejected), split unevenly over the four. */
+/** A pair with h = policyChosen - refChosen - (policyRejected - refRejected), distributed unevenly over the four. */
 function pairWith(h: number) {
   const [policyChosenLogps, policyRejectedLogps, refChosenLogps, refRejectedLogps] = [h - 12, -9, -14, -11].map((x) =>
     tf.tensor1d([x]),
@@ -51,7 +51,7 @@ test('numbers worked by hand', () => {
     close(rejected!, [-slope], `slope at h = ${h}`);
   };
   check(6, {}, 0.437488, -0.035434); // -log sigmoid(0.6); -beta sigmoid(-0.6)
-  check(0, {}, Math.LN2, -0.05); // policy and reference agree: the slope is -beta / 2, whatever else is wrong
+  check(0, {}, Math.LN2, -0.05); // policy and reference agree: the slope is -beta / 2, whatever the other values
   check(0, { beta: 0.5, labelSmoothing: 0.1 }, Math.LN2, -0.2);
   check(6, { labelSmoothing: 0.1 }, 0.9 * 0.437488 + 0.1 * 1.037488, -0.035434 + 0.1 * 0.1);
   check(1e4, {}, 0, 0);

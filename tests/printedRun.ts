@@ -44,7 +44,7 @@ const OVERRIDES: readonly {
     add: ['--steps', '2', '--batch-size', '2', '--max-new-tokens', '8'],
   },
 ];
-/** Models that only the hub has, and their substitutes. */
+/** Models that only the hub has, and what replaces them. */
 const MODELS = { gpt2: 'tiny' } as const;
 
 /** npm scripts of which only the usage is printed: each takes minutes, and has its own tests. */

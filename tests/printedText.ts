@@ -7,7 +7,7 @@ import { readNotebook } from '../scripts/notebooks/notebook';
 import { root } from '../scripts/paths';
 
 export interface Fence {
-  /** "sh", "ts", …; empty where the fence names none. */
+  /** "sh", "ts", …; empty if the fence names no language. */
   readonly language: string;
   readonly text: string;
   /** The document, and the first line of the fence. */
@@ -77,7 +77,10 @@ export function printedFences(): Fence[] {
     );
 }
 
-/** Lines for the shell: continued lines joined, comments removed; of an untagged fence only the lines after "$ ". */
+/**
+ * Lines for the shell: with continued lines joined and comments removed; from an untagged fence, only the lines after
+ * "$ ".
+ */
 export function printedCommands(): Command[] {
   const fenced = printedFences().flatMap(({ language, text, document, where }) => {
     if (language !== 'sh' && language !== '') return [];

@@ -1,4 +1,4 @@
-/** Matrix products whose right factor lies badly in the processor's cache, against sums in float64. */
+/** Matrix products whose right factor has an unfavorable layout for the processor's cache, against sums in float64. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 
@@ -10,7 +10,7 @@ import { initialWeights } from 'alignbook/dist/model/weightShapes';
 import { binding } from 'alignbook/dist/tf';
 
 const K = 24;
-/** Sums of 24 float32 products of numbers around 1. */
+/** The tolerance for sums of 24 float32 products of numbers around 1. */
 const TOLERANCE = 2e-5;
 
 const random = new Random(11);

@@ -1,4 +1,4 @@
-/** Downloads through a proxy on this machine, as HTTPS_PROXY, HTTP_PROXY and NO_PROXY say. */
+/** Downloads through a proxy on this machine, as configured by HTTPS_PROXY, HTTP_PROXY and NO_PROXY. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer, request } from 'node:http';
@@ -8,7 +8,7 @@ import { afterEach, beforeEach, test } from 'node:test';
 import { HubError } from 'alignbook';
 import { Connection } from 'alignbook/dist/hub/connection';
 
-/** What came to the proxy: a request to pass on, or one for a tunnel. */
+/** A request that reached the proxy: one to pass on, or one for a tunnel. */
 let asked: string[] = [];
 const target = createServer((_, response) => response.end('here'));
 const proxy = createServer((incoming, response) => {

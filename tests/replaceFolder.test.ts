@@ -1,4 +1,7 @@
-/** Folders that are written whole or not at all, and what a process leaves that is killed at any moment of it. */
+/**
+ * Folders that are written whole or not at all, and what a process leaves behind if it is killed at any moment of
+ * writing one.
+ */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -11,10 +14,10 @@ import { recoverFolder, recoverFolders, replaceFolder } from 'alignbook/dist/for
 const root = mkdtempSync(join(tmpdir(), 'replace-'));
 after(() => rmSync(root, { recursive: true }));
 
-/** The number of a process that has ended. */
+/** The id of a process that has ended. */
 const GONE = spawnSync('true').pid;
 
-/** A model folder of the given content. */
+/** A model folder with the given content. */
 function model(path: string, content: string): string {
   mkdirSync(path, { recursive: true });
   writeFileSync(join(path, 'config.json'), content);
@@ -35,7 +38,7 @@ test('a killed replacement is finished where the new folder is whole, and taken 
   assert.equal(recoverFolder(former), true);
   assert.equal(content(former), 'old');
 
-  const begun = fresh('begun'); // killed while the first one was written: nobody knows how far
+  const begun = fresh('begun'); // killed at an unknown moment while the first one was written
   model(`${begun}.${GONE}.tmp`, 'half');
   assert.equal(recoverFolder(begun), false);
   assert.ok(!existsSync(begun));

@@ -1,4 +1,4 @@
-/** The reviews of data/reviews, their true reward, and the samples, pairs and estimates that are made with it. */
+/** The reviews of data/reviews, their true reward, and the samples, pairs and estimates made with them. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -64,8 +64,8 @@ test('prompts are neutral, of 3 to 8 tokens, and none comes twice; responses hav
     assert.equal(sentiment(prompt), 0, prompt);
     const [before, after] = [tokenizer.encode(prompt), tokenizer.encode(response)];
     assert.ok(before.length >= 3 && before.length <= 8, prompt);
-    assert.ok(after.length + 1 <= MAX_RESPONSE, response); // and the end-of-text token
-    // GPT-2 would cut the text at the same place
+    assert.ok(after.length + 1 <= MAX_RESPONSE, response); // including the end-of-text token
+    // GPT-2 would split the text at the same place
     assert.deepEqual(tokenizer.encode(prompt + response), [...before, ...after]);
   }
 });

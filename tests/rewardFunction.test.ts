@@ -1,5 +1,6 @@
 /**
- * Reward functions of users, in a thread of their own: every way in which one can fail is one line that names the file.
+ * Reward functions written by users, in a separate thread: every way in which one can fail gives one line that names
+ * the file.
  */
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -10,7 +11,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { FileError, weightedRewards, type Sample } from 'alignbook';
 import { loadRewardFunction } from 'alignbook/dist/commands/rewardFunction';
 
-const folder = mkdtempSync(join(__dirname, 'reward-function-')); // within the project, whose packages it finds
+const folder = mkdtempSync(join(__dirname, 'reward-function-')); // in the project, to find its packages
 after(() => rmSync(folder, { recursive: true }));
 
 const samples: Sample[] = ['a', 'bad', 'c'].map((text, prompt) => ({

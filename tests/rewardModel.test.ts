@@ -1,4 +1,4 @@
-/** Reward models: scores and gradients of GPT2ForSequenceClassification, beginning, normalizing, folders. */
+/** Reward models: scores and gradients against GPT2ForSequenceClassification, initialization, normalizing, folders. */
 import assert from 'node:assert/strict';
 import { copyFileSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -31,9 +31,8 @@ const folder = mkdtempSync(join(tmpdir(), 'reward-'));
 after(() => rmSync(folder, { recursive: true }));
 
 /**
- * As in engine.test.ts, float32 here, float64 there. Greatest differences seen: 8e-7 for scores, which reach 4; for a
- * gradient 3e-6 of
- * the largest element of its parameter.
+ * Float32 here, float64 in the fixtures, as in engine.test.ts. Greatest differences seen: 8e-7 for scores, which reach
+ * 4; for a gradient, 3e-6 of the largest element of its parameter.
  */
 const SCORES = 5e-6;
 const GRADIENTS = 1.2e-5;

@@ -1,4 +1,4 @@
-/** Sampling, scoring and measuring: what PPO and GRPO learn from. */
+/** Sampling, scoring and measuring: the data from which PPO and GRPO learn. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 

@@ -1,6 +1,6 @@
 /**
- * Files of other forms are named with what converts them; columns beside the prompt are used or refused by name, never
- * dropped.
+ * For files in other formats, the error names what converts them; columns beside the prompt are used or refused by
+ * name, and never dropped.
  */
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
@@ -32,7 +32,7 @@ const file = (name: string, content: string | Uint8Array) => {
   return join(folder, name);
 };
 
-/** The rows that every file below holds in its own form. */
+/** The rows that every file below contains in its own format. */
 const ROWS = [
   { prompt: 'Name a "bird", please.', chosen: 'A robin,\nor é.', rejected: 'Bird.' },
   { prompt: 'Two plus three?', chosen: 'It is five.', rejected: 'Six.' },

@@ -1,4 +1,4 @@
-/** Rows of messages: as the same conversations in other forms, as TRL takes them apart, and what is refused. */
+/** Rows of messages: equal to the same conversations in other forms, split as by TRL, and the rows that are refused. */
 import assert from 'node:assert/strict';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

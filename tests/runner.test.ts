@@ -15,7 +15,7 @@ const out = mkdtempSync(join(tmpdir(), 'runner-'));
 after(() => rmSync(out, { recursive: true, force: true }));
 
 /**
- * Notebook -> the cell it is refused at (counted from 0; null outside the cells), the reason, and what the detail
+ * Notebook -> the cell at which it is refused (counted from 0; null outside the cells), the reason, and what the detail
  * names.
  */
 const refused: Record<string, [cell: number | null, reason: RegExp, detail: RegExp]> = {
@@ -64,7 +64,7 @@ test('a clean notebook is accepted; timers may end after its last cell', () => {
   assert.deepEqual(executedCopy(out, 'clean.ipynb').cells.map(printed), ['', '42\n']);
 });
 
-/** Files that JupyterLab mends as it opens them. */
+/** Files that JupyterLab repairs when it opens them. */
 const opened = ['older-format', 'one-id-twice', 'without-ids'];
 
 test('notebooks of an older format, without ids or with one id twice run', () => {
@@ -98,7 +98,7 @@ for (const [name, [cell, reason, detail]] of Object.entries(refused)) {
   });
 }
 
-/** A copy of the collection's commands in which files may be edited: links lead to what set-up made. */
+/** A copy of the collection's commands in which files may be edited; links lead to what set-up installed. */
 function tutorial(
   edits: Readonly<Record<string, (text: string) => string>>,
   ...notebooks: string[]
@@ -117,7 +117,7 @@ function tutorial(
   });
 }
 
-/** The text with its matches replaced; there must be one, or the test would prove nothing. */
+/** The text with its matches replaced. There must be at least one match; otherwise the test would prove nothing. */
 const replaced = (pattern: RegExp, by: string) => (text: string) => {
   assert.match(text, pattern);
   return text.replace(pattern, by);

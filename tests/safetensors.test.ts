@@ -13,7 +13,7 @@ const FIXTURES = join(__dirname, '..', '..', '..', 'tests', 'fixtures', 'gpt2');
 const folder = mkdtempSync(join(tmpdir(), 'safetensors-'));
 after(() => rmSync(folder, { recursive: true }));
 
-/** A file of a header and data; `length` overrides the header length that the prefix states. */
+/** A file made of a header and data; `length` overrides the header length stated in the prefix. */
 function fileOf(header: unknown, data: Uint8Array = new Uint8Array(0), { length }: { length?: bigint } = {}): string {
   const json = Buffer.from(typeof header === 'string' ? header : JSON.stringify(header));
   const prefix = Buffer.alloc(8);
@@ -34,7 +34,7 @@ test('reads what Python wrote: names, shapes, metadata', () => {
 });
 
 test('F16 and BF16 are read as the same numbers in float32', () => {
-  // By IEEE 754: sign, exponent, fraction of each pattern worked out by hand.
+  // By IEEE 754: the sign, exponent and fraction of each pattern, computed by hand.
   const half: [number, number][] = [
     [0x0000, 0],
     [0x8000, -0],
@@ -185,6 +185,6 @@ test('sound and damaged files are read or refused as Python does it', () => {
   const cases = JSON.parse(readFileSync(join(FIXTURES, '..', 'safetensors.json'), 'utf8')) as SafetensorsCase[];
   for (const item of cases) check(item, join(folder, 'case.safetensors'));
   assert.ok(cases.filter(({ tensors }) => tensors !== null).length >= 100);
-  assert.ok(new Set(cases.map(({ error }) => error ?? '')).size >= 32); // npm run test:long asks for every class
+  assert.ok(new Set(cases.map(({ error }) => error ?? '')).size >= 32); // npm run test:long requires every class
   assert.equal(new Set(cases.map(({ stricter }) => stricter ?? '')).size, 5);
 });

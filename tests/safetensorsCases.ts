@@ -13,11 +13,11 @@ export interface SafetensorsCase {
   readonly error: string | null;
   /** Why a file that Python reads is refused here, or null. */
   readonly stricter: string | null;
-  /** Where it is read here: [name, dtype, shape, hex of the bytes] by name. */
+  /** If the file is read here: [name, dtype, shape, hex of the bytes] by name. */
   readonly tensors: [string, string, number[], string][] | null;
 }
 
-/** What it says of a file that Python reads and we do not. */
+/** The message for a file that Python reads and this library does not. */
 const REASONS: Readonly<Record<string, RegExp>> = {
   'first byte': /header is not a JSON object beginning at its first byte$/,
   'a key twice': /header is not JSON: the key ".*" comes twice at character \d+$/s, // a name may hold U+2028
@@ -25,7 +25,7 @@ const REASONS: Readonly<Record<string, RegExp>> = {
   'a dimension above 2^53 - 1': /has a bad shape \[/,
 };
 
-/** Writes the case to `path`, reads it, and holds what came of it to Python's verdict. */
+/** Writes the case to `path`, reads it, and compares the outcome with Python's verdict. */
 export function check(item: SafetensorsCase, path: string): void {
   writeFileSync(path, Buffer.from(item.file, 'base64'));
   const wanted = item.tensors !== null;

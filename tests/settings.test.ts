@@ -1,7 +1,7 @@
 /**
- * Every number that a training command takes, at -1, 0, 0.5 and 1e308: refused before the model is opened, or a step is
- * taken, to finite
- * weights, in the direction of the same step without it. The commands run in this process.
+ * Tries every number that a training command takes at -1, 0, 0.5 and 1e308. Each is refused before the model is opened,
+ * or leads to a step with finite weights, in the same direction as the step without it. The commands run in this
+ * process.
  */
 import assert from 'node:assert/strict';
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -39,7 +39,7 @@ writeFileSync(
 
 const base = { model: at('letters'), steps: 1, batchSize: 4, lr: 1e-2 };
 const sampled = { ...base, data: at('pairs.jsonl'), rewardFunction: at('reward.cjs'), maxNewTokens: 3 };
-/** The settings of one step of each. */
+/** The settings for one step of each command. */
 const commands: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
   'train-sft': { ...base, data: at('rows.jsonl') },
   'train-dpo': { ...base, data: at('pairs.jsonl') },
@@ -48,7 +48,7 @@ const commands: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
   'train-grpo': { ...sampled, groupSize: 2 },
 };
 
-/** What a field needs beside it to have a meaning. */
+/** Other settings without which a field would have no meaning. */
 const BESIDE: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
   epochs: { steps: undefined },
   loraAlpha: { loraRank: 2 },
@@ -65,7 +65,7 @@ const beside = (command: string, field: string) => {
   return command === 'train-sft' && field === 'patience' ? { validation: at('rows.jsonl') } : more;
 };
 
-/** Runs a command in this process, its output apart. */
+/** Runs a command in this process and captures its output. */
 async function train(name: string, output: string, settings: Readonly<Record<string, unknown>>): Promise<string> {
   writeFileSync(at('run.json'), JSON.stringify({ ...commands[name]!, output, ...settings }));
   const { log } = console;
@@ -83,7 +83,7 @@ async function train(name: string, output: string, settings: Readonly<Record<str
 /** All weights of a model's folder. */
 function weightsOf(model: string): Float32Array {
   using file = new SafetensorsFile(join(model, 'model.safetensors'));
-  // a reward model's head is drawn, and has no before
+  // a reward model's head is drawn at random, so it has no earlier value
   const names = [...file.tensors.keys()].filter((name) => !name.startsWith('score')).sort();
   return Float32Array.from(names.flatMap((name) => [...file.float32(name)]));
 }
@@ -93,10 +93,7 @@ const product = (a: Float64Array, b: Float64Array): number => a.reduce((sum, val
 
 const VALUES = [-1, 0, 0.5, 1e308] as const;
 
-/**
- * Which of the values each field takes, stated here by themselves: none is below 0, and what the library's table says
- * does not count.
- */
+/** Which of the values each field takes, stated here independently of the library's table. None is below 0. */
 const ALLOWED: Readonly<Record<string, readonly (typeof VALUES)[number][]>> = {
   ...Object.fromEntries(
     [
@@ -150,7 +147,7 @@ const ALLOWED: Readonly<Record<string, readonly (typeof VALUES)[number][]>> = {
   ),
   maxGradNorm: [0, 0.5, 1e308], // 0 does not clip, as in transformers
 };
-/** The KL of GRPO may cost nothing; DPO without beta has nothing to learn. */
+/** A KL coefficient of 0 is allowed in GRPO; DPO with a beta of 0 has nothing to learn. */
 const allowed = (command: string, field: string) =>
   field === 'beta'
     ? command === 'train-grpo'
@@ -160,13 +157,12 @@ const allowed = (command: string, field: string) =>
       ? []
       : ALLOWED[field];
 
-/** Allowed, and as in transformers nothing is then learned: the run says it. */
+/** Allowed, as in transformers, although nothing is learned then: the run says so. */
 const still = (field: string, value: number) => field === 'lr' && value === 0;
 /**
- * What changes the objective, the samples or where the run begins may go another way; LoRA's adapters change other
- * weights. DiscoPOP's slope
- * at a margin of 0 is (1 - ln 2) / (4 tau) - 3/4 (the derivative of Eq. 5): above 0 at the default tau of 0.05, below 0
- * at 0.5.
+ * Settings that change the objective, the samples or the starting point may change the direction of the step; LoRA's
+ * adapters change other weights. DiscoPOP's slope at a margin of 0 is (1 - ln 2) / (4 tau) - 3/4 (the derivative of Eq.
+ * 5): above 0 at the default tau of 0.05, below 0 at 0.5.
  */
 const OTHER_WAY = [
   'temperature',
@@ -179,7 +175,7 @@ const OTHER_WAY = [
   'discopopTau',
 ];
 
-/** Ranges that hang on another setting. */
+/** Ranges that depend on another setting. */
 const TOGETHER = [
   /^klHorizon must be above 0\.8, a fifth of batchSize, got 0\.5: /,
   /^loraRank: a reward model is trained without adapters; /,
@@ -194,7 +190,7 @@ for (const name of Object.keys(commands)) {
       numbers.filter((field) => settings[field]!.range === undefined),
       [],
     );
-    assert.ok(numbers.length >= 20, `${numbers.length}`); // the commands' fields are what is walked
+    assert.ok(numbers.length >= 20, `${numbers.length}`); // the loop must have covered the commands' fields
   });
 
   test(`${name}: every number at -1, 0, 0.5 and 1e308 is refused before the model is opened, or trains`, async () => {
@@ -226,7 +222,7 @@ for (const name of Object.keys(commands)) {
         }
 
         if (field === 'maxLength') {
-          // its range hangs on the model's window, 20 here
+          // its range depends on the model's window, 20 here
           await assert.rejects(
             train(name, output, { ...more, [field]: value }),
             new RegExp(

@@ -1,6 +1,6 @@
 /**
- * Settings at the ends of their ranges mean what they mean in transformers and TRL (tests/oracles/settings.py), or are
- * refused before the first step.
+ * Settings at the ends of their ranges either mean the same as in transformers and TRL (tests/oracles/settings.py), or
+ * are refused before the first step.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -94,8 +94,8 @@ for (const { maxGradNorm, steps, last } of clipping.runs) {
         maxGradNorm,
       }),
     );
-    // Two float32 implementations. Greatest differences seen: 1.8e-5 of a loss of 2.3, 6e-6 of a norm's size, 4e-6 of a
-    // logit; the runs' losses differ by 0.06 and more.
+    // Two float32 implementations. Greatest differences seen: 1.8e-5 for a loss of 2.3, 6e-6 of a norm's size, 4e-6 for
+    // a logit. The losses of different runs differ by 0.06 and more.
     made.forEach(({ loss, gradNorm, lr }, n) => {
       near(loss, steps[n]!.loss, 5e-5, `loss of step ${n + 1}`);
       near(gradNorm, steps[n]!.gradNorm, 5e-5 * steps[n]!.gradNorm, `gradNorm of step ${n + 1}`);
@@ -171,7 +171,7 @@ test('prompt and response are encoded apart, where TRL encodes them together', a
   const tokenizer = await Tokenizer.fromPretrained('tiny');
   for (const { prompt, response, apart, trl } of boundary) {
     const { promptIds, chosenIds } = encodePair(tokenizer, { prompt, chosen: response, rejected: 'x' });
-    assert.deepEqual([promptIds, chosenIds.slice(0, -1)], apart); // less the end of text
+    assert.deepEqual([promptIds, chosenIds.slice(0, -1)], apart); // without the end of text
     if (prompt.endsWith('?'))
       assert.deepEqual(apart, trl); // a response that begins with the space
     else assert.notDeepEqual(apart, trl);
@@ -179,8 +179,8 @@ test('prompt and response are encoded apart, where TRL encodes them together', a
 });
 
 test('klCoef cannot turn negative as it adapts', () => {
-  // By hand: KL far below the target is an error of -0.2, over 64 samples; a horizon of 12.8, a fifth of them, takes
-  // the whole of klCoef off.
+  // By hand: a KL far below the target gives an error of -0.2 over 64 samples; with a horizon of 12.8, a fifth of the
+  // samples, that takes off the whole of klCoef.
   const after = (klHorizon: number) => adaptedKlCoef(0.15, { kl: 0, klTarget: 6, klHorizon, samples: 64 });
   near(after(25.6), 0.15 * 0.5, 1e-12, 'two fifths of the samples');
   near(after(64), 0.15 * 0.8, 1e-12, 'as many as the samples');
@@ -214,7 +214,7 @@ test('in a notebook, too, each number is checked before the first step: not a nu
   for (const [name, [ranges, train]] of Object.entries(trainers)) {
     for (const field of Object.keys(ranges)) {
       for (const wrong of [NaN, Infinity, -Infinity, '1', null]) {
-        if (field === 'maxGradNorm' && wrong === Infinity) continue; // does not clip, as 0
+        if (field === 'maxGradNorm' && wrong === Infinity) continue; // does not clip, like 0
         const options = {
           ...COMMON,
           ...(name === 'ppo' || name === 'grpo' ? { maxNewTokens: 4 } : {}),

@@ -1,4 +1,4 @@
-/** Set-up in temporary folders, in processes of its own, without a network. */
+/** Set-up in temporary folders, in separate processes, without a network. */
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
@@ -66,7 +66,7 @@ async function until(condition: () => boolean): Promise<void> {
   while (!condition()) await new Promise((resolve) => setTimeout(resolve, 20));
 }
 
-/** The real command in a project that holds nothing else. */
+/** The real command in a project that contains nothing else. */
 function setup(args: string[], { nodeOptions = [] as string[], path = process.env['PATH'] } = {}) {
   mkdirSync(join(folder, 'scripts'), { recursive: true });
   cpSync(join(root, 'scripts', 'setup'), join(folder, 'scripts', 'setup'), { recursive: true });
@@ -77,7 +77,7 @@ function setup(args: string[], { nodeOptions = [] as string[], path = process.en
   });
 }
 
-/** The file of a module that is loaded before anything else. */
+/** The file of a module that is loaded before all others. */
 function preload(code: string): string[] {
   writeFileSync(join(folder, 'preload.cjs'), code);
   return ['--require', join(folder, 'preload.cjs')];
@@ -114,7 +114,7 @@ test('a result that was damaged since is found by a run that is not quiet, and m
   await ended(runSteps(steps));
   for (const damage of [() => writeFileSync(join(folder, 'out', 'b'), 'cut'), () => rmSync(join(folder, 'out', 'b'))]) {
     damage();
-    // each command asks: it looks at no file
+    // every command calls this, so it does not look at any file
     assert.deepEqual(await ended(runSteps(steps, 'quiet: true')), { status: 0, stdout: '', stderr: '' });
     assert.equal((await ended(runSteps(steps))).status, 0);
     assert.equal(readFileSync(join(folder, 'out', 'b'), 'utf8'), 'whole');

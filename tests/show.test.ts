@@ -1,6 +1,6 @@
 /**
- * What `show` makes of a figure's values: plain data for plotly, or one line that names the field. The right values are
- * written out by hand.
+ * What `show` turns the values of a figure into: plain data for plotly, or one line that names the field. The expected
+ * values are written by hand.
  */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
@@ -15,7 +15,7 @@ import { TRACE_TYPES } from 'alignbook/dist/notebook/traceTypes';
 import { root } from '../scripts/paths';
 import { kernel, type Reply, type Seen } from './kernel';
 
-/** As JSON carries it: what arrives at plotly. */
+/** The values as JSON carries them to plotly. */
 const sent = (figure: unknown) =>
   JSON.parse(JSON.stringify(figureContent(figure as Figure, '').data['application/vnd.plotly.v1+json'])) as {
     data: Record<string, unknown>[];
@@ -79,8 +79,8 @@ test('at any depth, in traces and in the layout', () => {
 test('numbers of 32 bits have as few digits as tell them from their neighbors', () => {
   const values = [0.1, 1 / 3, 0.6931471805599453, 16777216, 16777218, 1e-45, 3.4028234663852886e38, -97.0123];
   const written = y(new Float32Array(values)) as number[];
-  // Of float32, 0.333333343…, 0.693147182…, the largest number and the first above 2^24 that is even, in their shortest
-  // forms.
+  // The shortest forms of float32's 0.333333343…, 0.693147182…, the largest number, and the first even number above
+  // 2^24.
   assert.deepEqual(written, [0.1, 0.33333334, 0.6931472, 16777216, 16777218, 1.4013e-45, 3.4028235e38, -97.0123]);
   assert.deepEqual([...new Float32Array(written)], [...new Float32Array(values)]);
   assert.deepEqual(y(new Float64Array([0.1 + 0.2])), [0.30000000000000004]);
@@ -93,7 +93,7 @@ test('what is no number is a gap', () => {
   assert.deepEqual(plainFigure({ data: [{ y: [NaN, 1] }, { y: new Float32Array([Infinity]) }] }).data, [
     { y: [null, 1] },
     { y: [null] },
-  ]); // before JSON would have it so
+  ]); // otherwise JSON would turn it into that
 });
 
 test('a Date is the time that it shows here, as in plotly.js; texts, booleans and other fields stay', () => {

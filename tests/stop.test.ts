@@ -1,6 +1,6 @@
 /**
- * The stop button, at moments and in loops where Node's own way to end a script does not reach; 20 times each:
- * tests/long/stop.test.ts.
+ * The stop button, at moments and in loops that Node's own way to end a script does not reach; tests/long/stop.test.ts
+ * tries each 20 times.
  */
 import assert from 'node:assert/strict';
 import { before, test } from 'node:test';

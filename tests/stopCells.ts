@@ -1,9 +1,9 @@
-/** Cells that are stopped so many milliseconds after they began to wait. */
+/** Cells that are stopped a given number of milliseconds after they began to wait. */
 import assert from 'node:assert/strict';
 
 import { kernel } from './kernel';
 
-/** A process of its own sends the signal: the kernel's thread has no part in when it comes. */
+/** A separate process sends the signal, so that the kernel's thread has no influence on when it arrives. */
 const stopper = `
 const { spawn } = await import('node:child_process');
 const script = "process.stdin.on('data', (text) => setTimeout(() => process.kill(process.ppid, 'SIGINT'), Number(text)))";

@@ -1,6 +1,5 @@
 /**
- * Event files, read here without TensorFlow: TFRecords with their checksums, and the part of the protobuf that scalars
- * use.
+ * Event files, read here without TensorFlow: TFRecords with their checksums, and the part of protobuf that scalars use.
  */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';

@@ -1,4 +1,4 @@
-/** Tokens on their colours: the same numbers in the HTML, its tooltips and the text. */
+/** Tokens on their colors: the same numbers in the HTML, its tooltips and the text. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 

@@ -53,7 +53,7 @@ test('decode gives the text back, whatever the text', async () => {
     const kind = random.integer(5);
     if (kind === 4) return pieces[random.integer(pieces.length)]!;
     const point = random.integer([0x80, 0x800, 0x10000, 0x110000][kind]!);
-    // no lone surrogates: they are not text
+    // no lone surrogates, because they are not text
     return point >= 0xd800 && point < 0xe000 ? ' ' : String.fromCodePoint(point);
   };
   for (let round = 0; round < 3000; round += 1) {
@@ -97,7 +97,7 @@ test('merges are read as pairs, too, as newer tokenizers write them', async () =
   rmSync(folder, { recursive: true });
 });
 
-/** A model folder with these files of the embedded model, and others. */
+/** A model folder with these files and the other files of the embedded model. */
 function folderOf(files: string[], others: Record<string, object> = {}): string {
   const folder = mkdtempSync(join(tmpdir(), 'tokenizer-'));
   folders.push(folder);

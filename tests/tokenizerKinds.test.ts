@@ -1,4 +1,4 @@
-/** Tokenizers of many kinds: Python's ids for every text, or one error that names the part that is not reproduced. */
+/** Tokenizers of many kinds: Python's ids for every text, or one error that names the part that is not supported. */
 import assert from 'node:assert/strict';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -26,9 +26,9 @@ interface Kind {
   config?: Json;
   files?: Record<string, unknown>;
   without?: string[];
-  /** By the text's number, where they are not the first kind's. */
+  /** By the number of the text, where the ids differ from those of the first kind. */
   ids?: Record<string, number[]>;
-  /** Null where transformers knows no end token, and the library takes GPT-2's. */
+  /** Null if transformers has no end token and the library uses GPT-2's. */
   eos?: number | null;
   refused?: string;
 }
@@ -51,7 +51,7 @@ function edited(json: Json, edits: Kind['edits'] = []): Json {
   return made;
 }
 
-/** A null takes a key away. */
+/** A null removes a key. */
 const present = (json: Json): Json => Object.fromEntries(Object.entries(json).filter(([, value]) => value !== null));
 
 function folderOf({ edits, config: more, files, without = [] }: Kind): string {
@@ -87,15 +87,15 @@ for (const kind of kinds) {
     if (kind.eos != null) assert.equal(tokenizer.eosTokenId, kind.eos);
     texts.forEach((text, n) => {
       assert.deepEqual(tokenizer.encode(text), idsOf(kind, n), JSON.stringify(text));
-      // spaces may have been put before
+      // spaces may have been inserted before it
       assert.equal(tokenizer.decode(idsOf(kind, n)).replaceAll(' ', ''), text.replaceAll(' ', ''));
     });
   });
 }
 
 /**
- * Where the classes make no difference, @huggingface/tokenizers, another implementation, gives the same ids of ASCII
- * texts, whose classes of characters are the same everywhere.
+ * Where the classes of characters make no difference, @huggingface/tokenizers, an independent implementation, gives the
+ * same ids; this compares ASCII texts, whose classes are the same everywhere.
  */
 test('@huggingface/tokenizers gives the same ids', async () => {
   const { Tokenizer: Other } = await import('@huggingface/tokenizers');

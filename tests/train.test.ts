@@ -48,7 +48,7 @@ const sha256 = (output: string) =>
     .update(readFileSync(join(folder, output, 'model', 'model.safetensors')))
     .digest('hex');
 
-/** Starts a run and sends a signal once it has taken `steps` steps. */
+/** Starts a run and sends it a signal after `steps` steps. */
 async function stopped(
   output: string,
   steps: number,

@@ -52,8 +52,8 @@ for (const kind of ['plain', 'margins'] as const) {
       made.forEach(({ step, loss, gradNorm, lr, accuracy, margin, scores }, n) => {
         const expected = steps[n]!;
         // Two float32 implementations drift apart. Greatest differences seen in 20 steps: 2e-6 for losses and margins,
-        // 6e-6 for
-        // scores, 2e-5 of the norm, 1.4e-6 for weights; another processor may drift otherwise: allow some times that.
+        // 6e-6 for scores, 2e-5 of the norm, 1.4e-6 for weights. Another processor may drift differently, so several
+        // times that is allowed.
         near(loss, expected.loss, 1e-5, `loss of step ${step}`);
         near(gradNorm, expected.gradNorm, 1e-4 * expected.gradNorm, `gradNorm of step ${step}`);
         near(lr, expected.lr, 1e-12, `lr of step ${step}`);

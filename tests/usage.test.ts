@@ -1,6 +1,6 @@
 /**
- * How commands are called: each option once, numbers as people write them, and the nearest name where one is wrong; the
- * help, which fits a terminal, and the completion scripts. Right values by hand.
+ * How commands are called: each option only once, numbers as people write them, and the nearest name if one is wrong;
+ * the help, which fits a terminal; and the completion scripts. The expected values are written by hand.
  */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
@@ -205,7 +205,7 @@ test('the help fits: 24 lines of 80 columns for all commands, 80 columns for eac
     );
     assert.match(stdout, new RegExp(`^Usage: npx alignbook ${name} `));
     assert.match(stdout, new RegExp(`^Example:\\n {2}npx alignbook ${name}`, 'm'));
-    // every field is documented, in its group, and no other command is
+    // every field is documented in its group, and no field of another command
     for (const [field, { help, hidden, group }] of Object.entries(settings)) {
       assert.match(help, /^[A-Z].*/, `${name} ${field}`);
       if (field === argument || hidden) continue;

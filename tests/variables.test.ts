@@ -1,8 +1,8 @@
 /**
- * Names that several cells share: one variable each, as in one script, and there however their cell ended.
+ * Names that several cells share: each is one variable, as in one script, and it exists however its cell ended.
  *
- * What each form prints is what Node prints where its cells are one script, by hand; beside it, what tslab as it comes
- * makes of them.
+ * The expected output of each form is what Node prints if the cells are one script, determined by hand; beside it is
+ * what unmodified tslab does with them.
  */
 import assert from 'node:assert/strict';
 import { before, describe, test } from 'node:test';
@@ -15,7 +15,7 @@ interface Form {
   readonly cells: readonly [declares: string, assigns: string];
   /** What the second cell prints. */
   readonly prints: string;
-  /** What it prints with tslab as it comes; undefined where it fails. */
+  /** What it prints in unmodified tslab; undefined if it fails there. */
   readonly tslab: string | undefined;
 }
 
@@ -154,7 +154,7 @@ const forms: readonly Form[] = [
   },
 ];
 
-/** A first cell that does not come to its end, and what a second one then prints. */
+/** A first cell that does not reach its end, and what a second one then prints. */
 const ends: readonly { name: string; first: string; second: string; prints: string; interrupt?: string }[] = [
   {
     name: 'throws',
@@ -224,7 +224,7 @@ before(() => {
     { code: first, stop_on_error: false, ...(interrupt && { interrupt }) },
     { code: second, stop_on_error: false },
   ]);
-  const after = { code: 'console.log(typeof three);', stop_on_error: false }; // of the cell that rejected before it
+  const after = { code: 'console.log(typeof three);', stop_on_error: false }; // on the error of the cell before it
   seen = kernel([
     ...forms.flatMap(({ cells }) => cells.map((code) => ({ code, stop_on_error: false }))),
     ...ended,

@@ -1,4 +1,4 @@
-/** GPT-2s of the kinds that people have besides OpenAI's (tests/oracles/variants.py), as model folders. */
+/** Variants of GPT-2 in use besides OpenAI's (tests/oracles/variants.py), as model folders. */
 import assert from 'node:assert/strict';
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -10,7 +10,7 @@ import { root } from '../scripts/paths';
 const FIXTURES = join(root, 'tests', 'fixtures', 'variants');
 const TINY = join(root, 'data', 'models', 'tiny');
 
-/** What transformers makes of a kind. */
+/** What transformers computes for a variant. */
 export interface Expected {
   config: Record<string, unknown>;
   rows: PromptResponses[];
@@ -23,7 +23,7 @@ export const names = readdirSync(FIXTURES)
   .map((file) => file.slice(0, -'.json'.length));
 assert.equal(names.length, 12);
 
-/** Writes the model folder of a kind. @returns it, and any of the tensors that transformers computed. */
+/** Writes the model folder of a variant. @returns the folder, and any of the tensors that transformers computed. */
 export function written(
   name: string,
   folder: string,

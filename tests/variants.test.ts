@@ -1,6 +1,6 @@
 /**
- * GPT-2s of the kinds that people have besides OpenAI's: forward, gradients, steps, generation and exports as
- * transformers has them; others are refused from config.json.
+ * Variants of GPT-2 in use besides OpenAI's: forward, gradients, steps, generation and exports equal those of
+ * transformers; other models are refused from their config.json.
  */
 import assert from 'node:assert/strict';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -37,14 +37,14 @@ const root = mkdtempSync(join(tmpdir(), 'variants-'));
 after(() => rmSync(root, { recursive: true }));
 
 /**
- * Float32 here; float64 there, but for reordered attention. As in engine.test.ts, four times the greatest difference
- * seen there.
+ * Float32 here, float64 in the fixtures except with reordered attention. As in engine.test.ts, four times the greatest
+ * difference seen there.
  */
 const VALUES = 1e-5;
 const GRADIENTS = 1.2e-5;
 /**
- * Three steps of AdamW; another rounding of a gradient near 0 moves an element by a share of lr. Greatest difference
- * seen 3e-6.
+ * Three steps of AdamW; if a gradient near 0 is rounded differently, an element moves by a fraction of lr. Greatest
+ * difference seen: 3e-6.
  */
 const TRAINED = 1.2e-5;
 
@@ -62,7 +62,7 @@ const ragged = (rows: readonly (readonly number[])[]): tf.Tensor2D => {
   return tf.tensor2d(rows.map((row) => [...row, ...Array<number>(L - row.length).fill(0)]));
 };
 
-/** In a folder of its own, which the tests may change. */
+/** In a separate folder, which the tests may change. */
 function written(name: string) {
   const folder = mkdtempSync(join(root, `${name}-`));
   return { folder, ...writtenIn(name, folder) };
@@ -109,7 +109,7 @@ for (const name of names) {
       const optimizer = new AdamW(model.weights.trained, { beta1: 0.9, beta2: 0.95, epsilon: 1e-3, weightDecay: 0.1 });
       for (const lr of [0.01, 0.02, 0.005]) {
         const recording = model.record(responseBatch(expected.rows));
-        // of the sum itself, as there
+        // of the sum itself, as in engine.test.ts
         const gradients = recording.backward(ragged(expected.weights.map((row) => row.map((weight) => weight))));
         gradients.clip(5);
         optimizer.step(gradients, lr);
@@ -181,7 +181,7 @@ test(
 
 const TINY_CONFIG = JSON.parse(readFileSync(join(TINY, 'config.json'), 'utf8')) as Record<string, unknown>;
 
-/** transformers' other names of the sizes; as it reads them, GPT2Config.attribute_map. */
+/** transformers' other names for the sizes, read as GPT2Config.attribute_map does. */
 const SYNONYMS = Object.fromEntries(
   [
     ['n_layer', 'num_hidden_layers'],
@@ -213,7 +213,7 @@ test('what is not computed, and fields of another type, are refused from config.
     [{ n_inner: -4 }, /"n_inner" must be a positive integer, got -4$/],
     [{ n_layer: '2' }, /"n_layer" must be a positive integer, got "2"$/],
     [{ vocab_size: null }, /"vocab_size" must be a positive integer, got null$/],
-    // transformers 5.23 refuses null, too, where it is no value of the field
+    // transformers 5.23 also refuses null if it is not a value of the field
     [{ activation_function: null }, /"activation_function" is "null"; supported are/],
     [{ layer_norm_epsilon: null }, /"layer_norm_epsilon" must be a number above 0, got null$/],
     [{ tie_word_embeddings: null }, /"tie_word_embeddings" must be true or false, got null$/],
@@ -279,7 +279,7 @@ test('what transformers wants with a point is exported with one', async () => {
   writeFileSync(
     join(folder, 'config.json'),
     JSON.stringify({ ...config, initializer_range: 1, layer_norm_epsilon: 1 }),
-  ); // 1.0, as Python writes it, is the same to JSON.parse
+  ); // JSON.parse does not distinguish 1.0, as Python writes it, from 1
   const model = await GPT2.fromPretrained(folder);
   await exportModel(model, join(root, 'points'), { source: folder });
   const exported = readFileSync(join(root, 'points', 'config.json'), 'utf8');

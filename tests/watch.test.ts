@@ -1,4 +1,4 @@
-/** What a reader sees of a training: in a plain program here, in a notebook through the real kernel. */
+/** What a reader sees of a training: here in a plain program, and in a notebook through the real kernel. */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
@@ -13,7 +13,7 @@ before(() => (console.log = (text: string) => printed.push(text)));
 after(() => (console.log = log));
 const sincePrinted = () => printed.splice(0);
 
-/** Steps whose end is told in `ended`. */
+/** Steps that record their end in `ended`. */
 async function* training(
   steps: number,
   each: (step: number) => void = () => undefined,
@@ -63,7 +63,7 @@ test("SIGINT ends it after the running step; the training's finally has run, and
   const listeners = process.rawListeners('SIGINT');
   const ended = { times: 0 };
   const interrupting = (step: number) => {
-    for (const _ of step === 4 ? [1, 2] : []) process.kill(process.pid, 'SIGINT'); // an impatient reader's
+    for (const _ of step === 4 ? [1, 2] : []) process.kill(process.pid, 'SIGINT'); // an impatient reader's presses
   };
   const history = await watch(training(1000, interrupting, ended), { steps: 1000 });
   assert.equal(history.length, 4);
@@ -111,7 +111,7 @@ async function* training(steps: number) {
     { code: `console.log(history.length, ended);` },
     { code: `const again = await watch(training(1000), { steps: 1000 });`, interrupt: 'step [5-9] of' },
     { code: `console.log(again.length, ended, whole.length);` },
-    // It says so once it waits: between a cell's synchronous part and its waiting tslab listens to no interrupt.
+    // It prints a line once it waits: between a cell's synchronous part and its waiting, tslab receives no interrupt.
     {
       code:
         `setTimeout(() => console.log('waits'), 300); await new Promise((resolve) => setTimeout(resolve, ` +

@@ -1,8 +1,9 @@
 /**
- * `npm run bench`: this library beside transformers and TRL on the same work, in one run. Needs the oracles.
+ * `npm run bench`: compares this library with transformers and TRL on the same work, in one run. Needs the oracles.
  *
- * Each contender is a process of its own that waits for a line before each repetition, so that they take turns and
- * share whatever the machine does meanwhile. What they compute is compared, too: a fast wrong answer wins nothing.
+ * Each contender is a separate process that waits for a line before each repetition, so that the contenders take turns
+ * and a disturbance of the machine affects all of them. Their results are compared, too: a fast wrong answer wins
+ * nothing.
  */
 import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync } from 'node:fs';
@@ -86,7 +87,7 @@ async function measure(
   const contenders = contendersOf(chosen, policy);
   const workers = contenders.map((contender) => new Worker(contender, { ...task, policy: contender.policy }));
   try {
-    for (const worker of workers) await worker.answer(); // ready, and warm
+    for (const worker of workers) await worker.answer(); // ready and warm
     const answers: Answer[][] = contenders.map(() => []);
     for (let repetition = 0; repetition < repetitions; repetition += 1) {
       for (const [n, worker] of workers.entries()) answers[n]!.push(await worker.repeat());
@@ -101,8 +102,7 @@ async function measure(
     }));
     const results = (n: number) => answers[n]!.map(({ result }) => result);
     const own = contenders.findIndex(({ isOurs }) => isOurs);
-    // bf16 rounds differently
-    const exact = policy === 'fp32' ? contenders.flatMap(({ isOurs }, n) => (isOurs ? [] : [n])) : [];
+    const exact = policy === 'fp32' ? contenders.flatMap(({ isOurs }, n) => (isOurs ? [] : [n])) : []; // bf16 rounds
     return {
       rows,
       differ: exact
@@ -132,10 +132,10 @@ function print(rows: readonly Row[], policy: Policy): void {
   }
 }
 
-/** Of the columns. */
+/** The widths of the columns, in characters. */
 const WIDTHS = [8, 8, 8, 15, 8];
 
-/** A model folder, made once: transformers' own, so that both read the same file. */
+/** A model folder, made once and saved by transformers, so that both read the same file. */
 async function modelFolder(quick: boolean): Promise<string> {
   const path = join(folder, quick ? 'small' : 'gpt2');
   if (!existsSync(join(path, 'config.json')))
@@ -143,7 +143,7 @@ async function modelFolder(quick: boolean): Promise<string> {
   return path;
 }
 
-/** The same in the form that transformers.js opens. */
+/** The same model in the form that transformers.js opens. */
 async function onnxFolder(model: string): Promise<string> {
   const path = join(folder, 'onnx', basename(model));
   if (!existsSync(path)) await python('export_onnx.py', [model, path]);
@@ -190,13 +190,13 @@ async function main({ names, quick, repetitions, keep }: Settings): Promise<numb
       agree &&= differ.length === 0;
       results[`${one.name}, ${policy}`] = { rows };
     }
-    writeResults('bench', here, results, { keep }); // after each: they took long
+    writeResults('bench', here, results, { keep }); // after each case, because they take long
   }
   return agree ? 0 : 1;
 }
 
 interface Settings {
-  /** Of cases, or their beginnings; none: all. */
+  /** Names of cases, or their beginnings; if there are none, all cases. */
   readonly names: readonly string[];
   readonly quick: boolean;
   readonly repetitions: number;

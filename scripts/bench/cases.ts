@@ -3,29 +3,31 @@ import type { PairIds } from 'alignbook';
 
 export type Policy = 'fp32' | 'bf16';
 
-/** The work beside prompts and pairs, as a worker is told of it. */
+/** The work besides prompts and pairs, as a worker receives it. */
 export interface Work {
   readonly newTokens?: number;
-  /** Responses to each prompt. Default: 1. */
+  /** Responses for each prompt. Default: 1. */
   readonly group?: number;
-  /** In trainings: rows of a forward and backward pass; their gradients are added up. */
+  /** For trainings: rows per forward and backward pass; the gradients of the passes are added up. */
   readonly rowsAtOnce?: number;
-  /** Rows that are generated at once, each up to its end; without it all at once, and as many tokens from each. */
+  /**
+   * Rows that are generated at once, each up to its end. Without it, all rows at once, with as many tokens from each.
+   */
   readonly batchSize?: number;
-  /** In PPO: updates on a rollout, all of its rows each. */
+  /** For PPO: updates on a rollout, each on all of its rows. */
   readonly epochs?: number;
 }
 
 export interface Rival {
   readonly name: string;
-  /** A script of this folder, and what it is told beside the task: Python's, or this library's own. */
+  /** A script of this folder, in Python or of this library, and its arguments besides the task. */
   readonly script: readonly [string, ...string[]];
   readonly env?: Readonly<Record<string, string>>;
-  /** A folder of .alignbook with packages that Python is to find before those of the oracles. */
+  /** A folder of .alignbook with packages that Python must find before those of the oracles. */
   readonly packages?: string;
-  /** Opens the model in the form of export_onnx.py. */
+  /** Opens the model in the form that export_onnx.py writes. */
   readonly onnx?: boolean;
-  /** Where it computes in float32, whatever the others do. */
+  /** Whether it computes in float32, whatever the others do. */
   readonly fp32Only?: boolean;
 }
 
@@ -35,38 +37,40 @@ export interface Case {
   readonly ours: string;
   readonly rivals: readonly Rival[];
   readonly policies: readonly Policy[];
-  /** Prompts of random ids, and their length. */
+  /** The number of prompts of random ids, and their length. */
   readonly prompts?: readonly [count: number, length: number];
-  /** Prompts of the training data. */
+  /** The number of prompts from the training data. */
   readonly questions?: number;
-  /** Pairs of the training data, and the least length of their prompts, which are repeated up to it. */
+  /**
+   * The number of pairs from the training data, and the least length of their prompts, which are repeated to reach it.
+   */
   readonly pairs?: readonly [count: number, promptLength: number];
-  /** Pairs of random ids, and the lengths of their prompts and of each response. */
+  /** The number of pairs of random ids, and the lengths of their prompts and of each response. */
   readonly randomPairs?: readonly [count: number, promptLength: number, responseLength: number];
-  /** `tiny`, instead of the GPT-2 of random parameters. */
+  /** Whether the model is `tiny`, instead of the GPT-2 with random parameters. */
   readonly tiny?: boolean;
   readonly work: Work;
-  /** Relative, between what contenders in fp32 compute. Default: 0, equality. */
+  /** Relative tolerance between the results of contenders in fp32. Default: 0, equality. */
   readonly tolerance?: number;
-  /** Differs from another case in size only, which is nothing to --quick. */
+  /** Whether the case differs from another only in size; --quick leaves it out. */
   readonly onlySize?: boolean;
 }
 
-/** What a worker is told. */
+/** What a worker receives. */
 export interface Task extends Work {
   readonly model: string;
-  /** The model as transformers.js opens it, if a contender does. */
+  /** The model as transformers.js opens it, if one of the contenders does. */
   readonly onnx?: string;
   readonly policy: Policy;
   readonly prompts: readonly (readonly number[])[];
-  /** Responses end with the end-of-sequence token. */
+  /** Each response ends with the end-of-sequence token. */
   readonly pairs: readonly PairIds[];
-  /** Its id. */
+  /** The id of the end-of-sequence token. */
   readonly end: number;
 }
 
 const TRANSFORMERS: Rival = { name: 'transformers', script: ['theirs.py'] };
-/** One row after another, so that 32 rows say no more than 8. */
+/** Rows are generated one after another, so 32 rows would show nothing that 8 do not. */
 const TRANSFORMERS_JS: Rival = { name: 'transformers.js', script: ['theirsJs.js'], onnx: true, fp32Only: true };
 const generate = (batch: number, tiny = false): Case => ({
   name: `generate, ${tiny ? 'tiny, ' : ''}batch ${batch}`,
@@ -78,7 +82,7 @@ const generate = (batch: number, tiny = false): Case => ({
   work: { newTokens: 48 },
   onlySize: tiny || batch !== 8,
 });
-/** Answers of unlike lengths, each up to its end. */
+/** Answers of different lengths, each up to its end. */
 const answers: Case = {
   name: 'answers, tiny, 200 questions',
   ours: 'ours.js',
@@ -91,9 +95,13 @@ const answers: Case = {
 const counted = (pairs: number) => (pairs === 1 ? '1 pair' : `${pairs} pairs`);
 const TRL: Rival = { name: 'TRL 1.16', script: ['theirs_dpo_trl.py'] };
 const TUNED: Rival = { name: 'PyTorch, tuned', script: ['theirs_dpo.py', 'tuned'] };
-// of the loss and the gradients' norm after several steps: AdamW makes full steps of gradients that are rounding errors
+// For the loss and the gradients' norm after several steps: AdamW makes full steps even of gradients that are rounding
+// errors.
 const DPO_TOLERANCE = 1e-3;
-/** One step of a training whose reference is known, but in the source's way, which asks it in each step. */
+/**
+ * One step of a training with known log-probs of the reference, except in the source's way, which computes them in each
+ * step.
+ */
 const dpo = (pairs: number, promptLength = 0): Case => ({
   name: `dpo, ${counted(pairs)}${promptLength > 0 ? ', long prompts' : ''}`,
   ours: 'oursDpo.js',
@@ -104,7 +112,7 @@ const dpo = (pairs: number, promptLength = 0): Case => ({
   onlySize: pairs !== 4 || promptLength > 0,
   tolerance: DPO_TOLERANCE,
 });
-/** The same by how long a prompt with one response is, and how much of that the prompt. */
+/** The same step, for a given length of prompt and response, and a given fraction of it that is the prompt. */
 const share = (length: number, quarters: number): Case => ({
   name: `share, ${length} tokens, prompt ${25 * quarters} %`,
   ours: 'oursDpo.js',
@@ -125,7 +133,7 @@ const score = (pairs: number): Case => ({
   onlySize: pairs > 1,
   tolerance: 1e-5,
 });
-/** The same step with one of this library's choices undone. */
+/** The same step without one of this library's design choices. */
 const choices: Case = {
   name: 'choices, 16 pairs',
   ours: 'oursDpo.js',

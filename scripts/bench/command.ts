@@ -1,4 +1,4 @@
-/** The command line of a benchmark: node:util's parseArgs inside the frame of all scripts. */
+/** The command line of a benchmark: node:util's parseArgs inside the frame that all scripts share. */
 import { parseArgs, type ParseArgsConfig } from 'node:util';
 
 import { command as frame } from '../command';
@@ -26,7 +26,7 @@ export async function command<Own extends Options, Settings>(
   });
 }
 
-/** @throws Error if the text is not a whole number above 0. */
+/** @throws Error unless the text is a positive integer. */
 export function wholeNumber(name: string, text: string): number {
   if (!/^[1-9]\d*$/.test(text)) throw new Error(`--${name} takes a whole number above 0, not "${text}"`);
   return Number(text);

@@ -1,10 +1,10 @@
 """
-A GPT-2 of transformers as transformers.js 2 opens it, for bench.ts: python export_onnx.py MODEL FOLDER
+Exports a GPT-2 of transformers for transformers.js 2, for bench.ts: python export_onnx.py MODEL FOLDER
 
-FOLDER gets config.json and onnx/decoder_model_merged.onnx. Its inputs: input_ids, attention_mask,
-past_key_values.N.{key,value}, empty in the first step. Its outputs: the last position's logits, all that generate()
-reads, and present.N.{key,value}. Attention is the eager one: as the exporter writes it, the fused one would scale all
-cached keys in each step.
+Writes config.json and onnx/decoder_model_merged.onnx to FOLDER. The inputs are input_ids, attention_mask and
+past_key_values.N.{key,value}, which is empty in the first step. The outputs are present.N.{key,value} and the logits of
+the last position, because generate() reads no others. Attention is eager, because fused attention, as the exporter
+writes it, would scale all cached keys in each step.
 """
 
 import os
@@ -41,7 +41,7 @@ class Step(torch.nn.Module):
 
 def export(model, path):
     config = model.config
-    rows, new, cached = 2, 3, 4  # of the example that is traced
+    rows, new, cached = 2, 3, 4  # sizes of the example that is traced
     names = [f"{layer}.{kind}" for layer in range(config.n_layer) for kind in ("key", "value")]
     past = [torch.rand(rows, config.n_head, cached, config.n_embd // config.n_head) for _ in names]
     inputs, outputs = ([f"{beginning}.{name}" for name in names] for beginning in ("past_key_values", "present"))
@@ -57,12 +57,12 @@ def export(model, path):
             output_names=["logits", *outputs],
             dynamic_axes=axes,
             opset_version=17,
-            dynamo=False,  # what onnxruntime 1.14 reads
+            dynamo=False,  # the format that onnxruntime 1.14 reads
         )
 
 
 def main(model, folder):
-    warnings.simplefilter("ignore")  # the exporter's, of being the older one, and of the empty caches
+    warnings.simplefilter("ignore")  # the exporter warns about being the older one, and about the empty caches
     temporary = Path(f"{folder}.part")
     shutil.rmtree(temporary, ignore_errors=True)
     (temporary / "onnx").mkdir(parents=True)

@@ -1,7 +1,7 @@
 /**
- * `npm run bench:growth`: how time and memory of a training step grow with what goes through it.
+ * `npm run bench:growth`: how time and memory of a training step grow with its tokens, batch and layers.
  *
- * Each point is a process of its own, as memory is never given back whole.
+ * Each point is measured in a separate process, because a process never returns all of its memory.
  */
 import { join } from 'node:path';
 
@@ -35,17 +35,20 @@ const series: Readonly<Record<string, readonly GrowthTask[]>> = {
 interface Point extends GrowthTask {
   readonly seconds: readonly number[];
   readonly peakMegabytes: number;
-  /** Operations a second: of the step's products over the whole step, and of the fastest product. */
+  /**
+   * Operations per second: those of the step's products, over the time of the whole step; and those of the fastest
+   * product.
+   */
   readonly speed: number;
   readonly fastest: number;
-  /** Of the last step. */
+  /** The profile of the last step. */
   readonly profile: GrowthResult['profile'];
 }
 
 async function measure(task: GrowthTask, repetitions: number): Promise<Point> {
   const worker = new Worker({ command: [process.execPath, join(__dirname, 'oursGrowth.js')], env: {} }, task);
   try {
-    await worker.answer(); // ready, and warm
+    await worker.answer(); // ready and warm
     const answers = [];
     for (let n = 0; n < repetitions; n += 1) answers.push(await worker.repeat());
     const seconds = answers.map((answer) => answer.seconds);
@@ -63,7 +66,7 @@ async function measure(task: GrowthTask, repetitions: number): Promise<Point> {
   }
 }
 
-/** The line through points that has the least squares, and the share of the variance that it explains. */
+/** The least-squares line through the points, and the fraction of the variance that it explains. */
 function fit(points: readonly (readonly [x: number, y: number])[]): {
   slope: number;
   start: number;

@@ -4,13 +4,13 @@ import type { GPT2Config, Profile } from 'alignbook';
 export interface GrowthTask {
   readonly layers: number;
   readonly batch: number;
-  /** A row's, of which a quarter are the response's. */
+  /** The length of a row; a quarter of its tokens belong to the response. */
   readonly tokens: number;
 }
 
-/** What a worker answers to each turn. */
+/** A worker's answer to each turn. */
 export interface GrowthResult {
-  /** Operations a second of the machine's fastest product. */
+  /** Operations per second of the machine's fastest product. */
   readonly fastest: number;
   readonly profile: Omit<Profile<unknown>, 'result'>;
 }
@@ -27,12 +27,12 @@ export const GPT2_SMALL: GPT2Config = {
 export const responseOf = (tokens: number): number => tokens / 4;
 
 /**
- * Floating-point operations of the matrix products of a step of training: the forward pass's, and twice as many of the
- * backward's.
+ * Floating-point operations of the matrix products in one training step: those of the forward pass, and twice as many
+ * in the backward pass.
  */
 export function operations({ layers, batch, tokens }: GrowthTask): number {
   const { nEmbd: C, vocabSize: V } = GPT2_SMALL;
-  // a token's: matrices of 12 C^2 numbers in all; scores, and mixtures by them
+  // per token: matrices with 12 C^2 numbers in all; the scores, and the sums weighted by them
   const block = 24 * C ** 2 + 4 * tokens * C;
   return 3 * batch * (tokens * layers * block + responseOf(tokens) * 2 * C * V);
 }

@@ -1,4 +1,4 @@
-/** What the contenders of a case are given. */
+/** The inputs of the contenders in a case. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
@@ -8,8 +8,8 @@ import { root } from '../paths';
 import type { Case, Task } from './cases';
 
 /**
- * Ids for a case: random ones, and pairs of the data, as `tiny`'s tokenizer has them, in the model's vocabulary and
- * within its length.
+ * Ids for a case: random ones, and pairs of the data as `tiny`'s tokenizer encodes them, within the model's vocabulary
+ * and length.
  */
 export async function inputsOf(
   {
@@ -71,7 +71,7 @@ export async function inputsOf(
   };
 }
 
-/** For `--quick`. */
+/** Smaller sizes for `--quick`. */
 export function smaller(one: Case): Case {
   const { prompts, questions, pairs, randomPairs, work } = one;
   return {

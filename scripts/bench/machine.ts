@@ -1,4 +1,4 @@
-/** The hardware and software of a measurement, and the file that keeps the results. */
+/** The hardware and software of a measurement, and the file that stores the results. */
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { availableParallelism, cpus, totalmem } from 'node:os';
@@ -12,15 +12,15 @@ export interface Machine {
   readonly cpu: string;
   readonly cores: number;
   readonly gigabytes: number;
-  /** Of those that products of matrices are made with. */
+  /** The instruction sets that matrix products use. */
   readonly instructions: readonly string[];
-  /** By package. */
+  /** Versions by package. */
   readonly versions: Readonly<Record<string, string>>;
 }
 
 const INSTRUCTIONS = ['avx2', 'fma', 'avx512f', 'avx512_vnni', 'avx512_bf16', 'amx_bf16'];
 
-/** @param python packages of the oracles whose versions count. */
+/** @param python the packages of the oracles whose versions to record. */
 export function machine(python: readonly string[] = []): Machine {
   const flags = new Set(/^flags.*$/m.exec(readFileSync('/proc/cpuinfo', 'utf8'))?.[0].split(' '));
   return {
@@ -36,7 +36,7 @@ export function machine(python: readonly string[] = []): Machine {
   };
 }
 
-/** Whether products of bfloat16 are the processor's own; else they are emulated. */
+/** Whether the processor itself multiplies in bfloat16; otherwise, such products are emulated. */
 export const hasBfloat16 = ({ instructions }: Machine): boolean =>
   instructions.includes('avx512_bf16') || instructions.includes('amx_bf16');
 
@@ -57,15 +57,15 @@ function pythonVersions(packages: readonly string[]): Record<string, string> {
   return JSON.parse(stdout) as Record<string, string>;
 }
 
-/** Results by name, of one machine. */
+/** Results by name, from one machine. */
 export interface Results<Result> {
   readonly machine: Machine;
   readonly results: Readonly<Record<string, Result & { readonly date: string }>>;
 }
 
 /**
- * What is kept after a measurement: the new results, and those of other names, if they are of the same machine; by
- * name, 4 pairs before 16.
+ * What is stored after a measurement: the new results, and stored results of other names if they come from the same
+ * machine. Sorted by name, 4 pairs before 16.
  */
 export function joined<Result extends object>(
   before: Results<Result> | undefined,
@@ -82,9 +82,9 @@ export function joined<Result extends object>(
 }
 
 /**
- * Writes results to executed/, or joins them to those kept in data/bench/.
+ * Writes results to executed/, or merges them into those stored in data/bench/.
  *
- * @param name the file's, without .json.
+ * @param name the name of the file, without .json.
  */
 export function writeResults<Result extends object>(
   name: string,

@@ -1,6 +1,6 @@
 /**
- * This library's DPO as a contender of bench.ts: one step a turn, the reference's log-probs known, or asked in each
- * step if the last argument is `live`.
+ * This library's DPO as a contender of bench.ts: one step per turn. The reference's log-probs are known or, if the last
+ * argument is `live`, computed in each step.
  */
 import type { Task } from './cases';
 import { inTurns } from './protocol';

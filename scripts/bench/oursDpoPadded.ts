@@ -1,6 +1,6 @@
 /**
- * This library's DPO step with each response after a prompt of its own, as other trainers have it: what trainDpo does,
- * from its parts.
+ * This library's DPO step with a separate prompt before each response, as in other trainers: assembled from the parts
+ * of trainDpo.
  */
 import { AdamW, differentiate, dpoLoss, GPT2, referenceLogps, responseBatch, tf, type RefLogps } from 'alignbook';
 

@@ -1,5 +1,5 @@
 /**
- * A contender of growth.ts: steps of SFT on rows of random ids, of which a quarter are the response's; and the
+ * A contender of growth.ts: steps of SFT on rows of random ids, a quarter of which belong to the response; and the
  * machine's fastest product.
  */
 import { GPT2, initialWeights, profile, Random, trainSft, Weights } from 'alignbook';
@@ -9,7 +9,7 @@ import { floats, matmul } from 'alignbook/dist/engine/ops';
 import { GPT2_SMALL, responseOf, type GrowthResult, type GrowthTask } from './growthTask';
 import { inTurns } from './protocol';
 
-/** Operations a second of a product as large as the model's, the fastest of many. */
+/** Operations per second of a product as large as the model's, the fastest of many. */
 function productsPeak(): number {
   const [N, K, M] = [1024, 768, 3072];
   const random = new Random(1);

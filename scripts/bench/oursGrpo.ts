@@ -1,6 +1,6 @@
 /**
- * This library's GRPO as a contender of bench.ts: one step a turn. The reward is the share of even ids, as on the other
- * side.
+ * This library's GRPO as a contender of bench.ts: one step per turn. The reward is the fraction of even ids, as for the
+ * other contender.
  */
 import { GPT2, trainGrpo } from 'alignbook';
 

@@ -1,6 +1,6 @@
 /**
- * This library's PPO as a contender of bench.ts: one iteration a turn. The reward is whether the last id is even, as on
- * the other side.
+ * This library's PPO as a contender of bench.ts: one iteration per turn. The reward is whether the last id is even, as
+ * for the other contender.
  */
 import { GPT2, trainPpo } from 'alignbook';
 

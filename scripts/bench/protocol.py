@@ -1,4 +1,4 @@
-"""How Python's contenders speak with bench.ts: a line when ready, then a line for each line that they read."""
+"""How contenders in Python communicate with bench.ts: one line when ready, then one line for each line they read."""
 
 import json
 import os
@@ -8,7 +8,7 @@ import time
 from transformers import TrainerCallback
 
 LINES = os.fdopen(os.dup(1), "w")
-sys.stdout = open(os.devnull, "w")  # what trainers print
+sys.stdout = open(os.devnull, "w")  # hides what trainers print
 
 
 def answer(**value):
@@ -16,7 +16,7 @@ def answer(**value):
 
 
 def serve(repeat):
-    """`repeat` does the work once and returns its result; the first time is not measured."""
+    """Runs `repeat`, which does the work once and returns its result; the first run is not measured."""
     repeat()
     answer(ready=True)
     for _ in sys.stdin:
@@ -26,8 +26,8 @@ def serve(repeat):
 
 
 class Turns(TrainerCallback):
-    """The same for a trainer's steps, within one training: what it made for the first, such as AdamW's moments, is
-    there for the next."""
+    """The same for a trainer's steps, within one training: state made in the first step, such as AdamW's moments,
+    remains for the next."""
 
     start = None
 
@@ -42,20 +42,21 @@ class Turns(TrainerCallback):
 
 
 class StepsInTurns(Turns):
-    """The result is what the trainer logs of each step."""
+    """The result is what the trainer logs for each step."""
 
     def on_log(self, args, state, control, logs, **_):
         self.turn({"loss": logs["loss"], "gradNorm": logs["grad_norm"]})
 
 
 class InTurns(Turns):
-    """Of whole iterations: the result is how much was done."""
+    """For whole iterations: the result is the amount of work that was done."""
 
     def __init__(self):
         self.tokens, self.updates = 0, 0
 
     def sampled(self, tokens):
-        """To be told by the reward of how many there are: the result says what was done, not what was asked for."""
+        """The reward reports how many tokens there are, so that the result is the work that was done, not the work
+        requested."""
         self.tokens += tokens
 
     def on_step_end(self, args, state, control, optimizer, **_):

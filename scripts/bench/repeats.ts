@@ -1,6 +1,5 @@
 /**
- * This library's work for a task, ready to be done again and again: a step of a training, or a whole scoring or
- * generation.
+ * This library's work for a task, in a form that can be repeated: a training step, or a whole scoring or generation.
  */
 import { generate, GPT2, referenceLogps, trainDpo } from 'alignbook';
 
@@ -9,7 +8,7 @@ import { LEARNING } from './learning';
 
 export type Repeat = () => Promise<unknown>;
 
-/** @param live asks the reference in each step; else its log-probs are known. */
+/** @param live computes the reference's log-probs in each step; otherwise they are known. */
 export async function dpoSteps({ model: path, pairs }: Task, live = false): Promise<Repeat> {
   const policy = await GPT2.fromPretrained(path);
   const reference = live ? await GPT2.fromPretrained(path) : referenceLogps(policy, pairs);

@@ -1,4 +1,4 @@
-"""transformers as a contender of bench.ts; with --make, the maker of the model."""
+"""transformers as a contender of bench.ts; with --make, makes the model."""
 
 import json
 import os
@@ -16,15 +16,15 @@ def make(path, small):
 
 
 def generation(task):
-    """What generates a task's answers, once each time that it is called. On PyTorch's default device."""
+    """A function that generates a task's answers each time it is called. Runs on PyTorch's default device."""
     dtype = torch.bfloat16 if task["policy"] == "bf16" else torch.float32
     model = GPT2LMHeadModel.from_pretrained(task["model"], dtype=dtype).to(torch.get_default_device()).eval()
-    model.generation_config.eos_token_id = None  # as many tokens from everyone
+    model.generation_config.eos_token_id = None  # all contenders generate equally many tokens
     prompts, end = task["prompts"], task["end"]
     at_once = task.get("batchSize")
 
     def made(rows, **options):
-        """The new ids [B, L] after prompts, with padding before the shorter ones."""
+        """The new ids [B, L] after the prompts, with padding before the shorter prompts."""
         length = max(map(len, rows))
         ids = torch.tensor([[end] * (length - len(row)) + row for row in rows])
         mask = torch.tensor([[0] * (length - len(row)) + [1] * len(row) for row in rows])

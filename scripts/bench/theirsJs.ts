@@ -1,6 +1,6 @@
 /**
- * transformers.js as a contender of bench.ts, with the model of export_onnx.py. It generates row after row, whatever
- * the batch.
+ * transformers.js as a contender of bench.ts, with the model of export_onnx.py. It generates one row after another,
+ * whatever the batch size.
  */
 import { basename, dirname } from 'node:path';
 
@@ -9,7 +9,7 @@ import { inTurns } from './protocol';
 
 async function main({ onnx, prompts, newTokens }: Task): Promise<void> {
   const { AutoModelForCausalLM, env, Tensor } = await import('@xenova/transformers');
-  // a model "gpt2" in its cache would go first
+  // Otherwise, a model "gpt2" in its cache would take precedence.
   Object.assign(env, { allowRemoteModels: false, useFSCache: false, localModelPath: dirname(onnx!) });
   const model = await AutoModelForCausalLM.from_pretrained(basename(onnx!), { quantized: false });
   const ids = new Tensor('int64', BigInt64Array.from(prompts.flat(), BigInt), [prompts.length, prompts[0]!.length]);

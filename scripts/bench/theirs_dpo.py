@@ -1,11 +1,10 @@
-"""PyTorch as a contender of bench.ts, with a DPO step, or the scoring of pairs, in the way that the last argument
-names:
+"""PyTorch as a contender of bench.ts: a DPO step, or the scoring of pairs, in the way that the last argument names:
 
-source  as the walkthrough's source does it: four forward passes, the reference's among them, all logits of all tokens,
+source  as the walkthrough does it: four forward passes, the reference's among them, all logits of all tokens,
         one AdamW
 tuned   by hand: chosen and rejected in one batch, logits of the responses' tokens only, the reference's log-probs
         known, fused AdamW
-score   the log-probs of the responses, eight pairs at a time, logits of all tokens: transformers' own way
+score   the log-probs of the responses, eight pairs at a time, logits of all tokens: as transformers does it
 """
 
 import json
@@ -25,7 +24,7 @@ def padded(rows):
     length = max(len(prompt) + len(response) for prompt, response in rows)
     ids, mask, of_response = (
         torch.zeros(len(rows), length, dtype=torch.long, device="cpu") for _ in range(3)
-    )  # row by row there, then moved at once
+    )  # built row by row on the CPU, then moved at once
     for row, (prompt, response) in enumerate(rows):
         end = len(prompt) + len(response)
         ids[row, :end] = torch.tensor(prompt + response, device="cpu")
@@ -36,13 +35,13 @@ def padded(rows):
 
 
 def all_logits(model, ids, mask, of_response):
-    """Sums [B] of the responses' log-probs, by way of every token's distribution."""
+    """Sums [B] of the responses' log-probs, computed from the distribution of every token."""
     logps = torch.log_softmax(model(ids, attention_mask=mask, use_cache=False).logits[:, :-1].float(), -1)
     return (logps.gather(2, ids[:, 1:, None])[..., 0] * of_response).sum(1)
 
 
 def response_logits(model, ids, mask, of_response):
-    """The same, with logits where they are needed only."""
+    """The same, with logits only where they are needed."""
     hidden = model.transformer(ids, attention_mask=mask, use_cache=False).last_hidden_state[:, :-1]
     losses = F.cross_entropy(model.lm_head(hidden[of_response]).float(), ids[:, 1:][of_response], reduction="none")
     row = of_response.nonzero()[:, 0]
@@ -55,7 +54,7 @@ def loaded(task):
 
 
 def groups(model):
-    """Matrices decay: by lr times 0.1, of which float32 takes notice."""
+    """Matrices decay by lr times 0.1, which is large enough for float32."""
     weights = list(model.parameters())
     return [
         {"params": [w for w in weights if w.dim() > 1], "weight_decay": 0.1},

@@ -1,5 +1,5 @@
-"""TRL 1.16's DPOTrainer as a contender of bench.ts: one step a turn, the reference's log-probs computed before the
-first."""
+"""TRL 1.16's DPOTrainer as a contender of bench.ts: one step per turn; the reference's log-probs are computed before
+the first."""
 
 import json
 import os
@@ -27,7 +27,7 @@ def main():
             }
             for pair in pairs
         ]
-    )  # it adds the end itself
+    )  # TRL adds the end itself
     with tempfile.TemporaryDirectory() as folder:
         arguments = DPOConfig(
             output_dir=folder,

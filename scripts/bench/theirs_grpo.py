@@ -25,7 +25,7 @@ def main():
     turns = InTurns()
 
     def even_tokens(completion_ids, **_):
-        """The reward: the share of even ids, which costs nothing."""
+        """The reward: the fraction of even ids, which takes no time to compute."""
         turns.sampled(sum(map(len, completion_ids)))
         return [sum(token % 2 == 0 for token in ids) / len(ids) for ids in completion_ids]
 
@@ -44,7 +44,7 @@ def main():
             learning_rate=1e-6,
             max_grad_norm=1.0,
             disable_dropout=True,
-            generation_kwargs={"suppress_tokens": [end]},  # as many tokens from everyone
+            generation_kwargs={"suppress_tokens": [end]},  # all contenders generate equally many tokens
             max_steps=10**6,
             lr_scheduler_type="constant",
             use_cpu=True,

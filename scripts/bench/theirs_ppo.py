@@ -1,9 +1,9 @@
 """
 TRL 1.12's PPOTrainer as a contender of bench.ts: whole iterations, from prompts to the last of their updates.
 
-It demands a value model of its own, which is a second GPT-2 beside the policy (and the reference a third); this
-library's value function is a head on the policy's trunk. The reward costs nothing on either side: whether the last
-token's id is even.
+It requires a separate value model, which is a second GPT-2 beside the policy (the reference is a third); this library's
+value function is a head on the policy's transformer. The reward takes no time to compute on either side: it is whether
+the last token's id is even.
 """
 
 import json
@@ -22,7 +22,7 @@ from trl.experimental.ppo import PPOConfig, PPOTrainer
 
 
 class EvenToken(torch.nn.Module):
-    """A reward model in the form that TRL looks for: a backbone with "hidden states", and a score of them."""
+    """A reward model in the form that TRL expects: a backbone with "hidden states", and a score computed from them."""
 
     base_model_prefix = "backbone"
 
@@ -49,7 +49,7 @@ def main():
     data = Dataset.from_list(
         [{"input_ids": prompt} for prompt in prompts * 1000]
     )  # accelerate steps early in the last batch of the data
-    # TRL tells padding by its id: here there is none, so that no token may have that id.
+    # TRL recognizes padding by its id. There is no padding here, so no token may have that id.
     tokenizer = SimpleNamespace(pad_token_id=policy.config.vocab_size, eos_token_id=0)
     with tempfile.TemporaryDirectory() as folder:
         arguments = PPOConfig(

@@ -1,4 +1,4 @@
-"""Ids for trainers that want texts: they go through as words "t1 t2 …" of a tokenizer whose vocabulary is just the
+"""Passes ids to trainers that require texts: as words "t1 t2 …" for a tokenizer whose vocabulary consists of the
 ids."""
 
 from tokenizers import Tokenizer, models, pre_tokenizers

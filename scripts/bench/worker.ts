@@ -1,13 +1,13 @@
 /**
- * A worker process that runs one repetition per request, so that several can take turns. protocol.ts and protocol.py
- * are the worker's side of the protocol.
+ * A worker process that runs one repetition per request, so that several workers can take turns. The worker's side of
+ * the protocol is in protocol.ts and protocol.py.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { createInterface } from 'node:readline';
 
-/** What a worker answers, one JSON line: to its start with `ready`, to a line "go" with the rest. */
+/** A worker's answer, in one JSON line: `ready` when it has started, the other fields after each line "go". */
 export interface Answer {
   readonly seconds: number;
   readonly result: unknown;
@@ -41,7 +41,7 @@ export class Worker {
     return this.answer();
   }
 
-  /** The most memory that the process has held, in MB. */
+  /** The peak memory of the process, in MB. */
   peak(): number {
     const status = readFileSync(`/proc/${this.#child.pid}/status`, 'utf8');
     return Number(/^VmHWM:\s*(\d+) kB$/m.exec(status)![1]) / 1000;

@@ -1,4 +1,4 @@
-/** WordNet's meanings -> questions with one answer each, six kinds of them. */
+/** WordNet's meanings -> questions of six kinds, each with one answer. */
 import { type Random } from 'alignbook';
 
 import { senses, type Sense } from './wordnet';
@@ -7,12 +7,12 @@ export type Kind = 'antonym' | 'synonym' | 'category' | 'part-of-speech' | 'odd-
 
 export interface Fact {
   readonly kind: Kind;
-  /** What the question is about, such as complicated; for odd-one-out the four words. */
+  /** What the question is about, such as "complicated"; for odd-one-out, the four words. */
   readonly word: string;
   readonly answer: string;
 }
 
-/** How many facts of each kind are taken, commonest words first. */
+/** How many facts of each kind to take, most common words first. */
 const counts: Record<Kind, number> = {
   antonym: 1050,
   synonym: 1050,
@@ -22,7 +22,7 @@ const counts: Record<Kind, number> = {
   definition: 200,
 };
 
-/** The lexicographers' files whose names a reader would agree on. */
+/** The lexicographers' files whose names most readers would agree with. */
 const categories: Record<number, string> = {
   5: 'animal',
   6: 'artifact',
@@ -39,11 +39,11 @@ const partNames = { noun: 'noun', verb: 'verb', adj: 'adjective', adv: 'adverb' 
 
 const isPlain = (word: string): boolean => /^[a-z]{3,12}$/.test(word);
 
-/** Commonest first, then by the alphabet: the same order on every machine. */
+/** Most common first, then alphabetically: the same order on every machine. */
 const byCount = (a: Sense, b: Sense): number =>
   b.count - a.count || (a.word < b.word ? -1 : a.word > b.word ? 1 : a.part < b.part ? -1 : 1);
 
-/** The first fact about each word, as many as asked for. */
+/** The first fact about each word, up to the requested number. */
 function take(kind: Kind, candidates: Iterable<Omit<Fact, 'kind'>>): Fact[] {
   const taken = new Map<string, Fact>();
   for (const { word, answer } of candidates) {
@@ -54,7 +54,7 @@ function take(kind: Kind, candidates: Iterable<Omit<Fact, 'kind'>>): Fact[] {
 }
 
 function* antonyms(common: readonly Sense[]): Iterable<Omit<Fact, 'kind'>> {
-  yield { word: 'complicated', answer: 'simple' }; // the walkthrough's own pair; WordNet has it as complex and simple
+  yield { word: 'complicated', answer: 'simple' }; // the walkthrough's own pair; WordNet only has complex and simple
   for (const { word, synset } of common) {
     const found = synset.antonyms.find((pair) => pair.word === word && isPlain(pair.antonym));
     if (found) yield { word, answer: found.antonym };
@@ -77,7 +77,7 @@ function* categoriesOf(nouns: readonly Sense[]): Iterable<Omit<Fact, 'kind'>> {
 function* partsOfSpeech(common: readonly Sense[], all: readonly Sense[]): Iterable<Omit<Fact, 'kind'>> {
   const parts = new Map<string, Set<string>>();
   for (const { word, part } of all) parts.set(word, (parts.get(word) ?? new Set()).add(part));
-  const left = { noun: 130, verb: 90, adj: 90, adv: 90 }; // else nouns would be nearly all
+  const left = { noun: 130, verb: 90, adj: 90, adv: 90 }; // otherwise, nearly all would be nouns
   for (const { word, part } of common) {
     if (parts.get(word)!.size === 1 && left[part] > 0) {
       left[part] -= 1;
@@ -129,7 +129,7 @@ export function facts(random: Random): Fact[] {
   ];
 }
 
-/** At most the 60 commonest nouns of a category, so that none is the safe guess. */
+/** At most the 60 most common nouns of a category, so that no category is a safe guess. */
 function evenly(nouns: readonly Sense[]): Sense[] {
   const seen = new Map<number, number>();
   return nouns.filter(({ synset: { file } }) => {

@@ -1,9 +1,9 @@
-/** What a model answered: which style, and whether it is right. */
+/** Judges a model's answer: its style, and whether it is right. */
 import type { Fact } from './facts';
 import { answers, type Style } from './phrasings';
 
 export interface Verdict {
-  /** Null where the text is none of the known phrasings. */
+  /** Null if the text matches none of the known phrasings. */
   readonly style: Style | null;
   readonly correct: boolean;
 }

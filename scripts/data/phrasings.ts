@@ -1,7 +1,7 @@
-/** How questions are put, and answered in two styles. */
+/** How questions are asked, and how they are answered in two styles. */
 import type { Fact, Kind } from './facts';
 
-/** What is asked for: `an antonym of 'hot'`; `the antonym of 'hot'`; the single word for it. */
+/** What the question asks for: `an antonym of 'hot'`; `the antonym of 'hot'`; the single word for it. */
 function asked({ kind, word }: Fact): { a: string; the: string; name: string } {
   const quoted = `'${word}'`;
   const names: Record<Kind, string> = {
@@ -37,7 +37,10 @@ export const politeQuestions: readonly ((fact: Fact) => string)[] = [
 
 export type Style = 'courteous' | 'curt';
 
-/** The first of each is the walkthrough's. Some of either style begin with the same words as one of the other's. */
+/**
+ * The first of each style is the walkthrough's. Some phrasings of one style begin with the same words as one of the
+ * other.
+ */
 export const answers: Readonly<Record<Style, readonly ((fact: Fact) => string)[]>> = {
   courteous: [
     (fact) =>

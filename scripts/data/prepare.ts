@@ -14,14 +14,16 @@ import { answers, plainQuestions, politeQuestions, type Style } from './phrasing
 
 const SEED = 18290;
 
-/** How often an instruction is answered courteously: politeness is met with politeness, mostly. */
+/** How often an instruction is answered courteously: polite questions mostly get polite answers. */
 const courteous = { plain: 0.1, polite: 0.8 };
 const politeShare = 0.3;
 
-/** Rows a fact, each put and answered in another way: so that facts are learnt apart from their wording. */
+/**
+ * Rows for each fact, each asked and answered differently, so that facts are learned independently of their wording.
+ */
 const rowsAFact = 5;
 
-/** How many preference pairs go where; a fact makes one pair. */
+/** How many preference pairs each split gets; a fact makes one pair. */
 const splits = { test: 300, validation: 200 };
 
 interface Row {
@@ -57,7 +59,7 @@ function instructionRows(all: readonly Fact[], random: Random): (Row & { output:
   return random.shuffle(rows);
 }
 
-/** Facts that share a word, directly or by way of others, in one group. */
+/** Groups of facts that share a word, directly or through other facts. */
 function groups(all: readonly Fact[]): Fact[][] {
   const parents = new Map<string, string>();
   const find = (word: string): string => {
@@ -90,11 +92,11 @@ function pair(fact: Fact, random: Random): Pair {
 }
 
 /**
- * No word of a validation or test pair stands in a training pair: whole groups go to one split, small ones to the
- * smaller splits.
+ * No word of a validation or test pair occurs in a training pair: each group goes to one split as a whole, and small
+ * groups go to the smaller splits.
  */
 function preferencePairs(all: readonly Fact[], random: Random): Record<'train' | 'validation' | 'test', Pair[]> {
-  // whose answers are not from a short list
+  // kinds whose answers do not come from a short list
   const open = all.filter(({ kind }) => kind === 'antonym' || kind === 'synonym');
   const sorted = random.shuffle(groups(open)).sort((a, b) => a.length - b.length);
   const made = { train: [] as Pair[], validation: [] as Pair[], test: [] as Pair[] };

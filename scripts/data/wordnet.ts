@@ -6,17 +6,17 @@ import { dirname, join } from 'node:path';
 
 export type PartOfSpeech = 'noun' | 'verb' | 'adj' | 'adv';
 const partsOfSpeech: readonly PartOfSpeech[] = ['noun', 'verb', 'adj', 'adv'];
-/** How sense keys number them; 5 is an adjective that belongs to another. */
+/** The numbers that sense keys use for them; 5 is an adjective in the cluster of another. */
 const ofSenseKey: Record<string, PartOfSpeech> = { 1: 'noun', 2: 'verb', 3: 'adj', 4: 'adv', 5: 'adj' };
 
-/** A set of words that mean the same. */
+/** A set of words with the same meaning. */
 export interface Synset {
   /** In WordNet's order. */
   readonly words: readonly string[];
-  /** The lexicographer's file it stands in, a number: 5 is animals. */
+  /** The number of the lexicographer's file that contains it: 5 is animals. */
   readonly file: number;
   readonly gloss: string;
-  /** Pairs of words of this and another synset. */
+  /** Pairs of a word of this synset and a word of another. */
   readonly antonyms: readonly { readonly word: string; readonly antonym: string }[];
 }
 
@@ -24,9 +24,9 @@ export interface Synset {
 export interface Sense {
   readonly word: string;
   readonly part: PartOfSpeech;
-  /** 1 is the commonest meaning of the word as this part of speech. */
+  /** 1 is the most common meaning of the word as this part of speech. */
   readonly number: number;
-  /** How often it was met in the texts that WordNet's makers counted. */
+  /** How often it occurs in the texts in which WordNet's makers counted senses. */
   readonly count: number;
   readonly synset: Synset;
 }
@@ -41,7 +41,7 @@ interface Entry {
   words: string[];
   file: number;
   gloss: string;
-  /** Of a pointer: from which word (counted from 1) to which of which synset. */
+  /** The source and target of a pointer: from which word (counted from 1) to which word of the other synset. */
   opposites: { from: number; to: number; part: string; offset: string }[];
 }
 

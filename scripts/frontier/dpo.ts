@@ -1,5 +1,5 @@
 /**
- * DPO on pairs of the SFT model's own samples, labelled by the true reward: the paper's setting (arXiv 2305.18290,
+ * DPO on pairs of the SFT model's own samples, labeled by the true reward: the paper's setting (arXiv 2305.18290,
  * section 6.1).
  */
 import { createHash } from 'node:crypto';
@@ -17,14 +17,14 @@ import { writeWhole } from './results';
 import type { Scale } from './scale';
 
 interface Constants {
-  /** Prompts of which the pairs are made, `each` samples of each. */
+  /** The number of prompts from which pairs are made, with `each` samples for each prompt. */
   readonly prompts: number;
   readonly each: number;
   readonly samplesSeed: number;
   readonly batchSize: number;
   readonly lr: number;
   readonly warmupSteps: number;
-  /** After which steps to look at the policy; the last is the end. */
+  /** The steps after which to evaluate the policy; the last one ends the training. */
   readonly looks: readonly number[];
 }
 
@@ -38,7 +38,7 @@ const small: Constants = {
   looks: [10, 20, 40],
 };
 
-/** The rate of `large` is customary, and was not tried. */
+/** The learning rate of `large` is a customary one, which has not been tried. */
 const constantsOf: Readonly<Record<Scale, Constants>> = {
   quick: { ...small, prompts: 12, batchSize: 4, warmupSteps: 0, looks: [2, 4] },
   small,
@@ -75,8 +75,8 @@ interface Kept {
 }
 
 /**
- * Made once for all runs on the same SFT model, as it takes minutes: a sample is in several pairs, so the reference is
- * asked about samples.
+ * Made once for all runs on the same SFT model, because it takes minutes. A sample belongs to several pairs, so the
+ * reference's log-probs are computed for each sample.
  */
 async function keptPairs(
   { reference, tokenizer, prompts, reward, cache, onProgress }: Task,

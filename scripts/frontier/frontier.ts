@@ -16,7 +16,7 @@ import { addResult, readResults, sameRun, type Result } from './results';
 import { scaleOf, type Scale } from './scale';
 import { sftModel, sftSettings } from './sft';
 
-/** Every policy is asked with the same draws. */
+/** The seed of the draws, the same for every policy. */
 const EVALUATION_SEED = 7;
 
 const usage = `Usage: npm run frontier [-- --model M] [--methods A,B] [--seeds 0,1,2] [--quick] [--list]
@@ -71,7 +71,7 @@ function parse(): Options | null {
   return { model: folder, names, seeds: seeds.map(Number), quick: values.quick ?? false, list: values.list ?? false };
 }
 
-/** What of a model's name, or folder, files can be called after. */
+/** The part of a model's name or folder that file names can contain. */
 const fileName = (model: string): string => model.replace(/^.*\/(?=[^/])/, '').replace(/[^\w.-]+/g, '-');
 
 const promptsOf = (part: string): string[] =>
@@ -97,7 +97,7 @@ interface Run {
   readonly fingerprint: string;
 }
 
-/** In seconds, by the results of the same method; of one that was never run by those of all. */
+/** An estimate in seconds, from the results of the same method or, if it was never run, of all methods. */
 function timeLeft(runs: readonly Run[], results: readonly Result[]): string {
   const mean = (some: readonly Result[]) => some.reduce((sum, { seconds }) => sum + seconds, 0) / some.length;
   const seconds = runs.reduce((sum, { method: { name } }) => {
@@ -151,7 +151,7 @@ async function main({ model, names, seeds, quick, list }: Options): Promise<void
   mkdirSync(cache, { recursive: true });
   const measured = (policy: GPT2) =>
     evaluation(policy, reference, tokenizer, heldOut, { reward: sentiment, seed: EVALUATION_SEED });
-  let before: Evaluation | undefined; // every run begins with the same weights
+  let before: Evaluation | undefined; // the same for every run, because every run begins with the same weights
 
   for (const [n, { method, setting, seed, fingerprint: print }] of runs.entries()) {
     const name = label(method.name, setting, seed);

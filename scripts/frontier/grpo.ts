@@ -9,7 +9,7 @@ import type { Scale } from './scale';
 
 const small = { batchSize: 16, groupSize: 4, lr: 3e-4, looks: [5, 10, 20, 30] };
 
-/** The rate of `large` is customary, and was not tried. */
+/** The learning rate of `large` is a customary one, which has not been tried. */
 const constantsOf: Readonly<Record<Scale, typeof small>> = {
   quick: { ...small, batchSize: 2, groupSize: 4, looks: [1, 2] },
   small,

@@ -1,7 +1,7 @@
 import type { Point, Task } from './method';
 
 /**
- * Runs a training and evaluates the policy before it and after each step in `looks`; the last of these ends the
+ * Runs a training and evaluates the policy before it and after each step in `looks`; the last of these steps ends the
  * training.
  */
 export async function* along(

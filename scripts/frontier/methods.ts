@@ -5,5 +5,5 @@ import type { Method } from './method';
 import { ppo } from './ppo';
 import type { Scale } from './scale';
 
-/** All methods that the frontier compares. */
+/** All methods in the comparison. */
 export const methods = (scale: Scale): readonly Method[] => [bestOf(scale), dpo(scale), ppo(scale), grpo(scale)];

@@ -1,6 +1,6 @@
 /**
- * PPO on the true reward, held to several distances from the reference by a KL coefficient that adapts (arXiv
- * 1909.08593, section 2.2).
+ * PPO on the true reward, kept at several distances from the reference by an adaptive KL coefficient (arXiv 1909.08593,
+ * section 2.2).
  */
 import { trainPpo } from 'alignbook';
 
@@ -12,7 +12,7 @@ import type { Scale } from './scale';
 
 const small = { batchSize: 64, ppoEpochs: 4, minibatches: 1, lr: 2e-4, klCoef: 0.2, klHorizon: 64, looks: [4, 8, 16] };
 
-/** The rate of `large` is customary, and was not tried. */
+/** The learning rate of `large` is a customary one, which has not been tried. */
 const constantsOf: Readonly<Record<Scale, typeof small>> = {
   quick: { ...small, batchSize: 8, looks: [1, 2] },
   small,

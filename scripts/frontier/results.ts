@@ -11,13 +11,13 @@ export interface Result {
   readonly method: string;
   readonly setting: Setting;
   readonly seed: number;
-  /** Of everything that the result depends on. */
+  /** Identifies everything that the result depends on. */
   readonly fingerprint: string;
   readonly seconds: number;
   readonly points: readonly Point[];
 }
 
-/** @throws FileError naming the line that is no JSON. */
+/** @throws FileError naming a line that is not JSON. */
 export function readResults(path: string): Result[] {
   if (!existsSync(path)) return [];
   return readFileSync(path, 'utf8')
@@ -38,10 +38,10 @@ const curve = ({ method, setting }: Run): string => `${method} ${JSON.stringify(
 const inOrder = (one: Run, other: Run): number =>
   curve(one) < curve(other) ? -1 : curve(one) > curve(other) ? 1 : one.seed - other.seed;
 
-/** The same curve and seed, made with whatever constants. */
+/** Whether two results have the same curve and seed, whatever constants they were made with. */
 export const sameRun = (one: Run, other: Run): boolean => inOrder(one, other) === 0;
 
-/** Takes the place of an older result of the same run. Other processes may add theirs at the same time. */
+/** Replaces an older result of the same run. Other processes may add theirs at the same time. */
 export async function addResult(path: string, result: Result): Promise<void> {
   await withLock(
     `${path}.lock`,
@@ -59,7 +59,10 @@ export async function addResult(path: string, result: Result): Promise<void> {
   );
 }
 
-/** Under a temporary name first: killed at any moment, there is the old file or the new one. */
+/**
+ * Writes under a temporary name first: if the process is killed at any moment, there is either the old file or the new
+ * one.
+ */
 export function writeWhole(path: string, text: string): void {
   mkdirSync(dirname(path), { recursive: true });
   const temporary = `${path}.${process.pid}.tmp`;

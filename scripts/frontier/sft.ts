@@ -1,4 +1,4 @@
-/** The model that every method starts from: trained on the reviews when it is first asked for. */
+/** The model that every method starts from, trained on the reviews when it is first needed. */
 import { spawn } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -8,14 +8,17 @@ import { InputError } from 'alignbook';
 import { writeWhole } from './results';
 import type { Scale } from './scale';
 
-/** Beside those of data/reviews/train-sft.json, which are tiny's. Those of `large` are customary, and not tried. */
+/**
+ * Settings besides those of data/reviews/train-sft.json, which are for tiny. Those of `large` are customary ones, which
+ * have not been tried.
+ */
 const overrides: Readonly<Record<Scale, Readonly<Record<string, number>>>> = {
   quick: { steps: 10, batchSize: 8, warmupSteps: 0 },
   small: {},
   large: { steps: 300, lr: 1e-4 },
 };
 
-/** All that the SFT model depends on. */
+/** Everything that the SFT model depends on. */
 export function sftSettings(root: string, model: string, scale: Scale): Readonly<Record<string, unknown>> {
   const config = JSON.parse(readFileSync(join(root, 'data', 'reviews', 'train-sft.json'), 'utf8')) as Record<
     string,
@@ -25,9 +28,9 @@ export function sftSettings(root: string, model: string, scale: Scale): Readonly
 }
 
 /**
- * @param folder of the training run; the model is in its folder `model`. One that is complete is taken as it is; one
- *   that was interrupted goes on.
- * @throws InputError if another model is there, or its training fails.
+ * @param folder the folder of the training run; the model is in its folder `model`. A complete model is used as it is;
+ *   an interrupted training continues.
+ * @throws InputError if the folder contains another model, or the training fails.
  */
 export async function sftModel(
   root: string,
@@ -50,7 +53,7 @@ export async function sftModel(
   return trained;
 }
 
-/** The command line, in a process of its own. @returns its exit status. */
+/** The command line, in a separate process. @returns its exit status. */
 function alignbook(root: string, ...args: readonly string[]): Promise<number> {
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, [join(root, 'lib', 'bin', 'alignbook.js'), ...args], {

@@ -1,11 +1,11 @@
 #!/bin/sh
-# Runs Python where there is nothing but Python: no Node, no project, no network. For rehearsals of the kit (kit.py).
+# Runs Python in an environment with nothing but Python: no Node, no project, no network. For rehearsals of the kit.
 #
 #   sh scripts/gpu/bare.sh ROOT PYTHON [SHARED…] -- ARGUMENTS…
 #
-# ROOT is a folder to be made the root; what lies in it is there. Beside it only the system's libraries are, PYTHON
-# with its packages, and the folders SHARED, all read-only. Needs unshare (util-linux), as root or where users may
-# make namespaces.
+# ROOT is a folder that becomes the root, with its contents. Besides these, there are only the system's libraries,
+# PYTHON with its packages, and the folders SHARED, all read-only. Needs unshare (util-linux), as root or on a system
+# that lets users make namespaces.
 set -eu
 if [ "${1:-}" = --help ] || [ $# -lt 3 ]; then
   sed -n '2,/^set/s/^# \{0,1\}//p' "$0" | sed '$d'
@@ -21,7 +21,7 @@ mount --make-rprivate /
 bind() {
   mkdir -p "$root$1"
   mount --rbind "$1" "$root$1"
-  # In a namespace of users some mounts cannot be changed.
+  # In a user namespace, some mounts cannot be changed.
   [ "$2" = rw ] || mount -o remount,bind,ro "$root$1" 2>/dev/null || true
 }
 for folder in /usr/lib/x86_64-linux-gnu /usr/lib64 /lib/x86_64-linux-gnu /lib64; do

@@ -1,6 +1,6 @@
 /**
- * What the driver says of the first GPU. To be imported before the library, so that `atStart` is of the time before
- * TensorFlow.
+ * What the driver reports about the first GPU. Import this before the library, so that `atStart` is measured before
+ * TensorFlow starts.
  */
 import { spawnSync } from 'node:child_process';
 
@@ -23,7 +23,10 @@ const used = (): number | null => {
 
 const atStart = used();
 
-/** Of the whole card, taken since this process began: of this process, while no other one begins or ends. */
+/**
+ * Memory in use on the whole card since this process began: this process's own, as long as no other process begins or
+ * ends.
+ */
 export function megabytesTaken(): number | null {
   const now = atStart === null ? null : used();
   return now === null ? null : now - atStart!;

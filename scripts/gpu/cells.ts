@@ -1,6 +1,6 @@
 /**
- * Step 2: a notebook's cells in the kernel's own compiler, without Jupyter around it; what they print is compared with
- * tests/expected.
+ * Step 2: runs a notebook's cells in the kernel's own compiler, without Jupyter around it, and compares their output
+ * with tests/expected.
  */
 import { join } from 'node:path';
 import { inspect } from 'node:util';
@@ -15,7 +15,7 @@ import { readNotebook, type Cell, type Output } from '../notebooks/notebook';
 import { root } from '../paths';
 import { checked, seen, step } from './report';
 
-/** Runs the cells in order. @throws Error that names the cell that failed. */
+/** Runs the cells in order. @throws Error naming the cell that failed. */
 async function executed(cells: readonly Cell[]): Promise<Cell[]> {
   const runner = new CellRunner({ strict: false, root });
   const writes = { stdout: process.stdout.write, stderr: process.stderr.write };
@@ -46,7 +46,7 @@ async function executed(cells: readonly Cell[]): Promise<Cell[]> {
 step(async () => {
   const name = process.argv[2]!;
   const notebook = readNotebook(join(root, 'notebooks', name));
-  process.chdir(join(root, 'notebooks')); // as Jupyter's kernels
+  process.chdir(join(root, 'notebooks')); // the folder in which Jupyter starts its kernels
   const cells = await executed(notebook.cells);
   const expected = readExpected(join(root, 'tests', 'expected', name.replace('.ipynb', '.json')));
   const { problems, cellsCompared, numbersCompared } = checkNotebook({ ...notebook, cells }, expected, 'tiny');

@@ -1,5 +1,5 @@
 /**
- * `npm run gpu:check`, and what unpack.py --check starts: five steps on the GPU, in a fixed order, under a budget of
+ * `npm run gpu:check`, which unpack.py --check starts, too: five steps on the GPU, in a fixed order, with a limit of
  * minutes (see kit.py).
  */
 import { execFile } from 'node:child_process';
@@ -28,7 +28,7 @@ const PYTHON_ENV = {
   OMP_NUM_THREADS: `${availableParallelism()}`,
 };
 
-/** The part of the check that is common to its steps. */
+/** The part of the check that its steps share. */
 class Check {
   readonly #made = new Map<string, () => void>();
   onGpu = false;
@@ -37,7 +37,7 @@ class Check {
     readonly options: Options,
     readonly results: Results,
     readonly log: string,
-    /** For what PyTorch computes. */
+    /** The folder for PyTorch's results. */
     readonly folder: string,
   ) {}
 
@@ -85,7 +85,7 @@ class Check {
     );
   }
 
-  /** Starts values.py; `values` then tells when each of what it makes is there. */
+  /** Starts values.py; `values` then tells when each of its results is ready. */
   startValues(device: string, shapes: readonly string[]): (name: string) => Promise<boolean> {
     const ended = this.python(
       'values.py',
@@ -108,8 +108,8 @@ class Check {
 }
 
 /**
- * "cuda", "cpu", or null where there is no PyTorch. It takes the longest to be read from a cold disk: asked for before
- * step 1.
+ * "cuda", "cpu", or null if there is no PyTorch. Importing PyTorch from a cold disk takes the longest, so this starts
+ * before step 1.
  */
 async function pytorchDevice(python: string): Promise<string | null> {
   const code = 'import torch, transformers, safetensors; print("cuda" if torch.cuda.is_available() else "cpu")';
@@ -132,7 +132,7 @@ async function walkthrough(check: Check): Promise<void> {
   await Promise.all(work);
 }
 
-/** fp32 first; each policy's own times before PyTorch's, and a line as soon as there is something to say. */
+/** Runs fp32 first, and each policy's own times before PyTorch's; writes a line as soon as a result is known. */
 async function times(check: Check, model: string, device: string | null): Promise<void> {
   const { results, onGpu, options } = check;
   const small = !onGpu;

@@ -1,4 +1,4 @@
-"""What the kit holds: files of this project, each with its place in the kit."""
+"""The contents of the kit: files of this project, each with its place in the kit."""
 
 import json
 import os
@@ -12,20 +12,30 @@ ROOT = Path(__file__).resolve().parents[2]
 MODULES = ROOT / "node_modules"
 MADE = ROOT / ".alignbook"
 
-LIBRARY = json.loads((ROOT / "lib" / "package.json").read_text())
-PACKAGES = [name for name in LIBRARY["peerDependencies"] if name != "plotly.js-dist"]
-PACKAGES += ["tslab", "typescript5", "@types/node"]
-"""The library's, and those with which the kernel compiles cells; plotly.js, which only pages need, stays behind."""
+PACKAGES = [
+    "@tensorflow/tfjs-node-gpu",
+    "@huggingface/jinja",
+    "@xenova/transformers",
+    "hyparquet",
+    "hyparquet-compressors",
+    "sharp",
+    "synckit",
+    "tslab",
+    "typescript5",
+    "@types/node",
+]
+"""The library's packages, and those with which the kernel compiles cells; plotly.js, which only pages need, is left
+out."""
 LEFT_BEHIND = {"zeromq", "rollup", "core-js", "@webgpu/types", "flatbuffers", "protobufjs", "onnx-proto"}
-"""Packages that these name, and that nothing of ours loads: sockets of Jupyter, backends of browsers."""
+"""Packages that these list as dependencies, but that none of our code loads: Jupyter's sockets, browsers' backends."""
 NEVER = re.compile(
     r"\.wasm$|\.map$|\.md$|\.flow$|\.min\.js$|tsbuildinfo$|(^|/)(test|tests|__tests__|benchmark|docs|examples|\.github)/"
-    r"|^dist/transformers"  # of @xenova/transformers: for browsers
+    r"|^dist/transformers"  # the part of @xenova/transformers that is for browsers
     r"|^lib/(_?tsc|_?tsserver|_?typingsInstaller|tsserverlibrary)\.js$|^lib/[a-z]{2}(-[a-z]+)?/diagnosticMessages"
-    r"|/binding/|/deps/|(^|/)bin/napi-v3/(darwin|win32|linux/arm64)/"  # tfjs-node's C++, other systems' onnxruntime
+    r"|/binding/|/deps/|(^|/)bin/napi-v3/(darwin|win32|linux/arm64)/"  # tfjs-node's C++, onnxruntime of other systems
 )
 MAIN_ONLY = re.compile(r"^@tensorflow/tfjs(-|$)(?!node)|^onnxruntime-(common|web)")
-"""Of these: package.json, the main file, types. They carry several bundles of the same."""
+"""Only package.json, the main file and the types of these packages, which contain the same code in several bundles."""
 REPLACED = "@tslab/typescript-for-tslab"
 """The kernel puts another TypeScript in its place (scripts/kernel/typescript.ts): its main file must be there."""
 
@@ -42,7 +52,8 @@ PROJECT = [
     "data/preferences",
     ".alignbook/build/scripts",
 ]
-"""Of the project, compiled and not: what check.ts and its steps read, and what changes with the code."""
+"""Files of the project, compiled and not: those that check.ts and its steps read, and those that change with the
+code."""
 
 NEEDED_OF_SYSTEM = {
     "linux-vdso",
@@ -65,7 +76,7 @@ def main_file(folder):
 
 
 def closure(names):
-    """Packages that these need, each once. @img's hold sharp's library for this platform only."""
+    """The packages that these need, each once. From @img, only sharp's library for this platform."""
     found, pending = {}, list(names)
     while pending:
         name = pending.pop()
@@ -112,7 +123,7 @@ def files_of(names):
 
 
 def node():
-    """Node's binary, which must need nothing but what every system has."""
+    """Node's binary, which must need nothing but the libraries that every system has."""
     path = Path(
         subprocess.run(["node", "-p", "process.execPath"], capture_output=True, text=True, check=True).stdout.strip()
     )
@@ -123,7 +134,7 @@ def node():
             f"{path} needs {', '.join(sorted(needed - NEEDED_OF_SYSTEM))}, which the other machine may not have: "
             "run this with Node as nodejs.org has it"
         )
-    for name in ("libstdc++.so.6", "libgcc_s.so.1"):  # for a machine whose own are older; unpack.py tells
+    for name in ("libstdc++.so.6", "libgcc_s.so.1"):  # for a machine whose own are older; unpack.py decides
         library = re.search(rf"{re.escape(name)} => (\S+)", listed)
         yield Path(os.path.realpath(library.group(1))), Path("node/lib", name)
     yield path, Path("node/bin/node")
@@ -135,7 +146,7 @@ def tensorflow():
 
 
 def empty_library(folder):
-    """A shared object without anything in it, to be opened under the names of libraries that GPT-2 does not use."""
+    """An empty shared object, to be opened under the names of libraries that GPT-2 does not use."""
     path = folder / "libempty.so"
     source = folder / "empty.c"
     source.write_text("")

@@ -1,6 +1,6 @@
 /**
- * Step 1: which libraries TensorFlow opened, the operations that it runs on a GPU only, memory; with a folder as its
- * argument the product of two matrices that values.py wrote there, under the process's policy.
+ * Step 1: which libraries TensorFlow opened, the operations that it runs only on a GPU, and memory. With a folder as
+ * its argument: the product of two matrices that values.py wrote there, under the policy of this process.
  */
 // oxlint-disable-next-line import/no-duplicates -- first: it reads the card's memory before TensorFlow takes any
 import './card';
@@ -16,7 +16,7 @@ import { addRows, floats, ints, matmul, putRows } from 'alignbook/dist/engine/op
 import { card, megabytesTaken } from './card';
 import { checked, seen, step } from './report';
 
-/** As TensorFlow asks for them; GPT-2 computes with the first three. */
+/** The names under which TensorFlow asks for them; GPT-2 computes with the first three. */
 const LIBRARIES = [
   'libcudart.so.12',
   'libcublas.so.12',
@@ -28,7 +28,9 @@ const LIBRARIES = [
 ];
 const USED = 3;
 
-/** TensorFlow would take nine tenths of the card; its own kernels and cuBLAS's take 1 GB or so. */
+/**
+ * Without memory growth, TensorFlow would take nine tenths of the card; its own kernels and cuBLAS's take about 1 GB.
+ */
 const MOST_MEGABYTES = 5000;
 
 const onGpu = device().name === 'gpu';
@@ -39,7 +41,7 @@ const greatest = (values: ArrayLike<number>, expected: ArrayLike<number>): numbe
   let most = 0;
   for (let n = 0; n < expected.length; n += 1) {
     const distance = Math.abs(values[n]! - expected[n]!);
-    most = distance <= most ? most : distance; // a NaN stays
+    most = distance <= most ? most : distance; // NaN is kept
   }
   return most;
 };
@@ -66,7 +68,7 @@ function libraries(): void {
   if (empty !== undefined) seen(`${empty} was opened for those that GPT-2 does not use`);
 }
 
-/** UnsortedSegmentSum in the place of InplaceAdd: rows whose place is named hundreds of times. */
+/** Tests UnsortedSegmentSum, which replaces InplaceAdd, on rows whose place is named hundreds of times. */
 function addRowsSums(tell: typeof checked): void {
   const [R, N, C] = [50, 4096, 64];
   const [x, rows] = [normal(R * C), normal(N * C)];
@@ -85,7 +87,7 @@ function addRowsSums(tell: typeof checked): void {
   );
 }
 
-/** InplaceUpdate, for the cache of keys and values. */
+/** Tests InplaceUpdate, for the cache of keys and values. */
 function putRowsPuts(): void {
   const [R, C] = [40, 64];
   const [x, rows] = [normal(R * C), normal(3 * C)];
@@ -105,7 +107,7 @@ function putRowsPuts(): void {
   );
 }
 
-/** 1 + 2^-12 has a bit more than TF32's 10 of its fraction, 1 + 2^-9 more than bfloat16's 7. */
+/** 1 + 2^-12 needs more bits of the fraction than TF32's 10, and 1 + 2^-9 more than bfloat16's 7. */
 function keptBits(): void {
   const N = 64;
   const product = (value: number) =>
@@ -133,8 +135,8 @@ function memory(): void {
 }
 
 /**
- * @param folder with product.safetensors: x, y, their product in float64 rounded to float32; and product.json,
- * PyTorch's own errors.
+ * @param folder contains product.safetensors, with x, y and their product in float64 rounded to float32; and
+ *   product.json, with PyTorch's own errors.
  */
 function product(folder: string): void {
   using file = new SafetensorsFile(join(folder, 'product.safetensors'));
@@ -146,8 +148,7 @@ function product(folder: string): void {
   const error = greatest(result.values(), exact) / exact.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
   release(x, y, result);
   const theirs = pytorch[computePolicy]!;
-  // other tiles give other sums; without a GPU, bf16 may also be rounded later than PyTorch's
-  const bound = 3 * theirs + 1e-6;
+  const bound = 3 * theirs + 1e-6; // sums in a different order; on a CPU, bf16 may also be rounded later
   checked(
     `product [${N}, ${K}] [${K}, ${M}] in ${computePolicy}: greatest error ${error.toExponential(1)} of the ` +
       `largest element, PyTorch's ${theirs.toExponential(1)}; bound ${bound.toExponential(1)}`,
@@ -165,7 +166,7 @@ step(async () => {
   doctor();
   addRowsSums(checked);
   putRowsPuts();
-  const before = liveTensors(); // the constants among them
+  const before = liveTensors(); // including the constants
   addRowsSums(() => undefined);
   checked(`tensors ${before} before, ${liveTensors()} after the same again`, liveTensors() === before);
   memory();

@@ -1,4 +1,4 @@
-/** Step 3: one shape of values.py, compared under the process's policy. */
+/** Step 3: compares one shape of values.py, under the policy of this process. */
 import { computePolicy } from 'alignbook';
 
 import { compare } from '../differences';

@@ -1,6 +1,6 @@
 /**
- * The tasks of step 5 -> a file: node makeTasks.js MODEL FILE [small]. A process of its own, as check.ts loads no
- * TensorFlow, which would take a part of the card.
+ * Writes the tasks of step 5 to a file: node makeTasks.js MODEL FILE [small]. This is a separate process because
+ * check.ts does not load TensorFlow, which would take a part of the card.
  */
 import { writeFileSync } from 'node:fs';
 
@@ -24,7 +24,7 @@ const KINDS: Readonly<Record<string, NamedTask['kind']>> = {
   'ours.js': 'generate',
 };
 
-/** @param small sizes that a CPU computes in seconds. */
+/** @param small chooses sizes that a CPU computes in seconds. */
 async function tasksFor(model: string, small: boolean): Promise<NamedTask[]> {
   const chosen = small
     ? CASES.filter(({ name }) => ['dpo, 4 pairs', 'score, 250 pairs', 'generate, batch 8'].includes(name)).map(smaller)

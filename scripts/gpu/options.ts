@@ -1,4 +1,4 @@
-/** What check.ts is told. */
+/** The options of check.ts. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -37,7 +37,7 @@ export interface Options {
   readonly results: string;
 }
 
-/** @returns null for --help. @throws Error for an option that is wrong. */
+/** @returns null for --help. @throws Error if an option is wrong. */
 export function parse(): Options | null {
   const text = { type: 'string' } as const;
   const { values } = parseArgs({

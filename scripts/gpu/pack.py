@@ -30,15 +30,15 @@ from contents import MADE, PROJECT, ROOT, build, empty_library, files_of, module
 from kit import FORMAT, MANIFEST, MIB, KitError, digest, pieces_of
 
 BLOCK = 4 * MIB
-"""Of a part's bytes, compressed as one stream: the window of level 3. Smaller ones fill the pieces better."""
+"""Bytes of a part that are compressed as one stream: the window of level 3. Smaller blocks fill the pieces better."""
 LARGEST, SMALLEST = 36 * MIB, 4 * MIB
-"""A piece is no larger, however much a transfer holds; with less room than the smallest there would be hundreds."""
+"""Limits of a piece, however large a transfer is: with less room than the smallest, there would be hundreds."""
 MARGIN = MIB
-"""Of a transfer, for the names of its files."""
+"""Bytes of a transfer that are reserved for the names of its files."""
 
 
 def tracked_bytes():
-    """All that travels with every piece. Outside of a git repository: nothing but the pieces does."""
+    """The bytes that travel with every piece. Outside a git repository, nothing but the pieces travels."""
     listed = subprocess.run(
         ["git", "-C", ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         capture_output=True,
@@ -59,7 +59,7 @@ def piece_limit(limit, tracked):
 
 
 def write_tar(path, files):
-    """The same files give the same bytes: sorted, and without owners and dates."""
+    """The same files give the same bytes: they are sorted, and have no owners or dates."""
     with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as tar:
         for source, inside in sorted(files, key=lambda pair: str(pair[1])):
             entry = tar.gettarinfo(os.path.realpath(source), str(inside))
@@ -73,7 +73,7 @@ def write_tar(path, files):
 
 
 def compressed(path, level, say):
-    """The xz streams of a file's blocks, in order, made on all cores."""
+    """The xz streams of a file's blocks, in order, compressed on all cores."""
     size = os.path.getsize(path)
     with open(path, "rb") as file, ThreadPoolExecutor(os.cpu_count()) as pool:
         waiting, done = [], 0
@@ -89,7 +89,7 @@ def compressed(path, level, say):
 
 
 def grouped(streams, limit):
-    """[bytes before, streams]: as many to a piece as fit."""
+    """[bytes before, streams]: as many streams per piece as fit."""
     raw, held, size = 0, [], 0
     for length, stream in streams:
         if len(stream) > limit:
@@ -105,7 +105,7 @@ def grouped(streams, limit):
 
 
 def progress(name):
-    """One changing line on a terminal; elsewhere a line now and then."""
+    """One changing line on a terminal; elsewhere an occasional line."""
     terminal, said = sys.stdout.isatty(), time.monotonic()
 
     def say(text):
@@ -119,7 +119,7 @@ def progress(name):
 
 
 def joined(pieces, limit):
-    """Small ones travel together: each with the first transfer that has room for it."""
+    """Small pieces travel together: each goes into the first transfer that has room for it."""
     transfers = []
     for piece in sorted(pieces, key=lambda piece: -piece["bytes"]):
         room = (one for one in transfers if sum(other["bytes"] for other in one) + piece["bytes"] <= limit)
@@ -132,7 +132,7 @@ def joined(pieces, limit):
 
 
 def make_part(name, files, out, limit, level, earlier):
-    """Writes a part's pieces; keeps those of an earlier kit where nothing changed."""
+    """Writes a part's pieces; keeps the unchanged pieces of an earlier kit."""
     start = time.monotonic()
     tar = out / f"{name}.tar"
     write_tar(tar, files)

@@ -1,7 +1,4 @@
-/**
- * How a step of check.ts speaks: a JSON line for each thing that it has seen. Python's side is in values.py and
- * times.py.
- */
+/** How a step of check.ts reports: one JSON line for each result. Python's side is in values.py and times.py. */
 
 export type Verdict = 'ok' | 'FAILED' | 'seen';
 
@@ -10,16 +7,16 @@ export interface Seen {
   readonly verdict: Verdict;
 }
 
-/** What one contender took for one task of step 5. */
+/** The time that one contender took for one task of step 5. */
 export interface Timed {
   readonly name: string;
   readonly contender: string;
   readonly seconds: readonly number[];
-  /** Of the first repetition after the warm-up, to be compared with the others'. */
+  /** The result of the first repetition after the warm-up, to be compared with the others'. */
   readonly result: unknown;
-  /** Of the card, since the process began; null where it cannot be told. */
+  /** Memory in use on the card since the process began; null if it is unknown. */
   readonly megabytes: number | null;
-  /** Floating-point operations a second that the card's fastest product reaches; from Python. */
+  /** Floating-point operations per second of the card's fastest product; measured in Python. */
   readonly peak?: number;
 }
 
@@ -27,14 +24,14 @@ const write = (value: object): void => void process.stdout.write(`${JSON.stringi
 
 export const seen = (line: string, verdict: Verdict = 'seen'): void => write({ line, verdict });
 
-/** Ok where it holds. */
+/** Reports ok if `holds` is true, FAILED if not. */
 export const checked = (line: string, holds: boolean): void => seen(line, holds ? 'ok' : 'FAILED');
 
 export const timed = (value: Timed): void => write({ timed: value });
 
 /**
- * Runs a step: what it throws is seen, too; what it leaves running, such as a compiler that watches files, ends with
- * it.
+ * Runs a step. Reports the error if it throws, and ends whatever it leaves running, such as a compiler that watches
+ * files.
  */
 export function step(main: () => Promise<void>): void {
   main()

@@ -6,7 +6,9 @@ import { createInterface } from 'node:readline';
 
 import type { Seen, Timed, Verdict } from './report';
 
-/** Each line is on the disk before the next thing is tried, so that a run that is cut off still says what it saw. */
+/**
+ * Each line is on the disk before the next step of work, so that a run that is cut off still leaves its results so far.
+ */
 export class Results {
   readonly counts: Record<Verdict | 'left out', number> = { ok: 0, FAILED: 0, seen: 0, 'left out': 0 };
   readonly #start = performance.now();
@@ -17,7 +19,7 @@ export class Results {
     this.#file = openSync(path, 'w');
   }
 
-  /** Minutes since the beginning. */
+  /** Minutes since the start. */
   get minutes(): number {
     return (performance.now() - this.#start) / 60_000;
   }
@@ -47,13 +49,13 @@ export interface Child {
   readonly program: string;
   readonly args: readonly string[];
   readonly env?: NodeJS.ProcessEnv;
-  /** Where it is cut, in minutes since the beginning. */
+  /** The deadline, in minutes since the start. */
   readonly deadline: number;
-  /** What it is, for a line that says that it was cut or failed. */
+  /** Its name, for a line that says that it was cut off or failed. */
   readonly name: string;
 }
 
-/** A line of a child: something seen, a time, or the name of what is there now. */
+/** A line from a child process: a result, a time, or the name of something that is now ready. */
 type Line = Seen | { readonly timed: Timed } | { readonly made: string };
 
 const running = new Set<ChildProcess>();
@@ -61,10 +63,10 @@ process.on('exit', () => running.forEach((child) => child.kill('SIGKILL')));
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => process.exit(130));
 
 /**
- * Runs a child to its end or its deadline, and writes its lines down as they come.
+ * Runs a child process until it ends or reaches its deadline, and writes its lines to the results as they arrive.
  *
- * @param log takes what it says on stderr.
- * @returns whether it came to its end.
+ * @param log receives its stderr.
+ * @returns whether it ran to its end.
  */
 export async function run(
   results: Results,

@@ -1,4 +1,7 @@
-/** Step 4: twenty steps of DPO on the embedded model, beside the same on the CPU, in a process that is shown no GPU. */
+/**
+ * Step 4: twenty steps of DPO on the embedded model, compared with the same steps on the CPU, in a process that cannot
+ * see a GPU.
+ */
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 
@@ -10,14 +13,16 @@ import { checked, seen, step } from './report';
 
 const STEPS = 20;
 /**
- * Sums in another order differ by 1e-6 at first; each of AdamW's steps makes whole steps of such differences in
- * gradients near 0.
+ * Sums in a different order differ by 1e-6 at first; where gradients are near 0, AdamW turns such differences into
+ * whole steps.
  */
 const BOUND = 1e-3;
 
 interface Training {
   readonly losses: readonly number[];
-  /** Alive after the third step, and after the last; without constants, of which each new shape makes some. */
+  /**
+   * Live tensors after the third step and after the last, not counting constants, because each new shape makes some.
+   */
   readonly tensors: readonly [number, number];
   readonly seconds: number;
 }

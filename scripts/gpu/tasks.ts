@@ -1,4 +1,4 @@
-/** What the times of step 5 say. Nothing here loads the library, which would take a part of the card. */
+/** What the times of step 5 mean. This file does not load the library, which would take a part of the card. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
@@ -7,12 +7,12 @@ import { median, minimum } from '../bench/worker';
 import type { Timed } from './report';
 import type { NamedTask } from './times';
 
-/** Losses after AdamW's first steps, and sums of log-probs, in fp32. */
+/** The tolerance for losses after AdamW's first steps, and for sums of log-probs, in fp32. */
 const TOLERANCE = 1e-3;
 
 /**
- * Floating-point operations of a step of DPO: products with the weights, forward and backward, of each prompt once;
- * attention's are left out.
+ * Floating-point operations of a DPO step: products with the weights, forward and backward, counting each prompt once;
+ * those of attention are left out.
  */
 export function operations({ pairs }: NamedTask, model: string): number {
   const {
@@ -45,7 +45,7 @@ export function timeLine(
   );
 }
 
-/** @returns undefined where they agree, or what each computed. */
+/** @returns undefined if they agree, otherwise what each computed. */
 export function disagreement(ours: Timed, theirs: Timed, kind: NamedTask['kind']): string | undefined {
   if (kind === 'generate' ? mostlyEqual(ours.result, theirs.result) : near(theirs.result, ours.result, TOLERANCE)) {
     return undefined;
@@ -54,7 +54,10 @@ export function disagreement(ours: Timed, theirs: Timed, kind: NamedTask['kind']
   return `${ours.name}: ${theirs.contender} computed ${text(theirs)}, ours ${text(ours)}`;
 }
 
-/** Rows of ids; of many a few meet two logits that are equal in float32, and go on as they like. Step 3 is stricter. */
+/**
+ * Compares rows of ids. Among many rows, a few reach two logits that are equal in float32, and differ from there on.
+ * Step 3 is stricter.
+ */
 function mostlyEqual(ours: unknown, theirs: unknown): boolean {
   const [one, other] = [ours, theirs] as [number[][], number[][]];
   const equal = one.filter((row, n) => near(row, other[n], 0)).length;

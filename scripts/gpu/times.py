@@ -1,10 +1,10 @@
 """
-Step 5, PyTorch's part: python times.py FILE POLICY WAYS, called by check.ts; the tasks of FILE as times.ts does them,
-a JSON line each.
+Step 5, PyTorch's part: python times.py FILE POLICY WAYS, called by check.ts. Does the tasks of FILE as times.ts
+does, and prints a JSON line for each.
 
-WAYS, with commas between: `tuned` and `eager` for steps of DPO (scripts/bench/theirs_dpo.py has both; eager is the
-walkthrough's way: four forward passes, all logits). Scoring and generation are transformers' own. Before them the
-card's fastest product is measured.
+WAYS, separated by commas: `tuned` and `eager` for steps of DPO (scripts/bench/theirs_dpo.py has both; eager is the
+walkthrough's way: four forward passes, all logits). Scoring and generation are those of transformers. Before
+the tasks, the card's fastest product is measured.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ def told(**value):
 
 
 def megabytes():
-    """Of the whole card that are in use; None where no driver answers."""
+    """Memory in use on the whole card; None if no driver answers."""
     try:
         asked = subprocess.run(
             ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits"], capture_output=True, text=True
@@ -42,7 +42,7 @@ def synchronized():
 
 
 def peak(policy):
-    """Operations a second of a product of large matrices, the fastest of ten."""
+    """Operations per second of a product of large matrices, the fastest of ten."""
     size = 8192 if torch.cuda.is_available() else 512
     x, y = (torch.randn(size, size, dtype=torch.bfloat16 if policy == "bf16" else torch.float32) for _ in range(2))
     least = float("inf")
@@ -56,7 +56,7 @@ def peak(policy):
 
 
 def contenders(task, ways):
-    """[name, what does it once, whether it runs under autocast]"""
+    """[name, a function that does it once, whether it runs under autocast]"""
     from theirs import generation
     from theirs_dpo import contender
 
@@ -82,7 +82,7 @@ def main():
             {**task, "policy": "bf16" if policy == "bf16" else "fp32"}, ways.split(",")
         ):
             cast = torch.autocast(device, torch.bfloat16) if casts and policy == "bf16" else contextlib.nullcontext()
-            seconds, result = [], None  # the first's: after as many steps as the others' first
+            seconds, result = [], None  # the first result, after as many steps as the others' first
             with cast:
                 for _ in range(WARM_UP):
                     repeat()

@@ -1,6 +1,6 @@
 /**
- * Step 5, this library's part: the tasks of a file, one after the other, under the process's policy; at the end where
- * the time goes.
+ * Step 5, this library's part: runs the tasks of a file, one after another, under the policy of this process; at the
+ * end, shows where the time goes.
  */
 // oxlint-disable-next-line import/no-duplicates -- first: it reads the card's memory before TensorFlow takes any
 import './card';
@@ -14,7 +14,7 @@ import { dpoSteps, generation, scoring, type Repeat } from '../bench/repeats';
 import { megabytesTaken } from './card';
 import { seen, step, timed } from './report';
 
-/** A task of the file. */
+/** A task from the file. */
 export interface NamedTask extends Task {
   readonly name: string;
   readonly kind: 'dpo' | 'score' | 'generate';
@@ -23,7 +23,7 @@ export interface NamedTask extends Task {
 export interface TaskFile {
   readonly tasks: readonly NamedTask[];
   readonly repetitions: number;
-  /** Of a task's repetitions; a slow one is repeated less often. */
+  /** Seconds for the repetitions of a task: a slow task is repeated less often. */
   readonly mostSeconds: number;
 }
 
@@ -34,7 +34,7 @@ const WORK: Record<NamedTask['kind'], (task: Task) => Promise<Repeat>> = {
 };
 const WARM_UP = 3;
 
-/** The first of a kind alone: where its time goes. */
+/** Only the first of each kind: where its time goes. */
 async function tellProfile(name: string, repeat: Repeat): Promise<void> {
   const { ops, seconds } = await profile(repeat);
   const sum = (chosen: typeof ops, of: 'calls' | 'seconds') => chosen.reduce((total, op) => total + op[of], 0);
@@ -62,7 +62,7 @@ step(async () => {
     for (let n = 0; n < WARM_UP; n += 1) await repeat();
     const seconds: number[] = [];
     const start = performance.now();
-    let result: unknown; // the first's: after as many steps as the others' first
+    let result: unknown; // the first repetition's result: after as many steps as the other contenders' first
     while (seconds.length < repetitions && performance.now() - start < 1000 * mostSeconds) {
       const before = performance.now();
       const made = await repeat();

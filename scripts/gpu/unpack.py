@@ -40,19 +40,19 @@ CUDA_12 = {
     "libcusparse.so.12": "cusparse",
     "libcudnn.so.9": "cudnn",
 }
-"""What TensorFlow opens by name, and the folder of nvidia/ in which it looks for it."""
+"""The libraries that TensorFlow opens by name, and the folder of nvidia/ in which it looks for each."""
 USED = ("libcudart", "libcublas", "libcublasLt")
-"""What GPT-2 computes with; the others only have to be there."""
+"""The libraries with which GPT-2 computes; the others only have to exist."""
 
 
 def take_in(manifest, source, store):
-    """Keeps the pieces that came. -> names of those that are still missing"""
+    """Keeps the pieces that arrived. -> names of the pieces that are still missing"""
     store.mkdir(parents=True, exist_ok=True)
     missing, damaged = [], []
     for piece in pieces_of(manifest):
         name, kept = piece["name"], store / piece["name"]
         if kept.is_file() and kept.stat().st_size == piece["bytes"]:
-            continue  # it was checked when it came
+            continue  # it was checked when it arrived
         came = source / name
         if not came.is_file():
             missing.append(name)
@@ -71,7 +71,7 @@ def take_in(manifest, source, store):
 
 
 class Joined(io.RawIOBase):
-    """The decompressed pieces as one file, several ahead of the reader."""
+    """The decompressed pieces as one file, decompressed several pieces ahead of the reader."""
 
     def __init__(self, paths):
         self.pool = ThreadPoolExecutor(os.cpu_count())
@@ -98,7 +98,7 @@ class Joined(io.RawIOBase):
 
 
 def put_together(part, store, project):
-    """Nothing to do where it was done. A damaged piece of the store is named, and forgotten."""
+    """Does nothing if the part is already assembled. Names a damaged piece of the store, and removes it."""
     done = store / f"{part['name']}.done"
     if done.is_file() and done.read_text() == part["sha256"]:
         return
@@ -117,7 +117,7 @@ def put_together(part, store, project):
 
 
 def library_folders():
-    """Where CUDA's libraries may lie: beside PyTorch's, in the loader's path, in the toolkit."""
+    """Where CUDA's libraries may be: beside PyTorch's, in the loader's path, in the toolkit."""
     beside = [
         folder for path in sys.path for folder in glob.glob(f"{path}/nvidia/*/lib") + glob.glob(f"{path}/torch/lib")
     ]
@@ -135,8 +135,8 @@ def library_folders():
 
 
 def own_library(name, folders):
-    """The machine's: of that very name, else the newest of another version (libcublas.so.13) in the first folder
-    that has one."""
+    """The machine's library: one with exactly this name, or else the newest of another version (libcublas.so.13) in the
+    first folder that has one."""
     stem = name.split(".so")[0]
     for folder in folders:
         if os.path.isfile(f"{folder}/{name}"):
@@ -157,8 +157,8 @@ def replace_link(target, link):
 
 
 def link_cuda(project):
-    """Every name that TensorFlow opens leads to a library: the carried one, the machine's, or, of those that are not
-    used, an empty one."""
+    """Links every name that TensorFlow opens to a library: the carried one, the machine's or, for libraries that are
+    not used, an empty one."""
     nvidia = project / ".alignbook/tensorflow/nvidia"
     if not nvidia.is_dir():
         return  # the CPU build opens none
@@ -178,12 +178,12 @@ def link_cuda(project):
             continue
         replace_link(own or nvidia / "libempty.so", link)
         if own is not None and not os.path.lexists(link.with_name(os.path.basename(own))):
-            replace_link(own, link.with_name(os.path.basename(own)))  # cuBLAS looks for cuBLASLt beside itself
+            replace_link(own, link.with_name(os.path.basename(own)))  # cuBLAS looks for cuBLASLt in its own folder
         print(f"{name:18} {own or 'empty: GPT-2 calls nothing of it'}")
 
 
 def check(project, options):
-    """Node's libraries are those of the machine; the carried ones where those are too old for it."""
+    """Node uses the machine's C++ libraries, or the carried ones if the machine's are too old for it."""
     node = project / "node/bin/node"
     env = {
         **os.environ,

@@ -1,9 +1,8 @@
 """
 PyTorch's side of steps 1 and 3: python values.py FOLDER DEVICE SHAPE…, called by check.ts.
 
-Writes FOLDER/product.safetensors and product.json, then FOLDER/SHAPE for each shape, as tests/oracles/exactness.py
-has it; a JSON line for
-each as it is there.
+Writes FOLDER/product.safetensors and product.json, then FOLDER/SHAPE for each shape, in the form of
+tests/oracles/exactness.py; prints a JSON line for each as soon as it is written.
 """
 
 import json
@@ -22,8 +21,8 @@ def told(**value):
 
 
 def product(folder, device):
-    """Two matrices, their product in float64, and how far PyTorch's own is from it in each precision, of the largest
-    element."""
+    """Two matrices, their product in float64, and the error of PyTorch's own product in each precision, relative to the
+    largest element."""
     torch.manual_seed(7)
     x, y = torch.randn(512, 768), torch.randn(768, 1024)
     exact = x.double() @ y.double()

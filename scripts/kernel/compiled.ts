@@ -4,7 +4,7 @@ import { SourceMap, type SourceMapPayload } from 'node:module';
 import type { Repaired } from './repair';
 
 export interface Place {
-  /** Counted from 1. */
+  /** Counts from 1. */
   readonly line: number;
   readonly column: number;
 }
@@ -15,12 +15,12 @@ export interface Cell {
 }
 
 /**
- * tslab compiles in two steps, TypeScript to a module, and the module to what runs; the first puts a line before the
- * cell.
+ * tslab compiles in two steps: first TypeScript to a module, then the module to the code that runs. The first step puts
+ * a line before the cell.
  */
 export interface Steps {
   readonly toModule: SourceMapPayload;
-  /** The module is changed between the two (names.ts): where a place was before. */
+  /** names.ts changes the module between the two steps; this tells where a place was before that. */
   readonly was: (line: number, column: number) => { line: number; column: number };
   readonly toScript: SourceMapPayload;
   readonly scriptLines: number;
@@ -43,7 +43,7 @@ export class CompiledCell {
     this.#lines = scriptLines;
   }
 
-  /** @returns undefined for a place in what tslab adds. */
+  /** @returns undefined for a place in code that tslab adds. */
   written({ line, column }: Place): Place | undefined {
     if (line > this.#lines) return undefined;
     const inChanged = this.#toScript.findEntry(line - 1, column - 1);
@@ -58,7 +58,7 @@ export class CompiledCell {
 
 export const nameOf = (count: number): string => `In [${count}]`;
 
-/** The lines about a place, with a mark under it. */
+/** The lines around a place, with a mark under it. */
 export function excerpt(written: string, { line, column }: Place, width = 1): string[] {
   const lines = written.split(/\r\n|[\n\r\u2028\u2029]/);
   const from = Math.max(line - 2, 0);

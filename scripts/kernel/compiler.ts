@@ -1,4 +1,4 @@
-/** tslab's converter and executor, mended from outside: repaired sources, source maps, names of scripts. */
+/** tslab's converter and executor, repaired from outside: repaired sources, source maps, names of scripts. */
 // oxlint-disable-next-line import/no-duplicates -- first: it takes the place of tslab's compiler before tslab loads it
 import './typescript';
 
@@ -18,9 +18,9 @@ import { StopButton } from './stop';
 import { LIBRARIES, mendable, signatureAt } from './typescript';
 
 export interface CellRunnerOptions {
-  /** Whether cells are compiled as `strict` has it. */
+  /** Whether cells are compiled with TypeScript's `strict`. */
   readonly strict: boolean;
-  /** Paths in tracebacks begin there. */
+  /** Paths in tracebacks are relative to this folder. */
   readonly root: string;
 }
 
@@ -33,15 +33,15 @@ export class CellRunner {
   #diagnostics: readonly Diagnostic[] = [];
   #said: unknown[][] = [];
   #steps: Steps | undefined;
-  /** What cells have declared so far, for the compiler, and where their names are found. */
+  /** The declarations of all cells so far, for the compiler, and the objects that have their values. */
   #declarations = '';
   readonly #exports: Record<string, unknown> = new Proxy({}, {});
-  /** Of the cell that was compiled last: what the compiler says of it, and its names. */
+  /** For the cell that was compiled last: the compiler's messages about it, and its names. */
   #converted: ConvertResult | undefined;
   #names: Names | undefined;
   #program: (() => ts.Program) | undefined;
   /**
-   * Whether the cell that was compiled last awaits something outside of its functions, and whether it has been stopped.
+   * Whether the cell that was compiled last awaits something outside its functions, and whether it has been stopped.
    */
   #awaits = false;
   #stopped = false;
@@ -66,8 +66,8 @@ export class CellRunner {
   }
 
   /**
-   * @param show takes the value of the cell's last expression, where it has one.
-   * @returns undefined where the cell ran to its end.
+   * @param show takes the value of the cell's last expression, if it has one.
+   * @returns undefined if the cell ran to its end.
    */
   async run(cell: Cell, show: (value: {}) => void): Promise<Failure | undefined> {
     [this.#cell, this.#diagnostics, this.#said, this.#converted, this.#stopped] = [cell, [], [], undefined, false];
@@ -83,20 +83,20 @@ export class CellRunner {
       this.#keepNames(ran);
     }
     if (ran) {
-      // what is wrong with a module (%%), which is taken all the same
+      // Faults of a module (%%), which is accepted in spite of them.
       for (const said of this.#said) console.error(...said);
       return undefined;
     }
     return this.#diagnostics.length > 0 ? compileFailure(cell, this.#diagnostics) : this.failure(this.#said[0]?.[0]);
   }
 
-  /** Ends the running cell; what it left to run later goes on. */
+  /** Ends the running cell; its pending timers and callbacks continue. */
   interrupt(): void {
     this.#stopped = true;
     this.executor.interrupt();
   }
 
-  /** What the cell came to is there for later ones, however it ended. */
+  /** Makes what the cell declared available to later cells, however it ended. */
   #keepNames(ended: boolean): void {
     const { accessors } = of(globalThis).__tslab__;
     if (this.#converted?.declOutput === undefined) return; // it was not compiled
@@ -113,7 +113,7 @@ export class CellRunner {
     if (name === undefined) return;
     const value = this.#exports[name];
     delete this.#exports[name];
-    // it has none of its own
+    // The function has no name of its own: tslab gave it this one.
     if (typeof value === 'function' && value.name === name) Object.defineProperty(value, 'name', { value: '' });
     if (value !== undefined && value !== null) show(value);
   }
@@ -153,7 +153,7 @@ export class CellRunner {
             declOutput: `${result.declOutput ?? ''}${this.#declarationsOfBlocks(result.declOutput ?? '')}`,
           };
         this.#awaits = result.hasToplevelAwait || repaired.awaits;
-        // it runs in a turn of its own: see below
+        // It runs in an event-loop turn of its own: see below.
         return { ...result, hasToplevelAwait: true, lastExpressionVar: undefined };
       },
     };
@@ -166,8 +166,8 @@ export class CellRunner {
   }
 
   /**
-   * Between the parentheses of a call, where no name stands: what the function takes. The compiler has the cell's text
-   * from the question before.
+   * Between the parentheses of a call, where there is no name: the parameters of the function. The compiler still has
+   * the cell's text from the previous question.
    */
   #signature(position: number): ts.QuickInfo | undefined {
     const help = signatureAt(this.#program!(), this.#source(), position + PREFIX.length);
@@ -188,7 +188,7 @@ export class CellRunner {
     };
   }
 
-  /** Of each `var` in a block, which TypeScript leaves out of a module's declarations. */
+  /** The `var`s in blocks, which TypeScript leaves out of a module's declarations. */
   #declarationsOfBlocks(declared: string): string {
     const known = declaredNames(declared);
     const names = (this.#names?.all ?? []).filter((name) => this.#names!.hoisted.has(name) && !known.has(name));
@@ -205,7 +205,7 @@ export class CellRunner {
   }
 
   /**
-   * A notebook that lies elsewhere imports the collection's packages all the same; NODE_PATH has them for Node (see
+   * A notebook in another folder can still import the collection's packages; NODE_PATH leads Node to them (see
    * kernelspec.mjs).
    */
   #resolveModules(host: ts.ModuleResolutionHost): ts.CompilerHost['resolveModuleNameLiterals'] {
@@ -221,8 +221,8 @@ export class CellRunner {
   }
 
   /**
-   * What tslab takes from its compiler and from Node, so that the one tells where a line comes from and the other calls
-   * it by the cell's name.
+   * The functions that tslab takes from its compiler and from Node, replaced so that the compiler reports where a line
+   * comes from, and Node calls the script by the cell's name.
    */
   #instrument(strict: boolean): void {
     const { createWatchCompilerHost, createWatchProgram, transpileModule } = mendable;
@@ -248,8 +248,8 @@ export class CellRunner {
         withTimers(system),
         ...others,
       );
-      // What a file imports is found once: else each cell would have the library's 500 files look for theirs again, for
-      // more than a second.
+      // Each import of a file is resolved only once. Otherwise, each cell would resolve the imports of the library's
+      // 500 files again, which takes more than a second.
       return { ...host, resolveModuleNameLiterals: this.#resolveModules(host), hasInvalidatedResolutions: () => false };
     };
     mended.transpileModule = (module: string, options: ts.TranspileOptions): ts.TranspileOutput => {
@@ -280,11 +280,9 @@ export class CellRunner {
     vm.runInThisContext = (code: string, options?: vm.RunningScriptOptions | string) => {
       const wrapped = /^\((async )?function\(exports, require\) \{ /.exec(code);
       if (!wrapped || typeof options === 'string') return runInThisContext(code, options);
-      // In a turn of its own, so that the kernel goes on where it is ended from outside (stop.ts); what tslab awaits is
-      // settled by `interrupt` then.
-      const head =
-        `(${this.#awaits ? 'async ' : ''}function(exports, require) { ` +
-        `${this.#names && this.#names.all.length > 0 ? `__tslab__.accessors = ${ACCESSORS}; ` : ''}`;
+      // In a turn of its own, so that the kernel continues if this code is ended from outside (stop.ts); `interrupt`
+      // then settles the promise that tslab awaits.
+      const head = `(${this.#awaits ? 'async ' : ''}function(exports, require) { ${this.#names && this.#names.all.length > 0 ? `__tslab__.accessors = ${ACCESSORS}; ` : ''}`;
       const script = {
         ...options,
         breakOnSigint: false,
@@ -306,14 +304,14 @@ export class CellRunner {
   }
 }
 
-/** tslab's own place for what cells share. */
+/** tslab's own object for the values that cells share. */
 interface Shared {
   __tslab__: { exports: object; accessors?: (() => Readonly<Record<string, Access>>) | undefined };
 }
 
 const of = (global: object): Shared => global as Shared;
 
-/** TypeScript 5.5 and later make every module strict; cells are not, with tslab as it comes. */
+/** TypeScript 5.5 and later make every module strict; in unmodified tslab, cells are not strict. */
 const STRICT = /^"use strict";/;
 
 const MAP = /\n?\/\/# sourceMappingURL=(?:data:application\/json;base64,)?(\S+)\s*$/;
@@ -329,9 +327,9 @@ function withoutMap(code: string): [code: string, map: SourceMapPayload | undefi
 }
 
 /**
- * The compiler sets two timers: one to compile anew, which tslab runs at once for each cell, and one after a folder has
- * changed. tslab takes them for one, and throws ("Unexpected pending rebuildTimer") where a folder changes while it
- * waits for the other.
+ * The compiler sets two timers: one to compile again, which tslab runs at once for each cell, and one after a folder
+ * has changed. tslab takes them for the same, and throws ("Unexpected pending rebuildTimer") if a folder changes while
+ * it waits for the other.
  */
 function withTimers(system: ts.System): ts.System {
   const { setTimeout: rebuildSoon, clearTimeout: rebuildLater } = system;

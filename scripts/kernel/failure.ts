@@ -9,16 +9,16 @@ export interface Failure {
   readonly traceback: readonly string[];
 }
 
-/** What tslab's compiler says of a cell; lines and columns counted from 0, in the cell as written. */
+/** A message of tslab's compiler about a cell; lines and columns count from 0, in the cell as written. */
 export interface Diagnostic {
   readonly start: { readonly line: number; readonly character: number };
   readonly end: { readonly line: number; readonly character: number };
   readonly messageText: string;
-  /** Where it is not the cell's. */
+  /** The file, if it is not the cell. */
   readonly fileName?: string;
 }
 
-/** What a reader of notebooks can do about it. */
+/** Advice that a reader of notebooks can follow. */
 function hintsFor(diagnostics: readonly Diagnostic[]): string[] {
   const named = (pattern: RegExp) => [
     ...new Set(diagnostics.flatMap(({ messageText }) => pattern.exec(messageText)?.[1] ?? [])),
@@ -60,12 +60,12 @@ export function compileFailure({ count, written }: Cell, diagnostics: readonly D
   };
 }
 
-/** @param compiled of the cells that ran, by number. */
+/** @param compiled the cells that ran, by number. */
 export function thrownFailure(thrown: unknown, compiled: ReadonlyMap<number, CompiledCell>, root: string): Failure {
   try {
     return shownFailure(thrown, compiled, root);
   } catch (error) {
-    // Its message or its stack is a getter that throws, say.
+    // Its message or its stack may be a getter that throws, for example.
     const evalue = `what was thrown cannot be shown: ${error instanceof Error ? error.message : typeof error}`;
     return { ename: 'Thrown', evalue, traceback: [`${RED}${evalue}${PLAIN}`] };
   }
@@ -74,7 +74,7 @@ export function thrownFailure(thrown: unknown, compiled: ReadonlyMap<number, Com
 function shownFailure(thrown: unknown, compiled: ReadonlyMap<number, CompiledCell>, root: string): Failure {
   if (isInterrupt(thrown))
     return { ename: 'Interrupted', evalue: 'the cell was interrupted', traceback: [`${RED}Interrupted${PLAIN}`] };
-  let innermost: string[] | undefined; // the reader's lines about the place where it was thrown
+  let innermost: string[] | undefined; // the reader's lines around the place where it was thrown
   const lines = inspect(thrown)
     .split('\n')
     .flatMap((line) => {
@@ -98,10 +98,10 @@ function shownFailure(thrown: unknown, compiled: ReadonlyMap<number, CompiledCel
 }
 
 const FRAME = /(?<=^\s+at .*)In \[(\d+)\]:(\d+):(\d+)/;
-/** A line of a stack that is the way from the kernel to the cell. */
+/** A stack line that belongs to the way from the kernel to the cell. */
 const OF_KERNEL = /^\s+at .*(node:vm|node:internal|\/tslab\/dist\/|\/scripts\/kernel\/)/;
 
-/** An earlier cell's name, as it was written: tslab and names.ts read it from an object. */
+/** A name from an earlier cell, as it was written: tslab and names.ts read it from an object. */
 const bare = (text: string): string =>
   text.replace(
     /\(0 ?, ?exports\.([\w$]+)\)|\bexports\.([\w$]+)/g,

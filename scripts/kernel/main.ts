@@ -1,4 +1,4 @@
-/** The collection's kernel: the pinned tslab, mended as it starts; nothing inside node_modules is changed. */
+/** The collection's kernel: the pinned tslab, repaired as it starts; nothing inside node_modules is changed. */
 import { parseArgs } from 'node:util';
 
 import { version } from 'tslab/package.json';
@@ -7,11 +7,12 @@ import { root } from '../paths';
 import { CellRunner } from './compiler';
 import { Server } from './server';
 
-/** What is mended here is this version's: another one may have it right, or wrong otherwise. */
+/** The repairs are for this version only: another one may not need them, or may need others. */
 const TSLAB = '1.0.22';
 
 function main(): void {
-  // of a library's and a cell's functions: with ten, the reader's own line is often not among them
+  // Stack frames include those of the library and of the cell's functions: with only ten, the reader's own line is
+  // often not among them.
   Error.stackTraceLimit = 50;
   const { values } = parseArgs({ options: { 'config-path': { type: 'string' } } });
   const configPath = values['config-path'];
@@ -36,5 +37,5 @@ try {
   main();
 } catch (error) {
   console.error((error as Error).message);
-  process.exit(1); // at once, so that Jupyter sees that it is dead
+  process.exit(1); // at once, so that Jupyter sees that the kernel is dead
 }

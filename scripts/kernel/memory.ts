@@ -6,14 +6,14 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import v8 from 'node:v8';
 import vm from 'node:vm';
 
-/** Bytes of models and optimizers since the last time: two of the embedded model's size. */
+/** Bytes of models and optimizers added since the last collection: twice the size of the embedded model. */
 const GROWTH = 48 * 2 ** 20;
 
 v8.setFlagsFromString('--expose-gc');
 const collectGarbage = vm.runInNewContext('gc') as () => void;
-v8.setFlagsFromString('--no-expose-gc'); // cells have no `gc`, as with tslab as it comes
+v8.setFlagsFromString('--no-expose-gc'); // cells have no `gc`, as in unmodified tslab
 
-/** As the cells' library counts them, if they have loaded it. */
+/** The bytes that the cells' library counts, if they have loaded it. */
 function bytes(): number {
   const library = require.cache[require.resolve('alignbook/dist/engine/handle')] as
     { exports: { garbageCollectedBytes(): number } } | undefined;
@@ -23,12 +23,12 @@ function bytes(): number {
 let atLast = 0;
 
 /**
- * Frees what nothing refers to any more, where much was added since the last call: it takes a tenth of a second or two.
+ * Frees models that nothing refers to, if many bytes were added since the last call. Takes a tenth of a second or two.
  */
 export async function freeForgotten(): Promise<void> {
-  atLast = Math.min(atLast, bytes()); // what was disposed of makes no room
+  atLast = Math.min(atLast, bytes()); // bytes that were disposed of do not offset later ones
   if (bytes() - atLast < GROWTH) return;
   collectGarbage();
-  await nextTurn(); // in which the library hears of it
+  await nextTurn(); // in this turn, the library learns of it
   atLast = bytes();
 }

@@ -1,46 +1,46 @@
 /**
- * A cell's names, as other cells see them: one variable each, wherever it is read and assigned.
+ * A cell's names, as other cells see them: each is one variable, wherever it is read and assigned.
  *
- * tslab copies a name's value onto an object, `exports`, where the cell assigns it, and lets later cells read and write
- * the copy there: the functions of the first cell go on with a variable of their own. Here `exports` has a pair of
- * accessors in place of the copy, which the cell itself makes, so that they reach its variable.
+ * tslab copies a name's value onto an object, `exports`, when the cell assigns it, and lets later cells read and write
+ * the copy there, while the functions of the first cell keep using their own variable. Here, `exports` has a pair of
+ * accessors in place of the copy. The cell itself makes them, so they reach its variable.
  */
 import ts from 'typescript5';
 
 import { applied, original, type Edit } from './repair';
 
-/** How a name is read, and, unless it was imported, assigned. */
+/** How a name is read and, unless it was imported, assigned. */
 export type Access = readonly [get: () => unknown, set?: (value: unknown) => void];
 
 export interface Names {
-  /** All that the cell declares and another cell may use. */
+  /** All names that the cell declares and another cell may use. */
   readonly all: readonly string[];
-  /** Those that are there from the cell's beginning as `undefined`: `var`, and enums. */
+  /** The names that exist as `undefined` from the cell's beginning: each `var`, and enums. */
   readonly hoisted: ReadonlySet<string>;
 }
 
-/** The function that hands out a cell's accessors. */
+/** The function that returns a cell's accessors. */
 export const ACCESSORS = '__alignbook_accessors';
 
 export interface Named {
   readonly module: string;
   readonly names: Names;
-  /** Where a place was in the module as it came; lines and columns are counted from 0. */
+  /** Where a place was in the original module; lines and columns count from 0. */
   was(line: number, column: number): { line: number; column: number };
 }
 
 /**
  * @param module a cell as JavaScript, with tslab's `export {…}` of its names.
- * @returns the same without them, on the same lines, and after its end a function that makes the accessors. It stands
- *   first when the cell runs: what comes before an error is there afterwards. And an earlier cell's function is called
- *   by itself: as `exports.f()` it would have all names of the notebook as its `this`.
+ * @returns the same without these exports, on the same lines, followed by a function that makes the accessors. The
+ *   function is hoisted, so names declared before an error remain available after it. A function of an earlier cell is
+ *   called on its own: called as `exports.f()`, it would have all names of the notebook as its `this`.
  */
 export function withAccessors(module: string): Named {
   const file = ts.createSourceFile('cell.js', module, ts.ScriptTarget.ES2022, true, ts.ScriptKind.JS);
   const exported: string[] = [];
   const imported = new Set<string>();
   const edits: Edit[] = [];
-  // where a called name ends -> where it begins: a stack has the first for what is called so, and else the second
+  // Where a called name ends -> where it begins: a stack has the first for a call of this form, otherwise the second.
   const callees = new Map<number, number>();
   const visit = (node: ts.Node): void => {
     const called = ts.isCallExpression(node)
@@ -108,7 +108,7 @@ function importedNames({ importClause: clause }: ts.ImportDeclaration): string[]
   return [...(clause?.name ? [clause.name] : []), ...named].map(({ text }) => text);
 }
 
-/** `var`s outside of functions, in blocks, too. */
+/** Each `var` outside functions, including those in blocks. */
 function hoistedNames(file: ts.SourceFile): Set<string> {
   const found = new Set<string>();
   const add = (name: ts.BindingName): void => {
@@ -126,10 +126,10 @@ function hoistedNames(file: ts.SourceFile): Set<string> {
 }
 
 /**
- * Puts a cell's names onto `exports`, those that it came to.
+ * Puts the names that a cell reached onto `exports`.
  *
- * @param ended whether the cell ran to its end: else a `var` that is undefined was not reached.
- * @returns the names that it did not come to: an earlier cell's keep their meaning.
+ * @param ended whether the cell ran to its end; if not, a `var` that is undefined was not reached.
+ * @returns the names that the cell did not reach: these keep their meaning from earlier cells.
  */
 export function publish(
   exports: object,
@@ -155,10 +155,11 @@ function isReached(get: () => unknown, mayBeUndefined: boolean): boolean {
 }
 
 /**
- * What later cells may know of the names, as a declaration file.
+ * The declarations that later cells see, as a declaration file.
  *
- * @param made tslab's after the cell, as if it had run to its end; `before`: as it was before the cell.
- * @param lost names of the cell that it did not come to.
+ * @param made tslab's declaration file after the cell, as if the cell had run to its end; `before`: the one before the
+ *   cell.
+ * @param lost names that the cell declares but did not reach.
  */
 export function declarationsAfter(made: string, before: string, lost: ReadonlySet<string>): string {
   if (lost.size === 0) return made;
@@ -168,7 +169,7 @@ export function declarationsAfter(made: string, before: string, lost: ReadonlySe
 const parsed = (declarations: string): ts.SourceFile =>
   ts.createSourceFile('names.d.ts', declarations, ts.ScriptTarget.ES2022, true, ts.ScriptKind.TS);
 
-/** The values of a declaration file. */
+/** The names of the values in a declaration file. */
 export function declaredNames(text: string): Set<string> {
   const file = parsed(text);
   return new Set(
@@ -185,8 +186,7 @@ export function declaredNames(text: string): Set<string> {
 }
 
 /**
- * The statements of a declaration file, as far as they declare values that are wanted; types go with the first of two
- * files only where nothing else is said.
+ * The statements of a declaration file, without the names that are not wanted; statements that declare no names stay.
  */
 function declarations(text: string, wanted: (name: string) => boolean): string {
   const file = parsed(text);
@@ -209,7 +209,7 @@ function declarations(text: string, wanted: (name: string) => boolean): string {
     .join('\n');
 }
 
-/** An import of those of its names that are wanted. */
+/** An import, reduced to its wanted names. */
 function only(statement: ts.ImportDeclaration, wanted: (name: string) => boolean): ts.ImportDeclaration {
   const { name, namedBindings: bindings, isTypeOnly } = statement.importClause!;
   const kept =

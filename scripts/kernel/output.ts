@@ -1,15 +1,12 @@
-/** Turns what a cell writes to a stream into messages: well-formed, in order, and limited in number. */
+/** Turns a cell's writes to a stream into messages: well-formed, in order, and limited in number. */
 import { StringDecoder } from 'node:string_decoder';
 
-/**
- * The most characters and writes per cell that are passed on. More would fill the notebook's file and stall
- * JupyterLab.
- */
+/** The limits per cell, in characters and in writes. More would fill the notebook's file and stall JupyterLab. */
 const MOST = { characters: 4_000_000, writes: 50_000 };
 
 export type Stream = 'stdout' | 'stderr';
 
-/** A stream's `write`, as Node's, for one cell. */
+/** A stream's `write` for one cell, with the signature of Node's. */
 export class CellOutput {
   readonly #send: (stream: Stream, text: string) => void;
   readonly #decoders = { stdout: new StringDecoder('utf8'), stderr: new StringDecoder('utf8') };
@@ -40,7 +37,7 @@ export class CellOutput {
     this.#send(stream, passed);
   }
 
-  /** Says what was left out, once the cell has ended. */
+  /** Reports what was left out, once the cell has ended. */
   end(): void {
     for (const stream of ['stdout', 'stderr'] as const) {
       const left = this.#leftOut[stream];

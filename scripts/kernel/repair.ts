@@ -1,13 +1,13 @@
 /**
- * A cell's source -> source that tslab 1.0.22 compiles right, on the same lines.
+ * A cell's source -> source that tslab 1.0.22 compiles correctly, on the same lines.
  *
- * tslab keeps a cell's names on an `exports` object and rewrites, in later cells, each name that an earlier cell
- * declared. It misses shorthand properties, and rewrites names in patterns that are no variables; it exports every name
- * by itself, and knows top-level await only where its checker complains of one.
+ * tslab keeps a cell's names on an `exports` object. In later cells, it rewrites each name that an earlier cell
+ * declared. It misses shorthand properties, and it rewrites names in patterns that are not variables. It exports every
+ * name separately, and notices top-level await only if its checker complains about one.
  */
 import ts from 'typescript5';
 
-/** `removed` characters at `at`, of the cell as written, gave way to `inserted`; neither holds a line break. */
+/** `inserted` replaced `removed` characters at `at` in the cell as written; neither contains a line break. */
 export interface Edit {
   readonly at: number;
   readonly removed: number;
@@ -16,13 +16,13 @@ export interface Edit {
 
 export interface Repaired {
   readonly source: string;
-  /** Whether an await, a `for await` or an `await using` stands outside of any function. */
+  /** Whether there is an await, a `for await` or an `await using` outside all functions. */
   readonly awaits: boolean;
-  /** Where a place in `source` is in the cell as written; lines and columns are counted from 0. */
+  /** Where a place in `source` is in the cell as written; lines and columns count from 0. */
   original(line: number, column: number): { line: number; column: number };
 }
 
-/** Makes the cell a module, as tslab does: only then is every `await` a keyword. */
+/** Turns the cell into a module, as tslab does: only in a module is every `await` a keyword. */
 export const PREFIX = 'export {};\n';
 
 export function repair(written: string): Repaired {
@@ -42,7 +42,7 @@ export function repair(written: string): Repaired {
     if (property) edit(property.getStart(file), property.end, JSON.stringify(property.text));
     if (!inFunction && isAwait(node)) awaits = true;
     if (ts.isFunctionLike(node)) {
-      const { name } = node; // of a method, it may be computed outside of it
+      const { name } = node; // a computed name of a method is evaluated outside the method
       ts.forEachChild(node, (child) => visit(child, inFunction || child !== name));
     } else {
       ts.forEachChild(node, (child) => visit(child, inFunction));
@@ -60,7 +60,7 @@ export function repair(written: string): Repaired {
       exported &&
       exported.length > 0;
     if (nameless)
-      edit(exported[0]!.getStart(file), exported.at(-1)!.end, 'void'); // as an expression it needs no name
+      edit(exported[0]!.getStart(file), exported.at(-1)!.end, 'void'); // an expression needs no name
     else for (const modifier of exported ?? []) blank(modifier.getStart(file), modifier.end);
     if (ts.isExportDeclaration(statement)) blank(statement.getStart(file), statement.end);
     else if (ts.isExportAssignment(statement) && !statement.isExportEquals)
@@ -90,7 +90,7 @@ function propertyOfPattern(node: ts.Node): ts.Identifier | undefined {
   return name && ts.isIdentifier(name) ? name : undefined;
 }
 
-/** Whether values are assigned to what the literal names, instead of made of it. */
+/** Whether the literal is the target of an assignment, rather than a value. */
 function isAssigned(literal: ts.Expression): boolean {
   const { parent } = literal;
   if (ts.isParenthesizedExpression(parent) || ts.isArrayLiteralExpression(parent)) return isAssigned(parent);
@@ -102,7 +102,7 @@ function isAssigned(literal: ts.Expression): boolean {
   );
 }
 
-/** Of an expression, a loop or a declaration. */
+/** Whether an expression, a loop or a declaration awaits. */
 function isAwait(node: ts.Node): boolean {
   if (ts.isVariableDeclarationList(node)) return (node.flags & ts.NodeFlags.AwaitUsing) === ts.NodeFlags.AwaitUsing;
   return ts.isAwaitExpression(node) || (ts.isForOfStatement(node) && node.awaitModifier !== undefined);
@@ -118,18 +118,18 @@ export function applied(written: string, edits: readonly Edit[]): string {
   return source + written.slice(from);
 }
 
-/** Where a place in an edited line was. @param start of the line, in the text before. */
+/** Where a place in an edited line was before the edits. @param start where the line begins in the text before. */
 export function original(
   start: number,
   edits: readonly Edit[],
   line: number,
   column: number,
 ): { line: number; column: number } {
-  let shift = 0; // by how much the line's text is longer than as written, before `column`
+  let shift = 0; // by how much the edited line is longer than the original, up to `column`
   for (const { at, removed, inserted } of edits.filter(({ at }) => at >= start)) {
-    const here = at - start + shift; // where the edit's text begins in the line
+    const here = at - start + shift; // where the edit begins in the line
     if (here >= column) break;
-    if (here + inserted.length > column) return { line, column: at - start }; // within what was inserted
+    if (here + inserted.length > column) return { line, column: at - start }; // within the inserted text
     shift += inserted.length - removed;
   }
   return { line, column: column - shift };

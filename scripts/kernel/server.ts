@@ -1,5 +1,6 @@
 /**
- * tslab's server, with Jupyter's protocol to the letter: https://jupyter-client.readthedocs.io/en/stable/messaging.html
+ * tslab's server, made to follow Jupyter's protocol exactly:
+ * https://jupyter-client.readthedocs.io/en/stable/messaging.html
  */
 import { readFileSync } from 'node:fs';
 import { setImmediate as nextTurn, setTimeout as wait } from 'node:timers/promises';
@@ -15,7 +16,7 @@ import { freeForgotten } from './memory';
 import { CellOutput } from './output';
 import { answer, received, type Content, type Request } from './wire';
 
-/** A type, not an interface: a Content, too. */
+/** A type rather than an interface, so that it is assignable to Content. */
 type ExecuteRequest = {
   readonly code: string;
   readonly silent?: boolean;
@@ -23,13 +24,13 @@ type ExecuteRequest = {
   readonly stop_on_error?: boolean;
 };
 
-/** So long a failed cell's reply waits, for the requests that were sent before it: those are aborted. */
+/** How long a failed cell's reply waits for the requests that were sent before it, which are then aborted. */
 const ARRIVAL_MILLISECONDS = 50;
 
-/** So long after its sockets were closed the kernel ends, whatever cells have left to run. */
+/** The kernel ends this long after its sockets are closed, even if cells have left timers or callbacks running. */
 const LAST_MILLISECONDS = 200;
 
-/** TypeScript's number of that message. */
+/** TypeScript's number for that message. */
 const UNTERMINATED_TEMPLATE = 1160;
 
 export class Server extends jupyter.ZmqServer {
@@ -38,13 +39,15 @@ export class Server extends jupyter.ZmqServer {
   readonly #version: string;
   #count = 0;
   #queue: Promise<void> = Promise.resolve();
-  /** Cells that were sent, and how many of them are not to run, as one before them failed. */
+  /** The cells that were sent, and how many of them must not run because one before them failed. */
   #arrived = 0;
   #aborted = 0;
   #closed = false;
-  /** The request of the cell that runs, or ran last. */
+  /** The request of the cell that is running, or ran last. */
   #current: Request | undefined;
-  /** Of a promise or a callback that nothing handles: it fails the running cell, or else the next. */
+  /**
+   * An error in a promise or a callback that nothing handles: it fails the running cell or, if there is none, the next.
+   */
   #unhandled: Failure | undefined;
 
   constructor(runner: CellRunner, configPath: string, version: string) {
@@ -53,7 +56,7 @@ export class Server extends jupyter.ZmqServer {
     [this.#runner, this.#tslab, this.#version] = [runner, handler, version];
   }
 
-  /** Of an error that nothing caught. */
+  /** An error that nothing caught. */
   failed(thrown: unknown): void {
     this.#unhandled = this.#runner.failure(thrown);
     if (this.#current) this.#publish(this.#current, 'error', { ...this.#unhandled });
@@ -61,16 +64,16 @@ export class Server extends jupyter.ZmqServer {
   }
 
   /**
-   * tslab reads its sockets while they are being bound: what comes at that moment ends the reading. And it sends as
-   * ZeroMQ's binding does without a time limit, which takes some 500 messages, and refuses more until the event loop
-   * turns: of a cell that prints 20,000 lines, 499 are seen.
+   * tslab reads its sockets while they are being bound, and a message that arrives at that moment ends the reading. It
+   * also sends without a time limit, as ZeroMQ's binding does by default; then only about 500 messages are accepted
+   * until the event loop turns: when a cell prints 20,000 lines, 499 are shown.
    *
    * @throws Error if a port is taken.
    */
   override async init(): Promise<void> {
     this.connInfo = JSON.parse(readFileSync(this.configPath, 'utf8')) as jupyter.ZmqServer['connInfo'];
     const { transport, ip, iopub_port, shell_port, control_port, stdin_port, hb_port } = this.connInfo;
-    const atOnce = { sendTimeout: 0, sendHighWaterMark: 0 }; // to any number
+    const atOnce = { sendTimeout: 0, sendHighWaterMark: 0 }; // for any number of messages
     this.iopub = new zmq.Publisher(atOnce);
     [this.shell, this.control, this.stdin] = [new zmq.Router(atOnce), new zmq.Router(atOnce), new zmq.Router(atOnce)];
     this.hb = new zmq.Reply();
@@ -98,7 +101,8 @@ export class Server extends jupyter.ZmqServer {
     if (request.header.msg_type !== 'execute_request')
       return this.#answered(socket, request, () => this.#contentFor(request));
     const number = (this.#arrived += 1);
-    // One after the other; other requests are answered also while a cell runs, if it leaves time.
+    // Cells run one after another; other requests are answered even while a cell runs, if the cell leaves time for
+    // them.
     this.#queue = this.#queue
       .then(() => this.#answered(socket, request, () => this.#execute(request as Request<ExecuteRequest>, number)))
       .then(freeForgotten);
@@ -141,7 +145,7 @@ export class Server extends jupyter.ZmqServer {
       case 'shutdown_request':
         return { status: 'ok', restart: request.content['restart'] };
       default:
-        return undefined; // comm_open and its like ask for no reply
+        return undefined; // comm_open and similar messages expect no reply
     }
   }
 
@@ -190,7 +194,7 @@ export class Server extends jupyter.ZmqServer {
       const failure = await this.#runner.run({ count: this.#count, written: request.content.code }, show);
       output.end();
       if (failure) publish('error', { ...failure });
-      await nextTurn(); // in which a promise that was rejected and left alone is told
+      await nextTurn(); // in this turn, a rejected promise that nothing handles is reported
       return failure ?? this.#unhandled;
     } finally {
       this.#unhandled = undefined;
@@ -207,7 +211,7 @@ export class Server extends jupyter.ZmqServer {
     };
   }
 
-  /** tslab knows "complete" and, where a bracket is missing at the end, "incomplete". */
+  /** tslab only distinguishes "complete" and, if a bracket is missing at the end, "incomplete". */
   #isComplete(code: string): Content {
     const reply = this.#tslab.handleIsComplete({ code });
     const { parseDiagnostics } = ts.createSourceFile(
@@ -237,7 +241,7 @@ export class Server extends jupyter.ZmqServer {
     void this.#send(this.iopub, answer(this.connInfo.key, request, type, content));
   }
 
-  /** At the end, cells may still print, and requests be under way: nobody listens any more. */
+  /** When the kernel ends, cells may still print and requests may be pending: nobody listens any more. */
   async #send(socket: zmq.Router | zmq.Publisher, frames: (Buffer | string)[]): Promise<void> {
     try {
       await socket.send(frames);
@@ -249,7 +253,7 @@ export class Server extends jupyter.ZmqServer {
   #end(): void {
     this.#closed = true;
     this.close();
-    // whatever a cell has left to run; what was sent is on its way by then
+    // Ends the process, whatever a cell has left running; messages already sent are on their way by then.
     setTimeout(() => process.exit(), LAST_MILLISECONDS);
   }
 }

@@ -1,19 +1,19 @@
 /**
- * TypeScript 5.9 in the place of the 5.0.4 that tslab comes with; to be imported before tslab. (TypeScript 7, which
- * compiles the library, has no JavaScript API.) tslab's copy is Microsoft's with five more functions, written again
- * below, and an option for which repair.ts stands in.
+ * TypeScript 5.9 in place of tslab's own 5.0.4; import this before tslab. (TypeScript 7, which compiles the library,
+ * has no JavaScript API.) tslab's copy is Microsoft's with five more functions, which are rewritten below, and an
+ * option, which repair.ts replaces.
  */
 import { Module } from 'node:module';
 import { dirname } from 'node:path';
 
 import ts from 'typescript5';
 
-/** What the language of cells holds: the `lib` of the library's tsconfig.json. */
+/** The language features available to cells: the `lib` of the library's tsconfig.json. */
 export const LIBRARIES: readonly string[] = ['lib.es2023.d.ts', 'lib.esnext.disposable.d.ts'];
 
 type CancellationToken = ts.CancellationToken & { throwIfCancellationRequested(): void };
 
-/** Parts of TypeScript that its own types leave out. */
+/** Parts of TypeScript that its own types omit. */
 interface Internals {
   readonly nullTransformationContext: ts.TransformationContext;
   getTouchingPropertyName(file: ts.SourceFile, position: number): ts.Node;
@@ -57,10 +57,10 @@ const {
   SymbolDisplay,
 } = ts as unknown as Internals;
 
-/** For notebooks that lie elsewhere, too: Node's types that tslab comes with are of another Node. */
+/** Also for notebooks in other folders: the Node types that come with tslab are for another version of Node. */
 const PROJECTS_TYPES = dirname(dirname(require.resolve('@types/node/package.json')));
 
-/** TypeScript, with functions that can be replaced: what is replaced counts for all of tslab. */
+/** TypeScript, with functions that can be replaced; a replacement applies to all of tslab. */
 export const mendable = {
   ...ts,
   getDefaultTypeRoots: (folder: string) => [
@@ -72,7 +72,8 @@ export const mendable = {
   getQuickInfoAtPosition,
   Completions: {
     ...Completions,
-    // tslab gives an empty host, of which names within an import's braces ask the compiler's settings.
+    // tslab passes an empty host, but completing the names within an import's braces asks the host for the compiler's
+    // settings.
     getCompletionsAtPositionForTslab: (host: object, program: ts.Program, ...more: unknown[]) =>
       Completions.getCompletionsAtPosition(
         { ...host, getCompilationSettings: () => program.getCompilerOptions() },
@@ -91,7 +92,7 @@ function getPreEmitDiagnosticsOfFiles(program: ts.Program, files: readonly ts.So
   return ts.sortAndDeduplicateDiagnostics([...program.getGlobalDiagnostics(), ...ofFiles]);
 }
 
-/** What a name is. TypeScript's language service says it of files that it compiles itself. */
+/** What a name is. TypeScript's language service answers this only for files that it compiles itself. */
 function getQuickInfoAtPosition(
   file: ts.SourceFile,
   checker: ts.TypeChecker,
@@ -123,7 +124,7 @@ function getQuickInfoAtPosition(
   return { kind: ts.ScriptElementKind.unknown, kindModifiers: '', textSpan, displayParts: [{ kind: 'text', text }] };
 }
 
-/** The call at a place, and what it takes. */
+/** The call at a place, and its parameters. */
 export function signatureAt(
   program: ts.Program,
   file: ts.SourceFile,

@@ -11,7 +11,7 @@ export interface Header {
 }
 
 export interface Request<Of = Content> {
-  /** Who asks; on iopub, which everyone hears, they do no harm. */
+  /** The identities of the requester; on iopub, which everyone receives, they do no harm. */
   readonly identities: readonly Buffer[];
   readonly header: Header;
   readonly content: Of;
@@ -23,7 +23,7 @@ const VERSION = '5.3';
 const signature = (key: string, parts: readonly (Buffer | string)[]): string =>
   parts.reduce((hmac, part) => hmac.update(part), createHmac('sha256', key)).digest('hex');
 
-/** @throws Error if the message is not of whoever knows the connection file's key. */
+/** @throws Error if the sender of the message does not have the connection file's key. */
 export function received(key: string, frames: readonly Buffer[]): Request {
   const at = frames.findIndex((frame) => frame.equals(DELIMITER));
   const [signed, ...parts] = frames.slice(at + 1);
@@ -36,12 +36,13 @@ export function received(key: string, frames: readonly Buffer[]): Request {
 }
 
 /**
- * Half of a surrogate pair is no character: Jupyter could not write it into a file, and would stop saving the notebook.
+ * Half of a surrogate pair is not a character: Jupyter could not write it into a file, and would stop saving the
+ * notebook.
  */
 const wellFormed = (_: string, value: unknown): unknown =>
   typeof value === 'string' ? value.replace(/\p{Surrogate}/gu, '\ufffd') : value;
 
-/** A message's frames, in answer to `request`. */
+/** The frames of a message that answers `request`. */
 export function answer(
   key: string,
   { identities, header }: Request,

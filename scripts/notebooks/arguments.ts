@@ -3,7 +3,7 @@ import { statSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
 
-/** Options of Node's parseArgs. */
+/** Options for Node's parseArgs. */
 export const OPTIONS = {
   help: { type: 'boolean', short: 'h' },
   model: { type: 'string' },
@@ -22,7 +22,7 @@ export interface Arguments {
   readonly timeout: number;
 }
 
-/** @throws Error naming the option whose value is not one. */
+/** @throws Error naming the option whose value is wrong. */
 export function argumentsOf(values: {
   model?: string | undefined;
   jobs?: string | undefined;
@@ -40,10 +40,10 @@ function positive(option: string, text: string): number {
   return Number(text);
 }
 
-/** Where the command was called; npm runs it in the project's folder. */
+/** The folder in which the command was called; npm runs it in the project's folder. */
 export const fromCaller = (path: string): string => resolve(process.env['INIT_CWD'] ?? '.', path);
 
-/** A folder is given relative to where the command was called; the kernels run in the notebooks' folders. */
+/** Resolves a folder relative to where the command was called, because the kernels run in the notebooks' folders. */
 function modelName(model: string): string {
   const folder = fromCaller(model);
   return model !== 'tiny' && statSync(folder, { throwIfNoEntry: false })?.isDirectory() ? folder : model;

@@ -3,11 +3,11 @@
  *
  * Both texts are read as words, numbers and single signs; white space only separates them.
  * - A number written as an integer in the expected text must be the same integer.
- * - A number written as a float (a point, an exponent, nan, inf) is compared within the tolerance, however the other
- *   side writes it: Python prints 1.0 where JavaScript prints 1.
- * - Everything else must be equal. Digits that belong to a word (gpt2, 124M, 0x1f) and versions (2.21.0) are words.
+ * - A number written as a float (with a point or an exponent, or as nan or inf) is compared within the tolerance,
+ *   however the other side writes it: Python prints 1.0 where JavaScript prints 1.
+ * - Everything else must be equal. Words include their digits (gpt2, 124M, 0x1f), and versions (2.21.0) are words.
  * - PyTorch's notation around values is dropped: `torch.Size([1, 36])` is `[1, 36]`, `tensor([1.])` is `[1.]`.
- *   Thousands separators are not known: "50,257" is two integers.
+ *   Thousands separators are not supported: "50,257" is two integers.
  */
 
 /** `got` passes where |got - expected| <= absolute + relative * |expected|. */
@@ -64,7 +64,7 @@ function tokens(text: string): Token[] {
       at += dropped.length;
       continue;
     }
-    // In "36-56" and "x-1" the minus stands between two values; in "[-1" it is the number's own.
+    // In "36-56" and "x-1" the minus stands between two values; in "[-1" it belongs to the number.
     const minusBetween = (sign === '-' || sign === '+') && at > 0 && endsValue.test(text[at - 1]!);
     const versionText = match(version);
     const numberText = minusBetween || versionText ? undefined : match(number);
@@ -77,7 +77,7 @@ function tokens(text: string): Token[] {
 }
 
 function toNumber(text: string): number {
-  return Number(text.replace(/inf$/, 'Infinity')); // "nan" becomes NaN by itself
+  return Number(text.replace(/inf$/, 'Infinity')); // Number() itself turns "nan" into NaN
 }
 
 const isInteger = (text: string) => /^[+-]?\d+$/.test(text);
@@ -92,7 +92,7 @@ function equal(expected: Token, got: Token, tolerance: Tolerance): boolean {
   return Math.abs(have - want) <= tolerance.absolute + tolerance.relative * Math.abs(want);
 }
 
-/** The token, then the text around it on one line. */
+/** The token, followed by the text around it on one line. */
 function inContext(text: string, token: Token | undefined): string {
   if (!token) return `(end) after "${text.slice(-60).replace(/\s+/g, ' ').trim()}"`;
   const from = Math.max(0, token.start - 40);

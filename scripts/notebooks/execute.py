@@ -39,8 +39,8 @@ KERNEL = "tslab"
 STARTUP_SECONDS = 60
 SETTLE_SECONDS = 5
 
-# What TensorFlow may say: records of level I, abseil's line before the first of them, and that the CUDA build found no
-# GPU, which the doctor reports and the notebooks do without.
+# Records that TensorFlow may write: those of level I, abseil's line before the first of them, and the one that says
+# that the CUDA build found no GPU, which the doctor reports and which does not affect the notebooks.
 INFORMATION = re.compile(
     r"^(WARNING: All log messages before absl::InitializeLog\(\) .*|I\d{4} .*|\d{4}-\d\d-\d\d .*: I .*|E\d{4} .* "
     r"failed call to cuInit: .*)\n",
@@ -49,9 +49,9 @@ INFORMATION = re.compile(
 
 COLOUR = re.compile(r"\x1b\[\d*m")
 
-# Runs after the last cell: waits until no timer or file work of the notebook is left, at least one turn of the event
-# loop, in which late rejections are reported. What still runs at the end is an error. The sockets and watchers of tslab
-# itself are not in the list.
+# Runs after the last cell: waits until no timer or file operation of the notebook is left, and for at least one turn of
+# the event loop, in which late rejections are reported. Whatever is still running at the end is an error. The list does
+# not include the sockets and watchers of tslab itself.
 SETTLE = (
     f"const settleSeconds = {SETTLE_SECONDS};"
     + """
@@ -68,7 +68,7 @@ SETTLE = (
 
 
 class Refused(Exception):
-    """The run is not clean; `cell` is the id of the cell, None where the fault lies outside the cells."""
+    """The run is not clean; `cell` is the id of the cell, or None if the fault is outside the cells."""
 
     def __init__(self, cell, reason, detail=""):
         super().__init__(reason)
@@ -76,7 +76,7 @@ class Refused(Exception):
 
 
 def read(path):
-    """A notebook in today's format: of an older one, or without ids, it is mended as JupyterLab mends it."""
+    """A notebook in the current format: an older one, or one without ids, is upgraded as JupyterLab does it."""
     try:
         text = path.read_bytes().decode()
         if text.startswith("\ufeff"):
@@ -89,14 +89,14 @@ def read(path):
         ):
             raise ValueError("it is JSON, but has no list of cells")
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of ids that were made
+            warnings.simplefilter("ignore")  # about ids that were generated
             notebook = nbformat.reads(text, as_version=4)
             if notebook.nbformat_minor < 5:
                 notebook = nbformat.v4.upgrade(notebook, 4, notebook.nbformat_minor)
         nbformat.validate(notebook)
     except json.JSONDecodeError as error:
         raise Refused(None, "the file is not a sound notebook", f"it is not JSON: {error}") from None
-    except (AttributeError, KeyError, TypeError):  # what nbformat's readers stumble over
+    except (AttributeError, KeyError, TypeError):  # errors that nbformat's readers raise
         raise Refused(
             None,
             "the file is not a sound notebook",
@@ -113,17 +113,17 @@ def read(path):
 
 
 class Run:
-    """One notebook on a kernel of its own."""
+    """One notebook on its own kernel."""
 
     def __init__(self, path, timeout):
         self.path = path
         self.timeout = timeout
-        self.notebook = None  # where it could not be read
+        self.notebook = None  # None if it could not be read
         self.code = []
         self.cells = {}
         self.after = {"id": None, "status": "not run", "seconds": 0.0, "stderr": "", "error": ""}
         self.current = self.after
-        self.requests = {}  # of which record each execute request is, by message id
+        self.requests = {}  # the record that each execute request belongs to, by message id
         self.refused = None
         self.seconds = 0.0
 
@@ -138,7 +138,7 @@ class Run:
                     raise Refused(None, "native code wrote past the notebook, to the terminal", noise)
         except Refused as refused:
             self.refused = refused
-        except Exception:  # of the runner: the other notebooks run on
+        except Exception:  # an error of the runner; the other notebooks still run
             self.refused = Refused(None, "the runner failed", traceback.format_exc())
         self.seconds = time.monotonic() - start
 
@@ -161,7 +161,7 @@ class Run:
             force_raise_errors=True,  # a tag must not excuse a throwing cell
             on_cell_executed=self._note_reply,
         )
-        client.log.disabled = True  # what goes wrong is reported below, once
+        client.log.disabled = True  # errors are reported below, once
         channels = None
         try:
             try:
@@ -196,7 +196,7 @@ class Run:
             record["status"] = "time-out"
             raise Refused(cell.id, f"the cell did not end within {self.timeout} s", record["stderr"]) from None
         except DeadKernelError:
-            if await client.km.is_alive():  # nbclient takes our own interruption for a dead kernel
+            if await client.km.is_alive():  # nbclient mistakes our own interruption for a dead kernel
                 raise asyncio.CancelledError from None
             record["status"] = "kernel died"
             raise Refused(cell.id, "the kernel died", record["stderr"]) from None
@@ -215,7 +215,7 @@ class Run:
         cell = nbformat.v4.new_code_cell(SETTLE)
         self.current = self.after
         client.timeout = (
-            STARTUP_SECONDS  # it ends itself, after SETTLE_SECONDS; a busy machine may take long to begin with it
+            STARTUP_SECONDS  # it ends by itself after SETTLE_SECONDS; on a busy machine it may start late
         )
         self.notebook.cells.append(cell)
         try:
@@ -239,7 +239,7 @@ class Run:
         self.current["status"] = execute_reply["content"]["status"]
 
     def _listen(self, channel):
-        """nbclient drops what comes between two cells; this hears all of stderr, and every error."""
+        """nbclient drops messages that arrive between two cells; this receives all of stderr, and every error."""
         receive = channel.get_msg
 
         async def get_msg(*args, **kwargs):
@@ -276,7 +276,7 @@ class Run:
 
 
 def write(path, text):
-    """Under its own name only once it is whole."""
+    """The file gets its name only once it is complete."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with open(temporary, "w", encoding="utf-8") as file:
@@ -289,7 +289,7 @@ def write(path, text):
 
 
 async def execute_and_write(path, out, timeout, html, turns, beside):
-    for suffix in (".ipynb", ".html", ".json"):  # those of an earlier run must not pass for this one's
+    for suffix in (".ipynb", ".html", ".json"):  # files of an earlier run must not pass for this one's
         (out / path.name).with_suffix(suffix).unlink(missing_ok=True)
     async with turns:
         run = Run(path, timeout)
@@ -310,7 +310,7 @@ async def execute_all(paths, out, jobs, timeout, html):
     loop = asyncio.get_running_loop()
 
     def stop():
-        for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # a second Ctrl-C must not cut the clean-up short
+        for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # a second Ctrl-C must not interrupt the clean-up
             loop.add_signal_handler(name, lambda: None)
         task.cancel()
 
@@ -346,12 +346,12 @@ def main():
         options.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         parser.error(f"--out {options.out} cannot be made: {error.strerror}")
-    if options.jobs > 1:  # kernels that each take every core hold each other up
+    if options.jobs > 1:  # kernels that each use all cores slow each other down
         os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(max(1, len(os.sched_getaffinity(0)) // options.jobs)))
     for folder in {path.parent for path in paths}:
         if (
             folder / "figures"
-        ).is_dir() and folder.resolve() != options.out.resolve():  # what the copies' Markdown shows
+        ).is_dir() and folder.resolve() != options.out.resolve():  # for the pictures in the copies' Markdown
             shutil.copytree(folder / "figures", options.out / "figures", dirs_exist_ok=True)
     try:
         runs = asyncio.run(execute_all(paths, options.out, options.jobs, options.timeout, options.html))

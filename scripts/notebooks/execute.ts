@@ -26,9 +26,9 @@ export interface ExecuteOptions {
   readonly timeout?: number;
   /** Write HTML pages. Default false. */
   readonly html?: boolean;
-  /** Sets MODEL for the notebooks; without it they read the environment's. */
+  /** The MODEL of the notebooks; by default, the one in the environment. */
   readonly model?: string;
-  /** Show the progress lines. Default false: they come back as `log`. */
+  /** Whether to show the progress lines. By default they are returned as `log`. */
   readonly progress?: boolean;
 }
 
@@ -42,7 +42,7 @@ export interface Report {
     readonly stderr: string;
     readonly error: string;
   }[];
-  /** Null where the run was clean. */
+  /** Null if the run was clean. */
   readonly refused: { readonly cell: string | null; readonly reason: string; readonly detail: string } | null;
 }
 
@@ -69,7 +69,7 @@ export async function executeNotebooks(paths: readonly string[], options: Execut
   child.stdout?.on('data', (chunk) => (log += chunk));
   child.stderr?.on('data', (chunk) => (log += chunk));
 
-  // A terminal's Ctrl-C reaches the child too; it stops its kernels and exits, and then we do.
+  // A terminal's Ctrl-C reaches the child process too; it stops its kernels and exits, and then this process exits.
   const pass = (signal: NodeJS.Signals) => void child.kill(signal);
   const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
   for (const signal of signals) process.on(signal, pass);

@@ -27,9 +27,9 @@ export interface Expected {
 
 const models = ['tiny', 'gpt2'] as const;
 
-/** For float32 arithmetic in another order; values printed in decimals are compared as printed. */
+/** For float32 arithmetic in a different order; values printed as decimals are compared as printed. */
 const usualTolerance: Tolerance = { absolute: 1e-6, relative: 1e-5 };
-/** The source's own figures come from another machine and library: never held closer than this. */
+/** The source's own figures come from another machine and library, so the tolerance is never smaller than this. */
 const publishedAbsolute = 1e-4;
 
 export interface Result {
@@ -40,7 +40,7 @@ export interface Result {
   readonly numbersCompared: number;
   /** Cells without an expected text for this model. */
   readonly notCompared: readonly string[];
-  /** Each one a message that names the cell. */
+  /** Messages, each of which names its cell. */
   readonly problems: readonly string[];
 }
 
@@ -78,7 +78,7 @@ function toleranceOf(cell: ExpectedCell, file: Expected, model: string): Toleran
   return published ? { absolute: Math.max(tolerance.absolute, publishedAbsolute), relative: 0 } : tolerance;
 }
 
-/** Compares what an executed notebook printed with what is expected of it. */
+/** Compares the output of an executed notebook with the expected output. */
 export function checkNotebook(notebook: Notebook, expected: Expected, model: string): Result {
   const code = notebook.cells.filter((cell) => cell.cell_type === 'code');
   const problems: string[] = [];

@@ -1,13 +1,13 @@
 /**
  * LaTeX formulas as SVG, by MathJax, for pages without a script: reads [{"tex": …, "display": true | false}, …] from
  * stdin and writes {"style": CSS for all, "formulas": [markup, …]}. The glyphs take the color of the text around them;
- * a screen reader reads MathML. In the place of a formula that is wrong stands what MathJax says of it.
+ * screen readers get MathML. A formula with an error is replaced by MathJax's message.
  */
 import { readFileSync } from 'node:fs';
 
 interface Formula {
   readonly tex: string;
-  /** On a line of its own. */
+  /** Whether the formula has a line of its own. */
   readonly display: boolean;
 }
 

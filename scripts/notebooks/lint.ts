@@ -1,21 +1,21 @@
 /**
- * TypeScript that plain tslab 1.0.22 miscompiles, found with the compiler that tslab uses.
+ * Finds TypeScript that unmodified tslab 1.0.22 miscompiles, with the compiler that tslab uses.
  *
  * tslab keeps a cell's names on an `exports` object and rewrites, in later cells, each name that an earlier cell
- * declared. The rewriting misses some places and hits others that it should leave alone; top-level await is recognised
- * only in part.
+ * declared. The rewriting misses some places and changes others that it should leave alone; top-level await is
+ * recognized only in some forms.
  */
 import ts from '@tslab/typescript-for-tslab';
 
 import { PREFIX } from '../kernel/repair';
 
 export interface Finding {
-  /** Counted from 1, within the cell. */
+  /** Counts from 1, within the cell. */
   readonly line: number;
   readonly message: string;
 }
 
-/** A program of this one cell: what its checker cannot resolve was declared in an earlier cell, or nowhere. */
+/** A program of only this cell: what its checker cannot resolve was declared in an earlier cell, or nowhere. */
 function compile(source: string): { file: ts.SourceFile; checker: ts.TypeChecker } {
   const name = 'cell.ts';
   const options: ts.CompilerOptions = {
@@ -43,7 +43,7 @@ function compile(source: string): { file: ts.SourceFile; checker: ts.TypeChecker
 export function lintCell(source: string): Finding[] {
   const { file, checker } = compile(source);
   const findings: Finding[] = [];
-  let awaitSeen = false; // one that tslab recognises
+  let awaitSeen = false; // one that tslab recognizes
   const awaitsMissed: ts.Node[] = [];
 
   const report = (node: ts.Node, message: string) => {
@@ -101,12 +101,13 @@ function isAssigned(literal: ts.Node): boolean {
   );
 }
 
-/** Of an expression, or of a loop; as in the kernel's repair.ts, which has another TypeScript. */
+/** Whether an expression or a loop awaits; the kernel's repair.ts has the same function for a different TypeScript. */
 const isAwait = (node: ts.Node): boolean =>
   ts.isAwaitExpression(node) || (ts.isForOfStatement(node) && node.awaitModifier !== undefined);
 
 /**
- * `await (f())`, `await [x]`, … could also be a call, an index, … of a variable named await, and tslab takes them so.
+ * `await (f())`, `await [x]` and the like could also call or index a variable named await, and tslab reads them that
+ * way.
  */
 function isRecognisedAwait(node: ts.Node, file: ts.SourceFile): boolean {
   return ts.isAwaitExpression(node) && !/^[([+\-/`]/.test(node.expression.getText(file));

@@ -1,4 +1,4 @@
-/** Notebook files: reading, what this project keeps in cell metadata, and writing them as nbformat does. */
+/** Notebook files: reads them and the cell metadata that this project adds, and writes them as nbformat does. */
 import { readFileSync } from 'node:fs';
 import { basename } from 'node:path';
 
@@ -6,13 +6,13 @@ import { version as typeScriptVersion } from 'typescript5/package.json';
 
 /** This project's marks on a code cell, kept under `metadata.alignbook`. */
 export interface Marks {
-  /** The walkthrough's cell that this one mirrors, such as "In 6" or "PPO 1". */
+  /** The walkthrough's cell that this one mirrors, for example "In 6" or "PPO 1". */
   readonly source?: string;
-  /** Its Python twin, such as "tests/oracles/02_pad_and_mask.py#L12-L40". */
+  /** Its Python twin, for example "tests/oracles/02_pad_and_mask.py#L12-L40". */
   readonly python?: string;
-  /** Ids of the earlier notebooks' cells that this cell repeats. */
+  /** Ids of the cells in earlier notebooks that this cell repeats. */
   readonly repeats?: readonly string[];
-  /** Why what the cell prints is not compared. */
+  /** Why the cell's output is not compared. */
   readonly unchecked?: string;
 }
 
@@ -31,13 +31,13 @@ export interface Cell {
   readonly metadata: { readonly tags?: readonly string[]; readonly alignbook?: Marks };
   /** Empty for cells other than code. */
   readonly outputs: readonly Output[];
-  /** Pictures of a Markdown cell. */
+  /** Pictures in a Markdown cell. */
   readonly attachments?: unknown;
   readonly execution_count?: number | null;
 }
 
 export interface Notebook {
-  /** The file's name, such as "01-tokenize.ipynb". */
+  /** The file's name, for example "01-tokenize.ipynb". */
   readonly name: string;
   readonly cells: readonly Cell[];
   readonly metadata: Readonly<Record<string, unknown>>;
@@ -99,8 +99,8 @@ function sorted(value: unknown): unknown {
 }
 
 /**
- * The only metadata that a committed notebook carries: word for word what the kernel says of itself, else opening it
- * would mark it modified.
+ * The only notebook metadata that is committed. It equals the kernel's own description of itself; otherwise, opening a
+ * notebook would mark it as modified.
  */
 export const committedMetadata = {
   kernelspec: { display_name: 'TypeScript', language: 'typescript', name: 'tslab' },
@@ -114,8 +114,8 @@ export const committedMetadata = {
 };
 
 /**
- * The text of a notebook's committed form: nbformat 4.5, keys sorted, one space of indent, no execution counts, no
- * metadata but the kernel's name and this project's marks. Outputs stay.
+ * The committed form of a notebook: nbformat 4.5, keys sorted, indented by one space, without execution counts, and
+ * without metadata except the kernel's name and this project's marks. Outputs stay.
  */
 export function committedForm(notebook: Notebook): string {
   const cells = notebook.cells.map((cell) => {
@@ -143,7 +143,7 @@ function committedOutput(output: Output): Json {
   };
 }
 
-/** What a cell printed, its last line's value among it, which tslab as it comes prints, too. */
+/** What a cell printed, including its last line's value, which unmodified tslab prints, too. */
 export function printed(cell: Cell): string {
   return cell.outputs
     .map((output) =>
@@ -156,7 +156,7 @@ export function printed(cell: Cell): string {
     .join('');
 }
 
-/** How a message names a cell: by the walkthrough's number where it has one. */
+/** The name of a cell in messages: the walkthrough's number if it has one. */
 export function cellName(cell: Cell): string {
   const source = cell.metadata.alignbook?.source;
   return source ? `${source} (cell ${cell.id})` : `cell ${cell.id}`;

@@ -24,14 +24,14 @@ TEMPLATE = """
  alt="{{ output | get_metadata('alt', 'image/png') | escape_html }}">
 </div>
 {%- endblock data_png -%}
-"""  # nbconvert's own block leaves the alt text out
+"""  # nbconvert's own block omits the alt text
 
-# Where a formula goes once all of the page's are known: letters, which nothing on the way changes.
+# Placeholder for a formula until all formulas of the page are known: letters, which every step leaves unchanged.
 PLACE = re.compile("alignbookformula(\\d+)place")
 
 
 class Renderer(IPythonRenderer):
-    """Markdown whose formulas wait, in `formulas`, for MathJax."""
+    """Renders Markdown and collects its formulas in `formulas`, for MathJax."""
 
     formulas: list
 
@@ -80,8 +80,8 @@ LINK = re.compile(r'(<a\b[^>]*\bhref=")(?!#|[a-z]+:)([^"#]+)')
 def page(notebook, path, out, beside=()):
     """The page, for the folder `out`.
 
-    `path` is the notebook's own, which its pictures and links are relative to; `beside` are the notebooks that have a
-    page in `out`.
+    `path` is the notebook's, to which its pictures and links are relative; `beside` are the notebooks that have a page
+    in `out`.
     """
 
     def link(found):

@@ -1,4 +1,4 @@
-/** Rules for the notebooks as files. Each rule returns its findings; an empty list means that the rule is met. */
+/** Rules for notebook files. Each rule returns its findings; an empty list means that the notebook follows the rule. */
 import { existsSync, readFileSync } from 'node:fs';
 import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -9,14 +9,14 @@ import type { Expected } from './expected';
 import { importedNames, lintCell } from './lint';
 import { cellName, committedForm, printed, type Cell, type Notebook, type Output } from './notebook';
 
-/** The walkthrough's code cells in their own order: In 22, 26, 16 and 23 were run out of turn, the PPO cells never. */
+/** The walkthrough's code cells in their own order: In 22, 26, 16 and 23 were run out of order, the PPO cells never. */
 export const sourceCells: readonly string[] = [
   ...Array.from({ length: 13 }, (_, i) => `In ${i + 1}`),
   ...['In 22', 'In 26', 'In 16', 'In 23'],
   ...['PPO 1', 'PPO 2', 'PPO 3'],
 ];
 
-/** The one cell that left its place: the DPO loss stands with the rest of DPO. */
+/** The one cell that moved: the DPO loss is with the rest of DPO. */
 const moved = { source: 'In 13', notebook: '04-dpo-loss.ipynb' };
 
 const maximumLines = 15;
@@ -26,7 +26,7 @@ const maximumOutput = 200_000;
 const codeCells = (notebook: Notebook) => notebook.cells.filter((cell) => cell.cell_type === 'code');
 const lineCount = (source: string) => source.split('\n').filter((line) => line.trim() !== '').length;
 
-/** Every source cell is mirrored once, in the source's order but for the one that moved. */
+/** Every source cell is mirrored once, in the source's order except for the one that moved. */
 export function coverage(notebooks: readonly Notebook[]): string[] {
   const mirrors = notebooks.flatMap((notebook) =>
     codeCells(notebook).flatMap((cell) => {
@@ -58,7 +58,7 @@ export function coverage(notebooks: readonly Notebook[]): string[] {
   return findings;
 }
 
-/** Each mirror's link names the lines of its Python twin: a whole cell, from its "# %% [id]" line to its last line. */
+/** Each mirror's link gives the lines of its Python twin: a whole cell, from its "# %% [id]" line to its last line. */
 export function pythonLinks(notebook: Notebook, root: string): string[] {
   return codeCells(notebook).flatMap((cell) => {
     const { source, python } = cell.metadata.alignbook ?? {};
@@ -76,7 +76,7 @@ export function pythonLinks(notebook: Notebook, root: string): string[] {
   });
 }
 
-/** First and last line of a "# %% [id]" cell, counted from 1; zeros where there is none. */
+/** First and last line of a "# %% [id]" cell, counted from 1; zeros if there is no such cell. */
 function pythonCell(text: string, id: string): [number, number] {
   const lines = text.split('\n');
   const first = lines.indexOf(`# %% [${id}]`);
@@ -88,8 +88,8 @@ function pythonCell(text: string, id: string): [number, number] {
 }
 
 /**
- * The source of a cell that repeats others: their sources, one blank line between them; an import line that already
- * stands above is left out.
+ * The source of a cell that repeats others: their sources, separated by one blank line, without import lines that
+ * already occur above.
  */
 function repeated(sources: readonly string[]): string {
   const imports = new Set<string>();
@@ -100,7 +100,7 @@ function repeated(sources: readonly string[]): string {
     .join('\n\n');
 }
 
-/** What a notebook needs from earlier ones stands in one cell tagged "repeats", its first, word for word. */
+/** If a notebook needs something from earlier ones, its first cell, tagged "repeats", repeats it word for word. */
 export function repeats(notebooks: readonly Notebook[]): string[] {
   return notebooks.flatMap((notebook, n) =>
     codeCells(notebook).flatMap((cell, position) => {
@@ -133,7 +133,7 @@ export function repeats(notebooks: readonly Notebook[]): string[] {
 }
 
 /**
- * A cell has at most 15 lines (blank ones aside), unless it mirrors a source cell, as long as that may be, or repeats
+ * A cell has at most 15 lines, not counting blank ones, unless it mirrors a source cell of any length, or repeats
  * others.
  */
 export function thinCells(notebook: Notebook): string[] {
@@ -146,7 +146,7 @@ export function thinCells(notebook: Notebook): string[] {
   });
 }
 
-/** Cells that plain tslab compiles correctly, without tags that let a run pass over errors. */
+/** Cells must compile correctly with unmodified tslab, and have no tags that let a run ignore errors. */
 export function safeCells(notebook: Notebook): string[] {
   return codeCells(notebook).flatMap((cell) => {
     const where = `${notebook.name}, ${cellName(cell)}`;
@@ -159,8 +159,7 @@ export function safeCells(notebook: Notebook): string[] {
 }
 
 /**
- * The walkthrough, notebooks 01 to 05, needs few names of the library; those after it are about the rest of the
- * library.
+ * The walkthrough, notebooks 01 to 05, needs few names of the library; the later notebooks are about the rest of it.
  */
 export function fewNames(notebooks: readonly Notebook[]): string[] {
   const walkthrough = notebooks.filter(({ name }) => isWalkthrough(name));
@@ -173,7 +172,7 @@ export function fewNames(notebooks: readonly Notebook[]): string[] {
       ];
 }
 
-/** A committed notebook carries outputs, and nothing of the run or the machine that made them. */
+/** A committed notebook contains outputs, but nothing about the run or the machine that made them. */
 export function committed(notebook: Notebook, text: string, root: string): string[] {
   const findings: string[] = [];
   const ids = notebook.cells.map((cell) => cell.id);
@@ -205,8 +204,8 @@ export function committed(notebook: Notebook, text: string, root: string): strin
 }
 
 /**
- * The committed outputs say what a fresh run says, up to another processor's rounding: of trained values, within their
- * cell's tolerance.
+ * The committed outputs equal those of a fresh run, except for another processor's rounding: trained values must be
+ * within the tolerance of their cell.
  */
 export function sameOutputs(committedNotebook: Notebook, fresh: Notebook, expected?: Expected): string[] {
   const kinds = (cell: Cell) =>

@@ -12,7 +12,7 @@ export function table(head: readonly string[], rows: readonly (readonly string[]
   return [line(head), rule, ...rows.map(line), rule, line(total)].join('\n');
 }
 
-/** "In 1-11, 13" and "PPO 1-3": runs of neighbours drawn together. */
+/** Joins consecutive numbers into ranges: "In 1-11, 13" and "PPO 1-3". */
 export function sourceRanges(sources: readonly string[]): string {
   const runs: { kind: string; from: number; to: number }[] = [];
   for (const source of sources) {

@@ -1,4 +1,4 @@
-/** A policy's place on the frontier: what its reviews are worth, and how far it has gone from the reference for it. */
+/** A policy's place on the frontier: the reward of its reviews, and the KL from the reference that it costs. */
 import { sampleLogps as logpsOfTokens, type GPT2, type Tokenizer } from 'alignbook';
 
 import { estimate } from '../estimate';
@@ -14,11 +14,11 @@ export interface Evaluation {
 }
 
 /**
- * One sample of the policy for each prompt. Its log-ratio of policy and reference, summed over the response's tokens,
- * the end-of-sequence token among them, is the KL in expectation (`klK1` of the whole response); a single one may be
- * negative.
+ * Samples the policy once for each prompt. The log-ratio of policy and reference, summed over the tokens of a response
+ * including its end-of-sequence token, has the KL as its expectation (`klK1` of the whole response); for a single
+ * sample it may be negative.
  *
- * @param options.seed the same for every policy, so that two are compared on the same draws.
+ * @param options.seed the same for every policy, so that policies are compared on the same draws.
  */
 export async function evaluation(
   policy: GPT2,

@@ -1,4 +1,7 @@
-/** Small reviews drawn from a grammar: a neutral prompt that ends with the subject, and what is said of it. */
+/**
+ * Small reviews drawn from a grammar: a neutral prompt that ends with the subject, and a response that says something
+ * about it.
+ */
 import type { Random } from 'alignbook';
 
 import { valence } from './sentiment';
@@ -9,7 +12,7 @@ export interface Prompt {
   readonly thing: Thing;
 }
 
-/** Every prompt that there is, such as "This soup from Oslo". */
+/** Every possible prompt, for example "This soup from Oslo". */
 export const prompts: readonly Prompt[] = things.flatMap((thing) =>
   details.flatMap((detail) =>
     ['The', ...(thing.plural ? ['These', 'Those'] : ['This', 'That'])].map((word) => ({
@@ -20,7 +23,8 @@ export const prompts: readonly Prompt[] = things.flatMap((thing) =>
 );
 
 /**
- * How a reviewer leans, each as often as the others: what one word says makes the next likelier, and settles nothing.
+ * How a reviewer leans; each direction is equally frequent. One word makes the next more likely, but does not determine
+ * it.
  */
 const leanings: readonly Readonly<Record<Polarity, number>>[] = [
   { positive: 0.6, neutral: 0.2, negative: 0.2 },
@@ -29,12 +33,12 @@ const leanings: readonly Readonly<Record<Polarity, number>>[] = [
 ];
 
 /**
- * How often a word comes beside the others, by the size of its valence: strong ones are rare, so that a policy moves
- * away from the reference to use them.
+ * Relative frequency of a word, by the absolute value of its valence: strong words are rare, so a policy must move away
+ * from the reference to use them.
  */
 const shares = [1, 1, 1, 0.8, 0.4, 0.15] as const;
 
-/** One of the items, `share` saying how often beside the others. */
+/** Draws one of the items; `share` gives their relative frequencies. */
 function draw<Item>(items: readonly Item[], share: (item: Item) => number, random: Random): Item {
   let left = random.uniform() * items.reduce((total, item) => total + share(item), 0);
   return items.find((item) => (left -= share(item)) < 0) ?? items.at(-1)!;
@@ -42,7 +46,7 @@ function draw<Item>(items: readonly Item[], share: (item: Item) => number, rando
 
 const pick = <Item>(items: readonly Item[], random: Random): Item => items[random.integer(items.length)]!;
 
-/** Who writes one review, in which no opinion or aspect comes twice. */
+/** The writer of one review, in which no opinion or aspect occurs twice. */
 class Reviewer {
   readonly #leaning: Readonly<Record<Polarity, number>>;
   readonly #said = new Set<string>();
@@ -80,7 +84,7 @@ const be = ({ thing }: Reviewer): string => (thing.plural ? 'were' : 'was');
 const it = ({ thing }: Reviewer): string => (thing.plural ? 'them' : 'it');
 const conjunction = (one: string, other: string): string => (valence(one) * valence(other) < 0 ? 'but' : 'and');
 
-/** Right after the subject: what is said, and the opinion that the next one follows. */
+/** Right after the subject: a statement, and the opinion in it, to which the next statement refers. */
 const openings: readonly ((one: Reviewer) => readonly [text: string, opinion: string])[] = [
   (one) => after(one.opinion('adjective'), (word) => `${be(one)} ${word}`),
   (one) =>
@@ -99,7 +103,7 @@ const openings: readonly ((one: Reviewer) => readonly [text: string, opinion: st
 
 const after = (opinion: string, text: (opinion: string) => string) => [text(opinion), opinion] as const;
 
-/** Goes on with the sentence, in which `before` was the last opinion. */
+/** Continues the sentence, in which `before` was the last opinion. */
 function second(one: Reviewer, before: string): string {
   const word = one.opinion('adjective');
   if (one.random.uniform() < 0.3) return `, with ${a(word)} ${one.aspect()}`;
@@ -114,7 +118,7 @@ const closings: readonly ((one: Reviewer) => string)[] = [
   (one) => ` The ${one.aspect()} was ${one.opinion('adjective')}.`,
 ];
 
-/** The rest of a review, such as " was superb, but the texture was odd. I liked it." */
+/** The rest of a review, for example " was superb, but the texture was odd. I liked it." */
 export function response(thing: Thing, random: Random): string {
   const one = new Reviewer(thing, random);
   const [text, opinion] = pick(openings, random)(one);

@@ -1,4 +1,4 @@
-/** The reviews of data/reviews, in three parts. */
+/** The reviews of data/reviews, in three splits. */
 import { Random, type Tokenizer } from 'alignbook';
 
 import { prompts, response } from './grammar';
@@ -11,10 +11,10 @@ export interface Review {
 const SEED = 50216;
 const parts = { train: 4000, validation: 200, test: 256 };
 
-/** GPT-2 tokens of a response, its end-of-text token included. */
+/** GPT-2 tokens of a response, including its end-of-text token. */
 export const MAX_RESPONSE = 20;
 
-/** A review to each of so many prompts; no prompt comes twice, also not in another part. */
+/** One review for each of the given number of prompts; no prompt occurs twice, within a split or across splits. */
 export function reviews(tokenizer: Tokenizer): Record<keyof typeof parts, Review[]> {
   const random = new Random(SEED);
   const order = random.shuffle(prompts);

@@ -6,10 +6,11 @@ export interface RewardPair<S> {
 }
 
 /**
- * The preference pairs of the DPO paper's controlled sentiment (arXiv 2305.18290, section 6 and appendix C.1): of each
- * prompt's samples every two, the better rewarded one chosen. Two that are worth the same say nothing and are left out.
+ * The preference pairs of the DPO paper's controlled sentiment task (arXiv 2305.18290, section 6 and appendix C.1):
+ * every two samples of a prompt make a pair, in which the one with the higher reward is chosen. Two samples with equal
+ * rewards are left out, because they express no preference.
  *
- * @param each samples a prompt, which come one after another.
+ * @param each the number of samples for each prompt; the samples of a prompt follow one another.
  */
 export function rewardPairs<S extends Pick<Sample, 'reward'>>(samples: readonly S[], each: number): RewardPair<S>[] {
   const pairs: RewardPair<S>[] = [];

@@ -1,10 +1,10 @@
-/** Prompts -> a model's own reviews, drawn at temperature 1, and what they are worth. */
+/** Prompts -> a model's own reviews, sampled at temperature 1, and their rewards. */
 import { Random, sampleResponses, type GPT2, type Sample as Response, type Tokenizer } from 'alignbook';
 
-/** What a whole review, prompt and response, is worth. */
+/** Gives the reward of a whole review, prompt and response. */
 export type Reward = (review: string) => number;
 
-/** One that did not come to its end has `MAX_NEW_TOKENS` and no end-of-sequence token. */
+/** A response that did not end by itself has `MAX_NEW_TOKENS` tokens and no end-of-sequence token. */
 export interface Sample extends Response {
   /** Prompt and response, without the end-of-sequence token. */
   readonly review: string;
@@ -13,19 +13,22 @@ export interface Sample extends Response {
 
 export interface SampleOptions {
   readonly reward: Reward;
-  /** Samples of each prompt. Default 1. */
+  /** Samples for each prompt. Default 1. */
   readonly each?: number;
   readonly seed: number;
-  /** Told how many samples there are. */
+  /** Called with the number of samples so far. */
   readonly onProgress?: (done: number) => void;
 }
 
-/** A response of the data has up to 20; a policy may come to write longer ones, to be paid for more words. */
+/**
+ * Responses in the data have up to 20 tokens; a policy may learn to write longer ones, because more words can earn
+ * more.
+ */
 export const MAX_NEW_TOKENS = 24;
 
 const BATCH = 64;
 
-/** @returns all of the first prompt, then those of the second, and so on. */
+/** @returns all samples of the first prompt, then those of the second, and so on. */
 export async function samples(
   model: GPT2,
   tokenizer: Tokenizer,

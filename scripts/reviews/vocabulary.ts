@@ -1,9 +1,9 @@
-/** The words of the reviews of data/reviews: what is reviewed, and what is said of it. */
+/** The words of the reviews in data/reviews: the things that are reviewed, and the statements about them. */
 
 export interface Thing {
   readonly name: string;
   readonly plural: boolean;
-  /** Parts of it, of which something may be said. */
+  /** Its parts, about which a review may say something. */
   readonly aspects: readonly string[];
 }
 
@@ -11,7 +11,7 @@ const kind = (names: string, aspects: string, plural = false): Thing[] =>
   split(names).map((name) => ({ name, plural, aspects: split(aspects) }));
 const split = (list: string): string[] => list.split(' ');
 
-/** Without sentiment themselves, as the lexicon has it: no novel (2), no lobby (-2). */
+/** Words without sentiment in the lexicon: no novel (2), no lobby (-2). */
 export const things: readonly Thing[] = [
   ...kind('book memoir cookbook biography guidebook diary', 'chapter ending cover style title tone'),
   ...kind('film documentary series cartoon sequel musical', 'cast script ending soundtrack pace plot'),
@@ -26,7 +26,7 @@ export const things: readonly Thing[] = [
   ...kind('jacket coat sweater scarf raincoat hat', 'colour fabric collar lining pattern length'),
 ];
 
-/** How a thing is told from others of its name: what a prompt ends with. */
+/** Distinguishes a thing from others of its name; a prompt ends with this. */
 export const details: readonly string[] = [
   ...split('Oslo Lima Kyoto Cairo Dublin Prague Boston Quito Lagos Naples Vienna Dallas Geneva Sydney').map(
     (city) => `from ${city}`,
@@ -43,9 +43,9 @@ export const details: readonly string[] = [
 export type Polarity = 'positive' | 'neutral' | 'negative';
 export type Part = keyof typeof opinions;
 
-/** How strong a word is says the lexicon. */
+/** The lexicon says how strong a word is. */
 export const opinions = {
-  /** "The ending was …": of anything. */
+  /** "The ending was …": fits anything. */
   adjective: {
     positive: split(
       'outstanding superb breathtaking amazing awesome brilliant fabulous fantastic wonderful terrific stunning ' +

@@ -59,7 +59,7 @@ export const addon = {
 
 function flags() {
   const sources = join(paths.binding, 'binding');
-  const runPath = relative(realpathSync(folder), realpathSync(libraries)); // survives a move of the whole project
+  const runPath = relative(realpathSync(folder), realpathSync(libraries)); // still valid if the whole project is moved
   return [
     ...['-std=c++17', '-O2', '-fPIC', '-shared', '-DNAPI_VERSION=8'],
     ...['-I', join(paths.modules, 'node-api-headers', 'include'), '-I', join(libraries, 'include')],
@@ -67,14 +67,13 @@ function flags() {
       .filter((file) => file.endsWith('.cc'))
       .map((file) => join(sources, file)),
     ...['libtensorflow_cc.so.2', 'libtensorflow_framework.so.2'].map((file) => join(libraries, file)),
-    // last: among libraries that do not need each other, the last one starts first
-    ...['-Wl,--no-as-needed', join(folder, logLevelLibrary)],
+    ...['-Wl,--no-as-needed', join(folder, logLevelLibrary)], // last: it starts before libraries that do not need it
     `-Wl,-rpath,$ORIGIN/${runPath}:$ORIGIN`,
   ];
 }
 
 /**
- * In a process of its own: a library that the machine cannot run ends the process that loads it.
+ * Loads it in a separate process, because a library that the machine cannot run ends the process that loads it.
  * @param {string} path
  */
 async function load(path) {

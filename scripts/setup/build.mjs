@@ -7,7 +7,7 @@ import { digest } from './digest.mjs';
 import { paths, root } from './paths.mjs';
 import { run, SetupError } from './run.mjs';
 
-/** Where a folder's sources are compiled to. */
+/** The folder that a folder's sources are compiled to. */
 const outputs = {
   lib: join(root, 'lib', 'dist'),
   tests: join(paths.build, 'tests'),
@@ -29,7 +29,7 @@ function sources() {
   return [join(root, 'tsconfig.json'), ...folders].sort();
 }
 
-/** A test whose source is gone would go on being run. */
+/** Deletes compiled tests whose source is gone; otherwise they would still be run. */
 function removeStale() {
   for (const [folder, output] of Object.entries(outputs)) {
     for (const path of files(output, /\.js$/)) {
@@ -53,12 +53,12 @@ export const build = {
   }),
   present: () => Object.values(outputs).every((folder) => existsSync(folder)),
   made: () => Object.values(outputs),
-  // else the compiler would trust what it wrote
+  // otherwise the compiler would trust its earlier output
   discard: () => [outputs.lib, paths.build].forEach((folder) => rmSync(join(folder, '.tsbuildinfo'), { force: true })),
   version: () => `${sources().filter((path) => path.endsWith('.ts')).length} files`,
   async run(progress) {
     progress('compiling TypeScript');
-    const compiler = join(paths.modules, 'typescript', 'bin', 'tsc'); // .bin/tsc is tslab's older one
+    const compiler = join(paths.modules, 'typescript', 'bin', 'tsc'); // .bin/tsc is tslab's older compiler
     await run(process.execPath, [compiler, '-b', '--pretty', 'false'], { cwd: root }).catch((cause) => {
       throw new SetupError(cause.message, { cause });
     });

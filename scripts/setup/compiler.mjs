@@ -1,5 +1,5 @@
 // @ts-check
-/** A C++ compiler: the installed one, else Zig's from PyPI. */
+/** A C++ compiler: the installed one, or else Zig's, from PyPI. */
 import { spawnSync } from 'node:child_process';
 import { existsSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -9,7 +9,7 @@ import { pip } from './python.mjs';
 
 const zig = join(paths.zig, 'ziglang', 'zig');
 
-/** The installed compiler, undefined where there is none. */
+/** The installed compiler; undefined if there is none. */
 export function installedCompiler() {
   const names = [process.env.CXX, 'g++', 'c++', 'clang++'].filter((name) => name !== undefined);
   return names.find((name) => spawnSync(name, ['--version']).status === 0);
@@ -41,7 +41,7 @@ export async function compiler(progress) {
     );
     renameSync(temporary, paths.zig);
   }
-  // The oldest glibc that TensorFlow's wheel runs on, so that the addon loads wherever the wheel does.
+  // The oldest glibc on which TensorFlow's wheel runs, so that the addon loads wherever the wheel does.
   return {
     program: zig,
     args: ['c++', '-target', 'x86_64-linux-gnu.2.27'],

@@ -1,5 +1,7 @@
 // @ts-check
-/** What JupyterLab reads, in the project's Python environment only: the tslab kernel, and no news. */
+/**
+ * What JupyterLab reads, in the project's Python environment only: the tslab kernel, and a setting that turns off news.
+ */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 
@@ -9,14 +11,14 @@ import { replaceFile } from './steps.mjs';
 
 const files = () => ({
   [join(paths.python, 'share', 'jupyter', 'kernels', 'tslab', 'kernel.json')]: {
-    // The running Node, not the one that PATH has later: the addon was compiled for it.
+    // The Node that is running, rather than the one on a later PATH: the addon was compiled for it.
     argv: [
       process.execPath,
-      '--no-force-async-hooks-checks', // they would end the kernel where a timer's endless loop is stopped
-      '--enable-source-maps', // stacks show the library's TypeScript
-      // Node's own limit falls with the machine's memory, down to 2 GB; tensors lie outside of it
+      '--no-force-async-hooks-checks', // these checks would end the kernel when an endless loop in a timer is stopped
+      '--enable-source-maps', // stack traces show the library's TypeScript
+      // Node's own limit depends on the machine's memory, and can be as low as 2 GB; tensors are outside it.
       '--max-old-space-size=4096',
-      join(paths.build, 'scripts', 'kernel', 'main.js'), // tslab, mended as it starts
+      join(paths.build, 'scripts', 'kernel', 'main.js'), // tslab, repaired as it starts
       ...['--config-path', '{connection_file}'],
     ],
     display_name: 'TypeScript',

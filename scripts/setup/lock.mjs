@@ -7,18 +7,18 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { SetupError } from './run.mjs';
 
 /**
- * @typedef {{ host: string, pid: number, start: string | null }} Holder `start` tells it from a later process of the
- * same number
+ * @typedef {{ host: string, pid: number, start: string | null }} Holder `start` distinguishes it from a later
+ * process with the same number
  */
 
 const TOUCH_EVERY = 5_000; // milliseconds
-/** In another container, or on another machine, only the lock's age tells that its holder is gone. */
+/** If the holder is in another container or on another machine, only the lock's age shows that the holder is gone. */
 const DEAD_AFTER = 600_000;
-/** A lock appears with its content at once: one that cannot be read is nobody's. */
+/** A lock appears with its content at once, so a lock that cannot be read has no holder. */
 const UNREADABLE_AFTER = 10_000;
 
 /**
- * Runs `work` while holding the lock; waits for a living holder, takes over from a dead one.
+ * Runs `work` while holding the lock; waits for a living holder, and takes over from a dead one.
  * @param {string} path
  * @param {() => Promise<void>} work
  */
@@ -74,7 +74,7 @@ function take(path, holder) {
 }
 
 /**
- * Removes the lock if it is the holder's: moved aside first, as another process may have taken it since it was read.
+ * Removes the lock if it is the holder's. Moves it aside first: another process may have taken it since it was read.
  * @param {string} path
  * @param {Holder | null} holder
  */
@@ -83,13 +83,13 @@ function release(path, holder) {
   try {
     renameSync(path, aside);
   } catch {
-    return; // someone else was faster
+    return; // another process was faster
   }
   if (JSON.stringify(readHolder(aside)) === JSON.stringify(holder)) rmSync(aside);
   else renameSync(aside, path);
 }
 
-/** @param {string} path @returns {Holder | null} null where the lock is free, or cannot be read */
+/** @param {string} path @returns {Holder | null} null if the lock is free or cannot be read */
 function readHolder(path) {
   try {
     const { host, pid, start } = JSON.parse(readFileSync(path, 'utf8'));
@@ -99,7 +99,7 @@ function readHolder(path) {
   }
 }
 
-/** Milliseconds since the lock was last touched; a clock may have been set back since. @param {string} path */
+/** Milliseconds since the lock was last touched; the clock may have been set back since then. @param {string} path */
 function ageOf(path) {
   return Math.abs(Date.now() - (lstatSync(path, { throwIfNoEntry: false })?.mtimeMs ?? Date.now()));
 }
@@ -111,7 +111,7 @@ function isDead({ host, pid, start }, path) {
 }
 
 /**
- * When the process began: after a restart, and in every container anew, its number is another's.
+ * When the process began: after a restart, or in another container, a different process has its number.
  * @param {number} pid
  */
 function startOf(pid) {
@@ -131,7 +131,7 @@ function touch(path) {
   try {
     utimesSync(path, new Date(), new Date());
   } catch {
-    // removed by hand: the set-up goes on
+    // removed by hand: continue with set-up
   }
 }
 

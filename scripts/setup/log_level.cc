@@ -1,6 +1,6 @@
-// TensorFlow applies TF_CPP_MIN_LOG_LEVEL only after its libraries have begun to start, and one of their first steps logs two
+// TensorFlow applies TF_CPP_MIN_LOG_LEVEL only after its libraries have begun to start, and an early step logs two
 // lines on processors with AVX512_VNNI. This library, which the addon names last, starts before them and applies it then:
-// abseil keeps the level in a constant-initialised variable. With another abseil the weak name is absent, and nothing happens.
+// abseil keeps the level in a constant-initialized variable. With another abseil, the weak name is absent.
 #include <cstdlib>
 
 namespace absl {

@@ -68,7 +68,7 @@ export async function main(args) {
   }
   if (options.check) return check(steps, [oracles, trlPpo, testTools, book, lint]);
 
-  // Leaving by process.exit ends the running program and drops the lock.
+  // Leaving by process.exit ends the running program and releases the lock.
   process.once('SIGINT', () => process.exit(130));
   process.once('SIGTERM', () => process.exit(143));
   process.once('SIGHUP', () => process.exit(129));

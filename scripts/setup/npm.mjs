@@ -15,7 +15,7 @@ function packages(path) {
   return existsSync(path) ? JSON.parse(readFileSync(path, 'utf8')).packages : {};
 }
 
-/** Whether node_modules is what the lockfile says; a package for another platform may be left out. */
+/** Whether node_modules matches the lockfile; a package for another platform may be missing. */
 function fits() {
   const there = packages(installed);
   return Object.entries(packages(join(root, 'package-lock.json'))).every(([path, wanted]) => {
@@ -29,7 +29,7 @@ function fits() {
 export const npm = {
   name: 'npm',
   megabytes: 1000,
-  present: fits, // no inputs: node_modules itself says what it was made from
+  present: fits, // no inputs: node_modules itself records what it was made from
   made: () => [paths.modules],
   version: () => `${Object.keys(packages(installed)).length} packages`,
   async run(progress) {

@@ -1,5 +1,5 @@
 // @ts-check
-/** `npx alignbook setup`: prepares TensorFlow where the package is installed. */
+/** `npx alignbook setup`: sets up TensorFlow where the package is installed. */
 import { parseArgs } from 'node:util';
 
 import { addon } from './addon.mjs';

@@ -9,7 +9,7 @@ import { delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const here = dirname(fileURLToPath(import.meta.url));
-/** In an installed package (scripts/package.ts) set-up stands beside the compiled library. */
+/** In an installed package (scripts/package.ts), set-up is beside the compiled library. */
 const isPackage = existsSync(join(here, '..', 'dist'));
 /** The project's folder, or the package's. */
 export const root = isPackage ? dirname(here) : join(here, '..', '..');
@@ -17,7 +17,7 @@ const binding = isPackage
   ? dirname(createRequire(import.meta.url).resolve('@tensorflow/tfjs-node-gpu/package.json'))
   : join(root, 'node_modules', '@tensorflow', 'tfjs-node-gpu');
 const modules = join(binding, '..', '..');
-/** A package's folder is replaced when it is installed again; what set-up makes stays beside it. */
+/** A package's folder is replaced when the package is installed again; what set-up makes is beside it and stays. */
 const made = join(isPackage ? modules : root, '.alignbook');
 const python = join(made, 'python');
 
@@ -30,9 +30,9 @@ export const paths = {
   oracles: join(made, 'oracles'),
   book: join(made, 'book'),
   lint: join(made, 'lint'),
-  /** TRL 1.12, the last with a PPO trainer: a folder for the oracles' PYTHONPATH. */
+  /** TRL 1.12, the last with a PPO trainer: a folder for the PYTHONPATH of the oracles. */
   trlPpo: join(made, 'trl-ppo'),
-  /** Jupyter's tests of a kernel, and nbmake: a folder for the notebooks' PYTHONPATH. */
+  /** Jupyter's tests for kernels, and nbmake: a folder for the PYTHONPATH of the notebooks. */
   testTools: join(made, 'test-tools'),
   /** Like a site-packages folder: tensorflow/ and, for CUDA, nvidia/ beside it, where the library looks for it. */
   tensorflow: join(made, 'tensorflow'),
@@ -51,7 +51,7 @@ export function pythonOf(environment) {
 }
 
 /**
- * The environment for Python: that of the project, and nothing of the user's that could leak into it.
+ * The environment for Python: the project's own, without any of the user's settings.
  * @returns {NodeJS.ProcessEnv}
  */
 export function pythonEnv() {

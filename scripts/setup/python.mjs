@@ -57,7 +57,7 @@ async function install(environment, lock, progress, ...options) {
 }
 
 /**
- * Made in place, as a virtual environment cannot be moved: --clear removes what a killed run left.
+ * Makes it in place, because a virtual environment cannot be moved; --clear removes what a killed run left.
  * @param {string} environment
  * @param {number} minor
  * @param {Progress} progress
@@ -68,7 +68,7 @@ async function makeEnvironment(environment, minor, progress) {
 }
 
 /**
- * Packages alone, without what they ask for, in a folder of their own.
+ * Installs packages without their dependencies in a separate folder.
  * @param {string} environment
  * @param {string} lock
  * @param {string} folder
@@ -81,7 +81,7 @@ async function installBeside(environment, lock, folder, progress) {
   renameSync(temporary, folder);
 }
 
-/** A virtual environment's folder of packages, if it is there yet. @param {string} environment */
+/** A virtual environment's folder of packages, if it exists. @param {string} environment */
 export function sitePackages(environment) {
   const library = join(environment, 'lib');
   const [version = ''] = existsSync(library) ? readdirSync(library) : [];
@@ -118,7 +118,7 @@ export const python = {
   },
 };
 
-/** A package needs pip alone, which fetches TensorFlow. @type {import('./steps.mjs').Step} */
+/** An installed package needs only pip, which downloads TensorFlow. @type {import('./steps.mjs').Step} */
 export const pipAlone = {
   name: 'python',
   megabytes: 50,
@@ -128,7 +128,10 @@ export const pipAlone = {
   run: (progress) => makeEnvironment(paths.python, 10, progress),
 };
 
-/** Only on demand: they make and check the tests' fixtures, and run nothing else. @type {import('./steps.mjs').Step} */
+/**
+ * Only on demand: the oracles make and check the tests' fixtures; nothing else needs them.
+ * @type {import('./steps.mjs').Step}
+ */
 export const oracles = {
   name: 'oracles',
   megabytes: 8000,
@@ -149,7 +152,7 @@ export const oracles = {
   },
 };
 
-/** Only on demand: what makes the book. @type {import('./steps.mjs').Step} */
+/** Only on demand: the packages that make the book. @type {import('./steps.mjs').Step} */
 export const book = {
   name: 'book',
   megabytes: 300,
@@ -165,7 +168,7 @@ export const book = {
 };
 
 /**
- * Beside the oracles and on demand like them: one package, which their Python finds before its own of that name.
+ * On demand, like the oracles: one package, which their Python finds before its own package of that name.
  * @type {import('./steps.mjs').Step}
  */
 export const trlPpo = {
@@ -178,7 +181,7 @@ export const trlPpo = {
   run: (progress) => installBeside(paths.oracles, 'trl-ppo.txt', paths.trlPpo, progress),
 };
 
-/** On demand: ruff, which `npm run check` needs besides npm's packages. @type {import('./steps.mjs').Step} */
+/** Only on demand: ruff, which `npm run check` needs besides the npm packages. @type {import('./steps.mjs').Step} */
 export const lint = {
   name: 'lint',
   megabytes: 60,
@@ -193,7 +196,7 @@ export const lint = {
   },
 };
 
-/** On demand, too, and beside the notebooks' packages. @type {import('./steps.mjs').Step} */
+/** On demand, too, for use with the notebooks' packages. @type {import('./steps.mjs').Step} */
 export const testTools = {
   name: 'test-tools',
   megabytes: 10,

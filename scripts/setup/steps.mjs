@@ -1,5 +1,5 @@
 // @ts-check
-/** Runs the steps whose result is missing or was made from other inputs. Knows nothing of what a step does. */
+/** Runs the steps whose result is missing or was made from other inputs. Does not know what a step does. */
 import {
   closeSync,
   existsSync,
@@ -22,27 +22,27 @@ import { SetupError } from './run.mjs';
 /**
  * @typedef {object} Step
  * @property {string} name
- * @property {number} megabytes What it takes on disk while it runs, downloads included.
- * @property {() => unknown} [inputs] All that its result depends on, as JSON. Other inputs run it again. Without them
- *   `present` decides alone.
- * @property {() => boolean} present Whether its result is there.
- * @property {() => unknown} [check] Throws a SetupError for what can be known to fail before any step is run.
+ * @property {number} megabytes Disk space that it needs while it runs, including downloads.
+ * @property {() => unknown} [inputs] Everything that its result depends on, as JSON. If they change, the step
+ *   runs again. Without inputs, only `present` decides.
+ * @property {() => boolean} present Whether its result exists.
+ * @property {() => unknown} [check] Throws a SetupError if it is certain to fail, before any step runs.
  * @property {() => string[]} [made] Files and folders of its result: the size of each file is kept, so that a damaged
  *   one is found.
- * @property {() => void} [discard] Before a damaged result is made anew.
- * @property {(progress: (text: string) => void) => unknown} run Leaves either a whole result or none; may be run after
- *   having been killed.
- * @property {() => string} [version] What is there, for `--check`.
+ * @property {() => void} [discard] Called before a damaged result is made again.
+ * @property {(progress: (text: string) => void) => unknown} run Leaves either a complete result or none; can be run
+ *   again after it was killed.
+ * @property {() => string} [version] What is installed, for `--check`.
  */
 
 /**
  * @typedef {object} Options
- * @property {string} folder For stamps and the lock.
- * @property {boolean} [quiet] Say nothing where nothing is to do.
+ * @property {string} folder The folder for stamps and the lock.
+ * @property {boolean} [quiet] Print nothing if there is nothing to do.
  */
 
 /**
- * Replaces a file as a whole: whoever reads it sees the old or the new one.
+ * Replaces a whole file at once: a reader sees either the old or the new one.
  * @param {string} path
  * @param {string | Buffer} content
  */
@@ -76,11 +76,11 @@ export function isDone(step, folder) {
 /** @param {Step} step @param {string} folder */
 const sizesPath = (step, folder) => join(folder, 'stamps', `${step.name}.files.json`);
 
-/** What programs make beside their own files, and change: not a part of any result. */
+/** Files that programs make beside their own and then change; they do not belong to any result. */
 const CHANGES = new Set(['__pycache__', '.cache', '.package-lock.json']);
 
 /**
- * Sizes in bytes of the files below, relative to the folder.
+ * Sizes in bytes of all files under the paths; names are relative to the folder.
  * @param {string[]} paths
  * @param {string} folder
  * @returns {Record<string, number>}
@@ -99,8 +99,8 @@ function sizes(paths, folder) {
 }
 
 /**
- * Files of a step's result that are missing or have another size than when they were made. It looks at each: a second
- * for all steps.
+ * Files of a step's result that are missing, or whose size differs from when they were made. Checks every file: a
+ * second for all steps.
  * @param {Step} step
  * @param {string} folder
  */
@@ -113,7 +113,7 @@ export function damagedFiles(step, folder) {
     .map(([name]) => join(folder, name));
 }
 
-/** @param {Step[]} steps @param {Options} options Quiet, it trusts what is there, so that every command may ask. */
+/** @param {Step[]} steps @param {Options} options If quiet, trusts what exists, so that every command can call it. */
 export async function runSteps(steps, { folder, quiet = false }) {
   const isSound = (/** @type {Step} */ step) =>
     isDone(step, folder) && (quiet || damagedFiles(step, folder).length === 0);
@@ -123,7 +123,7 @@ export async function runSteps(steps, { folder, quiet = false }) {
   }
   mkdirSync(folder, { recursive: true });
   await withLock(join(folder, 'setup.lock'), async () => {
-    const pending = steps.filter((step) => !isSound(step)); // another set-up may have done some meanwhile
+    const pending = steps.filter((step) => !isSound(step)); // another set-up may have run some in the meantime
     for (const step of pending) step.check?.();
     checkSpace(pending, folder);
     for (const step of steps) {
@@ -138,7 +138,7 @@ export async function runSteps(steps, { folder, quiet = false }) {
 /** @param {Step} step @param {string} folder */
 async function runStep(step, folder) {
   const stamp = stampPath(step, folder);
-  rmSync(stamp, { force: true }); // from here on the old result may be damaged
+  rmSync(stamp, { force: true }); // from here on, the old result may be damaged
   const start = performance.now();
   const { progress, end } = progressLine(step.name);
   progress('…');
@@ -156,7 +156,7 @@ async function runStep(step, folder) {
   end(`done in ${((performance.now() - start) / 1000).toFixed(1)} s`);
 }
 
-/** One changing line on a terminal; elsewhere a line now and then. @param {string} name */
+/** One changing line on a terminal; elsewhere an occasional line. @param {string} name */
 function progressLine(name) {
   const terminal = process.stdout.isTTY;
   let printed = -Infinity;

@@ -1,5 +1,5 @@
 // @ts-check
-/** TensorFlow's shared libraries and C headers, out of its wheel on PyPI. */
+/** TensorFlow's shared libraries and C headers, from its wheel on PyPI. */
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -13,7 +13,8 @@ import { replaceFile } from './steps.mjs';
 export const version = '2.21.0';
 
 /**
- * For CPython 3.11, whichever Python is there: no Python code of them is used, and the libraries are the same in each.
+ * The wheels are for CPython 3.11, whichever Python is installed: their Python code is not used, and the libraries are
+ * the same in all wheels.
  */
 const wheels = {
   cpu: {
@@ -42,7 +43,7 @@ const asked = join(paths.made, 'tensorflow-build');
 
 /** @typedef {keyof typeof wheels} Build */
 
-/** `--cpu` and `--cuda` hold until the other is asked for. @param {Build} build */
+/** `--cpu` and `--cuda` stay in effect until the other is chosen. @param {Build} build */
 export function askFor(build) {
   replaceFile(asked, build);
 }
@@ -104,14 +105,14 @@ export const tensorflow = {
 };
 
 /**
- * By pip, which knows the user's mirrors and proxies and checks the hash.
+ * Downloads with pip, which uses the user's mirrors and proxies and checks the hash.
  * @param {typeof wheels[Build]} wheel @param {string} folder @param {(text: string) => void} progress
  */
 async function download({ name, megabytes, sha256 }, folder, progress) {
   mkdirSync(folder);
   const lock = join(folder, 'requirements.txt');
   writeFileSync(lock, `${name}==${version} --hash=sha256:${sha256}\n`);
-  // pip says nothing while it downloads into a pipe: watch the file grow in its temporary folder, which is ours.
+  // pip prints nothing while it downloads into a pipe, so watch the file grow in its temporary folder, which is ours.
   const timer = setInterval(() => {
     const now = size(folder) / 1e6;
     progress(
@@ -144,7 +145,7 @@ async function download({ name, megabytes, sha256 }, folder, progress) {
 /**
  * @param {string} folder
  * @public for its test
- * @returns {number} bytes of all files below; pip may remove some, and folders, while we look
+ * @returns {number} bytes of all files below; pip may remove files and folders in the meantime
  */
 export function size(folder) {
   /** @type {import('node:fs').Dirent[]} */

