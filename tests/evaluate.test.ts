@@ -1,6 +1,5 @@
 /**
- * `npx alignbook evaluate` and the values it computes, against transformers and TRL in float64
- * (tests/oracles/evaluate.py).
+ * `npx alignbook evaluate` and what it computes, against transformers and TRL in float64 (tests/oracles/evaluate.py).
  */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
@@ -51,7 +50,7 @@ after(() => rmSync(folder, { recursive: true }));
 const data = join(folder, 'pairs.jsonl');
 writeFileSync(data, rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
 
-/** `tiny` with one weight halved, as in the oracle. */
+/** `tiny` with one weight halved, as the oracle has it. */
 const REFERENCE = join(folder, 'reference');
 cpSync(join(ROOT, 'data', 'models', 'tiny'), REFERENCE, { recursive: true });
 {
@@ -66,8 +65,8 @@ cpSync(join(ROOT, 'data', 'models', 'tiny'), REFERENCE, { recursive: true });
 }
 
 /**
- * The tolerance for sums of about ten log-probs, down to -150, in float32 against float64. Greatest difference seen:
- * 7.2e-6. Another processor sums in a different order, so seven times that is allowed.
+ * Sums of some ten log-probs in float32 against float64, down to -150: greatest difference seen 7.2e-6; another
+ * processor sums in another order: seven times that.
  */
 const NEAR = 5e-5;
 const near = (actual: number, value: number, what: string) =>
@@ -85,23 +84,26 @@ const parts = async () => {
   return { tokenizer, model, reference, pairs: await readPairs(data, tokenizer, { maxLength: 256 }) };
 };
 
-test("loss, rewards and log-probs of any pairs are TRL's and transformers'; without a reference what needs none", async () => {
-  const { model, reference, pairs } = await parts();
-  const held = referenceLogps(reference, pairs);
-  for (const { loss, beta, value, rewards } of expected.losses) {
-    const found = evaluatePairs(model, pairs, held, { loss, beta, batchSize: 2 });
-    near(found.loss!, value, loss);
-    nearRewards(found.rewards!, rewards, loss);
-    nearRewards(found.logps, expected.logps, 'logps');
-  }
-  const alone = evaluatePairs(model, pairs, undefined);
-  assert.deepEqual([alone.loss, alone.rewards], [null, null]);
-  nearRewards(alone.logps, expected.logps, 'alone');
-  assert.equal(typeof evaluatePairs(model, pairs, undefined, { loss: 'simpo' }).loss, 'number'); // needs no reference
-  assert.throws(() => evaluatePairs(model, [], undefined), InputError);
-  assert.throws(() => evaluatePairs(model, pairs, held.slice(1)), InputError);
-  for (const each of [model, reference]) each.dispose();
-});
+test(
+  "loss, rewards and log-probs of any pairs are TRL's " + "and transformers'; without a reference what needs none",
+  async () => {
+    const { model, reference, pairs } = await parts();
+    const held = referenceLogps(reference, pairs);
+    for (const { loss, beta, value, rewards } of expected.losses) {
+      const found = evaluatePairs(model, pairs, held, { loss, beta, batchSize: 2 });
+      near(found.loss!, value, loss);
+      nearRewards(found.rewards!, rewards, loss);
+      nearRewards(found.logps, expected.logps, 'logps');
+    }
+    const alone = evaluatePairs(model, pairs, undefined);
+    assert.deepEqual([alone.loss, alone.rewards], [null, null]);
+    nearRewards(alone.logps, expected.logps, 'alone');
+    assert.equal(typeof evaluatePairs(model, pairs, undefined, { loss: 'simpo' }).loss, 'number'); // which needs none
+    assert.throws(() => evaluatePairs(model, [], undefined), InputError);
+    assert.throws(() => evaluatePairs(model, pairs, held.slice(1)), InputError);
+    for (const each of [model, reference]) each.dispose();
+  },
+);
 
 test('the KL of given answers is that of float64, with its error over prompts', async () => {
   const { model, reference, tokenizer } = await parts();

@@ -1,7 +1,4 @@
-/**
- * NaN and infinity do not pass for results: they are reported when a model is loaded, when values are computed, and
- * before a model is saved.
- */
+/** A number that is none does not pass for a result: named at load, in what is computed, and before it is saved. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -116,49 +113,53 @@ test('sums that overflow: the row is named, and nothing is made of them', async 
   for (const each of [scorer, huge]) each.dispose();
 });
 
-test('a weight that is lost on the way: greedy tokens are looked at where they begin and where they end, evaluations by rows', async () => {
-  const model = await GPT2.fromPretrained(letters);
-  const lose = (name: string, row: number) => {
-    const values = model.weights.values(name);
-    values.fill(NaN, row * model.config.nEmbd, (row + 1) * model.config.nEmbd);
-    model.weights.assign(name, values);
-  };
-  lose('wpe.weight', 6); // the position two after the prompt's
-  for (const temperature of [0, 1])
-    await assert.rejects(
-      generate(model, [[1, 2, 3, 4]], { temperature, maxNewTokens: 5 }),
-      /^InputError: the model's logits are not numbers/,
+test(
+  'a weight that is lost on the way: greedy tokens are looked at where they begin and where they end, evaluations ' +
+    'by rows',
+  async () => {
+    const model = await GPT2.fromPretrained(letters);
+    const lose = (name: string, row: number) => {
+      const values = model.weights.values(name);
+      values.fill(NaN, row * model.config.nEmbd, (row + 1) * model.config.nEmbd);
+      model.weights.assign(name, values);
+    };
+    lose('wpe.weight', 6); // two positions after the prompt's
+    for (const temperature of [0, 1])
+      await assert.rejects(
+        generate(model, [[1, 2, 3, 4]], { temperature, maxNewTokens: 5 }),
+        /^InputError: the model's logits are not numbers/,
+      );
+    // nothing is made there yet
+    assert.equal((await generate(model, [[1, 2, 3, 4]], { maxNewTokens: 2 }))[0]!.ids.length, 2);
+    const rows = [
+      { promptIds: [1], responses: [[2, 3]] },
+      { promptIds: [1], responses: [[2, 3, 4, 5, 6, 7, 8]] },
+    ];
+    assert.throws(
+      () => evaluateSft(model, rows, { batchSize: 1 }),
+      /^InputError: rows 2 to 2: their loss is NaN; the model's weights/,
     );
-  // nothing has been made there yet
-  assert.equal((await generate(model, [[1, 2, 3, 4]], { maxNewTokens: 2 }))[0]!.ids.length, 2);
-  const rows = [
-    { promptIds: [1], responses: [[2, 3]] },
-    { promptIds: [1], responses: [[2, 3, 4, 5, 6, 7, 8]] },
-  ];
-  assert.throws(
-    () => evaluateSft(model, rows, { batchSize: 1 }),
-    /^InputError: rows 2 to 2: their loss is NaN; the model's weights/,
-  );
-  const pairs = rows.map(({ promptIds, responses: [ids] }) => ({ promptIds, chosenIds: ids!, rejectedIds: [9] }));
-  assert.throws(
-    () =>
-      evaluateDpo(
-        model,
-        pairs,
-        pairs.map(() => ({ refChosenLogps: -1, refRejectedLogps: -1 })),
-        { batchSize: 2 },
-      ),
-    /^InputError: rows 1 to 2: their loss is NaN/,
-  );
+    const pairs = rows.map(({ promptIds, responses: [ids] }) => ({ promptIds, chosenIds: ids!, rejectedIds: [9] }));
+    assert.throws(
+      () =>
+        evaluateDpo(
+          model,
+          pairs,
+          pairs.map(() => ({ refChosenLogps: -1, refRejectedLogps: -1 })),
+          { batchSize: 2 },
+        ),
+      /^InputError: rows 1 to 2: their loss is NaN/,
+    );
 
-  const other = await GPT2.fromPretrained(letters);
-  const embedding = other.weights.values('wte.weight');
-  // the logit of one token that is not in the prompt, which a greedy choice would skip
-  embedding[9 * other.config.nEmbd] = NaN;
-  other.weights.assign('wte.weight', embedding);
-  await assert.rejects(generate(other, [[1, 2]], {}), /^InputError: the model's logits are not numbers/);
-  for (const each of [model, other]) each.dispose();
-});
+    const other = await GPT2.fromPretrained(letters);
+    const embedding = other.weights.values('wte.weight');
+    // the logit of one token that the prompt does not have, which a greedy choice would pass over
+    embedding[9 * other.config.nEmbd] = NaN;
+    other.weights.assign('wte.weight', embedding);
+    await assert.rejects(generate(other, [[1, 2]], {}), /^InputError: the model's logits are not numbers/);
+    for (const each of [model, other]) each.dispose();
+  },
+);
 
 test('what is saved is finite, and what is there already stays', async () => {
   const path = join(folder, 'file.safetensors');
@@ -238,121 +239,46 @@ test(
       unsuppressed.some(({ ids }) => ids.some((id) => id >= 20)),
       'else the test shows nothing',
     );
-  }
-  await assert.rejects(
-    generate(model, [[1]], { suppressTokens: [37] }),
-    /^InputError: suppressTokens holds 37; ids lie from 0 to 36$/,
-  );
-
-  const batch = responseBatch([{ promptIds: [1, 2, 3], responses: [[4, 0]] }]);
-  const logps = model.score(batch, { suppressTokens }).dataSync();
-  const { tf } = await import('alignbook');
-  const logits = model.forward(tf.tensor2d([[1, 2, 3, 4]], [1, 4], 'int32')).logits.arraySync()[0]!;
-  for (const [n, id] of [4, 0].entries())
-    // float32 sums
-    assert.ok(Math.abs(logps[n]! - logpOf(Float32Array.from(logits[2 + n]!), id, suppressTokens)) < 2e-6);
-
-  // They have no share in the gradient: a step leaves their rows of the embedding unchanged.
-  using recording = model.record(batch, { suppressTokens, statistics: true });
-  assert.ok(recording.statistics!.entropy.every((entropy) => entropy > 0 && entropy < Math.log(20) + 1e-6));
-  using gradients = recording.backward(tf.tensor2d([[1, 1]]));
-  const wte = gradients.values('wte.weight');
-  const C = model.config.nEmbd;
-  assert.ok(wte.subarray(20 * C).every((value) => value === 0));
-  assert.ok(wte.subarray(5 * C, 6 * C).some((value) => value !== 0));
-  model.dispose();
-});
-
-test('a padded embedding goes through generate, train-grpo and train-ppo; an id beyond the embedding is named with its row', async () => {
-  const padded = join(folder, 'padded');
-  cpSync(letters, padded, { recursive: true });
-  const tokenizer = JSON.parse(readFileSync(join(letters, 'tokenizer.json'), 'utf8')) as {
-    model: { vocab: Record<string, number> };
-  };
-  const few = Object.fromEntries(Object.entries(tokenizer.model.vocab).filter(([, id]) => id < 12)); // of 37 rows
-  writeFileSync(
-    join(padded, 'tokenizer.json'),
-    JSON.stringify({ ...tokenizer, model: { ...tokenizer.model, vocab: few } }),
-  );
-  assert.deepEqual((await Tokenizer.fromPretrained(padded)).missingIds(14), [12, 13]);
-  const prompts = join(folder, 'prompts.jsonl');
-  writeFileSync(prompts, '{"prompt":"abc"}\n{"prompt":"def"}\n');
-  const reward = join(folder, 'reward.cjs');
-  writeFileSync(reward, 'module.exports = (samples) => samples.map(({ ids }) => ids.length);');
-  assert.equal(
-    alignbook('generate', '--model', padded, '--prompt', 'ab', '--temperature', '9', '--max-new-tokens', '12').status,
-    0,
-  );
-  for (const command of ['train-grpo', 'train-ppo']) {
-    const { status, stderr } = alignbook(
-      command,
-      '--model',
-      padded,
-      '--data',
-      prompts,
-      '--reward-function',
-      reward,
-      '--output',
-      join(folder, command),
-      '--steps',
-      '2',
-      '--batch-size',
-      '2',
-      '--max-new-tokens',
-      '8',
-      '--temperature',
-      '5',
-      '--lr',
-      '1e-3',
+    for (const options of [{ topK: 30 }, { topP: 0.99 }, { repetitionPenalty: 2 }]) {
+      assert.ok(
+        (
+          await generate(model, [[4]], { samples: 100, maxNewTokens: 4, temperature: 5, suppressTokens, ...options })
+        ).every(({ ids }) => ids.every((id) => id < 20)),
+      );
+    }
+    await assert.rejects(
+      generate(model, [[1]], { suppressTokens: [37] }),
+      /^InputError: suppressTokens holds 37; ids lie from 0 to 36$/,
     );
 
-  // An embedding of 14 rows and one of 37, with otherwise equal weights: over the tokens that can be drawn, their
-  // distributions are the same.
-  const fewer = join(folder, 'fewer');
-  cpSync(padded, fewer, { recursive: true });
-  const config = JSON.parse(readFileSync(join(padded, 'config.json'), 'utf8')) as { n_embd: number };
-  writeFileSync(join(fewer, 'config.json'), JSON.stringify({ ...config, vocab_size: 14 }));
-  using whole = new SafetensorsFile(join(padded, 'model.safetensors'));
-  const cut = (key: string, values: Float32Array) =>
-    key.endsWith('wte.weight')
-      ? { shape: [14, config.n_embd], values: values.slice(0, 14 * config.n_embd) }
-      : { shape: whole.tensors.get(key)!.shape, values };
-  writeSafetensors(
-    join(fewer, 'model.safetensors'),
-    [...whole.tensors.keys()].map((key) => ({ name: key, ...cut(key, whole.float32(key)) })),
-  );
-  for (const [command, policy, reference] of [
-    ['train-grpo', padded, fewer],
-    ['train-ppo', fewer, padded],
-  ] as const) {
-    const output = join(folder, `${command}-two`);
-    const { status, stderr } = alignbook(
-      command,
-      '--model',
-      policy,
-      '--reference',
-      reference,
-      '--data',
-      prompts,
-      '--reward-function',
-      reward,
-      '--output',
-      output,
-      '--steps',
-      '1',
-      '--batch-size',
-      '2',
-      '--max-new-tokens',
-      '8',
-      '--temperature',
-      '2',
-      '--lr',
-      '1e-3',
-    );
-    assert.deepEqual({ status, stderr }, { status: 0, stderr: '' });
-    const step = JSON.parse(readFileSync(join(output, 'metrics.jsonl'), 'utf8').split('\n')[0]!) as {
-      kl?: number;
-      objective?: { kl: number };
+    const batch = responseBatch([{ promptIds: [1, 2, 3], responses: [[4, 0]] }]);
+    const logps = model.score(batch, { suppressTokens }).dataSync();
+    const { tf } = await import('alignbook');
+    const logits = model.forward(tf.tensor2d([[1, 2, 3, 4]], [1, 4], 'int32')).logits.arraySync()[0]!;
+    for (const [n, id] of [4, 0].entries())
+      // float32 sums
+      assert.ok(Math.abs(logps[n]! - logpOf(Float32Array.from(logits[2 + n]!), id, suppressTokens)) < 2e-6);
+
+    // Their share of the gradient is none: a step leaves their rows of the embedding alone.
+    using recording = model.record(batch, { suppressTokens, statistics: true });
+    assert.ok(recording.statistics!.entropy.every((entropy) => entropy > 0 && entropy < Math.log(20) + 1e-6));
+    using gradients = recording.backward(tf.tensor2d([[1, 1]]));
+    const wte = gradients.values('wte.weight');
+    const C = model.config.nEmbd;
+    assert.ok(wte.subarray(20 * C).every((value) => value === 0));
+    assert.ok(wte.subarray(5 * C, 6 * C).some((value) => value !== 0));
+    model.dispose();
+  },
+);
+
+test(
+  'a padded embedding goes through generate, train-grpo and train-ppo; an id beyond the embedding is named with ' +
+    'its row',
+  async () => {
+    const padded = join(folder, 'padded');
+    cpSync(letters, padded, { recursive: true });
+    const tokenizer = JSON.parse(readFileSync(join(letters, 'tokenizer.json'), 'utf8')) as {
+      model: { vocab: Record<string, number> };
     };
     const few = Object.fromEntries(Object.entries(tokenizer.model.vocab).filter(([, id]) => id < 12)); // of 37 rows
     writeFileSync(

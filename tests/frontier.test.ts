@@ -1,4 +1,4 @@
-/** `npm run frontier`: its results file and its usage; tests/long/frontier.test.ts runs all of it at a small size. */
+/** `npm run frontier`: its results file and its usage; the whole of it in small is tests/long/frontier.test.ts. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
@@ -15,25 +15,27 @@ const frontier = (...args: string[]) => {
   return { status, stdout, stderr };
 };
 
-test('results: a line a run, in order, an older one of the same run replaced, nothing else left in the folder', async () => {
-  const folder = mkdtempSync(join(tmpdir(), 'frontier-'));
-  const path = join(folder, 'new', 'tiny.jsonl');
-  const result = (beta: number, seed: number, fingerprint: string): Result => ({
-    method: 'dpo',
-    setting: { beta },
-    seed,
-    fingerprint,
-    seconds: 1,
-    points: [],
-  });
-  assert.deepEqual(readResults(path), []);
-  for (const one of [result(0.1, 0, 'a'), result(0.1, 1, 'a'), result(0.3, 0, 'a'), result(0.1, 0, 'b')])
-    await addResult(path, one);
-  assert.deepEqual(readResults(path), [result(0.1, 0, 'b'), result(0.1, 1, 'a'), result(0.3, 0, 'a')]);
-  assert.deepEqual(readdirSync(join(folder, 'new')), ['tiny.jsonl']);
-  await Promise.all([0, 1, 2].map((seed) => addResult(path, result(1, seed, 'c')))); // as several processes would
-  assert.equal(readResults(path).length, 6);
-  assert.deepEqual(readdirSync(join(folder, 'new')), ['tiny.jsonl']);
+test(
+  'results: a line a run, in order, an older one of the ' + 'same run replaced, nothing else left in the folder',
+  async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'frontier-'));
+    const path = join(folder, 'new', 'tiny.jsonl');
+    const result = (beta: number, seed: number, fingerprint: string): Result => ({
+      method: 'dpo',
+      setting: { beta },
+      seed,
+      fingerprint,
+      seconds: 1,
+      points: [],
+    });
+    assert.deepEqual(readResults(path), []);
+    for (const one of [result(0.1, 0, 'a'), result(0.1, 1, 'a'), result(0.3, 0, 'a'), result(0.1, 0, 'b')])
+      await addResult(path, one);
+    assert.deepEqual(readResults(path), [result(0.1, 0, 'b'), result(0.1, 1, 'a'), result(0.3, 0, 'a')]);
+    assert.deepEqual(readdirSync(join(folder, 'new')), ['tiny.jsonl']);
+    await Promise.all([0, 1, 2].map((seed) => addResult(path, result(1, seed, 'c')))); // as several processes do
+    assert.equal(readResults(path).length, 6);
+    assert.deepEqual(readdirSync(join(folder, 'new')), ['tiny.jsonl']);
 
     writeFileSync(path, '{"method": "dpo"}\n{"method"');
     assert.throws(() => readResults(path), {

@@ -1,6 +1,6 @@
 /**
- * The collection's kernel, asked through Jupyter's own client; lint.test.ts shows what unmodified tslab does with the
- * same cells.
+ * The collection's kernel, asked through Jupyter's own client; what plain tslab makes of the same cells is in
+ * lint.test.ts.
  */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
@@ -24,7 +24,7 @@ let total = 0;
 const one = async () => 1;
 async function* ones() { yield 1; }`;
 
-/** A cell, and what it prints; unmodified tslab miscompiles all of them after `earlier`. */
+/** A cell, and what it prints; all of them are miscompiled by plain tslab after `earlier`. */
 const mended: [code: string, prints: string][] = [
   ['console.log(JSON.stringify({ total }));', '{"total":0}'],
   ['const f = () => ({ total });\nconsole.log(f().total);', '0'],
@@ -98,7 +98,7 @@ test(
 );
 
 test("cells are of the library's language: TypeScript 5.9 and ES2023", () => {
-  // They print what Node prints for the same lines; unmodified tslab has TypeScript 5.0 and ES2022.
+  // What they print is what Node prints of the same lines; tslab as it comes has TypeScript 5.0 and ES2022.
   const cells: [code: string, prints: string][] = [
     [
       'console.log([3, 1, 2].toSorted(), [1, 2, 3].with(1, 9), [1, 2, 3].findLast((x) => x < 3), [1, 2].toReversed());',
@@ -255,7 +255,7 @@ test('no request is taken up before all sockets are open', () => {
     // the binding's are not writable
     const instead = (name, value) => Object.defineProperty(Publisher.prototype, name, { value });
     instead('bind', async function (...to) {
-      await new Promise((resolve) => setTimeout(resolve, 1000)); // by then the others are open, and the client asks
+      await new Promise((resolve) => setTimeout(resolve, 1000)); // the others are open by then, and the client asks
       await bind.apply(this, to);
       open = true;
     });
@@ -362,14 +362,14 @@ before(() => {
   ({ cells: seen, alive } = kernel(Object.values(requests)));
 });
 
-/** A cell that was sent together with others has a number. */
+/** A cell that was sent with others has a number. */
 function of(name: keyof typeof requests, among = 0): Seen & Reply {
   const at = Object.entries(requests)
     .slice(0, Object.keys(requests).indexOf(name))
     .reduce((sum, [, sent]) => sum + (Array.isArray(sent) ? sent.length : 'pause' in sent ? 0 : 1), 0);
   return seen[at + among]!;
 }
-/** Without colors. */
+/** Without colours. */
 const traceback = (name: keyof typeof requests, among = 0) =>
   of(name, among)
     .errors.map((error) => error.traceback.join('\n').replace(/\x1b\[\d+m/g, ''))
@@ -465,7 +465,7 @@ test('an interrupt ends the cell and never the kernel', () => {
 
 test('other requests', () => {
   const info = of('info') as Reply as Reply & { language_info: Reply };
-  assert.deepEqual(info.language_info, committedMetadata.language_info); // otherwise opening a notebook would change it
+  assert.deepEqual(info.language_info, committedMetadata.language_info); // else opening a notebook would change it
   assert.deepEqual(
     [
       info['status'],
@@ -484,7 +484,7 @@ test('other requests', () => {
   );
   assert.deepEqual((of('braces')['matches'] as string[])[0], 'trainDpo');
   assert.match(JSON.stringify(of('inspect')['data']), /function thrower\(x: any\): any/);
-  // Inside the parentheses of a call: its parameters, with their documentation.
+  // Inside the parentheses of a call: what it takes, with its documentation.
   const signature = (of('signature')['data'] as Record<string, string>)['text/plain']!;
   assert.match(signature, /^trainDpo\(model: GPT2, pairs: readonly PairIds\[\], options: DpoTrainOptions, /);
   assert.match(signature, /@param pairs as `encodePair` gives them/);

@@ -1,4 +1,4 @@
-/** Low-rank adapters: compared with PyTorch, and what they must leave unchanged. */
+/** Adapters of low rank: against PyTorch, and what must stay as it is. */
 import assert from 'node:assert/strict';
 import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -138,22 +138,24 @@ test('A begins uniform within 1 / sqrt(in), B at 0, and the model as its base, b
   );
 });
 
-test('DPO of adapters leaves the base as it is, which is the reference; the merged model is the model, bit for bit', async () => {
-  const { model: base } = await loadEngineModel('one-head');
-  const before = copies(base);
-  const reference = referenceLogps(base, pairs);
-  const losses = async (given: typeof reference | GPT2) => {
-    const model = lora(base, everywhere, new Random(1));
-    const steps = await collect(trainDpo(model, pairs, dpoOptions, { reference: given }));
-    return { model, losses: steps.map(({ loss }) => loss) };
-  };
-  const [live, known] = [await losses(base), await losses(reference)];
-  near(live.losses[0]!, Math.LN2, 1e-7, 'the first loss');
-  assert.ok(live.losses.at(-1)! < 0.65, `it learned something: ${live.losses.at(-1)}`);
-  // other batches are rounded differently
-  live.losses.forEach((loss, n) => near(loss, known.losses[n]!, 1e-5, `loss of step ${n + 1}, asked or known`));
-  assert.deepEqual(copies(base), before);
-  assert.deepEqual(referenceLogps(base, pairs), reference);
+test(
+  'DPO of adapters leaves the base as it is, which is the ' + 'reference; the merged model is the model, bit for bit',
+  async () => {
+    const { model: base } = await loadEngineModel('one-head');
+    const before = copies(base);
+    const reference = referenceLogps(base, pairs);
+    const losses = async (given: typeof reference | GPT2) => {
+      const model = lora(base, everywhere, new Random(1));
+      const steps = await collect(trainDpo(model, pairs, dpoOptions, { reference: given }));
+      return { model, losses: steps.map(({ loss }) => loss) };
+    };
+    const [live, known] = [await losses(base), await losses(reference)];
+    near(live.losses[0]!, Math.LN2, 1e-7, 'the first loss');
+    assert.ok(live.losses.at(-1)! < 0.65, `it learned something: ${live.losses.at(-1)}`);
+    // other batches round otherwise
+    live.losses.forEach((loss, n) => near(loss, known.losses[n]!, 1e-5, `loss of step ${n + 1}, asked or known`));
+    assert.deepEqual(copies(base), before);
+    assert.deepEqual(referenceLogps(base, pairs), reference);
 
     const { model } = live;
     const plain = merged(model);
@@ -230,7 +232,7 @@ test('a checkpoint holds the adapters, their moments and the step; going on from
   assert.deepEqual(rest, losses.slice(4));
   assert.deepEqual(copies(second), copies(whole));
 
-  const kept = lora(base, { rank: 2 }, new Random(99)); // stored in the same way as those of a run's best step
+  const kept = lora(base, { rank: 2 }, new Random(99)); // as those of a run's best step are kept
   saveWeights(join(folder, 'best'), whole);
   loadWeights(join(folder, 'best'), kept);
   assert.deepEqual(copies(kept), copies(whole));

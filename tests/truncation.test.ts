@@ -1,4 +1,4 @@
-/** Rows longer than the limit, compared with TRL's collator where the two do the same (tests/oracles/dataset.py). */
+/** Rows longer than the limit, held to TRL's collator where the two do the same (tests/oracles/dataset.py). */
 import assert from 'node:assert/strict';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -40,7 +40,7 @@ const sequences = ({ promptIds, chosenIds, rejectedIds }: PairIds): Cut => ({
   rejected: sequence(promptIds, rejectedIds),
 });
 
-/** A single row: the pair, or why it is refused. */
+/** A row alone: the pair, or why it is refused. */
 async function pairOf(row: object, truncation?: Truncation, limit = maxLength): Promise<PairIds | string> {
   writeFileSync(path, JSON.stringify(row));
   return readPairs(path, await tokenizer, { maxLength: limit, ...(truncation && { truncation }) }).then(
@@ -110,29 +110,32 @@ test("prompt-start is TRL's keep_end for the longer response, and gives the othe
   assert.ok(cut > 0 && shared > 0);
 });
 
-test('refuse is the default; at the limit nothing is cut, beyond it at least one token of each text stays', async () => {
-  const row = { prompt: ' a b c', chosen: ' d e', rejected: ' f' }; // 3 tokens, 2 and 1 with their ends
-  const whole = { promptIds: [257, 275, 269], chosenIds: [288, 304, 50256], rejectedIds: [277, 50256] };
-  for (const truncation of ['refuse', 'prompt-start', 'response-end'] as const)
-    assert.deepEqual(await pairOf(row, truncation, 6), whole);
-  assert.equal(await pairOf(row, undefined, 5), '6 tokens, the limit is 5; shorten its texts or leave it out');
-  assert.deepEqual(await pairOf(row, 'prompt-start', 4), { ...whole, promptIds: [269] });
-  assert.match(
-    (await pairOf(row, 'prompt-start', 3)) as string,
-    /^a response of 3 tokens leaves no place for the prompt, the limit is 3; shorten it or leave the row out$/,
-  );
-  assert.deepEqual(await pairOf(row, 'response-end', 5), { ...whole, chosenIds: [288, 304] });
-  assert.deepEqual(await pairOf(row, 'response-end', 4), { ...whole, chosenIds: [288], rejectedIds: [277] });
-  assert.match(
-    (await pairOf(row, 'response-end', 3)) as string,
-    /^a prompt of 3 tokens leaves no place for a response, the limit is 3; shorten it or leave the row out$/,
-  );
-  assert.match(
-    (await pairOf({ ...row, rejected: ' d f' }, 'response-end', 4)) as string,
-    /^chosen and rejected are the same after the cut/,
-  );
-  assert.equal(
-    await pairOf(row, 'keep_end' as Truncation),
-    'truncation must be one of refuse, prompt-start, response-end, got "keep_end"',
-  );
-});
+test(
+  'refuse is the default; at the limit nothing is ' + 'cut, beyond it at least one token of each text stays',
+  async () => {
+    const row = { prompt: ' a b c', chosen: ' d e', rejected: ' f' }; // 3 tokens, 2 and 1 with their end
+    const whole = { promptIds: [257, 275, 269], chosenIds: [288, 304, 50256], rejectedIds: [277, 50256] };
+    for (const truncation of ['refuse', 'prompt-start', 'response-end'] as const)
+      assert.deepEqual(await pairOf(row, truncation, 6), whole);
+    assert.equal(await pairOf(row, undefined, 5), '6 tokens, the limit is 5; shorten its texts or leave it out');
+    assert.deepEqual(await pairOf(row, 'prompt-start', 4), { ...whole, promptIds: [269] });
+    assert.match(
+      (await pairOf(row, 'prompt-start', 3)) as string,
+      /^a response of 3 tokens leaves no place for the prompt, the limit is 3; shorten it or leave the row out$/,
+    );
+    assert.deepEqual(await pairOf(row, 'response-end', 5), { ...whole, chosenIds: [288, 304] });
+    assert.deepEqual(await pairOf(row, 'response-end', 4), { ...whole, chosenIds: [288], rejectedIds: [277] });
+    assert.match(
+      (await pairOf(row, 'response-end', 3)) as string,
+      /^a prompt of 3 tokens leaves no place for a response, the limit is 3; shorten it or leave the row out$/,
+    );
+    assert.match(
+      (await pairOf({ ...row, rejected: ' d f' }, 'response-end', 4)) as string,
+      /^chosen and rejected are the same after the cut/,
+    );
+    assert.equal(
+      await pairOf(row, 'keep_end' as Truncation),
+      'truncation must be one of refuse, prompt-start, response-end, got "keep_end"',
+    );
+  },
+);

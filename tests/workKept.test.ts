@@ -1,6 +1,6 @@
 /**
- * The finished steps of a training are not lost: not at its end, and not through a kill, a closed terminal, a full
- * disk, a damaged file or a reward function.
+ * What a training has done is not lost: not at its end, not by a kill, a closed terminal, a full disk, a damaged file
+ * or a reward function.
  */
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
@@ -45,7 +45,7 @@ before(async () => {
   await writeLetterModel(at('letters'));
   writeOther(at('other'), 9);
   await writeScorer(at('scorer'), 1);
-  // An unfinished run with checkpoints of steps 6 and 9, and the complete run with which it is compared.
+  // An unfinished run with checkpoints of steps 6 and 9, and the whole run that it is compared with.
   ok(run(dpo('whole')));
   cpSync(at('whole'), at('unfinished'), { recursive: true });
   rmSync(at('unfinished', 'model'), { recursive: true });
@@ -87,7 +87,7 @@ const pairs = file(
     .join('\n'),
 );
 
-/** Options in `more` override the others. */
+/** Options in `more` take the place of the others. */
 function dpo(output: string, ...more: string[]): string[] {
   const options: Record<string, string> = {
     model: at('letters'),
@@ -139,7 +139,7 @@ const losses = (output: string) =>
 const ok = ({ status, stderr }: { status: number | null; stderr: string }) =>
   assert.deepEqual({ status, stderr }, { status: 0, stderr: '' });
 
-/** Runs until a given number of steps is written, then sends a signal. */
+/** Runs until so many steps are written, and sends a signal. */
 async function stopped(
   args: readonly string[],
   output: string,
@@ -246,7 +246,7 @@ test('killed between the two renames of a replacement: finished, or taken back, 
   assert.match(back.stdout, /^going on after step 9 of 12$/m);
   isWhole('taken-back');
 
-  const model = unfinished('finished'); // the model was completely written, but did not have its final name yet
+  const model = unfinished('finished'); // the model had been written whole, and waited for its name
   cpSync(at('whole', 'model'), `${join(model, 'model')}.4321.tmp`, { recursive: true });
   cpSync(at('letters'), `${join(model, 'model')}.4321.old`, { recursive: true });
   assert.match(run(dpo('finished')).stderr, /finished\/model exists already: this run is complete/);
@@ -312,7 +312,7 @@ test('a damaged checkpoint is passed over for an older one, said; of none that i
   assert.deepEqual(losses('none'), losses('whole'), 'and nothing is taken away');
 });
 
-/** Changes the last byte. */
+/** Another last byte. */
 function flip(path: string): void {
   const bytes = readFileSync(path);
   bytes[bytes.length - 1]! ^= 1;
@@ -396,7 +396,7 @@ test('other contents under the same names are another run, named', async () => {
     'checkpoint-00000009',
     /beta was not given, is 0\.2/,
   );
-  // these do not change the training
+  // these change nothing of what is trained
   ok(run(dpo('whole-copy', '--keep', '3', '--dtype', 'F32', '--save-every', '5')));
   assert.equal(sha256('whole-copy'), sha256('whole'));
 });
@@ -431,10 +431,12 @@ test('two trainings in one folder: the second is refused, and the first ends und
   assert.ok(!readdirSync(at('shared')).includes('.lock'));
 });
 
-test('a reward function that fails: one line with file, step and sample, after a checkpoint from which the mended one goes on', () => {
-  // Fails in the third step if a file does not exist; with the file, the scores are those of the function that never
-  // fails.
-  const code = (fails: string) => `
+test(
+  'a reward function that fails: one line with file, step and sample, after a checkpoint from which the mended one ' +
+    'goes on',
+  () => {
+    // Fails in the third step, when a file is not there; with it, the scores are those of the function that never fails.
+    const code = (fails: string) => `
     const { existsSync } = require('node:fs');
     let calls = 0;
     module.exports = (samples) => { calls += 1; if (calls === 3 && !existsSync(${JSON.stringify(at('mended'))})) { ${fails} } return samples.map(({ ids }) => ids.length); };`;
