@@ -282,7 +282,9 @@ export class CellRunner {
       if (!wrapped || typeof options === 'string') return runInThisContext(code, options);
       // In a turn of its own, so that the kernel continues if this code is ended from outside (stop.ts); `interrupt`
       // then settles the promise that tslab awaits.
-      const head = `(${this.#awaits ? 'async ' : ''}function(exports, require) { ${this.#names && this.#names.all.length > 0 ? `__tslab__.accessors = ${ACCESSORS}; ` : ''}`;
+      const head =
+        `(${this.#awaits ? 'async ' : ''}function(exports, require) { ` +
+        `${this.#names && this.#names.all.length > 0 ? `__tslab__.accessors = ${ACCESSORS}; ` : ''}`;
       const script = {
         ...options,
         breakOnSigint: false,

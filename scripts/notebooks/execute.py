@@ -214,9 +214,7 @@ class Run:
     async def _settle(self, client):
         cell = nbformat.v4.new_code_cell(SETTLE)
         self.current = self.after
-        client.timeout = (
-            STARTUP_SECONDS  # it ends by itself after SETTLE_SECONDS; on a busy machine it may start late
-        )
+        client.timeout = STARTUP_SECONDS  # it ends by itself after SETTLE_SECONDS; on a busy machine it may start late
         self.notebook.cells.append(cell)
         try:
             await client.async_execute_cell(cell, len(self.notebook.cells) - 1)
