@@ -12,18 +12,9 @@ ROOT = Path(__file__).resolve().parents[2]
 MODULES = ROOT / "node_modules"
 MADE = ROOT / ".alignbook"
 
-PACKAGES = [
-    "@tensorflow/tfjs-node-gpu",
-    "@huggingface/jinja",
-    "@xenova/transformers",
-    "hyparquet",
-    "hyparquet-compressors",
-    "sharp",
-    "synckit",
-    "tslab",
-    "typescript5",
-    "@types/node",
-]
+LIBRARY = json.loads((ROOT / "lib" / "package.json").read_text())
+PACKAGES = [name for name in LIBRARY["peerDependencies"] if name != "plotly.js-dist"]
+PACKAGES += ["tslab", "typescript5", "@types/node"]
 """The library's packages, and those with which the kernel compiles cells; plotly.js, which only pages need, is left
 out."""
 LEFT_BEHIND = {"zeromq", "rollup", "core-js", "@webgpu/types", "flatbuffers", "protobufjs", "onnx-proto"}
