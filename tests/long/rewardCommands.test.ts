@@ -161,7 +161,7 @@ test('the head is drawn from the seed, margins of rows count, and centerRewards 
   const wide = first('margins', '--data', at('margins.jsonl'));
   assert.equal(wide.margin, plain.margin);
   assert.ok(wide.loss > plain.loss + 1, 'three more are asked for');
-  assert.ok(first('centred', '--centerRewards', '0.5').loss > plain.loss);
+  assert.ok(first('centred', '--center-rewards', '0.5').loss > plain.loss);
 });
 
 test(
@@ -223,7 +223,7 @@ test('score takes single responses, too, and leaves out what is wrong on request
   assert.match(readFileSync(at('scores.jsonl'), 'utf8'), /^\{"score":-?\d[\d.e-]*\}\n\{"score":-?\d[\d.e-]*\}\n$/);
   assert.match(
     run(alignbook('score', '--model', 'tiny', '--data', at('held.jsonl'))).stderr,
-    /^alignbook: .*tiny: has no "score\.weight", so it is no reward model; train-reward makes one of it$/m,
+    /^alignbook: .*tiny: has no "score\.weight", so it is not a reward model; make one from it with train-reward$/m,
   );
 });
 
@@ -239,10 +239,10 @@ test('wrong calls and fields', () => {
     '--lora-rank',
     '4',
   );
-  refused(2, /^alignbook: Unknown option '--beta'/m, '--beta', '0.1');
-  refused(2, /^alignbook: Unknown option '--token-metrics'/m, '--token-metrics');
-  refused(2, /bestBy and patience go by the validation/, '--best-by', 'accuracy');
-  refused(1, /^alignbook: centerRewards must be a number from 0 up, got -1$/m, '--centerRewards=-1');
+  refused(2, /^alignbook: there is no option "--beta"; did you mean --beta1\?/m, '--beta', '0.1');
+  refused(2, /^alignbook: there is no option "--token-metrics"/m, '--token-metrics');
+  refused(2, /bestBy and patience need a validation/, '--best-by', 'accuracy');
+  refused(1, /^alignbook: centerRewards must be a number from 0 up, got -1$/m, '--center-rewards=-1');
   refused(
     1,
     /^alignbook: step 2: loss is NaN, on the rows \d+, \d+ \(counted from 1\); check them/m,
@@ -254,5 +254,5 @@ test('wrong calls and fields', () => {
   writeFileSync(at('wrong.jsonl'), `${split('validation', 1).slice(0, -1)},"margin":"much"}`);
   refused(1, /^alignbook: .*wrong\.jsonl: line 1: "margin" is not a number$/m, '--data', at('wrong.jsonl'));
   const usage = run(alignbook('score', '--model', 'tiny'));
-  assert.deepEqual([usage.status, /^alignbook: score needs --model and --data$/m.test(usage.stderr)], [2, true]);
+  assert.deepEqual([usage.status, /^alignbook: score needs --data; see /m.test(usage.stderr)], [2, true]);
 });
