@@ -2,13 +2,14 @@
  * Step 2: runs a notebook's cells in the kernel's own compiler, without Jupyter around it, and compares their output
  * with tests/expected.
  */
+import '../kernel/typescript'; // first: tslab must find the kernel's TypeScript, not load its own
+
 import { join } from 'node:path';
 import { inspect } from 'node:util';
 
 import * as jupyter from 'tslab/dist/jupyter';
 
-import { CellRunner } from '../kernel/compiler'; // before tslab
-
+import { CellRunner } from '../kernel/compiler';
 import { CellOutput } from '../kernel/output';
 import { checkNotebook, readExpected } from '../notebooks/expected';
 import { readNotebook, type Cell, type Output } from '../notebooks/notebook';

@@ -137,6 +137,9 @@ export function signatureAt(
   return SignatureHelp.getSignatureHelpItems(program, file, position, { kind: 'invoked' }, never);
 }
 
+// Silently, tslab would compile every cell by its own TypeScript.
+if (require.cache[require.resolve('@tslab/typescript-for-tslab')])
+  throw new Error('tslab was loaded before scripts/kernel/typescript.ts; import that first');
 const replaced = new Module(require.resolve('@tslab/typescript-for-tslab'));
 replaced.exports = mendable;
 replaced.loaded = true;
