@@ -1,7 +1,8 @@
 import { preferenceLosses } from '../losses/preferenceLosses';
 import { configOf } from '../model/folder';
 import { GPT2 } from '../model/gpt2';
-import type { PairIds } from '../text/batch';
+import { largest } from '../ranges';
+import { longestText, type PairIds } from '../text/batch';
 import { readPairs } from '../text/dataset';
 import { Tokenizer } from '../text/tokenizer';
 import { requireWindow } from '../training/checks';
@@ -35,11 +36,7 @@ export async function run(config: OptionsOf<typeof dpoCommandSettings>): Promise
   const model = trainedModel(base, config);
   const reference =
     referenceName === source && (model !== base || !liveReference) ? base : await GPT2.fromPretrained(referenceName);
-  const longest = [...pairs, ...(validation ?? [])].reduce(
-    (most, { promptIds, chosenIds, rejectedIds }) =>
-      Math.max(most, promptIds.length + Math.max(chosenIds.length, rejectedIds.length)),
-    0,
-  );
+  const longest = largest([...pairs, ...(validation ?? [])].map(longestText));
   requireWindow('reference', referenceName, reference.config, longest, 'give maxLength, or another reference');
   const logps = (of: readonly PairIds[]) => {
     const kept = keptReferenceLogps(referenceCache, reference, of, {

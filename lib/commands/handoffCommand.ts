@@ -1,15 +1,14 @@
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
-
-import { FileError, InputError } from '../errors';
+import { FileError } from '../errors';
+import { mayReplace } from '../formats/replaceFolder';
 import { compareTrajectory, comparisonText, type HandoffKind } from '../handoff/compare';
-import { requireFree, writeHandoff } from '../handoff/write';
+import { writeHandoff } from '../handoff/write';
 import type { OptionsOf } from '../training/declare';
 import { UsageError } from './commandLine';
 import type { handoffSettings } from './commandSettings';
 import { handoffInputs } from './handoffInputs';
 import { statusLine } from './terminal';
 import { trainingOf } from './trainCommands';
+import { version } from './version';
 
 export async function run(settings: OptionsOf<typeof handoffSettings>): Promise<void> {
   const { config, out, check, against, kind, steps } = settings;
@@ -27,7 +26,7 @@ async function handedOver(
   out: string,
   { kind = 'dpo', steps: compare = 20 }: { readonly kind?: HandoffKind; readonly steps?: number },
 ): Promise<void> {
-  requireFree(out);
+  mayReplace(out, {});
   const inputs = await handoffInputs(kind, valuesIn(config, kind, out));
   for (const note of inputs.notes) console.log(`note: ${note}`);
   // `exit` removes what is half-written
@@ -70,11 +69,3 @@ function checked(trajectory: string, folder: string): void {
   console.log(comparisonText(comparison));
   if (!comparison.passes) process.exitCode = 1;
 }
-
-const version = (): string => {
-  const { version: found } = JSON.parse(readFileSync(join(__dirname, '..', '..', 'package.json'), 'utf8')) as {
-    version?: string;
-  };
-  if (found === undefined) throw new InputError("alignbook's package.json has no version");
-  return found;
-};

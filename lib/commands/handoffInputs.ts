@@ -9,6 +9,8 @@ import { preferenceLosses, type PreferenceLossName } from '../losses/preferenceL
 import { exportCompanions } from '../model/export';
 import { configOf, gpt2Folder } from '../model/folder';
 import { GPT2 } from '../model/gpt2';
+import { largest } from '../ranges';
+import { longestText, pairTokens } from '../text/batch';
 import { readPairs, readResponses } from '../text/dataset';
 import { Tokenizer } from '../text/tokenizer';
 import { requireWindow } from '../training/checks';
@@ -90,21 +92,20 @@ async function dpoInputs(config: Values<'dpo'>): Promise<HandoffInputs> {
   const pairs = await readData(config, await configOf(source), (options) => readPairs(config.data, tokenizer, options));
   const model = await GPT2.fromPretrained(source);
   const reference = referenceName === source ? model : await GPT2.fromPretrained(referenceName);
-  const longest = pairs.reduce(
-    (most, { promptIds, chosenIds, rejectedIds }) =>
-      Math.max(most, promptIds.length + Math.max(chosenIds.length, rejectedIds.length)),
-    0,
+  requireWindow(
+    'reference',
+    referenceName,
+    reference.config,
+    largest(pairs.map(longestText)),
+    'give maxLength, or another reference',
   );
-  requireWindow('reference', referenceName, reference.config, longest, 'give maxLength, or another reference');
   const refLogps = referenceLogps(reference, pairs, {
     onProgress: (done) => statusLine(`log-probs of the reference: ${done} of ${pairs.length} pairs`),
   });
   statusLine('');
   if (reference !== model) reference.dispose();
 
-  const { steps, order } = orderOf(config, pairs, ({ promptIds, chosenIds, rejectedIds }) =>
-    [promptIds, chosenIds, rejectedIds].reduce((sum, ids) => sum + ids.length, 0),
-  );
+  const { steps, order } = orderOf(config, pairs, pairTokens);
   const oneProcess = WHOLE_BATCH.has(loss);
   const given = Object.fromEntries(Object.entries(config).filter(([, value]) => value !== undefined));
   const { beta, labelSmoothing, divergence, divergenceAlpha, discopopTau } = {
@@ -162,9 +163,7 @@ async function rewardInputs(config: Values<'reward'>): Promise<HandoffInputs> {
   const pairs = await readData(config, model.config, (options) =>
     readPairs(config.data, tokenizer, { ...options, margins: true }),
   );
-  const { steps, order } = orderOf(config, pairs, ({ promptIds, chosenIds, rejectedIds }) =>
-    [promptIds, chosenIds, rejectedIds].reduce((sum, ids) => sum + ids.length, 0),
-  );
+  const { steps, order } = orderOf(config, pairs, pairTokens);
   const withMargin = pairs.some(({ margin }) => margin !== undefined);
   return {
     kind: 'reward',

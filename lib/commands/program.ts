@@ -1,7 +1,4 @@
 /** The program `npx alignbook`: the commands' help and options, through commander. */
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
-
 import { Argument, Option } from 'commander';
 
 import { quoted } from '../errors';
@@ -9,6 +6,7 @@ import { didYouMean } from '../nearest';
 import { catalog } from './catalog';
 import { valuesOf, type Command } from './command';
 import { description, GROUPS, optionsOf, OTHER, StrictCommand, UsageError } from './commandLine';
+import { version } from './version';
 
 /** Width of the help in columns, whatever the terminal: 80 columns fit everywhere. */
 const WIDTH = 80;
@@ -69,9 +67,6 @@ function parse(args: readonly string[]): Call | undefined {
 const isEnd = (error: unknown): boolean =>
   error instanceof Error &&
   ['commander.helpDisplayed', 'commander.version'].includes((error as { code?: string }).code ?? '');
-
-const version = (): string =>
-  (JSON.parse(readFileSync(join(__dirname, '..', '..', 'package.json'), 'utf8')) as { version: string }).version;
 
 function add(program: StrictCommand, command: Command, made: (call: Call) => void): void {
   const { name, summary, details, settings, argument, config = false, example } = command;

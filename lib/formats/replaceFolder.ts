@@ -21,10 +21,11 @@ import { isAlive } from '../processes';
  *
  * If the process is killed between the two renames, no folder has the name: `recoverFolder` finishes the work.
  *
- * @param options.force whether to replace an existing model folder.
+ * @param options.force whether to replace an existing model folder; undefined where the caller has no such option, so
+ *   that the message does not name it.
  * @throws InputError as `mayReplace` does.
  */
-export function replaceFolder(path: string, { force }: { force: boolean }, fill: (temporary: string) => void): void {
+export function replaceFolder(path: string, { force }: { force?: boolean }, fill: (temporary: string) => void): void {
   const target = resolve(path);
   recoverFolder(target);
   mayReplace(target, { force });
@@ -51,12 +52,15 @@ export function replaceFolder(path: string, { force }: { force: boolean }, fill:
  *
  * @throws InputError if `path` exists and is not an empty folder, or with `force`, not a model folder.
  */
-export function mayReplace(path: string, { force }: { force: boolean }): void {
+export function mayReplace(path: string, { force }: { force?: boolean }): void {
   if (!existsSync(path)) return;
   if (!statSync(path).isDirectory()) throw new InputError(`${path} is not a folder; give another name`);
   const entries = readdirSync(path, { withFileTypes: true });
   if (entries.length === 0) return;
-  if (!force) throw new InputError(`${path} is not empty; give another folder, or --force to replace it`);
+  if (!force) {
+    const remedy = force === undefined ? 'remove it' : '--force to replace it';
+    throw new InputError(`${path} is not empty; give another folder, or ${remedy}`);
+  }
   // such as .git: --force must not cost anyone their work
   const foreign = entries.find((entry) => entry.isDirectory() && entry.name !== 'additional_chat_templates');
   if (foreign !== undefined || !entries.some(({ name }) => name === 'config.json')) {

@@ -166,8 +166,9 @@ function roundingOf(step: Step, { beta = 0 }: RunSettings): number {
 }
 
 /** The bound of a figure at a step. */
-function boundOf({ theirs, bound }: Figure, step: Step, settings: RunSettings): number {
-  if (/accurac/.test(theirs) && theirs !== 'mean_token_accuracy') return 1 / settings.batchSize + bound; // one tied pair
+function boundOf(one: Figure, step: Step, settings: RunSettings): number {
+  const { theirs, bound } = one;
+  if (isAccuracy(one)) return 1 / settings.batchSize + bound; // one tied pair
   return theirs === 'loss' || theirs.startsWith('rewards/') ? Math.max(bound, roundingOf(step, settings)) : bound;
 }
 

@@ -1,13 +1,11 @@
 /** Writes a training as a folder that TRL continues on any number of processes; see README.md beside this file. */
 import { createHash } from 'node:crypto';
-import { copyFileSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { basename, dirname, join, resolve } from 'node:path';
+import { copyFileSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
 
-import { InputError } from '../errors';
-import { replaceFolder } from '../formats/replaceFolder';
+import { mayReplace, recoverFolder, replaceFolder } from '../formats/replaceFolder';
 import { writeExport, type Companions } from '../model/export';
 import type { Trainable } from '../model/weights';
-import { isAlive } from '../processes';
 import type { PairIds } from '../text/batch';
 import type { PromptResponses } from '../text/responseBatch';
 import type { RefLogps } from '../training/reference';
@@ -82,10 +80,11 @@ export async function writeHandoff(
   expected: () => Promise<readonly object[]>,
 ): Promise<void> {
   const { kind, settings, model, companions, version } = handoff;
-  requireFree(path);
-  const draft = `${resolve(path)}.draft-${process.pid}`;
+  mayReplace(path, {});
+  const drafts = `${resolve(path)}.draft`;
+  recoverFolder(drafts); // removes those of killed processes
+  const draft = `${drafts}.${process.pid}.tmp`;
   const remove = () => rmSync(draft, { recursive: true, force: true });
-  removeDrafts(path);
   mkdirSync(draft, { recursive: true });
   process.once('exit', remove); // a signal ends the process by way of `exit`
   try {
@@ -108,29 +107,12 @@ export async function writeHandoff(
     );
     write('expected.jsonl', steps.map((step) => `${JSON.stringify(step)}\n`).join(''));
     for (const name of FIXED) copyFileSync(join(ASSETS, name), join(draft, name));
-    replaceFolder(path, { force: false }, (folder) => {
+    replaceFolder(path, {}, (folder) => {
       for (const name of readdirSync(draft)) renameSync(join(draft, name), join(folder, name));
     });
   } finally {
     process.off('exit', remove);
     remove();
-  }
-}
-
-/** @throws InputError if there is something else than an empty folder at `path`. */
-export function requireFree(path: string): void {
-  if (!existsSync(path)) return;
-  if (!statSync(path).isDirectory()) throw new InputError(`${path} is a file; give another folder`);
-  if (readdirSync(path).length > 0) throw new InputError(`${path} is not empty; give another folder, or remove it`);
-}
-
-/** Removes what a killed process left behind. */
-function removeDrafts(path: string): void {
-  const [folder, name] = [dirname(resolve(path)), basename(resolve(path))];
-  if (!existsSync(folder)) return;
-  for (const entry of readdirSync(folder)) {
-    const pid = entry.startsWith(`${name}.draft-`) ? Number(entry.slice(`${name}.draft-`.length)) : NaN;
-    if (Number.isInteger(pid) && !isAlive(pid)) rmSync(join(folder, entry), { recursive: true, force: true });
   }
 }
 

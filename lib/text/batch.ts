@@ -104,7 +104,7 @@ export function preferenceBatch(
 ): { chosen: PaddedRows; rejected: PaddedRows } {
   if (rows.length === 0) throw new InputError('a batch needs at least one row');
   rows.forEach((row, index) => check(row, index, maxLength));
-  const T = largest(rows.map(length));
+  const T = largest(rows.map(longestText));
   return {
     chosen: pad(
       rows.map(({ promptIds, chosenIds }) => [promptIds, chosenIds]),
@@ -119,9 +119,16 @@ export function preferenceBatch(
   };
 }
 
-function length({ promptIds, chosenIds, rejectedIds }: PairIds): number {
+/** Tokens of the longer of a pair's two texts: what a model's window must hold. */
+export function longestText({ promptIds, chosenIds, rejectedIds }: PairIds): number {
   return promptIds.length + Math.max(chosenIds.length, rejectedIds.length);
 }
+
+/** Response tokens of a pair, chosen and rejected. */
+export const responseTokens = ({ chosenIds, rejectedIds }: PairIds): number => chosenIds.length + rejectedIds.length;
+
+/** Tokens of a pair whose prompt is computed once: the length by which trainers group pairs. */
+export const pairTokens = (pair: PairIds): number => pair.promptIds.length + responseTokens(pair);
 
 function check(row: PairIds, index: number, maxLength: number): void {
   const { promptIds, chosenIds, rejectedIds } = row;
@@ -130,9 +137,9 @@ function check(row: PairIds, index: number, maxLength: number): void {
     const wrong = ids.find((id) => !Number.isInteger(id) || id < 0);
     if (wrong !== undefined) throw new InputError(`row ${index}: ${name} holds ${wrong}, which is not a token id`);
   }
-  if (length(row) > maxLength) {
+  if (longestText(row) > maxLength) {
     throw new InputError(
-      `row ${index}: ${length(row)} tokens, the limit is ${maxLength}; shorten its texts or leave it out`,
+      `row ${index}: ${longestText(row)} tokens, the limit is ${maxLength}; shorten its texts or leave it out`,
     );
   }
   if (chosenIds.length === rejectedIds.length && chosenIds.every((id, position) => id === rejectedIds[position])) {

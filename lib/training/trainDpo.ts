@@ -11,7 +11,7 @@ import { dpoLoss, preferenceLoss, type PreferenceLossName } from '../losses/pref
 import { differentiate } from '../model/forwardPass';
 import { GPT2 } from '../model/gpt2';
 import { RANGES, requireRange } from '../ranges';
-import type { PairIds } from '../text/batch';
+import { pairTokens, responseTokens, type PairIds } from '../text/batch';
 import { tf } from '../tf';
 import { requireFiniteLoss, requireTraining } from './checks';
 import { rangesOf } from './declare';
@@ -93,7 +93,7 @@ export async function* trainDpo(
 ): AsyncGenerator<DpoStep, void> {
   requireDpoOptions(options);
   const { batchSize = 16, accumulation = 1, maxGradNorm } = options;
-  const turns = stepsLeft(model, { ...options, batchSize }, { rows: pairs, length, state });
+  const turns = stepsLeft(model, { ...options, batchSize }, { rows: pairs, length: pairTokens, state });
   const liveReference = reference instanceof GPT2 ? reference : undefined;
   const refLogps = reference instanceof GPT2 ? undefined : (reference ?? referenceLogps(model, pairs));
   const referenced = refLogps && withReference(pairs, refLogps);
@@ -222,7 +222,5 @@ function pairMetrics(
 
 const queried = (reference: GPT2, pairs: readonly PairIds[]): ReferencedPair[] =>
   withReference(pairs, referenceLogps(reference, pairs));
-const responseTokens = ({ chosenIds, rejectedIds }: PairIds): number => chosenIds.length + rejectedIds.length;
-const length = (pair: PairIds): number => pair.promptIds.length + responseTokens(pair);
 /** Each pair has two responses, the chosen one first. */
 const isChosen = (response: number): boolean => response % 2 === 0;

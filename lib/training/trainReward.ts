@@ -9,7 +9,7 @@ import { rewardLoss } from '../losses/reward';
 import { differentiate } from '../model/forwardPass';
 import type { RewardModel } from '../model/rewardModel';
 import { scoreResponses, type ScoringOptions } from '../model/score';
-import type { PairIds } from '../text/batch';
+import { pairTokens, responseTokens, type PairIds } from '../text/batch';
 import { tf } from '../tf';
 import { calibration } from './calibration';
 import { requireTraining } from './checks';
@@ -72,7 +72,7 @@ export async function* trainReward(
 ): AsyncGenerator<RewardStep, void> {
   requireRewardOptions(options);
   const { batchSize = 16, accumulation = 1, maxGradNorm, centerRewards = 0 } = options;
-  const turns = stepsLeft(model, { ...options, batchSize }, { rows: pairs, length, state });
+  const turns = stepsLeft(model, { ...options, batchSize }, { rows: pairs, length: pairTokens, state });
 
   for await (const turn of turns) {
     const { training, step, indices, lr } = turn;
@@ -159,6 +159,3 @@ export function evaluateReward(
   const { calibrationError, brier } = calibration(scores.map(([chosen, rejected]) => chosen! - rejected!));
   return { ...metrics, calibrationError, brier };
 }
-
-const responseTokens = ({ chosenIds, rejectedIds }: PairIds): number => chosenIds.length + rejectedIds.length;
-const length = (pair: PairIds): number => pair.promptIds.length + responseTokens(pair);
