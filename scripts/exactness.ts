@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 
 import { compare, HEAD } from './differences';
-import { root } from './paths';
+import { oraclePython, root } from './paths';
 
 const usage = `Usage: npm run test:exact -- [SHAPE…]
 
@@ -25,9 +25,8 @@ async function main(names: readonly string[]): Promise<number> {
   for (const shape of names) {
     const folder = mkdtempSync(join(tmpdir(), 'exactness-'));
     try {
-      const python = join(root, '.alignbook', 'oracles', 'bin', 'python');
       const { status } = spawnSync(
-        python,
+        oraclePython,
         [join(root, 'tests', 'oracles', 'exactness.py'), '--shape', shape, '--out', folder],
         { stdio: ['ignore', 'ignore', 'inherit'], env: { ...process.env, TQDM_DISABLE: '1' } },
       );

@@ -6,12 +6,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after } from 'node:test';
 
-import { root } from '../scripts/paths';
+import { oraclePython, root } from '../scripts/paths';
 
 export const folder = mkdtempSync(join(tmpdir(), 'handoff-'));
 after(() => rmSync(folder, { recursive: true, force: true }));
 export const alignbook = join(root, 'lib', 'bin', 'alignbook.js');
-const python = join(root, '.alignbook', 'oracles', 'bin', 'python');
 export const data = (name: string) => join(root, 'data', 'preferences', name);
 
 export function ran(program: string, args: readonly string[], env: NodeJS.ProcessEnv = {}): string {
@@ -23,7 +22,7 @@ export function ran(program: string, args: readonly string[], env: NodeJS.Proces
 /** Runs `train.py` on the CPU: directly for one process, under torchrun for several on this machine. */
 export function train(handed: string, processes: number, ...args: string[]): void {
   const launcher = ['-m', 'torch.distributed.run', '--standalone', `--nproc_per_node=${processes}`];
-  ran(python, [...(processes === 1 ? [] : launcher), join(handed, 'train.py'), ...args], {
+  ran(oraclePython, [...(processes === 1 ? [] : launcher), join(handed, 'train.py'), ...args], {
     CUDA_VISIBLE_DEVICES: '',
     HF_HUB_OFFLINE: '1',
     TRL_EXPERIMENTAL_SILENCE: '1',

@@ -9,7 +9,7 @@ import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync } from 'node:fs';
 import { basename, join } from 'node:path';
 
-import { root } from '../paths';
+import { oraclePython, root } from '../paths';
 import { cases, type Case, type Policy, type Rival, type Task } from './cases';
 import { command, wholeNumber } from './command';
 import { inputsOf, smaller } from './inputs';
@@ -44,13 +44,12 @@ interface Contender extends Command {
   readonly isOurs: boolean;
 }
 
-const PYTHON = join(root, '.alignbook', 'oracles', 'bin', 'python');
 const PYTHON_ENV = { PYTHONWARNINGS: 'ignore', TRANSFORMERS_VERBOSITY: 'error', TQDM_DISABLE: '1' };
 
 function contendersOf({ ours, rivals }: Case, policy: Policy): Contender[] {
   const commandOf = ([script, ...rest]: Rival['script']): Command['command'] =>
     script.endsWith('.py')
-      ? [PYTHON, join(root, 'scripts', 'bench', script), ...rest]
+      ? [oraclePython, join(root, 'scripts', 'bench', script), ...rest]
       : [process.execPath, join(__dirname, script), ...rest];
   return [
     ...rivals.map(({ name, script, env, packages, fp32Only }): Contender => ({
@@ -152,7 +151,7 @@ async function onnxFolder(model: string): Promise<string> {
 
 async function python(script: string, args: readonly string[]): Promise<void> {
   mkdirSync(folder, { recursive: true });
-  const child = spawn(PYTHON, [join(root, 'scripts', 'bench', script), ...args], {
+  const child = spawn(oraclePython, [join(root, 'scripts', 'bench', script), ...args], {
     stdio: ['ignore', 'ignore', 'inherit'],
     env: { ...process.env, ...PYTHON_ENV },
   });

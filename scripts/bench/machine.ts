@@ -6,7 +6,7 @@ import { dirname, join } from 'node:path';
 
 import { device } from 'alignbook';
 
-import { root } from '../paths';
+import { oraclePython, root } from '../paths';
 
 export interface Machine {
   readonly cpu: string;
@@ -48,11 +48,7 @@ export const headline = ({ cpu, cores, instructions, versions }: Machine): strin
 function pythonVersions(packages: readonly string[]): Record<string, string> {
   const program =
     'import importlib.metadata as m, json, sys; print(json.dumps({name: m.version(name) for name in sys.argv[1:]}))';
-  const { stdout, stderr, status } = spawnSync(
-    join(root, '.alignbook', 'oracles', 'bin', 'python'),
-    ['-c', program, ...packages],
-    { encoding: 'utf8' },
-  );
+  const { stdout, stderr, status } = spawnSync(oraclePython, ['-c', program, ...packages], { encoding: 'utf8' });
   if (status !== 0) throw new Error(`the versions of ${packages.join(', ')} cannot be told: ${stderr}`);
   return JSON.parse(stdout) as Record<string, string>;
 }

@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 
-import { root } from '../paths';
+import { oraclePython, root } from '../paths';
 
 export const usage = `Usage: npm run gpu:check -- [options]
 
@@ -57,12 +57,11 @@ export function parse(): Options | null {
   const wrong = chosen.find((step) => ![1, 2, 3, 4, 5].includes(step));
   if (wrong !== undefined)
     throw new Error(`--steps takes numbers from 1 to 5 with commas between, not "${values.steps}"`);
-  const oracles = join(root, '.alignbook', 'oracles', 'bin', 'python');
   return {
     rehearse: values.rehearse ?? false,
     minutes,
     steps: chosen,
-    python: values.python ?? (existsSync(oracles) ? oracles : 'python3'),
+    python: values.python ?? (existsSync(oraclePython) ? oraclePython : 'python3'),
     results: values.results ?? join(root, 'executed', 'gpu', 'results.txt'),
   };
 }

@@ -9,12 +9,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 
-import { root } from '../../scripts/paths';
+import { oraclePython, root } from '../../scripts/paths';
 
 const folder = mkdtempSync(join(tmpdir(), 'gpu-rehearsal-'));
 after(() => rmSync(folder, { recursive: true, force: true }));
 const [out, bare] = [join(folder, 'out'), join(folder, 'bare')];
-const oracles = join(root, '.alignbook', 'oracles', 'bin', 'python');
 
 const namespaces =
   spawnSync('unshare', ['--map-root-user', '--mount', '--net', '--pid', '--ipc', '--fork', 'true']).status === 0;
@@ -22,7 +21,7 @@ const skip = !namespaces && 'this system lets nobody make namespaces (unshare), 
 
 /** In the bare environment, whose `/kit` is what came. */
 function there(...args: readonly string[]): { status: number | null; stdout: string; stderr: string } {
-  return spawnSync('sh', [join(root, 'scripts', 'gpu', 'bare.sh'), bare, oracles, '--', ...args], {
+  return spawnSync('sh', [join(root, 'scripts', 'gpu', 'bare.sh'), bare, oraclePython, '--', ...args], {
     encoding: 'utf8',
     maxBuffer: 2 ** 26,
   });

@@ -2,14 +2,12 @@
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 
-import { root } from '../../scripts/paths';
+import { oraclePython, root } from '../../scripts/paths';
 
 /** @throws Error with what the script wrote on stderr, if it fails. */
 export function oracle(script: string, ...args: readonly string[]): void {
-  const { status, error, stderr } = spawnSync(
-    join(root, '.alignbook', 'oracles', 'bin', 'python'),
-    [join(root, 'tests', 'oracles', script), ...args],
-    { encoding: 'utf8' },
-  );
+  const { status, error, stderr } = spawnSync(oraclePython, [join(root, 'tests', 'oracles', script), ...args], {
+    encoding: 'utf8',
+  });
   if (status !== 0) throw new Error(`${script} ended with ${status}: ${error?.message ?? stderr}`);
 }

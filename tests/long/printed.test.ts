@@ -10,7 +10,7 @@ import { after, test } from 'node:test';
 
 import { exportModel, GPT2, Random, RewardModel } from 'alignbook';
 
-import { root } from '../../scripts/paths';
+import { oraclePython } from '../../scripts/paths';
 import { Place } from '../printedRun';
 import { printedFences } from '../printedText';
 
@@ -18,7 +18,7 @@ const place = new Place();
 after(() => place.remove());
 
 function python(code: string): string {
-  const { status, stdout, stderr } = spawnSync(join(root, '.alignbook', 'oracles', 'bin', 'python'), ['-c', code], {
+  const { status, stdout, stderr } = spawnSync(oraclePython, ['-c', code], {
     cwd: place.folder,
     encoding: 'utf8',
     env: { ...process.env, HF_HUB_OFFLINE: '1' },
