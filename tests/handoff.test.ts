@@ -8,9 +8,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 
-import { FileError, InputError } from 'alignbook';
+import { FileError, InputError, readPairs, Tokenizer } from 'alignbook';
 import { run } from 'alignbook/dist/commands/handoffCommand';
 import { compareTrajectory, comparisonText } from 'alignbook/dist/handoff/compare';
+import { batchOrder } from 'alignbook/dist/training/order';
 
 import { root } from '../scripts/paths';
 
@@ -39,7 +40,7 @@ before(async () => {
   });
 });
 
-test('the folder holds the start, the rows in order, every setting, and the first steps', () => {
+test('the folder holds the start, the rows in order, every setting, and the first steps', async () => {
   assert.deepEqual(readdirSync(dpo).sort(), [
     'README.md',
     'ddp.yaml',
@@ -69,6 +70,14 @@ test('the folder holds the start, the rows in order, every setting, and the firs
   const rows = lines(join(dpo, 'rows.jsonl'));
   assert.equal(order.length, 6 * 4);
   assert.equal(rows.length, new Set(order).size);
+  // every place of every batch has the row that trainDpo takes there
+  const all = await readPairs(pairs, await Tokenizer.fromPretrained('tiny'), { maxLength: 256 });
+  const batch = batchOrder(all.length, { batchSize: 4, seed: 3 });
+  const taken = [0, 1, 2, 3, 4, 5].flatMap((step) => batch(step)).map((n) => [...all[n]!.chosenIds]);
+  assert.deepEqual(
+    order.map((place) => rows[place]!['chosen_ids']),
+    taken,
+  );
   assert.deepEqual(Object.keys(rows[0]!), [
     'prompt_ids',
     'chosen_ids',
@@ -184,6 +193,27 @@ test('long responses get room for the rounding of their log-probs, as far as bet
   };
   assert.equal(compareTrajectory(trajectory('room.json', moved(3.5e-4)), long).passes, true);
   assert.equal(compareTrajectory(trajectory('more.json', moved(3.7e-4)), long).passes, false);
+});
+
+test('accuracies count where the margin is more than rounding, but for one pair', () => {
+  const decided = join(folder, 'decided');
+  cpSync(dpo, decided, { recursive: true });
+  const steps = lines(join(dpo, 'expected.jsonl')) as { rewards: object }[];
+  const withMargins = (margins: number) =>
+    writeFileSync(
+      join(decided, 'expected.jsonl'),
+      steps.map((step) => `${JSON.stringify({ ...step, rewards: { ...step.rewards, margins } })}\n`).join(''),
+    );
+  const off = (pairs: number, margins: number) =>
+    trajectory('accuracy.json', (own) => {
+      for (const step of own) Object.assign(step, { 'rewards/margins': margins });
+      own[1]!['rewards/accuracies']! += pairs / 4;
+    });
+  withMargins(9e-6);
+  assert.equal(compareTrajectory(off(4, 9e-6), decided).passes, true);
+  withMargins(1.1e-5);
+  assert.equal(compareTrajectory(off(1, 1.1e-5), decided).passes, true);
+  assert.equal(compareTrajectory(off(2, 1.1e-5), decided).passes, false);
 });
 
 test('a difference beyond its bound fails, and names figure and step', () => {

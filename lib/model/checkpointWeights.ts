@@ -27,8 +27,9 @@ const reported = new Set<string>();
 export function readCheckpointWeights(folder: string, config: GPT2Config, heads: Heads): Map<string, Handle> {
   using checkpoint = Checkpoint.open(folder);
   const { path } = checkpoint;
+  requireLayers(checkpoint, config); // first: the shapes are a list as long as the config says
   const shapes = weightShapes(config, heads);
-  const keys = keysByName(checkpoint, shapes, config, heads);
+  const keys = keysByName(checkpoint, shapes, heads);
   requireShapes(checkpoint, keys, shapes);
   if (!shapes.has(LM_HEAD) && !heads.scoreHead) requireTiedHead(checkpoint, keys);
   const variables = new Map<string, Handle>();
@@ -47,18 +48,17 @@ export function readCheckpointWeights(folder: string, config: GPT2Config, heads:
   return variables;
 }
 
-/** GPT-2's name of each tensor -> its name in the checkpoint. @throws FileError for unknown or duplicate tensors. */
-function keysByName(
-  { path, tensors }: Checkpoint,
-  shapes: Shapes,
-  { nLayer }: GPT2Config,
-  heads: Heads,
-): Map<string, string> {
+/** @throws FileError if the config has more layers than the checkpoint has tensors. */
+function requireLayers({ path, tensors }: Checkpoint, { nLayer }: GPT2Config): void {
   if (nLayer > tensors.size)
     throw new FileError(
       path,
       `has ${tensors.size} tensors, too few for the ${nLayer} layers of its config.json ("n_layer")`,
     );
+}
+
+/** GPT-2's name of each tensor -> its name in the checkpoint. @throws FileError for unknown or duplicate tensors. */
+function keysByName({ path, tensors }: Checkpoint, shapes: Shapes, heads: Heads): Map<string, string> {
   const keys = new Map<string, string>();
   const unknown: string[] = [];
   const ignored: string[] = [];
