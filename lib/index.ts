@@ -29,7 +29,8 @@ export { type HeadOptions, type TokenStatistics } from './model/heads';
 export { GPT2, type ForwardOptions, type Measured } from './model/gpt2';
 export { withValueHead } from './model/valueHead';
 export { RewardForwardPass, RewardModel } from './model/rewardModel';
-export { lora, merged, type LoraOptions, type LoraTarget } from './model/lora';
+export { loadAdapter, lora, merged, type LoraOptions, type LoraTarget } from './model/lora';
+export { exportAdapter } from './model/exportAdapter';
 export { exportModel, type ExportOptions } from './model/export';
 export {
   scoreNormalization,

@@ -5,7 +5,7 @@ import { parseArgs } from 'node:util';
 
 // Not by way of the package's index, which loads TensorFlow: it computes in the kernels only.
 import { progressPrinter } from 'alignbook/dist/hub/progress';
-import { gpt2Folder } from 'alignbook/dist/model/folder';
+import { gpt2Files } from 'alignbook/dist/model/folder';
 
 import { command } from './command';
 import { argumentsOf, fromCaller, OPTIONS, USAGE, type Arguments } from './notebooks/arguments';
@@ -62,7 +62,7 @@ const realpathOf = (path: string): string | undefined => (existsSync(path) ? rea
 
 async function main({ notebooks, out, model, jobs, timeout }: Options): Promise<void> {
   // a cell has no time for it, nor shows how far it is
-  await gpt2Folder(model, { onProgress: progressPrinter(process.stderr) });
+  await gpt2Files(model, { onProgress: progressPrinter(process.stderr) });
   const { exitCode } = await executeNotebooks(notebooks, { out, jobs, timeout, html: true, model, progress: true });
   process.exitCode = exitCode;
   if (exitCode <= 1)

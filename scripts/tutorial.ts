@@ -5,7 +5,7 @@ import { parseArgs } from 'node:util';
 
 import { progressPrinter } from 'alignbook/dist/hub/progress';
 // Not by way of the package's index, which loads TensorFlow: it computes in the kernels only.
-import { gpt2Folder } from 'alignbook/dist/model/folder';
+import { gpt2Files } from 'alignbook/dist/model/folder';
 
 import { command } from './command';
 import { argumentsOf, OPTIONS, USAGE, type Arguments } from './notebooks/arguments';
@@ -57,7 +57,7 @@ async function main({ notebooks, model, jobs, timeout }: Options): Promise<numbe
   const start = performance.now();
   console.log(`model: ${model}\n`);
   // a cell has no time for it, nor shows how far it is
-  await gpt2Folder(model, { onProgress: progressPrinter(process.stderr) });
+  await gpt2Files(model, { onProgress: progressPrinter(process.stderr) });
   const { exitCode, reports } = await executeNotebooks(notebooks, {
     out,
     jobs,

@@ -4,6 +4,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import {
   closeSync,
+  cpSync,
   existsSync,
   lstatSync,
   mkdirSync,
@@ -568,10 +569,14 @@ test('a disk that is too small, or that cannot be written', async () => {
 });
 
 test('a model that cannot be read here is refused before its weights are asked for', async () => {
-  const refusedFiles = async (files: Record<string, Buffer>, message: RegExp) => {
+  const refusedFiles = async (
+    files: Record<string, Buffer>,
+    message: RegExp,
+    kind: typeof InputError | typeof FileError = InputError,
+  ) => {
     server.repositories.set(NAME, { commit: COMMIT, files });
     rmSync(repository(), { recursive: true, force: true });
-    await refused(message, { kind: InputError });
+    await refused(message, { kind });
     assert.deepEqual(
       server.taken().filter((request) => request.includes('storage')),
       [],
@@ -588,17 +593,52 @@ test('a model that cannot be read here is refused before its weights are asked f
   await refusedFiles({ 'README.md': Buffer.from('') }, /has no config\.json/);
   const { 'pytorch_model.bin': _pickle, ...nothing } = WITHOUT_WEIGHTS;
   await refusedFiles(nothing, /has no model\.safetensors; name another/);
-  const adapter = {
-    'adapter_config.json': Buffer.from(
-      '{"base_model_name_or_path": "openai-community/gpt2", "task_type": "CAUSAL_LM"}',
-    ),
-    'adapter_model.safetensors': Buffer.alloc(8),
-  };
+  const adapter = (fields: object) =>
+    Buffer.from(JSON.stringify({ peft_type: 'LORA', r: 4, lora_alpha: 8, ...fields }));
   for (const more of [{}, nothing])
     await refusedFiles(
-      { ...more, ...adapter },
-      /is an adapter of PEFT for openai-community\/gpt2, not a model; merge it with Python: peft\.AutoPeftModelForCausalLM/,
+      {
+        ...more,
+        'adapter_config.json': adapter({ use_dora: true }),
+        'adapter_model.safetensors': Buffer.alloc(8),
+      },
+      /adapter_config\.json: "use_dora" is true, which is not supported here; merge .*peft\.AutoPeftModelForCausalLM/,
+      FileError,
     );
+  await refusedFiles(
+    { 'adapter_config.json': adapter({}), 'adapter_model.bin': Buffer.alloc(8) },
+    /is an adapter without adapter_model\.safetensors; save it again/,
+  );
+});
+
+test('an adapter is downloaded with its base model, at the revision that it names, and then used offline', async () => {
+  const folder = join(root, 'tests', 'fixtures', 'adapters', 'plain');
+  const config = JSON.parse(readFileSync(join(folder, 'adapter_config.json'), 'utf8')) as object;
+  const files = {
+    'adapter_config.json': Buffer.from(JSON.stringify({ ...config, revision: 'v1' })),
+    'adapter_model.safetensors': readFileSync(join(folder, 'adapter_model.safetensors')),
+    'tokenizer_config.json': Buffer.from('{"chat_template": "{{ messages[0].content }}!"}'),
+    ...tokenizerFiles,
+  };
+  server.repositories.set('someone/adapter', { commit: COMMIT, revisions: ['main'], files });
+  const tokenizer = await Tokenizer.fromPretrained('someone/adapter', quick);
+  assert.equal(tokenizer.chatTemplate!.render([{ role: 'user', content: 'Hi' }]), 'Hi!');
+  const model = await GPT2.fromPretrained('someone/adapter', quick);
+  const local = join(home, 'local');
+  cpSync(folder, local, { recursive: true });
+  writeFileSync(join(local, 'adapter_config.json'), JSON.stringify({ ...config, base_model_name_or_path: FIXTURES }));
+  const same = await GPT2.fromPretrained(local);
+  assert.equal(model.weights.digest(), same.weights.digest());
+  assert.ok(existsSync(join(repository(), 'refs', 'v1')) && !existsSync(join(repository(), 'refs', 'main')));
+  server.taken();
+  process.env['HF_HUB_OFFLINE'] = '1';
+  const again = await GPT2.fromPretrained('someone/adapter', quick);
+  await Tokenizer.fromPretrained('someone/adapter', quick);
+  assert.equal(again.weights.digest(), model.weights.digest());
+  assert.deepEqual(server.taken(), []);
+  delete process.env['HF_HUB_OFFLINE'];
+  assert.equal(await downloadModel('someone/adapter', quick), join(repository('someone/adapter'), 'snapshots', COMMIT));
+  for (const each of [model, same, again]) each.dispose();
 });
 
 /** The fixture's tensors in two files, and their index. */

@@ -135,28 +135,24 @@ test('files that stand in for others are told by what they are', async () => {
   }
 });
 
-test('an adapter of PEFT, a folder without a model, and none at all', async () => {
+test('an adapter that is incomplete, a folder without a model, and none at all', async () => {
   const adapter = join(folder, 'adapter');
   mkdirSync(adapter);
   writeFileSync(
     join(adapter, 'adapter_config.json'),
     JSON.stringify({ base_model_name_or_path: 'openai-community/gpt2', peft_type: 'LORA' }),
   );
-  await refused(
-    adapter,
-    /adapter is an adapter of PEFT for openai-community\/gpt2, not a model; merge it with Python: .*merge_and_unload\(\)\.save_pretrained\("merged"\), and give \.\/merged/,
-    InputError,
-  );
+  await refused(adapter, /"r" is not a number; save the adapter again/, FileError);
   writeFileSync(
     join(adapter, 'adapter_config.json'),
-    JSON.stringify({ base_model_name_or_path: '/models/gpt2', task_type: 'SEQ_CLS' }),
+    JSON.stringify({ base_model_name_or_path: '/models/gpt2', peft_type: 'LORA', task_type: 'SEQ_CLS' }),
   );
   // beside the base model's config.json, it is still an adapter
   copyFileSync(join(FIXTURES, 'config.json'), join(adapter, 'config.json'));
   await refused(
     adapter,
-    /an adapter of PEFT for \/models\/gpt2, .*peft\.AutoPeftModelForSequenceClassification\.from_pretrained\(".*adapter", num_labels=1\)/,
-    InputError,
+    /"SEQ_CLS", which is not .*merge .*peft\.AutoPeftModelForSequenceClassification\.from_pretrained\(folder, num_labels=1\)/,
+    FileError,
   );
   // a model beside which an adapter's configuration was left
   copyFileSync(join(FIXTURES, 'model.safetensors'), join(adapter, 'model.safetensors'));

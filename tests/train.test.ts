@@ -204,6 +204,22 @@ test('with loraRank, adapters are trained and saved, and merged at the end; the 
     'a plain model of the same tensors',
   );
 
+  const adapter = join(folder, 'lora', 'adapter');
+  assert.match(stdout, /^the adapter alone, as PEFT reads it, is in .*adapter$/m);
+  const sums = (...model: string[]) =>
+    run(join(ROOT, 'lib', 'bin', 'alignbook.js'), 'logps', '--model', join(folder, ...model), '--data', settings.data)
+      .stdout.trim()
+      .split('\n')
+      .map((row) => (JSON.parse(row) as { chosen: { sum: number } }).chosen.sum);
+  const merged = sums('lora', 'model');
+  assert.equal(merged.length, pairs.length);
+  sums('lora', 'adapter').forEach((sum, n) => assert.ok(Math.abs(sum - merged[n]!) < 1e-4, `row ${n}`));
+  const further = run(...command('further', '--model', adapter, '--continue-adapter', '--steps', '2'));
+  assert.deepEqual([further.status, further.stderr], [0, '']);
+  assert.match(further.stdout, /^step 1 of 2 {2}loss 0\.6931 /m, 'the reference is the adapter as it was');
+  const config = JSON.parse(readFileSync(join(folder, 'further', 'adapter', 'adapter_config.json'), 'utf8')) as object;
+  assert.deepEqual(config, JSON.parse(readFileSync(join(adapter, 'adapter_config.json'), 'utf8')));
+
   rmSync(join(folder, 'lora', 'model'), { recursive: true }); // resumes after step 3
   const bits = () => lines('lora').map(({ loss }) => loss);
   const before = bits();

@@ -33,7 +33,7 @@ export async function run(config: OptionsOf<typeof dpoCommandSettings>): Promise
   printNotes([...settingNotes('train-dpo', config, steps), ...lossNotes(loss, preferenceLosses[loss], config)]);
   // The reference is the model before a checkpoint replaces its weights; with adapters, its weights never change.
   const base = await GPT2.fromPretrained(source);
-  const model = trainedModel(base, config);
+  const model = await trainedModel(source, base, config);
   const reference =
     referenceName === source && (model !== base || !liveReference) ? base : await GPT2.fromPretrained(referenceName);
   const longest = largest([...pairs, ...(validation ?? [])].map(longestText));

@@ -1,6 +1,6 @@
 import { mayReplace, recoverFolder } from '../formats/replaceFolder';
 import { exportModel } from '../model/export';
-import { gpt2Folder } from '../model/folder';
+import { gpt2Files } from '../model/folder';
 import { GPT2 } from '../model/gpt2';
 import { hasScoreHead, RewardModel } from '../model/rewardModel';
 import type { OptionsOf } from '../training/declare';
@@ -10,7 +10,7 @@ export async function run(settings: OptionsOf<typeof exportSettings>): Promise<v
   const { model: name, out, dtype = 'F32', force = false } = settings;
   recoverFolder(out);
   mayReplace(out, { force });
-  const kind = hasScoreHead(await gpt2Folder(name)) ? RewardModel : GPT2;
+  const kind = hasScoreHead((await gpt2Files(name)).folder) ? RewardModel : GPT2;
   await exportModel(await kind.fromPretrained(name), out, { source: name, dtype, force });
   console.log(`${name} is in ${out}, as ${dtype}`);
 }

@@ -1,4 +1,4 @@
-import { gpt2Folder } from '../model/folder';
+import { gpt2Files } from '../model/folder';
 import { generate } from '../model/generate';
 import { GPT2 } from '../model/gpt2';
 import { chatOf } from '../text/chat';
@@ -11,7 +11,7 @@ export async function run(settings: OptionsOf<typeof generateSettings>): Promise
   const { model: name, prompt, instruct = false, stop = [], ...options } = settings;
   if (stop.includes('')) throw new UsageError('--stop is empty; give a text that ends the answer');
 
-  await gpt2Folder(name);
+  await gpt2Files(name);
   const tokenizer = await Tokenizer.fromPretrained(name);
   const model = await GPT2.fromPretrained(name);
   const made: number[] = [];

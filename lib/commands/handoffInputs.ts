@@ -7,7 +7,7 @@ import type { HandoffKind } from '../handoff/compare';
 import { dpoRow, rewardRow, sftRow, type Handoff } from '../handoff/write';
 import { preferenceLosses, type PreferenceLossName } from '../losses/preferenceLosses';
 import { exportCompanions } from '../model/export';
-import { configOf, gpt2Folder } from '../model/folder';
+import { configOf, gpt2Files } from '../model/folder';
 import { GPT2 } from '../model/gpt2';
 import { largest } from '../ranges';
 import { longestText, pairTokens } from '../text/batch';
@@ -159,7 +159,7 @@ async function rewardInputs(config: Values<'reward'>): Promise<HandoffInputs> {
   requireRewardOptions(config);
   const tokenizer = await Tokenizer.fromPretrained(source);
   const padTokenId = tokenizer.padTokenId ?? tokenizer.eosTokenId;
-  const model = await rewardModelOf(source, await gpt2Folder(source), config.seed ?? 0, padTokenId);
+  const model = await rewardModelOf(source, (await gpt2Files(source)).folder, config.seed ?? 0, padTokenId);
   const pairs = await readData(config, model.config, (options) =>
     readPairs(config.data, tokenizer, { ...options, margins: true }),
   );
@@ -208,7 +208,9 @@ function orderOf<Row>(
 /** Refuses settings with which TRL's steps would differ. */
 function requireEqual(kind: HandoffKind, values: Readonly<Record<string, unknown>>): void {
   const { frozen, schedule, minLrRatio, initialSeed } = values;
-  const adapters = ['loraRank', 'loraAlpha', 'loraTargets'].find((name) => values[name] !== undefined);
+  const adapters = ['loraRank', 'loraAlpha', 'loraTargets', 'continueAdapter'].find(
+    (name) => values[name] !== undefined,
+  );
   if (adapters !== undefined)
     throw new InputError(
       `${adapters}: adapters are drawn at random, and peft would draw others; leave it out` +

@@ -1,5 +1,5 @@
 import { InputError } from '../errors';
-import { gpt2Folder } from '../model/folder';
+import { gpt2Files } from '../model/folder';
 import type { RewardModel } from '../model/rewardModel';
 import { scoreNormalization } from '../model/score';
 import { readCandidates, readPairs } from '../text/dataset';
@@ -14,7 +14,7 @@ import { trainRun } from './trainRun';
 import { requireValidation, type rewardCommandSettings } from './trainSettings';
 
 /** Recognized here, so that an error message can say what to do instead. */
-const LORA = ['loraRank', 'loraAlpha', 'loraTargets'] as const;
+const LORA = ['loraRank', 'loraAlpha', 'loraTargets', 'continueAdapter'] as const;
 
 export async function run(config: OptionsOf<typeof rewardCommandSettings>): Promise<void> {
   const { model: source, data, normalizeOn } = config;
@@ -26,7 +26,7 @@ export async function run(config: OptionsOf<typeof rewardCommandSettings>): Prom
   requireRewardOptions(config);
   requireValidation(config);
 
-  const folder = await gpt2Folder(source);
+  const { folder } = await gpt2Files(source);
   const tokenizer = await Tokenizer.fromPretrained(source);
   const model = await rewardModelOf(source, folder, config.seed ?? 0, tokenizer.padTokenId ?? tokenizer.eosTokenId);
   const read = (path: string) =>

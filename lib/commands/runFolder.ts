@@ -52,6 +52,8 @@ export class RunFolder implements Disposable {
   readonly path: string;
   /** The path of the trained model. */
   readonly trained: string;
+  /** The path of its adapters alone, for a run that trains some. */
+  readonly adapter: string;
   readonly #keep: number;
   readonly #lock: Disposable;
   readonly #makeBest: (() => Best) | undefined;
@@ -69,6 +71,7 @@ export class RunFolder implements Disposable {
   constructor(path: string, { keep, best }: RunFolderOptions) {
     this.path = resolve(path);
     this.trained = join(this.path, 'model');
+    this.adapter = join(this.path, 'adapter');
     this.#keep = keep;
     this.#makeBest = best;
     mkdirSync(this.path, { recursive: true });

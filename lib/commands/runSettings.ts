@@ -76,7 +76,7 @@ const TARGETS: Readonly<Record<LoraTarget, true>> = {
 export const loraSettings = {
   loraRank: number(run.loraRank, {
     group: 'model',
-    help: 'Train adapters of this rank (LoRA) instead of the weights; model/ has them merged.',
+    help: 'Train adapters of this rank (LoRA) instead of the weights; model/ has them merged, adapter/ for PEFT.',
   }),
   loraAlpha: number(run.loraAlpha, {
     group: 'model',
@@ -88,6 +88,11 @@ export const loraSettings = {
     value: 'names',
     default: 'attn.c_attn',
     help: 'Adapt these matrices of every block.',
+  }),
+  continueAdapter: flag({
+    group: 'model',
+    default: false,
+    help: 'Go on training the adapter that model is, instead of new ones.',
   }),
 } as const;
 

@@ -61,7 +61,7 @@ export async function samplingRun(config: SamplingConfig): Promise<SamplingRun> 
   if (rewardModel) requireWindow('rewardModel', config.rewardModel!, rewardModel.config, longest, remedy);
   const terms = [...(rewardModel ? [rewardOf(rewardModel)] : []), ...(code ? [code.reward] : [])];
   const base = await GPT2.fromPretrained(source);
-  const policy = trainedModel(base, config);
+  const policy = await trainedModel(source, base, config);
   const reference = referenceName === source && policy !== base ? base : await GPT2.fromPretrained(referenceName);
   requireWindow('reference', referenceName, reference.config, longest, remedy);
   return {

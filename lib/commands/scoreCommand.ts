@@ -1,5 +1,5 @@
 import { replaceFile } from '../formats/replaceFile';
-import { gpt2Folder } from '../model/folder';
+import { gpt2Files } from '../model/folder';
 import { RewardModel } from '../model/rewardModel';
 import { scoredRows } from '../model/score';
 import { readCandidates } from '../text/dataset';
@@ -12,7 +12,7 @@ import { statusLine } from './terminal';
 
 export async function run(settings: OptionsOf<typeof logpsSettings>): Promise<void> {
   const { model: name, data, skipBad = false, batchSize = 8, output } = settings;
-  await gpt2Folder(name);
+  await gpt2Files(name);
   const tokenizer = await Tokenizer.fromPretrained(name);
   const model = await RewardModel.fromPretrained(name);
   const rows = await readData({ skipBad }, model.config, (rowOptions) => readCandidates(data, tokenizer, rowOptions), {

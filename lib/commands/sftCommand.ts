@@ -8,6 +8,7 @@ import { Tokenizer } from '../text/tokenizer';
 import type { OptionsOf } from '../training/declare';
 import { stepCount } from '../training/order';
 import { requireSftOptions, trainSft, type SftStep } from '../training/trainSft';
+import { UsageError } from './commandLine';
 import { readData } from './readData';
 import { trainedModel } from './trainedModel';
 import { printNotes, settingNotes } from './trainNotes';
@@ -18,6 +19,8 @@ export async function run(config: OptionsOf<typeof sftCommandSettings>): Promise
   const { model: source, data, validation: validationFile, initialSeed } = config;
   requireSftOptions(config);
   requireValidation(config);
+  if (initialSeed !== undefined && config.continueAdapter)
+    throw new UsageError('initialSeed draws all weights, and continueAdapter needs those of a model; leave one out');
 
   const sizes = await configOf(source);
   const tokenizer = await Tokenizer.fromPretrained(source);
@@ -28,7 +31,7 @@ export async function run(config: OptionsOf<typeof sftCommandSettings>): Promise
     initialSeed === undefined
       ? await GPT2.fromPretrained(source)
       : new GPT2(sizes, Weights.from(initialWeights(sizes, new Random(initialSeed)), sizes));
-  const model = trainedModel(base, config);
+  const model = await trainedModel(source, base, config);
   const steps = stepCount(config, rows.length, config.batchSize ?? 16);
   printNotes(settingNotes('train-sft', config, steps));
   await trainRun<SftStep, GPT2>(

@@ -6,6 +6,7 @@ import type { Variables } from '../engine/variables';
 import { FileError, InputError } from '../errors';
 import type { FloatDType } from '../formats/safetensorsWriter';
 import { exportCompanions, writeExport, type Companions } from '../model/export';
+import { writeAdapter } from '../model/exportAdapter';
 import type { Trainable } from '../model/weights';
 import { computePolicy } from '../tf';
 import { Best, type BestOptions } from '../training/best';
@@ -52,7 +53,7 @@ class Interrupted extends Error {}
 /**
  * Runs the steps that `train` yields. OUTPUT/metrics.jsonl receives one line per step. OUTPUT/checkpoint-… is written
  * every `saveEvery` steps and after the last step. OUTPUT/model is the trained model after the last step, or after the
- * best one if `bestBy` or `patience` is given. SIGINT, SIGTERM and SIGHUP save a checkpoint after the current step and
+ * best one if `bestBy` or `patience` is given; OUTPUT/adapter has the adapters alone where a run trains some. SIGINT, SIGTERM and SIGHUP save a checkpoint after the current step and
  * exit with status 130; a step that fails also leaves a checkpoint. Everything that the export needs is read before the
  * first step, and rerunning the same command completes an export that failed.
  *
@@ -201,8 +202,10 @@ function finishRun<Model extends Trainable>(
   }
   const best = folder.loadBest(run.model);
   run.finish?.();
+  let hasAdapter: boolean;
   try {
-    writeExport(run.model, folder.trained, companions, { dtype });
+    hasAdapter = writeAdapter(run.model, folder.adapter, companions, { force: true });
+    writeExport(run.model, folder.trained, companions, { dtype }); // last: it says that the run is complete
   } catch (cause) {
     if (unsaved) throw unsaved;
     throw new FileError(
@@ -214,6 +217,7 @@ function finishRun<Model extends Trainable>(
   }
   folder.finish(state.step);
   console.log(`${took}; the model${best === undefined ? '' : ` of step ${best}, the best,`} is in ${folder.trained}`);
+  if (hasAdapter) console.log(`the adapter alone, as PEFT reads it, is in ${folder.adapter}`);
 }
 
 function fingerprintOf<Model extends Trainable>({ config, contents }: Run<Model>, { files }: Companions): Fingerprint {

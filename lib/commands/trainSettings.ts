@@ -51,13 +51,14 @@ export const dpoCommandSettings = {
 } as const;
 
 /** Recognized here, so that an error message can say what to do instead. */
-const { loraRank, loraAlpha, loraTargets } = loraSettings;
+const { loraRank, loraAlpha, loraTargets, continueAdapter } = loraSettings;
 export const rewardCommandSettings = {
   ...runSettings,
   ...rewardSettings,
   loraRank: { ...loraRank, hidden: true },
   loraAlpha: { ...loraAlpha, hidden: true },
   loraTargets: { ...loraTargets, hidden: true },
+  continueAdapter: { ...continueAdapter, hidden: true },
   ...validationSettings(VALIDATION_METRICS['train-reward']),
   normalizeOn,
 } as const;

@@ -1,7 +1,9 @@
 /** Builds the models that training commands train. */
 import { InputError } from '../errors';
+import { baseOfAdapter } from '../hub/adapter';
+import { gpt2Files } from '../model/folder';
 import { GPT2 } from '../model/gpt2';
-import { lora } from '../model/lora';
+import { loadAdapter, lora } from '../model/lora';
 import { hasScoreHead, RewardModel } from '../model/rewardModel';
 import { Random } from '../random';
 import type { OptionsOf } from '../training/declare';
@@ -10,19 +12,42 @@ import type { loraSettings } from './runSettings';
 
 type ModelOptions = OptionsOf<typeof loraSettings> & { readonly frozen?: readonly string[]; readonly seed?: number };
 
-/** `base` itself, or a view of it with adapters. @throws UsageError or InputError if settings are incompatible. */
-export function trainedModel(
+/**
+ * `base` itself, or a view of it with adapters. With `continueAdapter` the view is over the adapter's own base model,
+ * which is loaded besides.
+ *
+ * @param source the name that `base` was loaded by.
+ * @throws UsageError or InputError if settings are incompatible.
+ */
+export async function trainedModel(
+  source: string,
   base: GPT2,
-  { loraRank: rank, loraAlpha: alpha, loraTargets: targets, frozen, seed = 0 }: ModelOptions,
-): GPT2 {
+  { loraRank: rank, loraAlpha: alpha, loraTargets: targets, continueAdapter, frozen, seed = 0 }: ModelOptions,
+): Promise<GPT2> {
+  if (continueAdapter) {
+    if ((rank ?? alpha ?? targets) !== undefined)
+      throw new UsageError(
+        'continueAdapter trains the adapter that model is, with its own rank, alpha and matrices; ' +
+          'leave out loraRank, loraAlpha and loraTargets',
+      );
+    requireNothingFrozen('continueAdapter', frozen);
+    const { adapter } = await gpt2Files(source);
+    if (adapter === null)
+      throw new InputError(`continueAdapter: ${source} is not an adapter but a model; give loraRank for new adapters`);
+    return loadAdapter(await GPT2.fromPretrained(baseOfAdapter(adapter)), adapter);
+  }
   if (rank === undefined) {
     if ((alpha ?? targets) !== undefined)
       throw new UsageError('loraAlpha and loraTargets describe adapters, but there is no loraRank; give it, too');
     return base;
   }
-  if (frozen !== undefined)
-    throw new InputError('loraRank: with adapters all weights stay as they are; leave out frozen');
+  requireNothingFrozen('loraRank', frozen);
   return lora(base, { rank, ...(alpha !== undefined && { alpha }), ...(targets && { targets }) }, new Random(seed));
+}
+
+function requireNothingFrozen(setting: string, frozen: readonly string[] | undefined): void {
+  if (frozen !== undefined)
+    throw new InputError(`${setting}: with adapters all weights stay as they are; leave out frozen`);
 }
 
 /**

@@ -63,7 +63,7 @@ export function mayReplace(path: string, { force }: { force?: boolean }): void {
   }
   // such as .git: --force must not cost anyone their work
   const foreign = entries.find((entry) => entry.isDirectory() && entry.name !== 'additional_chat_templates');
-  if (foreign !== undefined || !entries.some(({ name }) => name === 'config.json')) {
+  if (foreign !== undefined || !entries.some(({ name }) => /^(adapter_)?config\.json$/.test(name))) {
     const reason = foreign === undefined ? 'has no config.json' : `holds the folder "${foreign.name}"`;
     throw new InputError(`${path} ${reason}, so even --force does not replace it; give another folder`);
   }

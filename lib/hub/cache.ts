@@ -23,6 +23,7 @@ import {
 import { basename, dirname, join, relative } from 'node:path';
 
 import { fileDigest } from '../formats/fileDigest';
+import { ADAPTER_WEIGHTS, holdsAdapter } from '../formats/peftAdapter';
 import { COMMIT } from './modelName';
 
 /** The part of a model that a caller is about to read. The tokenizer alone is much smaller than the weights. */
@@ -143,10 +144,20 @@ function isLinkTo(path: string, target: string): boolean {
   return lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() === true && readlinkSync(path) === target;
 }
 
-/** Whether a model folder contains every file needed to read the part. */
+export function hasTokenizer(folder: string): boolean {
+  const has = (file: string) => existsSync(join(folder, file));
+  return has('tokenizer.json') || (has('vocab.json') && has('merges.txt'));
+}
+
+/**
+ * Whether a model folder contains every file needed to read the part. An adapter's tokenizer is downloaded before its
+ * weights, and may be missing there: where the weights are, nothing more is to come.
+ */
 export function holds(folder: string, part: Part): boolean {
   const has = (file: string) => existsSync(join(folder, file));
-  if (part === 'tokenizer') return has('tokenizer.json') || (has('vocab.json') && has('merges.txt'));
+  if (part === 'tokenizer' && hasTokenizer(folder)) return true;
+  if (holdsAdapter(folder) && has(ADAPTER_WEIGHTS) && !has('config.json')) return true;
+  if (part === 'tokenizer') return false;
   if (!has('config.json')) return false;
   if (has('model.safetensors')) return true;
   const files = has(INDEX) ? shards(join(folder, INDEX)) : [];

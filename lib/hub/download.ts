@@ -10,7 +10,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { FileError, HubError, InputError } from '../errors';
-import { ADAPTER, adapterOfPeft } from './adapter';
+import { ADAPTER_CONFIG, ADAPTER_WEIGHTS, requirePeftConfig } from '../formats/peftAdapter';
 import { fetchBlob } from './blob';
 import { CachedRepository, INDEX, isAdditionalTemplate, shards, type Part } from './cache';
 import { Connection, type ConnectionOptions } from './connection';
@@ -85,9 +85,18 @@ export async function download(
 
   try {
     if (files.has('config.json')) await fetchFile('config.json');
-    if (files.has(ADAPTER) && !files.has('model.safetensors') && !files.has(INDEX)) {
-      await fetchFile(ADAPTER);
-      throw new InputError(adapterOfPeft(repository, join(folder, ADAPTER)));
+    if (files.has(ADAPTER_CONFIG) && !files.has('model.safetensors') && !files.has(INDEX)) {
+      await fetchFile(ADAPTER_CONFIG);
+      requirePeftConfig(folder);
+      if (!files.has(ADAPTER_WEIGHTS))
+        throw new InputError(
+          `"${repository}" is an adapter without ${ADAPTER_WEIGHTS}; save it again with Python's peft, as safetensors`,
+        );
+      for (const file of [...files].filter(isAdditionalTemplate).sort()) await fetchFile(file);
+      for (const file of FILES.tokenizer) if (files.has(file)) await fetchFile(file);
+      if (parts.includes('weights')) await fetchFile(ADAPTER_WEIGHTS);
+      cached.pin(revision, commit);
+      return folder;
     }
     if (parts.includes('weights')) {
       refuseOthers(repository, folder, files);

@@ -1,11 +1,12 @@
 /** Finds the folder of a model by its name, and downloads the model on first use. */
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 
-import { HubError, InputError, SetupError } from '../errors';
+import { FileError, HubError, InputError, SetupError } from '../errors';
+import { requireWholeAdapter } from '../formats/peftAdapter';
 import { recoverFolder } from '../formats/replaceFolder';
-import { ADAPTER, adapterOfPeft } from './adapter';
-import { CachedRepository, damagedFiles, holds, removeFile, type Part } from './cache';
+import { baseOfAdapter, isAdapter } from './adapter';
+import { CachedRepository, damagedFiles, hasTokenizer, holds, removeFile, type Part } from './cache';
 import { download, type Checks, type DownloadOptions } from './download';
 import { parseModelName } from './modelName';
 import { hubSettings } from './settings';
@@ -25,7 +26,7 @@ export function embeddedModel(): string {
 }
 
 /**
- * The folder of a model, with one part or all of them. Files that the Hugging Face cache contains, whether from Python
+ * The folder of a model or of a PEFT adapter, with one part or all of them. Files that the Hugging Face cache contains, whether from Python
  * or from here, are used without a request, even if the hub has newer ones; missing files are downloaded into it.
  *
  * @param model `tiny` (the embedded model), a folder with a config.json (`./gpt2` or `/models/gpt2`), or a name on the
@@ -61,18 +62,43 @@ export async function modelFolder(
   return download(repository, commit ?? revision, parts, settings, options);
 }
 
-/** @throws InputError, saying what the folder is, if it is not a model folder. */
+/** @throws InputError, saying what the folder is, if it is neither a model nor an adapter. */
 function requireModelFolder(folder: string): void {
-  const holdsWeights = () =>
-    readdirSync(folder).some((name) =>
-      /^(model.*\.safetensors|.*\.safetensors\.index\.json|pytorch_model.*\.bin)$/.test(name),
-    );
-  if (existsSync(join(folder, 'config.json')) && (!existsSync(join(folder, ADAPTER)) || holdsWeights())) return;
   if (!existsSync(folder))
     throw new InputError(`${folder} is not there; give a model folder, or the name of a model on the Hugging Face hub`);
-  const adapter = join(folder, ADAPTER);
-  if (!existsSync(adapter)) throw new InputError(`${folder} is not a model folder: it has no config.json`);
-  throw new InputError(adapterOfPeft(folder, adapter));
+  if (!existsSync(join(folder, 'config.json')) && !isAdapter(folder))
+    throw new InputError(`${folder} is not a model folder: it has no config.json`);
+}
+
+/** Where a model's files are. */
+export interface ModelFiles {
+  /** config.json and the weights: of the model, or of an adapter's base. */
+  readonly folder: string;
+  /** The tokenizer: the adapter's own if it has one, otherwise the model's. */
+  readonly tokenizer: string;
+  /** A PEFT adapter, to be added to the weights; null for a plain model. */
+  readonly adapter: string | null;
+}
+
+/**
+ * The files of a model or, where `model` names a PEFT adapter, of that adapter and its base model.
+ *
+ * @throws as `modelFolder` does; FileError if an adapter is not supported, names no base model, or one that is an
+ *   adapter too.
+ */
+export async function modelFiles(
+  model: string,
+  parts: readonly Part[],
+  options: DownloadOptions & { checks: Checks },
+): Promise<ModelFiles> {
+  const found = await modelFolder(model, parts, options);
+  if (!isAdapter(found)) return { folder: found, tokenizer: found, adapter: null };
+  if (parts.includes('weights')) requireWholeAdapter(found);
+  const base = baseOfAdapter(found);
+  const folder = await modelFolder(base, parts, options);
+  if (isAdapter(folder))
+    throw new FileError(found, `its base model, ${base}, is an adapter too; merge that one first, with export`);
+  return { folder, tokenizer: hasTokenizer(found) ? found : folder, adapter: found };
 }
 
 /**
@@ -92,6 +118,7 @@ export async function downloadWhole(model: string, options: DownloadOptions & { 
       ? modelFolder(model, parts, options)
       : download(name.repository, name.revision, parts, settings, options);
   const folder = await fetched();
+  if (isAdapter(folder)) await downloadWhole(baseOfAdapter(folder), options);
   const damaged = damagedFiles(folder);
   if (damaged.length === 0) return folder;
   const which =

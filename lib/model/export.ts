@@ -7,13 +7,15 @@ import { InputError } from '../errors';
 import { configText, readConfig } from '../formats/config';
 import { readJsonObject, type JsonObject } from '../formats/jsonFile';
 import { modelCard, origin, type Origin } from '../formats/modelCard';
+import type { BaseModel } from '../formats/peftAdapter';
 import { replaceFolder } from '../formats/replaceFolder';
 import { writeSafetensors, type FloatDType } from '../formats/safetensorsWriter';
+import { baseOfAdapter } from '../hub/adapter';
 import { parseModelName } from '../hub/modelName';
 import { templateFiles } from '../text/chatTemplate';
 import { readEndTokens } from '../text/endTokens';
 import { readTokenizerFiles } from '../text/tokenizerFiles';
-import { gpt2Folder } from './folder';
+import { gpt2Files } from './folder';
 import type { Trainable } from './weights';
 import { LM_HEAD, SCORE_HEAD, weightShapes } from './weightShapes';
 
@@ -45,6 +47,10 @@ export interface Companions {
   /** Other files by name: the tokenizer's, and generation_config.json if the source has one. */
   readonly files: ReadonlyMap<string, Uint8Array | string>;
   readonly origin: Origin;
+  /** The model that an adapter of this one belongs to: its hub name and commit, `tiny`, or a folder. */
+  readonly base: BaseModel;
+  /** The folder of the adapter that the source is; null for a plain model. */
+  readonly adapter: string | null;
 }
 
 /**
@@ -55,17 +61,20 @@ export interface Companions {
  *   read.
  */
 export async function exportCompanions(model: Trainable, source: string): Promise<Companions> {
-  const from = await gpt2Folder(source);
+  const { folder: from, tokenizer, adapter } = await gpt2Files(source);
   const config = readJsonObject(join(from, 'config.json'));
   if (!isDeepStrictEqual(readConfig(join(from, 'config.json')), model.config)) {
     throw new InputError(
       `the model's architecture differs from that of its source, ${from}; give the model that it began as`,
     );
   }
-  const { model: bpe, addedTokens, eosToken } = readTokenizerFiles(from); // refuses a folder without a tokenizer
+  const { model: bpe, addedTokens, eosToken } = readTokenizerFiles(tokenizer); // refuses a folder without a tokenizer
   const files = new Map<string, Uint8Array | string>();
-  for (const name of [...TOKENIZER_FILES, ...templateFiles(from), 'generation_config.json'])
-    if (existsSync(join(from, name))) files.set(name, readFileSync(join(from, name)));
+  const copy = (name: string, folder: string) => {
+    if (existsSync(join(folder, name))) files.set(name, readFileSync(join(folder, name)));
+  };
+  for (const name of [...TOKENIZER_FILES, ...templateFiles(tokenizer)]) copy(name, tokenizer);
+  copy('generation_config.json', from);
   if (!files.has('vocab.json')) files.set('vocab.json', JSON.stringify(bpe.vocab));
   if (!files.has('merges.txt')) files.set('merges.txt', ['#version: 0.2', ...bpe.merges, ''].join('\n'));
   // Responses were trained to end with the tokenizer's end-of-sequence token: generation from the export must stop at
@@ -81,13 +90,23 @@ export async function exportCompanions(model: Trainable, source: string): Promis
       ? config
       : { ...config, eos_token_id: Array.isArray(config.eos_token_id) ? [eosTokenId, ...ends] : eosTokenId },
     files,
-    origin: origin(from, hubName(source)),
+    origin: origin(from, hubName(adapter === null ? source : baseOfAdapter(adapter))),
+    base: pinned(adapter === null ? source : baseOfAdapter(adapter), from),
+    adapter,
   };
 }
 
 function hubName(model: string): string | null {
   const name = parseModelName(model);
   return name.kind === 'hub' ? name.repository : null;
+}
+
+/** @param folder of a model on the hub, its snapshot. */
+function pinned(model: string, folder: string): BaseModel {
+  const name = parseModelName(model);
+  if (name.kind === 'folder') return { name: name.folder, revision: null };
+  if (name.kind === 'embedded') return { name: model, revision: null };
+  return { name: name.repository, revision: basename(folder) };
 }
 
 /** transformers' default where config.json has no `eos_token_id`. */

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 
 import { readConfig, type GPT2Config } from '../formats/config';
 import type { DownloadOptions } from '../hub/download';
-import { downloadWhole, modelFolder } from '../hub/modelFolder';
+import { downloadWhole, modelFiles, type ModelFiles } from '../hub/modelFolder';
 import { readTokenizerFiles } from '../text/tokenizerFiles';
 
 /** If config.json or the tokenizer of a model on the hub is not supported, nothing large is downloaded. */
@@ -11,16 +11,16 @@ const CHECKS = { config: readConfig, tokenizer: readTokenizerFiles } as const;
 
 /**
  * @param model as for `modelFolder`.
- * @returns its folder, with its weights and its tokenizer.
- * @throws as `modelFolder`, `readConfig` and `readTokenizerFiles` do.
+ * @returns its folder, with its weights and its tokenizer; for an adapter, also those of its base model.
+ * @throws as `modelFiles`, `readConfig` and `readTokenizerFiles` do.
  */
-export function gpt2Folder(model: string, options: DownloadOptions = {}): Promise<string> {
-  return modelFolder(model, ['tokenizer', 'weights'], { ...options, checks: CHECKS });
+export function gpt2Files(model: string, options: DownloadOptions = {}): Promise<ModelFiles> {
+  return modelFiles(model, ['tokenizer', 'weights'], { ...options, checks: CHECKS });
 }
 
 /** The same, without the tokenizer. */
-export function weightsFolder(model: string, options: DownloadOptions = {}): Promise<string> {
-  return modelFolder(model, ['weights'], { ...options, checks: CHECKS });
+export function weightsFiles(model: string, options: DownloadOptions = {}): Promise<ModelFiles> {
+  return modelFiles(model, ['weights'], { ...options, checks: CHECKS });
 }
 
 /**
@@ -29,13 +29,13 @@ export function weightsFolder(model: string, options: DownloadOptions = {}): Pro
  *
  * @param model as for `GPT2.fromPretrained`; a local model stays where it is.
  * @returns its folder.
- * @throws as `gpt2Folder` does.
+ * @throws as `gpt2Files` does.
  */
 export function downloadModel(model: string, options: DownloadOptions = {}): Promise<string> {
   return downloadWhole(model, { ...options, checks: CHECKS });
 }
 
-/** The architecture of a model, with its weights and its tokenizer in place. @throws as `gpt2Folder` does. */
+/** The architecture of a model, with its weights and its tokenizer in place. @throws as `gpt2Files` does. */
 export async function configOf(model: string): Promise<GPT2Config> {
-  return readConfig(join(await gpt2Folder(model), 'config.json'));
+  return readConfig(join((await gpt2Files(model)).folder, 'config.json'));
 }

@@ -8,10 +8,12 @@ import { ints, matmul, reshape } from '../engine/ops';
 import { attentionBias, transformer } from '../engine/transformer';
 import { InputError } from '../errors';
 import { readConfig, type GPT2Config } from '../formats/config';
+import { readPeftAdapter } from '../formats/peftAdapter';
 import type { DownloadOptions } from '../hub/download';
 import type { ResponseBatch } from '../text/responseBatch';
 import { type tf } from '../tf';
-import { weightsFolder } from './folder';
+import { addDifferences } from './adapters';
+import { weightsFiles } from './folder';
 import { byResponse, ForwardPass, type Saved } from './forwardPass';
 import { scoreTokens, type HeadOptions, type TokenScores, type TokenStatistics } from './heads';
 import { Weights } from './weights';
@@ -42,14 +44,18 @@ export class GPT2 {
 
   /**
    * @param model `tiny` (the embedded model); a name on the Hugging Face hub such as `gpt2`, downloaded on first use,
-   *   with `@` and a branch, tag or commit to pin a revision; or a folder with config.json and model.safetensors.
+   *   with `@` and a branch, tag or commit to pin a revision; or a folder with config.json and model.safetensors. A
+   *   folder or a name of a PEFT adapter gives its base model with the adapter merged.
    * @throws InputError if there is no such model, HubError if it cannot be downloaded, FileError if its files are
    *   malformed or not those of a GPT-2.
    */
   static async fromPretrained(model: string, options?: DownloadOptions): Promise<GPT2> {
-    const folder = await weightsFolder(model, options);
+    const { folder, adapter } = await weightsFiles(model, options);
     const config = readConfig(join(folder, 'config.json'));
-    return new GPT2(config, Weights.load(folder, config));
+    const differences = adapter === null ? undefined : readPeftAdapter(adapter).differences;
+    const weights = Weights.load(folder, config);
+    if (differences) disposedIfThrown(weights, () => addDifferences(weights, differences, adapter!));
+    return new GPT2(config, weights);
   }
 
   /**
@@ -152,6 +158,16 @@ export class GPT2 {
 
   dispose(): void {
     this.weights.dispose();
+  }
+}
+
+/** Does something with weights whose owner does not have them yet. */
+function disposedIfThrown(weights: Weights, action: () => void): void {
+  try {
+    action();
+  } catch (error) {
+    weights.dispose();
+    throw error;
   }
 }
 

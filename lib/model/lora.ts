@@ -10,10 +10,12 @@ import type { WeightGradients } from '../engine/layers';
 import { add, fill, floats, matmul, mul, readVariable, scalar, variable } from '../engine/ops';
 import { Variables } from '../engine/variables';
 import { InputError } from '../errors';
+import { readPeftAdapter, type LowRank } from '../formats/peftAdapter';
 import type { Random } from '../random';
 import { RANGES, requireRange } from '../ranges';
+import { requireFit } from './adapters';
 import { GPT2 } from './gpt2';
-import { Weights } from './weights';
+import { Weights, type Trainable } from './weights';
 
 const TARGETS = ['attn.c_attn', 'attn.c_proj', 'mlp.c_fc', 'mlp.c_proj'] as const;
 export type LoraTarget = (typeof TARGETS)[number];
@@ -53,7 +55,48 @@ export function lora(base: GPT2, options: LoraOptions, random: Random): GPT2 {
       `rank must be a whole number from 1 to ${most}, the smaller side of the matrices, got ${rank}`,
     );
   requireRange('alpha', alpha, RANGES.run.loraAlpha);
-  return new GPT2(config, new AdaptedWeights(weights, adapters(weights, adapted, rank, random), alpha / rank));
+  const scales = new Map(adapted.map((name) => [name, alpha / rank]));
+  return new GPT2(config, new AdaptedWeights(weights, adapters(weights, adapted, rank, random), scales, false));
+}
+
+/**
+ * A view of `base` with a PEFT adapter's matrices as the weights to train, as PEFT's `is_trainable=True` gives it. The
+ * view owns only the adapter, as that of `lora` does.
+ *
+ * @param base the model to which the adapter belongs, without it: `GPT2.fromPretrained` of an adapter's own name gives
+ *   a model that has it merged already.
+ * @param folder a folder with adapter_config.json and adapter_model.safetensors.
+ * @throws FileError if the adapter is malformed, or has something that is not supported, or does not fit the base.
+ */
+export function loadAdapter(base: GPT2, folder: string): GPT2 {
+  const { differences } = readPeftAdapter(folder);
+  requireFit(base.weights, differences, folder);
+  const scales = new Map([...differences].map(([name, { scale }]) => [name, scale]));
+  const variables = new Map<string, Handle>();
+  const shapes = new Map<string, readonly number[]>();
+  for (const name of base.weights.names) {
+    const difference = differences.get(name);
+    if (difference === undefined) continue;
+    const { a, b, rank } = difference;
+    const [from, to] = difference.shape;
+    shapes.set(nameA(name), [from, rank]).set(nameB(name), [rank, to]);
+    variables.set(nameA(name), variable(floats(a, [from, rank]))).set(nameB(name), variable(floats(b, [rank, to])));
+  }
+  return new GPT2(base.config, new AdaptedWeights(base.weights, new Variables(variables, shapes), scales, true));
+}
+
+export interface Adapters {
+  /** By the names of the matrices. */
+  readonly differences: ReadonlyMap<string, LowRank>;
+  /** Whether they began as an adapter that was loaded, rather than beside the model's weights. */
+  readonly continued: boolean;
+}
+
+/** The adapters of a model that `lora` or `loadAdapter` made; undefined for any other model. */
+export function adaptersOf({ weights }: Trainable): Adapters | undefined {
+  return weights instanceof AdaptedWeights
+    ? { differences: weights.differences(), continued: weights.continued }
+    : undefined;
 }
 
 /**
@@ -82,19 +125,35 @@ function adapters(weights: Weights, adapted: readonly string[], rank: number, ra
 /** GPT-2's weights with the adapters added, under GPT-2's own names; `variable` and `assign` are those of the base. */
 class AdaptedWeights extends Weights {
   readonly #adapters: Variables;
-  readonly #scale: number;
+  /** alpha / rank of each adapted matrix. */
+  readonly #scales: ReadonlyMap<string, number>;
 
-  constructor(base: Weights, adapters: Variables, scale: number) {
+  constructor(
+    base: Weights,
+    adapters: Variables,
+    scales: ReadonlyMap<string, number>,
+    readonly continued: boolean,
+  ) {
     super(
       new Map(base.names.map((name) => [name, base.variable(name)])),
       new Map(base.names.map((name) => [name, base.shape(name)])),
     );
     this.#adapters = adapters;
-    this.#scale = scale;
+    this.#scales = scales;
   }
 
   override get trained(): Variables {
     return this.#adapters;
+  }
+
+  differences(): Map<string, LowRank> {
+    const all = [...this.#scales].map(([name, scale]): [string, LowRank] => {
+      const [a, b] = [this.#adapters.values(nameA(name)), this.#adapters.values(nameB(name))];
+      const [from, rank] = this.#adapters.shape(nameA(name)) as [number, number];
+      const [, to] = this.#adapters.shape(nameB(name)) as [number, number];
+      return [name, { a, b, shape: [from, to], rank, scale }];
+    });
+    return new Map(all);
   }
 
   override values(name: string): Float32Array {
@@ -105,7 +164,7 @@ class AdaptedWeights extends Weights {
   protected override read(name: string): Handle {
     if (!this.#isAdapted(name)) return super.read(name);
     return scope(() => {
-      const difference = matmul(this.#scaled(nameA(name)), readVariable(this.#adapters.variable(nameB(name))));
+      const difference = matmul(this.#scaled(name, nameA(name)), readVariable(this.#adapters.variable(nameB(name))));
       return add(super.read(name), difference);
     });
   }
@@ -121,7 +180,7 @@ class AdaptedWeights extends Weights {
       if (!wants(name)) return;
       scope(() => {
         const dW = multiplied(make());
-        const [a, b] = [this.#scaled(nameA(name)), this.#scaled(nameB(name))];
+        const [a, b] = [this.#scaled(name, nameA(name)), this.#scaled(name, nameB(name))];
         if (wanted(nameA(name))) made.set(nameA(name), owner.adopt(matmul(dW, b, { transposeY: true })));
         if (wanted(nameB(name))) made.set(nameB(name), owner.adopt(matmul(a, dW, { transposeX: true })));
       });
@@ -130,11 +189,12 @@ class AdaptedWeights extends Weights {
   }
 
   #isAdapted(name: string): boolean {
-    return this.#adapters.names.includes(nameA(name));
+    return this.#scales.has(name);
   }
 
-  #scaled(name: string): Handle {
-    return scope(() => mul(readVariable(this.#adapters.variable(name)), scalar(this.#scale)));
+  /** A or B of a matrix, times the matrix's scale. */
+  #scaled(matrix: string, name: string): Handle {
+    return scope(() => mul(readVariable(this.#adapters.variable(name)), scalar(this.#scales.get(matrix)!)));
   }
 
   override dispose(): void {

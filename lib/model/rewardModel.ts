@@ -10,11 +10,12 @@ import { FileError, InputError } from '../errors';
 import { Checkpoint } from '../formats/checkpoint';
 import { readConfig, type GPT2Config } from '../formats/config';
 import { readJsonObject } from '../formats/jsonFile';
+import { requirePeftConfig } from '../formats/peftAdapter';
 import type { DownloadOptions } from '../hub/download';
 import type { Random } from '../random';
 import { lastTokens, type ResponseBatch } from '../text/responseBatch';
 import { tf } from '../tf';
-import { weightsFolder } from './folder';
+import { weightsFiles } from './folder';
 import { DifferentiablePass } from './forwardPass';
 import type { GPT2 } from './gpt2';
 import type { FinalNorm } from './heads';
@@ -43,8 +44,15 @@ export class RewardModel {
    * @throws as `GPT2.fromPretrained` does; FileError also if the model has no such head.
    */
   static async fromPretrained(model: string, options?: DownloadOptions): Promise<RewardModel> {
-    const folder = await weightsFolder(model, options);
+    const { folder, adapter } = await weightsFiles(model, options);
     const config = readConfig(join(folder, 'config.json'));
+    if (adapter !== null) {
+      requirePeftConfig(adapter); // an adapter of a reward model has its own message
+      throw new FileError(
+        adapter,
+        'is an adapter of a language model, not a reward model; make one from it with train-reward',
+      );
+    }
     if (!hasScoreHead(folder))
       throw new FileError(
         folder,

@@ -1,7 +1,7 @@
 /** Converts text to token ids and back: GPT-2's byte-level BPE, from a model folder's files. */
 import { FileError, InputError } from '../errors';
 import type { DownloadOptions } from '../hub/download';
-import { modelFolder } from '../hub/modelFolder';
+import { modelFiles } from '../hub/modelFolder';
 import { splitter, type Piece } from './addedTokens';
 import { characterClass, letters, numbers, spaces } from './characterClasses';
 import { ChatTemplate } from './chatTemplate';
@@ -78,7 +78,7 @@ export class Tokenizer {
    *   cannot be read.
    */
   static async fromPretrained(model: string, options?: DownloadOptions): Promise<Tokenizer> {
-    const folder = await modelFolder(model, ['tokenizer'], { ...options, checks: {} });
+    const { tokenizer: folder, folder: ofModel } = await modelFiles(model, ['tokenizer'], { ...options, checks: {} });
     const files = readTokenizerFiles(folder);
     const { eosToken, padToken, path } = files;
     const template = await ChatTemplate.read(folder, files.config, files.special);
@@ -104,7 +104,7 @@ export class Tokenizer {
       padToken === null ? null : id(padToken),
       ids.size,
       template,
-      [...new Set([id(eosToken), ...readEndTokens(folder)])],
+      [...new Set([id(eosToken), ...readEndTokens(ofModel)])],
     );
   }
 

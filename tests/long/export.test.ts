@@ -8,12 +8,15 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 
 import {
+  exportAdapter,
   exportModel,
   GPT2,
+  lora,
   Random,
   readPairs,
   RewardModel,
   scoreResponses,
+  tf,
   Tokenizer,
   type FloatDType,
 } from 'alignbook';
@@ -70,6 +73,33 @@ for (const dtype of ['F32', 'BF16'] satisfies FloatDType[]) {
     },
   );
 }
+
+test('PEFT opens an adapter that is written here, and gives the same logits', async () => {
+  const base = await GPT2.fromPretrained('tiny');
+  const model = lora(base, { rank: 5, alpha: 7, targets: ['attn.c_attn', 'attn.c_proj', 'mlp.c_fc'] }, new Random(1));
+  const random = new Random(2);
+  const { trained } = model.weights;
+  for (const name of trained.names)
+    trained.assign(
+      name,
+      trained.values(name).map(() => 0.05 * random.normal()),
+    );
+  const [out, results] = [join(folder, 'adapter'), join(folder, 'adapter-logits.json')];
+  await exportAdapter(model, out, { source: 'tiny' });
+  // once more on top of it, as one adapter with patterns of its own
+  const start = await GPT2.fromPretrained(out);
+  const second = lora(start, { rank: 2, alpha: 3, targets: ['attn.c_attn', 'mlp.c_proj'] }, new Random(3));
+  const above = second.weights.trained;
+  for (const name of above.names) above.assign(name, above.values(name).fill(0.02));
+  const both = join(folder, 'adapter-both');
+  await exportAdapter(second, both, { source: out });
+  const ids = Array.from({ length: 40 }, (_, n) => (n * 997) % 50257);
+  const logits = (of: GPT2) =>
+    tf.tidy(() => Array.from(of.forward(tf.tensor2d([ids], undefined, 'int32')).logits.dataSync<'float32'>()));
+  writeFileSync(results, JSON.stringify({ ids, logits: { [out]: logits(model), [both]: logits(second) } }));
+  oracle('check_adapter.py', TINY, results); // asserts
+  for (const each of [second, start, model, base]) each.dispose();
+});
 
 test(
   'of each kind of GPT-2: transformers opens the export, ' + 'and gives the scores of a reward model made of it',

@@ -44,6 +44,7 @@ SCRIPTS = (
         "safetensors_cases.py",
         "half_floats.py",
         "logps.py",
+        "adapters.py",
     ),
     *(
         "ppo_step.py",
