@@ -4,7 +4,8 @@ import { GPT2 } from '../model/gpt2';
 import { lora } from '../model/lora';
 import { hasScoreHead, RewardModel } from '../model/rewardModel';
 import { Random } from '../random';
-import type { OptionsOf } from '../training/declare';
+import { withDefaults, type OptionsOf } from '../training/declare';
+import { trainSettings } from '../training/options';
 import { UsageError } from './commandLine';
 import type { loraSettings } from './runSettings';
 
@@ -13,7 +14,7 @@ type ModelOptions = OptionsOf<typeof loraSettings> & { readonly frozen?: readonl
 /** `base` itself, or a view of it with adapters. @throws UsageError or InputError if settings are incompatible. */
 export function trainedModel(
   base: GPT2,
-  { loraRank: rank, loraAlpha: alpha, loraTargets: targets, frozen, seed = 0 }: ModelOptions,
+  { loraRank: rank, loraAlpha: alpha, loraTargets: targets, frozen, ...options }: ModelOptions,
 ): GPT2 {
   if (rank === undefined) {
     if ((alpha ?? targets) !== undefined)
@@ -22,6 +23,7 @@ export function trainedModel(
   }
   if (frozen !== undefined)
     throw new InputError('loraRank: with adapters all weights stay as they are; leave out frozen');
+  const { seed } = withDefaults(options, trainSettings);
   return lora(base, { rank, ...(alpha !== undefined && { alpha }), ...(targets && { targets }) }, new Random(seed));
 }
 
