@@ -49,12 +49,13 @@ export function optionsOf(name: string, setting: Setting): Option[] {
 const EXPECTED = /^a (whole )?number from [01] |window$/;
 
 /** A setting's help: what it does, then in parentheses its possible values and its default. */
-export function description({ help, choices, range, default: without, required }: Setting): string {
+export function description({ help, choices, range, required, ...setting }: Setting): string {
+  const without = setting.otherwise ?? setting.default;
   const more = [
     ...(choices ? [choices.join(', ')] : []),
     ...(range && !EXPECTED.test(range.words) ? [range.words.replace(/, also .*/, '')] : []),
     ...(required ? ['required'] : []),
-    ...(without === undefined || without === false ? [] : [`default: ${without}`]),
+    ...(without === undefined || without === false ? [] : [`default: ${String(without)}`]),
   ];
   return more.length === 0 ? help : `${help} (${more.join('; ')})`;
 }

@@ -7,10 +7,12 @@ import { data, dtype, model, skipBad } from './runSettings';
 const { generation, sampling, training } = RANGES;
 const batchSize = (by: number, rows: string) =>
   number(training.batchSize, { group: 'output', default: by, help: `Compute N ${rows} at a time.` });
+/** Prompts to sample answers for. */
+const PROMPTS = 64;
 const output = path({
   group: 'output',
   value: 'file',
-  default: 'the standard output',
+  otherwise: 'the standard output',
   help: 'Write to this file, all or nothing.',
 });
 
@@ -66,7 +68,8 @@ export const evaluateSettings = {
   rewardModel: text({ group: 'model', help: "Also report this reward model's mean score of the sampled answers." }),
   prompts: number(whole(0), {
     group: 'sampling',
-    default: '64, or all if there are fewer',
+    default: PROMPTS,
+    otherwise: `${PROMPTS}, or all if there are fewer`,
     help: 'Sample answers for N prompts, drawn at random; 0 samples none.',
   }),
   samples: number(whole(1), { group: 'sampling', default: 1, help: 'Sample N answers for each of these prompts.' }),

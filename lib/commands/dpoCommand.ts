@@ -6,7 +6,7 @@ import { longestText, type PairIds } from '../text/batch';
 import { readPairs } from '../text/dataset';
 import { Tokenizer } from '../text/tokenizer';
 import { requireWindow } from '../training/checks';
-import type { OptionsOf } from '../training/declare';
+import { withDefaults, type OptionsOf } from '../training/declare';
 import { stepCount } from '../training/order';
 import { keptReferenceLogps } from '../training/reference';
 import { requireDpoOptions, trainDpo, type DpoInputs, type DpoStep } from '../training/trainDpo';
@@ -15,11 +15,11 @@ import { statusLine } from './terminal';
 import { trainedModel } from './trainedModel';
 import { lossNotes, printNotes, settingNotes } from './trainNotes';
 import { trainRun } from './trainRun';
-import { requireValidation, type dpoCommandSettings } from './trainSettings';
+import { dpoCommandSettings, requireValidation } from './trainSettings';
 
 export async function run(config: OptionsOf<typeof dpoCommandSettings>): Promise<void> {
-  const { model: source, data, output, reference: referenceName = source, liveReference = false } = config;
-  const { referenceCache = output } = config;
+  const { batchSize, loss, liveReference } = withDefaults(config, dpoCommandSettings);
+  const { model: source, data, output, reference: referenceName = source, referenceCache = output } = config;
   requireDpoOptions(config);
   requireValidation(config);
 
@@ -28,8 +28,7 @@ export async function run(config: OptionsOf<typeof dpoCommandSettings>): Promise
   const read = (path: string) => readData(config, sizes, (rowOptions) => readPairs(path, tokenizer, rowOptions));
   const pairs = await read(data);
   const validation = config.validation === undefined ? undefined : await read(config.validation);
-  const steps = stepCount(config, pairs.length, config.batchSize ?? 16);
-  const { loss = 'sigmoid' } = config;
+  const steps = stepCount(config, pairs.length, batchSize);
   printNotes([...settingNotes('train-dpo', config, steps), ...lossNotes(loss, preferenceLosses[loss], config)]);
   // The reference is the model before a checkpoint replaces its weights; with adapters, its weights never change.
   const base = await GPT2.fromPretrained(source);

@@ -8,7 +8,7 @@ import { RANGES, requireRange } from '../ranges';
 import type { PairIds } from '../text/batch';
 import { readPairs } from '../text/dataset';
 import { Tokenizer } from '../text/tokenizer';
-import type { OptionsOf } from '../training/declare';
+import { withDefaults, type DefaultsOf, type OptionsOf } from '../training/declare';
 import {
   answerKl,
   evaluatePairs,
@@ -21,15 +21,13 @@ import { referenceLogps } from '../training/reference';
 import { rewardOf, scoreSamples } from '../training/rewards';
 import { respond, sampleResponses, type Sample } from '../training/rollout';
 import type { DpoLossOptions } from '../training/trainDpo';
-import type { evaluateSettings } from './commandSettings';
+import { evaluateSettings } from './commandSettings';
 import { readData } from './readData';
 import { statusLine } from './terminal';
 
-type Sampling = Required<
-  Pick<
-    OptionsOf<typeof evaluateSettings>,
-    'prompts' | 'samples' | 'maxNewTokens' | 'show' | 'batchSize' | 'seed' | 'temperature'
-  >
+type Sampling = Pick<
+  DefaultsOf<typeof evaluateSettings>,
+  'prompts' | 'samples' | 'maxNewTokens' | 'show' | 'batchSize' | 'seed' | 'temperature'
 >;
 
 interface Report extends PairEvaluation {
@@ -74,13 +72,12 @@ interface Sampled {
 }
 
 export async function run(given: OptionsOf<typeof evaluateSettings>): Promise<void> {
-  const { model: name, data, reference: referenceName, rewardModel: rewardName, output, json = false } = given;
-  const { prompts = 64, samples = 1, maxNewTokens = 64, show = 3, batchSize = 16, seed = 0, temperature = 1 } = given;
-  const settings: Sampling = { prompts, samples, maxNewTokens, show, batchSize, seed, temperature };
-  requireRange('temperature', temperature, RANGES.sampling.temperature);
-  requireRange('seed', seed, RANGES.generation.seed);
+  const settings = withDefaults(given, evaluateSettings);
+  const { model: name, data, reference: referenceName, rewardModel: rewardName, output, json } = settings;
+  requireRange('temperature', settings.temperature, RANGES.sampling.temperature);
+  requireRange('seed', settings.seed, RANGES.generation.seed);
   if (output !== undefined) requireWritable(output);
-  const { loss: lossName = 'sigmoid', beta, labelSmoothing } = given;
+  const { loss: lossName, beta, labelSmoothing } = settings;
   const loss: DpoLossOptions = {
     loss: lossName,
     ...(beta !== undefined && { beta }),
@@ -89,7 +86,7 @@ export async function run(given: OptionsOf<typeof evaluateSettings>): Promise<vo
 
   const sizes = await configOf(name);
   const tokenizer = await Tokenizer.fromPretrained(name);
-  const pairs = await readData({ skipBad: given.skipBad ?? false }, sizes, (rowOptions) =>
+  const pairs = await readData({ skipBad: settings.skipBad }, sizes, (rowOptions) =>
     readPairs(data, tokenizer, rowOptions),
   );
   const rewardModel = rewardName === undefined ? undefined : await RewardModel.fromPretrained(rewardName);

@@ -3,12 +3,12 @@ import { generate } from '../model/generate';
 import { GPT2 } from '../model/gpt2';
 import { chatOf } from '../text/chat';
 import { Tokenizer } from '../text/tokenizer';
-import type { OptionsOf } from '../training/declare';
+import { withDefaults, type OptionsOf } from '../training/declare';
 import { UsageError } from './commandLine';
-import type { generateSettings } from './commandSettings';
+import { generateSettings } from './commandSettings';
 
 export async function run(settings: OptionsOf<typeof generateSettings>): Promise<void> {
-  const { model: name, prompt, instruct = false, stop = [], ...options } = settings;
+  const { model: name, prompt, instruct, stop = [], ...options } = withDefaults(settings, generateSettings);
   if (stop.includes('')) throw new UsageError('--stop is empty; give a text that ends the answer');
 
   await gpt2Files(name);

@@ -1,16 +1,16 @@
 import type { GPT2 } from '../model/gpt2';
-import type { OptionsOf } from '../training/declare';
+import { withDefaults, type OptionsOf } from '../training/declare';
 import { stepCount } from '../training/order';
 import { requireGrpoOptions, trainGrpo, type GrpoStep } from '../training/trainGrpo';
 import { samplingRun } from './samplingRun';
 import { printNotes, settingNotes } from './trainNotes';
 import { trainRun } from './trainRun';
-import type { grpoCommandSettings } from './trainSettings';
+import { grpoCommandSettings } from './trainSettings';
 
 export async function run(config: OptionsOf<typeof grpoCommandSettings>): Promise<void> {
   requireGrpoOptions(config);
   const { policy, prompts, contents, interruption, ...inputs } = await samplingRun(config);
-  const steps = stepCount(config, prompts.length, config.batchSize ?? 16);
+  const steps = stepCount(config, prompts.length, withDefaults(config, grpoCommandSettings).batchSize);
   printNotes(settingNotes('train-grpo', config, steps));
   await trainRun<GrpoStep, GPT2>(
     { config, model: policy, steps, contents, interruption },

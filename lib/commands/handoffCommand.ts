@@ -2,9 +2,9 @@ import { FileError } from '../errors';
 import { mayReplace } from '../formats/replaceFolder';
 import { compareTrajectory, comparisonText, type HandoffKind } from '../handoff/compare';
 import { writeHandoff } from '../handoff/write';
-import type { OptionsOf } from '../training/declare';
+import { withDefaults, type OptionsOf } from '../training/declare';
 import { UsageError } from './commandLine';
-import type { handoffSettings } from './commandSettings';
+import { handoffSettings } from './commandSettings';
 import { handoffInputs } from './handoffInputs';
 import { statusLine } from './terminal';
 import { trainingOf } from './trainCommands';
@@ -21,11 +21,8 @@ export async function run(settings: OptionsOf<typeof handoffSettings>): Promise<
 }
 
 /** Writes the folder to hand over. */
-async function handedOver(
-  config: string,
-  out: string,
-  { kind = 'dpo', steps: compare = 20 }: { readonly kind?: HandoffKind; readonly steps?: number },
-): Promise<void> {
+async function handedOver(config: string, out: string, settings: OptionsOf<typeof handoffSettings>): Promise<void> {
+  const { kind, steps: compare } = withDefaults(settings, handoffSettings);
   mayReplace(out, {});
   const inputs = await handoffInputs(kind, valuesIn(config, kind, out));
   for (const note of inputs.notes) console.log(`note: ${note}`);

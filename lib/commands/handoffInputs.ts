@@ -14,7 +14,8 @@ import { longestText, pairTokens } from '../text/batch';
 import { readPairs, readResponses } from '../text/dataset';
 import { Tokenizer } from '../text/tokenizer';
 import { requireWindow } from '../training/checks';
-import type { OptionsOf, Settings } from '../training/declare';
+import { withDefaults, type OptionsOf, type Settings } from '../training/declare';
+import { dpoSettings } from '../training/dpoOptions';
 import { rowSettings } from '../training/options';
 import { batchOrder, stepCount } from '../training/order';
 import { referenceLogps } from '../training/reference';
@@ -80,7 +81,7 @@ const SMOOTHED: ReadonlySet<string> = new Set<PreferenceLossName>(['robust', 'ex
 const WHOLE_BATCH: ReadonlySet<string> = new Set<PreferenceLossName>(['aot', 'aot_unpaired', 'sft']);
 
 async function dpoInputs(config: Values<'dpo'>): Promise<HandoffInputs> {
-  const { model: source, reference: referenceName = source, loss = 'sigmoid' } = config;
+  const { model: source, reference: referenceName = source, loss = dpoSettings.loss.default } = config;
   requireDpoOptions(config);
   if (!PAIR_BY_PAIR.has(loss) && !WHOLE_BATCH.has(loss))
     throw new InputError(`loss ${loss} has no equal among those of TRL's DPOTrainer; choose another loss`);
@@ -109,8 +110,9 @@ async function dpoInputs(config: Values<'dpo'>): Promise<HandoffInputs> {
   const oneProcess = WHOLE_BATCH.has(loss);
   const given = Object.fromEntries(Object.entries(config).filter(([, value]) => value !== undefined));
   const { beta, labelSmoothing, divergence, divergenceAlpha, discopopTau } = {
-    ...{ beta: 0.1, labelSmoothing: 0, divergence: 'reverse_kl', divergenceAlpha: 0.5, discopopTau: 0.05 },
-    ...preferenceLosses[loss].defaults,
+    ...preferenceLosses.discopop.defaults,
+    ...preferenceLosses.sigmoid.defaults,
+    ...preferenceLosses[loss].defaults, // the others are of no effect on this loss
     ...given,
   };
   return {
@@ -159,7 +161,12 @@ async function rewardInputs(config: Values<'reward'>): Promise<HandoffInputs> {
   requireRewardOptions(config);
   const tokenizer = await Tokenizer.fromPretrained(source);
   const padTokenId = tokenizer.padTokenId ?? tokenizer.eosTokenId;
-  const model = await rewardModelOf(source, (await gpt2Files(source)).folder, config.seed ?? 0, padTokenId);
+  const model = await rewardModelOf(
+    source,
+    (await gpt2Files(source)).folder,
+    withDefaults(config, rewardSettings).seed,
+    padTokenId,
+  );
   const pairs = await readData(config, model.config, (options) =>
     readPairs(config.data, tokenizer, { ...options, margins: true }),
   );
@@ -186,7 +193,8 @@ async function rewardInputs(config: Values<'reward'>): Promise<HandoffInputs> {
 /** The value of every setting, defaults included. */
 function resolved(settings: Settings, values: Readonly<Record<string, unknown>>): Record<string, unknown> {
   const names = Object.keys(settings).filter((name) => !OWN.some((own) => own === name));
-  return Object.fromEntries(names.map((name) => [name, values[name] ?? settings[name]!.default]));
+  const all: Readonly<Record<string, unknown>> = withDefaults(values, settings);
+  return Object.fromEntries(names.map((name) => [name, all[name]]));
 }
 
 /** The number of steps, and the rows of each step in order. */
@@ -195,7 +203,7 @@ function orderOf<Row>(
   rows: readonly Row[],
   length: (row: Row) => number,
 ): { steps: number; order: number[] } {
-  const { batchSize = 16, seed = 0, groupByLength = false } = config;
+  const { batchSize, seed, groupByLength } = withDefaults(config, rowSettings);
   const steps = stepCount(config, rows.length, batchSize);
   if (steps * batchSize > MOST_PLACES)
     throw new InputError(
@@ -222,7 +230,7 @@ function requireEqual(kind: HandoffKind, values: Readonly<Record<string, unknown
     throw new InputError(
       'initialSeed: train.py begins from a model; write one with train-sft, steps 1 and lr 0, and name that',
     );
-  if (minLrRatio !== undefined && minLrRatio !== 0 && (schedule ?? 'linear') === 'linear')
+  if (minLrRatio !== undefined && minLrRatio !== 0 && (schedule ?? rowSettings.schedule.default) === 'linear')
     throw new InputError(
       'minLrRatio: transformers has no linear schedule that ends above 0; give schedule cosine, or minLrRatio 0',
     );
@@ -251,7 +259,7 @@ function notesOf(config: Readonly<Record<string, unknown>>): string[] {
   const left = OWN.filter(
     (name) => config[name] !== undefined && !silent.includes(name) && !(name === 'accumulation' && config[name] === 1),
   );
-  const batchSize = (config['batchSize'] as number | undefined) ?? 16;
+  const { batchSize } = withDefaults(config, rowSettings);
   const divisors = Array.from({ length: batchSize }, (_, n) => n + 1).filter((n) => batchSize % n === 0);
   return [
     ...left.map((name) =>

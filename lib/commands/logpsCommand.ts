@@ -4,13 +4,13 @@ import { GPT2 } from '../model/gpt2';
 import { scorePairs } from '../model/score';
 import { readPairs } from '../text/dataset';
 import { Tokenizer } from '../text/tokenizer';
-import type { OptionsOf } from '../training/declare';
-import type { logpsSettings } from './commandSettings';
+import { withDefaults, type OptionsOf } from '../training/declare';
+import { logpsSettings } from './commandSettings';
 import { readData } from './readData';
 import { statusLine } from './terminal';
 
 export async function run(settings: OptionsOf<typeof logpsSettings>): Promise<void> {
-  const { model: name, data, skipBad = false, batchSize = 8, output } = settings;
+  const { model: name, data, skipBad, batchSize, output } = withDefaults(settings, logpsSettings);
   const sizes = await configOf(name);
   const tokenizer = await Tokenizer.fromPretrained(name);
   const pairs = await readData({ skipBad }, sizes, (rowOptions) => readPairs(data, tokenizer, rowOptions), {

@@ -2,7 +2,8 @@
 import { InputError } from '../errors';
 import type { GPT2Config } from '../formats/config';
 import type { Merges, ReadOptions } from '../text/dataset';
-import type { Truncation } from '../text/truncation';
+import { withDefaults } from '../training/declare';
+import { runSettings } from './runSettings';
 
 /** Maximum number of bad rows that are reported one by one. */
 const SHOWN = 20;
@@ -25,7 +26,7 @@ export async function readData<Row>(
   read: (options: ReadOptions) => Promise<Row[]>,
   { tellMerges = true } = {},
 ): Promise<Row[]> {
-  const { skipBad = false, maxLength = blockSize, truncation = 'refuse' } = settings;
+  const { skipBad, maxLength = blockSize, truncation } = withDefaults(settings, runSettings);
   if (!Number.isInteger(maxLength) || maxLength < 2 || maxLength > blockSize) {
     throw new InputError(
       `maxLength must be a whole number from 2 to ${blockSize}, the model's window, got ${maxLength}`,
@@ -34,7 +35,7 @@ export async function readData<Row>(
   const options = {
     maxLength,
     vocabSize,
-    truncation: truncation as Truncation,
+    truncation,
     onMessages: tellOnce,
     ...(tellMerges && { onMerges: tell }),
   };

@@ -4,20 +4,21 @@ import type { RewardModel } from '../model/rewardModel';
 import { scoreNormalization } from '../model/score';
 import { readCandidates, readPairs } from '../text/dataset';
 import { Tokenizer } from '../text/tokenizer';
-import type { OptionsOf } from '../training/declare';
+import { withDefaults, type OptionsOf } from '../training/declare';
 import { stepCount } from '../training/order';
 import { requireRewardOptions, trainReward, type RewardStep } from '../training/trainReward';
 import { readData } from './readData';
 import { rewardModelOf } from './trainedModel';
 import { printNotes, settingNotes } from './trainNotes';
 import { trainRun } from './trainRun';
-import { requireValidation, type rewardCommandSettings } from './trainSettings';
+import { requireValidation, rewardCommandSettings } from './trainSettings';
 
 /** Recognized here, so that an error message can say what to do instead. */
 const LORA = ['loraRank', 'loraAlpha', 'loraTargets', 'continueAdapter'] as const;
 
 export async function run(config: OptionsOf<typeof rewardCommandSettings>): Promise<void> {
   const { model: source, data, normalizeOn } = config;
+  const { batchSize, seed } = withDefaults(config, rewardCommandSettings);
   const adapters = LORA.find((name) => config[name] !== undefined);
   if (adapters !== undefined)
     throw new InputError(
@@ -28,7 +29,7 @@ export async function run(config: OptionsOf<typeof rewardCommandSettings>): Prom
 
   const { folder } = await gpt2Files(source);
   const tokenizer = await Tokenizer.fromPretrained(source);
-  const model = await rewardModelOf(source, folder, config.seed ?? 0, tokenizer.padTokenId ?? tokenizer.eosTokenId);
+  const model = await rewardModelOf(source, folder, seed, tokenizer.padTokenId ?? tokenizer.eosTokenId);
   const read = (path: string) =>
     readData(config, model.config, (rowOptions) => readPairs(path, tokenizer, { ...rowOptions, margins: true }));
   const pairs = await read(data);
@@ -37,7 +38,7 @@ export async function run(config: OptionsOf<typeof rewardCommandSettings>): Prom
     normalizeOn === undefined
       ? undefined
       : await readData(config, model.config, (rowOptions) => readCandidates(normalizeOn, tokenizer, rowOptions));
-  const steps = stepCount(config, pairs.length, config.batchSize ?? 16);
+  const steps = stepCount(config, pairs.length, batchSize);
   printNotes(settingNotes('train-reward', config, steps));
   const finish =
     samples &&

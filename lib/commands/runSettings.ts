@@ -29,7 +29,7 @@ export const runSettings = {
   data: { ...data, sameRun: true },
   maxLength: number(run.maxLength, {
     group: 'data',
-    default: "the model's window",
+    otherwise: "the model's window",
     sameRun: true,
     help: 'Allow at most N tokens in a row.',
   }),
@@ -80,13 +80,13 @@ export const loraSettings = {
   }),
   loraAlpha: number(run.loraAlpha, {
     group: 'model',
-    default: 'twice loraRank',
+    otherwise: 'twice loraRank',
     help: 'Scale the adapters by this over their rank.',
   }),
   loraTargets: choices(Object.keys(TARGETS) as LoraTarget[], {
     group: 'model',
     value: 'names',
-    default: 'attn.c_attn',
+    otherwise: 'attn.c_attn',
     help: 'Adapt these matrices of every block.',
   }),
   continueAdapter: flag({
@@ -107,7 +107,7 @@ export const validationSettings = (metrics: readonly string[]) =>
     }),
     bestBy: choice(metrics, {
       group: 'validation',
-      default: 'the last step',
+      otherwise: 'the last step',
       help:
         'Keep the weights that were best by this metric of the validation: the lowest loss, calibrationError or ' +
         'brier, or the highest of another.',
@@ -126,7 +126,7 @@ export const initialSeed = number(run.initialSeed, {
 export const referenceSettings = {
   reference: text({
     group: 'model',
-    default: 'model before training',
+    otherwise: 'model before training',
     sameRun: true,
     help: 'Measure against this reference model.',
   }),
@@ -142,7 +142,7 @@ export const dpoReferenceSettings = {
   referenceCache: path({
     group: 'output',
     value: 'folder',
-    default: 'output',
+    otherwise: 'output',
     sameRun: true,
     help: "Keep the reference's log-probs here, where other runs on the same pairs find them.",
   }),

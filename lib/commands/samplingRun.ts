@@ -6,8 +6,8 @@ import { RewardModel } from '../model/rewardModel';
 import { readPrompts } from '../text/dataset';
 import { Tokenizer } from '../text/tokenizer';
 import { requireWindow } from '../training/checks';
-import type { OptionsOf } from '../training/declare';
-import type { samplingSettings } from '../training/ppoOptions';
+import { withDefaults, type OptionsOf } from '../training/declare';
+import { samplingSettings } from '../training/ppoOptions';
 import { rewardOf, weightedRewards, type Reward } from '../training/rewards';
 import { readData, type DataSettings } from './readData';
 import { loadRewardFunction } from './rewardFunction';
@@ -37,7 +37,8 @@ export interface SamplingRun {
 }
 
 export async function samplingRun(config: SamplingConfig): Promise<SamplingRun> {
-  const { model: source, data, reference: referenceName = source, maxNewTokens = 64 } = config;
+  const { model: source, data, reference: referenceName = source } = config;
+  const { maxNewTokens } = withDefaults(config, samplingSettings);
   const sizes = await configOf(source);
   const tokenizer = await Tokenizer.fromPretrained(source);
   const prompts = await readData(config, sizes, (rowOptions) =>

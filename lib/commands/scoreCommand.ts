@@ -5,13 +5,13 @@ import { scoredRows } from '../model/score';
 import { readCandidates } from '../text/dataset';
 import { Tokenizer } from '../text/tokenizer';
 import { calibration } from '../training/calibration';
-import type { OptionsOf } from '../training/declare';
-import type { logpsSettings } from './commandSettings';
+import { withDefaults, type OptionsOf } from '../training/declare';
+import { logpsSettings } from './commandSettings';
 import { readData } from './readData';
 import { statusLine } from './terminal';
 
 export async function run(settings: OptionsOf<typeof logpsSettings>): Promise<void> {
-  const { model: name, data, skipBad = false, batchSize = 8, output } = settings;
+  const { model: name, data, skipBad, batchSize, output } = withDefaults(settings, logpsSettings);
   await gpt2Files(name);
   const tokenizer = await Tokenizer.fromPretrained(name);
   const model = await RewardModel.fromPretrained(name);

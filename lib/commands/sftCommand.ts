@@ -5,7 +5,7 @@ import { initialWeights } from '../model/weightShapes';
 import { Random } from '../random';
 import { readResponses } from '../text/dataset';
 import { Tokenizer } from '../text/tokenizer';
-import type { OptionsOf } from '../training/declare';
+import { withDefaults, type OptionsOf } from '../training/declare';
 import { stepCount } from '../training/order';
 import { requireSftOptions, trainSft, type SftStep } from '../training/trainSft';
 import { UsageError } from './commandLine';
@@ -13,7 +13,7 @@ import { readData } from './readData';
 import { trainedModel } from './trainedModel';
 import { printNotes, settingNotes } from './trainNotes';
 import { trainRun } from './trainRun';
-import { requireValidation, type sftCommandSettings } from './trainSettings';
+import { requireValidation, sftCommandSettings } from './trainSettings';
 
 export async function run(config: OptionsOf<typeof sftCommandSettings>): Promise<void> {
   const { model: source, data, validation: validationFile, initialSeed } = config;
@@ -32,7 +32,7 @@ export async function run(config: OptionsOf<typeof sftCommandSettings>): Promise
       ? await GPT2.fromPretrained(source)
       : new GPT2(sizes, Weights.from(initialWeights(sizes, new Random(initialSeed)), sizes));
   const model = await trainedModel(source, base, config);
-  const steps = stepCount(config, rows.length, config.batchSize ?? 16);
+  const steps = stepCount(config, rows.length, withDefaults(config, sftCommandSettings).batchSize);
   printNotes(settingNotes('train-sft', config, steps));
   await trainRun<SftStep, GPT2>(
     { config, model, steps, contents: { rows, validation, model: base.weights.digest() } },

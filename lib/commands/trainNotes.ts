@@ -1,17 +1,28 @@
 /** Notes, one line each, on settings that are allowed but do not do what one may expect. */
 import type { preferenceLosses } from '../losses/preferenceLosses';
+import { withDefaults, type Settings as Declared } from '../training/declare';
+import {
+  dpoCommandSettings,
+  grpoCommandSettings,
+  ppoCommandSettings,
+  rewardCommandSettings,
+  sftCommandSettings,
+} from './trainSettings';
 
 /** The settings of any training command. */
 type Settings = Readonly<Record<string, unknown>>;
 
-/** A setting, and the reason why it has no effect, as the end of a sentence; undefined if it has one. */
+/**
+ * A setting, and the reason why it has no effect, as the end of a sentence; undefined if it has one. `settings` have
+ * their defaults.
+ */
 type Rule = readonly [name: string, why: (settings: Settings) => string | undefined];
 
 const without = (other: string) => (settings: Settings) =>
   settings[other] === undefined ? `without ${other}` : undefined;
 const withRloo = ({ algorithm }: Settings) => (algorithm === 'rloo' ? 'with algorithm rloo' : undefined);
 const inOneUpdate = ({ ppoEpochs, minibatches }: Settings) =>
-  ppoEpochs === 1 && (minibatches ?? 1) === 1 ? 'with one update a rollout: ppoEpochs 1 and minibatches 1' : undefined;
+  ppoEpochs === 1 && minibatches === 1 ? 'with one update a rollout: ppoEpochs 1 and minibatches 1' : undefined;
 
 const COMMON: readonly Rule[] = [
   ['validateEvery', without('validation')],
@@ -45,11 +56,19 @@ const RULES = {
       ({ klRatio, algorithm, beta }) =>
         klRatio === true && algorithm !== 'rloo' && beta === 0 ? 'with beta 0' : undefined,
     ],
-    ['clipRange', ({ iterations = 1 }) => (iterations === 1 ? 'with iterations 1, where the ratio is 1' : undefined)],
+    ['clipRange', ({ iterations }) => (iterations === 1 ? 'with iterations 1, where the ratio is 1' : undefined)],
   ],
 } satisfies Record<string, readonly Rule[]>;
 
 export type Training = keyof typeof RULES;
+
+const DECLARED = {
+  'train-sft': sftCommandSettings,
+  'train-reward': rewardCommandSettings,
+  'train-dpo': dpoCommandSettings,
+  'train-ppo': ppoCommandSettings,
+  'train-grpo': grpoCommandSettings,
+} satisfies Record<Training, Declared>;
 
 /**
  * @param command the command that the settings belong to.
@@ -57,42 +76,37 @@ export type Training = keyof typeof RULES;
  * @returns sentences without the prefix "note: ".
  */
 export function settingNotes(command: Training, settings: Settings, steps: number): string[] {
+  const all = withDefaults(settings, DECLARED[command]);
   const idle = (RULES[command] as readonly Rule[]).flatMap(([name, why]) => {
-    const reason = settings[name] === undefined ? undefined : why(settings);
+    const reason = settings[name] === undefined ? undefined : why(all);
     return reason === undefined ? [] : [`${name} has no effect ${reason}`];
   });
-  return [...idle, ...rateNotes(settings, steps)];
+  return [...idle, ...rateNotes(all, steps)];
 }
 
 /** Notes on the learning rate. As in transformers, none of these cases is refused. */
-function rateNotes({ lr, warmupSteps = 0 }: Settings, steps: number): string[] {
+function rateNotes({ lr, warmupSteps }: { lr?: unknown; warmupSteps: number }, steps: number): string[] {
   if (lr === 0) return ['lr is 0, so nothing is learned'];
-  if (steps === 1 && (warmupSteps as number) > 0)
+  if (steps === 1 && warmupSteps > 0)
     return [
       'the only step is the first of the warm-up, whose learning rate is 0, so nothing is learned; ' +
         'give warmupSteps 0, or more steps',
     ];
-  if ((warmupSteps as number) > steps)
-    return [
-      `warmupSteps ${String(warmupSteps)} is more than the ${steps} steps, so the learning rate never reaches lr`,
-    ];
+  if (warmupSteps > steps)
+    return [`warmupSteps ${warmupSteps} is more than the ${steps} steps, so the learning rate never reaches lr`];
   return [];
 }
 
 /** Unexpected effects of a loss on pairs in combination with other settings. */
-export function lossNotes(
-  name: string,
-  { needs }: (typeof preferenceLosses)['sigmoid'],
-  { accumulation = 1, batchSize = 16, reference }: Settings,
-): string[] {
+export function lossNotes(name: string, { needs }: (typeof preferenceLosses)['sigmoid'], settings: Settings): string[] {
+  const { accumulation, batchSize } = withDefaults(settings, dpoCommandSettings);
   const notes: string[] = [];
-  if (reference !== undefined && !needs.includes('refChosenLogps'))
+  if (settings['reference'] !== undefined && !needs.includes('refChosenLogps'))
     notes.push(`reference has no effect on the loss ${name}, which needs none; it only changes the logged rewards`);
   if (accumulation !== 1 && BY_BATCH.includes(name))
     notes.push(
       `the loss ${name} depends on which pairs are in a part: accumulation ` +
-        `${String(accumulation)} trains as batches of ` +
-        `${(batchSize as number) / (accumulation as number)} would, not of ${String(batchSize)}`,
+        `${accumulation} trains as batches of ${batchSize / accumulation} would, not of ${batchSize}`,
     );
   return notes;
 }

@@ -10,12 +10,12 @@ import { writeAdapter } from '../model/exportAdapter';
 import type { Trainable } from '../model/weights';
 import { computePolicy } from '../tf';
 import { Best, type BestOptions } from '../training/best';
-import type { OptionsOf } from '../training/declare';
+import { withDefaults, type OptionsOf } from '../training/declare';
 import { tensorBoard } from '../training/metrics';
 import type { AdamWOptions } from '../training/optimizer';
 import { checkpoints, type Fingerprint, type TrainingState } from '../training/state';
 import { RunFolder } from './runFolder';
-import type { runSettings } from './runSettings';
+import { runSettings } from './runSettings';
 import { duration, statusLine } from './terminal';
 import { identifying } from './trainSettings';
 
@@ -65,7 +65,7 @@ export async function trainRun<S extends Step, Model extends Trainable>(
   line: (metrics: S | ValidationOf<S>) => string,
 ): Promise<void> {
   const { config, model, steps } = run;
-  const { saveEvery = 100, keep = 2, dtype = 'F32' } = config;
+  const { saveEvery, keep, dtype } = withDefaults(config, runSettings);
   const companions = await exportCompanions(model, config.model);
   const looksForBest = config.bestBy !== undefined || config.patience !== undefined;
   using folder = new RunFolder(config.output, { keep, best: looksForBest ? () => new Best(config) : undefined });
@@ -98,7 +98,7 @@ async function runSteps<S extends Step, Model extends Trainable>(
   line: (metrics: S | ValidationOf<S>) => string,
 ): Promise<'interrupted' | { took: string }> {
   const { model, steps } = run;
-  const { saveEvery = 100, tensorBoard: hasBoard = false } = run.config;
+  const { saveEvery, tensorBoard: hasBoard } = withDefaults(run.config, runSettings);
   const board = hasBoard ? tensorBoard(join(folder.path, 'tensorboard')) : undefined;
   let interrupted = false;
   const interrupt = () => {

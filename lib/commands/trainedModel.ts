@@ -6,7 +6,8 @@ import { GPT2 } from '../model/gpt2';
 import { loadAdapter, lora } from '../model/lora';
 import { hasScoreHead, RewardModel } from '../model/rewardModel';
 import { Random } from '../random';
-import type { OptionsOf } from '../training/declare';
+import { withDefaults, type OptionsOf } from '../training/declare';
+import { trainSettings } from '../training/options';
 import { UsageError } from './commandLine';
 import type { loraSettings } from './runSettings';
 
@@ -22,7 +23,7 @@ type ModelOptions = OptionsOf<typeof loraSettings> & { readonly frozen?: readonl
 export async function trainedModel(
   source: string,
   base: GPT2,
-  { loraRank: rank, loraAlpha: alpha, loraTargets: targets, continueAdapter, frozen, seed = 0 }: ModelOptions,
+  { loraRank: rank, loraAlpha: alpha, loraTargets: targets, continueAdapter, frozen, ...options }: ModelOptions,
 ): Promise<GPT2> {
   if (continueAdapter) {
     if ((rank ?? alpha ?? targets) !== undefined)
@@ -42,6 +43,7 @@ export async function trainedModel(
     return base;
   }
   requireNothingFrozen('loraRank', frozen);
+  const { seed } = withDefaults(options, trainSettings);
   return lora(base, { rank, ...(alpha !== undefined && { alpha }), ...(targets && { targets }) }, new Random(seed));
 }
 

@@ -39,8 +39,17 @@ export function suppression(vocabSize: number, suppressTokens: readonly number[]
   return added;
 }
 
+/** The options with their defaults. */
+const filled = ({ temperature = 0, topK = Infinity, topP = 1, repetitionPenalty = 1 }: Sampling) => ({
+  temperature,
+  topK,
+  topP,
+  repetitionPenalty,
+});
+
 /** @throws InputError naming the option that is out of its range. */
-export function checkSampling({ temperature = 0, topK = Infinity, topP = 1, repetitionPenalty = 1 }: Sampling): void {
+export function checkSampling(options: Sampling): void {
+  const { temperature, topK, topP, repetitionPenalty } = filled(options);
   requireRanges({ temperature, topP, repetitionPenalty, ...(topK !== Infinity && { topK }) }, RANGES.generation);
 }
 
@@ -56,7 +65,7 @@ export function nextToken(
   random: Random,
   present: Iterable<number> = [],
 ): number {
-  const { temperature = 0, repetitionPenalty = 1 } = options;
+  const { temperature, repetitionPenalty } = filled(options);
   if (repetitionPenalty !== 1) {
     for (const id of new Set(present))
       logits[id] = logits[id]! > 0 ? logits[id]! / repetitionPenalty : logits[id]! * repetitionPenalty;
@@ -83,12 +92,14 @@ export const notFinite = (): InputError =>
   new InputError("the model's logits are not numbers: its weights or its sums are too large to compute with");
 
 /** Whether the next token is the one with the largest logit. */
-export function isGreedy({ temperature = 0, repetitionPenalty = 1 }: Sampling): boolean {
+export function isGreedy(options: Sampling): boolean {
+  const { temperature, repetitionPenalty } = filled(options);
   return temperature === 0 && repetitionPenalty === 1;
 }
 
 /** Whether the distribution depends only on the temperature. */
-export function isPlain({ temperature = 0, topK = Infinity, topP = 1, repetitionPenalty = 1 }: Sampling): boolean {
+export function isPlain(options: Sampling): boolean {
+  const { temperature, topK, topP, repetitionPenalty } = filled(options);
   return temperature > 0 && topK === Infinity && topP === 1 && repetitionPenalty === 1;
 }
 

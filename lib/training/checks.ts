@@ -1,8 +1,9 @@
 /** Checks of a trainer's settings before it computes anything, so that no steps are lost to a wrong one. */
 import { InputError } from '../errors';
 import { requireRanges, type Range } from '../ranges';
+import { withDefaults } from './declare';
 import { requireParts } from './loop';
-import type { TrainOptions } from './options';
+import { trainSettings, type TrainOptions } from './options';
 import { requireDuration } from './order';
 import { learningRate } from './schedule';
 
@@ -22,7 +23,7 @@ export function requireTraining(
   requireRanges(options, ranges);
   requireDuration(options);
   learningRate({ ...options, steps: options.steps ?? 1 }); // refuses an unknown schedule
-  const { lr, weightDecay = 0, accumulation = 1 } = options;
+  const { lr, weightDecay, accumulation } = withDefaults(options, trainSettings);
   if (weightDecay > 1 && lr * weightDecay > 1) {
     // With a weightDecay of up to 1, lr is too high instead, which the losses show.
     throw new InputError(

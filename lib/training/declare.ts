@@ -11,12 +11,14 @@ import { refusal, type Range } from '../ranges';
 
 export type Group = 'data' | 'model' | 'optimization' | 'loss' | 'sampling' | 'validation' | 'output';
 
-export interface About {
+export interface About<Value = unknown> {
   /** What the setting does, in the imperative: "Validate every N steps, and always after the last." */
   readonly help: string;
   readonly group?: Group;
-  /** What applies where the setting is not given: a value, or a few words. */
-  readonly default?: string | number | boolean;
+  /** The value that applies where the setting is not given. It stands nowhere else: `withDefaults` fills it in. */
+  readonly default?: Value;
+  /** The same in a few words, where the default is not a single value; the help shows these. */
+  readonly otherwise?: string;
   /** The setting has no default and must be given. */
   readonly required?: boolean;
   /** The placeholder of its value in the help. */
@@ -32,9 +34,14 @@ export type Kind = 'number' | 'flag' | 'text' | 'path' | 'list' | 'repeated';
 /** What is wrong with a value: it has another type, or it is not one of the values allowed. */
 export type Checked<Value> = { readonly value: Value } | { readonly wrong: 'type' | 'value'; readonly message: string };
 
-export interface Setting<Value = unknown, Required extends boolean = boolean> extends About {
+export interface Setting<Value = unknown, Required extends boolean = boolean, Default = unknown> extends Omit<
+  About,
+  'default'
+> {
   readonly kind: Kind;
   readonly required: Required;
+  /** A value, or undefined. */
+  readonly default: Default;
   readonly range?: Range;
   readonly choices?: readonly string[];
   /** A value as it stands in a config file -> the value that the code receives. */
@@ -44,6 +51,12 @@ export interface Setting<Value = unknown, Required extends boolean = boolean> ex
 export type Settings = Readonly<Record<string, Setting>>;
 type RequiredOf<A extends About> = A extends { readonly required: true } ? true : false;
 type ValueOf<S> = S extends Setting<infer Value> ? Value : never;
+/** A setting of this value, as `About` describes it. */
+type Declared<Value, A extends About> = Setting<
+  Value,
+  RequiredOf<A>,
+  A extends { readonly default: unknown } ? Value : undefined
+>;
 
 /** The type of an object of such settings: required ones must be there, the others may be. */
 export type OptionsOf<S extends Settings> = {
@@ -52,22 +65,43 @@ export type OptionsOf<S extends Settings> = {
   -readonly [Name in keyof S as S[Name] extends Setting<unknown, true> ? never : Name]?: ValueOf<S[Name]>;
 };
 
+/** The settings that have a default value, with the type of that value. */
+export type DefaultsOf<S extends Settings> = {
+  -readonly [Name in keyof S as undefined extends S[Name]['default'] ? never : Name]: ValueOf<S[Name]>;
+};
+
+/** The default values that are declared. */
+export function defaultsOf<S extends Settings>(settings: S): DefaultsOf<S> {
+  const entries = Object.entries(settings).map(([name, setting]) => [name, setting.default] as const);
+  return Object.fromEntries(entries.filter(([, value]) => value !== undefined)) as DefaultsOf<S>;
+}
+
+/** The options, with each default value that is declared where an option is not given. */
+export function withDefaults<S extends Settings, Options extends object>(
+  options: Options,
+  settings: S,
+): Options & DefaultsOf<S> {
+  const given = Object.entries(options).filter(([, value]) => value !== undefined);
+  return { ...defaultsOf(settings), ...Object.fromEntries(given) } as Options & DefaultsOf<S>;
+}
+
 function declared<Value, A extends About>(
   kind: Kind,
   schema: v.GenericSchema<unknown, Value>,
   about: A,
   more: { range?: Range; choices?: readonly string[] } = {},
-): Setting<Value, RequiredOf<A>> {
+): Declared<Value, A> {
   const check = (value: unknown): Checked<Value> => {
     const { success, output, issues } = v.safeParse(schema, value, { abortPipeEarly: true });
     if (success) return { value: output };
     return { wrong: issues[0].kind === 'schema' ? 'type' : 'value', message: issues[0].message };
   };
-  return { ...about, ...more, kind, required: (about.required ?? false) as RequiredOf<A>, check };
+  const required = (about.required ?? false) as RequiredOf<A>;
+  return { ...about, ...more, kind, required, default: about.default, check } as Declared<Value, A>;
 }
 
 /** A number within its range. */
-export const number = <const A extends About>(range: Range, about: A): Setting<number, RequiredOf<A>> =>
+export const number = <const A extends About<number>>(range: Range, about: A): Declared<number, A> =>
   declared(
     'number',
     v.pipe(
@@ -82,21 +116,21 @@ export const number = <const A extends About>(range: Range, about: A): Setting<n
   );
 
 /** True or false: `--name` and `--no-name` on the command line. */
-export const flag = <const A extends About>(about: A): Setting<boolean, RequiredOf<A>> =>
+export const flag = <const A extends About<boolean>>(about: A): Declared<boolean, A> =>
   declared('flag', v.boolean('is not true or false'), about);
 
-export const text = <const A extends About>(about: A): Setting<string, RequiredOf<A>> =>
+export const text = <const A extends About<string>>(about: A): Declared<string, A> =>
   declared('text', v.string('is not a text'), about);
 
 /** A file or folder; a `~` at its beginning is the home folder. */
-export const path = <const A extends About>(about: A): Setting<string, RequiredOf<A>> =>
+export const path = <const A extends About<string>>(about: A): Declared<string, A> =>
   declared('path', v.pipe(v.string('is not a text'), v.transform(expandHome)), about);
 
 /** One of some names. */
-export const choice = <const Name extends string, const A extends About>(
+export const choice = <const Name extends string, const A extends About<NoInfer<Name>>>(
   known: readonly Name[],
   about: A,
-): Setting<Name, RequiredOf<A>> =>
+): Declared<Name, A> =>
   declared(
     'text',
     v.pipe(
@@ -112,14 +146,14 @@ export const choice = <const Name extends string, const A extends About>(
   );
 
 /** Names with commas between them. */
-export const list = <const A extends About>(about: A): Setting<readonly string[], RequiredOf<A>> =>
+export const list = <const A extends About<readonly string[]>>(about: A): Declared<readonly string[], A> =>
   declared('list', v.pipe(v.string('is not a text'), v.transform(names)), about);
 
 /** Some of several names, with commas between them. */
-export const choices = <const Name extends string, const A extends About>(
+export const choices = <const Name extends string, const A extends About<readonly NoInfer<Name>[]>>(
   known: readonly Name[],
   about: A,
-): Setting<readonly Name[], RequiredOf<A>> =>
+): Declared<readonly Name[], A> =>
   declared(
     'list',
     v.pipe(
@@ -140,7 +174,7 @@ export const choices = <const Name extends string, const A extends About>(
   );
 
 /** A text that may be given several times on the command line. */
-export const repeated = <const A extends About>(about: A): Setting<readonly string[], RequiredOf<A>> =>
+export const repeated = <const A extends About<readonly string[]>>(about: A): Declared<readonly string[], A> =>
   declared('repeated', v.array(v.string('is not a text')), about);
 
 const names = (value: string): string[] => value.split(',').map((name) => name.trim());

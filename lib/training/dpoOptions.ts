@@ -37,37 +37,41 @@ const DIVERGENCES: Readonly<Record<Divergence, true>> = {
 };
 const namesOf = <Name extends string>(names: Readonly<Record<Name, true>>) => Object.keys(names) as Name[];
 
+/**
+ * Each loss has its own defaults, in the table `preferenceLosses`, and takes only its own options; so none is filled in
+ * here. tests/defaults.test.ts holds these words to the table.
+ */
 export const dpoLossSettings = {
   loss: choice(namesOf(LOSSES), { group: 'loss', default: 'sigmoid', help: 'Train with this loss; sigmoid is DPO.' }),
   beta: number(pairs.beta, {
     group: 'loss',
-    default: '0.1; simpo: 2',
+    otherwise: '0.1; simpo: 2',
     help: 'Tie the policy to the reference this strongly.',
   }),
   labelSmoothing: number(pairs.labelSmoothing, {
     group: 'loss',
-    default: '0; cdpo, robust: 0.1; exo_pair: 0.001',
+    otherwise: '0; cdpo, robust: 0.1; exo_pair: 0.001',
     help: 'Take each label to be wrong with this probability.',
   }),
   divergence: choice(namesOf(DIVERGENCES), {
     group: 'loss',
-    default: 'reverse_kl',
+    otherwise: 'reverse_kl',
     help: 'Measure the distance from the reference by this divergence.',
   }),
   divergenceAlpha: number(pairs.divergenceAlpha, {
     group: 'loss',
-    default: 0.5,
+    otherwise: '0.5',
     help: 'Set the alpha of divergence alpha.',
   }),
-  discopopTau: number(pairs.discopopTau, { group: 'loss', default: 0.05, help: 'Set the tau of loss discopop.' }),
+  discopopTau: number(pairs.discopopTau, { group: 'loss', otherwise: '0.05', help: 'Set the tau of loss discopop.' }),
   gamma: number(pairs.gamma, {
     group: 'loss',
-    default: 1,
+    otherwise: '1',
     help: 'Ask for this margin, in nats times beta; for loss simpo.',
   }),
   nllCoef: number(pairs.nllCoef, {
     group: 'loss',
-    default: 1,
+    otherwise: '1',
     help: "Weigh the chosen response's negative log-likelihood; for loss cpo.",
   }),
 } as const;

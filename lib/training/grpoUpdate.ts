@@ -2,10 +2,15 @@
 import { grpoLoss, rlooLoss, type GrpoOptions } from '../losses/grpo';
 import { differentiate } from '../model/forwardPass';
 import { tf } from '../tf';
+import { withDefaults } from './declare';
+import { grpoSettings } from './grpoOptions';
 import { accumulate, update, type Part } from './loop';
 import type { TrainOptions } from './options';
 import { countTokens, padded, sampleBatch, type MeasureOptions, type PerToken, type Sample } from './rollout';
 import type { TrainingState } from './state';
+
+/** Without maxNewTokens, by which dr_grpo divides: an update cannot know how its rollout was sampled. */
+const { maxNewTokens: _, ...updateSettings } = grpoSettings;
 
 /** What a step learns from. */
 export interface GroupRollout {
@@ -41,12 +46,13 @@ export function grpoUpdate(
   lr: number,
   options: GrpoUpdateOptions = {},
 ): GrpoUpdate {
-  const { accumulation = 1, maxGradNorm } = options;
+  const settings = withDefaults(options, updateSettings);
+  const { accumulation, maxGradNorm } = settings;
   const { samples } = rollout;
   const { parts, loss, gradients } = accumulate(
     samples.map((_, n) => n),
     accumulation,
-    (part) => backward(training, rollout, part, options),
+    (part) => backward(training, rollout, part, settings),
   );
   const gradNorm = update(
     training,
@@ -73,7 +79,7 @@ function backward(
   indices: readonly number[],
   options: GrpoUpdateOptions,
 ): GrpoPart {
-  const { algorithm = 'grpo', temperature = 1, suppressTokens } = options;
+  const { algorithm, temperature, suppressTokens } = options;
   const rolloutLoss = algorithm === 'rloo' ? rlooLoss : grpoLoss;
   const whole = { tokens: countTokens(samples), responses: samples.length };
   const some = indices.map((n) => samples[n]!);

@@ -5,7 +5,8 @@ import type { Gradients } from '../engine/gradients';
 import { InputError } from '../errors';
 import type { Trainable } from '../model/weights';
 import { RANGES, requireRange } from '../ranges';
-import { validationInterval, type TrainOptions } from './options';
+import { withDefaults } from './declare';
+import { trainSettings, validationInterval, type TrainOptions } from './options';
 import { batchOrder, stepCount } from './order';
 import { learningRate } from './schedule';
 import { TrainingState } from './state';
@@ -46,7 +47,7 @@ export function stepsLeft<Model extends Trainable, Row>(
   options: TrainOptions & { batchSize: number },
   { rows, length, state }: LoopInputs<Model, Row>,
 ): AsyncGenerator<Turn<Model>, void> {
-  const { batchSize, seed = 0, signal } = options;
+  const { batchSize, seed, signal } = withDefaults(options, trainSettings);
   const steps = stepCount(options, rows.length, batchSize);
   const validateEvery = validationInterval(options);
   const lrOf = learningRate({ ...options, steps });
@@ -121,7 +122,7 @@ export function requireParts(rows: number, parts: number): void {
  * Clips the gradients and updates the weights, unless the loss or the norm is not finite: a single NaN would make all
  * weights NaN.
  *
- * @param options.maxGradNorm default 1; 0 does not clip, as in transformers' Trainer.
+ * @param options.maxGradNorm 0 does not clip, as in transformers' Trainer.
  * @param options.rows indices of this step's rows, from 0.
  * @returns the norm of the gradients before clipping.
  * @throws InputError naming step and rows if loss or norm is NaN or infinite; the weights are then unchanged and the
@@ -130,7 +131,7 @@ export function requireParts(rows: number, parts: number): void {
 export function update<Model extends Trainable>(
   { optimizer, step }: TrainingState<Model>,
   { loss, gradients }: Part,
-  { lr, maxGradNorm = 1, rows }: { lr: number; maxGradNorm?: number | undefined; rows: readonly number[] },
+  { lr, maxGradNorm, rows }: { lr: number; maxGradNorm: number; rows: readonly number[] },
 ): number {
   const gradNorm = maxGradNorm === 0 ? gradients.norm() : gradients.clip(maxGradNorm);
   const wrong = Object.entries({ loss, gradNorm }).find(([, value]) => !Number.isFinite(value));

@@ -6,6 +6,8 @@ import type { Variables } from '../engine/variables';
 import { InputError } from '../errors';
 import { RANGES, requireRange, requireRanges } from '../ranges';
 import { tf } from '../tf';
+import { withDefaults } from './declare';
+import { trainSettings } from './options';
 
 export interface AdamWOptions {
   /** In [0, 1). Default 0.9. */
@@ -40,10 +42,8 @@ export class AdamW {
   readonly #weights: Variables;
   #steps = 0;
 
-  constructor(
-    weights: Variables,
-    { beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, weightDecay = 0.01, frozen = [] }: AdamWOptions = {},
-  ) {
+  constructor(weights: Variables, options: AdamWOptions = {}) {
+    const { beta1, beta2, epsilon, weightDecay, frozen = [] } = withDefaults(options, trainSettings);
     requireRanges({ beta1, beta2, epsilon, weightDecay }, RANGES.training);
     this.#weights = weights;
     this.#options = { beta1, beta2, epsilon, weightDecay };

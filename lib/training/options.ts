@@ -88,7 +88,7 @@ export interface RunningOptions {
 }
 
 /** The number of steps between two validations. @throws InputError if it is out of its range. */
-export function validationInterval({ validateEvery = 50 }: TrainOptions): number {
+export function validationInterval({ validateEvery = rowSettings.validateEvery.default }: TrainOptions): number {
   requireRange('validateEvery', validateEvery, RANGES.validated.validateEvery);
   return validateEvery;
 }

@@ -5,6 +5,7 @@ import type { GPT2 } from '../model/gpt2';
 import { average, estimate } from '../moments';
 import type { PairIds } from '../text/batch';
 import { tf } from '../tf';
+import { dpoLossSettings } from './dpoOptions';
 import { referenceLogps, withReference, type ReferenceOptions, type RefLogps } from './reference';
 import { sampleLogps, sequenceKl, type MeasureOptions, type Sample } from './rollout';
 import { pairLoss, type DpoLossOptions, type DpoMetrics } from './trainDpo';
@@ -67,7 +68,7 @@ export function evaluatePairs(
   return { loss: needsReference(options) ? null : loss, rewards: null, logps };
 }
 
-const needsReference = ({ loss = 'sigmoid' }: DpoLossOptions): boolean =>
+const needsReference = ({ loss = dpoLossSettings.loss.default }: DpoLossOptions): boolean =>
   preferenceLosses[loss].needs.some((name) => name.startsWith('ref'));
 
 /** A mean and its standard error over prompts, since answers to one prompt may be alike; null for a single prompt. */

@@ -29,6 +29,9 @@ export const samplingSettings = {
   }),
 } as const;
 
+/** The first klCoef where none is given: fixed, or adapted towards a klTarget. */
+export const KL_COEF = { fixed: 0.05, adapted: 0.15 } as const;
+
 export const ppoSettings = {
   ...trainSettings,
   batchSize: { ...trainSettings.batchSize, default: 64, help: 'Sample for N prompts in each step.' },
@@ -61,7 +64,7 @@ export const ppoSettings = {
   }),
   klCoef: number(ppo.klCoef, {
     group: 'loss',
-    default: '0.05; 0.15 at first with klTarget',
+    otherwise: `${KL_COEF.fixed}; ${KL_COEF.adapted} at first with klTarget`,
     help: 'Subtract this from the rewards for each nat of KL to the reference.',
   }),
   klTarget: number(ppo.klTarget, {

@@ -11,8 +11,10 @@ import { average, variance } from '../moments';
 import { Random } from '../random';
 import { RANGES, requireRange, requireRanges } from '../ranges';
 import { tf } from '../tf';
+import { withDefaults, type DefaultsOf } from './declare';
 import { accumulate, update, type Part } from './loop';
 import { mean } from './metrics';
+import { ppoSettings, samplingSettings } from './ppoOptions';
 import { countTokens, padded, sampleBatch, type PerToken, type Sample } from './rollout';
 import type { TrainingState } from './state';
 
@@ -51,8 +53,9 @@ export interface RolloutAdvantages {
 /** @throws InputError if the rollout has only one token, which has no variance. */
 export function rolloutAdvantages(
   { samples, scores, oldLogps, refLogps, oldValues }: Rollout,
-  { klCoef, whitenRewards = true, gamma = 1, gaeLambda = 0.95 }: AdvantageOptions & { klCoef: number },
+  { klCoef, ...options }: AdvantageOptions & { klCoef: number },
 ): RolloutAdvantages {
+  const { whitenRewards, gamma, gaeLambda } = withDefaults(options, ppoSettings);
   const found = tf.tidy(() => {
     const responseMask = padded(samples.map(({ ids }) => new Float32Array(ids.length).fill(1)));
     const values = padded(oldValues);
@@ -118,11 +121,8 @@ export interface PpoUpdate {
  *
  * @throws InputError if ppoEpochs or minibatches is out of its range, or the minibatches are not of equal size.
  */
-export function minibatchOrder(
-  samples: number,
-  { ppoEpochs = 4, minibatches = 1 }: PpoUpdateOptions,
-  seed: number,
-): number[][] {
+export function minibatchOrder(samples: number, options: PpoUpdateOptions, seed: number): number[][] {
+  const { ppoEpochs, minibatches } = withDefaults(options, ppoSettings);
   requireRanges({ ppoEpochs, minibatches }, RANGES.ppo);
   const size = samples / minibatches;
   if (!Number.isInteger(size))
@@ -151,13 +151,15 @@ export function* ppoUpdates(
   lr: number,
   options: PpoUpdateOptions = {},
 ): Generator<PpoUpdate, void> {
-  const { accumulation = 1, maxGradNorm } = options;
+  // A single update knows nothing of how the rollout was sampled: its temperature is 1 unless given.
+  const settings = withDefaults(options, { ...ppoSettings, temperature: samplingSettings.temperature });
+  const { accumulation, maxGradNorm } = settings;
   requireRanges(options, { ...RANGES.training, ...RANGES.sampling, ...RANGES.ppo });
   for (const indices of order) {
     const some = indices.map((n) => rollout.samples[n]!);
     const tokens = countTokens(some);
     const { parts, gradients } = accumulate(indices, accumulation, (part) =>
-      backward(training, rollout, advantages, part, tokens, options),
+      backward(training, rollout, advantages, part, tokens, settings),
     );
     const metrics = mean(
       parts.map((part) => part.metrics),
@@ -182,9 +184,9 @@ function backward(
   { advantages, returns }: RolloutAdvantages,
   indices: readonly number[],
   tokens: number,
-  options: PpoUpdateOptions,
+  options: PpoUpdateOptions & DefaultsOf<typeof ppoSettings>,
 ): Part & { share: number; metrics: PartMetrics; ratios: number[] } {
-  const { clipRange = 0.2, valueClipRange = 0.2, valueCoef = 0.1, temperature = 1, suppressTokens } = options;
+  const { clipRange, valueClipRange, valueCoef, temperature, suppressTokens } = options;
   const some = indices.map((n) => samples[n]!);
   const share = countTokens(some) / tokens;
   const part = (all: PerToken) => padded(indices.map((n) => all[n]!));

@@ -31,6 +31,9 @@ export interface RefLogps {
   readonly refRejectedLogps: number;
 }
 
+/** Pairs in one forward pass, unless a caller says otherwise. */
+const PAIRS_PER_PASS = 16;
+
 export type ReferencedPair = PairIds & RefLogps;
 
 export interface ReferenceOptions {
@@ -53,7 +56,7 @@ export function pairBatch(model: Trainable, pairs: readonly PairIds[]): Response
 export function referenceLogps(
   model: GPT2,
   pairs: readonly PairIds[],
-  { batchSize = 16, onProgress }: ReferenceOptions = {},
+  { batchSize = PAIRS_PER_PASS, onProgress }: ReferenceOptions = {},
 ): RefLogps[] {
   requireRange('batchSize', batchSize, RANGES.training.batchSize);
   const all: RefLogps[] = [];
@@ -137,7 +140,7 @@ function resumedLogps(
   partial: string,
   model: GPT2,
   pairs: readonly PairIds[],
-  { batchSize = 16, onProgress }: ReferenceOptions,
+  { batchSize = PAIRS_PER_PASS, onProgress }: ReferenceOptions,
 ): RefLogps[] {
   const kept = existsSync(partial) ? readFileSync(partial) : Buffer.alloc(0);
   const count = Math.floor(kept.length / 8 / batchSize) * batchSize;
@@ -174,7 +177,7 @@ export function withReference(pairs: readonly PairIds[], reference: readonly Ref
 }
 
 /** Batch size, compute policy and device belong to it, because sums round differently under others. */
-function fingerprint(model: GPT2, pairs: readonly PairIds[], { batchSize = 16 }: ReferenceOptions): string {
+function fingerprint(model: GPT2, pairs: readonly PairIds[], { batchSize = PAIRS_PER_PASS }: ReferenceOptions): string {
   const hash = createHash('sha256').update(
     JSON.stringify([model.config, pairs, batchSize, computePolicy, device().name]),
   );

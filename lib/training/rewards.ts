@@ -2,7 +2,9 @@
 import { clipped, FileError, InputError, quoted } from '../errors';
 import type { RewardModel } from '../model/rewardModel';
 import { RANGES, requireRanges } from '../ranges';
-import { inParts, sampleBatch, type Sample } from './rollout';
+import { withDefaults } from './declare';
+import { samplingSettings } from './ppoOptions';
+import { inParts, sampleBatch, SAMPLES_PER_PASS, type Sample } from './rollout';
 
 /**
  * How good samples are: one score each, higher is better. Any function of their texts, a reward model (`rewardOf`), or
@@ -27,8 +29,9 @@ export interface Penalties {
 export async function scoreSamples(
   samples: readonly Sample[],
   reward: Reward,
-  { missingEosPenalty = 0, lengthPenalty = 0, step }: Penalties & { step?: number } = {},
+  { step, ...options }: Penalties & { step?: number } = {},
 ): Promise<number[]> {
+  const { missingEosPenalty, lengthPenalty } = withDefaults(options, samplingSettings);
   requireRanges({ missingEosPenalty, lengthPenalty }, RANGES.sampling);
   const scores = await (step === undefined
     ? checkedScores(reward, samples)
@@ -84,7 +87,7 @@ async function atStep<T>(step: number, act: () => Promise<T>): Promise<T> {
 }
 
 /** A reward model's score of each sample. */
-export function rewardOf(model: RewardModel, { batchSize = 64 } = {}): Reward {
+export function rewardOf(model: RewardModel, { batchSize = SAMPLES_PER_PASS } = {}): Reward {
   return (samples) =>
     inParts(samples, batchSize).flatMap((some) => {
       const scores = model.scores(sampleBatch(some, model.config.blockSize));

@@ -5,6 +5,7 @@ import { RANGES, requireRange } from '../ranges';
 import { responseBatch, type ResponseBatch } from '../text/responseBatch';
 import type { Tokenizer } from '../text/tokenizer';
 import { tf } from '../tf';
+import { samplingSettings } from './ppoOptions';
 
 /** A sampled response. */
 export interface Sample {
@@ -54,7 +55,7 @@ export async function sampleResponses(
   options: SampleOptions = {},
   indices: readonly number[] = prompts.map((_, index) => index),
 ): Promise<Sample[]> {
-  const { temperature = 1 } = options;
+  const { temperature = samplingSettings.temperature.default } = options;
   requireRange('temperature', temperature, RANGES.sampling.temperature);
   return respond(model, tokenizer, prompts, { ...options, temperature }, indices);
 }
@@ -94,6 +95,9 @@ export function sampleBatch(samples: readonly Sample[], maxLength: number): Resp
 export const countTokens = (samples: readonly Sample[]): number =>
   samples.reduce((sum, { ids }) => sum + ids.length, 0);
 
+/** Samples in one forward pass, unless a caller says otherwise. */
+export const SAMPLES_PER_PASS = 64;
+
 /** One value per token, for each sample. */
 export type PerToken = readonly Float32Array[];
 
@@ -124,7 +128,7 @@ export function referenceSuppression(
 export function sampleLogps(
   model: GPT2,
   samples: readonly Sample[],
-  { batchSize = 64, ...options }: MeasureOptions = {},
+  { batchSize = SAMPLES_PER_PASS, ...options }: MeasureOptions = {},
 ): PerToken {
   return inParts(samples, batchSize).flatMap((some) => {
     const batch = sampleBatch(some, model.config.blockSize);
@@ -139,7 +143,7 @@ export function sampleLogps(
 export function measureSamples(
   model: GPT2,
   samples: readonly Sample[],
-  { batchSize = 64, ...options }: MeasureOptions = {},
+  { batchSize = SAMPLES_PER_PASS, ...options }: MeasureOptions = {},
 ): { logps: PerToken; values?: PerToken; entropy: PerToken } {
   const parts = inParts(samples, batchSize).map((some) => {
     const batch = sampleBatch(some, model.config.blockSize);

@@ -1,6 +1,8 @@
 /** The learning rate of each step. */
 import { InputError } from '../errors';
 import { RANGES, requireRanges } from '../ranges';
+import { withDefaults } from './declare';
+import { trainSettings } from './options';
 
 export interface ScheduleOptions {
   /** The highest learning rate, at least 0; at 0 nothing is learned. */
@@ -27,13 +29,8 @@ export interface ScheduleOptions {
  *
  * @throws InputError if an option is out of its range.
  */
-export function learningRate({
-  lr,
-  steps,
-  warmupSteps = 0,
-  schedule = 'linear',
-  minLrRatio = 0,
-}: ScheduleOptions): (step: number) => number {
+export function learningRate(options: ScheduleOptions): (step: number) => number {
+  const { lr, steps, warmupSteps, schedule, minLrRatio } = withDefaults(options, trainSettings);
   requireRanges({ lr, steps, warmupSteps, minLrRatio }, RANGES.training);
   const falls = {
     constant: () => 1,

@@ -14,8 +14,8 @@ import { RANGES, requireRange } from '../ranges';
 import { pairTokens, responseTokens, type PairIds } from '../text/batch';
 import { tf } from '../tf';
 import { requireFiniteLoss, requireTraining } from './checks';
-import { rangesOf } from './declare';
-import { dpoSettings, type DpoTrainOptions } from './dpoOptions';
+import { rangesOf, withDefaults } from './declare';
+import { dpoLossSettings, dpoSettings, type DpoTrainOptions } from './dpoOptions';
 import { accumulate, stepsLeft, update, type Part } from './loop';
 import { mean, tokenMetrics, type TokenMetrics } from './metrics';
 import { pairBatch, referenceLogps, withReference, type ReferencedPair, type RefLogps } from './reference';
@@ -71,8 +71,8 @@ export const DPO_RANGES = rangesOf(dpoSettings);
 
 /** @throws InputError for an option that is out of its range or that the loss does not take, whatever the pairs. */
 export function requireDpoOptions(options: DpoTrainOptions): void {
-  requireTraining(options, DPO_RANGES, options.batchSize ?? 16);
-  const { loss = 'sigmoid', divergence, divergenceAlpha, labelSmoothing } = options;
+  const { batchSize, loss, divergence, divergenceAlpha, labelSmoothing } = withDefaults(options, dpoSettings);
+  requireTraining(options, DPO_RANGES, batchSize);
   requireOptions(loss, lossOptions(options), preferenceLoss(loss).defaults);
   if (loss === 'exo_pair' && labelSmoothing !== undefined) requireSmoothing(labelSmoothing);
   if (divergenceAlpha !== undefined && divergence !== 'alpha')
@@ -92,8 +92,9 @@ export async function* trainDpo(
   { reference, validation, state }: DpoInputs = {},
 ): AsyncGenerator<DpoStep, void> {
   requireDpoOptions(options);
-  const { batchSize = 16, accumulation = 1, maxGradNorm } = options;
-  const turns = stepsLeft(model, { ...options, batchSize }, { rows: pairs, length: pairTokens, state });
+  const settings = withDefaults(options, dpoSettings);
+  const { accumulation, maxGradNorm } = settings;
+  const turns = stepsLeft(model, settings, { rows: pairs, length: pairTokens, state });
   const liveReference = reference instanceof GPT2 ? reference : undefined;
   const refLogps = reference instanceof GPT2 ? undefined : (reference ?? referenceLogps(model, pairs));
   const referenced = refLogps && withReference(pairs, refLogps);
@@ -105,31 +106,28 @@ export async function* trainDpo(
     const { training, step, indices, lr } = turn;
     const batch = referenced ? turn.pick(referenced) : queried(liveReference!, turn.pick(pairs));
 
-    const { parts, loss, gradients } = accumulate(batch, accumulation, (part) =>
-      backward(training, part, batchSize, options),
-    );
+    const { parts, loss, gradients } = accumulate(batch, accumulation, (part) => backward(training, part, settings));
     const gradNorm = update(training, { loss, gradients }, { lr, maxGradNorm, rows: indices });
     training.step = step;
 
     const metrics = mean(parts.map((part) => part.metrics));
     const tokens = batch.reduce((sum, pair) => sum + responseTokens(pair), 0);
     const event = { step, ...metrics, gradNorm, lr, tokens, seconds: turn.elapsed() };
-    yield turn.isValidated && validated ? { ...event, validation: pairMetrics(model, validated, options) } : event;
+    yield turn.isValidated && validated ? { ...event, validation: pairMetrics(model, validated, settings) } : event;
   }
 }
 
-/** Forward, loss and backward of a part of the batch: its share of the mean over `batchSize` pairs. */
+/** Forward, loss and backward of a part of the batch: its share of the mean over `options.batchSize` pairs. */
 function backward(
   { model, optimizer }: TrainingState,
   pairs: readonly ReferencedPair[],
-  batchSize: number,
-  options: DpoTrainOptions,
+  options: DpoLossOptions & { batchSize: number; tokenMetrics: boolean },
 ): Part & { metrics: DpoMetrics } {
   const batch = pairBatch(model, pairs);
-  using pass = model.record(batch, { statistics: options.tokenMetrics ?? false });
+  using pass = model.record(batch, { statistics: options.tokenMetrics });
   let metrics: DpoMetrics;
   using loss = differentiate([pass.perTokenLogps], (perTokenLogps) => {
-    const { loss: share, metrics: measure } = pairLoss(perTokenLogps, pairs, batchSize, options);
+    const { loss: share, metrics: measure } = pairLoss(perTokenLogps, pairs, options.batchSize, options);
     metrics = measure();
     return share;
   });
@@ -163,8 +161,9 @@ export function pairLoss(
     chosenLengths: tf.tensor1d(pairs.map(({ chosenIds }) => chosenIds.length)),
     rejectedLengths: tf.tensor1d(pairs.map(({ rejectedIds }) => rejectedIds.length)),
   };
-  const losses = preferenceLoss(options.loss ?? 'sigmoid')({ ...logps, ...lengths }, lossOptions(options));
-  const { chosenRewards, rejectedRewards } = dpoLoss(logps, { beta: options.beta ?? 0.1 }); // whatever the loss
+  const { loss = dpoLossSettings.loss.default, beta } = options;
+  const losses = preferenceLoss(loss)({ ...logps, ...lengths }, lossOptions(options));
+  const { chosenRewards, rejectedRewards } = dpoLoss(logps, { beta }); // whatever the loss
   const average = (values: tf.Tensor) => values.mean().dataSync()[0]!;
   return {
     loss: losses.sum().div<tf.Scalar>(batchSize),
@@ -203,7 +202,7 @@ function pairMetrics(
   pairs: readonly ReferencedPair[],
   options: DpoLossOptions & { batchSize?: number },
 ): DpoMetrics {
-  const { batchSize = 16 } = options;
+  const { batchSize = dpoSettings.batchSize.default } = options;
   requireRange('batchSize', batchSize, RANGES.training.batchSize);
   const parts: DpoMetrics[] = [];
   const shares: number[] = [];

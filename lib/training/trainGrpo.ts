@@ -12,7 +12,7 @@ import { merged } from '../model/lora';
 import { average, variance } from '../moments';
 import { RANGES, requireRange } from '../ranges';
 import { requireRoom, requireTraining } from './checks';
-import { rangesOf } from './declare';
+import { rangesOf, withDefaults } from './declare';
 import { grpoSettings, type GrpoTrainOptions } from './grpoOptions';
 import { grpoUpdate, type GroupRollout } from './grpoUpdate';
 import { stepsLeft } from './loop';
@@ -72,10 +72,10 @@ export const GRPO_RANGES = rangesOf(grpoSettings);
 
 /** @throws InputError for an option that is out of its range, whatever the prompts. */
 export function requireGrpoOptions(options: GrpoTrainOptions): void {
-  const { batchSize = 16, groupSize = 8, algorithm = 'grpo' } = options;
+  const { batchSize, groupSize, algorithm, lossType } = withDefaults(options, grpoSettings);
   requireTraining(options, GRPO_RANGES, batchSize * groupSize);
   if (!['grpo', 'rloo'].includes(algorithm)) throw new InputError(`algorithm must be grpo or rloo, got "${algorithm}"`);
-  requireLossType(options.lossType);
+  requireLossType(lossType);
 }
 
 /**
@@ -91,17 +91,17 @@ export async function* trainGrpo(
   { tokenizer, reward, reference, state, onRollout }: GrpoInputs,
 ): AsyncGenerator<GrpoStep, void> {
   requireGrpoOptions(options);
-  const { algorithm = 'grpo', batchSize = 16, groupSize = 8, iterations = 1 } = options;
-  const { maxNewTokens = 64, temperature = 1, seed = 0, signal } = options;
-  const turns = stepsLeft(policy, { ...options, batchSize }, { rows: prompts, state });
+  const settings = withDefaults(options, grpoSettings);
+  const { algorithm, groupSize, iterations, maxNewTokens, temperature, seed, signal } = settings;
+  const turns = stepsLeft(policy, settings, { rows: prompts, state });
   requireRoom(maxNewTokens, policy.config.blockSize);
   if (state && state.step > 0 && !reference)
     throw new InputError('a resumed training needs its reference: the policy is no longer the model it began as');
 
   // Log-probs are those of the distribution that is sampled from.
-  const suppressTokens = options.suppressTokens ?? tokenizer.missingIds?.(policy.config.vocabSize);
+  const suppressTokens = settings.suppressTokens ?? tokenizer.missingIds?.(policy.config.vocabSize);
   const refModel = reference ?? merged(policy);
-  const refSuppressTokens = referenceSuppression(refModel, tokenizer, options.suppressTokens);
+  const refSuppressTokens = referenceSuppression(refModel, tokenizer, settings.suppressTokens);
   try {
     for await (const turn of turns) {
       const { training, step, indices, lr } = turn;
@@ -113,7 +113,7 @@ export async function* trainGrpo(
         { maxNewTokens, temperature, suppressTokens, samples: groupSize, seed: randomOf(seed, step).uint32(), signal },
         indices,
       );
-      const scores = await scoreSamples(samples, reward, { ...options, step });
+      const scores = await scoreSamples(samples, reward, { ...settings, step });
       const refLogps = sampleLogps(refModel, samples, { temperature, suppressTokens: refSuppressTokens });
       const oldLogps =
         algorithm === 'rloo' || iterations > 1
@@ -122,13 +122,13 @@ export async function* trainGrpo(
 
       const advantages =
         algorithm === 'rloo'
-          ? rlooAdvantages(scores, { oldLogps: oldLogps!, refLogps }, options)
-          : groupAdvantages(scores, groupSize, options);
+          ? rlooAdvantages(scores, { oldLogps: oldLogps!, refLogps }, settings)
+          : groupAdvantages(scores, groupSize, settings);
       const rollout = { samples, scores, advantages, refLogps, oldLogps };
       onRollout?.(rollout);
 
       const updates = Array.from({ length: iterations }, () =>
-        grpoUpdate(training, rollout, lr, { ...options, maxNewTokens, temperature, suppressTokens }),
+        grpoUpdate(training, rollout, lr, { ...settings, suppressTokens }),
       );
       training.step = step;
 
@@ -155,8 +155,9 @@ export async function* trainGrpo(
 export function rlooAdvantages(
   scores: readonly number[],
   { oldLogps, refLogps }: { oldLogps: PerToken; refLogps: PerToken },
-  { groupSize = 8, beta = 0.04 }: { groupSize?: number; beta?: number } = {},
+  options: { groupSize?: number; beta?: number } = {},
 ): number[] {
+  const { groupSize, beta } = withDefaults(options, grpoSettings);
   requireRange('beta', beta, RANGES.grpo.beta);
   const kl = sequenceKl(oldLogps, refLogps);
   return groupAdvantages(

@@ -13,12 +13,12 @@ import { withValueHead } from '../model/valueHead';
 import { average, variance } from '../moments';
 import { requireRanges } from '../ranges';
 import { requireRoom, requireTraining } from './checks';
-import { rangesOf } from './declare';
+import { rangesOf, withDefaults } from './declare';
 import { stepsLeft } from './loop';
 import { mean } from './metrics';
 import { frozenNames } from './optimizer';
 import { randomOf } from './order';
-import { ppoSettings, type PpoTrainOptions } from './ppoOptions';
+import { KL_COEF, ppoSettings, type PpoTrainOptions } from './ppoOptions';
 import {
   adaptedKlCoef,
   minibatchOrder,
@@ -99,10 +99,11 @@ export const PPO_RANGES = rangesOf(ppoSettings);
 
 /** @throws InputError for an option that is out of its range, whatever the prompts. */
 export function requirePpoOptions(options: PpoTrainOptions): void {
-  const { batchSize = 64, klTarget, klHorizon = 10_000, klCoef, minibatches = 1 } = options;
+  const settings = withDefaults(options, ppoSettings);
+  const { batchSize, klTarget, klHorizon, klCoef, minibatches } = settings;
   requireRanges(options, PPO_RANGES);
-  minibatchOrder(batchSize, options, 0); // refuses minibatches of unequal size
-  requireTraining(ppoAdam(options), PPO_RANGES, batchSize / minibatches);
+  minibatchOrder(batchSize, settings, 0); // refuses minibatches of unequal size
+  requireTraining(settings, PPO_RANGES, batchSize / minibatches);
   if (klTarget === undefined) return;
   if (klCoef === 0)
     throw new InputError(
@@ -134,22 +135,23 @@ export async function* trainPpo(
   { tokenizer, reward, reference, state, onRollout }: PpoInputs,
 ): AsyncGenerator<PpoStep, void> {
   requirePpoOptions(options);
-  const { batchSize = 64, maxNewTokens, temperature = 0.7, seed = 0, signal } = options;
-  const { klTarget, klHorizon = 10_000, klCoef: firstKlCoef = klTarget === undefined ? 0.05 : 0.15 } = options;
-  requireRoom(maxNewTokens ?? 64, policy.config.blockSize);
-  requirePolicy(policy, options);
+  const settings = withDefaults(options, ppoSettings);
+  const { maxNewTokens, temperature, seed, signal, klTarget, klHorizon } = settings;
+  const firstKlCoef = settings.klCoef ?? (klTarget === undefined ? KL_COEF.fixed : KL_COEF.adapted);
+  requireRoom(maxNewTokens, policy.config.blockSize);
+  requirePolicy(policy, settings);
   if (state && state.step > 0 && !reference)
     throw new InputError('a resumed training needs its reference: the policy is no longer the model it began as');
   if (state && !state.model.weights.hasValueHead)
     throw new InputError('the state belongs to a model without a value head; begin it with withValueHead(policy)');
 
   // Log-probs are those of the distribution that is sampled from.
-  const suppressTokens = options.suppressTokens ?? tokenizer.missingIds?.(policy.config.vocabSize);
+  const suppressTokens = settings.suppressTokens ?? tokenizer.missingIds?.(policy.config.vocabSize);
   const model = state?.model ?? (policy.weights.hasValueHead ? policy : withValueHead(policy));
   const refModel = reference ?? merged(policy);
-  const refSuppressTokens = referenceSuppression(refModel, tokenizer, options.suppressTokens);
+  const refSuppressTokens = referenceSuppression(refModel, tokenizer, settings.suppressTokens);
   try {
-    for await (const turn of stepsLeft(model, { ...ppoAdam(options), batchSize }, { rows: prompts, state })) {
+    for await (const turn of stepsLeft(model, settings, { rows: prompts, state })) {
       const { training, step, indices, lr } = turn;
       const random = randomOf(seed, step);
 
@@ -160,19 +162,17 @@ export async function* trainPpo(
         { maxNewTokens, temperature, suppressTokens, seed: random.uint32(), signal },
         indices,
       );
-      const scores = await scoreSamples(samples, reward, { ...options, step });
+      const scores = await scoreSamples(samples, reward, { ...settings, step });
       const { logps: oldLogps, values: oldValues } = measureSamples(model, samples, { temperature, suppressTokens });
       const refLogps = sampleLogps(refModel, samples, { temperature, suppressTokens: refSuppressTokens });
       const rollout = { samples, scores, oldLogps, refLogps, oldValues: oldValues! };
 
       const klCoef = training.carried.klCoef ?? firstKlCoef;
-      const advantages = rolloutAdvantages(rollout, { ...options, klCoef });
+      const advantages = rolloutAdvantages(rollout, { ...settings, klCoef });
       onRollout?.(rollout, advantages);
 
-      const order = minibatchOrder(samples.length, options, random.uint32());
-      const updates = [
-        ...ppoUpdates(training, rollout, advantages, order, lr, { ...options, temperature, suppressTokens }),
-      ];
+      const order = minibatchOrder(samples.length, settings, random.uint32());
+      const updates = [...ppoUpdates(training, rollout, advantages, order, lr, { ...settings, suppressTokens })];
       const objective = objectiveOf(rollout, klCoef);
       if (klTarget !== undefined) {
         const measured = { kl: objective.kl, klTarget, klHorizon, samples: samples.length };
@@ -201,11 +201,6 @@ export async function* trainPpo(
     if (model !== policy && !state) model.dispose(); // the head alone
     if (!reference) refModel.dispose();
   }
-}
-
-/** The options with PPO's defaults for the optimizer. */
-export function ppoAdam({ epsilon = 1e-5, weightDecay = 0, ...others }: PpoTrainOptions): PpoTrainOptions {
-  return { epsilon, weightDecay, ...others };
 }
 
 function objectiveOf({ scores, oldLogps, refLogps }: Rollout, klCoef: number): PpoStep['objective'] {

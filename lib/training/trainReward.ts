@@ -13,7 +13,7 @@ import { pairTokens, responseTokens, type PairIds } from '../text/batch';
 import { tf } from '../tf';
 import { calibration } from './calibration';
 import { requireTraining } from './checks';
-import { rangesOf } from './declare';
+import { rangesOf, withDefaults } from './declare';
 import { accumulate, stepsLeft, update, type Part } from './loop';
 import { mean } from './metrics';
 import { pairBatch } from './reference';
@@ -53,7 +53,7 @@ export const REWARD_RANGES = rangesOf(rewardSettings);
 
 /** @throws InputError for an option that is out of its range, whatever the pairs. */
 export function requireRewardOptions(options: RewardTrainOptions): void {
-  requireTraining(options, REWARD_RANGES, options.batchSize ?? 16);
+  requireTraining(options, REWARD_RANGES, withDefaults(options, rewardSettings).batchSize);
 }
 
 /**
@@ -71,8 +71,9 @@ export async function* trainReward(
   { validation, state }: { validation?: readonly PairIds[] | undefined; state?: TrainingState<RewardModel> } = {},
 ): AsyncGenerator<RewardStep, void> {
   requireRewardOptions(options);
-  const { batchSize = 16, accumulation = 1, maxGradNorm, centerRewards = 0 } = options;
-  const turns = stepsLeft(model, { ...options, batchSize }, { rows: pairs, length: pairTokens, state });
+  const settings = withDefaults(options, rewardSettings);
+  const { batchSize, accumulation, maxGradNorm, centerRewards } = settings;
+  const turns = stepsLeft(model, settings, { rows: pairs, length: pairTokens, state });
 
   for await (const turn of turns) {
     const { training, step, indices, lr } = turn;
@@ -147,7 +148,10 @@ function pairLoss(
 export function evaluateReward(
   model: RewardModel,
   pairs: readonly PairIds[],
-  { centerRewards = 0, ...options }: ScoringOptions & { centerRewards?: number } = {},
+  {
+    centerRewards = rewardSettings.centerRewards.default,
+    ...options
+  }: ScoringOptions & { centerRewards?: number } = {},
 ): RewardEvaluation {
   if (pairs.length === 0) throw new InputError('there are no pairs to evaluate on');
   const scores = scoreResponses(

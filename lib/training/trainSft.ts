@@ -5,7 +5,7 @@ import { RANGES, requireRange } from '../ranges';
 import { responseBatch, type PromptResponses, type ResponseBatch } from '../text/responseBatch';
 import { tf } from '../tf';
 import { requireFiniteLoss, requireTraining } from './checks';
-import { rangesOf } from './declare';
+import { rangesOf, withDefaults } from './declare';
 import { accumulate, stepsLeft, update, type Part } from './loop';
 import { mean, tokenMetrics, type TokenMetrics } from './metrics';
 import { rowSettings, type TrainOptions } from './options';
@@ -35,7 +35,7 @@ export const SFT_RANGES = rangesOf(rowSettings);
 
 /** @throws InputError for an option that is out of its range, whatever the rows. */
 export function requireSftOptions(options: TrainOptions): void {
-  requireTraining(options, SFT_RANGES, options.batchSize ?? 16);
+  requireTraining(options, SFT_RANGES, withDefaults(options, rowSettings).batchSize);
 }
 
 /**
@@ -53,8 +53,9 @@ export async function* trainSft(
   { validation, state }: { validation?: readonly PromptResponses[] | undefined; state?: TrainingState } = {},
 ): AsyncGenerator<SftStep, void> {
   requireSftOptions(options);
-  const { batchSize = 16, accumulation = 1, maxGradNorm } = options;
-  const turns = stepsLeft(model, { ...options, batchSize }, { rows, length, state });
+  const settings = withDefaults(options, rowSettings);
+  const { batchSize, accumulation, maxGradNorm } = settings;
+  const turns = stepsLeft(model, settings, { rows, length, state });
 
   for await (const turn of turns) {
     const { training, step, indices, lr } = turn;
@@ -62,7 +63,7 @@ export async function* trainSft(
     const tokens = responseTokens(batch);
 
     const { parts, loss, gradients } = accumulate(batch, accumulation, (part) =>
-      backward(training, part, tokens, options),
+      backward(training, part, tokens, settings.tokenMetrics),
     );
     const gradNorm = update(training, { loss, gradients }, { lr, maxGradNorm, rows: indices });
     training.step = step;
@@ -84,10 +85,10 @@ function backward(
   { model, optimizer }: TrainingState,
   rows: readonly PromptResponses[],
   tokens: number,
-  options: TrainOptions,
+  statistics: boolean,
 ): Part & { metrics: TokenMetrics; tokens: number } {
   const batch = batchOf(model, rows);
-  using pass = model.record(batch, { statistics: options.tokenMetrics ?? false });
+  using pass = model.record(batch, { statistics });
   using loss = differentiate([pass.perTokenLogps], (perTokenLogps) => perTokenLogps.sum().div<tf.Scalar>(-tokens));
   const gradients = pass.backward(loss.gradients[0], (name) => optimizer.trains(name));
   return {
@@ -99,7 +100,11 @@ function backward(
 }
 
 /** Metrics of rows that `model` is not trained on. */
-export function evaluateSft(model: GPT2, rows: readonly PromptResponses[], { batchSize = 16 } = {}): SftMetrics {
+export function evaluateSft(
+  model: GPT2,
+  rows: readonly PromptResponses[],
+  { batchSize = rowSettings.batchSize.default } = {},
+): SftMetrics {
   requireRange('batchSize', batchSize, RANGES.training.batchSize);
   const parts: SftMetrics[] = [];
   const shares: number[] = [];
