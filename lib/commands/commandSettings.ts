@@ -114,12 +114,14 @@ export const handoffSettings = {
   config: path({
     group: 'data',
     value: 'file',
-    help: 'Hand over the training of this JSON file, as train-dpo, train-sft or train-reward takes it.',
+    help: 'Hand over the training of this JSON file, as train-dpo or another training command takes it.',
   }),
-  kind: choice(['dpo', 'sft', 'reward'], {
+  kind: choice(['dpo', 'sft', 'reward', 'grpo', 'ppo'], {
     group: 'data',
     default: 'dpo',
-    help: 'Take the file as one of train-dpo, train-sft or train-reward.',
+    help:
+      'Take the file as one of train-dpo, train-sft, train-reward or train-grpo, whose steps are not compared. For ' +
+      'PPO, TRL has no trainer.',
   }),
   steps: number(whole(1), {
     group: 'data',

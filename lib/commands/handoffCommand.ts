@@ -1,10 +1,11 @@
-import { FileError } from '../errors';
+import { FileError, InputError } from '../errors';
 import { mayReplace } from '../formats/replaceFolder';
-import { compareTrajectory, comparisonText, type HandoffKind } from '../handoff/compare';
-import { writeHandoff } from '../handoff/write';
+import { compareTrajectory, comparisonText } from '../handoff/compare';
+import { writeHandoff, type Handoff } from '../handoff/write';
 import type { OptionsOf } from '../training/declare';
 import { UsageError } from './commandLine';
 import type { handoffSettings } from './commandSettings';
+import { grpoInputs } from './handoffGrpo';
 import { handoffInputs } from './handoffInputs';
 import { statusLine } from './terminal';
 import { trainingOf } from './trainCommands';
@@ -15,8 +16,13 @@ export async function run(settings: OptionsOf<typeof handoffSettings>): Promise<
   const writes = [config, out, kind, steps].some((value) => value !== undefined);
   const checks = [check, against].some((value) => value !== undefined);
   if (writes && checks) throw new UsageError('handoff either writes (--config, --out) or checks (--check, --against)');
+  if (kind === 'ppo')
+    throw new InputError(
+      'kind ppo: TRL has had no PPO trainer since 1.12; train on one machine by train-ppo, or give a train-grpo file ' +
+        "and --kind grpo, for TRL's GRPO",
+    );
   if (check !== undefined && against !== undefined) return checked(check, against);
-  if (config !== undefined && out !== undefined) return handedOver(config, out, settings);
+  if (config !== undefined && out !== undefined) return handedOver(config, out, { kind, steps });
   throw new UsageError('handoff needs --config and --out, or --check and --against');
 }
 
@@ -24,10 +30,14 @@ export async function run(settings: OptionsOf<typeof handoffSettings>): Promise<
 async function handedOver(
   config: string,
   out: string,
-  { kind = 'dpo', steps: compare = 20 }: { readonly kind?: HandoffKind; readonly steps?: number },
+  {
+    kind = 'dpo',
+    steps: compare = 20,
+  }: { readonly kind?: Handoff['kind'] | undefined; readonly steps?: number | undefined },
 ): Promise<void> {
   mayReplace(out, {});
-  const inputs = await handoffInputs(kind, valuesIn(config, kind, out));
+  const values = valuesIn(config, kind, out);
+  const inputs = await (kind === 'grpo' ? grpoInputs(values) : handoffInputs(kind, values));
   for (const note of inputs.notes) console.log(`note: ${note}`);
   // `exit` removes what is half-written
   for (const [signal, status] of [
@@ -54,7 +64,7 @@ async function handedOver(
 }
 
 /** @throws FileError if the file lacks a setting that its command needs. */
-function valuesIn(config: string, kind: HandoffKind, output: string): Record<string, unknown> {
+function valuesIn(config: string, kind: Handoff['kind'], output: string): Record<string, unknown> {
   try {
     return trainingOf(kind, { config, output });
   } catch (error) {
