@@ -4,9 +4,8 @@ Unlike the other kinds of training, the steps depend on the number of processes:
 numbers of its own. Prompts, their order, settings and reward are alignbook's; nothing is compared.
 """
 
-from trl import GRPOConfig, GRPOTrainer
-
 from reward import reward
+from trl import GRPOConfig, GRPOTrainer
 
 
 class ReadyPrompts(GRPOTrainer):

@@ -1,7 +1,7 @@
 """The reward of a GRPO run: the scores that `npx alignbook score --serve` gives. Change it as you like.
 
-    SCORE_URL            where the server listens (default: http://127.0.0.1:8900/score)
-    SCORE_TOKEN_FILE     a file with its token, if it was started with --token-file
+SCORE_URL            where the server listens (default: http://127.0.0.1:8900/score)
+SCORE_TOKEN_FILE     a file with its token, if it was started with --token-file
 """
 
 import json
