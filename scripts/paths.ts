@@ -5,3 +5,7 @@ export const root = resolve(__dirname, '..', '..', '..');
 
 /** The Python of the oracles, with PyTorch and transformers; `npm run setup -- --oracles` makes it. */
 export const oraclePython = join(root, '.alignbook', 'oracles', 'bin', 'python');
+
+/** The oracles' Python with Ray besides, and Ray's own program; `npm run setup -- --ray` makes them. */
+export const rayPython = join(root, '.alignbook', 'ray', 'bin', 'python');
+export const rayProgram = join(root, '.alignbook', 'ray', 'bin', 'ray');

@@ -1,10 +1,13 @@
 /** Hands a training over, lets TRL take it under a launcher, and checks it. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after } from 'node:test';
+
+import { GPT2, initialWeights, Random, Weights, type GPT2Config } from 'alignbook';
+import { exportModel } from 'alignbook/dist/model/export';
 
 import { oraclePython, root } from '../scripts/paths';
 
@@ -19,14 +22,37 @@ export function ran(program: string, args: readonly string[], env: NodeJS.Proces
   return stdout;
 }
 
+/** Where train.py runs on the CPU, and asks nothing of a network. */
+export const ON_CPU = { CUDA_VISIBLE_DEVICES: '', HF_HUB_OFFLINE: '1', TRL_EXPERIMENTAL_SILENCE: '1' };
+
 /** Runs `train.py` on the CPU: directly for one process, under torchrun for several on this machine. */
 export function train(handed: string, processes: number, ...args: string[]): void {
   const launcher = ['-m', 'torch.distributed.run', '--standalone', `--nproc_per_node=${processes}`];
-  ran(oraclePython, [...(processes === 1 ? [] : launcher), join(handed, 'train.py'), ...args], {
-    CUDA_VISIBLE_DEVICES: '',
-    HF_HUB_OFFLINE: '1',
-    TRL_EXPERIMENTAL_SILENCE: '1',
-  });
+  ran(oraclePython, [...(processes === 1 ? [] : launcher), join(handed, 'train.py'), ...args], ON_CPU);
+}
+
+/** A folder with a GPT-2 of these sizes, whose weights are drawn at random, and the tokenizer of `tiny`. */
+export async function randomModel(
+  name: string,
+  sizes: Pick<GPT2Config, 'nLayer' | 'nHead' | 'nEmbd'>,
+): Promise<string> {
+  const source = join(folder, `${name}.source`);
+  const path = join(folder, name);
+  cpSync(join(root, 'data', 'models', 'tiny'), source, { recursive: true });
+  const config = JSON.parse(readFileSync(join(source, 'config.json'), 'utf8')) as Record<string, unknown>;
+  const { nLayer, nHead, nEmbd } = sizes;
+  const changed = { ...config, n_layer: nLayer, n_head: nHead, n_embd: nEmbd };
+  writeFileSync(join(source, 'config.json'), JSON.stringify(changed));
+  const own = {
+    ...sizes,
+    vocabSize: config['vocab_size'] as number,
+    blockSize: config['n_positions'] as number,
+    layerNormEpsilon: 1e-5,
+  };
+  const model = new GPT2(own, Weights.from(initialWeights(own, new Random(7)), own));
+  await exportModel(model, path, { source });
+  model.dispose();
+  return path;
 }
 
 /** A training of `tiny` with batches of 8, handed over. */

@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 
-import { FileError, InputError, readPairs, Tokenizer } from 'alignbook';
+import { FileError, InputError, readPairs, readPrompts, Tokenizer } from 'alignbook';
 import { run } from 'alignbook/dist/commands/handoffCommand';
 import { compareTrajectory, comparisonText } from 'alignbook/dist/handoff/compare';
 import { batchOrder } from 'alignbook/dist/training/order';
@@ -111,10 +111,37 @@ test('SFT and reward models: ids with the prompt, and a mask of the response', a
   ]);
 });
 
+test('GRPO: prompts in order, settings, and a reward that asks a server; nothing to compare', async () => {
+  const grpo = join(folder, 'grpo');
+  const settings = { rewardModel: './reward/model', groupSize: 4, maxNewTokens: 16 };
+  await run({ config: config('grpo.json', settings), out: grpo, kind: 'grpo' });
+  assert.deepEqual(
+    readdirSync(grpo).filter((name) => !existsSync(join(dpo, name))),
+    ['grpo.py', 'reward.py'],
+  );
+  assert.equal(existsSync(join(grpo, 'expected.jsonl')), false);
+  const { kind, compare, settings: resolved } = json(join(grpo, 'run.json')) as Record<string, object>;
+  assert.deepEqual([kind, compare], ['grpo', 0]);
+  // alignbook's defaults, which differ from TRL's
+  const { beta, lossType, klRatio, iterations } = resolved as Record<string, unknown>;
+  assert.deepEqual([beta, lossType, klRatio, iterations], [0.04, 'grpo', false, 1]);
+  const order = json(join(grpo, 'order.json')) as unknown as number[];
+  const rows = lines(join(grpo, 'rows.jsonl'));
+  const tokenizer = await Tokenizer.fromPretrained('tiny');
+  const prompts = await readPrompts(pairs, tokenizer, { maxLength: 256, maxNewTokens: 16 });
+  const batch = batchOrder(prompts.length, { batchSize: 4, seed: 0 });
+  assert.deepEqual(
+    order.map((place) => rows[place]),
+    [0, 1, 2, 3, 4, 5].flatMap((step) => batch(step)).map((n) => ({ prompt: prompts[n] })),
+  );
+  writeFileSync(join(folder, 'any.json'), '{}');
+  assert.throws(() => compareTrajectory(join(folder, 'any.json'), grpo), /is of GRPO.*; there is nothing to compare$/);
+});
+
 test('what cannot be equal is refused, and nothing is written', async () => {
-  const refused = async (settings: object, message: RegExp, out = 'refused') => {
+  const refused = async (settings: object, message: RegExp, out = 'refused', kind: 'dpo' | 'grpo' | 'ppo' = 'dpo') => {
     await assert.rejects(
-      run({ config: config('refused.json', settings), out: join(folder, out) }),
+      run({ config: config('refused.json', settings), out: join(folder, out), kind }),
       (error: Error) => error instanceof InputError && message.test(error.message),
     );
     assert.deepEqual(
@@ -132,6 +159,19 @@ test('what cannot be equal is refused, and nothing is written', async () => {
   await refused({ steps: 10_000_000 }, /are more than the 10000000 places/);
   await refused({}, /dpo is not empty/, 'dpo');
   await refused({ batchSize: 0 }, /^batchSize must be/);
+  const judged = { rewardModel: './reward/model' };
+  const grpo = (settings: object, message: RegExp) => refused({ ...judged, ...settings }, message, 'refused', 'grpo');
+  await grpo({ algorithm: 'rloo' }, /^algorithm: train\.py runs TRL's GRPOTrainer/);
+  await grpo({ rewardFunction: 'reward.js' }, /^rewardFunction: train\.py cannot run JavaScript/);
+  await grpo({ reference: 'gpt2' }, /^reference: TRL takes the model before training/);
+  await grpo({ loraRank: 4 }, /^loraRank: .*train with adapters by train-grpo$/);
+  await grpo({ groupSize: 1 }, /^groupSize must be/);
+  await refused(
+    judged,
+    /^kind ppo: TRL has had no PPO trainer since 1\.12; train on one machine by train-ppo/,
+    'x',
+    'ppo',
+  );
   assert.ok(existsSync(join(dpo, 'run.json')));
 });
 

@@ -9,6 +9,7 @@ import {
   generateSettings,
   handoffSettings,
   logpsSettings,
+  scoreSettings,
   weightsSettings,
 } from './commandSettings';
 import { trainCommands } from './trainCommands';
@@ -59,9 +60,11 @@ export const catalog: readonly Command[] = [
     summary: 'Score responses with a reward model.',
     details:
       'Prints one JSON line for each row: {"chosen", "rejected"} for the rows of logps, {"score"} for those of ' +
-      'train-sft. For pairs, accuracy and calibration follow on the standard error.',
-    settings: logpsSettings,
-    strict: ['batchSize'],
+      'train-sft. For pairs, accuracy and calibration follow on the standard error. With --serve, it scores for other ' +
+      'programs instead, until it is interrupted.',
+    settings: scoreSettings,
+    oneOf: [['data', 'serve']],
+    strict: ['batchSize', 'port'],
     example: 'score --model ./reward/model --data pairs.jsonl',
     load: () => import('./scoreCommand.js'),
   }),

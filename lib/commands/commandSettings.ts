@@ -24,6 +24,30 @@ export const weightsSettings = {
   path: path({ required: true, help: 'A safetensors file, or the folder of a model.' }),
 } as const;
 export const logpsSettings = { model, data, skipBad, batchSize: batchSize(8, 'rows'), output } as const;
+export const scoreSettings = {
+  ...logpsSettings,
+  data: { ...data, required: false as const },
+  serve: flag({
+    group: 'output',
+    default: false,
+    help: 'Answer requests over HTTP, POST /score with {"rows": [...]}, instead of scoring a file.',
+  }),
+  host: text({
+    group: 'output',
+    default: '127.0.0.1',
+    help: 'Listen at this address; one that other machines reach needs a token.',
+  }),
+  port: number(whole(0, 65_535), {
+    group: 'output',
+    default: 8900,
+    help: 'Listen at this port; 0 takes a free one, which is printed.',
+  }),
+  tokenFile: path({
+    group: 'output',
+    value: 'file',
+    help: 'Answer only requests that carry the token in this file, as "Authorization: Bearer TOKEN".',
+  }),
+} as const;
 export const generateSettings = {
   model: { ...model, group: 'model' },
   prompt: text({ required: true, group: 'data', help: 'Continue this text.' }),
@@ -93,12 +117,14 @@ export const handoffSettings = {
   config: path({
     group: 'data',
     value: 'file',
-    help: 'Hand over the training of this JSON file, as train-dpo, train-sft or train-reward takes it.',
+    help: 'Hand over the training of this JSON file, as train-dpo or another training command takes it.',
   }),
-  kind: choice(['dpo', 'sft', 'reward'], {
+  kind: choice(['dpo', 'sft', 'reward', 'grpo', 'ppo'], {
     group: 'data',
     default: 'dpo',
-    help: 'Take the file as one of train-dpo, train-sft or train-reward.',
+    help:
+      'Take the file as one of train-dpo, train-sft, train-reward or train-grpo, whose steps are not compared. For ' +
+      'PPO, TRL has no trainer.',
   }),
   steps: number(whole(1), {
     group: 'data',

@@ -1,10 +1,11 @@
-import { FileError } from '../errors';
+import { FileError, InputError } from '../errors';
 import { mayReplace } from '../formats/replaceFolder';
-import { compareTrajectory, comparisonText, type HandoffKind } from '../handoff/compare';
-import { writeHandoff } from '../handoff/write';
+import { compareTrajectory, comparisonText } from '../handoff/compare';
+import { writeHandoff, type Handoff } from '../handoff/write';
 import { withDefaults, type OptionsOf } from '../training/declare';
 import { UsageError } from './commandLine';
 import { handoffSettings } from './commandSettings';
+import { grpoInputs } from './handoffGrpo';
 import { handoffInputs } from './handoffInputs';
 import { statusLine } from './terminal';
 import { trainingOf } from './trainCommands';
@@ -15,16 +16,22 @@ export async function run(settings: OptionsOf<typeof handoffSettings>): Promise<
   const writes = [config, out, kind, steps].some((value) => value !== undefined);
   const checks = [check, against].some((value) => value !== undefined);
   if (writes && checks) throw new UsageError('handoff either writes (--config, --out) or checks (--check, --against)');
+  if (kind === 'ppo')
+    throw new InputError(
+      'kind ppo: TRL has had no PPO trainer since 1.12; train on one machine by train-ppo, or give a train-grpo file ' +
+        "and --kind grpo, for TRL's GRPO",
+    );
   if (check !== undefined && against !== undefined) return checked(check, against);
-  if (config !== undefined && out !== undefined) return handedOver(config, out, settings);
+  const { kind: handed, steps: compare } = withDefaults({ kind, steps }, handoffSettings);
+  if (config !== undefined && out !== undefined) return handedOver(config, out, handed, compare);
   throw new UsageError('handoff needs --config and --out, or --check and --against');
 }
 
 /** Writes the folder to hand over. */
-async function handedOver(config: string, out: string, settings: OptionsOf<typeof handoffSettings>): Promise<void> {
-  const { kind, steps: compare } = withDefaults(settings, handoffSettings);
+async function handedOver(config: string, out: string, kind: Handoff['kind'], compare: number): Promise<void> {
   mayReplace(out, {});
-  const inputs = await handoffInputs(kind, valuesIn(config, kind, out));
+  const values = valuesIn(config, kind, out);
+  const inputs = await (kind === 'grpo' ? grpoInputs(values) : handoffInputs(kind, values));
   for (const note of inputs.notes) console.log(`note: ${note}`);
   // `exit` removes what is half-written
   for (const [signal, status] of [
@@ -51,7 +58,7 @@ async function handedOver(config: string, out: string, settings: OptionsOf<typeo
 }
 
 /** @throws FileError if the file lacks a setting that its command needs. */
-function valuesIn(config: string, kind: HandoffKind, output: string): Record<string, unknown> {
+function valuesIn(config: string, kind: Handoff['kind'], output: string): Record<string, unknown> {
   try {
     return trainingOf(kind, { config, output });
   } catch (error) {

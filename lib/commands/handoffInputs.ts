@@ -191,14 +191,14 @@ async function rewardInputs(config: Values<'reward'>): Promise<HandoffInputs> {
 }
 
 /** The value of every setting, defaults included. */
-function resolved(settings: Settings, values: Readonly<Record<string, unknown>>): Record<string, unknown> {
+export function resolved(settings: Settings, values: Readonly<Record<string, unknown>>): Record<string, unknown> {
   const names = Object.keys(settings).filter((name) => !OWN.some((own) => own === name));
   const all: Readonly<Record<string, unknown>> = withDefaults(values, settings);
   return Object.fromEntries(names.map((name) => [name, all[name]]));
 }
 
 /** The number of steps, and the rows of each step in order. */
-function orderOf<Row>(
+export function orderOf<Row>(
   config: { steps?: number; epochs?: number; batchSize?: number; seed?: number; groupByLength?: boolean },
   rows: readonly Row[],
   length: (row: Row) => number,
@@ -214,7 +214,7 @@ function orderOf<Row>(
 }
 
 /** Refuses settings with which TRL's steps would differ. */
-function requireEqual(kind: HandoffKind, values: Readonly<Record<string, unknown>>): void {
+export function requireEqual(kind: Handoff['kind'], values: Readonly<Record<string, unknown>>): void {
   const { frozen, schedule, minLrRatio, initialSeed } = values;
   const adapters = ['loraRank', 'loraAlpha', 'loraTargets', 'continueAdapter'].find(
     (name) => values[name] !== undefined,
@@ -254,19 +254,21 @@ const OWN = [
   'dtype',
 ] as const;
 
-function notesOf(config: Readonly<Record<string, unknown>>): string[] {
+const batchSizeOf = (config: Readonly<Record<string, unknown>>): number => withDefaults(config, rowSettings).batchSize;
+
+/** @param rows number of rows that are divided among the processes in each step. */
+export function notesOf(config: Readonly<Record<string, unknown>>, rows = batchSizeOf(config)): string[] {
   const silent: readonly string[] = ['epochs', 'frozen', 'tokenMetrics'];
   const left = OWN.filter(
     (name) => config[name] !== undefined && !silent.includes(name) && !(name === 'accumulation' && config[name] === 1),
   );
-  const { batchSize } = withDefaults(config, rowSettings);
-  const divisors = Array.from({ length: batchSize }, (_, n) => n + 1).filter((n) => batchSize % n === 0);
+  const divisors = Array.from({ length: rows }, (_, n) => n + 1).filter((n) => rows % n === 0);
   return [
     ...left.map((name) =>
       name === 'accumulation'
         ? 'accumulation is left out: train.py takes --accumulate'
         : `${name} is left out: it belongs to alignbook's own loop`,
     ),
-    `batchSize ${batchSize} can be shared out among ${divisors.join(', ')} processes (times --accumulate)`,
+    `a batch of ${rows} rows can be divided among ${divisors.join(', ')} processes (times --accumulate)`,
   ];
 }

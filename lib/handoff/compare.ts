@@ -233,6 +233,11 @@ function readRun(folder: string): { id: string; kind: HandoffKind; compare: numb
   const path = join(folder, 'run.json');
   if (!existsSync(path)) throw new FileError(folder, 'has no run.json; give the folder that handoff made');
   const { id, kind, compare, settings } = readJsonObject(path) as Record<string, unknown>;
+  if (kind === 'grpo')
+    throw new FileError(
+      path,
+      'is of GRPO, whose samples depend on the number of processes; there is nothing to compare',
+    );
   const batchSize = (settings as { batchSize?: unknown } | undefined)?.batchSize;
   if (typeof id !== 'string' || !Object.hasOwn(FIGURES, String(kind)) || !compare || typeof batchSize !== 'number')
     throw new FileError(path, 'was not written by handoff; give the folder that it made');

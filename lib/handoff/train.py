@@ -63,10 +63,10 @@ class Trajectory(TrainerCallback):
 
 def settings_of_every_trainer(run, processes, options):
     """alignbook's settings under transformers' names, with the batch divided among processes and accumulation parts."""
-    batch_size, parts = run["batchSize"], processes * options.accumulate
+    batch_size, parts = run["batchSize"] * run.get("groupSize", 1), processes * options.accumulate
     if batch_size % parts:
         raise SystemExit(
-            f"batchSize {batch_size} cannot be divided by {processes} processes x {options.accumulate} parts; "
+            f"a batch of {batch_size} rows cannot be divided by {processes} processes x {options.accumulate} parts; "
             "choose numbers whose product divides it"
         )
     if run["oneProcess"] and parts > 1:
@@ -80,7 +80,7 @@ def settings_of_every_trainer(run, processes, options):
         schedule, more = "cosine_with_min_lr", {"lr_scheduler_kwargs": {"min_lr_rate": run["minLrRatio"]}}
     return {
         "output_dir": str(options.out),
-        "max_steps": run["steps"],
+        "max_steps": run["steps"] * run.get("iterations", 1),
         "per_device_train_batch_size": batch_size // parts,
         "gradient_accumulation_steps": options.accumulate,
         "train_sampling_strategy": "sequential",  # the rows are already shuffled, by order.json
@@ -88,7 +88,7 @@ def settings_of_every_trainer(run, processes, options):
         "optim": "adamw_torch",
         "learning_rate": run["lr"],
         "lr_scheduler_type": schedule,
-        "warmup_steps": run["warmupSteps"],
+        "warmup_steps": run["warmupSteps"] * run.get("iterations", 1),
         "weight_decay": run["weightDecay"],
         "adam_beta1": run["beta1"],
         "adam_beta2": run["beta2"],
@@ -189,7 +189,12 @@ def main(given=None):
 
     tokenizer = AutoTokenizer.from_pretrained(HERE / "model")
     common = settings_of_every_trainer(run, processes, options)
-    trainer = {"dpo": dpo, "sft": sft, "reward": reward}[handoff["kind"]](run, HERE, tokenizer, rows_of(HERE), common)
+    builders = {"dpo": dpo, "sft": sft, "reward": reward}
+    if handoff["kind"] == "grpo":
+        from grpo import grpo
+
+        builders["grpo"] = grpo
+    trainer = builders[handoff["kind"]](run, HERE, tokenizer, rows_of(HERE), common)
     state = trainer.accelerator.state
     how = {
         "processes": state.num_processes,
@@ -207,7 +212,8 @@ def main(given=None):
         versions = {name: version(name) for name in PACKAGES}
         write(options.out / "trajectory.json", {"id": handoff["id"], "how": how, "versions": versions, "steps": steps})
 
-    trainer.add_callback(Trajectory(handoff["compare"], options.compare, record))
+    steps = handoff["compare"] or common["max_steps"]  # GRPO: nothing is compared, so every step is recorded
+    trainer.add_callback(Trajectory(steps, options.compare, record))
     trainer.train(resume_from_checkpoint=options.resume or None)
     if not options.compare:
         trainer.save_model(str(options.out / "model"))

@@ -32,6 +32,9 @@ export function sftRow({ promptIds, responses }: PromptResponses): HandoffRow {
   };
 }
 
+/** Ids are handed over as the prompt itself: TRL would encode a text in its own way. */
+export const promptRow = (promptIds: readonly number[]): HandoffRow => ({ prompt: promptIds });
+
 /** Gives every pair a margin if any pair has one, since a column cannot have gaps. */
 export function rewardRow({ promptIds, chosenIds, rejectedIds, margin }: PairIds, withMargin: boolean): HandoffRow {
   return {
@@ -42,7 +45,8 @@ export function rewardRow({ promptIds, chosenIds, rejectedIds, margin }: PairIds
 }
 
 export interface Handoff {
-  readonly kind: HandoffKind;
+  /** GRPO's steps are not compared. */
+  readonly kind: HandoffKind | 'grpo';
   /** The value of every setting under its name in run.json, defaults included. */
   readonly settings: Readonly<Record<string, unknown>>;
   /** All rows of the data, in the order of the file. */
@@ -66,12 +70,13 @@ const FIXED = [
   'ddp.yaml',
   'fsdp2.yaml',
 ] as const;
+const OF_GRPO = ['grpo.py', 'reward.py'] as const;
 
 /**
  * Writes the complete folder or nothing.
  *
  * @param expected runs alignbook's own first steps, after the initial model is written, and returns their metrics in
- *   order.
+ *   order; for GRPO there are none.
  * @throws InputError if `path` exists and is not empty; also whatever `expected` throws.
  */
 export async function writeHandoff(
@@ -105,8 +110,9 @@ export async function writeHandoff(
       'run.json',
       `${JSON.stringify({ id, kind, alignbook: version, compare: steps.length, settings }, null, 2)}\n`,
     );
-    write('expected.jsonl', steps.map((step) => `${JSON.stringify(step)}\n`).join(''));
-    for (const name of FIXED) copyFileSync(join(ASSETS, name), join(draft, name));
+    if (kind !== 'grpo') write('expected.jsonl', steps.map((step) => `${JSON.stringify(step)}\n`).join(''));
+    for (const name of [...FIXED, ...(kind === 'grpo' ? OF_GRPO : [])])
+      copyFileSync(join(ASSETS, name), join(draft, name));
     replaceFolder(path, {}, (folder) => {
       for (const name of readdirSync(draft)) renameSync(join(draft, name), join(folder, name));
     });

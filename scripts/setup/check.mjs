@@ -33,7 +33,7 @@ export function check(steps, optional, command = 'npm run setup') {
     ['gpu', 'ok', gpu() ?? 'none; TensorFlow computes on the CPU'],
     ...needed,
     ...optional.map((step) =>
-      row(step, `optional: npm run setup -- --${['book', 'lint'].includes(step.name) ? step.name : 'oracles'}`),
+      row(step, `optional: npm run setup -- --${['book', 'lint', 'ray'].includes(step.name) ? step.name : 'oracles'}`),
     ),
   ];
   for (const [name = '', state = '', what] of rows) console.log(`${name.padEnd(11)}${state.padEnd(13)}${what}`);

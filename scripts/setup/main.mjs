@@ -5,14 +5,15 @@ import { build } from './build.mjs';
 import { check } from './check.mjs';
 import { kernelspec } from './kernelspec.mjs';
 import { npm } from './npm.mjs';
-import { book, lint, oracles, python, testTools, trlPpo } from './python.mjs';
+import { book, lint, oracles, python, ray, testTools, trlPpo } from './python.mjs';
 import { setUp } from './setUp.mjs';
 import { tensorflow } from './tensorflow.mjs';
 import { tokenizer } from './tokenizer.mjs';
 
 const steps = [npm, python, tensorflow, addon, build, tokenizer, kernelspec];
 
-const usage = `Usage: npm run setup -- [--check] [--cpu | --cuda] [--oracles] [--book] [--lint] [--quiet]
+const usage = `Usage: npm run setup -- [--check] [--cpu | --cuda] [--oracles] [--ray] [--book] [--lint]
+                         [--quiet]
 
 Makes ready what the notebooks and the tests need; does only what is still to do.
 
@@ -22,6 +23,7 @@ Makes ready what the notebooks and the tests need; does only what is still to do
               (default: the one asked for last, else CUDA where an NVIDIA driver lists a GPU)
   --oracles   also what the long tests need: PyTorch, transformers and TRL, and
               tests of kernels (Python 3.11 or newer)
+  --ray       also what --oracles makes, and Ray (npm run test:distributed)
   --book      also what makes the book (npm run book)
   --lint      nothing but what "npm run check" needs: npm's packages, and a linter of Python files
   --quiet     say nothing where nothing is to do
@@ -34,10 +36,15 @@ export const main = (args) =>
   setUp(args, {
     usage,
     command: 'npm run setup',
-    flags: ['oracles', 'book', 'lint', 'quiet'],
-    check: () => check(steps, [oracles, trlPpo, testTools, book, lint]),
+    flags: ['oracles', 'ray', 'book', 'lint', 'quiet'],
+    check: () => check(steps, [oracles, trlPpo, testTools, ray, book, lint]),
     steps: (wanted) =>
       wanted.lint
         ? [npm, lint]
-        : [...steps, ...(wanted.oracles ? [oracles, trlPpo, testTools] : []), ...(wanted.book ? [book] : [])],
+        : [
+            ...steps,
+            ...(wanted.oracles || wanted.ray ? [oracles, trlPpo, testTools] : []),
+            ...(wanted.ray ? [ray] : []),
+            ...(wanted.book ? [book] : []),
+          ],
   });

@@ -28,6 +28,7 @@ export const paths = {
   /** Virtual environments. */
   python,
   oracles: join(made, 'oracles'),
+  ray: join(made, 'ray'),
   book: join(made, 'book'),
   lint: join(made, 'lint'),
   /** TRL 1.12, the last with a PPO trainer: a folder for the PYTHONPATH of the oracles. */

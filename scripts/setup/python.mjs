@@ -1,7 +1,7 @@
 // @ts-check
 /** The virtual environments: JupyterLab with the packages that execute notebooks, the oracles, the book, the linter. */
 import { spawnSync } from 'node:child_process';
-import { existsSync, readdirSync, renameSync, rmSync } from 'node:fs';
+import { existsSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { digest } from './digest.mjs';
@@ -149,6 +149,29 @@ export const oracles = {
       await install(paths.oracles, 'torch-cuda.txt', progress);
     }
     await install(paths.oracles, 'oracles.txt', progress);
+  },
+};
+
+/** The packages that ray_train.py needs, as they are handed over. */
+const RAY = join('..', 'lib', 'handoff', 'requirements-ray.txt');
+
+/**
+ * Only on demand, for tests/distributed/ray.test.ts: Ray in an environment of its own, which finds all else among the
+ * oracles' packages.
+ * @type {import('./steps.mjs').Step}
+ */
+export const ray = {
+  name: 'ray',
+  megabytes: 600,
+  inputs: () => inputs(paths.ray, [RAY, 'oracles.txt']),
+  present: () => existsSync(join(paths.ray, 'bin', 'ray')),
+  made: () => [paths.ray],
+  version: () => versions(sitePackages(paths.ray), ['ray']),
+  check: () => findPython(11),
+  async run(progress) {
+    await makeEnvironment(paths.ray, 11, progress);
+    writeFileSync(join(sitePackages(paths.ray), 'oracles.pth'), `${sitePackages(paths.oracles)}\n`);
+    await install(paths.ray, RAY, progress, '--no-deps');
   },
 };
 

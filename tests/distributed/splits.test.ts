@@ -5,28 +5,38 @@
 import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { test } from 'node:test';
+import { before, test } from 'node:test';
 
 import { root } from '../../scripts/paths';
-import { check, handOver, train } from '../handedOver';
+import { check, handOver, randomModel, train } from '../handedOver';
 
-const COMPARED = '20';
+const folderName = (name: string): string => name.replaceAll(/[ ,]+/g, '-');
 
-/** A training, and how it is split: processes and accumulated parts of each process's batch. */
+/** Trainings, and how they are split: processes and accumulated parts of each process's batch. */
 const RUNS = [
-  { name: 'sigmoid-1x8', settings: {}, processes: 1, accumulate: 1 },
-  { name: 'sigmoid-cosine-2x2x2', settings: { schedule: 'cosine' }, processes: 2, accumulate: 2 },
-  { name: 'ipo-4x2', settings: { loss: 'ipo' }, processes: 4, accumulate: 1 },
+  { name: 'sigmoid, tiny, 1x8', settings: {}, processes: 1, accumulate: 1 },
+  { name: 'sigmoid, cosine, random weights, 2x2x2', settings: { schedule: 'cosine' }, processes: 2, accumulate: 2 },
+  { name: 'sigmoid, random weights, 4x2', settings: {}, processes: 4, accumulate: 1 },
+  { name: 'ipo, cosine, tiny, 4x2', settings: { loss: 'ipo', schedule: 'cosine' }, processes: 4, accumulate: 1 },
+  { name: 'ipo, random weights, 1x8', settings: { loss: 'ipo' }, processes: 1, accumulate: 1 },
   {
-    name: 'robust-cosine-2x4',
+    name: 'robust, cosine to a tenth, random weights, 2x4',
     settings: { loss: 'robust', schedule: 'cosine', minLrRatio: 0.1 },
     processes: 2,
     accumulate: 1,
   },
+  { name: 'robust, tiny, 2x2x2', settings: { loss: 'robust' }, processes: 2, accumulate: 2 },
 ] as const;
+
+let random: string;
+before(async () => {
+  random = await randomModel('random', { nLayer: 2, nHead: 2, nEmbd: 64 });
+});
+
 for (const { name, settings, processes, accumulate } of RUNS)
   test(`DPO, ${name}: the same 20 steps`, () => {
-    const handed = handOver(name, { steps: 20, ...settings }, '--steps', COMPARED);
+    const model = name.includes('random weights') ? { model: random } : {};
+    const handed = handOver(folderName(name), { steps: 20, ...model, ...settings });
     train(handed, processes, '--compare', '--accumulate', String(accumulate));
     const { status, stdout } = check(handed);
     assert.equal(status, 0, stdout);
@@ -119,7 +129,7 @@ const FAULTS = [
 ];
 for (const { name, kind = 'dpo', settings, fault, flags = [] } of FAULTS)
   test(`the check notices ${name}`, () => {
-    const handed = handOver(name.replaceAll(' ', '-'), { steps: 6, ...settings }, '--kind', kind, '--steps', '6');
+    const handed = handOver(folderName(name), { steps: 6, ...settings }, '--kind', kind, '--steps', '6');
     fault(handed);
     train(handed, 2, '--compare', ...flags);
     const { status, stdout } = check(handed);
