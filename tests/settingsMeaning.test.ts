@@ -236,6 +236,20 @@ test('in a notebook, too, each number is checked before the first step: not a nu
   for (const each of [scores, model]) each.dispose();
 });
 
+test('numbers out of their range are all named at once', async () => {
+  const { model } = await loadEngineModel('a-group');
+  await assert.rejects(
+    collect(trainSft(model, ROWS, { ...COMMON, lr: -1, seed: 0.5, warmupSteps: 0 })),
+    (error) =>
+      error instanceof InputError &&
+      error.message ===
+        '2 problems:\n' +
+          '  lr must be a number from 0 up, got -1\n' +
+          '  seed must be a whole number from 0 to 4294967295, got 0.5',
+  );
+  model.dispose();
+});
+
 test('settings that do not go together are refused before the first step', async () => {
   const { model } = await loadEngineModel('a-group');
   const tokenizer = await letterTokenizer(model.config.vocabSize);

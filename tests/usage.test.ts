@@ -123,6 +123,17 @@ test('the nearest known name, or none', () => {
 
 test('everything that is missing is named at once', () => {
   refused(() => readCall(['export']), /^export needs --model and --out$/);
+  assert.throws(
+    () => readCall(['train-dpo', '--lr', '-1', '--seed', '0.5', '--model', 'tiny', '--output', 'run', '--steps', '0']),
+    (error) =>
+      error instanceof UsageError &&
+      error.message ===
+        '4 problems:\n' +
+          '  lr must be a number from 0 up, got -1\n' +
+          '  seed must be a whole number from 0 to 4294967295, got 0.5\n' +
+          '  steps must be a whole number from 1 up, got 0\n' +
+          '  train-dpo needs --data',
+  );
   refused(
     () => readCall(['train-dpo', '--lr', '1']),
     /^train-dpo needs --model, --data, --output and --steps or --epochs$/,
@@ -184,6 +195,30 @@ test('help, version and completion do not load TensorFlow', () => {
   }
   const { version } = JSON.parse(readFileSync(join(ROOT, 'lib', 'package.json'), 'utf8')) as { version: string };
   assert.deepEqual([alignbook('--version').stdout, alignbook('-V').stdout], [`${version}\n`, `${version}\n`]);
+});
+
+test('help is also a command, and --help may stand before the command that it is about', () => {
+  const all = alignbook('--help');
+  const one = alignbook('train-dpo', '--help');
+  assert.deepEqual([all.status, one.status], [0, 0]);
+  for (const [same, calls] of [
+    [all, [['help'], ['-h']]],
+    [
+      one,
+      [
+        ['help', 'train-dpo'],
+        ['-h', 'train-dpo'],
+        ['--help', 'train-dpo'],
+        ['train-dpo', '-h'],
+      ],
+    ],
+  ] as const)
+    for (const args of calls) {
+      const { status, stdout, stderr } = alignbook(...args);
+      assert.deepEqual([status, stdout, stderr], [0, same.stdout, ''], args.join(' '));
+    }
+  refused(() => readCall(['help', 'train-dop']), /^there is no command "train-dop"; did you mean train-dpo\?$/);
+  refused(() => readCall(['hlep']), /^there is no command "hlep"; did you mean help\?$/);
 });
 
 test('the help fits: 24 lines of 80 columns for all commands, 80 columns for each', () => {
