@@ -286,7 +286,7 @@ test('settings that do not go together are refused before the first step', async
     ppo({ klTarget: 6, klHorizon: 0.4 }),
     /^klHorizon must be above 0\.4, a fifth of batchSize, got 0\.4: klCoef would turn negative$/,
   );
-  await refused(ppo({ minibatches: 2, accumulation: 2 }), /^a batch of 1 rows cannot be split into 2 equal parts/);
+  await refused(ppo({ minibatches: 2, accumulation: 2 }), /^a batch of 1 row cannot be split into 2 equal parts/);
   await refused(
     ppo({ frozen: ['wte', 'wpe', 'h', 'ln_f'] }),
     /^frozen selects every weight, so nothing is left to train; freeze fewer$/,

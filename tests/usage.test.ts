@@ -20,6 +20,7 @@ import {
 } from 'alignbook/dist/commands/commandLine';
 import { completionScript } from 'alignbook/dist/commands/completion';
 import { readCall } from 'alignbook/dist/commands/program';
+import { plural } from 'alignbook/dist/errors';
 import { nearest } from 'alignbook/dist/nearest';
 import { flag, repeated, text, type Settings } from 'alignbook/dist/training/declare';
 
@@ -105,6 +106,15 @@ test('numbers are plain decimal ones', () => {
   ]) {
     refused(() => numberOf('--lr', written), /^--lr must be a number such as 5, 0\.5 or 1e-4, got "/);
   }
+});
+
+test('counts in messages: one step, more steps', () => {
+  assert.deepEqual(
+    [0, 1, 2].map((count) => plural(count, 'step')),
+    ['0 steps', '1 step', '2 steps'],
+  );
+  assert.equal(plural(1, 'batch', 'batches'), '1 batch');
+  assert.equal(plural(3, 'batch', 'batches'), '3 batches');
 });
 
 test('the nearest known name, or none', () => {

@@ -1,3 +1,4 @@
+import { plural } from '../errors';
 import { replaceFile } from '../formats/replaceFile';
 import { gpt2Folder } from '../model/folder';
 import { RewardModel } from '../model/rewardModel';
@@ -26,7 +27,7 @@ export async function run(settings: OptionsOf<typeof logpsSettings>): Promise<vo
       append(`${JSON.stringify(second === undefined ? { score: first } : { chosen: first, rejected: second })}\n`);
       if (second !== undefined) margins.push(first! - second);
       done += 1;
-      statusLine(`${done} of ${rows.length} rows`);
+      statusLine(`${done} of ${plural(rows.length, 'row')}`);
     }
     statusLine('');
   };
@@ -36,7 +37,7 @@ export async function run(settings: OptionsOf<typeof logpsSettings>): Promise<vo
   const { calibrationError, brier } = calibration(margins);
   const accuracy = margins.filter((margin) => margin > 0).length / margins.length;
   console.error(
-    `${margins.length} pairs: accuracy ${accuracy.toFixed(4)}, ` +
+    `${plural(margins.length, 'pair')}: accuracy ${accuracy.toFixed(4)}, ` +
       `calibration error ${calibrationError.toFixed(4)}, Brier score ${brier.toFixed(4)}`,
   );
 }

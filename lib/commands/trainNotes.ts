@@ -1,4 +1,5 @@
 /** Notes, one line each, on settings that are allowed but do not do what one may expect. */
+import { plural } from '../errors';
 import type { preferenceLosses } from '../losses/preferenceLosses';
 
 /** The settings of any training command. */
@@ -74,7 +75,8 @@ function rateNotes({ lr, warmupSteps = 0 }: Settings, steps: number): string[] {
     ];
   if ((warmupSteps as number) > steps)
     return [
-      `warmupSteps ${String(warmupSteps)} is more than the ${steps} steps, so the learning rate never reaches lr`,
+      `warmupSteps ${String(warmupSteps)} is more than the ${plural(steps, 'step')}, so the learning rate ` +
+        `never reaches lr`,
     ];
   return [];
 }
