@@ -2,6 +2,7 @@
 import { spawnSync } from 'node:child_process';
 import { cpus } from 'node:os';
 
+import { plural } from './errors';
 import { embeddedModel } from './hub/modelFolder';
 import { computePolicy, device, setupCommand, tf } from './tf';
 
@@ -52,7 +53,7 @@ function deviceLine(name: 'cpu' | 'gpu', build: 'cpu' | 'cuda' | null): string {
         : `TensorFlow does not use the ${driver}; TF_CPP_MIN_LOG_LEVEL=0 shows why`;
     return `CUDA build, no device: computing on the CPU. ${reason}`;
   }
-  const cpu = `CPU (${cpus().length} cores)`;
+  const cpu = `CPU (${plural(cpus().length, 'core')})`;
   const setup = setupCommand.startsWith('npm ') ? `${setupCommand} -- --cuda` : `${setupCommand} --cuda`;
   return driver === null
     ? `${cpu}; on a machine with an NVIDIA GPU: ${setup}`

@@ -29,6 +29,12 @@ export class HubError extends Error {
 /** Text from a file, for a message of one line: a name of ten thousand characters would hide the reason. */
 export const clipped = (text: string): string => (text.length <= 100 ? text : `${text.slice(0, 100)}…`);
 export const quoted = (text: string): string => clipped(JSON.stringify(text));
+/** A number with its noun: "1 step", "3 steps", "2 batches" for `plural(2, 'batch', 'batches')`. */
+export const plural = (count: number, noun: string, nouns = `${noun}s`): string =>
+  `${count} ${count === 1 ? noun : nouns}`;
+/** Several problems in one message: one line each, below a line that counts them. One problem is its own message. */
+export const together = (problems: readonly string[]): string =>
+  problems.length === 1 ? problems[0]! : [`${problems.length} problems:`, ...problems].join('\n  ');
 /** Another program's or a user's own error, as part of a message: on one line and of limited length. */
 export const oneLine = (said: unknown): string => {
   const text = (said instanceof Error ? said.message : String(said)).replace(/\s+/g, ' ').trim();

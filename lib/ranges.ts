@@ -1,5 +1,5 @@
 /** The ranges of the numbers that a user sets, and the check of a value against its range. */
-import { InputError } from './errors';
+import { InputError, together } from './errors';
 
 export interface Range {
   /** What a message says after "must be". */
@@ -183,9 +183,15 @@ export function requireRange(name: string, value: unknown, range: Range): void {
   if (wrong !== undefined) throw new InputError(`${name} ${wrong}`);
 }
 
-/** Checks every number that is given; an option without a range here is not a number. */
+/**
+ * Checks every number that is given; an option without a range here is not a number.
+ *
+ * @throws InputError naming all that are out of their range, one line each.
+ */
 export function requireRanges(options: object, ranges: Readonly<Record<string, Range>>): void {
-  for (const [name, value] of Object.entries(options)) {
-    if (value !== undefined && Object.hasOwn(ranges, name)) requireRange(name, value, ranges[name]!);
-  }
+  const wrong = Object.entries(options).flatMap(([name, value]) => {
+    const said = value !== undefined && Object.hasOwn(ranges, name) ? refusal(value, ranges[name]!) : undefined;
+    return said === undefined ? [] : [`${name} ${said}`];
+  });
+  if (wrong.length > 0) throw new InputError(together(wrong));
 }

@@ -207,7 +207,7 @@ test('inputs that do not fit are refused', () => {
   );
   refused(() => maskedMean(x, tf.zerosLike(x)), /selects 0 positions; at least 1/);
   refused(() => maskedMean(x, tf.ones([2, 4])), /mask has shape \[2,4\]/);
-  refused(() => maskedVariance(tf.tensor1d([1]), tf.tensor1d([1])), /selects 1 positions; at least 2/);
+  refused(() => maskedVariance(tf.tensor1d([1]), tf.tensor1d([1])), /selects 1 position; at least 2/);
   refused(() => whiten(tf.tensor1d([1]), tf.tensor1d([1])), /at least 2/);
   refused(() => klK3(x, tf.zeros([2, 1])), /refLogps has shape/);
 });

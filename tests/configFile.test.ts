@@ -11,7 +11,7 @@ import { after, test } from 'node:test';
 import { FileError, InputError } from 'alignbook';
 import { catalog } from 'alignbook/dist/commands/catalog';
 import { valuesOf } from 'alignbook/dist/commands/command';
-import { optionsOf, StrictCommand } from 'alignbook/dist/commands/commandLine';
+import { optionsOf, StrictCommand, UsageError } from 'alignbook/dist/commands/commandLine';
 
 const folder = mkdtempSync(join(tmpdir(), 'config-'));
 after(() => rmSync(folder, { recursive: true }));
@@ -58,22 +58,87 @@ test('values of each type are read, and options win over the file', () => {
   assert.deepEqual(read('{"data": "a~/b", "output": "~c"}'), { data: 'a~/b', output: '~c' });
 });
 
-test('a value of another type is refused, with what to write where that is plain', () => {
+const NUMBER = '"lr" is not a number; give a number from 0 up';
+const FLAG = '"skipBad" is not true or false';
+const TEXT = '"model" is not a text';
+
+test('a value of another type is refused, with what to write instead', () => {
   refused('{"lr": "1e-4"}', '"lr" is not a number; write it without quotes, 0.0001');
-  refused('{"lr": "NaN"}', '"lr" is not a number');
-  refused('{"lr": ""}', '"lr" is not a number');
-  refused('{"lr": null}', '"lr" is not a number but null; leave it out for the default');
-  refused('{"lr": true}', '"lr" is not a number');
-  refused('{"lr": [1e-4]}', '"lr" is not a number');
-  refused('{"lr": {"value": 1e-4}}', '"lr" is not a number');
-  refused('{"skipBad": "true"}', '"skipBad" is not true or false; write it without quotes, true');
-  refused('{"skipBad": "False"}', '"skipBad" is not true or false; write it without quotes, false');
-  refused('{"skipBad": "yes"}', '"skipBad" is not true or false');
-  refused('{"skipBad": 1}', '"skipBad" is not true or false');
+  for (const wrong of ['"NaN"', '""', 'true', '[1e-4]', '{"value": 1e-4}']) refused(`{"lr": ${wrong}}`, NUMBER);
+  refused('{"minLrRatio": "x"}', '"minLrRatio" is not a number; give a number in [0, 1]');
+  refused('{"skipBad": "true"}', `${FLAG}; write it without quotes, true`);
+  refused('{"skipBad": "False"}', `${FLAG}; write it without quotes, false`);
+  for (const wrong of ['"yes"', '1']) refused(`{"skipBad": ${wrong}}`, `${FLAG}; give true or false`);
   refused('{"frozen": ["wte", "h.0"]}', '"frozen" is not a text; write "wte,h.0"');
-  refused('{"model": 7}', '"model" is not a text; write it in quotes, "7"');
-  refused('{"model": {"name": "tiny"}}', '"model" is not a text');
-  refused('{"model": null}', '"model" is not a text but null; leave it out for the default');
+  refused('{"frozen": {}}', '"frozen" is not a text; give a text of names with commas between them');
+  refused('{"model": 7}', `${TEXT}; write it in quotes, "7"`);
+  refused('{"model": {"name": "tiny"}}', `${TEXT}; give a text`);
+  refused('{"schedule": [1]}', '"schedule" is not a text; give one of linear, cosine, constant');
+});
+
+test('null is refused with the default, if there is one, and with what to give instead', () => {
+  refused('{"seed": null}', '"seed" is null; omit it for the default (0), or give a whole number from 0 to 4294967295');
+  refused('{"steps": null}', '"steps" is null; omit it, or give a whole number from 1 up');
+  refused('{"skipBad": null}', '"skipBad" is null; omit it for the default (false), or give true or false');
+  refused(
+    '{"maxLength": null}',
+    '"maxLength" is null; omit it for the default (the model\'s window), or give a whole number from 2 to the ' +
+      "model's window",
+  );
+  // required, but not in this test's declaration
+  for (const [name, setting] of Object.entries(dpo.settings)) {
+    writeFileSync(path, `{"${name}": null}`);
+    assert.throws(
+      () => valuesOf({ ...dpo, settings: { [name]: setting }, oneOf: [], exclusive: [] }, { config: path }),
+      ({ message }: Error) =>
+        message.startsWith(`${path}: "${name}" is null; ${setting.required ? 'give ' : 'omit it'}`),
+      name,
+    );
+  }
+});
+
+test('everything that is wrong is named in one error, one line each', () => {
+  const message = (text: string, ...args: string[]): [string, string] => {
+    try {
+      read(text, ...args);
+    } catch (error) {
+      return [(error as Error).constructor.name, (error as Error).message];
+    }
+    return assert.fail(text);
+  };
+  assert.deepEqual(message('{"lr": -1, "steps": 0, "seed": 0.5, "beta": 1}'), [
+    'InputError',
+    '3 problems:\n' +
+      '  lr must be a number from 0 up, got -1\n' +
+      '  steps must be a whole number from 1 up, got 0\n' +
+      '  seed must be a whole number from 0 to 4294967295, got 0.5',
+  ]);
+  assert.deepEqual(message('{"lr": "1", "stepz": 1}'), [
+    'FileError',
+    `${path}: 2 problems:\n` +
+      '  "lr" is not a number; write it without quotes, 1\n' +
+      '  has an unknown field "stepz"; did you mean steps? See npx alignbook train-dpo --help',
+  ]);
+  assert.deepEqual(message('{"lr": "1", "steps": 0}', '--schedule', 'x'), [
+    'InputError',
+    '3 problems:\n' +
+      `  ${path}: "lr" is not a number; write it without quotes, 1\n` +
+      '  steps must be a whole number from 1 up, got 0\n' +
+      '  schedule must be one of linear, cosine, constant, got "x"',
+  ]);
+});
+
+test('of steps and epochs, the one on the command line replaces the one in the file', () => {
+  assert.deepEqual(read('{"steps": 5}', '--epochs', '2'), { epochs: 2 });
+  assert.deepEqual(read('{"epochs": 2}', '--steps=5'), { steps: 5 });
+  assert.deepEqual(read('{"epochs": 2, "steps": 3}', '--steps=5'), { steps: 5 });
+  assert.deepEqual(read('{"steps": 3}', '--steps=5'), { steps: 5 });
+  refused('{"epochs": 2, "steps": 3}', '"steps" and "epochs" exclude each other; keep one of them');
+  assert.throws(
+    () => read('{}', '--steps=5', '--epochs=1'),
+    (error) =>
+      error instanceof UsageError && error.message === '--steps and --epochs exclude each other; give one of them',
+  );
 });
 
 test('what is no JSON object, or holds numbers that JSON has not, is refused', () => {

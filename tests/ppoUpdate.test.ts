@@ -274,7 +274,7 @@ test('rewards by hand, unwhitened, and each option of the advantages', () => {
   };
   assert.throws(
     () => rolloutAdvantages(single, { klCoef: 0.1 }),
-    (error) => error instanceof InputError && /selects 1 positions; at least 2 are needed/.test(error.message),
+    (error) => error instanceof InputError && /selects 1 position; at least 2 are needed/.test(error.message),
   );
 });
 

@@ -174,7 +174,7 @@ test('a weighted sum of rewards, each checked in the same way', async () => {
   ]);
   assert.deepEqual(await sum(samples), [5.5, 4, 2.5]);
   await refusedReward(
-    /^reward gave 1 scores for 3 samples/,
+    /^reward gave 1 score for 3 samples/,
     weightedRewards([
       { reward: lengths, weight: 1 },
       { reward: () => [1], weight: 1 },

@@ -236,6 +236,20 @@ test('in a notebook, too, each number is checked before the first step: not a nu
   for (const each of [scores, model]) each.dispose();
 });
 
+test('numbers out of their range are all named at once', async () => {
+  const { model } = await loadEngineModel('a-group');
+  await assert.rejects(
+    collect(trainSft(model, ROWS, { ...COMMON, lr: -1, seed: 0.5, warmupSteps: 0 })),
+    (error) =>
+      error instanceof InputError &&
+      error.message ===
+        '2 problems:\n' +
+          '  lr must be a number from 0 up, got -1\n' +
+          '  seed must be a whole number from 0 to 4294967295, got 0.5',
+  );
+  model.dispose();
+});
+
 test('settings that do not go together are refused before the first step', async () => {
   const { model } = await loadEngineModel('a-group');
   const tokenizer = await letterTokenizer(model.config.vocabSize);
@@ -272,7 +286,7 @@ test('settings that do not go together are refused before the first step', async
     ppo({ klTarget: 6, klHorizon: 0.4 }),
     /^klHorizon must be above 0\.4, a fifth of batchSize, got 0\.4: klCoef would turn negative$/,
   );
-  await refused(ppo({ minibatches: 2, accumulation: 2 }), /^a batch of 1 rows cannot be split into 2 equal parts/);
+  await refused(ppo({ minibatches: 2, accumulation: 2 }), /^a batch of 1 row cannot be split into 2 equal parts/);
   await refused(
     ppo({ frozen: ['wte', 'wpe', 'h', 'ln_f'] }),
     /^frozen selects every weight, so nothing is left to train; freeze fewer$/,

@@ -72,6 +72,6 @@ test('the scale goes from the smallest to the largest', () => {
 test('a row needs one value for each token', () => {
   assert.throws(
     () => tokenTable([{ label: 'chosen', tokens: ['a', 'b'], values: [1] }]),
-    (error) => error instanceof InputError && /row "chosen" has 2 tokens, but 1 values/.test(error.message),
+    (error) => error instanceof InputError && /row "chosen" has 2 tokens, but 1 value/.test(error.message),
   );
 });

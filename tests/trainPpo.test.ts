@@ -388,7 +388,7 @@ test('options that do not fit, a reward that is NaN, and a state without a head 
     ppo(model, ppoOptions, state),
   );
   const inputs = { tokenizer: await tokenizer, reward: (() => [NaN]) as Reward };
-  await refused(/^step 1: reward gave 1 scores for 6 samples/, trainPpo(model, prompts, ppoOptions, inputs));
+  await refused(/^step 1: reward gave 1 score for 6 samples/, trainPpo(model, prompts, ppoOptions, inputs));
   await refused(
     /^step 1: reward gave NaN for sample 0, /,
     trainGrpo(model, prompts, grpoOptions, { ...inputs, reward: (samples) => samples.map(() => NaN) }),

@@ -20,6 +20,7 @@ import {
 } from 'alignbook/dist/commands/commandLine';
 import { completionScript } from 'alignbook/dist/commands/completion';
 import { readCall } from 'alignbook/dist/commands/program';
+import { plural } from 'alignbook/dist/errors';
 import { nearest } from 'alignbook/dist/nearest';
 import { flag, repeated, text, type Settings } from 'alignbook/dist/training/declare';
 
@@ -107,6 +108,15 @@ test('numbers are plain decimal ones', () => {
   }
 });
 
+test('counts in messages: one step, more steps', () => {
+  assert.deepEqual(
+    [0, 1, 2].map((count) => plural(count, 'step')),
+    ['0 steps', '1 step', '2 steps'],
+  );
+  assert.equal(plural(1, 'batch', 'batches'), '1 batch');
+  assert.equal(plural(3, 'batch', 'batches'), '3 batches');
+});
+
 test('the nearest known name, or none', () => {
   const names = ['batch-size', 'max-new-tokens', 'model', 'data', 'lr'];
   assert.deepEqual(
@@ -123,6 +133,17 @@ test('the nearest known name, or none', () => {
 
 test('everything that is missing is named at once', () => {
   refused(() => readCall(['export']), /^export needs --model and --out$/);
+  assert.throws(
+    () => readCall(['train-dpo', '--lr', '-1', '--seed', '0.5', '--model', 'tiny', '--output', 'run', '--steps', '0']),
+    (error) =>
+      error instanceof UsageError &&
+      error.message ===
+        '4 problems:\n' +
+          '  lr must be a number from 0 up, got -1\n' +
+          '  seed must be a whole number from 0 to 4294967295, got 0.5\n' +
+          '  steps must be a whole number from 1 up, got 0\n' +
+          '  train-dpo needs --data',
+  );
   refused(
     () => readCall(['train-dpo', '--lr', '1']),
     /^train-dpo needs --model, --data, --output and --steps or --epochs$/,
@@ -184,6 +205,30 @@ test('help, version and completion do not load TensorFlow', () => {
   }
   const { version } = JSON.parse(readFileSync(join(ROOT, 'lib', 'package.json'), 'utf8')) as { version: string };
   assert.deepEqual([alignbook('--version').stdout, alignbook('-V').stdout], [`${version}\n`, `${version}\n`]);
+});
+
+test('help is also a command, and --help may stand before the command that it is about', () => {
+  const all = alignbook('--help');
+  const one = alignbook('train-dpo', '--help');
+  assert.deepEqual([all.status, one.status], [0, 0]);
+  for (const [same, calls] of [
+    [all, [['help'], ['-h']]],
+    [
+      one,
+      [
+        ['help', 'train-dpo'],
+        ['-h', 'train-dpo'],
+        ['--help', 'train-dpo'],
+        ['train-dpo', '-h'],
+      ],
+    ],
+  ] as const)
+    for (const args of calls) {
+      const { status, stdout, stderr } = alignbook(...args);
+      assert.deepEqual([status, stdout, stderr], [0, same.stdout, ''], args.join(' '));
+    }
+  refused(() => readCall(['help', 'train-dop']), /^there is no command "train-dop"; did you mean train-dpo\?$/);
+  refused(() => readCall(['hlep']), /^there is no command "hlep"; did you mean help\?$/);
 });
 
 test('the help fits: 24 lines of 80 columns for all commands, 80 columns for each', () => {

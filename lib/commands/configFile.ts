@@ -3,29 +3,36 @@ import { clipped, FileError } from '../errors';
 import { readJson } from '../formats/jsonFile';
 import { parseStrictJson } from '../formats/strictJson';
 import { didYouMean } from '../nearest';
-import type { Kind, Settings } from '../training/declare';
+import type { Kind, Setting, Settings } from '../training/declare';
 import { RENAMED } from '../training/options';
 
+export interface ConfigFile {
+  /** The values as they are in the file; their ranges are not yet checked. */
+  readonly values: Readonly<Record<string, unknown>>;
+  /** What is wrong with its other fields, which are unknown or have a value of the wrong type: one line each. */
+  readonly problems: ReadonlyMap<string, string>;
+}
+
 /**
- * @returns the values as they are in the file; their ranges are not yet checked.
- * @throws FileError if a field is unknown, has the wrong type, or occurs twice. (JSON.parse would silently take the
+ * @throws FileError if the file is not a JSON object, or if a field occurs twice. (JSON.parse would silently take the
  *   last occurrence.)
  */
-export function readConfigFile(file: string, settings: Settings): Record<string, unknown> {
-  const { json: values, text } = readJson(file);
+export function readConfigFile(file: string, settings: Settings): ConfigFile {
+  const { json: all, text } = readJson(file);
   try {
     parseStrictJson(text);
   } catch (cause) {
     throw new FileError(file, `${(cause as Error).message}; write each field once, as plain JSON`, { cause });
   }
-  for (const [name, value] of Object.entries(values)) {
+  const problems = new Map<string, string>();
+  const values: Record<string, unknown> = {};
+  for (const [name, value] of Object.entries(all)) {
     const setting = Object.hasOwn(settings, name) ? settings[name]! : undefined;
-    if (setting === undefined) throw new FileError(file, unknownField(name, settings));
-    const checked = setting.check(value);
-    if ('wrong' in checked && checked.wrong === 'type')
-      throw new FileError(file, `"${name}" ${checked.message}${remedy(value, setting.kind)}`);
+    const problem = setting === undefined ? unknownField(name, settings) : wrongType(name, value, setting);
+    if (problem === undefined) values[name] = value;
+    else problems.set(name, problem);
   }
-  return values;
+  return { values, problems };
 }
 
 function unknownField(name: string, settings: Settings): string {
@@ -35,14 +42,34 @@ function unknownField(name: string, settings: Settings): string {
   return `has an unknown field "${shown}"${didYouMean(shown, Object.keys(settings))}`;
 }
 
-/** What to write instead, if that is clear. */
-function remedy(value: unknown, kind: Kind): string {
-  if (value === null) return ' but null; leave it out for the default';
+function wrongType(name: string, value: unknown, setting: Setting): string | undefined {
+  if (value === null) return `"${name}" is null; ${omission(setting)}give ${wanted(setting)}`;
+  const checked = setting.check(value);
+  if (!('wrong' in checked) || checked.wrong !== 'type') return undefined;
+  return `"${name}" ${checked.message}; ${rewritten(value, setting.kind) ?? `give ${wanted(setting)}`}`;
+}
+
+/** What follows if the field is left out, as the beginning of a sentence that goes on with what to give instead. */
+function omission({ required, default: without }: Setting): string {
+  if (required) return '';
+  return without === undefined ? 'omit it, or ' : `omit it for the default (${without}), or `;
+}
+
+/** What the setting takes, in words. */
+function wanted({ kind, range, choices }: Setting): string {
+  if (range !== undefined) return range.words.startsWith('a ') ? range.words : `a number ${range.words}`;
+  if (kind === 'flag') return 'true or false';
+  if (kind === 'list') return `a text of names with commas between them${choices ? `: ${choices.join(', ')}` : ''}`;
+  return choices === undefined ? 'a text' : `one of ${choices.join(', ')}`;
+}
+
+/** The same value as the right type, if that is clear. */
+function rewritten(value: unknown, kind: Kind): string | undefined {
   const isText = kind !== 'number' && kind !== 'flag';
   if (isText && Array.isArray(value) && value.every((item) => typeof item === 'string'))
-    return `; write ${clipped(JSON.stringify(value.join(',')))}`;
-  if (isText && typeof value !== 'object') return `; write it in quotes, ${JSON.stringify(String(value))}`;
+    return `write ${clipped(JSON.stringify(value.join(',')))}`;
+  if (isText && typeof value !== 'object') return `write it in quotes, ${JSON.stringify(String(value))}`;
   const text = typeof value === 'string' ? value.trim() : '';
   const unquoted = kind === 'flag' ? /^(true|false)$/i.test(text) : text !== '' && Number.isFinite(Number(text));
-  return unquoted ? `; write it without quotes, ${kind === 'flag' ? text.toLowerCase() : Number(text)}` : '';
+  return unquoted ? `write it without quotes, ${kind === 'flag' ? text.toLowerCase() : Number(text)}` : undefined;
 }

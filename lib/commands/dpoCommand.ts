@@ -1,3 +1,4 @@
+import { plural } from '../errors';
 import { preferenceLosses } from '../losses/preferenceLosses';
 import { configOf } from '../model/folder';
 import { GPT2 } from '../model/gpt2';
@@ -39,7 +40,7 @@ export async function run(config: OptionsOf<typeof dpoCommandSettings>): Promise
   requireWindow('reference', referenceName, reference.config, longest, 'give maxLength, or another reference');
   const logps = (of: readonly PairIds[]) => {
     const kept = keptReferenceLogps(referenceCache, reference, of, {
-      onProgress: (done) => statusLine(`log-probs of the reference: ${done} of ${of.length} pairs`),
+      onProgress: (done) => statusLine(`log-probs of the reference: ${done} of ${plural(of.length, 'pair')}`),
     });
     statusLine('');
     return kept;

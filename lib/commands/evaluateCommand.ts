@@ -1,3 +1,4 @@
+import { plural } from '../errors';
 import { replaceFile, requireWritable } from '../formats/replaceFile';
 import { configOf } from '../model/folder';
 import { GPT2 } from '../model/gpt2';
@@ -94,7 +95,7 @@ export async function run(given: OptionsOf<typeof evaluateSettings>): Promise<vo
   const model = await GPT2.fromPretrained(name);
   const told = (what: string) => ({
     batchSize: settings.batchSize,
-    onProgress: (done: number) => statusLine(`${what}: ${done} of ${pairs.length} pairs`),
+    onProgress: (done: number) => statusLine(`${what}: ${done} of ${plural(pairs.length, 'pair')}`),
   });
   const held = reference && referenceLogps(reference, pairs, told('log-probs of the reference'));
   const evaluation = evaluatePairs(model, pairs, held, { ...loss, ...told('log-probs of the model') });
@@ -218,7 +219,7 @@ function summary({ model, reference, pairs, lossName, loss, rewards, logps, samp
   const pm = ({ mean, standardError }: Measured) =>
     `${mean.toFixed(3)}${standardError === null ? '' : ` ± ${standardError.toFixed(3)}`}`;
   const lines = [
-    `${pairs} pairs, ${model}${reference === null ? '' : ` against ${reference}`}`,
+    `${plural(pairs, 'pair')}, ${model}${reference === null ? '' : ` against ${reference}`}`,
     ...(loss === null ? [] : [`  loss (${lossName})       ${loss.toFixed(4)}`]),
     ...(rewards === null
       ? []
@@ -235,7 +236,7 @@ function summary({ model, reference, pairs, lossName, loss, rewards, logps, samp
   if (sampled) {
     lines.push(
       '',
-      `${sampled.responses.length} sampled answers to ${sampled.prompts} prompts, ` +
+      `${plural(sampled.responses.length, 'sampled answer')} to ${plural(sampled.prompts, 'prompt')}, ` +
         `at temperature ${sampled.temperature}`,
     );
     lines.push(

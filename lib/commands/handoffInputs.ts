@@ -2,7 +2,7 @@
  * Turns a training's settings into what is handed over: rows, their order, every setting resolved, and the steps to
  * compare.
  */
-import { InputError } from '../errors';
+import { InputError, plural } from '../errors';
 import type { HandoffKind } from '../handoff/compare';
 import { dpoRow, rewardRow, sftRow, type Handoff } from '../handoff/write';
 import { preferenceLosses, type PreferenceLossName } from '../losses/preferenceLosses';
@@ -101,7 +101,7 @@ async function dpoInputs(config: Values<'dpo'>): Promise<HandoffInputs> {
     'give maxLength, or another reference',
   );
   const refLogps = referenceLogps(reference, pairs, {
-    onProgress: (done) => statusLine(`log-probs of the reference: ${done} of ${pairs.length} pairs`),
+    onProgress: (done) => statusLine(`log-probs of the reference: ${done} of ${plural(pairs.length, 'pair')}`),
   });
   statusLine('');
   if (reference !== model) reference.dispose();

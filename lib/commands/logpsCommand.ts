@@ -1,3 +1,4 @@
+import { plural } from '../errors';
 import { replaceFile } from '../formats/replaceFile';
 import { configOf } from '../model/folder';
 import { GPT2 } from '../model/gpt2';
@@ -22,7 +23,7 @@ export async function run(settings: OptionsOf<typeof logpsSettings>): Promise<vo
     for (const score of scorePairs(model, tokenizer, pairs, { batchSize })) {
       append(`${JSON.stringify(score)}\n`);
       done += 1;
-      statusLine(`${done} of ${pairs.length} rows`);
+      statusLine(`${done} of ${plural(pairs.length, 'row')}`);
     }
     statusLine('');
   };

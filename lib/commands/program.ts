@@ -27,12 +27,20 @@ export interface Call {
  * @throws UsageError for an invalid call; FileError or InputError for invalid settings.
  */
 export function readCall(args: readonly string[]): Call | undefined {
-  const name = args[0];
+  const asked = helpAsked(args);
+  const name = asked[0];
   const names = catalog.map((command) => command.name);
   if (name === undefined) throw new UsageError('no command is given');
   if (!name.startsWith('-') && !names.includes(name))
-    throw new UsageError(`there is no command ${quoted(name)}${didYouMean(name, names)}`);
-  return parse(args);
+    throw new UsageError(`there is no command ${quoted(name)}${didYouMean(name, [...names, 'help'])}`);
+  return parse(asked);
+}
+
+/** `help`, `help COMMAND` and `--help COMMAND` as `--help` and `COMMAND --help`. */
+function helpAsked(args: readonly string[]): readonly string[] {
+  const [first = '', about] = args;
+  if (!['help', '--help', '-h'].includes(first)) return args;
+  return about === undefined || about.startsWith('-') ? ['--help'] : [about, '--help'];
 }
 
 function parse(args: readonly string[]): Call | undefined {

@@ -1,5 +1,5 @@
 /** Reads a command's rows according to its settings, and reports rows that are left out. */
-import { InputError } from '../errors';
+import { InputError, plural } from '../errors';
 import type { GPT2Config } from '../formats/config';
 import type { Merges, ReadOptions } from '../text/dataset';
 import { withDefaults } from '../training/declare';
@@ -54,7 +54,8 @@ export async function readData<Row>(
 
 function tell({ rows, of, first }: Merges): void {
   console.error(
-    `${rows} of ${of} rows (${first} is the first): prompt and response would have other tokens as one text than ` +
+    `${rows} of ${plural(of, 'row')} (${first} is the first): prompt and response would have other tokens as ` +
+      `one text than ` +
       'apart, as they are trained and scored here; ' +
       'let no prompt end with a space or within a word (README: "encoded apart")',
   );

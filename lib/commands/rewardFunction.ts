@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 
-import { FileError, InputError, oneLine, quoted } from '../errors';
+import { FileError, InputError, oneLine, plural, quoted } from '../errors';
 import { requireScores, type Reward } from '../training/rewards';
 import type { Sample } from '../training/rollout';
 import type { Answer, Task } from './rewardWorker';
@@ -86,7 +86,7 @@ export async function loadRewardFunction(
 }
 
 const named = (samples: readonly Sample[], sample: number | undefined): string =>
-  sample === undefined ? `${samples.length} samples` : `sample ${sample}, ${quoted(samples[sample]!.text)}`;
+  sample === undefined ? `${plural(samples.length, 'sample')}` : `sample ${sample}, ${quoted(samples[sample]!.text)}`;
 
 function answerOf(
   worker: Worker,

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 
-import { FileError } from '../errors';
+import { FileError, plural } from '../errors';
 import { replaceFile } from '../formats/replaceFile';
 import { gpt2Files } from '../model/folder';
 import { RewardModel } from '../model/rewardModel';
@@ -50,7 +50,7 @@ async function scoreFile(data: string, model: RewardModel, tokenizer: Tokenizer,
       append(`${JSON.stringify(second === undefined ? { score: first } : { chosen: first, rejected: second })}\n`);
       if (second !== undefined) margins.push(first! - second);
       done += 1;
-      statusLine(`${done} of ${rows.length} rows`);
+      statusLine(`${done} of ${plural(rows.length, 'row')}`);
     }
     statusLine('');
   };
@@ -60,7 +60,7 @@ async function scoreFile(data: string, model: RewardModel, tokenizer: Tokenizer,
   const { calibrationError, brier } = calibration(margins);
   const accuracy = margins.filter((margin) => margin > 0).length / margins.length;
   console.error(
-    `${margins.length} pairs: accuracy ${accuracy.toFixed(4)}, ` +
+    `${plural(margins.length, 'pair')}: accuracy ${accuracy.toFixed(4)}, ` +
       `calibration error ${calibrationError.toFixed(4)}, Brier score ${brier.toFixed(4)}`,
   );
 }

@@ -8,7 +8,7 @@ import {
   sftCommandSettings,
 } from './trainSettings';
 
-const training = { config: true, makesFiles: true } as const;
+const training = { config: true, makesFiles: true, exclusive: [['steps', 'epochs']] } as const;
 const PAIR_ROWS =
   'Rows are {"prompt", "chosen", "rejected"}, texts or lists of {"role", "content"} messages (without "prompt": what ' +
   'chosen and rejected share), or {"instruction", "input", "chosen", "rejected"}, as JSON lines or Parquet.';

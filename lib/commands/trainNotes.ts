@@ -1,4 +1,5 @@
 /** Notes, one line each, on settings that are allowed but do not do what one may expect. */
+import { plural } from '../errors';
 import type { preferenceLosses } from '../losses/preferenceLosses';
 import { withDefaults, type Settings as Declared } from '../training/declare';
 import {
@@ -93,7 +94,10 @@ function rateNotes({ lr, warmupSteps }: { lr?: unknown; warmupSteps: number }, s
         'give warmupSteps 0, or more steps',
     ];
   if (warmupSteps > steps)
-    return [`warmupSteps ${warmupSteps} is more than the ${steps} steps, so the learning rate never reaches lr`];
+    return [
+      `warmupSteps ${warmupSteps} is more than the ${plural(steps, 'step')}, so the learning rate ` +
+        `never reaches lr`,
+    ];
   return [];
 }
 

@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 
 import type { Variables } from '../engine/variables';
-import { FileError, InputError } from '../errors';
+import { FileError, InputError, plural } from '../errors';
 import type { FloatDType } from '../formats/safetensorsWriter';
 import { exportCompanions, writeExport, type Companions } from '../model/export';
 import { writeAdapter } from '../model/exportAdapter';
@@ -158,7 +158,7 @@ async function runSteps<S extends Step, Model extends Trainable>(
     for (const signal of SIGNALS) process.off(signal, interrupt);
   }
   if (!interrupted || state.step >= steps || best?.exhausted)
-    return { took: `${state.step} steps in ${duration(performance.now() - start)}` };
+    return { took: `${plural(state.step, 'step')} in ${duration(performance.now() - start)}` };
   if (state.step > saved) save();
   console.log(
     state.step === 0
@@ -210,7 +210,8 @@ function finishRun<Model extends Trainable>(
     if (unsaved) throw unsaved;
     throw new FileError(
       folder.trained,
-      `cannot be written (${(cause as Error).message}); all ${state.step} steps are saved, ` +
+      `cannot be written (${(cause as Error).message}); ` +
+        `${state.step === 1 ? 'the step is' : `all ${state.step} steps are`} saved, ` +
         'and the same command writes the model once that is mended',
       { cause },
     );

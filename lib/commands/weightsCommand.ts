@@ -1,5 +1,6 @@
 import { existsSync, statSync } from 'node:fs';
 
+import { plural } from '../errors';
 import { Checkpoint } from '../formats/checkpoint';
 import { SafetensorsFile } from '../formats/safetensors';
 import { largest } from '../ranges';
@@ -23,5 +24,5 @@ export function run({ path }: OptionsOf<typeof weightsSettings>): void {
     (sum, { shape }) => sum + shape.reduce((size, length) => size * length, 1),
     0,
   );
-  console.log(`${rows.length} tensors, ${parameters.toLocaleString('en')} parameters`);
+  console.log(`${plural(rows.length, 'tensor')}, ${parameters.toLocaleString('en')} parameters`);
 }

@@ -1,5 +1,5 @@
 /** The architecture of a GPT-2, as its config.json states it. */
-import { FileError, quoted } from '../errors';
+import { FileError, plural, quoted } from '../errors';
 import { readJsonObject, type JsonObject } from './jsonFile';
 
 /** The function between a block's two wide layers; `gelu_new` is the tanh form of `gelu`. */
@@ -113,7 +113,7 @@ function requireArchitecture(json: JsonObject, path: string): void {
   if (named.includes('GPT2ForSequenceClassification') && labels(json) !== 1) {
     throw new FileError(
       path,
-      `it is a classifier with ${labels(json)} labels ("id2label"); a reward model has one (num_labels=1)`,
+      `it is a classifier with ${plural(labels(json), 'label')} ("id2label"); a reward model has one (num_labels=1)`,
     );
   }
   if (heads !== 'multihead')

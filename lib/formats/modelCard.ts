@@ -2,6 +2,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
+import { plural } from '../errors';
 import type { GPT2Config } from './config';
 
 /** Facts about a model that hold for the models made from it too. */
@@ -47,7 +48,9 @@ export function modelCard(
   const auto = scoreHead ? 'AutoModelForSequenceClassification' : 'AutoModelForCausalLM';
   const kind = scoreHead ? 'reward model, a GPT-2 with a scalar head,' : 'GPT-2';
   const tokens = vocabSize.toLocaleString('en');
-  const size = `${nLayer} layers, ${nHead} heads, width ${nEmbd}, ${blockSize} positions and ${tokens} tokens`;
+  const size =
+    `${plural(nLayer, 'layer')}, ${plural(nHead, 'head')}, width ${nEmbd}, ` +
+    `${plural(blockSize, 'position')} and ${plural(tokens, 'token')}`;
   const field = (name: string, value: string | null) => (value === null ? '' : `${name}: ${value}\n`);
   const facts = field('license', license) + field('base_model', baseModel);
   const source = baseModel === null ? '' : `, made from ${baseModel}`;

@@ -7,7 +7,7 @@
  */
 import { closeSync, fstatSync, openSync, readSync, statSync } from 'node:fs';
 
-import { clipped, FileError, quoted } from '../errors';
+import { clipped, FileError, plural, quoted } from '../errors';
 import { foreignFile } from './foreignFile';
 import { bfloat16ToFloat32, float16ToFloat32 } from './halfFloats';
 import { parseStrictJson, type Json } from './strictJson';
@@ -145,15 +145,17 @@ export class SafetensorsFile implements Disposable {
   #readHeader() {
     const { size } = fstatSync(this.#file);
     if (size < 8) this.#refuseForeign();
-    if (size < 8) throw new FileError(this.path, `is not a safetensors file: ${size} bytes, too short for a header`);
+    if (size < 8)
+      throw new FileError(this.path, `is not a safetensors file: ${plural(size, 'byte')}, too short for a header`);
     const prefix = Buffer.alloc(8);
     this.#read(prefix, 0);
     const stated = prefix.readBigUInt64LE();
     if (stated > size - 8) this.#refuseForeign(); // only then, because a valid length may begin with any bytes
-    if (stated > MAX_HEADER) throw new FileError(this.path, `is not a safetensors file: a header of ${stated} bytes`);
+    if (stated > MAX_HEADER)
+      throw new FileError(this.path, `is not a safetensors file: a header of ${plural(stated, 'byte')}`);
     const length = Number(stated);
     if (8 + length > size)
-      throw new FileError(this.path, `is cut short: a header of ${length} bytes in a file of ${size}`);
+      throw new FileError(this.path, `is cut short: a header of ${plural(length, 'byte')} in a file of ${size}`);
     const bytes = new Uint8Array(length);
     this.#read(bytes, 8);
     return { header: this.#parseHeader(bytes), dataStart: 8 + length, dataLength: size - 8 - length };
@@ -198,7 +200,7 @@ export class SafetensorsFile implements Disposable {
     if (covered !== dataLength) {
       throw new FileError(
         this.path,
-        `its tensors take ${covered} bytes, but it holds ${dataLength}: it is cut short or damaged`,
+        `its tensors take ${plural(covered, 'byte')}, but it holds ${dataLength}: it is cut short or damaged`,
       );
     }
     return new Map(tensors);
@@ -223,7 +225,7 @@ export class SafetensorsFile implements Disposable {
           ? '2^64 or more'
           : bits % 8n === 0n
             ? `${bits / 8n}`
-            : `${bits} bits, not a whole number of bytes`;
+            : `${plural(bits, 'bit')}, not a whole number of bytes`;
       return fail(`takes ${end - begin} bytes, but ${dtype} [${shape.join(', ')}] needs ${needs}`);
     }
     return { dtype: dtype as DType, shape, begin, end };

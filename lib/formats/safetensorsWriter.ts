@@ -1,5 +1,5 @@
 /** Writes the safetensors format, as F32, F16 or BF16. */
-import { InputError, quoted } from '../errors';
+import { InputError, plural, quoted } from '../errors';
 import { float32ToBfloat16, float32ToFloat16 } from './halfFloats';
 import { replaceFile } from './replaceFile';
 
@@ -32,7 +32,7 @@ export function writeSafetensors(
     for (const { name, shape, values } of tensors) {
       if (values.length !== sizeOf(shape))
         throw new InputError(
-          `tensor ${quoted(name)} has ${values.length} values, but its shape is [${shape.join(', ')}]`,
+          `tensor ${quoted(name)} has ${plural(values.length, 'value')}, but its shape is [${shape.join(', ')}]`,
         );
       const numbers = stored(values, dtype);
       if (finite) requireFinite(name, values, numbers, dtype);

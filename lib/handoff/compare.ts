@@ -4,7 +4,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-import { FileError, InputError } from '../errors';
+import { FileError, InputError, plural } from '../errors';
 import { readJsonObject } from '../formats/jsonFile';
 
 export type HandoffKind = 'dpo' | 'sft' | 'reward';
@@ -114,7 +114,7 @@ export function compareTrajectory(path: string, folder: string): Comparison {
   if (expected.length !== compare)
     throw new FileError(
       join(folder, 'expected.jsonl'),
-      `has ${expected.length} of ${compare} steps; write the folder again with handoff`,
+      `has ${expected.length} of ${plural(compare, 'step')}; write the folder again with handoff`,
     );
   const { how, steps, id } = readTrajectory(path);
   if (id !== own)
@@ -123,7 +123,7 @@ export function compareTrajectory(path: string, folder: string): Comparison {
       `belongs to another run than ${folder}; give the trajectory that this folder's train.py wrote`,
     );
   if (steps.length < expected.length)
-    throw new FileError(path, `has ${steps.length} of ${expected.length} steps; let train.py finish them`);
+    throw new FileError(path, `has ${steps.length} of ${plural(expected.length, 'step')}; let train.py finish them`);
 
   const skipped: string[] = [];
   const differences = FIGURES[kind].flatMap((one): Difference[] => {

@@ -1,7 +1,7 @@
 /** Makes requests to the hub, with redirects, the token, time limits and retries. */
 import { setTimeout as sleep } from 'node:timers/promises';
 
-import { HubError, quoted } from '../errors';
+import { HubError, plural, quoted } from '../errors';
 import { environmentFetch } from './proxy';
 import { failure, Passing, refusal, type Asked } from './refusal';
 
@@ -172,7 +172,8 @@ export class Connection {
         const wait = error.wait ?? this.#retryDelay * 2 ** (failures - 1);
         if (wait > LONGEST_WAIT)
           throw new HubError(
-            `${error.message}, and asks to wait ${Math.ceil(wait / 60_000)} minutes; try again then: the bytes ` +
+            `${error.message}, and asks to wait ${plural(Math.ceil(wait / 60_000), 'minute')}; try again ` +
+              `then: the bytes ` +
               'received so far are kept',
             { cause: error },
           );

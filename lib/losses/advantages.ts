@@ -5,7 +5,7 @@
  * positions outside it are skipped, be they padding on either side or tokens that the policy did not write between two
  * stretches of a response (a tool's answer).
  */
-import { InputError } from '../errors';
+import { InputError, plural } from '../errors';
 import { average, variance } from '../moments';
 import { RANGES, requireRange, requireRanges } from '../ranges';
 import { tf } from '../tf';
@@ -114,7 +114,7 @@ export function groupAdvantages(
 ): number[] {
   requireRange('groupSize', groupSize, RANGES.grpo.groupSize);
   if (scores.length % groupSize !== 0)
-    throw new InputError(`${scores.length} scores cannot be split into groups of ${groupSize}`);
+    throw new InputError(`${plural(scores.length, 'score')} cannot be split into groups of ${groupSize}`);
   return scores.map((score, n) => {
     const start = n - (n % groupSize);
     const group = scores.slice(start, start + groupSize);

@@ -1,5 +1,5 @@
 /** What counts in a loss: values under a mask, arguments of the right shape, and which tensors gradients reach. */
-import { InputError } from '../errors';
+import { InputError, plural } from '../errors';
 import { tf } from '../tf';
 
 /** @throws InputError unless the first of the named tensors has this rank and the others have its shape. */
@@ -82,6 +82,7 @@ export function whiten<T extends tf.Tensor>(
 function requirePositions(x: tf.Tensor, mask: tf.Tensor, least: number): number {
   requireSameShape(x.rank, { x, mask });
   const count = tf.tidy(() => mask.cast('int32').sum<tf.Scalar>().arraySync());
-  if (count < least) throw new InputError(`the mask selects ${count} positions; at least ${least} are needed`);
+  if (count < least)
+    throw new InputError(`the mask selects ${plural(count, 'position')}; at least ${least} are needed`);
   return count;
 }

@@ -1,5 +1,5 @@
 /** Variations on the losses on pairs: sums of losses, other log-probs, weights per pair, no reference. */
-import { InputError } from '../errors';
+import { InputError, plural } from '../errors';
 import { RANGES, requireRange } from '../ranges';
 import { tf } from '../tf';
 import { masked, requireResponse, requireSameShape } from './mask';
@@ -58,7 +58,8 @@ export function lengthDesensitizedLogps(
   requireRange('ldAlpha', ldAlpha, RANGES.aroundPairs.ldAlpha);
   for (const tokens of [chosen, rejected]) requireTokens({ ...tokens });
   const [pairs, others] = [chosen.responseMask.shape[0], rejected.responseMask.shape[0]];
-  if (pairs !== others) throw new InputError(`chosen has ${pairs} rows, rejected ${others}; they must be pairs`);
+  if (pairs !== others)
+    throw new InputError(`chosen has ${plural(pairs, 'row')}, rejected ${others}; they must be pairs`);
   return tf.tidy(() => {
     const shared = tf.minimum(chosen.responseMask.sum(1, true), rejected.responseMask.sum(1, true));
     const sum = ({ perTokenLogps, responseMask }: ResponseTokens): tf.Tensor1D => {

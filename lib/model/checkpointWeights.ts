@@ -1,7 +1,7 @@
 /** A model folder's checkpoint -> GPT-2's weights, checked against the architecture in its config.json. */
 import { release, scope, type Handle } from '../engine/handle';
 import { empty, floats, ints, l2, putRows, variable } from '../engine/ops';
-import { FileError, quoted } from '../errors';
+import { FileError, plural, quoted } from '../errors';
 import { Checkpoint } from '../formats/checkpoint';
 import type { GPT2Config } from '../formats/config';
 import { tf } from '../tf';
@@ -53,7 +53,8 @@ function requireLayers({ path, tensors }: Checkpoint, { nLayer }: GPT2Config): v
   if (nLayer > tensors.size)
     throw new FileError(
       path,
-      `has ${tensors.size} tensors, too few for the ${nLayer} layers of its config.json ("n_layer")`,
+      `has ${plural(tensors.size, 'tensor')}, too few for the ${plural(nLayer, 'layer')} of its config.json ` +
+        `("n_layer")`,
     );
 }
 

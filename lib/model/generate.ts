@@ -3,7 +3,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 
 import { release } from '../engine/handle';
 import { join, keepRows, withRoom, type Cache } from '../engine/keyValueCache';
-import { InputError } from '../errors';
+import { InputError, plural } from '../errors';
 import { Random } from '../random';
 import { largest, RANGES, requireRanges } from '../ranges';
 import { decode, lengthOf, prefill, readWeights, type Chooser, type Row } from './decode';
@@ -136,7 +136,8 @@ function checkPrompt(prompt: readonly number[], index: number, blockSize: number
     throw new InputError(`prompt ${index} is empty; give at least one token, such as the end-of-sequence token`);
   if (prompt.length >= blockSize)
     throw new InputError(
-      `prompt ${index} has ${prompt.length} tokens; the model's window of ${blockSize} leaves no room for an answer`,
+      `prompt ${index} has ${plural(prompt.length, 'token')}; the model's window of ${blockSize} leaves no ` +
+        `room for an answer`,
     );
   const wrong = prompt.find((id) => !Number.isInteger(id) || id < 0 || id >= vocabSize);
   if (wrong !== undefined) throw new InputError(`prompt ${index} holds ${wrong}; ids lie from 0 to ${vocabSize - 1}`);

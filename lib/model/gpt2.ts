@@ -6,7 +6,7 @@ import { hiddenStates, requireBelow } from '../engine/hiddenStates';
 import { layerNorm, type Read } from '../engine/layers';
 import { ints, matmul, reshape } from '../engine/ops';
 import { attentionBias, transformer } from '../engine/transformer';
-import { InputError } from '../errors';
+import { InputError, plural } from '../errors';
 import { readConfig, type GPT2Config } from '../formats/config';
 import { readPeftAdapter } from '../formats/peftAdapter';
 import type { DownloadOptions } from '../hub/download';
@@ -93,7 +93,7 @@ export class GPT2 {
     const { blockSize, vocabSize } = this.config;
     const [B, T] = inputIds.shape;
     if (T < 1 || T > blockSize)
-      throw new InputError(`inputIds have ${T} positions; this model takes 1 to ${blockSize}`);
+      throw new InputError(`inputIds have ${plural(T, 'position')}; this model takes 1 to ${blockSize}`);
     const ids = integers('inputIds', inputIds, [B, T], vocabSize);
     const mask = attentionMask && integers('attentionMask', attentionMask, [B, T], 2);
     const positions = positionIds ? integers('positionIds', positionIds, [B, T], blockSize) : countUp(B, T);

@@ -1,7 +1,7 @@
 /** The names and shapes of GPT-2's weights, and their values before any training. */
 import { totalmem } from 'node:os';
 
-import { InputError } from '../errors';
+import { InputError, plural } from '../errors';
 import type { GPT2Config } from '../formats/config';
 import type { Random } from '../random';
 
@@ -64,7 +64,8 @@ export function initialWeights(config: GPT2Config, random: Random): Map<string, 
   const bytes = 4 * (nLayer * C * (4 * C + 2 * nInner) + (vocabSize + blockSize) * C);
   if (bytes > totalmem())
     throw new InputError(
-      `a model of ${nLayer} layers of ${C}, ${vocabSize} tokens and ${blockSize} positions has ` +
+      `a model of ${plural(nLayer, 'layer')} of ${C}, ${plural(vocabSize, 'token')} and ` +
+        `${plural(blockSize, 'position')} has ` +
         `${(bytes / 1e9).toPrecision(3)} GB of weights, and this machine ${(totalmem() / 1e9).toPrecision(3)} GB of ` +
         "memory; make config.json's sizes smaller",
     );

@@ -2,6 +2,7 @@
 import { inspect, type InspectOptions } from 'node:util';
 
 import { Variables } from '../engine/variables';
+import { plural } from '../errors';
 import { GPT2 } from '../model/gpt2';
 import { RewardModel } from '../model/rewardModel';
 import { tf } from '../tf';
@@ -44,5 +45,5 @@ shownAs(
 );
 shownAs(
   Variables,
-  (weights) => `${weights.constructor.name} of ${weights.names.length} tensors, ${numbers(weights)} numbers`,
+  (weights) => `${weights.constructor.name} of ${plural(weights.names.length, 'tensor')}, ${numbers(weights)} numbers`,
 );

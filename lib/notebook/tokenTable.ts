@@ -1,5 +1,5 @@
 /** Colors tokens by one number each: a mask, log-probs, or how training changed them. */
-import { InputError } from '../errors';
+import { InputError, plural } from '../errors';
 import type { Html } from './show';
 
 export interface TokenRow {
@@ -44,7 +44,9 @@ const VALUE = 'font-size: 10px';
 export function tokenTable(rows: readonly TokenRow[], { title = '', max }: TokenTableOptions = {}): Html {
   for (const { label, tokens, values } of rows) {
     if (tokens.length !== values.length)
-      throw new InputError(`row "${label}" has ${tokens.length} tokens, but ${values.length} values`);
+      throw new InputError(
+        `row "${label}" has ${plural(tokens.length, 'token')}, but ${plural(values.length, 'value')}`,
+      );
   }
   const values = rows.flatMap((row) => row.values);
   const finite = values.filter(Number.isFinite);

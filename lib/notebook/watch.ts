@@ -1,6 +1,7 @@
 /** Runs a training and shows its progress. */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 
+import { plural } from '../errors';
 import { curves } from './figures';
 import { onInterrupt } from './interrupt';
 import { describePanels, valuesOf, type Panels } from './panels';
@@ -57,7 +58,7 @@ export async function watch<Step extends { readonly step: number; readonly loss?
     ended = interrupt.wished && last() < steps ? 'interrupted' : '';
   } finally {
     interrupt.release();
-    progress.end(ended === '' ? `${last()} of ${steps} steps` : `${ended} after step ${last()} of ${steps}`);
+    progress.end(ended === '' ? `${last()} of ${plural(steps, 'step')}` : `${ended} after step ${last()} of ${steps}`);
     draw({ whole: true });
   }
   return history;

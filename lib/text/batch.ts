@@ -1,5 +1,5 @@
 /** Turns token ids of prompts and responses into padded tensors. */
-import { InputError } from '../errors';
+import { InputError, plural } from '../errors';
 import { largest } from '../ranges';
 import { tf } from '../tf';
 
@@ -139,7 +139,8 @@ function check(row: PairIds, index: number, maxLength: number): void {
   }
   if (longestText(row) > maxLength) {
     throw new InputError(
-      `row ${index}: ${longestText(row)} tokens, the limit is ${maxLength}; shorten its texts or leave it out`,
+      `row ${index}: ${plural(longestText(row), 'token')}, the limit is ${maxLength}; shorten its texts or ` +
+        `leave it out`,
     );
   }
   if (chosenIds.length === rejectedIds.length && chosenIds.every((id, position) => id === rejectedIds[position])) {

@@ -1,5 +1,5 @@
 /** Reads training rows from a file as token ids. */
-import { FileError, InputError, quoted } from '../errors';
+import { FileError, InputError, plural, quoted } from '../errors';
 import { encodePair, endedIds, type PairIds } from './batch';
 import { mergesAcross } from './boundary';
 import { chatOf, type Chat } from './chat';
@@ -224,7 +224,8 @@ function promptOnly(
   if (ids.length <= most) return ids;
   if (truncation === 'prompt-start' && most > 0) return ids.slice(ids.length - most);
   throw new InputError(
-    `a prompt of ${ids.length} tokens leaves no place for ${maxNewTokens} new ones, the limit is ${maxLength}; ` +
+    `a prompt of ${plural(ids.length, 'token')} leaves no place for ${maxNewTokens} new ones, the limit is ` +
+      `${maxLength}; ` +
       'shorten it, lower maxNewTokens, or leave the row out',
   );
 }

@@ -1,5 +1,5 @@
 /** Turns prompts and their responses into one batch in which the model scores the tokens of the responses. */
-import { InputError } from '../errors';
+import { InputError, plural } from '../errors';
 import { largest } from '../ranges';
 
 /** A prompt with one response (SFT), two (a preference pair: chosen, rejected), or more (a group). */
@@ -82,7 +82,8 @@ export function responseBatch(
 
   if (B * T * T > MOST_PAIRS)
     throw new InputError(
-      `${rows.length} rows of up to ${largest(lengths)} tokens are too many for one batch: which token sees ` +
+      `${plural(rows.length, 'row')} of up to ${plural(largest(lengths), 'token')} are too many for one ` +
+        `batch: which token sees ` +
         `which would take ${Math.ceil((B * T * T) / 1e9)} GB; lower batchSize, and raise accumulation for the same ` +
         'sum',
     );
@@ -200,7 +201,7 @@ function check({ promptIds, responses }: PromptResponses, index: number, maxLeng
   const longest = promptIds.length + Math.max(...responses.map((ids) => ids.length));
   if (longest > maxLength)
     throw new InputError(
-      `row ${index}: ${longest} tokens, the limit is ${maxLength}; shorten its texts or leave it out`,
+      `row ${index}: ${plural(longest, 'token')}, the limit is ${maxLength}; shorten its texts or leave it out`,
     );
 }
 

@@ -1,5 +1,5 @@
 /** Turns a row in any of its forms into the texts of a prompt and its responses. */
-import { InputError } from '../errors';
+import { InputError, plural } from '../errors';
 import type { Chat } from './chat';
 import type { Fields, RowForm } from './fields';
 import { PROMPT_COLUMNS, withColumns, type Prompt } from './promptColumns';
@@ -207,7 +207,7 @@ function conversations(
 function onlyMessage(name: string, messages: readonly ChatMessage[]): ChatMessage {
   if (messages.length !== 1)
     throw new InputError(
-      `"${name}" has ${messages.length} messages after the prompt; a response is one, the assistant's`,
+      `"${name}" has ${plural(messages.length, 'message')} after the prompt; a response is one, the assistant's`,
     );
   if (messages[0]!.role !== 'assistant')
     throw new InputError(`"${name}" is a message of the role ${messages[0]!.role}; a response is the assistant's`);

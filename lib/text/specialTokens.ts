@@ -1,5 +1,5 @@
 /** The tokens that a model folder's files add to the vocabulary, with their ids, combined as in transformers 5.23. */
-import { FileError, quoted } from '../errors';
+import { FileError, plural, quoted } from '../errors';
 import type { JsonObject as Json } from '../formats/jsonFile';
 import type { AddedToken } from './addedTokens';
 
@@ -177,7 +177,8 @@ function numbered(drafts: readonly Draft[], vocab: Readonly<Record<string, numbe
     if (known === undefined && taken.has(next))
       throw new FileError(
         path,
-        `its vocabulary has ${size} tokens, and the id ${next} among them, so that an added token would share ` +
+        `its vocabulary has ${plural(size, 'token')}, and the id ${next} among them, so that an added token ` +
+          `would share ` +
           `it; number the tokens from 0 to ${size - 1}`,
       );
     const id = known ?? next;

@@ -1,5 +1,5 @@
 /** Truncates or refuses rows that exceed the model's context window. */
-import { InputError } from '../errors';
+import { InputError, plural } from '../errors';
 import type { PromptResponses } from './responseBatch';
 
 export const TRUNCATIONS = ['refuse', 'prompt-start', 'response-end'] as const;
@@ -31,7 +31,8 @@ export function truncate(
   if (truncation === 'prompt-start') {
     if (longest >= maxLength)
       throw new InputError(
-        `a response of ${longest} tokens leaves no place for the prompt, the limit is ${maxLength}; shorten it ` +
+        `a response of ${plural(longest, 'token')} leaves no place for the prompt, the limit is ${maxLength}; ` +
+          `shorten it ` +
           'or leave the row out',
       );
     return { promptIds: promptIds.slice(length - maxLength), responses };
@@ -40,10 +41,10 @@ export function truncate(
     const left = maxLength - promptIds.length;
     if (left < 1)
       throw new InputError(
-        `a prompt of ${promptIds.length} tokens leaves no place for a response, the limit is ${maxLength}; ` +
+        `a prompt of ${plural(promptIds.length, 'token')} leaves no place for a response, the limit is ${maxLength}; ` +
           'shorten it or leave the row out',
       );
     return { promptIds, responses: responses.map((ids) => ids.slice(0, left)) };
   }
-  throw new InputError(`${length} tokens, the limit is ${maxLength}; shorten its texts or leave it out`);
+  throw new InputError(`${plural(length, 'token')}, the limit is ${maxLength}; shorten its texts or leave it out`);
 }

@@ -2,7 +2,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 
 import type { Gradients } from '../engine/gradients';
-import { InputError } from '../errors';
+import { InputError, plural } from '../errors';
 import type { Trainable } from '../model/weights';
 import { RANGES, requireRange } from '../ranges';
 import { withDefaults } from './declare';
@@ -114,7 +114,8 @@ export function requireParts(rows: number, parts: number): void {
   requireRange('accumulation', parts, RANGES.training.accumulation);
   if (rows % parts !== 0)
     throw new InputError(
-      `a batch of ${rows} rows cannot be split into ${parts} equal parts; change batchSize or accumulation`,
+      `a batch of ${plural(rows, 'row')} cannot be split into ${plural(parts, 'equal part')}; change ` +
+        `batchSize or accumulation`,
     );
 }
 
@@ -139,7 +140,8 @@ export function update<Model extends Trainable>(
     gradients[Symbol.dispose]();
     const numbers = rows.map((row) => row + 1).join(', ');
     throw new InputError(
-      `step ${step + 1}: ${wrong[0]} is ${wrong[1]}, on the rows ${numbers} (counted from 1); ` +
+      `step ${step + 1}: ${wrong[0]} is ${wrong[1]}, on the ${rows.length === 1 ? 'row' : 'rows'} ${numbers} ` +
+        `(counted from 1); ` +
         'check them, or try a lower lr or a longer warm-up',
     );
   }

@@ -1,5 +1,5 @@
 /** How many steps a training has, and which rows each step takes: epoch after epoch, each in its own random order. */
-import { InputError } from '../errors';
+import { InputError, plural } from '../errors';
 import { Random } from '../random';
 import { RANGES, requireRange, requireRanges } from '../ranges';
 
@@ -24,7 +24,7 @@ export function stepCount(duration: Duration, rows: number, batchSize: number): 
   const count = Math.ceil((epochs * rows) / batchSize);
   if (count > RANGES.training.steps.most!)
     throw new InputError(
-      `epochs ${epochs} over ${rows} rows are ${count} steps, ` +
+      `epochs ${epochs} over ${plural(rows, 'row')} are ${plural(count, 'step')}, ` +
         `more than the ${RANGES.training.steps.most} allowed; lower epochs`,
     );
   return count;

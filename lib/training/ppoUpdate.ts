@@ -2,7 +2,7 @@
  * A PPO iteration after its sampling: scores -> advantages -> epochs of minibatches (arXiv 1707.06347, Algorithm 1),
  * and the KL coefficient of the next.
  */
-import { InputError } from '../errors';
+import { InputError, plural } from '../errors';
 import { gae, tokenRewards } from '../losses/advantages';
 import { whiten } from '../losses/mask';
 import { ppoLoss, valueLoss } from '../losses/ppo';
@@ -127,7 +127,8 @@ export function minibatchOrder(samples: number, options: PpoUpdateOptions, seed:
   const size = samples / minibatches;
   if (!Number.isInteger(size))
     throw new InputError(
-      `a rollout of ${samples} samples cannot be split into ${minibatches} equal minibatches; ` +
+      `a rollout of ${plural(samples, 'sample')} cannot be split into ` +
+        `${plural(minibatches, 'equal minibatch', 'equal minibatches')}; ` +
         'change batchSize or minibatches',
     );
   const random = new Random(seed);

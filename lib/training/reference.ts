@@ -14,7 +14,7 @@ import {
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 
-import { FileError, InputError } from '../errors';
+import { FileError, InputError, plural } from '../errors';
 import { SafetensorsFile } from '../formats/safetensors';
 import { writeSafetensors } from '../formats/safetensorsWriter';
 import type { GPT2 } from '../model/gpt2';
@@ -110,7 +110,7 @@ export function keptReferenceLogps(
     if (file.tensors.get(name)?.shape.join() !== `${pairs.length}`)
       throw new FileError(
         path,
-        `has no "${name}" of ${pairs.length} pairs; remove the file, and it will be computed again`,
+        `has no "${name}" of ${plural(pairs.length, 'pair')}; remove the file, and it will be computed again`,
       );
     return file.float32(name);
   }) as [Float32Array, Float32Array];
@@ -172,7 +172,9 @@ function resumedLogps(
 /** The pairs with their reference log-probs. @throws InputError if their numbers differ. */
 export function withReference(pairs: readonly PairIds[], reference: readonly RefLogps[]): ReferencedPair[] {
   if (reference.length !== pairs.length)
-    throw new InputError(`the reference has log-probs of ${reference.length} pairs, but there are ${pairs.length}`);
+    throw new InputError(
+      `the reference has log-probs of ${plural(reference.length, 'pair')}, but there are ${pairs.length}`,
+    );
   return pairs.map((pair, n) => ({ ...pair, ...reference[n]! }));
 }
 

@@ -1,5 +1,5 @@
 /** Rewards: samples -> scores, from a function of their texts, a reward model, or a sum of these. */
-import { clipped, FileError, InputError, quoted } from '../errors';
+import { clipped, FileError, InputError, plural, quoted } from '../errors';
 import type { RewardModel } from '../model/rewardModel';
 import { RANGES, requireRanges } from '../ranges';
 import { withDefaults } from './declare';
@@ -49,12 +49,13 @@ const LARGEST_SCORE = 1e15;
 export function requireScores(scores: unknown, samples: readonly Sample[]): readonly number[] {
   if (!isList(scores))
     throw new InputError(
-      `reward gave ${clipped(String(scores))} for ${samples.length} samples; ` +
+      `reward gave ${clipped(String(scores))} for ${plural(samples.length, 'sample')}; ` +
         'it must give a list with one number for each',
     );
   if (scores.length !== samples.length)
     throw new InputError(
-      `reward gave ${scores.length} scores for ${samples.length} samples; it must give one for each`,
+      `reward gave ${plural(scores.length, 'score')} for ${plural(samples.length, 'sample')}; it must give ` +
+        `one for each`,
     );
   const wrong = samples.findIndex((_, n) => !Number.isFinite(scores[n]));
   if (wrong >= 0)

@@ -3,7 +3,7 @@ import { existsSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:f
 import { join } from 'node:path';
 
 import type { Variables } from '../engine/variables';
-import { FileError } from '../errors';
+import { FileError, plural } from '../errors';
 import { configJson } from '../formats/config';
 import { fileDigest } from '../formats/fileDigest';
 import { readJsonObject, type JsonObject } from '../formats/jsonFile';
@@ -181,7 +181,7 @@ export function requireWhole(folder: string): void {
     const path = join(folder, name);
     const size = statSync(path, { throwIfNoEntry: false })?.size;
     if (size === undefined) throw new DamagedError(path, 'is missing');
-    if (size !== bytes) throw new DamagedError(path, `is damaged: ${size} bytes, ${bytes} were written`);
+    if (size !== bytes) throw new DamagedError(path, `is damaged: ${plural(size, 'byte')}, ${bytes} were written`);
     if (fileDigest(path) !== sha256)
       throw new DamagedError(path, 'is damaged: its bytes are not those that were written');
   }

@@ -15,7 +15,8 @@ import {
   trainSft,
   type PairIds,
 } from 'alignbook';
-import { readConfigFile } from 'alignbook/dist/commands/configFile';
+import { catalog } from 'alignbook/dist/commands/catalog';
+import { valuesOf } from 'alignbook/dist/commands/command';
 import { loadRewardFunction } from 'alignbook/dist/commands/rewardFunction';
 import { lora } from 'alignbook/dist/model/lora';
 import { plainFigure } from 'alignbook/dist/notebook/plainFigure';
@@ -311,7 +312,11 @@ test('values', async () => {
       })),
       ...['constructor', 'toString', '__proto__'].map((name) => ({
         name: `a field ${name} of a config file`,
-        run: () => readConfigFile(written('run.json', `{"${name}": 1}`), { steps: trainSettings.steps }),
+        run: () =>
+          valuesOf(
+            { ...catalog.find(({ config }) => config)!, settings: { steps: trainSettings.steps }, oneOf: [] },
+            { config: written('run.json', `{"${name}": 1}`) },
+          ),
       })),
     ],
     60,

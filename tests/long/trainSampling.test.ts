@@ -345,7 +345,7 @@ test('wrong calls and settings are told by name', () => {
   );
   assert.match(
     told({ rewardFunction: module('few.js', 'module.exports = () => [1];') }),
-    /^1 alignbook: .*few\.js: step 1: reward gave 1 scores for 4 samples; it must give one for each$/,
+    /^1 alignbook: .*few\.js: step 1: reward gave 1 score for 4 samples; it must give one for each$/,
   );
   assert.match(
     told({ rewardModel: model }),
