@@ -30,8 +30,8 @@ export class HubError extends Error {
 export const clipped = (text: string): string => (text.length <= 100 ? text : `${text.slice(0, 100)}…`);
 export const quoted = (text: string): string => clipped(JSON.stringify(text));
 /** A number with its noun: "1 step", "3 steps", "2 batches" for `plural(2, 'batch', 'batches')`. */
-export const plural = (count: number, noun: string, nouns = `${noun}s`): string =>
-  `${count} ${count === 1 ? noun : nouns}`;
+export const plural = (count: number | bigint, noun: string, nouns = `${noun}s`): string =>
+  `${count} ${Number(count) === 1 ? noun : nouns}`;
 /** Several problems in one message: one line each, below a line that counts them. One problem is its own message. */
 export const together = (problems: readonly string[]): string =>
   problems.length === 1 ? problems[0]! : [`${problems.length} problems:`, ...problems].join('\n  ');

@@ -50,7 +50,7 @@ export function modelCard(
   const tokens = vocabSize.toLocaleString('en');
   const size =
     `${plural(nLayer, 'layer')}, ${plural(nHead, 'head')}, width ${nEmbd}, ` +
-    `${plural(blockSize, 'position')} and ${plural(tokens, 'token')}`;
+    `${plural(blockSize, 'position')} and ${tokens} token${vocabSize === 1 ? '' : 's'}`;
   const field = (name: string, value: string | null) => (value === null ? '' : `${name}: ${value}\n`);
   const facts = field('license', license) + field('base_model', baseModel);
   const source = baseModel === null ? '' : `, made from ${baseModel}`;
