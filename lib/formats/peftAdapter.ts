@@ -147,10 +147,7 @@ function mergeInPython(task: unknown): string {
 }
 
 const isUnused = (value: unknown): boolean =>
-  value === null ||
-  value === false ||
-  value === '' ||
-  (typeof value === 'object' && Object.keys(value as object).length === 0);
+  value === null || value === false || value === '' || (typeof value === 'object' && Object.keys(value).length === 0);
 
 /** The matrices that have an adapter, such as `h.0.attn.c_attn`, in the order of the file. */
 function matrices(file: SafetensorsFile): Set<string> {

@@ -34,7 +34,7 @@ export function embeddedModel(): string {
  * @param options `checks`: run before weights are downloaded; those of a model are in model/folder.ts.
  * @throws InputError if the model does not exist or is not a GPT-2, HubError if it cannot be downloaded.
  */
-export async function modelFolder(
+async function modelFolder(
   model: string,
   parts: readonly Part[],
   options: DownloadOptions & { checks: Checks },
