@@ -13,7 +13,15 @@ export { Tokenizer } from './text/tokenizer';
 export { alpacaPrompt, chatPrompt, type ChatMessage } from './text/templates';
 export { appendEos, encodePair, preferenceBatch, responseStart, type PaddedRows, type PairIds } from './text/batch';
 export { type Truncation } from './text/truncation';
-export { readCandidates, readPairs, readPrompts, readResponses, type ReadOptions } from './text/dataset';
+export {
+  readCandidates,
+  readLabeled,
+  readPairs,
+  readPrompts,
+  readResponses,
+  type LabeledResponse,
+  type ReadOptions,
+} from './text/dataset';
 export { responseBatch, type Layout, type PromptResponses, type ResponseBatch } from './text/responseBatch';
 
 export { configJson, readConfig, type GPT2Config } from './formats/config';
@@ -102,6 +110,7 @@ export { type TrainOptions } from './training/options';
 export { evaluateSft, trainSft, type SftMetrics, type SftStep } from './training/trainSft';
 export { keptReferenceLogps, referenceLogps, type ReferenceOptions, type RefLogps } from './training/reference';
 export { type DpoTrainOptions } from './training/dpoOptions';
+export { type KtoTrainOptions } from './training/ktoOptions';
 export {
   evaluateDpo,
   trainDpo,
@@ -110,6 +119,13 @@ export {
   type DpoMetrics,
   type DpoStep,
 } from './training/trainDpo';
+export {
+  evaluateKto,
+  trainKto,
+  type KtoInputs as KtoTrainInputs,
+  type KtoMetrics,
+  type KtoStep,
+} from './training/trainKto';
 export { calibration, type Calibration, type ReliabilityBin } from './training/calibration';
 export {
   evaluateReward,

@@ -934,6 +934,7 @@ test('download looks first: nothing large is fetched of a model that would be re
     ['export', '--out', 'exported'],
     ['train-sft', ...rows, ...trained],
     ['train-dpo', ...rows, ...trained],
+    ['train-kto', ...rows, ...trained],
     ['train-reward', ...rows, ...trained],
     ['train-ppo', ...rows, ...trained, '--max-new-tokens', '4', '--reward-model', TINY],
     ['train-grpo', ...rows, ...trained, '--max-new-tokens', '4', '--reward-model', TINY],

@@ -43,6 +43,7 @@ const sampled = { ...base, data: at('pairs.jsonl'), rewardFunction: at('reward.c
 const commands: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
   'train-sft': { ...base, data: at('rows.jsonl') },
   'train-dpo': { ...base, data: at('pairs.jsonl') },
+  'train-kto': { ...base, data: at('pairs.jsonl') },
   'train-reward': { ...base, data: at('pairs.jsonl') },
   'train-ppo': { ...sampled, ppoEpochs: 1 },
   'train-grpo': { ...sampled, groupSize: 2 },

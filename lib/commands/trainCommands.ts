@@ -1,8 +1,9 @@
-/** The five training commands and their help. */
+/** The six training commands and their help. */
 import { command, valuesOf } from './command';
 import {
   dpoCommandSettings,
   grpoCommandSettings,
+  ktoCommandSettings,
   ppoCommandSettings,
   rewardCommandSettings,
   sftCommandSettings,
@@ -38,6 +39,19 @@ export const trainCommands = [
     oneOf: [['steps', 'epochs']],
     example: 'train-dpo --model ./sft/model --data pairs.jsonl --output run --epochs 1 --lr 1e-6',
     load: () => import('./dpoCommand.js'),
+  }),
+  command({
+    ...training,
+    name: 'train-kto',
+    summary: 'Train by KTO on single responses with a thumb up or down.',
+    details:
+      'Rows are {"prompt", "completion", "label"}, with label true (desirable) or false, as JSON lines or Parquet; a ' +
+      'prompt may be a list of {"role", "content"} messages. Rows of pairs will do: chosen is desirable, rejected ' +
+      'is not.',
+    settings: ktoCommandSettings,
+    oneOf: [['steps', 'epochs']],
+    example: 'train-kto --model ./sft/model --data thumbs.jsonl --output run --epochs 1 --lr 1e-6',
+    load: () => import('./ktoCommand.js'),
   }),
   command({
     ...training,

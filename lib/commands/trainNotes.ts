@@ -5,6 +5,7 @@ import { withDefaults, type Settings as Declared } from '../training/declare';
 import {
   dpoCommandSettings,
   grpoCommandSettings,
+  ktoCommandSettings,
   ppoCommandSettings,
   rewardCommandSettings,
   sftCommandSettings,
@@ -32,6 +33,7 @@ const COMMON: readonly Rule[] = [
 
 const RULES = {
   'train-sft': COMMON,
+  'train-kto': COMMON,
   'train-reward': COMMON,
   'train-dpo': [
     ...COMMON,
@@ -65,6 +67,7 @@ export type Training = keyof typeof RULES;
 
 const DECLARED = {
   'train-sft': sftCommandSettings,
+  'train-kto': ktoCommandSettings,
   'train-reward': rewardCommandSettings,
   'train-dpo': dpoCommandSettings,
   'train-ppo': ppoCommandSettings,
@@ -113,6 +116,26 @@ export function lossNotes(name: string, { needs }: (typeof preferenceLosses)['si
         `${accumulation} trains as batches of ${batchSize / accumulation} would, not of ${batchSize}`,
     );
   return notes;
+}
+
+/**
+ * Whether KTO's weights make up for unequal counts: the paper wants desirableWeight times the number of desirable rows
+ * over the same of undesirable ones between 1 and 4/3 (https://arxiv.org/abs/2402.01306, Eq. 8).
+ */
+export function balanceNotes(rows: readonly { readonly desirable: boolean }[], settings: Settings): string[] {
+  const { desirableWeight, undesirableWeight } = withDefaults(settings, ktoCommandSettings);
+  const up = rows.filter(({ desirable }) => desirable).length;
+  const down = rows.length - up;
+  if (up === 0 || down === 0)
+    return [`all ${rows.length} rows are ${up === 0 ? 'undesirable' : 'desirable'}; KTO learns from both kinds`];
+  const ratio = (desirableWeight * up) / (undesirableWeight * down);
+  if (ratio >= 1 - 1e-9 && ratio <= 4 / 3 + 1e-9) return [];
+  const least = (undesirableWeight * down) / up;
+  const [from, to] = [least, (4 / 3) * least].map((weight) => Number(weight.toPrecision(3)));
+  return [
+    `${plural(up, 'desirable row')} and ${plural(down, 'undesirable row')}: the paper suggests a desirableWeight ` +
+      `from ${from} to ${to} for these counts`,
+  ];
 }
 
 /** Losses that sort the batch, or divide by its mean length. */

@@ -2,6 +2,7 @@
 import type { Settings } from '../training/declare';
 import { dpoSettings } from '../training/dpoOptions';
 import { grpoSettings } from '../training/grpoOptions';
+import { ktoSettings } from '../training/ktoOptions';
 import { rowSettings } from '../training/options';
 import { ppoSettings } from '../training/ppoOptions';
 import { rewardSettings } from '../training/rewardOptions';
@@ -31,6 +32,7 @@ export const VALIDATION_METRICS = {
     'logps/chosen',
     'logps/rejected',
   ],
+  'train-kto': ['loss', 'kl', 'entropy', 'rewards/margins'],
   'train-reward': ['loss', 'accuracy', 'margin', 'scores/chosen', 'scores/rejected', 'calibrationError', 'brier'],
 } as const;
 
@@ -48,6 +50,14 @@ export const dpoCommandSettings = {
   ...loraSettings,
   ...validationSettings(VALIDATION_METRICS['train-dpo']),
   ...dpoReferenceSettings,
+} as const;
+
+export const ktoCommandSettings = {
+  ...runSettings,
+  ...ktoSettings,
+  ...loraSettings,
+  ...validationSettings(VALIDATION_METRICS['train-kto']),
+  ...referenceSettings,
 } as const;
 
 /** Recognized here, so that an error message can say what to do instead. */
@@ -82,6 +92,7 @@ export const grpoCommandSettings = {
 const ALL: Settings = {
   ...sftCommandSettings,
   ...dpoCommandSettings,
+  ...ktoCommandSettings,
   ...rewardCommandSettings,
   ...ppoCommandSettings,
   ...grpoCommandSettings,

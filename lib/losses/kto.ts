@@ -42,26 +42,44 @@ export interface KtoLoss {
  *
  * @throws InputError if the shapes differ, the batch has only one row, or an option is out of its range.
  */
-export function ktoLoss(
-  inputs: KtoInputs,
-  { beta = 0.1, desirableWeight = 1, undesirableWeight = 1 }: KtoOptions = {},
-): KtoLoss {
+export function ktoLoss(inputs: KtoInputs, options: KtoOptions = {}): KtoLoss {
   requireSameShape(1, { ...inputs });
   if (inputs.policyLogps.size < 2)
     throw new InputError('KTO needs a batch of at least 2 rows: one row alone cannot form a mismatched pair');
+  return tf.tidy(() => {
+    const kl = ktoReferencePoint(inputs);
+    return { ...ktoLosses(inputs, kl, options), kl };
+  });
+}
+
+/** The reference point: the mean log-ratio of the mismatched pairs, or 0 if that is negative. A constant. */
+export function ktoReferencePoint({
+  policyMismatchedLogps,
+  refMismatchedLogps,
+}: Pick<KtoInputs, 'policyMismatchedLogps' | 'refMismatchedLogps'>): tf.Scalar {
+  return tf.tidy(() => tf.relu(stopGradient(tf.sub(policyMismatchedLogps, refMismatchedLogps)).mean()));
+}
+
+/**
+ * The losses of some rows of a batch whose reference point is known.
+ *
+ * @throws InputError if the shapes differ or an option is out of its range.
+ */
+export function ktoLosses(
+  { policyLogps, refLogps, desirable }: Pick<KtoInputs, 'policyLogps' | 'refLogps' | 'desirable'>,
+  kl: tf.Scalar,
+  { beta = 0.1, desirableWeight = 1, undesirableWeight = 1 }: KtoOptions = {},
+): Omit<KtoLoss, 'kl'> {
+  requireSameShape(1, { policyLogps, refLogps, desirable });
   requireRanges({ beta, desirableWeight, undesirableWeight }, RANGES.kto);
   return tf.tidy(() => {
-    const desirable = inputs.desirable.cast('bool');
-    const logRatios = tf.sub<tf.Tensor1D>(inputs.policyLogps, stopGradient(inputs.refLogps));
-    const mismatched = stopGradient(tf.sub(inputs.policyMismatchedLogps, inputs.refMismatchedLogps));
-    const kl = tf.relu<tf.Scalar>(tf.mean(mismatched));
-
-    const gain = tf.where(desirable, tf.sub(logRatios, kl), tf.sub(kl, logRatios));
-    const weights = tf.where(desirable, tf.scalar(desirableWeight), tf.scalar(undesirableWeight));
+    const logRatios = tf.sub<tf.Tensor1D>(policyLogps, stopGradient(refLogps));
+    const isDesirable = desirable.cast('bool');
+    const gain = tf.where(isDesirable, tf.sub(logRatios, kl), tf.sub(kl, logRatios));
+    const weights = tf.where(isDesirable, tf.scalar(desirableWeight), tf.scalar(undesirableWeight));
     return {
       losses: tf.mul<tf.Tensor1D>(weights, tf.sigmoid(tf.mul(-beta, gain))),
       rewards: stopGradient(tf.mul<tf.Tensor1D>(beta, logRatios)),
-      kl,
     };
   });
 }

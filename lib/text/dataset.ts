@@ -6,7 +6,7 @@ import { chatOf, type Chat } from './chat';
 import { Fields, type RowForm } from './fields';
 import type { PromptResponses } from './responseBatch';
 import { fileName, readRows } from './rows';
-import { CANDIDATES, onlyPrompt, PAIR, pairTexts, PROMPT_ALONE, RESPONSE, responseTexts } from './rowTexts';
+import { CANDIDATES, LABELED, onlyPrompt, PAIR, pairTexts, PROMPT_ALONE, RESPONSE, responseTexts } from './rowTexts';
 import type { Tokenizer } from './tokenizer';
 import { truncate, TRUNCATIONS, type Truncation } from './truncation';
 
@@ -120,6 +120,41 @@ export function readCandidates(path: string, tokenizer: Tokenizer, options: Read
     return { promptIds, responses: [chosenIds, rejectedIds] };
   };
   return encodeRows(path, CANDIDATES, encode, tokenizer, options);
+}
+
+/** A prompt with one response, as ids, and whether it is a desirable one. */
+export interface LabeledResponse {
+  readonly promptIds: readonly number[];
+  /** With its end-of-sequence token. */
+  readonly responseIds: readonly number[];
+  readonly desirable: boolean;
+}
+
+/**
+ * Reads responses with a thumb up or down, for KTO: {"prompt", "completion", "label"}, with label true or false (or 1
+ * or 0), in any other form of `readResponses` with a "label", or pairs in a form of `readPairs`, whose chosen response
+ * counts as desirable and whose rejected one as undesirable, one row after the other. Otherwise the same as
+ * `readPairs`.
+ */
+export async function readLabeled(
+  path: string,
+  tokenizer: Tokenizer,
+  options: ReadOptions,
+): Promise<LabeledResponse[]> {
+  const chat = chatOf(tokenizer.chatTemplate, options.onMessages);
+  const encode = (fields: Fields, boundary: Boundary): LabeledResponse[] => {
+    if (fields.has('chosen') && !fields.has('label')) {
+      const { promptIds, chosenIds, rejectedIds } = pair(fields, chat, tokenizer, options, boundary);
+      return [
+        { promptIds, responseIds: chosenIds, desirable: true },
+        { promptIds, responseIds: rejectedIds, desirable: false },
+      ];
+    }
+    const desirable = fields.flag('label');
+    const { promptIds, responses } = response(fields, chat, tokenizer, options, boundary);
+    return [{ promptIds, responseIds: responses[0]!, desirable }];
+  };
+  return (await encodeRows(path, LABELED, encode, tokenizer, options)).flat();
 }
 
 /** Receives the texts of each row that is encoded. */

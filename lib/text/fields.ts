@@ -61,6 +61,15 @@ export class Fields {
     return number;
   }
 
+  /** True or false, or 1 or 0. @throws InputError naming the field. */
+  flag(name: string): boolean {
+    const value = this.#value(name);
+    const flag = typeof value === 'bigint' ? Number(value) : value;
+    if (flag === true || flag === 1) return true;
+    if (flag === false || flag === 0) return false;
+    throw new InputError(`"${name}" is ${clipped(JSON.stringify(flag))}, not true or false`);
+  }
+
   /**
    * An empty system message at the beginning counts as missing.
    *

@@ -9,7 +9,7 @@ const PROMPT = 'prompt (or instruction)';
 const PROMPT_NAMES = ['prompt', 'instruction', 'input', ...PROMPT_COLUMNS];
 
 /** The required and optional fields of each row form. */
-const others = ['chosen', 'rejected', 'output', 'response'];
+const others = ['chosen', 'rejected', 'output', 'response', 'completion'];
 export const PAIR: RowForm = {
   needs: `a pair needs ${PROMPT}, chosen, rejected`,
   names: [...PROMPT_NAMES, 'chosen', 'rejected'],
@@ -17,9 +17,13 @@ export const PAIR: RowForm = {
 };
 export const PROMPT_ALONE: RowForm = { needs: `a row needs ${PROMPT}`, names: PROMPT_NAMES, others };
 export const RESPONSE: RowForm = {
-  needs: `a row needs ${PROMPT} and response (or output), or messages`,
-  names: [...PROMPT_NAMES, 'output', 'response'],
+  needs: `a row needs ${PROMPT} and response (or output, completion), or messages`,
+  names: [...PROMPT_NAMES, 'output', 'response', 'completion'],
   others,
+};
+export const LABELED: RowForm = {
+  needs: `a row needs ${PROMPT}, completion (or response, output) and label, or chosen and rejected`,
+  names: [...PROMPT_NAMES, ...others, 'label'],
 };
 export const CANDIDATES: RowForm = {
   needs: `a row needs ${PROMPT} and chosen, rejected or response`,
@@ -104,16 +108,22 @@ export function responseTexts(fields: Fields, chat: Chat): ResponseTexts {
       templated: byTemplate(before, chat),
     };
   }
-  const name =
-    fields.has('instruction') && !fields.has('prompt') && (fields.has('output') || !fields.has('response'))
-      ? 'output'
-      : 'response';
+  const name = responseName(fields);
   const whole = wholePrompt(fields, prompt);
   return {
     prompt: promptText(whole, chat),
     response: responseText(name, fields.textOrMessages(name), prompt!, whole, chat),
     templated: byTemplate(whole, chat),
   };
+}
+
+/** The field of a row's response; the first of the names if it has none, for the message. */
+function responseName(fields: Fields): string {
+  const names =
+    fields.has('instruction') && !fields.has('prompt')
+      ? ['output', 'response', 'completion']
+      : ['response', 'completion'];
+  return names.find((name) => fields.has(name)) ?? names[0]!;
 }
 
 /**

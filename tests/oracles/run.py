@@ -45,6 +45,7 @@ SCRIPTS = (
         "half_floats.py",
         "logps.py",
         "adapters.py",
+        "kto.py",
     ),
     *(
         "ppo_step.py",
