@@ -199,7 +199,7 @@ test('a row with other fields: the message says which it has, and which a row ne
   );
   await assert.rejects(
     readResponses(foreign, t, options),
-    /: line 1: has no "prompt"; it has id, question, good, bad; a row needs prompt \(or instruction\) and response \(or output\), or messages$/,
+    /: line 1: has no "prompt"; it has id, question, good, bad; a row needs prompt \(or instruction\) and response \(or output, completion\), or messages$/,
   );
   await assert.rejects(
     readPrompts(foreign, t, { ...options, maxNewTokens: 2 }),

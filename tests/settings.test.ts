@@ -126,6 +126,8 @@ const ALLOWED: Readonly<Record<string, readonly (typeof VALUES)[number][]>> = {
       'gamma',
       'nllCoef',
       'centerRewards',
+      'desirableWeight',
+      'undesirableWeight',
       'missingEosPenalty',
       'lengthPenalty',
       'valueCoef',

@@ -1,5 +1,5 @@
 /** The program `npx alignbook`: the commands' help and options, through commander. */
-import { Argument, Option } from 'commander';
+import { Argument, Help, Option } from 'commander';
 
 import { quoted } from '../errors';
 import { didYouMean } from '../nearest';
@@ -44,18 +44,24 @@ function helpAsked(args: readonly string[]): readonly string[] {
 }
 
 function parse(args: readonly string[]): Call | undefined {
+  const help = new Help();
   let call: Call | undefined;
   const program = new StrictCommand('npx alignbook')
-    .description('Preference tuning of GPT-2: DPO, reward models, PPO and GRPO on TensorFlow.')
+    .description(
+      'Preference tuning of GPT-2: DPO, KTO, reward models, PPO, GRPO, on TensorFlow.\n' +
+        'COMMAND --help describes a command; --version prints the version.',
+    )
     .usage('COMMAND [options]')
-    .version(version(), '-V, --version', 'Print the version.')
-    .helpOption('-h, --help', 'Print this help, or after a COMMAND its own.')
+    .version(version(), '-V, --version')
+    .helpOption('-h, --help')
     .helpCommand(false)
     .enablePositionalOptions()
     .configureHelp({
       helpWidth: WIDTH,
       subcommandTerm: (command) => [command.name(), ...command.registeredArguments.map(termOf)].join(' '),
       subcommandDescription: (command) => command.summary(),
+      // the program's own two are in its description: the whole help fits a terminal of 24 lines
+      visibleOptions: (command) => (command.parent === null ? [] : help.visibleOptions(command)),
     })
     .exitOverride((end) => {
       throw end;
