@@ -2,6 +2,7 @@
 import { command, type Command } from './command';
 import {
   completionSettings,
+  dataSettings,
   doctorSettings,
   downloadSettings,
   evaluateSettings,
@@ -45,6 +46,18 @@ export const catalog: readonly Command[] = [
     argument: 'path',
     example: 'weights ./my-gpt2',
     load: () => import('./weightsCommand.js'),
+  }),
+  command({
+    name: 'data',
+    summary: 'Show what is understood of a file of rows; run this first.',
+    details:
+      'Prints the kind and number of the rows, what is wrong with others, the lengths in tokens, what is unusual, and ' +
+      'the first rows as the model sees them.',
+    settings: dataSettings,
+    argument: 'path',
+    strict: ['examples'],
+    example: 'data pairs.jsonl',
+    load: () => import('./dataCommand.js'),
   }),
   command({
     name: 'logps',

@@ -23,6 +23,11 @@ export const downloadSettings = {
 export const weightsSettings = {
   path: path({ required: true, help: 'A safetensors file, or the folder of a model.' }),
 } as const;
+export const dataSettings = {
+  path: path({ required: true, help: 'A file of rows, or - for JSON lines on the standard input.' }),
+  model: text({ group: 'model', default: 'tiny', help: "Count tokens with this model's tokenizer; tiny has GPT-2's." }),
+  examples: number(whole(0, 1000), { group: 'output', default: 5, help: 'Print the first N rows, decoded.' }),
+} as const;
 export const logpsSettings = { model, data, skipBad, batchSize: batchSize(8, 'rows'), output } as const;
 export const scoreSettings = {
   ...logpsSettings,

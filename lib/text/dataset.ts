@@ -6,7 +6,17 @@ import { chatOf, type Chat } from './chat';
 import { Fields, type RowForm } from './fields';
 import type { PromptResponses } from './responseBatch';
 import { fileName, readRows } from './rows';
-import { CANDIDATES, LABELED, onlyPrompt, PAIR, pairTexts, PROMPT_ALONE, RESPONSE, responseTexts } from './rowTexts';
+import {
+  ANY,
+  CANDIDATES,
+  LABELED,
+  onlyPrompt,
+  PAIR,
+  pairTexts,
+  PROMPT_ALONE,
+  RESPONSE,
+  responseTexts,
+} from './rowTexts';
 import type { Tokenizer } from './tokenizer';
 import { truncate, TRUNCATIONS, type Truncation } from './truncation';
 
@@ -155,6 +165,36 @@ export async function readLabeled(
     return [{ promptIds, responseIds: responses[0]!, desirable }];
   };
   return (await encodeRows(path, LABELED, encode, tokenizer, options)).flat();
+}
+
+/** What a row is: a pair, a response with or without a label, or a prompt alone. */
+export type RowKind = 'pair' | 'labeled' | 'response' | 'prompt';
+
+export interface AnyRow {
+  readonly kind: RowKind;
+  readonly promptIds: readonly number[];
+  /** Of a pair: chosen, rejected; of a prompt alone: none. */
+  readonly responses: readonly (readonly number[])[];
+  readonly desirable?: boolean;
+}
+
+/** Reads rows of any form, each as what its fields make it, for a look at a file. Otherwise the same as `readPairs`. */
+export function readAny(path: string, tokenizer: Tokenizer, options: ReadOptions): Promise<AnyRow[]> {
+  const chat = chatOf(tokenizer.chatTemplate, options.onMessages);
+  const encode = (fields: Fields, boundary: Boundary): AnyRow => {
+    if (fields.has('chosen') || fields.has('rejected')) {
+      const { promptIds, chosenIds, rejectedIds } = pair(fields, chat, tokenizer, options, boundary);
+      return { kind: 'pair', promptIds, responses: [chosenIds, rejectedIds] };
+    }
+    if (!['output', 'response', 'completion', 'messages'].some((name) => fields.has(name))) {
+      const promptIds = promptOnly(fields, chat, tokenizer, { ...options, maxNewTokens: 0 });
+      return { kind: 'prompt', promptIds, responses: [] };
+    }
+    const { promptIds, responses } = response(fields, chat, tokenizer, options, boundary);
+    if (!fields.has('label')) return { kind: 'response', promptIds, responses };
+    return { kind: 'labeled', promptIds, responses, desirable: fields.flag('label') };
+  };
+  return encodeRows(path, ANY, encode, tokenizer, options);
 }
 
 /** Receives the texts of each row that is encoded. */

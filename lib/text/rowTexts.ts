@@ -30,6 +30,12 @@ export const CANDIDATES: RowForm = {
   names: [...PROMPT_NAMES, ...others],
 };
 
+/** Any of the forms, for a look at a file. */
+export const ANY: RowForm = {
+  needs: `a row needs ${PROMPT}, and chosen and rejected for a pair, or response`,
+  names: LABELED.names,
+};
+
 /** `templated`: the responses are as the model's chat template renders them, rather than their own texts. */
 export interface PairTexts {
   readonly prompt: string;
