@@ -1,5 +1,5 @@
 import { FileError } from '../errors';
-import { mayReplace } from '../formats/replaceFolder';
+import { mayReplace } from '../formats/replace';
 import { compareTrajectory, comparisonText, type HandoffKind } from '../handoff/compare';
 import { writeHandoff } from '../handoff/write';
 import { withDefaults, type OptionsOf } from '../training/declare';

@@ -1,4 +1,4 @@
-import { replaceFile } from '../formats/replaceFile';
+import { replaceFile } from '../formats/replace';
 import { gpt2Folder } from '../model/folder';
 import { RewardModel } from '../model/rewardModel';
 import { scoredRows } from '../model/score';

@@ -8,9 +8,9 @@ import { open, statfs } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 
 import { HubError } from '../errors';
+import { withLock } from '../processes';
 import { hasEtag } from './cache';
 import { amount, TooLarge, type Connection, type Subject } from './connection';
-import { withLock } from './lock';
 import type { OnProgress } from './progress';
 import { Passing } from './refusal';
 
@@ -84,7 +84,7 @@ export async function fetchBlob(
         throw isDiskFull(error) ? new HubError(noSpace(file, remote.size ?? 0, 0, blobs), { cause: error }) : error;
       }
     },
-    wait,
+    (pid) => wait(`waiting for process ${pid}, which downloads it`),
   );
 }
 
@@ -99,7 +99,7 @@ function isWhole(blob: string, { size }: RemoteFile): boolean {
 
 /**
  * Continues from what an earlier attempt left. It works on a copy, because the earlier writer may still be alive (see
- * lock.ts); that writer then continues in a file that no longer has a name.
+ * `withLock`); that writer then continues in a file that no longer has a name.
  */
 function adopt(blobs: string, etag: string, partial: string): void {
   const left = readdirSync(blobs)

@@ -10,10 +10,10 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { FileError, HubError, InputError } from '../errors';
-import { ADAPTER, adapterOfPeft } from './adapter';
 import { fetchBlob } from './blob';
-import { CachedRepository, INDEX, isAdditionalTemplate, shards, type Part } from './cache';
+import { CachedRepository } from './cache';
 import { Connection, type ConnectionOptions } from './connection';
+import { ADAPTER, adapterOfPeft, INDEX, isAdditionalTemplate, shards, type Part } from './modelFiles';
 import { COMMIT } from './modelName';
 import { defaultProgress, type OnProgress } from './progress';
 import type { HubSettings } from './settings';

@@ -3,10 +3,10 @@ import { existsSync, readdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 
 import { HubError, InputError, SetupError } from '../errors';
-import { recoverFolder } from '../formats/replaceFolder';
-import { ADAPTER, adapterOfPeft } from './adapter';
-import { CachedRepository, damagedFiles, holds, removeFile, type Part } from './cache';
+import { recoverFolder } from '../formats/replace';
+import { CachedRepository, damagedFiles, removeFile } from './cache';
 import { download, type Checks, type DownloadOptions } from './download';
+import { ADAPTER, adapterOfPeft, holds, type Part } from './modelFiles';
 import { parseModelName } from './modelName';
 import { hubSettings } from './settings';
 

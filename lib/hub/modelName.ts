@@ -1,9 +1,9 @@
 /** Parses a model's name: the embedded model, a folder, or a repository on the Hugging Face hub. */
 import { statSync } from 'node:fs';
+import { homedir } from 'node:os';
 import { resolve } from 'node:path';
 
 import { InputError, quoted } from '../errors';
-import { expandHome } from './homePath';
 
 export type ModelName =
   | { readonly kind: 'embedded' }
@@ -57,3 +57,9 @@ export function parseModelName(model: string): ModelName {
 }
 
 const isFolder = (path: string): boolean => statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
+
+/**
+ * Replaces a `~` at the beginning of a path by the home folder. A shell does so only where the `~` follows a space, so
+ * not after `=` and not in a file.
+ */
+export const expandHome = (path: string): string => path.replace(/^~(?=[\\/]|$)/, homedir());

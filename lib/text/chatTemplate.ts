@@ -3,9 +3,9 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { FileError, InputError, oneLine, quoted } from '../errors';
-import { foreignFile } from '../formats/foreignFile';
+import { foreignFile } from '../formats/fileBytes';
 import type { JsonObject } from '../formats/jsonFile';
-import { ADDITIONAL_TEMPLATES, isAdditionalTemplate } from '../hub/cache';
+import { ADDITIONAL_TEMPLATES, isAdditionalTemplate } from '../hub/modelFiles';
 import { FUNCTIONS, likePython, sourceText } from './jinja';
 import type { ChatMessage } from './templates';
 

@@ -2,7 +2,7 @@
 import { createReadStream, readdirSync, statSync } from 'node:fs';
 
 import { clipped, FileError, InputError } from '../errors';
-import { expandHome } from '../hub/homePath';
+import { expandHome } from '../hub/modelName';
 import { foreignFolder, foreignForm, foreignObject } from './foreignForms';
 import { isParquet, PARQUET_MAGIC, parquetRows } from './parquet';
 

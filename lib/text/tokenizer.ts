@@ -2,11 +2,10 @@
 import { FileError, InputError } from '../errors';
 import type { DownloadOptions } from '../hub/download';
 import { modelFolder } from '../hub/modelFolder';
-import { splitter, type Piece } from './addedTokens';
 import { characterClass, letters, numbers, spaces } from './characterClasses';
 import { ChatTemplate } from './chatTemplate';
-import { readEndTokens } from './endTokens';
-import { readTokenizerFiles, type TokenizerFiles } from './tokenizerFiles';
+import { splitter, type Piece } from './specialTokens';
+import { readEndTokens, readTokenizerFiles, type TokenizerFiles } from './tokenizerFiles';
 
 /** The members of @xenova/transformers' tokenizer that are used here. */
 interface PreTrainedTokenizer {
