@@ -112,7 +112,7 @@ test('files that stand in for others are told by what they are', async () => {
   const stands: readonly (readonly [content: string | Buffer, said: RegExp])[] = [
     [
       POINTER,
-      /is a pointer of Git LFS, not the file itself; run "git lfs pull" where it was cloned, or download the file$/,
+      /is a Git LFS pointer, not the file itself; run "git lfs pull" where it was cloned, or download the file$/,
     ],
     ['', /is empty$/],
     [
@@ -144,7 +144,7 @@ test('an adapter of PEFT, a folder without a model, and none at all', async () =
   );
   await refused(
     adapter,
-    /adapter is an adapter of PEFT for openai-community\/gpt2, not a model; merge it with Python: .*merge_and_unload\(\)\.save_pretrained\("merged"\), and give \.\/merged/,
+    /adapter is a PEFT adapter for openai-community\/gpt2, not a model; merge it with Python: .*merge_and_unload\(\)\.save_pretrained\("merged"\), and give \.\/merged/,
     InputError,
   );
   writeFileSync(
@@ -155,7 +155,7 @@ test('an adapter of PEFT, a folder without a model, and none at all', async () =
   copyFileSync(join(FIXTURES, 'config.json'), join(adapter, 'config.json'));
   await refused(
     adapter,
-    /an adapter of PEFT for \/models\/gpt2, .*peft\.AutoPeftModelForSequenceClassification\.from_pretrained\(".*adapter", num_labels=1\)/,
+    /a PEFT adapter for \/models\/gpt2, .*peft\.AutoPeftModelForSequenceClassification\.from_pretrained\(".*adapter", num_labels=1\)/,
     InputError,
   );
   // a model beside which an adapter's configuration was left

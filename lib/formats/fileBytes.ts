@@ -29,7 +29,7 @@ const SIGNATURES: readonly (readonly [begins: RegExp, said: string])[] = [
   [/^$/, 'is empty'],
   [
     /^version https:\/\/git-lfs\.github\.com\/spec\//,
-    'is a pointer of Git LFS, not the file itself; run "git lfs pull" where it was cloned, or download the file',
+    'is a Git LFS pointer, not the file itself; run "git lfs pull" where it was cloned, or download the file',
   ],
   [
     /^\s*<(!doctype html|html|head|\?xml)/i,

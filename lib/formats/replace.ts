@@ -61,7 +61,7 @@ export function replaceFile(path: string, fill: (write: (part: Uint8Array | stri
   });
 }
 
-/** Does the same for a file or link that `make` makes under the temporary name. Any error is `make`'s or the system's. */
+/** Does the same for a file or link that `make` makes under the temporary name, without checking the folder first. */
 export function replaceEntry(path: string, make: (temporary: string) => void): void {
   const temporary = `${path}.${process.pid}.tmp`;
   try {

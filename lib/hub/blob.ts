@@ -47,7 +47,7 @@ export async function fetchBlob(
   const most = mostOf(file, connection);
   if (remote.size !== null && remote.size > most)
     throw new TooLarge(
-      `${file} of "${repository}" is said to have ${amount(remote.size)}, and no GPT-2's has more than ` +
+      `${file} of "${repository}" has ${amount(remote.size)} according to the hub, but no GPT-2's has more than ` +
         `${amount(most)}: name another model, or check HF_ENDPOINT`,
     );
   const wait = (pause: string) => onProgress({ file, received: 0, total: remote.size, pause });
@@ -65,9 +65,9 @@ export async function fetchBlob(
           !(await receive(partial, remote, connection, onProgress))
         ) {
           throw new HubError(
-            `${file} of "${remote.subject.repository}" arrived twice with bytes that do not match the hash that ` +
-              `the hub lists (${remote.etag}): ` +
-              'a proxy or a mirror changes it; try again, or another network or HF_ENDPOINT',
+            `${file} of "${remote.subject.repository}" was downloaded twice, each time with bytes that do not match ` +
+              `the hash that the hub lists (${remote.etag}): a proxy or a mirror may be changing it; ` +
+              'try again, or use another network or HF_ENDPOINT',
           );
         }
         renameSync(partial, blob);
@@ -148,7 +148,7 @@ async function receive(
             report();
           }
           if (size !== null && received < size)
-            throw new Passing(`${subject.file} broke off at byte ${received} of ${size}`);
+            throw new Passing(`the download of ${subject.file} ended at byte ${received} of ${size}`);
         },
         { most: mostOf(subject.file, connection), ...(received > 0 && { range: `bytes=${received}-` }) },
       );

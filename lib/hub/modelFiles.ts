@@ -60,7 +60,7 @@ export function adapterOfPeft(name: string, path: string): string {
       ? ['AutoPeftModelForSequenceClassification', ', num_labels=1']
       : ['AutoPeftModelForCausalLM', ''];
   return (
-    `${name} is an adapter of PEFT for ${model}, not a model; merge it with Python: ` +
+    `${name} is a PEFT adapter for ${model}, not a model; merge it with Python: ` +
     `peft.${auto}.from_pretrained("${name}"${more}).merge_and_unload().save_pretrained("merged"), and give ` +
     `./merged with the tokenizer's files of ${model}`
   );

@@ -52,7 +52,7 @@ export function parseModelName(model: string): ModelName {
     );
   }
   if (!REVISION.test(revision))
-    throw new InputError(`${quoted(model)}: after the @ comes a branch, a tag or a commit, not ${quoted(revision)}`);
+    throw new InputError(`${quoted(model)}: write a branch, a tag or a commit after the @, not ${quoted(revision)}`);
   return { kind: 'hub', repository, revision };
 }
 

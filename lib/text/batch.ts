@@ -81,7 +81,7 @@ export function responseStart(promptIds: readonly number[], ids: readonly number
     throw new InputError(
       `the ids do not begin with the prompt's: position ${differs} is ${ids[differs]}, the prompt has ` +
         `${promptIds[differs]}; ` +
-        'encode prompt and response apart (encodePair)',
+        'encode prompt and response separately (encodePair)',
     );
   }
   if (ids.length === promptIds.length) throw new InputError('the ids end with the prompt; there is no response');
@@ -135,7 +135,7 @@ function check(row: PairIds, index: number, maxLength: number): void {
   for (const [name, ids] of Object.entries({ promptIds, chosenIds, rejectedIds })) {
     if (ids.length === 0) throw new InputError(`row ${index}: ${name} is empty`);
     const wrong = ids.find((id) => !Number.isInteger(id) || id < 0);
-    if (wrong !== undefined) throw new InputError(`row ${index}: ${name} holds ${wrong}, which is not a token id`);
+    if (wrong !== undefined) throw new InputError(`row ${index}: ${name} contains ${wrong}, which is not a token id`);
   }
   if (longestText(row) > maxLength) {
     throw new InputError(

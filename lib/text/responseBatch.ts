@@ -82,9 +82,9 @@ export function responseBatch(
 
   if (B * T * T > MOST_PAIRS)
     throw new InputError(
-      `${rows.length} rows of up to ${largest(lengths)} tokens are too many for one batch: which token sees ` +
-        `which would take ${Math.ceil((B * T * T) / 1e9)} GB; lower batchSize, and raise accumulation for the same ` +
-        'sum',
+      `${rows.length} rows of up to ${largest(lengths)} tokens are too many for one batch: the mask of ` +
+        `which token sees which would take ${Math.ceil((B * T * T) / 1e9)} GB; lower batchSize, and raise ` +
+        'accumulation for the same sum',
     );
   let before = 0;
   const starts = lengths.map((length, index) => {
@@ -195,7 +195,7 @@ function check({ promptIds, responses }: PromptResponses, index: number, maxLeng
   for (const [name, ids] of named) {
     if (ids.length === 0) throw new InputError(`row ${index}: ${name} is empty`);
     const wrong = ids.find((id) => !Number.isInteger(id) || id < 0);
-    if (wrong !== undefined) throw new InputError(`row ${index}: ${name} holds ${wrong}, which is not a token id`);
+    if (wrong !== undefined) throw new InputError(`row ${index}: ${name} contains ${wrong}, which is not a token id`);
   }
   const longest = promptIds.length + Math.max(...responses.map((ids) => ids.length));
   if (longest > maxLength)

@@ -118,7 +118,7 @@ export function specialTokens(
   if (lost !== undefined)
     throw new FileError(
       configPath,
-      `its "added_tokens_decoder" lacks ${quoted(lost.content)}, which tokenizer.json adds, so that transformers ` +
+      `its "added_tokens_decoder" lacks ${quoted(lost.content)}, which tokenizer.json adds, so transformers ` +
         'and tokenizers give other ids; add it there, or save the tokenizer again',
     );
   return { addedTokens, named: Object.fromEntries([...named].map(([name, token]) => [name, contentOf(token)])) };
@@ -166,7 +166,7 @@ function draft(token: unknown, path: string, declared = true): Draft {
     if (flags[flag] === true)
       throw new FileError(
         path,
-        `its added token ${quoted(content)} with ${flag} is not reproduced here, so that texts would get other ` +
+        `its added token ${quoted(content)} with ${flag} is not reproduced here, so texts would get other ` +
           'ids than in Python; use a tokenizer without it',
       );
   }
@@ -187,7 +187,7 @@ function numbered(drafts: readonly Draft[], vocab: Readonly<Record<string, numbe
     if (known === undefined && taken.has(next))
       throw new FileError(
         path,
-        `its vocabulary has ${size} tokens, and the id ${next} among them, so that an added token would share ` +
+        `its vocabulary has ${size} tokens, and the id ${next} among them, so an added token would share ` +
           `it; number the tokens from 0 to ${size - 1}`,
       );
     const id = known ?? next;

@@ -57,7 +57,7 @@ export function readTokenizerFiles(folder: string): TokenizerFiles {
     if (!(cause instanceof TypeError || cause instanceof RangeError)) throw cause;
     throw new FileError(
       join(folder, 'tokenizer.json'),
-      `or a file beside it is malformed (${cause.message}); save the tokenizer again`,
+      `this file or one beside it is malformed (${cause.message}); save the tokenizer again`,
       { cause },
     );
   }
@@ -72,7 +72,7 @@ function read(folder: string): TokenizerFiles {
     if ((config[field] ?? plain) !== plain)
       throw new FileError(
         configPath,
-        `its ${field} ${quoted(String(config[field]))} is not reproduced here, so that texts would get other ids ` +
+        `its ${field} ${quoted(String(config[field]))} is not reproduced here, so texts would get other ids ` +
           `than in Python; only ${plain} is`,
       );
   }
@@ -116,7 +116,7 @@ function classOf(config: Json, model: Json, configPath: string, hasJson: boolean
   if (name !== 'PreTrainedTokenizerFast' && name !== 'TokenizersBackend') {
     throw new FileError(
       configPath,
-      `its tokenizer_class ${quoted(String(name))} is not reproduced here, so that texts would get other ids ` +
+      `its tokenizer_class ${quoted(String(name))} is not reproduced here, so texts would get other ids ` +
         'than in Python; only GPT2Tokenizer and PreTrainedTokenizerFast are',
     );
   }

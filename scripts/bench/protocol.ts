@@ -1,6 +1,6 @@
 /**
- * The protocol of a worker of bench.ts: `ready` once it is warm, then one JSON line for each line that it reads. And the
- * settings that several workers share.
+ * The protocol of a worker of bench.ts: `ready` once it is warm, then one JSON line for each line that it reads. Also
+ * the settings that several workers share.
  */
 import { createInterface } from 'node:readline';
 

@@ -1,5 +1,5 @@
 /**
- * A method in the comparison of reward against KL: a way to raise the reward of a model's reviews. And what several
+ * A method in the comparison of reward against KL: a way to raise the reward of a model's reviews; and what several
  * methods share.
  */
 import type { GPT2, GPT2Config, Tokenizer, Reward as TrainingReward } from 'alignbook';
