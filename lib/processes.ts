@@ -60,11 +60,15 @@ export interface DeadAfter {
   readonly elsewhere: number;
 }
 
-/** A lock that is now this process's, until it is disposed of; or its owner, null if there is none that can be read. */
+/**
+ * Either the lock, which is this process's until it is disposed of, or the owner: null if the lock cannot be read or was
+ * released a moment ago.
+ */
 export type Attempt = { readonly lock: Disposable } | { readonly holder: Holder | null };
 
 /**
- * Takes the lock if it is free, or its owner is dead. While it is held, it is touched.
+ * Takes the lock if it is free or its owner is dead. The lock is touched until it is disposed of, so that others see
+ * that its owner lives.
  *
  * @param path the lock's file; its folder is created if it is missing.
  * @throws FileError if it is a folder.

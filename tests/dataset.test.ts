@@ -60,7 +60,7 @@ test('a row that is wrong is refused by line', async () => {
   await refused('{"prompt":"a","chosen":null,"rejected":"c"}', /: line 3: "chosen" is null$/);
   await refused(
     '{"prompt":"a","chosen":"b","rejected":"\\ud83d"}',
-    /: line 3: the text contains half of a surrogate pair/,
+    /: line 3: the text holds half of a surrogate pair/,
   );
   await refused(Uint8Array.of(0x22, 0xff, 0x22), /: line 3: is not UTF-8$/);
   writeFileSync(path, '\n');

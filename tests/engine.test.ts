@@ -165,7 +165,7 @@ test('a batch that cannot be is refused by row', () => {
   refused(/^row 1: it has no response$/, [good, { promptIds: [1], responses: [] }]);
   refused(/^row 1: promptIds is empty$/, [good, { promptIds: [], responses: [[1]] }]);
   refused(/^row 1: response 1 is empty$/, [good, { promptIds: [1], responses: [[1], []] }]);
-  refused(/^row 1: response 0 contains -1, which is not a token id$/, [good, { promptIds: [1], responses: [[-1]] }]);
+  refused(/^row 1: response 0 holds -1, which is not a token id$/, [good, { promptIds: [1], responses: [[-1]] }]);
   refused(/^row 1: 10 tokens, the limit is 9; shorten/, [
     good,
     { promptIds: [1, 2, 3], responses: [[1], [1, 2, 3, 4, 5, 6, 7]] },

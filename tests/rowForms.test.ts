@@ -164,7 +164,7 @@ test('forms without a command are named, too', async () => {
     ['[]', /is an empty JSON array: it has no rows$/],
     [Buffer.from('80049500', 'hex'), /is a Python pickle, /],
     ["{'prompt': 'a'}", /: line 1: is a Python dictionary, not JSON; write the rows with json\.dumps$/],
-    [Buffer.from('{"prompt":"a\0"}'), /: line 1: contains a NUL byte; remove it, as tr -d '\\000' does$/],
+    [Buffer.from('{"prompt":"a\0"}'), /: line 1: holds a NUL byte; remove it, as tr -d '\\000' does$/],
   ] as const) {
     const message = await refusal(file('x', typeof content === 'string' ? Buffer.from(content, 'latin1') : content));
     assert.match(message, form);

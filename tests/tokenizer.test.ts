@@ -66,7 +66,7 @@ test('what is no text, and what is no id, is refused', async () => {
   const tokenizer = await Tokenizer.fromPretrained('tiny');
   const refused = (call: () => unknown, message: RegExp) =>
     assert.throws(call, (error) => error instanceof InputError && message.test(error.message));
-  refused(() => tokenizer.encode('ab\ud83d'), /^the text contains half of a surrogate pair at index 2: /);
+  refused(() => tokenizer.encode('ab\ud83d'), /^the text holds half of a surrogate pair at index 2: /);
   refused(() => tokenizer.encode('\ude00\ud83d'), /at index 0: /);
   assert.deepEqual(tokenizer.encode('\ud83d\ude00'), tokenizer.encode('😀'));
   for (const id of [50257, -1, 0.5, NaN])

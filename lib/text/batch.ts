@@ -135,7 +135,7 @@ function check(row: PairIds, index: number, maxLength: number): void {
   for (const [name, ids] of Object.entries({ promptIds, chosenIds, rejectedIds })) {
     if (ids.length === 0) throw new InputError(`row ${index}: ${name} is empty`);
     const wrong = ids.find((id) => !Number.isInteger(id) || id < 0);
-    if (wrong !== undefined) throw new InputError(`row ${index}: ${name} contains ${wrong}, which is not a token id`);
+    if (wrong !== undefined) throw new InputError(`row ${index}: ${name} holds ${wrong}, which is not a token id`);
   }
   if (longestText(row) > maxLength) {
     throw new InputError(

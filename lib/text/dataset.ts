@@ -130,9 +130,9 @@ async function encodeRows<Row>(
   form: RowForm,
   encode: (fields: Fields, boundary: Boundary) => Row,
   tokenizer: Tokenizer,
-  { truncation = 'refuse', vocabSize = Infinity, onBadRow, onMerges }: ReadOptions,
+  { truncation, vocabSize = Infinity, onBadRow, onMerges }: ReadOptions,
 ): Promise<Row[]> {
-  if (!TRUNCATIONS.includes(truncation))
+  if (truncation !== undefined && !TRUNCATIONS.includes(truncation))
     throw new InputError(`truncation must be one of ${TRUNCATIONS.join(', ')}, got "${truncation}"`);
   const rows: Row[] = [];
   let leftOut = 0;

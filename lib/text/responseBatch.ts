@@ -195,7 +195,7 @@ function check({ promptIds, responses }: PromptResponses, index: number, maxLeng
   for (const [name, ids] of named) {
     if (ids.length === 0) throw new InputError(`row ${index}: ${name} is empty`);
     const wrong = ids.find((id) => !Number.isInteger(id) || id < 0);
-    if (wrong !== undefined) throw new InputError(`row ${index}: ${name} contains ${wrong}, which is not a token id`);
+    if (wrong !== undefined) throw new InputError(`row ${index}: ${name} holds ${wrong}, which is not a token id`);
   }
   const longest = promptIds.length + Math.max(...responses.map((ids) => ids.length));
   if (longest > maxLength)

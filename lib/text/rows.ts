@@ -128,7 +128,7 @@ function parseLine(line: Buffer): Record<string, unknown> {
   } catch (cause) {
     throw new InputError('is not UTF-8', { cause });
   }
-  if (text.includes('\0')) throw new InputError("contains a NUL byte; remove it, as tr -d '\\000' does");
+  if (text.includes('\0')) throw new InputError("holds a NUL byte; remove it, as tr -d '\\000' does");
   let row: unknown;
   try {
     row = JSON.parse(text);

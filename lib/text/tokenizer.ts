@@ -122,7 +122,7 @@ export class Tokenizer {
     const lone = text.search(LONE_SURROGATE);
     if (lone >= 0)
       throw new InputError(
-        `the text contains half of a surrogate pair at index ${lone}: it was cut within a character; fix it where ` +
+        `the text holds half of a surrogate pair at index ${lone}: it was cut within a character; fix it where ` +
           'it is created',
       );
     return this.#split(text).flatMap((piece) => (typeof piece === 'number' ? [piece] : this.#bpe(piece)));
