@@ -18,6 +18,7 @@ import {
   Tokenizer,
   type Sample,
 } from 'alignbook';
+import { statusLine } from 'alignbook/dist/commands/terminal';
 import { respond } from 'alignbook/dist/training/rollout';
 
 import { command } from './command';
@@ -138,9 +139,9 @@ async function main({
   for (let start = 0; start < rows.length; start += BATCH) {
     const some = Array.from({ length: Math.min(BATCH, rows.length - start) }, (_, n) => start + n);
     answers.push(...(await respond(model, tokenizer, prompts, { temperature, seed: seed + start }, some)));
-    if (process.stderr.isTTY) process.stderr.write(`\r${answers.length} of ${rows.length} questions\x1b[K`);
+    statusLine(`${answers.length} of ${rows.length} questions`);
   }
-  if (process.stderr.isTTY) process.stderr.write('\r\x1b[K');
+  statusLine('');
   const verdicts = answers.map(({ prompt, text }) => {
     const { style, correct } = judge(rows[prompt]!, text);
     return { kind: rows[prompt]!.kind, correct, courteous: style === 'courteous' };

@@ -3,8 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { joined, type Machine } from '../scripts/bench/machine';
-import { near } from '../scripts/bench/near';
-import { median } from '../scripts/bench/worker';
+import { median, near } from '../scripts/bench/worker';
 
 test('results of one machine come together, those of another give way', () => {
   const here: Machine = { cpu: 'one', cores: 2, gigabytes: 24, instructions: ['avx2'], versions: { node: '20.20.2' } };

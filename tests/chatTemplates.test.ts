@@ -73,7 +73,7 @@ for (const { name, template, rendered, pair, ids } of fixture.templates) {
             render,
             (error) =>
               error instanceof InputError &&
-              /^the model's chat template does not take these messages \(.*System role not supported.*\)$/.test(
+              /^the model's chat template does not accept these messages \(.*System role not supported.*\)$/.test(
                 error.message,
               ),
           );
@@ -185,7 +185,7 @@ test(
       () => chatTemplate!.render([{ role: 'user', content: 'x' }]),
       (error) =>
         error instanceof InputError &&
-        error.message === "the model's chat template does not take these messages (first second)",
+        error.message === "the model's chat template does not accept these messages (first second)",
     );
 
     mkdirSync(join(folder, 'additional_chat_templates'));
@@ -205,7 +205,7 @@ test(
       Tokenizer.fromPretrained(folder),
       (error) =>
         error instanceof FileError &&
-        /additional_chat_templates\/rag\.jinja: is a chat template, and none is the default; save that one as chat_template\.jinja/.test(
+        /additional_chat_templates\/rag\.jinja: is a chat template, but there is no default one; save that as chat_template\.jinja/.test(
           error.message,
         ),
     );
@@ -232,7 +232,7 @@ test('a conversation that the template refuses is named with its row; commands s
     stderr,
     new RegExp(
       `^messages are written by the model's chat template \\(.*chat_template\\.jinja\\)\nalignbook: ${refused}: ` +
-        `line 2: "prompt": the model's chat template does not take these messages \\(.*System role not ` +
+        `line 2: "prompt": the model's chat template does not accept these messages \\(.*System role not ` +
         'supported.*\\)\n$',
     ),
   );

@@ -199,11 +199,11 @@ test('a prompt leaves room for a response, or loses its beginning, or is refused
   assert.deepEqual((await read(3))[0], ids);
   await assert.rejects(
     read(4),
-    /: line 1: a prompt of 5 tokens leaves no place for 4 new ones, the limit is 8; shorten it, lower maxNewTokens, or leave the row out$/,
+    /: line 1: a prompt of 5 tokens leaves no room for 4 new ones, the limit is 8; shorten it, lower maxNewTokens, or leave the row out$/,
   );
-  await assert.rejects(read(4, { truncation: 'response-end' }), /leaves no place for 4 new ones/);
+  await assert.rejects(read(4, { truncation: 'response-end' }), /leaves no room for 4 new ones/);
   assert.deepEqual(await read(4, { truncation: 'prompt-start' }), [ids.slice(1), [64]]);
-  await assert.rejects(read(8, { truncation: 'prompt-start' }), /leaves no place for 8 new ones/);
+  await assert.rejects(read(8, { truncation: 'prompt-start' }), /leaves no room for 8 new ones/);
   await assert.rejects(
     read(3, { truncation: 'keep' }),
     (error) => error instanceof InputError && error.message.startsWith('truncation must be one of '),

@@ -287,7 +287,7 @@ test('cut again and again it gives up, keeps what came, and another call asks on
     ...Array.from({ length: 6 }, () => (response: ServerResponse) => void response.destroy()),
   );
   await refused(
-    /^the connection to 127\.0\.0\.1:\d+ broke off \(.+\), 6 times in a row; try again later: the bytes received so far are kept$/,
+    /^the connection to 127\.0\.0\.1:\d+ was lost \(.+\), 6 times in a row; try again later: the bytes received so far are kept$/,
   );
   assert.equal(
     server.taken().filter((request) => request.startsWith('GET storage')).length,
@@ -335,7 +335,7 @@ test('one wrong bit: downloaded anew; twice: refused, and nothing is left', asyn
   rmSync(repository(), { recursive: true });
   storage(sends(flipped), sends(flipped));
   await refused(
-    /^model\.safetensors of "openai-community\/gpt2" arrived twice with bytes that do not match the hash that the hub lists \([0-9a-f]{64}\): .*try again/,
+    /^model\.safetensors of "openai-community\/gpt2" was downloaded twice, each time with bytes that do not match the hash that the hub lists \([0-9a-f]{64}\): .*try again/,
   );
   assert.deepEqual(incomplete(), []);
 });
@@ -350,7 +350,7 @@ test('a small file is held to its hash as well', async () => {
     });
     return true;
   };
-  await refused(/^config\.json of .* arrived twice with bytes that do not match/);
+  await refused(/^config\.json of .* was downloaded twice, each time with bytes that do not match/);
   assert.deepEqual(blobs(), []);
 });
 
@@ -371,7 +371,7 @@ test('a damaged remainder of an earlier attempt is found out, and downloaded ane
 test('too many bytes, or too few', async () => {
   const longer = Buffer.concat([WEIGHTS, Buffer.from('more')]);
   storage(sends(longer), sends(longer));
-  await refused(/arrived twice with bytes that do not match/);
+  await refused(/was downloaded twice, each time with bytes that do not match/);
   const shorter = WEIGHTS.subarray(0, SIZE - 4);
   storage(...Array.from({ length: 9 }, () => sends(shorter)));
   await refused(/has fewer bytes of model\.safetensors than the hub lists; try again later/);
@@ -407,7 +407,7 @@ test('silence ends a connection, slowness does not', { timeout: 20_000 }, async 
     server.taken().filter((request) => request.startsWith('GET storage')),
     ['GET storage', 'GET storage bytes=10-'],
   );
-  assert.match(pauses.join(), /^the connection to 127\.0\.0\.1:\d+ broke off \(silent for 1 s\); again in 1 s$/);
+  assert.match(pauses.join(), /^the connection to 127\.0\.0\.1:\d+ was lost \(silent for 1 s\); trying again in 1 s$/);
 });
 
 test('429: waits as long as it is asked to, but not for an hour', { timeout: 20_000 }, async () => {
@@ -435,7 +435,7 @@ test('429: waits as long as it is asked to, but not for an hour', { timeout: 20_
 
 test('what the hub refuses, and what to do', async () => {
   await refused(
-    /^"no\/such" does not exist, or is private \(then give a token: HF_TOKEN or "hf auth login"\); check the name at http.+\/no\/such$/,
+    /^"no\/such" does not exist, or is private and needs a token \(HF_TOKEN or "hf auth login"\); check the name at http.+\/no\/such$/,
     { model: 'no/such' },
   );
   await refused(
@@ -444,14 +444,19 @@ test('what the hub refuses, and what to do', async () => {
   );
   server.repositories.set('org/gated', { commit: COMMIT, files: FILES, gatedFor: 'hf_right' });
   await refused(
-    /^"org\/gated" is gated: accept its terms at http.+\/org\/gated, then give a token of that account \(HF_TOKEN or "hf auth login"\)$/,
+    /^"org\/gated" is gated: accept its terms at http.+\/org\/gated, then give a token that belongs to that account \(HF_TOKEN or "hf auth login"\)$/,
     { model: 'org/gated' },
   );
   process.env['HF_TOKEN'] = 'hf_wrong';
-  await refused(/^"org\/gated" is gated: accept its terms at http.+\/org\/gated with the account of your token$/, {
-    model: 'org/gated',
+  await refused(
+    /^"org\/gated" is gated: accept its terms at http.+\/org\/gated with the account that your token belongs to$/,
+    {
+      model: 'org/gated',
+    },
+  );
+  await refused(/^"no\/such" does not exist, or your token has no access to it; check the name at/, {
+    model: 'no/such',
   });
-  await refused(/^"no\/such" does not exist, or your token may not see it; check the name at/, { model: 'no/such' });
   process.env['HF_TOKEN'] = 'hf_right';
   await assertLoads('org/gated');
 
@@ -461,10 +466,10 @@ test('what the hub refuses, and what to do', async () => {
   await refused(/refuses your token \(401\); make a new one at http.+\/settings\/tokens/);
   delete process.env['HF_TOKEN'];
   await refused(
-    /^"openai-community\/gpt2" asks for a token \(401\); make one at http.+\/settings\/tokens and give it as HF_TOKEN/,
+    /^"openai-community\/gpt2" needs a token \(401\); make one at http.+\/settings\/tokens and give it as HF_TOKEN/,
   );
   always(403);
-  await refused(/forbids "openai-community\/gpt2" \(403\): it may need a token \(HF_TOKEN/);
+  await refused(/denies access to "openai-community\/gpt2" \(403\): it may need a token \(HF_TOKEN/);
   always(404);
   await refused(/does not exist/);
   always(418);
@@ -486,9 +491,9 @@ test('a host that is no hub', async () => {
     (server.intercept = ({ method }, response) =>
       method === 'HEAD' && (response.writeHead(200, { ...headers }).end(), true));
   head({ etag: `"${SHA}"` });
-  await refused(/gives no commit with config\.json/);
+  await refused(/gives no commit for config\.json/);
   head({ etag: '"an-md5"', 'x-repo-commit': COMMIT });
-  await refused(/gives no hash with config\.json, so that nothing could check it/);
+  await refused(/gives no hash for config\.json, so the download could not be verified/);
   process.env['HF_ENDPOINT'] = 'huggingface.co';
   await refused(/^HF_ENDPOINT must be an address such as https:\/\/huggingface\.co, not "huggingface\.co"$/);
 });
@@ -497,7 +502,7 @@ test('a host that is not there, and offline', async () => {
   process.env['HF_ENDPOINT'] = 'http://no-such-host.invalid';
   process.env['HTTPS_PROXY'] = 'http://proxy:3128';
   await refused(
-    /^no-such-host\.invalid is not found \((ENOTFOUND|EAI_AGAIN)\): check the network and the proxy \(HTTPS_PROXY\), or set HF_ENDPOINT to a mirror, or download with "hf download openai-community\/gpt2"/,
+    /^no-such-host\.invalid cannot be found \((ENOTFOUND|EAI_AGAIN)\): check the network and the proxy \(HTTPS_PROXY\), or set HF_ENDPOINT to a mirror, or download with "hf download openai-community\/gpt2"/,
   );
   delete process.env['HTTPS_PROXY'];
   const closed = await HubServer.start({});
@@ -553,7 +558,7 @@ test('a disk that is too small, or that cannot be written', async () => {
     { options: { ...quick, bounds: { weights: 2 ** 53 } } },
   );
   await refused(
-    /^model\.safetensors of "openai-community\/gpt2" is said to have 4,500,000 GB, and no GPT-2's has more than 64 GB/,
+    /^model\.safetensors of "openai-community\/gpt2" has 4,500,000 GB according to the hub, but no GPT-2's has more than 64 GB/,
   );
   assert.deepEqual(
     server.taken().filter((request) => request.includes('storage')),
@@ -584,11 +589,11 @@ test('a model that cannot be read here is refused before its weights are asked f
   };
   await refusedFiles(
     WITHOUT_WEIGHTS,
-    /has its weights as pytorch_model\.bin only, Python's pickle, which is not read here; convert it .+save_pretrained\("my-model"\).+ and give \.\/my-model$/,
+    /has its weights only as pytorch_model\.bin, a Python pickle, which cannot be read here; convert it .+save_pretrained\("my-model"\).+ and give \.\/my-model$/,
   );
   await refusedFiles(
     { ...FILES, 'config.json': Buffer.from('{"model_type": "llama"}') },
-    /is of type "llama"; only GPT-2s can be loaded/,
+    /has the model type "llama"; only GPT-2 models can be loaded/,
   );
   await refusedFiles({ 'README.md': Buffer.from('') }, /has no config\.json/);
   const { 'pytorch_model.bin': _pickle, ...nothing } = WITHOUT_WEIGHTS;
@@ -795,7 +800,7 @@ test('the bar on a terminal, lines in a log, silence for small files', () => {
       time = at;
       print({ file: 'model.safetensors', received, total: 548e6 });
     }
-    print({ file: 'merges.txt', received: 0, total: 1000, pause: 'the connection broke off; again in 2 s' });
+    print({ file: 'merges.txt', received: 0, total: 1000, pause: 'the connection was lost; trying again in 2 s' });
     return text;
   };
   assert.equal(
@@ -804,7 +809,7 @@ test('the bar on a terminal, lines in a log, silence for small files', () => {
       'model.safetensors   8% [#                   ] 48 / 548 MB  0.0 MB/s',
       'model.safetensors  27% [#####               ] 148 / 548 MB  10.0 MB/s  0:40 left',
       'model.safetensors 100% [####################] 548 / 548 MB  10.0 MB/s',
-      'merges.txt  the connection broke off; again in 2 s',
+      'merges.txt  the connection was lost; trying again in 2 s',
       '',
     ].join('\n'),
   );

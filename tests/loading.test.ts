@@ -112,7 +112,7 @@ test('files that stand in for others are told by what they are', async () => {
   const stands: readonly (readonly [content: string | Buffer, said: RegExp])[] = [
     [
       POINTER,
-      /is a pointer of Git LFS, not the file itself; run "git lfs pull" where it was cloned, or download the file$/,
+      /is a Git LFS pointer, not the file itself; run "git lfs pull" where it was cloned, or download the file$/,
     ],
     ['', /is empty$/],
     [

@@ -8,8 +8,7 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 
 import { lockRun } from 'alignbook/dist/commands/runLock';
-import { withLock } from 'alignbook/dist/hub/lock';
-import { startOf } from 'alignbook/dist/processes';
+import { startOf, withLock } from 'alignbook/dist/processes';
 
 const folder = mkdtempSync(join(tmpdir(), 'locks-'));
 after(() => rmSync(folder, { recursive: true, force: true }));

@@ -62,7 +62,7 @@ test('an http address goes through HTTP_PROXY, whose name may be in small letter
 test('an https address goes through a tunnel of HTTPS_PROXY, with its name and password', async () => {
   process.env['HTTPS_PROXY'] = `http://me:secret@${address(proxy)}`;
   process.env['HTTP_PROXY'] = 'http://not-this.invalid';
-  await assert.rejects(text('https://hub.invalid'), /the connection to hub\.invalid broke off/);
+  await assert.rejects(text('https://hub.invalid'), /the connection to hub\.invalid was lost/);
   assert.deepEqual(asked, [`CONNECT hub.invalid:443 Basic ${Buffer.from('me:secret').toString('base64')}`]);
 
   tunnelAnswer = '407 Proxy Authentication Required';
@@ -70,7 +70,7 @@ test('an https address goes through a tunnel of HTTPS_PROXY, with its name and p
     assert.ok(error instanceof HubError);
     assert.match(
       error.message,
-      /^the proxy refuses the way to hub\.invalid \(407\): check HTTPS_PROXY, which may need/,
+      /^the proxy refuses to connect to hub\.invalid \(407\): check HTTPS_PROXY, which may need/,
     );
     return true;
   });

@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 
-import { recoverFolder, recoverFolders, replaceFolder } from 'alignbook/dist/formats/replaceFolder';
+import { recoverFolder, recoverFolders, replaceFolder } from 'alignbook/dist/formats/replace';
 
 const root = mkdtempSync(join(tmpdir(), 'replace-'));
 after(() => rmSync(root, { recursive: true }));

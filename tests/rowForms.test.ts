@@ -70,7 +70,7 @@ const CONVERTED: readonly (readonly [name: string, content: () => string | Uint8
       /has JSON objects over several lines/,
     ],
     ["it's.csv", () => `\ufeff${table(',')}`, /is CSV/],
-    ['rows.tsv', () => table('\t'), /is a table of values between tabs/],
+    ['rows.tsv', () => table('\t'), /is a table of tab-separated values/],
     ['rows.jsonl.gz', () => gzipSync(LINES), /is compressed with gzip/],
     [
       'rows.bz2',
@@ -112,7 +112,7 @@ test('an SQLite table: the same, with the name of the table', async () => {
     JSON.stringify(ROWS),
   );
   const message = await refusal(path);
-  assert.match(message, /is an SQLite database, which is not read here; put the name of its table for TABLE: /);
+  assert.match(message, /is an SQLite database, which is not read here; replace TABLE by the name of its table: /);
   execFileSync('sh', ['-c', /python3 .*$/.exec(message)![0].replace('TABLE', 'pairs')], { cwd: folder });
   assert.deepEqual(await read(join(folder, 'converted.jsonl')), await read(file('rows.jsonl', LINES)));
 });
@@ -220,7 +220,7 @@ test('a row with other fields: the message says which it has, and which a row ne
   );
   await assert.rejects(
     read(row({ chosen: '\n\nHuman: a\n\nAssistant: b', rejected: '\n\nHuman: a\n\nAssistant: c' })),
-    /has no "prompt": chosen and rejected are whole transcripts; split each behind its last/,
+    /has no "prompt": chosen and rejected are whole transcripts; split each after its last/,
   );
 });
 
@@ -342,7 +342,7 @@ test('a column that would be lost is refused by its name', async () => {
     await refused(
       { prompt: 'Name a bird.', [name]: name.endsWith('s') ? [{ a: 1 }] : 'Birds fly.' },
       new RegExp(
-        `line 1: "${name}" stands beside "prompt" and would be lost; put what it holds into "prompt", or drop ` +
+        `line 1: "${name}" is beside "prompt" and would be lost; move its contents into "prompt", or drop ` +
           'the column$',
       ),
     );
@@ -350,7 +350,7 @@ test('a column that would be lost is refused by its name', async () => {
   for (const name of ['choices', 'options', 'premise'])
     await refused(
       { prompt: 'Which?', [name]: ['a', 'b'] },
-      new RegExp(`"${name}" stands beside "prompt" and would be lost`),
+      new RegExp(`"${name}" is beside "prompt" and would be lost`),
     );
   for (const [name, usual] of [
     ['System', 'system'],
@@ -360,17 +360,14 @@ test('a column that would be lost is refused by its name', async () => {
   ]) {
     await refused(
       { prompt: 'Name a bird.', [name!]: 'Birds fly.' },
-      new RegExp(`"${name}" stands beside "prompt" and would be lost; call it "${usual}", or drop the column$`),
+      new RegExp(`"${name}" is beside "prompt" and would be lost; call it "${usual}", or drop the column$`),
     );
   }
-  await refused({ prompt: 'Name a bird.', context: 'bird' }, /"context" stands beside "prompt" and would be lost/);
-  await refused(
-    { instruction: 'a', input: 'b', context: 'c' },
-    /"context" stands beside "instruction" and would be lost/,
-  );
+  await refused({ prompt: 'Name a bird.', context: 'bird' }, /"context" is beside "prompt" and would be lost/);
+  await refused({ instruction: 'a', input: 'b', context: 'c' }, /"context" is beside "instruction" and would be lost/);
   await refused(
     { prompt: [user('a')], history: [['x', 'y']] },
-    /"history" stands beside messages; put its turns into "prompt"/,
+    /"history" is beside a list of messages; move its turns into "prompt"/,
   );
   await refused({ prompt: 'a', history: ['x'] }, /"history" is not a list of \[question, answer\]/);
   await refused({ prompt: 'a', system: 3 }, /"system" is not a text$/);
@@ -380,11 +377,11 @@ test('a column that would be lost is refused by its name', async () => {
   );
   await refused(
     { prompt: [{ role: 'system', content: 'x' }, user('a')], system: 'y' },
-    /"system" is another text than the system message that the prompt has; drop one of them$/,
+    /"system" differs from the prompt's system message; drop one of them$/,
   );
   await refused(
     { prompt: [user([{ type: 'text', text: 'a' }, { type: 'image' }])] },
-    /"prompt", message 1: part 2 of "content" is of the type "image"; GPT-2 reads texts alone: leave the part out$/,
+    /"prompt", message 1: part 2 of "content" is of the type "image"; GPT-2 reads only text: leave the part out$/,
   );
   await refused(
     { prompt: [user('a'), { ...assistant('b'), tool_calls: [{ name: 'f' }] }, user('c')] },

@@ -100,7 +100,7 @@ test('a pair in another shape is refused by field and message', async () => {
   await prompt([null], /line 1: "prompt", message 1 is not an object with "role" and "content"$/);
   await prompt(
     [user('a'), { role: 'tool', content: 'b' }],
-    /line 1: "prompt", message 2: has the role "tool"; there are system, user, assistant$/,
+    /line 1: "prompt", message 2: has the role "tool"; a role is one of system, user, assistant$/,
   );
   await prompt([{ content: 'a' }], /line 1: "prompt", message 1: has no "role"$/);
   await prompt([{ role: 'user' }], /line 1: "prompt", message 1: has no "content"$/);
@@ -108,22 +108,22 @@ test('a pair in another shape is refused by field and message', async () => {
   await prompt([user('')], /line 1: "prompt": message 1 is empty$/);
   await prompt(
     [user('a'), assistant('b')],
-    /line 1: "prompt": it ends with a message of the role assistant; a prompt ends with the user's$/,
+    /line 1: "prompt": it ends with a message with the role assistant; a prompt ends with a message from the user$/,
   );
-  await prompt([user('a'), user('b')], /line 1: "prompt": message 2 is of the role user where assistant is due: /);
+  await prompt([user('a'), user('b')], /line 1: "prompt": message 2 has the role user where assistant is expected: /);
   await prompt(
     [user('a'), system('b'), user('c')],
-    /line 1: "prompt": message 2 is of the role system where assistant is due: /,
+    /line 1: "prompt": message 2 has the role system where assistant is expected: /,
   );
 
   await refused(
     { ...good, chosen: [] },
-    /line 1: "chosen" has 0 messages after the prompt; a response is one, the assistant's$/,
+    /line 1: "chosen" has 0 messages after the prompt; a response is a single message, from the assistant$/,
   );
   await refused({ ...good, chosen: [assistant('b'), user('c')] }, /line 1: "chosen" has 2 messages after the prompt/);
   await refused(
     { ...good, rejected: [user('c')] },
-    /line 1: "rejected" is a message of the role user; a response is the assistant's$/,
+    /line 1: "rejected" is a message with the role user; a response is from the assistant$/,
   );
   await refused({ ...good, rejected: [assistant('')] }, /line 1: rejected is empty$/);
   await refused(
@@ -155,7 +155,7 @@ test('a pair in another shape is refused by field and message', async () => {
   );
   await refused(
     { chosen: [assistant('a'), assistant('b')], rejected: [assistant('a'), assistant('c')] },
-    /line 1: "chosen": message 1 is of the role assistant where user is due/,
+    /line 1: "chosen": message 1 has the role assistant where user is expected/,
   );
   await refused(
     { prompt: 'x', chosen: [user('a'), assistant('b')], rejected: [user('a'), assistant('c')] },
@@ -171,15 +171,18 @@ test('messages for SFT in another shape are refused', async () => {
       `${message}`,
     );
   await refused({ messages: 'a' }, /line 1: "messages" is not a list of messages$/);
-  await refused({ messages: [] }, /line 1: "messages" does not end with a message of the assistant, the response$/);
-  await refused({ messages: [user('a')] }, /line 1: "messages" does not end with a message of the assistant/);
+  await refused(
+    { messages: [] },
+    /line 1: "messages" does not end with a message from the assistant, which would be the response$/,
+  );
+  await refused({ messages: [user('a')] }, /line 1: "messages" does not end with a message from the assistant/);
   await refused({ messages: [assistant('a')] }, /line 1: "messages": it has no messages$/);
   await refused({ messages: [user('a'), assistant('')] }, /line 1: response is empty$/);
   await refused(
     { prompt: [user('a')], response: [assistant('b'), user('c')] },
     /line 1: "response" has 2 messages after the prompt/,
   );
-  await refused({ prompt: [user('a')], response: [user('c')] }, /line 1: "response" is a message of the role user/);
+  await refused({ prompt: [user('a')], response: [user('c')] }, /line 1: "response" is a message with the role user/);
   await refused({ prompt: [user('a')] }, /line 1: has no "response"$/);
   await refused(
     { instruction: 'a', output: [assistant('b')] },

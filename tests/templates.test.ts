@@ -46,10 +46,10 @@ test('a conversation that is empty, out of turn, or no prompt is refused', () =>
       `${message}`,
     );
   refused([], /^it has no messages$/);
-  refused([system], /^it ends with a message of the role system; a prompt ends with the user's$/);
-  refused([user, assistant], /^it ends with a message of the role assistant/);
-  refused([assistant, user], /^message 1 is of the role assistant where user is due/);
-  refused([system, system, user], /^message 2 is of the role system where user is due/);
-  refused([user, user], /^message 2 is of the role user where assistant is due/);
+  refused([system], /^it ends with a message with the role system; a prompt ends with a message from the user$/);
+  refused([user, assistant], /^it ends with a message with the role assistant/);
+  refused([assistant, user], /^message 1 has the role assistant where user is expected/);
+  refused([system, system, user], /^message 2 has the role system where user is expected/);
+  refused([user, user], /^message 2 has the role user where assistant is expected/);
   refused([user, { role: 'assistant', content: '' }, user], /^message 2 is empty$/);
 });

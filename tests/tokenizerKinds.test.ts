@@ -138,7 +138,7 @@ test('a character that the vocabulary lacks is named, and no id is undefined', a
       () => tokenizer.encode(text),
       (error) =>
         error instanceof InputError &&
-        /^the vocabulary has no token for "[c é]"; take it out of the text/.test(error.message),
+        /^the vocabulary has no token for "[c é]"; remove it from the text/.test(error.message),
     );
 });
 

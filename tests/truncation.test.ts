@@ -66,10 +66,10 @@ test(
     for (const [n, row] of rows.entries()) {
       const [made, kept] = [await pairOf(row, 'response-end'), fixture.keep_start[n]!];
       if (kept === null) {
-        assert.match(made as string, /^a prompt of \d+ tokens leaves no place for a response, the limit is 12; /);
+        assert.match(made as string, /^a prompt of \d+ tokens leaves no room for a response, the limit is 12; /);
         assert.match(
           (await responseOf(row, 'response-end')) as string,
-          /a prompt of \d+ tokens leaves no place for a response/,
+          /a prompt of \d+ tokens leaves no room for a response/,
         );
         seen.dropped += 1;
         continue;
@@ -78,7 +78,7 @@ test(
       if (kept.chosen.ids.join() === kept.rejected.ids.join()) {
         assert.match(
           made as string,
-          /^chosen and rejected are the same after the cut, so the pair prefers nothing; leave it out$/,
+          /^chosen and rejected are the same after truncation, so the pair prefers nothing; leave it out$/,
         );
         seen.same += 1;
       } else {
@@ -121,17 +121,17 @@ test(
     assert.deepEqual(await pairOf(row, 'prompt-start', 4), { ...whole, promptIds: [269] });
     assert.match(
       (await pairOf(row, 'prompt-start', 3)) as string,
-      /^a response of 3 tokens leaves no place for the prompt, the limit is 3; shorten it or leave the row out$/,
+      /^a response of 3 tokens leaves no room for the prompt, the limit is 3; shorten it or leave the row out$/,
     );
     assert.deepEqual(await pairOf(row, 'response-end', 5), { ...whole, chosenIds: [288, 304] });
     assert.deepEqual(await pairOf(row, 'response-end', 4), { ...whole, chosenIds: [288], rejectedIds: [277] });
     assert.match(
       (await pairOf(row, 'response-end', 3)) as string,
-      /^a prompt of 3 tokens leaves no place for a response, the limit is 3; shorten it or leave the row out$/,
+      /^a prompt of 3 tokens leaves no room for a response, the limit is 3; shorten it or leave the row out$/,
     );
     assert.match(
       (await pairOf({ ...row, rejected: ' d f' }, 'response-end', 4)) as string,
-      /^chosen and rejected are the same after the cut/,
+      /^chosen and rejected are the same after truncation/,
     );
     assert.equal(
       await pairOf(row, 'keep_end' as Truncation),

@@ -1,6 +1,6 @@
 /** Defines a command of `npx alignbook`: its settings, its help, and the location of its code. */
 import { FileError, InputError, quoted, together } from '../errors';
-import { expandHome } from '../hub/homePath';
+import { expandHome } from '../hub/modelName';
 import type { OptionsOf, Settings } from '../training/declare';
 import { flagOf, UsageError } from './commandLine';
 import { readConfigFile, type ConfigFile } from './configFile';

@@ -1,5 +1,5 @@
 import { plural } from '../errors';
-import { replaceFile, requireWritable } from '../formats/replaceFile';
+import { replaceFile, requireWritable } from '../formats/replace';
 import { configOf } from '../model/folder';
 import { GPT2 } from '../model/gpt2';
 import { RewardModel } from '../model/rewardModel';

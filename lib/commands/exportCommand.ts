@@ -1,4 +1,4 @@
-import { mayReplace, recoverFolder } from '../formats/replaceFolder';
+import { mayReplace, recoverFolder } from '../formats/replace';
 import { exportModel } from '../model/export';
 import { gpt2Files } from '../model/folder';
 import { GPT2 } from '../model/gpt2';

@@ -1,5 +1,5 @@
 import { FileError, InputError } from '../errors';
-import { mayReplace } from '../formats/replaceFolder';
+import { mayReplace } from '../formats/replace';
 import { compareTrajectory, comparisonText } from '../handoff/compare';
 import { writeHandoff, type Handoff } from '../handoff/write';
 import { withDefaults, type OptionsOf } from '../training/declare';

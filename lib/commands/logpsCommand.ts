@@ -1,5 +1,5 @@
 import { plural } from '../errors';
-import { replaceFile } from '../formats/replaceFile';
+import { replaceFile } from '../formats/replace';
 import { configOf } from '../model/folder';
 import { GPT2 } from '../model/gpt2';
 import { scorePairs } from '../model/score';

@@ -17,7 +17,7 @@ import {
 import { basename, join, resolve } from 'node:path';
 
 import { FileError, InputError } from '../errors';
-import { recoverFolders } from '../formats/replaceFolder';
+import { recoverFolders } from '../formats/replace';
 import type { Trainable } from '../model/weights';
 import { type Best } from '../training/best';
 import type { AdamWOptions } from '../training/optimizer';

@@ -1,5 +1,5 @@
 /** The parts that train-ppo and train-grpo share: prompts, policy, reference and reward. */
-import { fileDigest } from '../formats/fileDigest';
+import { fileDigest } from '../formats/fileBytes';
 import { configOf } from '../model/folder';
 import { GPT2 } from '../model/gpt2';
 import { RewardModel } from '../model/rewardModel';

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 
 import { FileError, plural } from '../errors';
-import { replaceFile } from '../formats/replaceFile';
+import { replaceFile } from '../formats/replace';
 import { gpt2Files } from '../model/folder';
 import { RewardModel } from '../model/rewardModel';
 import { scoredRows } from '../model/score';

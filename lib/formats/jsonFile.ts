@@ -2,7 +2,7 @@
 import { closeSync, openSync, readSync } from 'node:fs';
 
 import { FileError } from '../errors';
-import { foreignFile } from './foreignFile';
+import { foreignFile } from './fileBytes';
 
 export type JsonObject = Record<string, unknown>;
 

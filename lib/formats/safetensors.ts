@@ -8,7 +8,7 @@
 import { closeSync, fstatSync, openSync, readSync, statSync } from 'node:fs';
 
 import { clipped, FileError, plural, quoted } from '../errors';
-import { foreignFile } from './foreignFile';
+import { foreignFile } from './fileBytes';
 import { bfloat16ToFloat32, float16ToFloat32 } from './halfFloats';
 import { parseStrictJson, type Json } from './strictJson';
 

@@ -1,7 +1,7 @@
 /** Writes the safetensors format, as F32, F16 or BF16. */
 import { InputError, plural, quoted } from '../errors';
 import { float32ToBfloat16, float32ToFloat16 } from './halfFloats';
-import { replaceFile } from './replaceFile';
+import { replaceFile } from './replace';
 
 export interface NamedTensor {
   readonly name: string;

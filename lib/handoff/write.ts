@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { copyFileSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 
-import { mayReplace, recoverFolder, replaceFolder } from '../formats/replaceFolder';
+import { mayReplace, recoverFolder, replaceFolder } from '../formats/replace';
 import { writeExport, type Companions } from '../model/export';
 import type { Trainable } from '../model/weights';
 import type { PairIds } from '../text/batch';

@@ -8,9 +8,9 @@ import { open, statfs } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 
 import { HubError } from '../errors';
+import { withLock } from '../processes';
 import { hasEtag } from './cache';
 import { amount, TooLarge, type Connection, type Subject } from './connection';
-import { withLock } from './lock';
 import type { OnProgress } from './progress';
 import { Passing } from './refusal';
 
@@ -47,7 +47,7 @@ export async function fetchBlob(
   const most = mostOf(file, connection);
   if (remote.size !== null && remote.size > most)
     throw new TooLarge(
-      `${file} of "${repository}" is said to have ${amount(remote.size)}, and no GPT-2's has more than ` +
+      `${file} of "${repository}" has ${amount(remote.size)} according to the hub, but no GPT-2's has more than ` +
         `${amount(most)}: name another model, or check HF_ENDPOINT`,
     );
   const wait = (pause: string) => onProgress({ file, received: 0, total: remote.size, pause });
@@ -65,9 +65,9 @@ export async function fetchBlob(
           !(await receive(partial, remote, connection, onProgress))
         ) {
           throw new HubError(
-            `${file} of "${remote.subject.repository}" arrived twice with bytes that do not match the hash that ` +
-              `the hub lists (${remote.etag}): ` +
-              'a proxy or a mirror changes it; try again, or another network or HF_ENDPOINT',
+            `${file} of "${remote.subject.repository}" was downloaded twice, each time with bytes that do not match ` +
+              `the hash that the hub lists (${remote.etag}): a proxy or a mirror may be changing it; ` +
+              'try again, or use another network or HF_ENDPOINT',
           );
         }
         renameSync(partial, blob);
@@ -84,7 +84,7 @@ export async function fetchBlob(
         throw isDiskFull(error) ? new HubError(noSpace(file, remote.size ?? 0, 0, blobs), { cause: error }) : error;
       }
     },
-    wait,
+    (pid) => wait(`waiting for process ${pid}, which downloads it`),
   );
 }
 
@@ -99,7 +99,7 @@ function isWhole(blob: string, { size }: RemoteFile): boolean {
 
 /**
  * Continues from what an earlier attempt left. It works on a copy, because the earlier writer may still be alive (see
- * lock.ts); that writer then continues in a file that no longer has a name.
+ * `withLock`); that writer then continues in a file that no longer has a name.
  */
 function adopt(blobs: string, etag: string, partial: string): void {
   const left = readdirSync(blobs)
@@ -148,7 +148,7 @@ async function receive(
             report();
           }
           if (size !== null && received < size)
-            throw new Passing(`${subject.file} broke off at byte ${received} of ${size}`);
+            throw new Passing(`the download of ${subject.file} ended at byte ${received} of ${size}`);
         },
         { most: mostOf(subject.file, connection), ...(received > 0 && { range: `bytes=${received}-` }) },
       );

@@ -6,7 +6,7 @@
  *       refs/<revision>                   a commit
  *       snapshots/<commit>/<file>         -> ../../blobs/<etag>, with one more ../ for a file in a subfolder
  */
-import { createHash, randomBytes } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import {
   existsSync,
   lstatSync,
@@ -14,7 +14,6 @@ import {
   readdirSync,
   readFileSync,
   readlinkSync,
-  renameSync,
   rmSync,
   statSync,
   symlinkSync,
@@ -22,21 +21,9 @@ import {
 } from 'node:fs';
 import { basename, dirname, join, relative } from 'node:path';
 
-import { fileDigest } from '../formats/fileDigest';
-import { ADAPTER_WEIGHTS, holdsAdapter } from '../formats/peftAdapter';
+import { fileDigest } from '../formats/fileBytes';
+import { replaceEntry } from '../formats/replace';
 import { COMMIT } from './modelName';
-
-/** The part of a model that a caller is about to read. The tokenizer alone is much smaller than the weights. */
-export type Part = 'tokenizer' | 'weights';
-
-export const INDEX = 'model.safetensors.index.json';
-
-/** A folder of additional chat templates, such as those for tools or documents. */
-export const ADDITIONAL_TEMPLATES = 'additional_chat_templates';
-
-/** Whether a file, given by its path in the repository, is such a template. */
-export const isAdditionalTemplate = (file: string): boolean =>
-  /^additional_chat_templates\/\w[\w.-]*\.jinja$/.test(file);
 
 /** The paths of one repository's files in the cache. */
 export class CachedRepository {
@@ -82,14 +69,7 @@ export class CachedRepository {
     if (revision === commit || this.commit(revision) === commit) return;
     const path = join(this.folder, 'refs', revision);
     mkdirSync(dirname(path), { recursive: true });
-    const temporary = `${path}.${randomBytes(4).toString('hex')}.tmp`;
-    writeFileSync(temporary, commit);
-    try {
-      renameSync(temporary, path);
-    } catch (error) {
-      rmSync(temporary, { force: true });
-      throw error; // for example, a folder has that name
-    }
+    replaceEntry(path, (temporary) => writeFileSync(temporary, commit));
   }
 
   /** Gives a blob, which must exist and be complete, its name in a snapshot. */
@@ -98,14 +78,10 @@ export class CachedRepository {
     const target = relative(dirname(path), join(this.blobs, etag));
     mkdirSync(dirname(path), { recursive: true });
     if (isLinkTo(path, target)) return;
-    const temporary = `${path}.${randomBytes(4).toString('hex')}.tmp`;
-    symlinkSync(target, temporary);
-    try {
-      renameSync(temporary, path); // also replaces a link that leads nowhere
-    } catch (error) {
-      rmSync(temporary, { force: true });
-      throw error;
-    }
+    replaceEntry(path, (temporary) => {
+      rmSync(temporary, { force: true }); // left by a killed process that had this one's id
+      symlinkSync(target, temporary);
+    }); // also replaces a link that leads nowhere
   }
 }
 
@@ -142,41 +118,4 @@ export function hasEtag(path: string, etag: string): boolean {
 
 function isLinkTo(path: string, target: string): boolean {
   return lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() === true && readlinkSync(path) === target;
-}
-
-export function hasTokenizer(folder: string): boolean {
-  const has = (file: string) => existsSync(join(folder, file));
-  return has('tokenizer.json') || (has('vocab.json') && has('merges.txt'));
-}
-
-/**
- * Whether a model folder contains every file needed to read the part. An adapter's tokenizer is downloaded before its
- * weights, and may be missing there: where the weights are, nothing more is to come.
- */
-export function holds(folder: string, part: Part): boolean {
-  const has = (file: string) => existsSync(join(folder, file));
-  if (part === 'tokenizer' && hasTokenizer(folder)) return true;
-  if (holdsAdapter(folder) && has(ADAPTER_WEIGHTS) && !has('config.json')) return true;
-  if (part === 'tokenizer') return false;
-  if (!has('config.json')) return false;
-  if (has('model.safetensors')) return true;
-  const files = has(INDEX) ? shards(join(folder, INDEX)) : [];
-  return files.length > 0 && files.every(has);
-}
-
-/**
- * The files that contain a sharded checkpoint's tensors, according to its model.safetensors.index.json. Empty if the
- * index is malformed or names a file outside its own folder.
- */
-export function shards(index: string): string[] {
-  let map: unknown;
-  try {
-    map = (JSON.parse(readFileSync(index, 'utf8')) as { weight_map?: unknown }).weight_map;
-  } catch {
-    return [];
-  }
-  const files = [...new Set(typeof map === 'object' && map !== null ? Object.values(map) : [])];
-  return files.every((file): file is string => typeof file === 'string' && /^\w[\w.-]*\.safetensors$/.test(file))
-    ? files.sort()
-    : [];
 }

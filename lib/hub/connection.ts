@@ -142,7 +142,7 @@ export class Connection {
       const passed = performance.now() - at;
       if (passed < window) return;
       if (since / passed < leastSpeed / 1000)
-        throw new Slow(`${host} sends ${what} at less than ${amount(leastSpeed)} a second`);
+        throw new Slow(`${host} sends ${what} at less than ${amount(leastSpeed)} per second`);
       [since, at] = [0, performance.now()];
     };
   }
@@ -177,7 +177,7 @@ export class Connection {
               'received so far are kept',
             { cause: error },
           );
-        tell?.(`${error.message}; again in ${Math.ceil(wait / 1000)} s`);
+        tell?.(`${error.message}; trying again in ${Math.ceil(wait / 1000)} s`);
         await sleep(wait);
       }
     }

@@ -12,8 +12,9 @@ import { join } from 'node:path';
 import { FileError, HubError, InputError } from '../errors';
 import { ADAPTER_CONFIG, ADAPTER_WEIGHTS, requirePeftConfig } from '../formats/peftAdapter';
 import { fetchBlob } from './blob';
-import { CachedRepository, INDEX, isAdditionalTemplate, shards, type Part } from './cache';
+import { CachedRepository } from './cache';
 import { Connection, type ConnectionOptions } from './connection';
+import { INDEX, isAdditionalTemplate, shards, type Part } from './modelFiles';
 import { COMMIT } from './modelName';
 import { defaultProgress, type OnProgress } from './progress';
 import type { HubSettings } from './settings';
@@ -163,9 +164,9 @@ function metadata(
     async ({ status, headers }) => {
       const etag = (headers.get('x-linked-etag') ?? headers.get('etag') ?? '').replace(/^W\//, '').replaceAll('"', '');
       const length = headers.get('x-linked-size') ?? (status === 200 ? headers.get('content-length') : null);
-      if (headers.get('x-repo-commit') !== commit) throw noHub(connection.endpoint, `no commit with ${subject.file}`);
+      if (headers.get('x-repo-commit') !== commit) throw noHub(connection.endpoint, `no commit for ${subject.file}`);
       if (!/^([0-9a-f]{40}|[0-9a-f]{64})$/.test(etag))
-        throw noHub(connection.endpoint, `no hash with ${subject.file}, so that nothing could check it`);
+        throw noHub(connection.endpoint, `no hash for ${subject.file}, so the download could not be verified`);
       return { etag, size: length !== null && /^\d+$/.test(length) ? Number(length) : null };
     },
     { method: 'HEAD', most: connection.bounds.list },
@@ -194,7 +195,8 @@ function refuseOthers(repository: string, folder: string, files: ReadonlySet<str
   }
   if (type !== 'gpt2')
     throw new InputError(
-      `"${repository}" is of type ${JSON.stringify(type)}; only GPT-2s can be loaded, such as gpt2 or distilgpt2`,
+      `"${repository}" has the model type ${JSON.stringify(type)}; only GPT-2 models can be loaded, ` +
+        'such as gpt2 or distilgpt2',
     );
 
   if (files.has('model.safetensors') || files.has(INDEX)) return;
@@ -202,7 +204,7 @@ function refuseOthers(repository: string, folder: string, files: ReadonlySet<str
   if (pickled === undefined)
     throw new InputError(`"${repository}" has no model.safetensors; name another, such as gpt2`);
   throw new InputError(
-    `"${repository}" has its weights as ${pickled} only, Python's pickle, which is not read here; convert it ` +
+    `"${repository}" has its weights only as ${pickled}, a Python pickle, which cannot be read here; convert it ` +
       `with Python's transformers: ` +
       `GPT2LMHeadModel.from_pretrained("${repository}").save_pretrained("my-model"), the same with ` +
       'GPT2TokenizerFast, and give ./my-model',
@@ -228,7 +230,7 @@ function unwritable(error: unknown, cache: string): unknown {
   if (!['EACCES', 'EPERM', 'EROFS'].includes(String(code))) return error;
   return new FileError(
     path ?? cache,
-    `cannot be written (${code}); make it yours, or set HF_HOME to a folder that is`,
+    `cannot be written (${code}); make it writable, or set HF_HOME to a folder that is`,
     { cause: error },
   );
 }

@@ -4,10 +4,11 @@ import { join, resolve } from 'node:path';
 
 import { FileError, HubError, InputError, SetupError } from '../errors';
 import { requireWholeAdapter } from '../formats/peftAdapter';
-import { recoverFolder } from '../formats/replaceFolder';
+import { recoverFolder } from '../formats/replace';
 import { baseOfAdapter, isAdapter } from './adapter';
-import { CachedRepository, damagedFiles, hasTokenizer, holds, removeFile, type Part } from './cache';
+import { CachedRepository, damagedFiles, removeFile } from './cache';
 import { download, type Checks, type DownloadOptions } from './download';
+import { hasTokenizer, holds, type Part } from './modelFiles';
 import { parseModelName } from './modelName';
 import { hubSettings } from './settings';
 

@@ -1,9 +1,9 @@
 /** Parses a model's name: the embedded model, a folder, or a repository on the Hugging Face hub. */
 import { statSync } from 'node:fs';
+import { homedir } from 'node:os';
 import { resolve } from 'node:path';
 
 import { InputError, quoted } from '../errors';
-import { expandHome } from './homePath';
 
 export type ModelName =
   | { readonly kind: 'embedded' }
@@ -52,8 +52,14 @@ export function parseModelName(model: string): ModelName {
     );
   }
   if (!REVISION.test(revision))
-    throw new InputError(`${quoted(model)}: after the @ comes a branch, a tag or a commit, not ${quoted(revision)}`);
+    throw new InputError(`${quoted(model)}: write a branch, a tag or a commit after the @, not ${quoted(revision)}`);
   return { kind: 'hub', repository, revision };
 }
 
 const isFolder = (path: string): boolean => statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
+
+/**
+ * Replaces a `~` at the beginning of a path by the home folder. A shell does so only where the `~` follows a space, so
+ * not after `=` and not in a file.
+ */
+export const expandHome = (path: string): string => path.replace(/^~(?=[\\/]|$)/, homedir());

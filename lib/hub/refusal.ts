@@ -35,8 +35,8 @@ export function refusal({ status, headers }: Response, url: URL, asked: Asked): 
 
   if (code === 'GatedRepo') {
     const remedy = hasToken
-      ? `accept its terms at ${page} with the account of your token`
-      : `accept its terms at ${page}, then give a token of that account (${tokens})`;
+      ? `accept its terms at ${page} with the account that your token belongs to`
+      : `accept its terms at ${page}, then give a token that belongs to that account (${tokens})`;
     return new HubError(`"${repository}" is gated: ${remedy}`);
   }
   if (code === 'RevisionNotFound')
@@ -49,8 +49,8 @@ export function refusal({ status, headers }: Response, url: URL, asked: Asked): 
     );
   if (code === 'RepoNotFound' || (status === 404 && url.origin === new URL(endpoint).origin)) {
     const seen = hasToken
-      ? 'does not exist, or your token may not see it'
-      : `does not exist, or is private (then give a token: ${tokens})`;
+      ? 'does not exist, or your token has no access to it'
+      : `does not exist, or is private and needs a token (${tokens})`;
     return new HubError(`"${repository}" ${seen}; check the name at ${page}`);
   }
   if (url.origin !== new URL(endpoint).origin && [403, 404].includes(status)) {
@@ -61,17 +61,17 @@ export function refusal({ status, headers }: Response, url: URL, asked: Asked): 
     return new HubError(
       hasToken
         ? `${endpoint} refuses your token (401); make a new one at ${endpoint}/settings/tokens and give it as ${tokens}`
-        : `"${repository}" asks for a token (401); make one at ${endpoint}/settings/tokens and give it as ${tokens}`,
+        : `"${repository}" needs a token (401); make one at ${endpoint}/settings/tokens and give it as ${tokens}`,
     );
   }
   if (status === 403)
     return new HubError(
-      `${url.host} forbids "${repository}" (403): ` +
-        `${hasToken ? 'your token may not read it' : `it may need a token (${tokens})`}; see ${page}`,
+      `${url.host} denies access to "${repository}" (403): ` +
+        `${hasToken ? 'your token lacks the permission to read it' : `it may need a token (${tokens})`}; see ${page}`,
     );
   if (status === 416)
     return new HubError(
-      `${url.host} has fewer bytes of ${file} than the hub lists; try again later, or another HF_ENDPOINT`,
+      `${url.host} has fewer bytes of ${file} than the hub lists; try again later, or set another HF_ENDPOINT`,
     );
   if (status === 429 || status === 408 || status >= 500)
     return new Passing(
@@ -95,10 +95,10 @@ function retryAfter(headers: Headers): number | null {
 /** The error for a request that got no response, or whose response was cut off. */
 export function failure(cause: unknown, host: string, { repository }: Asked): HubError | Passing {
   const code = errorCode(cause);
-  const instead = `or download with "hf download ${repository}" where there is a network, and copy the cache`;
+  const instead = `or download with "hf download ${repository}" on a machine with network access, and copy the cache`;
   if (code === 'ENOTFOUND' || code === 'EAI_AGAIN') {
     return new HubError(
-      `${host} is not found (${code}): check ${places()}, or set HF_ENDPOINT to a mirror, ${instead}`,
+      `${host} cannot be found (${code}): check ${places()}, or set HF_ENDPOINT to a mirror, ${instead}`,
       { cause },
     );
   }
@@ -107,19 +107,19 @@ export function failure(cause: unknown, host: string, { repository }: Asked): Hu
   }
   if (/CERT|SELF_SIGNED|UNABLE_TO_|ERR_TLS|ERR_SSL/.test(code)) {
     return new HubError(
-      `${host} shows a certificate that is not trusted (${code}): if a proxy of yours signs it, name its ` +
-        `authority's file in NODE_EXTRA_CA_CERTS`,
+      `${host} presents a certificate that is not trusted (${code}): if your proxy signs certificates itself, set ` +
+        'NODE_EXTRA_CA_CERTS to the file of its certificate authority',
       { cause },
     );
   }
   const answer = /^Proxy response \((4\d\d)\)/.exec(messageOf(cause))?.[1];
   if (answer !== undefined)
     return new HubError(
-      `the proxy refuses the way to ${host} (${answer}): ` +
+      `the proxy refuses to connect to ${host} (${answer}): ` +
         `check ${proxyVariable()}, which may need a name and a password (http://name:password@proxy:3128)`,
       { cause },
     );
-  return new Passing(`the connection to ${host} broke off (${code})`, null, { cause });
+  return new Passing(`the connection to ${host} was lost (${code})`, null, { cause });
 }
 
 /** fetch() wraps the cause of an error, sometimes twice. */

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 
-import { expandHome } from './homePath';
+import { expandHome } from './modelName';
 
 export interface HubSettings {
   /**

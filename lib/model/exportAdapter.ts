@@ -6,7 +6,7 @@ import { InputError } from '../errors';
 import type { JsonObject } from '../formats/jsonFile';
 import type { Origin } from '../formats/modelCard';
 import { readPeftAdapter, writePeftAdapter, type BaseModel, type LowRank } from '../formats/peftAdapter';
-import { replaceFolder } from '../formats/replaceFolder';
+import { replaceFolder } from '../formats/replace';
 import { stacked } from './adapters';
 import { exportCompanions, type Companions, type ExportOptions } from './export';
 import { adaptersOf } from './lora';

@@ -1,11 +1,10 @@
-/** Runs a training and shows its progress. */
+/** Runs a training, shows its progress, and ends it at an interrupt. */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 
 import { plural } from '../errors';
+import { bar, minutes } from '../hub/progress';
 import { curves } from './figures';
-import { onInterrupt } from './interrupt';
 import { describePanels, valuesOf, type Panels } from './panels';
-import { progressLine } from './progressLine';
 import { figureContent, imageContent, liveOutput } from './show';
 
 export interface WatchOptions<Step> {
@@ -80,5 +79,103 @@ function drawing<Step extends { readonly step: number }>(
     output((whole ? figureContent : imageContent)(curves(history, panels), describePanels(history, panels)));
     const end = performance.now();
     next = end + Math.max(DRAWN_EVERY, (end - start) / DRAWING_SHARE);
+  };
+}
+
+/** Milliseconds between two lines. In a notebook the new line replaces the old one. */
+const EVERY = { notebook: 200, console: 10_000 };
+
+/** A width, in characters, that fits the output of every cell. Values that would exceed it go on a separate line. */
+const WIDTH = 100;
+
+interface ProgressLine {
+  step(step: number, values: readonly (readonly [name: string, value: number])[]): void;
+  /** Writes the last line. It contains no times or rates, because it stays in the notebook. */
+  end(text: string): void;
+}
+
+/**
+ * Shows the progress of a training run: one line that is overwritten in a notebook, or a line now and then in a
+ * console.
+ *
+ *     step 17 of 50 [######              ]  2.1 steps/s  0:16 left  loss 0.6512  accuracy 0.7500
+ *
+ * The rate is the mean since the end of the first step: what comes before, such as a reference's log-probs, happens
+ * only once.
+ *
+ * @param now a monotonic clock, in milliseconds.
+ */
+function progressLine(steps: number, now: () => number = () => performance.now()): ProgressLine {
+  const output = liveOutput();
+  const write = output
+    ? (text: string) => output({ data: { 'text/plain': text }, metadata: {} })
+    : (text: string) => console.log(text);
+  const every = output ? EVERY.notebook : EVERY.console;
+  let first: { step: number; time: number } | undefined;
+  let written = -Infinity;
+  if (output) write(`step 0 of ${steps} [${bar(0)}]`);
+  return {
+    step(step, values) {
+      const time = now();
+      first ??= { step, time };
+      if (time - written < every) return;
+      written = time;
+      const speed = step > first.step ? ((step - first.step) / (time - first.time)) * 1000 : 0;
+      const rate =
+        speed === 0
+          ? ''
+          : `  ${speed < 1 ? `${(1 / speed).toFixed(1)} s/step` : `${speed.toFixed(1)} steps/s`}  ` +
+            `${minutes(Math.max(0, steps - step) / speed)} left`;
+      const head = `step ${step} of ${steps} [${bar(Math.min(1, step / steps))}]${rate}`;
+      const tail = values.map(([name, value]) => `${name} ${digits(value)}`).join('  ');
+      write(`${head}${head.length + tail.length > WIDTH ? '\n' : '  '}${tail}`);
+    },
+    end: write,
+  };
+}
+
+/** Four decimal places if those suffice, otherwise an exponent. */
+function digits(value: number): string {
+  return value === 0 || Math.abs(value) >= 1e-3 ? value.toFixed(4) : value.toExponential(2);
+}
+
+/** A request to stop, which a loop checks between steps. */
+interface Interrupt {
+  readonly wished: boolean;
+  /** Restores SIGINT's previous behavior. */
+  release(): void;
+}
+
+/**
+ * Turns SIGINT, from JupyterLab's stop button or Ctrl-C in a terminal, into a request that a loop checks between steps.
+ *
+ * It replaces the existing handlers of SIGINT until it arrives once: tslab's would end the cell and lose its declarations.
+ * After that they are back, so a second interrupt ends a cell whose step never finishes.
+ *
+ * It first waits for a turn of the event loop. While the synchronous part of a cell runs, Node sets all handlers of
+ * SIGINT aside; if one were registered then, the next interrupt would kill the kernel.
+ */
+async function onInterrupt(): Promise<Interrupt> {
+  await nextTurn();
+  const others = process.rawListeners('SIGINT') as NodeJS.SignalsListener[];
+  let wished = false;
+  let released = false;
+  const release = () => {
+    if (released) return;
+    released = true;
+    for (const listener of others) process.on('SIGINT', listener);
+    process.off('SIGINT', onSignal);
+  };
+  const onSignal = () => {
+    wished = true;
+    setImmediate(release); // not immediately: several clicks during one step arrive together
+  };
+  process.on('SIGINT', onSignal);
+  for (const listener of others) process.off('SIGINT', listener);
+  return {
+    get wished() {
+      return wished;
+    },
+    release,
   };
 }

@@ -81,7 +81,7 @@ export function responseStart(promptIds: readonly number[], ids: readonly number
     throw new InputError(
       `the ids do not begin with the prompt's: position ${differs} is ${ids[differs]}, the prompt has ` +
         `${promptIds[differs]}; ` +
-        'encode prompt and response apart (encodePair)',
+        'encode prompt and response separately (encodePair)',
     );
   }
   if (ids.length === promptIds.length) throw new InputError('the ids end with the prompt; there is no response');

@@ -28,7 +28,9 @@ function templated(template: ChatTemplate): Chat {
       const last = messages.at(-1);
       if (last === undefined) throw new InputError('it has no messages');
       if (last.role !== 'user')
-        throw new InputError(`it ends with a message of the role ${last.role}; a prompt ends with the user's`);
+        throw new InputError(
+          `it ends with a message with the role ${last.role}; a prompt ends with a message from the user`,
+        );
       const alone = template.render(messages, { addGenerationPrompt: true });
       return alone.slice(0, shared(alone, whole(messages, { role: 'assistant', content: PROBE })));
     },

@@ -3,9 +3,9 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { FileError, InputError, oneLine, quoted } from '../errors';
-import { foreignFile } from '../formats/foreignFile';
+import { foreignFile } from '../formats/fileBytes';
 import type { JsonObject } from '../formats/jsonFile';
-import { ADDITIONAL_TEMPLATES, isAdditionalTemplate } from '../hub/cache';
+import { ADDITIONAL_TEMPLATES, isAdditionalTemplate } from '../hub/modelFiles';
 import { FUNCTIONS, likePython, sourceText } from './jinja';
 import type { ChatMessage } from './templates';
 
@@ -61,8 +61,8 @@ export class ChatTemplate {
     if (others.length > 0 && !existsSync(path)) {
       throw new FileError(
         join(folder, others[0]!),
-        `is a chat template, and none is the default; save that one as ${CHAT_TEMPLATE}, or take ` +
-          `${ADDITIONAL_TEMPLATES} away`,
+        `is a chat template, but there is no default one; save that as ${CHAT_TEMPLATE}, or remove ` +
+          `${ADDITIONAL_TEMPLATES}`,
       );
     }
     const [source, text] = existsSync(path)
@@ -77,7 +77,7 @@ export class ChatTemplate {
     } catch (cause) {
       throw new FileError(
         source,
-        `its chat template cannot be read (${oneLine(cause)}); mend it, or take it out to have messages written ` +
+        `its chat template cannot be read (${oneLine(cause)}); fix it, or remove it to have messages written ` +
           'as the Alpaca prompt',
         { cause },
       );
@@ -97,7 +97,7 @@ export class ChatTemplate {
         add_generation_prompt: addGenerationPrompt,
       });
     } catch (cause) {
-      throw new InputError(`the model's chat template does not take these messages (${oneLine(cause)})`, { cause });
+      throw new InputError(`the model's chat template does not accept these messages (${oneLine(cause)})`, { cause });
     }
   }
 }

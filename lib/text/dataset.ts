@@ -205,9 +205,9 @@ async function encodeRows<Row>(
   form: RowForm,
   encode: (fields: Fields, boundary: Boundary) => Row,
   tokenizer: Tokenizer,
-  { truncation = 'refuse', vocabSize = Infinity, onBadRow, onMerges }: ReadOptions,
+  { truncation, vocabSize = Infinity, onBadRow, onMerges }: ReadOptions,
 ): Promise<Row[]> {
-  if (!TRUNCATIONS.includes(truncation))
+  if (truncation !== undefined && !TRUNCATIONS.includes(truncation))
     throw new InputError(`truncation must be one of ${TRUNCATIONS.join(', ')}, got "${truncation}"`);
   const rows: Row[] = [];
   let leftOut = 0;
@@ -248,8 +248,8 @@ function requireEmbedded(row: unknown, tokenizer: Tokenizer, vocabSize: number):
       const token = quoted(tokenizer.decode([id]));
       throw new InputError(
         `token ${token} has the id ${id}, and the model's embedding ends at ${vocabSize - 1}: it was not resized ` +
-          `when the token was added; resize it with transformers' resize_token_embeddings, or take the token out ` +
-          'of the text',
+          `when the token was added; resize it with transformers' resize_token_embeddings, or remove the token ` +
+          'from the text',
       );
     }
     for (const part of row) requireEmbedded(part, tokenizer, vocabSize);
@@ -267,7 +267,9 @@ function pair(fields: Fields, chat: Chat, tokenizer: Tokenizer, options: ReadOpt
   const kept = truncate({ promptIds, responses: [chosenIds, rejectedIds] }, options);
   const [chosen, rejected] = kept.responses as [readonly number[], readonly number[]];
   if (chosen.join() === rejected.join())
-    throw new InputError('chosen and rejected are the same after the cut, so the pair prefers nothing; leave it out');
+    throw new InputError(
+      'chosen and rejected are the same after truncation, so the pair prefers nothing; leave it out',
+    );
   const margin = options.margins && fields.has('margin') ? { margin: fields.number('margin') } : {};
   return { promptIds: kept.promptIds, chosenIds: chosen, rejectedIds: rejected, ...margin };
 }
@@ -299,7 +301,7 @@ function promptOnly(
   if (ids.length <= most) return ids;
   if (truncation === 'prompt-start' && most > 0) return ids.slice(ids.length - most);
   throw new InputError(
-    `a prompt of ${plural(ids.length, 'token')} leaves no place for ${maxNewTokens} new ones, the limit is ` +
+    `a prompt of ${plural(ids.length, 'token')} leaves no room for ${maxNewTokens} new ones, the limit is ` +
       `${maxLength}; ` +
       'shorten it, lower maxNewTokens, or leave the row out',
   );

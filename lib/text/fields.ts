@@ -126,10 +126,10 @@ function asMessage(message: unknown, name: string): ChatMessage {
   const fields = new Fields(message as Record<string, unknown>, MESSAGE);
   try {
     const role = fields.text('role');
-    if (!isRole(role)) throw new InputError(`has the role ${quoted(role)}; there are ${ROLES.join(', ')}`);
+    if (!isRole(role)) throw new InputError(`has the role ${quoted(role)}; a role is one of ${ROLES.join(', ')}`);
     const beside = BESIDE_CONTENT.find((field) => fields.holds(field));
     if (beside !== undefined)
-      throw new InputError(`has "${beside}", which would be lost; put it into "content" as text, or take it out`);
+      throw new InputError(`has "${beside}", which would be lost; put it into "content" as text, or remove it`);
     const by = fields.holds('name') ? { name: fields.text('name') } : {};
     return {
       role,
@@ -153,7 +153,7 @@ function joined(parts: readonly unknown[]): string {
       const { type, text } = (part ?? {}) as { type?: unknown; text?: unknown };
       if (type === 'text' && typeof text === 'string') return text;
       const kind = typeof type === 'string' && type !== 'text' ? `of the type ${quoted(type)}` : 'without a text';
-      throw new InputError(`part ${index + 1} of "content" is ${kind}; GPT-2 reads texts alone: leave the part out`);
+      throw new InputError(`part ${index + 1} of "content" is ${kind}; GPT-2 reads only text: leave the part out`);
     })
     .join('');
 }

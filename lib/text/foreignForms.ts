@@ -73,12 +73,12 @@ const MAGIC: readonly (readonly [start: string, form: string, words: string, rem
   ['\x28\xb5\x2f\xfd', 'is compressed with Zstandard', 'decompress it first', 'zstd'],
   ['\x04\x22\x4d\x18', 'is compressed with LZ4', 'decompress it first', 'lz4'],
   ['7z\xbc\xaf\x27\x1c', 'is a 7z archive', 'unpack it first'],
-  ['ARROW1', 'is an Arrow file (Feather)', 'make Parquet of it', 'feather'],
-  ['FEA1', 'is a Feather file', 'make Parquet of it', 'feather'],
-  ['\xff\xff\xff\xff', 'is a stream of Arrow record batches', 'make Parquet of it', 'arrowStream'],
-  ['ORC', 'is an ORC file', 'make Parquet of it', 'orc'],
+  ['ARROW1', 'is an Arrow file (Feather)', 'convert it to Parquet', 'feather'],
+  ['FEA1', 'is a Feather file', 'convert it to Parquet', 'feather'],
+  ['\xff\xff\xff\xff', 'is a stream of Arrow record batches', 'convert it to Parquet', 'arrowStream'],
+  ['ORC', 'is an ORC file', 'convert it to Parquet', 'orc'],
   ['Obj\x01', 'is an Avro file', 'write its rows as JSON lines or Parquet'],
-  ['SQLite format 3\0', 'is an SQLite database', 'put the name of its table for TABLE', 'sqlite'],
+  ['SQLite format 3\0', 'is an SQLite database', 'replace TABLE by the name of its table', 'sqlite'],
   [
     '\xd0\xcf\x11\xe0',
     'is an old Excel workbook or another Office file',
@@ -88,7 +88,7 @@ const MAGIC: readonly (readonly [start: string, form: string, words: string, rem
   ['\x93NUMPY', 'is a NumPy array', 'write its rows as JSON lines'],
   [
     'version https://git-lfs.github.com/spec/',
-    'is a pointer of Git LFS',
+    'is a Git LFS pointer',
     'run "git lfs pull" where it was cloned, or download the file',
   ],
   ['%PDF', 'is a PDF', 'give a file of rows'],
@@ -106,7 +106,7 @@ export function foreignForm(start: Buffer, path: string): string | undefined {
   if (bytes.startsWith('PK\x03\x04')) {
     const workbook = /\[Content_Types\]\.xml|xl\/|_rels\//.test(bytes.slice(0, 2000));
     return workbook
-      ? say('is an Excel workbook', 'make JSON lines of its first sheet', 'excel', path)
+      ? say('is an Excel workbook', 'convert its first sheet to JSON lines', 'excel', path)
       : say('is a zip archive', 'unpack it first', 'unzip', path);
   }
   const known = MAGIC.find(([magic]) => bytes.startsWith(magic));
@@ -155,7 +155,7 @@ const LISTS = [
 
 function otherText(text: string, path: string): string | undefined {
   if (/^\s*\[\s*[[{]/.test(text) || /^\s*\[\s*$/.test(text))
-    return say('is a JSON array', 'write its rows as JSON lines, one object a line', 'array', path);
+    return say('is a JSON array', 'write its rows as JSON lines, one object per line', 'array', path);
   if (/^\s*\[\s*\]\s*$/.test(text)) return 'is an empty JSON array: it has no rows';
   if (/^\s*<(!doctype|html|head|body)\b/i.test(text)) {
     return say(
@@ -174,7 +174,7 @@ function otherText(text: string, path: string): string | undefined {
   const names = first.split(separator).map((name) => name.trim());
   if (names.length < 2 || !names.every((name) => /^("[^"]+"|[A-Za-z_][\w .-]{0,60})$/.test(name))) return undefined;
   return separator === '\t'
-    ? say('is a table of values between tabs (TSV)', 'write its rows as JSON lines', 'tsv', path)
+    ? say('is a table of tab-separated values (TSV)', 'write its rows as JSON lines', 'tsv', path)
     : say('is CSV', 'write its rows as JSON lines', 'csv', path);
 }
 
@@ -234,7 +234,9 @@ export function foreignFolder(names: readonly string[], path: string): string {
   if (names.some((name) => name === 'state.json' || name === 'dataset_dict.json')) {
     return say(
       'is a folder that datasets saved',
-      names.includes('dataset_dict.json') ? 'give the folder of one split, made JSON lines' : 'make JSON lines of it',
+      names.includes('dataset_dict.json')
+        ? 'convert the folder of one split to JSON lines'
+        : 'convert it to JSON lines',
       'dataset',
       path,
     );

@@ -33,13 +33,13 @@ export const FUNCTIONS: Readonly<Record<string, (...args: unknown[]) => unknown>
   },
   __modulo: (left, right) => {
     if (typeof left !== 'number' || typeof right !== 'number')
-      throw new InputError('% of something else than two numbers is not reproduced here');
+      throw new InputError('% is reproduced here only for two numbers');
     return left - right * Math.floor(left / right); // has the divisor's sign
   },
 };
 
 function asText(value: unknown, what: string): string {
-  if (typeof value !== 'string') throw new InputError(`${what} of something else than a text`);
+  if (typeof value !== 'string') throw new InputError(`${what} must be a text here`);
   return value;
 }
 

@@ -22,8 +22,7 @@ async function decode({ path, columns }: Task): Promise<void> {
   for (const group of metadata.row_groups) {
     const rowEnd = rowStart + Number(group.num_rows);
     const rows = await parquetReadObjects({ ...options, rowStart, rowEnd });
-    if (rows.length !== Number(group.num_rows))
-      throw new Error(`${rows.length} rows where ${group.num_rows} are announced`);
+    if (rows.length !== Number(group.num_rows)) throw new Error(`${rows.length} rows instead of ${group.num_rows}`);
     parentPort!.postMessage(rows.map((row) => ({ ...others, ...row })));
     await once(parentPort!, 'message');
     rowStart = rowEnd;

@@ -85,13 +85,13 @@ export function withColumns(fields: Fields, prompt: Prompt): Prompt {
   ); // in Parquet, such a column is not read
   if (misspelt !== undefined)
     throw new InputError(
-      `"${misspelt}" stands beside "${prompt.from[0]!}" and would be lost; call it "${usual(misspelt)}", or drop ` +
+      `"${misspelt}" is beside "${prompt.from[0]!}" and would be lost; call it "${usual(misspelt)}", or drop ` +
         'the column',
     );
   const lost = REFUSED.find(there);
   if (lost !== undefined)
     throw new InputError(
-      `"${lost}" stands beside "${prompt.from[0]!}" and would be lost; put what it holds into ` +
+      `"${lost}" is beside "${prompt.from[0]!}" and would be lost; move its contents into ` +
         `"${prompt.from[0]!}", or drop the column`,
     );
   const system = systemText(fields, SYSTEM.filter(there), prompt);
@@ -132,19 +132,21 @@ function systemText(fields: Fields, names: readonly string[], { messages }: Prom
   if (other !== undefined && fields.text(other) !== text)
     throw new InputError(`"${name}" and "${other}" differ; drop one of them`);
   if (messages[0]?.role === 'system')
-    throw new InputError(`"${name}" is another text than the system message that the prompt has; drop one of them`);
+    throw new InputError(`"${name}" differs from the prompt's system message; drop one of them`);
   return text;
 }
 
 function history(fields: Fields, { text, from }: Prompt): ChatMessage[] {
   if (text === undefined)
-    throw new InputError(`"${HISTORY}" stands beside messages; put its turns into "${from[0]!}", or drop the column`);
+    throw new InputError(
+      `"${HISTORY}" is beside a list of messages; move its turns into "${from[0]!}", or drop the column`,
+    );
   const turns = fields.raw(HISTORY);
   const isTurn = (turn: unknown): turn is [string, string] =>
     Array.isArray(turn) && turn.length === 2 && turn.every((each) => typeof each === 'string');
   if (!Array.isArray(turns) || !turns.every(isTurn))
     throw new InputError(
-      `"${HISTORY}" is not a list of [question, answer], texts both; make the prompt a list of messages, or drop ` +
+      `"${HISTORY}" is not a list of [question, answer], each a text; make the prompt a list of messages, or drop ` +
         'the column',
     );
   return turns.flatMap(([question, answer]) => [

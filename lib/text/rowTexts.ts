@@ -76,8 +76,8 @@ export function pairTexts(fields: Fields, chat: Chat): PairTexts {
     [chosen, rejected].every((text) => typeof text === 'string' && /\n\nHuman:[^]*\n\nAssistant:/.test(text))
   ) {
     throw new InputError(
-      'has no "prompt": chosen and rejected are whole transcripts; split each behind its last ' +
-        '"\\n\\nAssistant:", what comes before is the prompt',
+      'has no "prompt": chosen and rejected are whole transcripts; split each after its last ' +
+        '"\\n\\nAssistant:"; the text before that is the prompt',
     );
   }
   const whole = wholePrompt(fields, prompt);
@@ -106,7 +106,7 @@ export function responseTexts(fields: Fields, chat: Chat): ResponseTexts {
     const messages = fields.textOrMessages('messages');
     if (typeof messages === 'string') throw new InputError('"messages" is not a list of messages');
     if (messages.at(-1)?.role !== 'assistant')
-      throw new InputError('"messages" does not end with a message of the assistant, the response');
+      throw new InputError('"messages" does not end with a message from the assistant, which would be the response');
     const before = wholePrompt(fields, { messages: messages.slice(0, -1), from: ['messages'] });
     return {
       prompt: promptText(before, chat),
@@ -207,7 +207,7 @@ function conversations(
   const messages = chosen.slice(0, shared);
   if (prompt !== undefined && prompt.text !== messages.find(({ role }) => role === 'user')?.content) {
     throw new InputError(
-      '"prompt" is not the first user message that "chosen" and "rejected" share; take it out, or make it a list ' +
+      '"prompt" is not the first user message that "chosen" and "rejected" share; remove it, or make it a list ' +
         'of messages',
     );
   }
@@ -223,10 +223,11 @@ function conversations(
 function onlyMessage(name: string, messages: readonly ChatMessage[]): ChatMessage {
   if (messages.length !== 1)
     throw new InputError(
-      `"${name}" has ${plural(messages.length, 'message')} after the prompt; a response is one, the assistant's`,
+      `"${name}" has ${plural(messages.length, 'message')} after the prompt; a response is a single message, ` +
+        'from the assistant',
     );
   if (messages[0]!.role !== 'assistant')
-    throw new InputError(`"${name}" is a message of the role ${messages[0]!.role}; a response is the assistant's`);
+    throw new InputError(`"${name}" is a message with the role ${messages[0]!.role}; a response is from the assistant`);
   return messages[0]!;
 }
 

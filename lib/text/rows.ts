@@ -2,7 +2,7 @@
 import { createReadStream, readdirSync, statSync } from 'node:fs';
 
 import { clipped, FileError, InputError } from '../errors';
-import { expandHome } from '../hub/homePath';
+import { expandHome } from '../hub/modelName';
 import { foreignFolder, foreignForm, foreignObject } from './foreignForms';
 import { isParquet, PARQUET_MAGIC, parquetRows } from './parquet';
 
@@ -102,7 +102,7 @@ async function* lines(path: string): AsyncGenerator<Buffer> {
       if (length > ENDLESS)
         throw new FileError(
           fileName(path),
-          `has a line of more than ${ENDLESS / 2 ** 30} GB; JSON lines have one row a line`,
+          `has a line of more than ${ENDLESS / 2 ** 30} GB; JSON lines have one row per line`,
         ); // for example, /dev/zero
       // the omitted bytes do not matter: parseLine refuses a line this long
       if (length <= 2 * LONGEST_LINE) parts.push(chunk.subarray(start));
@@ -121,7 +121,7 @@ const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 function parseLine(line: Buffer): Record<string, unknown> {
   if (line.length > LONGEST_LINE)
-    throw new InputError(`is longer than ${LONGEST_LINE / 2 ** 20} MB; JSON lines have one row a line`);
+    throw new InputError(`is longer than ${LONGEST_LINE / 2 ** 20} MB; JSON lines have one row per line`);
   let text: string;
   try {
     text = decoder.decode(line);

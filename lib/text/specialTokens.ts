@@ -1,7 +1,17 @@
-/** The tokens that a model folder's files add to the vocabulary, with their ids, combined as in transformers 5.23. */
+/**
+ * The tokens that a model folder's files add to the vocabulary, with their ids, combined as in transformers 5.23. They
+ * are matched literally in a text, before BPE.
+ */
 import { FileError, plural, quoted } from '../errors';
 import type { JsonObject as Json } from '../formats/jsonFile';
-import type { AddedToken } from './addedTokens';
+
+/** An entry of tokenizer.json's `added_tokens`, with the properties that are reproduced here. */
+export interface AddedToken {
+  readonly id: number;
+  readonly content: string;
+  /** Whether Python searches for it in the normalized text, after searching the text itself for the others. */
+  readonly normalized: boolean;
+}
 
 /**
  * The transformers classes that are reproduced. `GPT2Tokenizer` is built from the vocabulary and merges alone;
@@ -108,7 +118,7 @@ export function specialTokens(
   if (lost !== undefined)
     throw new FileError(
       configPath,
-      `its "added_tokens_decoder" lacks ${quoted(lost.content)}, which tokenizer.json adds, so that transformers ` +
+      `its "added_tokens_decoder" lacks ${quoted(lost.content)}, which tokenizer.json adds, so transformers ` +
         'and tokenizers give other ids; add it there, or save the tokenizer again',
     );
   return { addedTokens, named: Object.fromEntries([...named].map(([name, token]) => [name, contentOf(token)])) };
@@ -156,7 +166,7 @@ function draft(token: unknown, path: string, declared = true): Draft {
     if (flags[flag] === true)
       throw new FileError(
         path,
-        `its added token ${quoted(content)} with ${flag} is not reproduced here, so that texts would get other ` +
+        `its added token ${quoted(content)} with ${flag} is not reproduced here, so texts would get other ` +
           'ids than in Python; use a tokenizer without it',
       );
   }
@@ -177,8 +187,7 @@ function numbered(drafts: readonly Draft[], vocab: Readonly<Record<string, numbe
     if (known === undefined && taken.has(next))
       throw new FileError(
         path,
-        `its vocabulary has ${plural(size, 'token')}, and the id ${next} among them, so that an added token ` +
-          `would share ` +
+        `its vocabulary has ${plural(size, 'token')}, and the id ${next} among them, so an added token would share ` +
           `it; number the tokens from 0 to ${size - 1}`,
       );
     const id = known ?? next;
@@ -201,3 +210,34 @@ export const isToken = (value: unknown): value is string | Json =>
   typeof value === 'string' || (isObject(value) && typeof value['content'] === 'string');
 export const contentOf = (token: string | Json): string =>
   typeof token === 'string' ? token : (token['content'] as string);
+
+/** A piece of a text: an added token's id, or text for BPE. */
+export type Piece = number | string;
+
+/**
+ * Splits texts as Python's tokenizers library does: at the leftmost added token, and at the longest one if several
+ * start there. It first searches for tokens that are not `normalized`, then searches the remaining text for the others.
+ */
+export function splitter(tokens: readonly AddedToken[]): (text: string) => Piece[] {
+  const passes = [tokens.filter(({ normalized }) => !normalized), tokens.filter(({ normalized }) => normalized)]
+    .filter(({ length }) => length > 0)
+    .map(pass);
+  return (text) =>
+    passes.reduce<Piece[]>(
+      (pieces, split) => pieces.flatMap((piece) => (typeof piece === 'string' ? split(piece) : [piece])),
+      text === '' ? [] : [text],
+    );
+}
+
+function pass(tokens: readonly AddedToken[]): (text: string) => Piece[] {
+  const ids = new Map(tokens.map(({ content, id }) => [content, id]));
+  const longestFirst = [...ids.keys()].sort((a, b) => b.length - a.length);
+  const found = new RegExp(
+    `(${longestFirst.map((content) => content.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')).join('|')})`,
+  );
+  return (text) =>
+    text
+      .split(found)
+      .filter((part) => part !== '')
+      .map((part) => ids.get(part) ?? part);
+}

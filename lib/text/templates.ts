@@ -50,14 +50,16 @@ export function chatPrompt(messages: readonly ChatMessage[]): string {
     const expected = index < system ? 'system' : (index - system) % 2 === 0 ? 'user' : 'assistant';
     if (role !== expected) {
       throw new InputError(
-        `message ${index + 1} is of the role ${role} where ${expected} is due: one system message or none, then ` +
+        `message ${index + 1} has the role ${role} where ${expected} is expected: at most one system message, then ` +
           'user and assistant in turn',
       );
     }
     if (content === '') throw new InputError(`message ${index + 1} is empty`);
   });
   if (messages.at(-1)!.role !== 'user')
-    throw new InputError(`it ends with a message of the role ${messages.at(-1)!.role}; a prompt ends with the user's`);
+    throw new InputError(
+      `it ends with a message with the role ${messages.at(-1)!.role}; a prompt ends with a message from the user`,
+    );
   const turns = messages
     .slice(system)
     .map(({ role, content }) => `\n\n### ${role === 'user' ? 'Instruction' : 'Response'}:\n${content}`);

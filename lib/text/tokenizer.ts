@@ -2,11 +2,10 @@
 import { FileError, InputError } from '../errors';
 import type { DownloadOptions } from '../hub/download';
 import { modelFiles } from '../hub/modelFolder';
-import { splitter, type Piece } from './addedTokens';
 import { characterClass, letters, numbers, spaces } from './characterClasses';
 import { ChatTemplate } from './chatTemplate';
-import { readEndTokens } from './endTokens';
-import { readTokenizerFiles, type TokenizerFiles } from './tokenizerFiles';
+import { splitter, type Piece } from './specialTokens';
+import { readEndTokens, readTokenizerFiles, type TokenizerFiles } from './tokenizerFiles';
 
 /** The members of @xenova/transformers' tokenizer that are used here. */
 interface PreTrainedTokenizer {
@@ -123,8 +122,8 @@ export class Tokenizer {
     const lone = text.search(LONE_SURROGATE);
     if (lone >= 0)
       throw new InputError(
-        `the text holds half of a surrogate pair at index ${lone}: it was cut within a character; mend it where ` +
-          'it is made',
+        `the text holds half of a surrogate pair at index ${lone}: it was cut within a character; fix it where ` +
+          'it is created',
       );
     return this.#split(text).flatMap((piece) => (typeof piece === 'number' ? [piece] : this.#bpe(piece)));
   }
@@ -145,7 +144,7 @@ export class Tokenizer {
     const unknown = [...text].find((character) => this.#tokenizer.encode(character).includes(undefined as never));
     throw new InputError(
       'the vocabulary has no token for ' +
-        `${unknown === undefined ? 'a part of the text' : JSON.stringify(unknown)}; take it out of the text, or ` +
+        `${unknown === undefined ? 'a part of the text' : JSON.stringify(unknown)}; remove it from the text, or ` +
         'use a tokenizer that has all bytes',
     );
   }

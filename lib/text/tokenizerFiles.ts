@@ -5,15 +5,15 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { FileError, quoted } from '../errors';
-import { foreignFile } from '../formats/foreignFile';
+import { foreignFile } from '../formats/fileBytes';
 import { readJsonObject, type JsonObject as Json } from '../formats/jsonFile';
-import type { AddedToken } from './addedTokens';
 import {
   contentOf,
   END_OF_TEXT,
   isToken,
   specialTokens,
   tokenSettings,
+  type AddedToken,
   type TokenizerClass,
   type TokenSources,
 } from './specialTokens';
@@ -57,7 +57,7 @@ export function readTokenizerFiles(folder: string): TokenizerFiles {
     if (!(cause instanceof TypeError || cause instanceof RangeError)) throw cause;
     throw new FileError(
       join(folder, 'tokenizer.json'),
-      `or a file beside it is malformed (${cause.message}); save the tokenizer again`,
+      `this file or one beside it is malformed (${cause.message}); save the tokenizer again`,
       { cause },
     );
   }
@@ -72,7 +72,7 @@ function read(folder: string): TokenizerFiles {
     if ((config[field] ?? plain) !== plain)
       throw new FileError(
         configPath,
-        `its ${field} ${quoted(String(config[field]))} is not reproduced here, so that texts would get other ids ` +
+        `its ${field} ${quoted(String(config[field]))} is not reproduced here, so texts would get other ids ` +
           `than in Python; only ${plain} is`,
       );
   }
@@ -116,7 +116,7 @@ function classOf(config: Json, model: Json, configPath: string, hasJson: boolean
   if (name !== 'PreTrainedTokenizerFast' && name !== 'TokenizersBackend') {
     throw new FileError(
       configPath,
-      `its tokenizer_class ${quoted(String(name))} is not reproduced here, so that texts would get other ids ` +
+      `its tokenizer_class ${quoted(String(name))} is not reproduced here, so texts would get other ids ` +
         'than in Python; only GPT2Tokenizer and PreTrainedTokenizerFast are',
     );
   }
@@ -189,4 +189,28 @@ function readText(path: string): string {
   } catch (cause) {
     throw new FileError(path, `cannot be read (${(cause as NodeJS.ErrnoException).code})`, { cause });
   }
+}
+
+/**
+ * The tokens that end a text in generation.
+ *
+ * @returns the ids in generation_config.json or, if it is missing or names none, in config.json.
+ * @throws FileError if `eos_token_id` is not a token id, a list of token ids, or null.
+ */
+export function readEndTokens(folder: string): number[] {
+  const [first, ...rest] = ['generation_config.json', 'config.json']
+    .map((name) => join(folder, name))
+    .filter((path) => existsSync(path))
+    .map(endTokens);
+  return first === undefined || first.length > 0 ? (first ?? []) : (rest[0] ?? []);
+}
+
+function endTokens(path: string): number[] {
+  const { eos_token_id: given = null } = readJsonObject(path);
+  const ids: unknown[] = given === null ? [] : Array.isArray(given) ? given : [given];
+  if (ids.every((id): id is number => typeof id === 'number' && Number.isInteger(id) && id >= 0)) return ids;
+  throw new FileError(
+    path,
+    `"eos_token_id" must be a token id, a list of them, or null, got ${quoted(JSON.stringify(given))}`,
+  );
 }

@@ -34,7 +34,7 @@ export function checkPipeline(json: JsonObject, path: string): { model: BpeModel
   const refuse = (part: string): never => {
     throw new FileError(
       path,
-      `${part} is not reproduced here, so that texts would get other ids than in Python; only GPT-2's byte-level ` +
+      `${part} is not reproduced here, so texts would get other ids than in Python; only GPT-2's byte-level ` +
         'BPE is',
     );
   };

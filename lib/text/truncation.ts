@@ -31,8 +31,7 @@ export function truncate(
   if (truncation === 'prompt-start') {
     if (longest >= maxLength)
       throw new InputError(
-        `a response of ${plural(longest, 'token')} leaves no place for the prompt, the limit is ${maxLength}; ` +
-          `shorten it ` +
+        `a response of ${plural(longest, 'token')} leaves no room for the prompt, the limit is ${maxLength}; shorten it ` +
           'or leave the row out',
       );
     return { promptIds: promptIds.slice(length - maxLength), responses };
@@ -41,7 +40,7 @@ export function truncate(
     const left = maxLength - promptIds.length;
     if (left < 1)
       throw new InputError(
-        `a prompt of ${plural(promptIds.length, 'token')} leaves no place for a response, the limit is ${maxLength}; ` +
+        `a prompt of ${plural(promptIds.length, 'token')} leaves no room for a response, the limit is ${maxLength}; ` +
           'shorten it or leave the row out',
       );
     return { promptIds, responses: responses.map((ids) => ids.slice(0, left)) };

@@ -5,7 +5,7 @@
 import * as v from 'valibot';
 
 import { quoted } from '../errors';
-import { expandHome } from '../hub/homePath';
+import { expandHome } from '../hub/modelName';
 import { didYouMean } from '../nearest';
 import { refusal, type Range } from '../ranges';
 

@@ -14,8 +14,7 @@ import { cases, type Case, type Policy, type Rival, type Task } from './cases';
 import { command, wholeNumber } from './command';
 import { inputsOf, smaller } from './inputs';
 import { hasBfloat16, headline, machine, writeResults } from './machine';
-import { near } from './near';
-import { median, minimum, Worker, type Answer, type Command } from './worker';
+import { median, minimum, near, Worker, type Answer, type Command } from './worker';
 
 const usage = `Usage: npm run bench -- [CASE…] [--quick] [--repetitions N] [--keep]
 
@@ -64,7 +63,7 @@ function contendersOf({ ours, rivals }: Case, policy: Policy): Contender[] {
       },
       isOurs: false,
     })),
-    { name: 'ours', policy, command: commandOf([ours]), env: { ALIGNBOOK_COMPUTE: policy }, isOurs: true },
+    { name: 'ours', policy, command: commandOf(ours), env: { ALIGNBOOK_COMPUTE: policy }, isOurs: true },
   ];
 }
 

@@ -33,8 +33,8 @@ export interface Rival {
 
 export interface Case {
   readonly name: string;
-  /** A script of this folder. */
-  readonly ours: string;
+  /** A script of this folder, and its arguments besides the task. */
+  readonly ours: readonly [string, ...string[]];
   readonly rivals: readonly Rival[];
   readonly policies: readonly Policy[];
   /** The number of prompts of random ids, and their length. */
@@ -75,7 +75,7 @@ const TRANSFORMERS_JS: Rival = { name: 'transformers.js', script: ['theirsJs.js'
 const generate = (batch: number, tiny = false): Case => ({
   name: `generate, ${tiny ? 'tiny, ' : ''}batch ${batch}`,
   tiny,
-  ours: 'ours.js',
+  ours: ['ours.js', 'generate'],
   rivals: [TRANSFORMERS, ...(batch <= 8 ? [TRANSFORMERS_JS] : [])],
   policies: ['fp32', 'bf16'],
   prompts: [batch, 32],
@@ -85,7 +85,7 @@ const generate = (batch: number, tiny = false): Case => ({
 /** Answers of different lengths, each up to its end. */
 const answers: Case = {
   name: 'answers, tiny, 200 questions',
-  ours: 'ours.js',
+  ours: ['ours.js', 'generate'],
   rivals: [TRANSFORMERS],
   policies: ['fp32'],
   questions: 200,
@@ -104,7 +104,7 @@ const DPO_TOLERANCE = 1e-3;
  */
 const dpo = (pairs: number, promptLength = 0): Case => ({
   name: `dpo, ${counted(pairs)}${promptLength > 0 ? ', long prompts' : ''}`,
-  ours: 'oursDpo.js',
+  ours: ['ours.js', 'dpo'],
   rivals: [{ name: "the source's way", script: ['theirs_dpo.py', 'source'], fp32Only: true }, TRL, TUNED],
   policies: ['fp32', 'bf16'],
   pairs: [pairs, promptLength],
@@ -115,7 +115,7 @@ const dpo = (pairs: number, promptLength = 0): Case => ({
 /** The same step, for a given length of prompt and response, and a given fraction of it that is the prompt. */
 const share = (length: number, quarters: number): Case => ({
   name: `share, ${length} tokens, prompt ${25 * quarters} %`,
-  ours: 'oursDpo.js',
+  ours: ['ours.js', 'dpo'],
   rivals: [TRL, TUNED],
   policies: ['fp32'],
   randomPairs: [4, (length * quarters) / 4, (length * (4 - quarters)) / 4],
@@ -125,7 +125,7 @@ const share = (length: number, quarters: number): Case => ({
 });
 const score = (pairs: number): Case => ({
   name: `score, ${counted(pairs)}`,
-  ours: 'oursScore.js',
+  ours: ['ours.js', 'score'],
   rivals: [{ name: 'transformers', script: ['theirs_dpo.py', 'score'] }],
   policies: ['fp32', 'bf16'],
   pairs: [pairs, 0],
@@ -136,12 +136,12 @@ const score = (pairs: number): Case => ({
 /** The same step without one of this library's design choices. */
 const choices: Case = {
   name: 'choices, 16 pairs',
-  ours: 'oursDpo.js',
+  ours: ['ours.js', 'dpo'],
   rivals: [
     { name: 'each with its prompt', script: ['oursDpoPadded.js'] },
-    { name: 'reference asked', script: ['oursDpo.js', 'live'] },
-    { name: 'without oneDNN', script: ['oursDpo.js'], env: { TF_ENABLE_ONEDNN_OPTS: '0' } },
-    { name: "malloc's memory", script: ['oursDpo.js'], env: { TF_CPU_ALLOCATOR_USE_BFC: 'false' } },
+    { name: 'reference asked', script: ['ours.js', 'dpo', 'live'] },
+    { name: 'without oneDNN', script: ['ours.js', 'dpo'], env: { TF_ENABLE_ONEDNN_OPTS: '0' } },
+    { name: "malloc's memory", script: ['ours.js', 'dpo'], env: { TF_CPU_ALLOCATOR_USE_BFC: 'false' } },
   ],
   policies: ['fp32'],
   pairs: [16, 0],
@@ -152,7 +152,7 @@ const choices: Case = {
 const trainings: readonly Case[] = [
   {
     name: 'grpo',
-    ours: 'oursGrpo.js',
+    ours: ['oursGrpo.js'],
     rivals: [{ name: 'TRL 1.16', script: ['theirs_grpo.py'] }],
     policies: ['fp32'],
     prompts: [4, 32],
@@ -160,7 +160,7 @@ const trainings: readonly Case[] = [
   },
   {
     name: 'ppo',
-    ours: 'oursPpo.js',
+    ours: ['oursPpo.js'],
     rivals: [{ name: 'TRL 1.12', script: ['theirs_ppo.py'], packages: 'trl-ppo' }],
     policies: ['fp32'],
     prompts: [4, 32],

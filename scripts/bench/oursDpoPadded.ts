@@ -5,8 +5,7 @@
 import { AdamW, differentiate, dpoLoss, GPT2, referenceLogps, responseBatch, tf, type RefLogps } from 'alignbook';
 
 import type { Task } from './cases';
-import { LEARNING } from './learning';
-import { inTurns } from './protocol';
+import { inTurns, LEARNING } from './protocol';
 
 async function main({ model, pairs }: Task): Promise<void> {
   const policy = await GPT2.fromPretrained(model);

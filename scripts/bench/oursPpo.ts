@@ -5,8 +5,7 @@
 import { GPT2, trainPpo } from 'alignbook';
 
 import type { Task } from './cases';
-import { inTurns } from './protocol';
-import { endless } from './sampled';
+import { endless, inTurns } from './protocol';
 
 async function main({ model: path, prompts, newTokens, rowsAtOnce = 1, epochs = 1 }: Task): Promise<void> {
   const [policy, reference] = [await GPT2.fromPretrained(path), await GPT2.fromPretrained(path)];

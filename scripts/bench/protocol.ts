@@ -1,4 +1,7 @@
-/** The protocol of a worker of bench.ts: `ready` once it is warm, then one JSON line for each line that it reads. */
+/**
+ * The protocol of a worker of bench.ts: `ready` once it is warm, then one JSON line for each line that it reads. Also
+ * the settings that several workers share.
+ */
 import { createInterface } from 'node:readline';
 
 export async function inTurns(repeat: () => Promise<unknown>): Promise<void> {
@@ -11,3 +14,11 @@ export async function inTurns(repeat: () => Promise<unknown>): Promise<void> {
     answer({ seconds: (performance.now() - start) / 1000, result });
   }
 }
+
+/**
+ * The settings of every DPO step that bench.ts times. Weights decay by lr times 0.1, which is large enough for float32.
+ */
+export const LEARNING = { lr: 1e-6, weightDecay: 0.1, schedule: 'constant' } as const;
+
+/** No token ends a response, so all contenders generate equally many tokens; the texts are not used. */
+export const endless = { eosTokenId: -1, decode: (): string => '' };

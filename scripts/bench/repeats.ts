@@ -4,7 +4,7 @@
 import { generate, GPT2, referenceLogps, trainDpo } from 'alignbook';
 
 import type { Task } from './cases';
-import { LEARNING } from './learning';
+import { LEARNING } from './protocol';
 
 export type Repeat = () => Promise<unknown>;
 

@@ -2,10 +2,11 @@
  * `npm run data [-- --check]`: makes data/instructions and data/preferences from WordNet, and data/reviews from a
  * grammar, the same bytes on every machine.
  */
-import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 
 import { Random, Tokenizer } from 'alignbook';
+import { replaceFile } from 'alignbook/dist/formats/replace';
 
 import { root } from '../paths';
 import { reviews } from '../reviews/reviews';
@@ -140,8 +141,7 @@ async function main(check: boolean): Promise<number> {
       continue;
     }
     mkdirSync(dirname(path), { recursive: true });
-    writeFileSync(`${path}.tmp`, text, { flush: true });
-    renameSync(`${path}.tmp`, path);
+    replaceFile(path, (append) => append(text));
   }
   for (const name of wrong) console.error(`${name} is not what scripts/data makes; run "npm run data"`);
   if (!check) {

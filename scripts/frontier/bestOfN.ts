@@ -3,8 +3,7 @@ import { bestOfN, bestOfNKl } from 'alignbook';
 
 import { estimate } from '../estimate';
 import { samples } from '../reviews/samples';
-import type { Method } from './method';
-import type { Scale } from './scale';
+import type { Method, Scale } from './method';
 
 export function bestOf(scale: Scale): Method {
   const constants = scale === 'quick' ? { each: 4, ns: [1, 2, 4] } : { each: 16, ns: [1, 2, 4, 8, 16] };

@@ -3,18 +3,16 @@
  * section 6.1).
  */
 import { createHash } from 'node:crypto';
-import { existsSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 
 import { trainDpo, type PairIds, type RefLogps } from 'alignbook';
+import { replaceFile } from 'alignbook/dist/formats/replace';
 
 import { sampleLogps } from '../reviews/evaluation';
 import { rewardPairs } from '../reviews/rewardPairs';
 import { samples } from '../reviews/samples';
-import { along } from './looks';
-import type { Method, Task } from './method';
-import { writeWhole } from './results';
-import type { Scale } from './scale';
+import { along, type Method, type Scale, type Task } from './method';
 
 interface Constants {
   /** The number of prompts from which pairs are made, with `each` samples for each prompt. */
@@ -110,7 +108,8 @@ async function keptPairs(
       })),
       reference: made.map(({ chosen, rejected }) => ({ refChosenLogps: chosen.logp, refRejectedLogps: rejected.logp })),
     };
-    writeWhole(path, JSON.stringify(kept));
+    mkdirSync(dirname(path), { recursive: true });
+    replaceFile(path, (append) => append(JSON.stringify(kept)));
   }
   return JSON.parse(readFileSync(path, 'utf8')) as Kept;
 }

@@ -5,16 +5,22 @@ import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 
 import { GPT2, Tokenizer } from 'alignbook';
+import { statusLine } from 'alignbook/dist/commands/terminal';
 
 import { command } from '../command';
 import { root } from '../paths';
 import { evaluation, type Evaluation } from '../reviews/evaluation';
 import { sentiment } from '../reviews/sentiment';
-import type { Method, Point, Setting, Task } from './method';
-import { methods } from './methods';
+import { bestOf } from './bestOfN';
+import { dpo } from './dpo';
+import { grpo } from './grpo';
+import { scaleOf, type Method, type Point, type Scale, type Setting, type Task } from './method';
+import { ppo } from './ppo';
 import { addResult, readResults, sameRun, type Result } from './results';
-import { scaleOf, type Scale } from './scale';
 import { sftModel, sftSettings } from './sft';
+
+/** All methods in the comparison. */
+const methods = (scale: Scale): readonly Method[] => [bestOf(scale), dpo(scale), ppo(scale), grpo(scale)];
 
 /** The seed of the draws, the same for every policy. */
 const EVALUATION_SEED = 7;
@@ -107,11 +113,6 @@ function timeLeft(runs: readonly Run[], results: readonly Result[]): string {
   return Number.isFinite(seconds) ? `, about ${duration(seconds)} left` : '';
 }
 
-/** One line of progress on a terminal, nothing elsewhere. */
-function progress(text: string): void {
-  if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${text}`);
-}
-
 async function main({ model, names, seeds, quick, list }: Options): Promise<void> {
   const base = await GPT2.fromPretrained(model);
   const scale: Scale = scaleOf(base.config, quick);
@@ -156,7 +157,7 @@ async function main({ model, names, seeds, quick, list }: Options): Promise<void
   for (const [n, { method, setting, seed, fingerprint: print }] of runs.entries()) {
     const name = label(method.name, setting, seed);
     const head = `run ${n + 1} of ${runs.length}: ${name}`;
-    progress(head);
+    statusLine(head);
     const start = performance.now();
     const policy = await GPT2.fromPretrained(sft);
     const task: Task = {
@@ -167,7 +168,7 @@ async function main({ model, names, seeds, quick, list }: Options): Promise<void
       heldOut,
       prompts: promptsOf('train'),
       reward: sentiment,
-      onProgress: (share) => progress(`${head}, ${Math.round(100 * share)} %`),
+      onProgress: (share) => statusLine(`${head}, ${Math.round(100 * share)} %`),
       measure: async (step) => ({
         step,
         ...(step === 0 ? (before ??= await measured(policy)) : await measured(policy)),
@@ -181,7 +182,7 @@ async function main({ model, names, seeds, quick, list }: Options): Promise<void
     }
     const seconds = Math.round((performance.now() - start) / 1000);
     await addResult(path, { method: method.name, setting, seed, fingerprint: print, seconds, points });
-    progress('');
+    statusLine('');
     console.log(
       `${name}: ${described(points.at(-1)!)}; ${duration(seconds)}. ${n + 1} of ${runs.length} ` +
         `runs${n + 1 < runs.length ? timeLeft(runs.slice(n + 1), readResults(path)) : ''}`,

@@ -2,10 +2,7 @@
 import { trainGrpo } from 'alignbook';
 
 import { MAX_NEW_TOKENS } from '../reviews/samples';
-import { along } from './looks';
-import type { Method } from './method';
-import { rewardOfSamples } from './sampled';
-import type { Scale } from './scale';
+import { along, rewardOfSamples, type Method, type Scale } from './method';
 
 const small = { batchSize: 16, groupSize: 4, lr: 3e-4, looks: [5, 10, 20, 30] };
 

@@ -1,5 +1,8 @@
-/** A method in the comparison of reward against KL: a way to raise the reward of a model's reviews. */
-import type { GPT2, Tokenizer } from 'alignbook';
+/**
+ * A method in the comparison of reward against KL, which is a way to raise the reward of a model's reviews, and the parts
+ * that several methods share.
+ */
+import type { GPT2, GPT2Config, Tokenizer, Reward as TrainingReward } from 'alignbook';
 
 import type { Evaluation } from '../reviews/evaluation';
 import type { Reward } from '../reviews/samples';
@@ -40,4 +43,35 @@ export interface Method {
   /** Everything else that the result depends on; results that were made with other values are not reused. */
   readonly constants: object;
   run(task: Task, setting: Setting, seed: number): AsyncIterable<Point>;
+}
+
+/**
+ * The scale of a run, which sets a method's constants: `quick` checks in a minute that everything works; models of the
+ * size of `tiny` and real GPT-2s need different learning rates.
+ */
+export type Scale = 'quick' | 'small' | 'large';
+
+export const scaleOf = (config: GPT2Config, quick: boolean): Scale =>
+  quick ? 'quick' : config.nEmbd < 512 ? 'small' : 'large';
+
+/**
+ * Runs a training and evaluates the policy before it and after each step in `looks`; the last of these steps ends the
+ * training.
+ */
+export async function* along(
+  task: Task,
+  training: AsyncIterable<{ readonly step: number }>,
+  looks: readonly number[],
+): AsyncGenerator<Point, void> {
+  const steps = looks.at(-1)!;
+  yield task.measure(0);
+  for await (const { step } of training) {
+    task.onProgress(step / steps);
+    if (looks.includes(step)) yield task.measure(step);
+  }
+}
+
+/** The true reward of whole reviews, prompt and response together. */
+export function rewardOfSamples({ reward, prompts }: Task): TrainingReward {
+  return (samples) => samples.map(({ prompt, text }) => reward(prompts[prompt]! + text));
 }

@@ -5,10 +5,7 @@
 import { trainPpo } from 'alignbook';
 
 import { MAX_NEW_TOKENS } from '../reviews/samples';
-import { along } from './looks';
-import type { Method } from './method';
-import { rewardOfSamples } from './sampled';
-import type { Scale } from './scale';
+import { along, rewardOfSamples, type Method, type Scale } from './method';
 
 const small = { batchSize: 64, ppoEpochs: 4, minibatches: 1, lr: 2e-4, klCoef: 0.2, klHorizon: 64, looks: [4, 8, 16] };
 

@@ -1,9 +1,9 @@
 /** A results file: one JSON line for each finished run, by method, setting and seed. */
-import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { existsSync, readFileSync } from 'node:fs';
 
 import { FileError } from 'alignbook';
-import { withLock } from 'alignbook/dist/hub/lock';
+import { replaceFile } from 'alignbook/dist/formats/replace';
+import { withLock } from 'alignbook/dist/processes';
 
 import type { Point, Setting } from './method';
 
@@ -47,25 +47,10 @@ export async function addResult(path: string, result: Result): Promise<void> {
     `${path}.lock`,
     async () => {
       const others = readResults(path).filter((other) => !sameRun(other, result));
-      writeWhole(
-        path,
-        [...others, result]
-          .sort(inOrder)
-          .map((line) => `${JSON.stringify(line)}\n`)
-          .join(''),
-      );
+      replaceFile(path, (append) => {
+        for (const line of [...others, result].sort(inOrder)) append(`${JSON.stringify(line)}\n`);
+      });
     },
-    console.error,
+    (pid) => console.error(`waiting for process ${pid}, which adds a result`),
   );
-}
-
-/**
- * Writes under a temporary name first: if the process is killed at any moment, there is either the old file or the new
- * one.
- */
-export function writeWhole(path: string, text: string): void {
-  mkdirSync(dirname(path), { recursive: true });
-  const temporary = `${path}.${process.pid}.tmp`;
-  writeFileSync(temporary, text, { flush: true });
-  renameSync(temporary, path);
 }

@@ -1,12 +1,12 @@
 /** The model that every method starts from, trained on the reviews when it is first needed. */
 import { spawn } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { InputError } from 'alignbook';
+import { replaceFile } from 'alignbook/dist/formats/replace';
 
-import { writeWhole } from './results';
-import type { Scale } from './scale';
+import type { Scale } from './method';
 
 /**
  * Settings besides those of data/reviews/train-sft.json, which are for tiny. Those of `large` are customary ones, which
@@ -45,7 +45,8 @@ export async function sftModel(
     throw new InputError(`${folder} has an SFT model of other settings; remove the folder to train it again`);
   }
   console.log(`training the SFT model: some minutes, once; Ctrl-C saves, and the same command goes on from there`);
-  writeWhole(record, text);
+  mkdirSync(folder, { recursive: true });
+  replaceFile(record, (append) => append(text));
   const status = await alignbook(root, 'train-sft', '--config', record, '--output', folder, '--keep', '1');
   if (status !== 0) throw new InputError(status === 130 ? 'interrupted' : 'the SFT model could not be trained');
   for (const name of readdirSync(folder))

@@ -18,11 +18,6 @@ const CASES: readonly Case[] = [
   batch8,
   { ...batch8, name: 'generate, batch 64', prompts: [64, 32] },
 ];
-const KINDS: Readonly<Record<string, NamedTask['kind']>> = {
-  'oursDpo.js': 'dpo',
-  'oursScore.js': 'score',
-  'ours.js': 'generate',
-};
 
 /** @param small chooses sizes that a CPU computes in seconds. */
 async function tasksFor(model: string, small: boolean): Promise<NamedTask[]> {
@@ -35,7 +30,7 @@ async function tasksFor(model: string, small: boolean): Promise<NamedTask[]> {
       ...one.work,
       policy: 'fp32' as const,
       name: one.name,
-      kind: KINDS[one.ours]!,
+      kind: one.ours[1] as NamedTask['kind'], // as ours.js names it
     })),
   );
 }

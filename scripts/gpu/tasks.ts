@@ -2,8 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-import { near } from '../bench/near';
-import { median, minimum } from '../bench/worker';
+import { median, minimum, near } from '../bench/worker';
 import type { Timed } from './report';
 import type { NamedTask } from './times';
 

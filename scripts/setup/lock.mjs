@@ -1,5 +1,8 @@
 // @ts-check
-/** A lock that lets one set-up run at a time. */
+/**
+ * A lock that lets one set-up run at a time. It does not share the library's (lib/processes.ts), because set-up runs
+ * before anything is compiled.
+ */
 import { linkSync, lstatSync, readFileSync, renameSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';

@@ -42,7 +42,8 @@ import { SetupError } from './run.mjs';
  */
 
 /**
- * Replaces a whole file at once: a reader sees either the old or the new one.
+ * Replaces a whole file at once: a reader sees either the old or the new one. It does not share the library's
+ * (lib/formats/replace.ts), because set-up runs before anything is compiled.
  * @param {string} path
  * @param {string | Buffer} content
  */

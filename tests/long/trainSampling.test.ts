@@ -382,7 +382,7 @@ test('wrong calls and settings are told by name', () => {
   );
   assert.match(
     told({ maxNewTokens: 16 }),
-    /^1 alignbook: .*prompts\.jsonl: line 4: a prompt of 5 tokens leaves no place for 16 new ones, the limit is 20; shorten it, lower maxNewTokens, or leave the row out$/,
+    /^1 alignbook: .*prompts\.jsonl: line 4: a prompt of 5 tokens leaves no room for 16 new ones, the limit is 20; shorten it, lower maxNewTokens, or leave the row out$/,
   );
   assert.match(told({ maxNewTokens: 16, skipBad: true }), /^0 left out: .*line 4: a prompt of 5 tokens/);
   rmSync(join(folder, 'refused'), { recursive: true });

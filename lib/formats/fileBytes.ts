@@ -1,13 +1,35 @@
-/** Files that are not what their names say, recognized so that a message can say more than "damaged". */
+/** What a file's bytes say: a hash of them, and what the file is if it is not what its name says. */
+import { createHash, type Hash } from 'node:crypto';
 import { closeSync, openSync, readSync } from 'node:fs';
+
+const PART = 4 * 2 ** 20; // bytes
+
+/**
+ * A hash of a file's bytes.
+ *
+ * @param hash the hash to update with the bytes. Default: a new sha256.
+ * @returns hexadecimal digits.
+ */
+export function fileDigest(path: string, hash: Hash = createHash('sha256')): string {
+  const part = Buffer.allocUnsafe(PART);
+  const file = openSync(path, 'r');
+  try {
+    for (let count = readSync(file, part); count > 0; count = readSync(file, part))
+      hash.update(part.subarray(0, count));
+  } finally {
+    closeSync(file);
+  }
+  return hash.digest('hex');
+}
 
 const FIRST = 64; // bytes; the signatures below need fewer
 
+/** Kinds of files that are often found in place of others. */
 const SIGNATURES: readonly (readonly [begins: RegExp, said: string])[] = [
   [/^$/, 'is empty'],
   [
     /^version https:\/\/git-lfs\.github\.com\/spec\//,
-    'is a pointer of Git LFS, not the file itself; run "git lfs pull" where it was cloned, or download the file',
+    'is a Git LFS pointer, not the file itself; run "git lfs pull" where it was cloned, or download the file',
   ],
   [
     /^\s*<(!doctype html|html|head|\?xml)/i,
