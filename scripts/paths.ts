@@ -5,3 +5,6 @@ export const root = resolve(__dirname, '..', '..', '..');
 
 /** The Python of the oracles, with PyTorch and transformers; `npm run setup -- --oracles` makes it. */
 export const oraclePython = join(root, '.alignbook', 'oracles', 'bin', 'python');
+
+/** A path given on a script's command line: relative to the folder of the call, because npm runs scripts in `root`. */
+export const fromCaller = (path: string): string => resolve(process.env['INIT_CWD'] ?? '.', path);

@@ -260,8 +260,8 @@ describe('the check', () => {
     assert.doesNotMatch(stdout, /Step 2|FAILED/);
     assert.equal(readFileSync(results, 'utf8').trim(), stdout.trim());
     for (const [args, message] of [
-      [['--steps', '6'], /^--steps takes numbers from 1 to 5/],
-      [['--minutes', '0'], /^--minutes takes a number above 0, not "0"/],
+      [['--steps', '6'], /^--steps must be one of 1, 2, 3, 4, 5, got "6"/],
+      [['--minutes', '0'], /^--minutes must be a number above 0, got 0; see npm run gpu:check -- --help\n$/],
     ] as const) {
       const { status: wrong, stderr } = check(...args);
       assert.equal(wrong, 2);
