@@ -1,6 +1,7 @@
 /**
- * The frame of every script's command line. A script declares its options as the library's commands declare theirs, and
- * gets `--help`, checks of names and values, and the exit status from here: 2 if the call is wrong, 1 if the work fails.
+ * The frame of every script's command line. A script declares its options as the library's commands declare theirs. The
+ * frame gives it `--help`, checks names and values, and sets the exit status: 2 if the call is wrong, 1 if the work
+ * fails.
  */
 import { Argument, Option } from 'commander';
 import { valuesOf } from 'alignbook/dist/commands/command';

@@ -1,4 +1,4 @@
-/** The command lines of package.json: each has a help, and a wrong call ends with 2 and one line that says what to do. */
+/** The command lines of package.json: each has a help; a wrong call ends with 2, and one line that says what to do. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';

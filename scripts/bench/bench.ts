@@ -207,14 +207,14 @@ function settingsFrom(
 void script({
   name: 'bench',
   summary:
-    "Time this library and Python's libraries in turns, one precision after the other. Prints the minimum, the median " +
-    'and the peak memory of each; for each rival also how many times as long it took as this library (in brackets: by ' +
-    "the medians), and this library's memory as a fraction of its.",
+    "Time this library and Python's libraries in turns, one precision after the other. Prints the minimum, the " +
+    'median and the peak memory of each; for each rival also how many times as long it took as this library (in ' +
+    "brackets: by the medians), and this library's memory as a fraction of its.",
   named: { as: 'CASE', help: "A case's name or its beginning, such as generate (default: all)." },
   settings,
   notes:
-    'The model is a GPT-2 with 124M random parameters, or tiny; pairs and questions are those of data/preferences, or ' +
-    'random ids.',
+    'The model is a GPT-2 with 124M random parameters, or tiny; pairs and questions are those of data/preferences, ' +
+    'or random ids.',
   status: '0 done, 1 contenders computed different things or failed, 2 usage',
   run: (values, names) => main(settingsFrom(values, names)),
 });

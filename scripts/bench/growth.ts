@@ -108,8 +108,8 @@ async function main({ repetitions, keep }: { repetitions: number; keep: boolean 
 void script({
   name: 'bench:growth',
   summary:
-    "Time SFT steps on a GPT-2 of random parameters, of the 124M model's size except for the number of layers: rows of " +
-    '64 to 1024 tokens, batches of 1 to 8 rows, 2 to 12 layers. Prints seconds, memory, the fraction of the ' +
+    "Time SFT steps on a GPT-2 of random parameters, of the 124M model's size except for the number of layers: rows " +
+    'of 64 to 1024 tokens, batches of 1 to 8 rows, 2 to 12 layers. Prints seconds, memory, the fraction of the ' +
     "machine's fastest matrix product, and the slopes; then where the time of a step goes.",
   settings: {
     repetitions: number(whole(1), { default: 5, help: 'Run each N times.' }),

@@ -46,8 +46,8 @@ function size(path: string): number {
 void script({
   name: 'book',
   summary:
-    'Make a static site of the notebooks as committed, with their outputs, and of the documents: contents, search, an ' +
-    'API reference, live figures. Its pages need no server and no network: open FOLDER/index.html.',
+    'Make a static site of the notebooks as committed, with their outputs, and of the documents: contents, search, ' +
+    'an API reference, live figures. Its pages need no server and no network: open FOLDER/index.html.',
   settings: {
     out: path({
       value: 'folder',

@@ -185,8 +185,8 @@ void script({
   settings,
   notes:
     'Each finished run is a line of data/frontier/MODEL.jsonl; it is not repeated unless its settings change. The ' +
-    'model trained on the reviews is kept in runs/frontier/MODEL/sft. Once it exists, several processes can share the ' +
-    'work, each with its own seeds or methods; on two cores two processes are faster than one, with ' +
+    'model trained on the reviews is kept in runs/frontier/MODEL/sft. Once it exists, several processes can share ' +
+    'the work, each with its own seeds or methods; on two cores two processes are faster than one, with ' +
     'TF_NUM_INTRAOP_THREADS=1 and OMP_NUM_THREADS=1.',
   status: '0 done, 1 the input is wrong, 2 usage, 130 interrupted',
   run: (values) => main(optionsFrom(values)),
