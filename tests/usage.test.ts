@@ -145,6 +145,20 @@ test('everything that is missing is named at once', () => {
           '  steps must be a whole number from 1 up, got 0\n' +
           '  train-dpo needs --data',
   );
+  assert.throws(
+    () => readCall(['logps', '--model', 'tiny', '--data', 'a', '--batch-size', 'many', '--skip-bad', '--output', '']),
+    /^Error: --batch-size must be a number such as 5, 0\.5 or 1e-4, got "many"$/,
+  );
+  assert.throws(
+    () => readCall(['evaluate', '--model', 'tiny', '--prompts', 'x', '--samples', '0']),
+    (error) =>
+      error instanceof UsageError &&
+      error.message ===
+        '3 problems:\n' +
+          '  --prompts must be a number such as 5, 0.5 or 1e-4, got "x"\n' +
+          '  --samples must be a whole number from 1 up, got 0\n' +
+          '  evaluate needs --data',
+  );
   refused(
     () => readCall(['train-dpo', '--lr', '1']),
     /^train-dpo needs --model, --data, --output and --steps or --epochs$/,
