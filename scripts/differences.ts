@@ -15,6 +15,7 @@ import {
   type Layout,
   type PromptResponses,
 } from 'alignbook';
+import { plural } from 'alignbook/dist/errors';
 
 /**
  * For logits, hidden states and log-probs the absolute difference counts, for a gradient that relative to its largest
@@ -52,7 +53,7 @@ function difference(
   counts: (element: number) => boolean = () => true,
 ): Difference {
   if (actual.length !== expected.length)
-    throw new Error(`${what}: ${actual.length} values instead of ${expected.length}`);
+    throw new Error(`${what}: ${plural(actual.length, 'value')} instead of ${expected.length}`);
   let absolute = 0;
   let largest = 0;
   for (let i = 0; i < expected.length; i += 1) {
@@ -146,7 +147,7 @@ async function compareGreedy(
         ],
   );
   tell(
-    `${shape.padEnd(12)} greedy generation, ${made.length} rows of ${ids[0]!.length} tokens: ` +
+    `${shape.padEnd(12)} greedy generation, ${plural(made.length, 'row')} of ${plural(ids[0]!.length, 'token')}: ` +
       `${equal ? 'equal' : text.join('; ')}`,
     equal,
   );

@@ -1,7 +1,5 @@
 /** `npm run evaluate`: asks a model the questions of data/, and judges its greedy answers. */
 import { readFileSync } from 'node:fs';
-import { resolve } from 'node:path';
-import { parseArgs } from 'node:util';
 
 import {
   alpacaPrompt,
@@ -19,31 +17,38 @@ import {
   type Sample,
 } from 'alignbook';
 import { statusLine } from 'alignbook/dist/commands/terminal';
+import { plural } from 'alignbook/dist/errors';
+import { RANGES, whole } from 'alignbook/dist/ranges';
+import { number, path, text } from 'alignbook/dist/training/declare';
 import { respond } from 'alignbook/dist/training/rollout';
 
-import { command } from './command';
+import { script } from './command';
 import type { Fact } from './data/facts';
 import { judge } from './data/judge';
 import { estimate } from './estimate';
 import { table } from './notebooks/table';
+import { fromCaller } from './paths';
 
-const usage = `Usage: npm run evaluate -- --model M --data FILE [options]
-
-Asks the model the questions of a file in data/, and judges its answers: which
-are right, and which are courteous.
-
-  --model M         tiny, or a folder such as runs/dpo/model
-  --data FILE       data/instructions/train.jsonl, or a file of data/preferences
-  --rows N          take N rows, drawn at random (default: all)
-  --temperature T   sample answers at this temperature (default: 0, which always
-                    takes the most likely token)
-  --seed S          seed the draws of rows and tokens (default: 0)
-  --reference R     compare with R, the model that M was trained from: the
-                    reward accuracy, the mean margin in nats, and for sampled
-                    answers the KL of a whole answer at that temperature
-  --reward-model W  also report W's mean score of the answers
-
-Exit status: 0 done, 1 the input is wrong, 2 usage.`;
+const settings = {
+  model: text({ required: true, help: 'Ask this model: tiny, or a folder such as runs/dpo/model.' }),
+  data: path({
+    required: true,
+    value: 'file',
+    help: 'Ask the questions of data/instructions/train.jsonl, or of a file of data/preferences.',
+  }),
+  rows: number(whole(1), { otherwise: 'all', help: 'Take N rows, drawn at random.' }),
+  temperature: number(
+    { ...RANGES.generation.temperature, least: 0, most: Infinity },
+    { default: 0, help: 'Sample answers at this temperature; 0 always takes the most likely token.' },
+  ),
+  seed: number(RANGES.generation.seed, { default: 0, help: 'Seed the draws of rows and tokens.' }),
+  reference: text({
+    help:
+      'Compare with this model, from which the other was trained: the reward accuracy, the mean margin in nats, and ' +
+      'for sampled answers the KL of a whole answer at that temperature.',
+  }),
+  rewardModel: text({ help: "Also report this reward model's mean score of the answers." }),
+} as const;
 
 type Row = Fact & { readonly instruction: string };
 
@@ -58,44 +63,6 @@ interface Options {
 }
 
 const BATCH = 50;
-
-function parse(): Options | null {
-  const text = { type: 'string' } as const;
-  const { values } = parseArgs({
-    options: {
-      model: text,
-      data: text,
-      rows: text,
-      temperature: text,
-      seed: text,
-      reference: text,
-      'reward-model': text,
-      help: { type: 'boolean', short: 'h' },
-    },
-  });
-  if (values.help) return null;
-  const {
-    model,
-    data,
-    rows = 'Infinity',
-    temperature = '0',
-    seed = '0',
-    reference,
-    'reward-model': rewardModel,
-  } = values;
-  if (model === undefined || data === undefined) throw new Error('evaluate needs --model and --data');
-  if (!(Number(rows) >= 1)) throw new Error(`--rows must be a number from 1 up, got "${rows}"`);
-  if (!(Number(temperature) >= 0)) throw new Error(`--temperature must be a number from 0 up, got "${temperature}"`);
-  return {
-    model,
-    data: resolve(process.env['INIT_CWD'] ?? '.', data),
-    rows: Number(rows),
-    temperature: Number(temperature),
-    seed: Number(seed),
-    reference,
-    rewardModel,
-  };
-}
 
 /** @throws InputError, naming the command for other data, if a row is not one of the project's own questions. */
 function readRows(model: string, data: string): Row[] {
@@ -139,7 +106,7 @@ async function main({
   for (let start = 0; start < rows.length; start += BATCH) {
     const some = Array.from({ length: Math.min(BATCH, rows.length - start) }, (_, n) => start + n);
     answers.push(...(await respond(model, tokenizer, prompts, { temperature, seed: seed + start }, some)));
-    statusLine(`${answers.length} of ${rows.length} questions`);
+    statusLine(`${answers.length} of ${plural(rows.length, 'question')}`);
   }
   statusLine('');
   const verdicts = answers.map(({ prompt, text }) => {
@@ -184,8 +151,15 @@ async function main({
   const { rewards } = evaluateDpo(model, pairs, referenceLogps(before, pairs));
   console.log(
     `\nreward accuracy ${(100 * rewards.accuracies).toFixed(1)} %, margin ${(rewards.margins / 0.1).toFixed(2)} ` +
-      `nats before β, of ${pairs.length} pairs`,
+      `nats before β, of ${plural(pairs.length, 'pair')}`,
   );
 }
 
-void command(usage, parse, main);
+void script({
+  name: 'evaluate',
+  summary: 'Ask a model the questions of a file in data/, and judge its answers: which are right, and which courteous.',
+  settings,
+  status: '0 done, 1 the input is wrong, 2 usage',
+  run: ({ rows = Infinity, temperature = 0, seed = 0, reference, rewardModel, ...named }) =>
+    main({ ...named, data: fromCaller(named.data), rows, temperature, seed, reference, rewardModel }),
+});

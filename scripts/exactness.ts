@@ -6,20 +6,19 @@ import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 
+import { quoted } from 'alignbook/dist/errors';
+import { didYouMean } from 'alignbook/dist/nearest';
+
+import { script, UsageError } from './command';
 import { compare, HEAD } from './differences';
 import { oraclePython, root } from './paths';
-
-const usage = `Usage: npm run test:exact -- [SHAPE…]
-
-Prints the greatest differences from PyTorch in float32; SHAPE is gpt2 (124M) or gpt2-medium (355M), default both.
-With ALIGNBOOK_COMPUTE=bf16 it shows what bfloat16 products cost, under bounds of their own.
-Exit status: 0 all within the bounds, 1 not, 2 usage.`;
 
 const shapes = ['gpt2', 'gpt2-medium'];
 
 async function main(names: readonly string[]): Promise<number> {
+  const unknown = names.find((name) => !shapes.includes(name));
+  if (unknown !== undefined) throw new UsageError(`there is no shape ${quoted(unknown)}${didYouMean(unknown, shapes)}`);
   console.log(HEAD);
   let within = true;
   for (const shape of names) {
@@ -42,31 +41,13 @@ async function main(names: readonly string[]): Promise<number> {
   return within ? 0 : 1;
 }
 
-async function run(): Promise<number> {
-  let names: string[];
-  try {
-    const { values, positionals } = parseArgs({
-      options: { help: { type: 'boolean', short: 'h' } },
-      allowPositionals: true,
-    });
-    if (values.help) {
-      console.log(usage);
-      return 0;
-    }
-    const unknown = positionals.find((name) => !shapes.includes(name));
-    if (unknown !== undefined) throw new Error(`no shape "${unknown}"`);
-    names = positionals;
-  } catch (error) {
-    console.error(`${(error as Error).message}\n\n${usage}`);
-    return 2;
-  }
-  return main(names.length > 0 ? names : shapes);
-}
-
-run().then(
-  (status) => (process.exitCode = status),
-  (error: Error) => {
-    console.error(error.message);
-    process.exitCode = 1;
-  },
-);
+void script({
+  name: 'test:exact',
+  summary:
+    'Print the greatest differences from PyTorch in float32. With ALIGNBOOK_COMPUTE=bf16 it shows what bfloat16 ' +
+    'products cost, under bounds of their own.',
+  named: { as: 'SHAPE', help: 'gpt2 (124M) or gpt2-medium (355M) (default: both)' },
+  settings: {},
+  status: '0 all within the bounds, 1 not, 2 usage',
+  run: (_, named) => main(named.length > 0 ? named : shapes),
+});

@@ -1,19 +1,12 @@
 /** `npm run package`: the library as a package that installs anywhere: the compiled files, set-up, and `tiny`. */
 import { spawnSync } from 'node:child_process';
 import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { basename, extname, join, resolve } from 'node:path';
-import { parseArgs } from 'node:util';
+import { basename, extname, join } from 'node:path';
 
-import { command } from './command';
-import { root } from './paths';
+import { path } from 'alignbook/dist/training/declare';
 
-const usage = `Usage: npm run package [-- --out FOLDER]
-
-Packs the library, its set-up and the model tiny as FOLDER/alignbook-VERSION.tgz. lib/README.md says how to install it.
-
-  --out FOLDER   (default: the current folder)
-
-Exit status: 0 done, 1 it failed, 2 usage.`;
+import { script } from './command';
+import { fromCaller, root } from './paths';
 
 /** Steps of set-up that a package does without. */
 const REPOSITORY_ONLY = ['main.mjs', 'npm.mjs', 'build.mjs', 'tokenizer.mjs', 'kernelspec.mjs'];
@@ -25,12 +18,7 @@ interface Manifest {
   readonly engines: object;
 }
 
-function parse(): { out: string } | null {
-  const { values } = parseArgs({ options: { out: { type: 'string' }, help: { type: 'boolean', short: 'h' } } });
-  return values.help ? null : { out: resolve(process.env['INIT_CWD'] ?? '.', values.out ?? '.') };
-}
-
-async function main({ out }: { out: string }): Promise<void> {
+function main(out: string): void {
   const staged = join(root, '.alignbook', 'package');
   rmSync(staged, { recursive: true, force: true });
   mkdirSync(join(staged, 'requirements'), { recursive: true });
@@ -66,4 +54,11 @@ function manifest(): object {
   return { ...rest, engines, os: ['linux'], cpu: ['x64'], dependencies: { ...peerDependencies, ...headers } };
 }
 
-void command(usage, parse, main);
+void script({
+  name: 'package',
+  summary:
+    'Pack the library, its set-up and the model tiny as alignbook-VERSION.tgz. lib/README.md says how to install it.',
+  settings: { out: path({ value: 'folder', otherwise: 'the current one', help: 'Write the package to this folder.' }) },
+  status: '0 done, 1 it failed, 2 usage',
+  run: ({ out = '.' }) => main(fromCaller(out)),
+});

@@ -9,3 +9,6 @@ export const oraclePython = join(root, '.alignbook', 'oracles', 'bin', 'python')
 /** The oracles' Python with Ray besides, and Ray's own program; `npm run setup -- --ray` makes them. */
 export const rayPython = join(root, '.alignbook', 'ray', 'bin', 'python');
 export const rayProgram = join(root, '.alignbook', 'ray', 'bin', 'ray');
+
+/** A path given on a script's command line: relative to the folder of the call, because npm runs scripts in `root`. */
+export const fromCaller = (path: string): string => resolve(process.env['INIT_CWD'] ?? '.', path);

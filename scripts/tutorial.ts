@@ -1,39 +1,24 @@
 /** `npm run tutorial`: executes the walkthrough notebooks, compares what they print, and ends with a table. */
 import { readdirSync } from 'node:fs';
 import { join, relative } from 'node:path';
-import { parseArgs } from 'node:util';
 
 import { progressPrinter } from 'alignbook/dist/hub/progress';
 // Not by way of the package's index, which loads TensorFlow: it computes in the kernels only.
 import { gpt2Files } from 'alignbook/dist/model/folder';
 
-import { command } from './command';
-import { argumentsOf, OPTIONS, USAGE, type Arguments } from './notebooks/arguments';
+import { script, UsageError } from './command';
+import { executionOf, executionSettings, type Execution } from './notebooks/arguments';
 import { executedCopy, executeNotebooks, isWalkthrough, type Report } from './notebooks/execute';
 import { checkNotebook, readExpected, type Result } from './notebooks/expected';
 import { sourceCells } from './notebooks/rules';
 import { sourceRanges, table } from './notebooks/table';
 import { root } from './paths';
 
-const usage = `Usage: npm run tutorial -- [NOTEBOOK…] [--model M] [--jobs N] [--timeout S]
-
-Executes the walkthrough notebooks and compares what they print with tests/expected/.
-
-  NOTEBOOK       by number or name, such as 03 or 03-logprobs (default: 01 to 05)
-${USAGE}
-
-Exit status: 0 all values match, 1 a value differs or a run was refused, 2 usage, 130 interrupted.`;
-
 /** Where the walkthrough ends, and the rest begins. */
 const next = 'notebooks/06-train-dpo.ipynb';
 
-interface Options extends Arguments {
+interface Options extends Execution {
   readonly notebooks: readonly string[];
-}
-
-function parse(): Options | null {
-  const { values, positionals } = parseArgs({ options: OPTIONS, allowPositionals: true });
-  return values.help ? null : { notebooks: chosen(positionals), ...argumentsOf(values) };
 }
 
 function chosen(names: readonly string[]): string[] {
@@ -45,7 +30,7 @@ function chosen(names: readonly string[]): string[] {
       ? all.filter(isWalkthrough)
       : names.map((name) => {
           const found = all.filter((file) => [file, file.slice(0, -'.ipynb'.length), file.slice(0, 2)].includes(name));
-          if (found.length === 0) throw new Error(`no notebook "${name}"; there are ${all.join(', ')}`);
+          if (found.length === 0) throw new UsageError(`there is no notebook "${name}"; there are ${all.join(', ')}`);
           return found[0]!;
         });
   if (wanted.length === 0) throw new Error('notebooks/ holds no walkthrough notebook');
@@ -129,6 +114,11 @@ function summary(reports: readonly Report[], results: readonly Result[], seconds
   );
 }
 
-void command(usage, parse, async (options) => {
-  process.exitCode = await main(options);
+void script({
+  name: 'tutorial',
+  summary: 'Execute the walkthrough notebooks, and compare what they print with tests/expected/.',
+  named: { as: 'NOTEBOOK', help: 'By number or name, such as 03 or 03-logprobs (default: 01 to 05).' },
+  settings: executionSettings,
+  status: '0 all values match, 1 a value differs or a run was refused, 2 usage, 130 interrupted',
+  run: (values, named) => main({ notebooks: chosen(named), ...executionOf(values) }),
 });

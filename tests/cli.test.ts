@@ -7,10 +7,10 @@ import { test } from 'node:test';
 
 import { generate, GPT2, Tokenizer, type Generated, type GenerateOptions } from 'alignbook';
 
+import { root } from '../scripts/paths';
 import { sameLine, type Line } from './logpsLines';
 
-const ROOT = join(__dirname, '..', '..', '..');
-const FIXTURES = join(ROOT, 'tests', 'fixtures', 'gpt2');
+const FIXTURES = join(root, 'tests', 'fixtures', 'gpt2');
 
 function alignbook(...args: string[]) {
   return alignbookOn('', ...args);
@@ -18,7 +18,7 @@ function alignbook(...args: string[]) {
 
 /** Runs the command with `input` on its standard input. */
 function alignbookOn(input: string | Uint8Array, ...args: string[]) {
-  const { status, stdout, stderr } = spawnSync(process.execPath, [join(ROOT, 'lib', 'bin', 'alignbook.js'), ...args], {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [join(root, 'lib', 'bin', 'alignbook.js'), ...args], {
     encoding: 'utf8',
     input,
   });
@@ -62,7 +62,7 @@ test('a malformed file: one line that names it, exit 1', () => {
 const LOGP = 1e-5;
 
 test("logps writes transformers' log-probs, from a file or the standard input, in batches of any size", () => {
-  const { rows, lines } = JSON.parse(readFileSync(join(ROOT, 'tests', 'fixtures', 'logps.json'), 'utf8')) as {
+  const { rows, lines } = JSON.parse(readFileSync(join(root, 'tests', 'fixtures', 'logps.json'), 'utf8')) as {
     rows: unknown[];
     lines: Line[];
   };

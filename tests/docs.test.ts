@@ -64,7 +64,7 @@ const rank = (file: string): number =>
 
 const documents = [
   ...['README.md', 'CONTRIBUTING.md', 'CHANGELOG.md', 'SECURITY.md', 'lib/README.md', 'data/README.md'],
-  ...['findings/README.md', 'data/models/tiny/README.md'],
+  ...['findings/README.md', 'data/models/tiny/README.md', 'scripts/kernel/README.md', 'scripts/bench/README.md'],
   ...filesBelow(join(root, 'docs'), '.md').map((path) => relative(root, path)),
 ];
 
@@ -103,6 +103,15 @@ test('README leads to every page of docs/, and so does their index', () => {
   }
 });
 
+test('the pages of scripts/kernel and scripts/bench name every file of their folder', () => {
+  const missing = ['scripts/kernel', 'scripts/bench'].flatMap((folder) => {
+    const page = readFileSync(join(root, folder, 'README.md'), 'utf8');
+    const files = readdirSync(join(root, folder)).filter((name) => /\.(ts|py)$/.test(name));
+    return files.filter((name) => !page.includes(`\`${name}\``)).map((name) => `${folder}/${name}`);
+  });
+  assert.deepEqual(missing, []);
+});
+
 test('every folder of lib/ is a room, and a file imports only from its own room and those above', () => {
   const wrong = sources.flatMap((file) => {
     if (rank(file) < 0) return [`${file} is in no room`];
@@ -125,13 +134,28 @@ test('no file imports itself in a circle, not even types', () => {
   for (const file of sources) visit(file, []);
 });
 
-test('files of lib/ have at most 300 lines, and different names', () => {
-  const lines = (file: string) => readFileSync(join(lib, file), 'utf8').trimEnd().split('\n').length;
-  const long = sources.filter((file) => lines(file) > 300);
+/** The source files of some folders, in every language. */
+const filesOf = (...folders: readonly string[]): string[] =>
+  folders.flatMap((folder) =>
+    ['.ts', '.mjs', '.js', '.py'].flatMap((ending) => filesBelow(join(root, folder), ending)),
+  );
+const linesOf = (path: string): string[] => readFileSync(path, 'utf8').trimEnd().split('\n');
+
+test('files of lib/ and scripts/ have at most 300 lines, and no line has more than 120 columns', () => {
+  const long = filesOf('lib', 'scripts').filter((path) => linesOf(path).length > 300);
   assert.deepEqual(
-    long.map((file) => `${file}: ${lines(file)} lines`),
+    long.map((path) => `${relative(root, path)}: ${linesOf(path).length} lines`),
     [],
   );
+  // fixtures are made by programs
+  const sourceFiles = filesOf('lib', 'scripts', 'tests').filter((path) => !path.includes('/fixtures/'));
+  const wide = sourceFiles.flatMap((path) =>
+    linesOf(path).flatMap((line, n) => ([...line].length > 120 ? [`${relative(root, path)}:${n + 1}`] : [])),
+  );
+  assert.deepEqual(wide, []);
+});
+
+test('files of lib/ have different names', () => {
   const names = sources.map((file) => basename(file));
   const doubled = names.filter((name, n) => names.indexOf(name) !== n);
   assert.deepEqual([...new Set(doubled)], []);

@@ -5,7 +5,9 @@ import { join } from 'node:path';
 
 import { GPT2, SafetensorsFile, writeSafetensors, type PromptResponses } from 'alignbook';
 
-const FIXTURES = join(__dirname, '..', '..', '..', 'tests', 'fixtures', 'engine');
+import { root } from '../scripts/paths';
+
+const FIXTURES = join(root, 'tests', 'fixtures', 'engine');
 
 export interface Expected {
   config: Record<string, unknown>;

@@ -28,8 +28,9 @@ import {
   type Sample,
 } from 'alignbook';
 
-const ROOT = join(__dirname, '..', '..', '..');
-const fixture = <T>(name: string) => JSON.parse(readFileSync(join(ROOT, 'tests', 'fixtures', name), 'utf8')) as T;
+import { root } from '../scripts/paths';
+
+const fixture = <T>(name: string) => JSON.parse(readFileSync(join(root, 'tests', 'fixtures', name), 'utf8')) as T;
 interface Rewards {
   chosen: number;
   rejected: number;
@@ -52,9 +53,9 @@ writeFileSync(data, rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
 
 /** `tiny` with one weight halved, as the oracle has it. */
 const REFERENCE = join(folder, 'reference');
-cpSync(join(ROOT, 'data', 'models', 'tiny'), REFERENCE, { recursive: true });
+cpSync(join(root, 'data', 'models', 'tiny'), REFERENCE, { recursive: true });
 {
-  using file = new SafetensorsFile(join(ROOT, 'data', 'models', 'tiny', 'model.safetensors'));
+  using file = new SafetensorsFile(join(root, 'data', 'models', 'tiny', 'model.safetensors'));
   const name = [...file.tensors.keys()].find((each) => expected.halved.endsWith(each))!;
   const tensors = [...file.tensors].map(([each, { shape }]) => ({
     name: each,
@@ -126,7 +127,7 @@ test('the KL of given answers is that of float64, with its error over prompts', 
 const MERGES =
   /^1 of 5 rows \(line 3 is the first\): prompt and response would have other tokens as one text than apart, .*\n$/;
 const alignbook = (...args: string[]) =>
-  spawnSync(process.execPath, [join(ROOT, 'lib', 'bin', 'alignbook.js'), ...args], { encoding: 'utf8' });
+  spawnSync(process.execPath, [join(root, 'lib', 'bin', 'alignbook.js'), ...args], { encoding: 'utf8' });
 
 test(
   'the command: any pairs, with reference and reward ' + 'model; the JSON holds what was sampled and agrees with it',
@@ -339,7 +340,7 @@ test('without a reference: log-probs alone, as JSON on the standard output; what
 test("npm run evaluate judges the project's own questions, and says so of others", () => {
   const { status, stdout, stderr } = spawnSync(
     process.execPath,
-    [join(ROOT, '.alignbook', 'build', 'scripts', 'evaluate.js'), '--model', 'tiny', '--data', data],
+    [join(root, '.alignbook', 'build', 'scripts', 'evaluate.js'), '--model', 'tiny', '--data', data],
     { encoding: 'utf8' },
   );
   assert.deepEqual([status, stdout], [1, '']);

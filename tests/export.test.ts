@@ -15,9 +15,10 @@ import { after, test } from 'node:test';
 
 import { exportModel, FileError, GPT2, InputError, SafetensorsFile, Tokenizer } from 'alignbook';
 
-const ROOT = join(__dirname, '..', '..', '..');
-const GPT2_FIXTURE = join(ROOT, 'tests', 'fixtures', 'gpt2');
-const TINY = join(ROOT, 'data', 'models', 'tiny');
+import { root } from '../scripts/paths';
+
+const GPT2_FIXTURE = join(root, 'tests', 'fixtures', 'gpt2');
+const TINY = join(root, 'data', 'models', 'tiny');
 const folder = mkdtempSync(join(tmpdir(), 'export-'));
 after(() => rmSync(folder, { recursive: true }));
 

@@ -11,6 +11,8 @@ import { figureImage } from 'alignbook/dist/notebook/image';
 import { describePanels } from 'alignbook/dist/notebook/panels';
 import { figureContent } from 'alignbook/dist/notebook/show';
 
+import { root } from '../scripts/paths';
+
 interface Trace {
   name: string;
   showlegend: boolean;
@@ -222,7 +224,7 @@ test('bands: a line through the means of the seeds, around it what they reach, a
 
 /** Where set-up installed kaleido, as it tells the kernel. */
 function kaleido(): string {
-  const spec = join(__dirname, '..', '..', 'python', 'share', 'jupyter', 'kernels', 'tslab', 'kernel.json');
+  const spec = join(root, '.alignbook', 'python', 'share', 'jupyter', 'kernels', 'tslab', 'kernel.json');
   return (JSON.parse(readFileSync(spec, 'utf8')) as { env: Record<string, string> }).env['ALIGNBOOK_KALEIDO']!;
 }
 

@@ -24,10 +24,11 @@ import {
   writeSafetensors,
 } from 'alignbook';
 
+import { root } from '../scripts/paths';
 import { loadEngineModel } from './engineFixtures';
+import { matching } from './matching';
 import { writeLetterModel } from './rollouts';
 
-const ROOT = join(__dirname, '..', '..', '..');
 const folder = mkdtempSync(join(tmpdir(), 'finite-'));
 const letters = join(folder, 'letters');
 after(() => rmSync(folder, { recursive: true }));
@@ -36,7 +37,7 @@ const pairs = join(folder, 'pairs.jsonl');
 writeFileSync(pairs, '{"prompt":"a","chosen":"bc","rejected":"d"}\n{"prompt":"e","chosen":"fg","rejected":"h"}\n');
 
 const alignbook = (...args: string[]) => {
-  const { status, stdout, stderr } = spawnSync(process.execPath, [join(ROOT, 'lib', 'bin', 'alignbook.js'), ...args], {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [join(root, 'lib', 'bin', 'alignbook.js'), ...args], {
     encoding: 'utf8',
   });
   return { status, stdout, stderr };
@@ -214,7 +215,10 @@ test('what is saved is finite, and what is there already stays', async () => {
   assert.equal(exported.status, 1);
   assert.match(
     exported.stderr,
-    /^alignbook: tensor "transformer\.wpe\.weight" holds 1000000 at element 3, which is out of the range of F16; write F32 or BF16\n$/,
+    matching(
+      /^alignbook: tensor "transformer\.wpe\.weight" holds 1000000 at element 3, which is out of the/,
+      / range of F16; write F32 or BF16\n$/,
+    ),
   );
   assert.ok(!existsSync(join(folder, 'half')));
 });

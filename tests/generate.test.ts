@@ -15,6 +15,7 @@ import {
   type Sampling,
 } from 'alignbook';
 
+import { root } from '../scripts/paths';
 import { loadEngineModel } from './engineFixtures';
 
 interface Fixtures {
@@ -30,9 +31,7 @@ interface Fixtures {
   }[];
   distributions: { logits: number[]; present: number[]; options: Sampling; probabilities: number[] }[];
 }
-const fixtures = JSON.parse(
-  readFileSync(join(__dirname, '..', '..', '..', 'tests', 'fixtures', 'generate.json'), 'utf8'),
-) as Fixtures;
+const fixtures = JSON.parse(readFileSync(join(root, 'tests', 'fixtures', 'generate.json'), 'utf8')) as Fixtures;
 
 for (const { model: name, prompts, steps, penalty, suppress, made, eos, ended } of fixtures.greedy) {
   test(

@@ -5,13 +5,15 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 
+import { root } from '../scripts/paths';
 import { writtenAs } from './halves';
 
 const folder = mkdtempSync(join(tmpdir(), 'halves-'));
 after(() => rmSync(folder, { recursive: true }));
-const expected = JSON.parse(
-  readFileSync(join(__dirname, '..', '..', '..', 'tests', 'fixtures', 'half-floats.json'), 'utf8'),
-) as Record<'F32' | 'F16' | 'BF16', number[]>;
+const expected = JSON.parse(readFileSync(join(root, 'tests', 'fixtures', 'half-floats.json'), 'utf8')) as Record<
+  'F32' | 'F16' | 'BF16',
+  number[]
+>;
 const values = new Float32Array(Uint32Array.from(expected.F32).buffer);
 
 for (const dtype of ['F16', 'BF16'] as const) {

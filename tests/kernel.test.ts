@@ -13,6 +13,7 @@ import { repair } from '../scripts/kernel/repair';
 import { committedMetadata } from '../scripts/notebooks/notebook';
 import { root } from '../scripts/paths';
 import { kernel, type Reply, type Seen } from './kernel';
+import { matching } from './matching';
 
 const request = (type: string, content: object) => ({ request: `${type}_request`, content });
 
@@ -404,7 +405,10 @@ test('a traceback has the lines as they were written, and none of the kernel', (
   assert.doesNotMatch(traceback('cause'), /node:|tslab/);
   assert.match(
     traceback('library'),
-    /InputError: .* is not there; give a model folder[^]*> 2 \| await GPT2[^]*at .* \(lib\/model\/gpt2\.ts:\d+:\d+\)\n    at In \[8\]:2:12$/,
+    matching(
+      /InputError: .* is not there; give a model folder[^]*> 2 \| await GPT2[^]*at .*/,
+      / \(lib\/model\/gpt2\.ts:\d+:\d+\)\n    at In \[8\]:2:12$/,
+    ),
   );
   assert.deepEqual([of('number').errors[0]!.ename, of('number').errors[0]!.evalue], ['Thrown', '3']);
 });
@@ -414,7 +418,10 @@ test('what does not compile is told where it was written', () => {
   assert.deepEqual([ename, evalue], ['CompileError', "Type 'number' is not assignable to type 'string'."]);
   assert.match(
     traceback('wrong'),
-    /^In \[4\]:1:7 - Type 'number'[^]*\n    \|       \^\n[^]*In \[4\]:2:3 - Type 'number' is not assignable to type 'boolean'/,
+    matching(
+      /^In \[4\]:1:7 - Type 'number'[^]*\n    \|       \^\n[^]*In \[4\]:2:3 - Type 'number' is not/,
+      / assignable to type 'boolean'/,
+    ),
   );
   assert.match(traceback('syntax'), /^In \[5\]:1:9 - Expression expected\./);
 });

@@ -33,6 +33,7 @@ import {
   type TrainOptions,
 } from 'alignbook';
 
+import { root } from '../scripts/paths';
 import { loadEngineModel } from './engineFixtures';
 import { collect, near, ordered } from './trainingSteps';
 
@@ -43,8 +44,7 @@ interface LoraFixture extends Required<LoraOptions> {
   steps: { loss: number; gradNorm: number; lr: number; tokens: number }[];
   last: number[];
 }
-const ROOT = join(__dirname, '..', '..', '..');
-const fixtures = JSON.parse(readFileSync(join(ROOT, 'tests', 'fixtures', 'training.json'), 'utf8')) as {
+const fixtures = JSON.parse(readFileSync(join(root, 'tests', 'fixtures', 'training.json'), 'utf8')) as {
   lora: LoraFixture;
   dpo: { pairs: PairIds[] };
 };
@@ -197,7 +197,7 @@ test('an export is a plain model with the adapters merged', async () => {
   const source = mkdtempSync(join(folder, 'source-'));
   writeFileSync(join(source, 'config.json'), configJson(base.config));
   for (const name of ['tokenizer.json', 'tokenizer_config.json'])
-    copyFileSync(join(ROOT, 'data', 'models', 'tiny', name), join(source, name));
+    copyFileSync(join(root, 'data', 'models', 'tiny', name), join(source, name));
   await exportModel(model, join(folder, 'exported'), { source });
   const opened = await GPT2.fromPretrained(join(folder, 'exported'));
   assert.deepEqual(referenceLogps(opened, pairs), referenceLogps(model, pairs));

@@ -5,9 +5,11 @@ import { join } from 'node:path';
 
 import { InputError, liveTensors, tf } from 'alignbook';
 
+import { root } from '../scripts/paths';
+
 type Numbers = number | Numbers[];
 
-const FIXTURES = join(__dirname, '..', '..', '..', 'tests', 'fixtures');
+const FIXTURES = join(root, 'tests', 'fixtures');
 
 /**
  * The tolerance for a result, relative to the larger of 1 and the expected number: about 30 float32 roundings (6e-8

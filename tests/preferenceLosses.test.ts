@@ -15,6 +15,7 @@ import {
   type PreferenceOptions,
 } from 'alignbook';
 
+import { root } from '../scripts/paths';
 import { close, closeGradients, keepsNothing, refused } from './lossCases';
 
 const POLICY = ['policyChosenLogps', 'policyRejectedLogps'] as const;
@@ -35,7 +36,7 @@ interface Batch {
   results: Result[];
 }
 
-const FILE = join(__dirname, '..', '..', '..', 'tests', 'fixtures', 'preferenceLosses.json');
+const FILE = join(root, 'tests', 'fixtures', 'preferenceLosses.json');
 const fixtures = JSON.parse(readFileSync(FILE, 'utf8')) as Record<
   'pairs' | 'divergences' | 'sums' | 'reference_free',
   Batch[]

@@ -16,12 +16,13 @@ import {
   type PairIds,
 } from 'alignbook';
 
+import { root } from '../scripts/paths';
 import { loadEngineModel } from './engineFixtures';
 
 const folder = mkdtempSync(join(tmpdir(), 'reference-'));
 after(() => rmSync(folder, { recursive: true }));
 const { pairs } = (
-  JSON.parse(readFileSync(join(__dirname, '..', '..', '..', 'tests', 'fixtures', 'training.json'), 'utf8')) as {
+  JSON.parse(readFileSync(join(root, 'tests', 'fixtures', 'training.json'), 'utf8')) as {
     dpo: { pairs: PairIds[] };
   }
 ).dpo;

@@ -4,9 +4,10 @@ import { join } from 'node:path';
 
 import { RewardModel, SafetensorsFile, Weights, type PairIds, type PromptResponses } from 'alignbook';
 
+import { root } from '../scripts/paths';
 import { loadEngineModel, type Expected } from './engineFixtures';
 
-export const FOLDER = join(__dirname, '..', '..', '..', 'tests', 'fixtures', 'reward');
+export const FOLDER = join(root, 'tests', 'fixtures', 'reward');
 
 interface Step {
   loss: number;

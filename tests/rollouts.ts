@@ -6,11 +6,12 @@ import { join } from 'node:path';
 
 import { Tokenizer, writeSafetensors, type AdamW, type GPT2, type PerToken, type Sample } from 'alignbook';
 
+import { root } from '../scripts/paths';
 import { loadEngineModel } from './engineFixtures';
 import { near } from './trainingSteps';
 
 export function fixture<Contents>(name: string): Contents {
-  return JSON.parse(readFileSync(join(__dirname, '..', '..', '..', 'tests', 'fixtures', name), 'utf8')) as Contents;
+  return JSON.parse(readFileSync(join(root, 'tests', 'fixtures', name), 'utf8')) as Contents;
 }
 
 const END = '<|endoftext|>';

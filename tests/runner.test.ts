@@ -170,12 +170,12 @@ test(
 test('npm run tutorial: --help, and usage errors end with 2', () => {
   const run = (...args: string[]) =>
     spawnSync(process.execPath, [join(root, '.alignbook/build/scripts/tutorial.js'), ...args], { encoding: 'utf8' });
-  assert.match(run('--help').stdout, /--model M/);
+  assert.match(run('--help').stdout, /--model </);
   assert.equal(run('--help').status, 0);
   for (const [args, message] of [
-    [['99'], /no notebook "99"; there are 01-tokenize\.ipynb/],
-    [['--jobs', '0'], /--jobs takes a whole number above 0/],
-    [['--nodel', 'x'], /Unknown option '--nodel'/],
+    [['99'], /there is no notebook "99"; there are 01-tokenize\.ipynb/],
+    [['--jobs', '0'], /^--jobs must be a whole number from 1 up, got 0; see npm run tutorial -- --help\n$/],
+    [['--nodel', 'x'], /^there is no option "--nodel"; did you mean --model\? See npm run tutorial -- --help\n$/],
   ] as const) {
     const { status, stderr } = run(...args);
     assert.match(stderr, message);
@@ -210,12 +210,12 @@ test(
     mkdirSync(join(folder, 'other'));
     writeFileSync(join(folder, 'other', 'own.ipynb'), notebook);
     for (const [args, message] of [
-      [[], /^no notebook is named\n/],
+      [[], /^no notebook is named; give at least one; see npm run notebook -- --help\n$/],
       [['none.ipynb'], /none\.ipynb does not exist, or is not a file/],
       [['own.ipynb', '--out', '.'], /is the folder of own\.ipynb itself, whose executed copy would replace it/],
       [['own.ipynb', '--out', 'own.ipynb'], /--out .*own\.ipynb cannot be made: File exists/],
       [['own.ipynb', 'other/own.ipynb'], /have one name, and so would their results/],
-      [['own.ipynb', '--timeout', '0'], /^--timeout takes a whole number above 0/],
+      [['own.ipynb', '--timeout', '0'], /^--timeout must be a whole number from 1 up, got 0; /],
     ] as const) {
       const { status, stderr } = run(...args);
       assert.match(stderr, message);

@@ -7,9 +7,10 @@ import { after, test } from 'node:test';
 import { FileError, SafetensorsFile, writeSafetensors } from 'alignbook';
 import { float32ToBfloat16, float32ToFloat16 } from 'alignbook/dist/formats/halfFloats';
 
+import { root } from '../scripts/paths';
 import { check, type SafetensorsCase } from './safetensorsCases';
 
-const FIXTURES = join(__dirname, '..', '..', '..', 'tests', 'fixtures', 'gpt2');
+const FIXTURES = join(root, 'tests', 'fixtures', 'gpt2');
 const folder = mkdtempSync(join(tmpdir(), 'safetensors-'));
 after(() => rmSync(folder, { recursive: true }));
 

@@ -20,6 +20,7 @@ import { after, beforeEach, test } from 'node:test';
 import { pathToFileURL } from 'node:url';
 
 import { root } from '../scripts/paths';
+import { matching } from './matching';
 
 const temporary: string[] = [];
 let folder = '';
@@ -42,8 +43,12 @@ function runSteps(body: string, options = '') {
     import { run } from ${JSON.stringify(pathToFileURL(join(root, 'scripts/setup/run.mjs')).href)};
     process.chdir(${JSON.stringify(folder)});
     const log = (name) => appendFileSync('ran', name + ' ');
-    const step = (name, more) => ({ name, megabytes: 0, inputs: () => 1, present: () => true, run: () => log(name), ...more });
-    await runSteps([${body}], { folder: 'made', ${options} }).catch((error) => { console.error(error.message); process.exitCode = 1; });
+    const plain = { megabytes: 0, inputs: () => 1, present: () => true };
+    const step = (name, more) => ({ name, ...plain, run: () => log(name), ...more });
+    await runSteps([${body}], { folder: 'made', ${options} }).catch((error) => {
+      console.error(error.message);
+      process.exitCode = 1;
+    });
   `,
   );
   return spawn(process.execPath, [script]);
@@ -109,7 +114,11 @@ test('a result that was damaged since is found by a run that is not quiet, and m
     present: () => existsSync('out/a'),
     made: () => ['out'],
     discard: () => log('discarded'),
-    run() { log('one'); mkdirSync('out', { recursive: true }); for (const name of ['a', 'b']) writeFileSync('out/' + name, 'whole'); },
+    run() {
+      log('one');
+      mkdirSync('out', { recursive: true });
+      for (const name of ['a', 'b']) writeFileSync('out/' + name, 'whole');
+    },
   })`;
   await ended(runSteps(steps));
   for (const damage of [() => writeFileSync(join(folder, 'out', 'b'), 'cut'), () => rmSync(join(folder, 'out', 'b'))]) {
@@ -253,7 +262,10 @@ test('no Python, or one that is too old or has no venv module', () => {
   assert.equal(none.status, 1);
   assert.match(
     none.stderr,
-    /Python 3\.10 or newer with its venv module is needed; no Python 3 is on PATH\. Install it \(.*apt install python3 python3-venv/,
+    matching(
+      /Python 3\.10 or newer with its venv module is needed; no Python 3 is on PATH\. Install it/,
+      / \(.*apt install python3 python3-venv/,
+    ),
   );
 
   writeFileSync(join(bin, 'python3'), '#!/bin/sh\necho "3|9|/usr/bin/python3.9|True"\n', { mode: 0o755 });
@@ -313,7 +325,8 @@ test('the size of what is downloaded is told even while pip removes its folders'
 /** Runs code that uses the modules of the project in `folder`. */
 function inProject(code: string) {
   const prelude = `
-    const load = (name) => import(${JSON.stringify(pathToFileURL(join(folder, 'scripts', 'setup')).href)} + '/' + name + '.mjs');
+    const folder = ${JSON.stringify(pathToFileURL(join(folder, 'scripts', 'setup')).href)};
+    const load = (name) => import(folder + '/' + name + '.mjs');
     const { paths } = await load('paths');
     const { isDone, runSteps } = await load('steps');`;
   return spawnSync(process.execPath, ['--input-type=module', '--eval', `${prelude}\n${code}`], { encoding: 'utf8' });

@@ -14,6 +14,7 @@ import { TRACE_TYPES } from 'alignbook/dist/notebook/traceTypes';
 
 import { root } from '../scripts/paths';
 import { kernel, type Reply, type Seen } from './kernel';
+import { matching } from './matching';
 
 /** The values as JSON carries them to plotly. */
 const sent = (figure: unknown) =>
@@ -183,7 +184,10 @@ const refused: [figure: unknown, message: RegExp][] = [
   [tf.zeros([3]), /^the figure is a tensor/],
   [
     { data: [{ type: 'line', y: [1] }] },
-    /^data\[0\]\.type is "line", which plotly cannot draw; write type: 'scatter' with mode: 'lines'; plotly has bar, barpolar, /,
+    matching(
+      /^data\[0\]\.type is "line", which plotly cannot draw; write type: 'scatter' with mode: 'lines';/,
+      / plotly has bar, barpolar, /,
+    ),
   ],
   [
     { data: [{}, { type: 'scater' }] },

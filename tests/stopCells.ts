@@ -6,7 +6,8 @@ import { kernel } from './kernel';
 /** A separate process sends the signal, so that the kernel's thread has no influence on when it arrives. */
 const stopper = `
 const { spawn } = await import('node:child_process');
-const script = "process.stdin.on('data', (text) => setTimeout(() => process.kill(process.ppid, 'SIGINT'), Number(text)))";
+const interrupt = "() => process.kill(process.ppid, 'SIGINT')";
+const script = "process.stdin.on('data', (text) => setTimeout(" + interrupt + ", Number(text)))";
 const stopper = spawn(process.execPath, ['-e', script], { stdio: ['pipe', 'ignore', 'ignore'] });
 stopper.unref();
 await new Promise((done) => setTimeout(done, 500)); // until it listens`;

@@ -18,6 +18,8 @@ import {
   writeSafetensors,
 } from 'alignbook';
 
+import { root } from '../scripts/paths';
+
 type Json = Record<string, unknown>;
 
 interface Kind {
@@ -33,13 +35,13 @@ interface Kind {
   refused?: string;
 }
 const { base, config, texts, ids, kinds } = JSON.parse(
-  readFileSync(join(__dirname, '..', '..', '..', 'tests', 'fixtures', 'tokenizer-kinds.json'), 'utf8'),
+  readFileSync(join(root, 'tests', 'fixtures', 'tokenizer-kinds.json'), 'utf8'),
 ) as { base: Json; config: Json; texts: string[]; ids: number[][]; kinds: Kind[] };
 
 const idsOf = (kind: Kind, n: number): number[] => kind.ids![n] ?? ids[n]!;
 
-const root = mkdtempSync(join(tmpdir(), 'kinds-'));
-after(() => rmSync(root, { recursive: true }));
+const place = mkdtempSync(join(tmpdir(), 'kinds-'));
+after(() => rmSync(place, { recursive: true }));
 
 function edited(json: Json, edits: Kind['edits'] = []): Json {
   const made = structuredClone(json);
@@ -55,7 +57,7 @@ function edited(json: Json, edits: Kind['edits'] = []): Json {
 const present = (json: Json): Json => Object.fromEntries(Object.entries(json).filter(([, value]) => value !== null));
 
 function folderOf({ edits, config: more, files, without = [] }: Kind): string {
-  const folder = mkdtempSync(join(root, 'kind-'));
+  const folder = mkdtempSync(join(place, 'kind-'));
   const all: Record<string, unknown> = {
     'config.json': { model_type: 'gpt2' },
     'tokenizer.json': edited(base, edits),
@@ -154,8 +156,8 @@ test('an export of each kind has the ids of its source', async () => {
       join(folder, 'model.safetensors'),
       [...weights].map(([name, values]) => ({ name, shape: model.weights.shape(name), values })),
     );
-    await exportModel(model, join(root, `exported-${n}`), { source: folder });
-    const exported = await Tokenizer.fromPretrained(join(root, `exported-${n}`));
+    await exportModel(model, join(place, `exported-${n}`), { source: folder });
+    const exported = await Tokenizer.fromPretrained(join(place, `exported-${n}`));
     texts.forEach((text, row) =>
       assert.deepEqual(exported.encode(text), idsOf(kind, row), `${kind.name}: ${JSON.stringify(text)}`),
     );

@@ -31,6 +31,7 @@ import {
   type TrainOptions,
 } from 'alignbook';
 
+import { root } from '../scripts/paths';
 import { loadEngineModel } from './engineFixtures';
 import { collect, near, ordered } from './trainingSteps';
 
@@ -62,9 +63,7 @@ interface SftFixture {
   steps: { loss: number; gradNorm: number; lr: number; tokens: number }[];
   last: number[];
 }
-const fixtures = JSON.parse(
-  readFileSync(join(__dirname, '..', '..', '..', 'tests', 'fixtures', 'training.json'), 'utf8'),
-) as Fixtures;
+const fixtures = JSON.parse(readFileSync(join(root, 'tests', 'fixtures', 'training.json'), 'utf8')) as Fixtures;
 
 for (const { options, rates } of fixtures.schedules) {
   const { schedule, warmupSteps, steps } = options;

@@ -24,7 +24,8 @@ import { plural } from 'alignbook/dist/errors';
 import { nearest } from 'alignbook/dist/nearest';
 import { flag, repeated, text, type Settings } from 'alignbook/dist/training/declare';
 
-const ROOT = join(__dirname, '..', '..', '..');
+import { root } from '../scripts/paths';
+
 const folder = mkdtempSync(join(tmpdir(), 'usage-'));
 after(() => rmSync(folder, { recursive: true }));
 const known: Settings = {
@@ -48,7 +49,7 @@ const refused = (run: () => unknown, message: RegExp) =>
     `${message}`,
   );
 const alignbook = (...args: string[]) =>
-  spawnSync(process.execPath, [join(ROOT, 'lib', 'bin', 'alignbook.js'), ...args], { encoding: 'utf8' });
+  spawnSync(process.execPath, [join(root, 'lib', 'bin', 'alignbook.js'), ...args], { encoding: 'utf8' });
 
 test('values stand after their option or after "=", also negative numbers, and "-" for the standard input', () => {
   assert.deepEqual(parse(['--data', '-', '--lr', '-1', '--skip-bad']), { data: '-', lr: '-1', skipBad: true });
@@ -144,6 +145,20 @@ test('everything that is missing is named at once', () => {
           '  steps must be a whole number from 1 up, got 0\n' +
           '  train-dpo needs --data',
   );
+  assert.throws(
+    () => readCall(['logps', '--model', 'tiny', '--data', 'a', '--batch-size', 'many', '--skip-bad', '--output', '']),
+    /^Error: --batch-size must be a number such as 5, 0\.5 or 1e-4, got "many"$/,
+  );
+  assert.throws(
+    () => readCall(['evaluate', '--model', 'tiny', '--prompts', 'x', '--samples', '0']),
+    (error) =>
+      error instanceof UsageError &&
+      error.message ===
+        '3 problems:\n' +
+          '  --prompts must be a number such as 5, 0.5 or 1e-4, got "x"\n' +
+          '  --samples must be a whole number from 1 up, got 0\n' +
+          '  evaluate needs --data',
+  );
   refused(
     () => readCall(['train-dpo', '--lr', '1']),
     /^train-dpo needs --model, --data, --output and --steps or --epochs$/,
@@ -180,7 +195,7 @@ test('a wrong call: one line, last and alone on the standard error, exit 2, with
       '--model',
       'tiny',
       '--data',
-      join(ROOT, 'data', 'preferences', 'test.jsonl'),
+      join(root, 'data', 'preferences', 'test.jsonl'),
       '--output',
       folder,
       '--steps',
@@ -199,11 +214,11 @@ test('help, version and completion do not load TensorFlow', () => {
       process.on('exit', () => {
         if (Object.keys(require.cache).some((path) => /tfjs|dist.tf\\.js/.test(path))) process._rawDebug('loaded');
       });
-      require(${JSON.stringify(join(ROOT, 'lib', 'bin', 'alignbook.js'))});`;
+      require(${JSON.stringify(join(root, 'lib', 'bin', 'alignbook.js'))});`;
     const { stderr } = spawnSync(process.execPath, ['-e', code, 'x'], { encoding: 'utf8' });
     assert.equal(/loaded/.test(stderr), !free.includes(args), args.join(' '));
   }
-  const { version } = JSON.parse(readFileSync(join(ROOT, 'lib', 'package.json'), 'utf8')) as { version: string };
+  const { version } = JSON.parse(readFileSync(join(root, 'lib', 'package.json'), 'utf8')) as { version: string };
   assert.deepEqual([alignbook('--version').stdout, alignbook('-V').stdout], [`${version}\n`, `${version}\n`]);
 });
 

@@ -55,46 +55,60 @@ export function valuesOf(
   command: Command,
   { config, ...given }: Readonly<Record<string, unknown>> & { readonly config?: string },
 ): Record<string, unknown> {
-  const { name: of, settings, argument, oneOf = [], exclusive = [], strict = [], config: takesConfig } = command;
+  const { name: called, settings, argument, oneOf = [], strict = [], config: takesConfig } = command;
   // without --config, a setting may have that name
   const options = present(takesConfig ? given : { ...given, config });
   const path = takesConfig && config !== undefined ? expandHome(config) : undefined;
-  const file: ConfigFile = path === undefined ? { values: {}, problems: new Map() } : readConfigFile(path, settings);
-  const problems: Problem[] = [...file.problems.values()].map((said) => ({ of: 'file', message: helpful(said, of) }));
-  const kept = { ...file.values };
-  for (const names of exclusive) {
-    const flags = names.filter((name) => name in options);
-    const fields = names.filter((name) => name in kept);
-    if (flags.length > 1) problems.push({ of: 'call', message: excluding(flags.map(flagOf), 'give one of them') });
-    else if (flags.length > 0) for (const name of fields) delete kept[name];
-    else if (fields.length > 1)
-      problems.push({ of: 'file', message: excluding(fields.map(quoted), 'keep one of them') });
-  }
+  const file: ConfigFile = path === undefined ? { values: {}, problems: [] } : readConfigFile(path, settings);
+  const problems: Problem[] = file.problems.map((said) => ({
+    of: 'file',
+    message: said.includes('unknown field') ? withHelp(said, called) : said,
+  }));
+  const fields = { ...file.values };
+  problems.push(...excluded(command, options, fields));
+
   const shown = (name: string): string => (name === argument ? name.toUpperCase() : flagOf(name));
   const values: Record<string, unknown> = {};
-  for (const [name, value] of Object.entries({ ...kept, ...options })) {
+  for (const [name, value] of Object.entries({ ...fields, ...options })) {
     const checked = settings[name]!.check(value);
-    if ('value' in checked) values[name] = checked.value;
+    if (value instanceof UsageError) problems.push({ of: 'call', message: value.message });
+    else if ('value' in checked) values[name] = checked.value;
     else if (strict.includes(name)) problems.push({ of: 'call', message: `${shown(name)} ${checked.message}` });
     else problems.push({ of: 'value', message: `${name} ${checked.message}` });
   }
-  const isMissing = (name: string): boolean => !(name in options) && !(name in kept) && !file.problems.has(name);
+  const isMissing = (name: string): boolean => !(name in options) && !(name in fields);
   const missing = [
     ...Object.keys(settings)
       .filter((name) => settings[name]!.required && isMissing(name))
       .map(shown),
     ...oneOf.filter((names) => names.every(isMissing)).map((names) => names.map(flagOf).join(' or ')),
   ];
-  if (missing.length > 0) problems.push({ of: 'call', message: `${of} needs ${inWords(missing)}` });
+  // a setting that seems to be missing may be the one that the file misspells
+  if (missing.length > 0 && file.problems.length === 0)
+    problems.push({ of: 'call', message: `${called} needs ${inWords(missing)}` });
   if (problems.length > 0) throw refusalOf(problems, path);
   return values;
 }
 
+/** Removes the config file's fields that an option replaces. @returns a problem for each group of which two are given. */
+function excluded(
+  { exclusive = [] }: Command,
+  options: Readonly<Record<string, unknown>>,
+  fields: Record<string, unknown>,
+): Problem[] {
+  return exclusive.flatMap((names): Problem[] => {
+    const flags = names.filter((name) => name in options);
+    const written = names.filter((name) => name in fields);
+    const both = (shown: readonly string[]): string => `${inWords(shown)} exclude each other`;
+    if (flags.length > 1) return [{ of: 'call', message: `${both(flags.map(flagOf))}; give one of them` }];
+    if (flags.length > 0) for (const name of written) delete fields[name];
+    else if (written.length > 1) return [{ of: 'file', message: `${both(written.map(quoted))}; keep one of them` }];
+    return [];
+  });
+}
+
 const present = (values: object): Record<string, unknown> =>
   Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined));
-
-const excluding = (names: readonly string[], remedy: string): string =>
-  `${inWords(names)} exclude each other; ${remedy}`;
 
 /** One error for all problems. */
 function refusalOf(problems: readonly Problem[], path: string | undefined): Error {
@@ -103,10 +117,6 @@ function refusalOf(problems: readonly Problem[], path: string | undefined): Erro
   const message = together(problems.map(({ of, message: said }) => (of === 'file' ? `${path}: ${said}` : said)));
   return problems.some(({ of }) => of === 'call') ? new UsageError(message) : new InputError(message);
 }
-
-/** Appends to the message about an unknown field where the known ones are listed. */
-const helpful = (message: string, command: string): string =>
-  message.includes('unknown field') ? withHelp(message, command) : message;
 
 const inWords = (names: readonly string[]): string =>
   names.length === 1 ? names[0]! : `${names.slice(0, -1).join(', ')} and ${names.at(-1)}`;

@@ -37,7 +37,7 @@ export function optionsOf(name: string, setting: Setting): Option[] {
     ];
   const placeholder = setting.value ?? (setting.kind === 'number' ? 'n' : setting.choices ? 'name' : setting.kind);
   const made = option(`${flags} <${placeholder}>`, description(setting)).hideHelp(setting.hidden ?? false);
-  if (setting.kind === 'number') made.argParser((value) => numberOf(flags, value));
+  if (setting.kind === 'number') made.argParser((value) => numberOrError(flags, value));
   if (setting.kind === 'repeated') {
     made.argParser((value, before: string[] | undefined) => [...(before ?? []), value]);
     repeatable.add(made);
@@ -66,6 +66,16 @@ export function numberOf(flags: string, text: string): number {
   if (!Number.isFinite(value))
     throw new UsageError(`${flags} must be a number such as 5, 0.5 or 1e-4, got ${quoted(text)}`);
   return value;
+}
+
+/** The error takes the value's place, so that `valuesOf` reports it with whatever else is wrong. */
+function numberOrError(flags: string, text: string): number | UsageError {
+  try {
+    return numberOf(flags, text);
+  } catch (error) {
+    if (error instanceof UsageError) return error;
+    throw error;
+  }
 }
 
 /** A command that checks its arguments before commander reads them, and whose errors are UsageErrors. */

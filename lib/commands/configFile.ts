@@ -10,7 +10,7 @@ export interface ConfigFile {
   /** The values as they are in the file; their ranges are not yet checked. */
   readonly values: Readonly<Record<string, unknown>>;
   /** What is wrong with its other fields, which are unknown or have a value of the wrong type: one line each. */
-  readonly problems: ReadonlyMap<string, string>;
+  readonly problems: readonly string[];
 }
 
 /**
@@ -24,13 +24,13 @@ export function readConfigFile(file: string, settings: Settings): ConfigFile {
   } catch (cause) {
     throw new FileError(file, `${(cause as Error).message}; write each field once, as plain JSON`, { cause });
   }
-  const problems = new Map<string, string>();
+  const problems: string[] = [];
   const values: Record<string, unknown> = {};
   for (const [name, value] of Object.entries(all)) {
     const setting = Object.hasOwn(settings, name) ? settings[name]! : undefined;
     const problem = setting === undefined ? unknownField(name, settings) : wrongType(name, value, setting);
     if (problem === undefined) values[name] = value;
-    else problems.set(name, problem);
+    else problems.push(problem);
   }
   return { values, problems };
 }

@@ -58,7 +58,7 @@ export interface KtoInputs {
 }
 
 /** A range for each numeric option. */
-export const KTO_RANGES = rangesOf(ktoSettings);
+const KTO_RANGES = rangesOf(ktoSettings);
 
 /** @throws InputError for an option that is out of its range, whatever the rows. */
 export function requireKtoOptions(options: KtoTrainOptions): void {

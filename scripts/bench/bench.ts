@@ -9,31 +9,15 @@ import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync } from 'node:fs';
 import { basename, join } from 'node:path';
 
+import { whole } from 'alignbook/dist/ranges';
+import { flag, number, type OptionsOf } from 'alignbook/dist/training/declare';
+
+import { script, UsageError } from '../command';
 import { oraclePython, root } from '../paths';
 import { cases, type Case, type Policy, type Rival, type Task } from './cases';
-import { command, wholeNumber } from './command';
 import { inputsOf, smaller } from './inputs';
 import { hasBfloat16, headline, machine, writeResults } from './machine';
 import { median, minimum, near, Worker, type Answer, type Command } from './worker';
-
-const usage = `Usage: npm run bench -- [CASE…] [--quick] [--repetitions N] [--keep]
-
-Times this library and Python's libraries in turns, one precision after the
-other. Prints the minimum, the median and the peak memory of each; for each
-rival also how many times as long it took as this library (in brackets: by the
-medians), and this library's memory as a fraction of its.
-
-  CASE              a case's name or its beginning, such as generate
-                    (default: all)
-  --repetitions N   run each contender N times (default: 7)
-  --keep            write the results to data/bench, where notebook 12 finds
-                    them, instead of to executed/
-  --quick           run everything once on a small model, and time nothing
-  --help
-
-The model is a GPT-2 with 124M random parameters, or tiny; pairs and questions
-are those of data/preferences, or random ids.
-Exit status: 0 done, 1 contenders computed different things or failed, 2 usage.`;
 
 const folder = join(root, '.alignbook', 'bench');
 
@@ -201,17 +185,35 @@ interface Settings {
   readonly keep: boolean;
 }
 
-const options = { quick: { type: 'boolean' }, repetitions: { type: 'string' }, keep: { type: 'boolean' } } as const;
+const settings = {
+  repetitions: number(whole(1), { default: 7, help: 'Run each contender N times.' }),
+  keep: flag({ help: 'Write the results to data/bench, where notebook 12 finds them, instead of to executed/.' }),
+  quick: flag({ help: 'Run everything once on a small model, and time nothing.' }),
+} as const;
 
-void command(
-  usage,
-  options,
-  ({ values: { quick = false, repetitions = quick ? '1' : '7', keep = false }, positionals: names }): Settings => {
-    const unknown = names.find((beginning) => !cases.some(({ name }) => name.startsWith(beginning)));
-    if (unknown !== undefined)
-      throw new Error(`no case "${unknown}"; there are: ${cases.map(({ name }) => name).join('; ')}`);
-    if (quick && keep) throw new Error('--quick times nothing, so there is nothing to keep');
-    return { names, quick, repetitions: wholeNumber('repetitions', repetitions), keep };
-  },
-  main,
-);
+/** @throws UsageError if a name begins no case's, or two options do not go together. */
+function settingsFrom(
+  { quick = false, repetitions = quick ? 1 : 7, keep = false }: OptionsOf<typeof settings>,
+  names: readonly string[],
+): Settings {
+  const unknown = names.find((beginning) => !cases.some(({ name }) => name.startsWith(beginning)));
+  if (unknown !== undefined)
+    throw new UsageError(`there is no case "${unknown}"; there are: ${cases.map(({ name }) => name).join('; ')}`);
+  if (quick && keep) throw new UsageError('--quick times nothing, so there is nothing to keep; leave one of them out');
+  return { names, quick, repetitions, keep };
+}
+
+void script({
+  name: 'bench',
+  summary:
+    "Time this library and Python's libraries in turns, one precision after the other. Prints the minimum, the " +
+    'median and the peak memory of each; for each rival also how many times as long it took as this library (in ' +
+    "brackets: by the medians), and this library's memory as a fraction of its.",
+  named: { as: 'CASE', help: "A case's name or its beginning, such as generate (default: all)." },
+  settings,
+  notes:
+    'The model is a GPT-2 with 124M random parameters, or tiny; pairs and questions are those of data/preferences, ' +
+    'or random ids.',
+  status: '0 done, 1 contenders computed different things or failed, 2 usage',
+  run: (values, names) => main(settingsFrom(values, names)),
+});

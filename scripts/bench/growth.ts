@@ -7,23 +7,13 @@ import { join } from 'node:path';
 
 import { computePolicy, profileTable } from 'alignbook';
 import { average } from 'alignbook/dist/moments';
+import { whole } from 'alignbook/dist/ranges';
+import { flag, number } from 'alignbook/dist/training/declare';
 
-import { command, wholeNumber } from './command';
+import { script } from '../command';
 import { operations, type GrowthResult, type GrowthTask } from './growthTask';
 import { headline, machine, writeResults } from './machine';
 import { median, minimum, Worker } from './worker';
-
-const usage = `Usage: npm run bench:growth -- [--repetitions N] [--keep]
-
-Times SFT steps on a GPT-2 of random parameters, of the 124M model's size
-except for the number of layers: rows of 64 to 1024 tokens, batches of 1 to 8
-rows, 2 to 12 layers. Prints seconds, memory, the fraction of the machine's
-fastest matrix product, and the slopes; then where the time of a step goes.
-
-  --repetitions N   run each N times (default: 5)
-  --keep            write the results to data/bench, where notebook 12 finds
-                    them, instead of to executed/
-  --help`;
 
 const middle: GrowthTask = { layers: 12, batch: 2, tokens: 128 };
 const series: Readonly<Record<string, readonly GrowthTask[]>> = {
@@ -115,14 +105,16 @@ async function main({ repetitions, keep }: { repetitions: number; keep: boolean 
   return 0;
 }
 
-const options = { repetitions: { type: 'string' }, keep: { type: 'boolean' } } as const;
-
-void command(
-  usage,
-  options,
-  ({ values: { repetitions = '5', keep = false }, positionals: [unknown] }) => {
-    if (unknown !== undefined) throw new Error(`"${unknown}" is too much; it takes options only`);
-    return { repetitions: wholeNumber('repetitions', repetitions), keep };
+void script({
+  name: 'bench:growth',
+  summary:
+    "Time SFT steps on a GPT-2 of random parameters, of the 124M model's size except for the number of layers: rows " +
+    'of 64 to 1024 tokens, batches of 1 to 8 rows, 2 to 12 layers. Prints seconds, memory, the fraction of the ' +
+    "machine's fastest matrix product, and the slopes; then where the time of a step goes.",
+  settings: {
+    repetitions: number(whole(1), { default: 5, help: 'Run each N times.' }),
+    keep: flag({ help: 'Write the results to data/bench, where notebook 12 finds them, instead of to executed/.' }),
   },
-  main,
-);
+  status: '0 done, 1 a process failed, 2 usage',
+  run: ({ repetitions = 5, keep = false }) => main({ repetitions, keep }),
+});

@@ -1,28 +1,16 @@
 /** `npm run book`: the executed notebooks and the documents as pages that open from disk. */
 import { spawnSync } from 'node:child_process';
 import { cpSync, existsSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
-import { join, resolve } from 'node:path';
-import { parseArgs } from 'node:util';
+import { join } from 'node:path';
 
-import { command } from '../command';
-import { root } from '../paths';
+import { plural } from 'alignbook/dist/errors';
+import { path } from 'alignbook/dist/training/declare';
+
+import { script } from '../command';
+import { fromCaller, root } from '../paths';
 import { writeSource } from './source';
 
-const usage = `Usage: npm run book [-- --out FOLDER]
-
-Makes a static site of the notebooks as committed, with their outputs, and of the documents: contents, search, an API
-reference, live figures. Its pages need no server and no network: open FOLDER/index.html.
-
-  --out FOLDER   (default: book) replaces the book of an earlier run
-
-Exit status: 0 done, 1 it failed, 2 usage.`;
-
-function parse(): { out: string } | null {
-  const { values } = parseArgs({ options: { out: { type: 'string' }, help: { type: 'boolean', short: 'h' } } });
-  return values.help ? null : { out: resolve(process.env['INIT_CWD'] ?? '.', values.out ?? join(root, 'book')) };
-}
-
-async function main({ out }: { out: string }): Promise<void> {
+function main(out: string): void {
   if (existsSync(out) && !existsSync(join(out, 'searchindex.js')))
     throw new Error(`${out} exists and is not a book: choose another --out, or remove it`);
   const source = join(root, '.alignbook', 'book-source');
@@ -46,7 +34,7 @@ async function main({ out }: { out: string }): Promise<void> {
   rmSync(out, { recursive: true, force: true });
   renameSync(pages, out);
   const notebooks = readdirSync(join(out, 'notebooks')).filter((name) => name.endsWith('.html')).length;
-  console.log(`${join(out, 'index.html')}: ${notebooks} notebooks, ${(size(out) / 1e6).toFixed(1)} MB`);
+  console.log(`${join(out, 'index.html')}: ${plural(notebooks, 'notebook')}, ${(size(out) / 1e6).toFixed(1)} MB`);
 }
 
 function size(path: string): number {
@@ -55,4 +43,18 @@ function size(path: string): number {
     : statSync(path).size;
 }
 
-void command(usage, parse, main);
+void script({
+  name: 'book',
+  summary:
+    'Make a static site of the notebooks as committed, with their outputs, and of the documents: contents, search, ' +
+    'an API reference, live figures. Its pages need no server and no network: open FOLDER/index.html.',
+  settings: {
+    out: path({
+      value: 'folder',
+      otherwise: 'book in the project',
+      help: 'Write the site to this folder, in place of the book of an earlier run.',
+    }),
+  },
+  status: '0 done, 1 it failed, 2 usage',
+  run: ({ out }) => main(out === undefined ? join(root, 'book') : fromCaller(out)),
+});

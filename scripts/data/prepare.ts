@@ -6,8 +6,11 @@ import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 
 import { Random, Tokenizer } from 'alignbook';
+import { plural } from 'alignbook/dist/errors';
 import { replaceFile } from 'alignbook/dist/formats/replace';
+import { flag } from 'alignbook/dist/training/declare';
 
+import { script } from '../command';
 import { root } from '../paths';
 import { reviews } from '../reviews/reviews';
 import { facts, type Fact } from './facts';
@@ -152,7 +155,7 @@ async function main(check: boolean): Promise<number> {
     console.log(
       'chosen is not the longer one in ' +
         `${everything.filter(({ chosen, rejected }) => chosen.length <= rejected.length).length} of ` +
-        `${everything.length} pairs`,
+        `${plural(everything.length, 'pair')}`,
     );
     console.log(
       `reviews: ${Object.entries(reviewed)
@@ -163,10 +166,12 @@ async function main(check: boolean): Promise<number> {
   return wrong.length > 0 ? 1 : 0;
 }
 
-main(process.argv.includes('--check')).then(
-  (status) => (process.exitCode = status),
-  (error: Error) => {
-    console.error(error.message);
-    process.exitCode = 1;
-  },
-);
+void script({
+  name: 'data',
+  summary:
+    'Make data/instructions and data/preferences from WordNet, and data/reviews from a grammar: the same bytes on ' +
+    'every machine.',
+  settings: { check: flag({ help: 'Change nothing, and name the files that differ.' }) },
+  status: '0 done, or nothing differs, 1 a file differs, 2 usage',
+  run: ({ check = false }) => main(check),
+});

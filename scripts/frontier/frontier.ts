@@ -1,14 +1,15 @@
 /** `npm run frontier`: reward against KL, as in the DPO paper's Figure 2, left (arXiv 2305.18290, section 6.1). */
 import { createHash } from 'node:crypto';
 import { mkdirSync, readFileSync } from 'node:fs';
-import { join, resolve } from 'node:path';
-import { parseArgs } from 'node:util';
+import { join } from 'node:path';
 
 import { GPT2, Tokenizer } from 'alignbook';
 import { statusLine } from 'alignbook/dist/commands/terminal';
+import { plural } from 'alignbook/dist/errors';
+import { choices, flag, list, text, type OptionsOf } from 'alignbook/dist/training/declare';
 
-import { command } from '../command';
-import { root } from '../paths';
+import { script, UsageError } from '../command';
+import { fromCaller, root } from '../paths';
 import { evaluation, type Evaluation } from '../reviews/evaluation';
 import { sentiment } from '../reviews/sentiment';
 import { bestOf } from './bestOfN';
@@ -25,30 +26,20 @@ const methods = (scale: Scale): readonly Method[] => [bestOf(scale), dpo(scale),
 /** The seed of the draws, the same for every policy. */
 const EVALUATION_SEED = 7;
 
-const usage = `Usage: npm run frontier [-- --model M] [--methods A,B] [--seeds 0,1,2] [--quick] [--list]
+const NAMES = methods('small').map(({ name }) => name);
 
-Trains a model on the reviews of data/reviews, then makes its reviews more
-positive in several ways, and measures how much more, and how far each method
-moves from the start: the true reward against the KL, in nats, on held-out
-prompts.
-
-  --model M        tiny, a hub name such as gpt2, or a folder such as ./my-gpt2
-                   (default: MODEL, else tiny)
-  --methods A,B    some of ${methods('small')
-    .map(({ name }) => name)
-    .join(', ')} (default: all)
-  --seeds 0,1,2    run every setting with each seed (default 0,1,2)
-  --quick          take few rows and steps, to see that everything works, and
-                   write to runs/frontier/quick
-  --list           list the runs that exist and those that are missing
-
-Each finished run is a line of data/frontier/M.jsonl; it is not repeated unless
-its settings change. The model trained on the reviews is kept in
-runs/frontier/M/sft. Once it exists, several processes can share the work, each
-with its own seeds or methods; on two cores two processes are faster than one,
-with TF_NUM_INTRAOP_THREADS=1 and OMP_NUM_THREADS=1.
-
-Exit status: 0 done, 1 the input is wrong, 2 usage, 130 interrupted.`;
+const settings = {
+  model: text({
+    otherwise: 'MODEL, else tiny',
+    help: 'Use this model: tiny, a hub name such as gpt2, or a folder such as ./my-gpt2.',
+  }),
+  methods: choices(NAMES, { value: 'names', otherwise: 'all', help: 'Run these methods.' }),
+  seeds: list({ value: 'numbers', otherwise: '0,1,2', help: 'Run every setting with each seed.' }),
+  quick: flag({
+    help: 'Take few rows and steps, to see that everything works, and write to runs/frontier/quick.',
+  }),
+  list: flag({ help: 'List the runs that exist and those that are missing.' }),
+} as const;
 
 interface Options {
   readonly model: string;
@@ -58,23 +49,18 @@ interface Options {
   readonly list: boolean;
 }
 
-function parse(): Options | null {
-  const text = { type: 'string' } as const;
-  const flag = { type: 'boolean' } as const;
-  const { values } = parseArgs({
-    options: { model: text, methods: text, seeds: text, quick: flag, list: flag, help: { ...flag, short: 'h' } },
-  });
-  if (values.help) return null;
-  const known = methods('small').map(({ name }) => name);
-  const names = values.methods?.split(',') ?? known;
-  const unknown = names.find((name) => !known.includes(name));
-  if (unknown !== undefined) throw new Error(`there is no method "${unknown}"; there are ${known.join(', ')}`);
-  const seeds = (values.seeds ?? '0,1,2').split(',');
+/** @throws UsageError if a seed is not a whole number. */
+function optionsFrom({
+  model = process.env['MODEL'] ?? 'tiny',
+  methods: names = NAMES,
+  seeds = ['0', '1', '2'],
+  quick = false,
+  list: listed = false,
+}: OptionsOf<typeof settings>): Options {
   const wrong = seeds.find((seed) => !/^\d+$/.test(seed));
-  if (wrong !== undefined) throw new Error(`--seeds takes whole numbers, such as 0,1,2, got "${wrong}"`);
-  const model = values.model ?? process.env['MODEL'] ?? 'tiny';
-  const folder = /^[./~]/.test(model) ? resolve(process.env['INIT_CWD'] ?? '.', model) : model;
-  return { model: folder, names, seeds: seeds.map(Number), quick: values.quick ?? false, list: values.list ?? false };
+  if (wrong !== undefined) throw new UsageError(`--seeds takes whole numbers, such as 0,1,2, got "${wrong}"`);
+  const folder = /^[./~]/.test(model) ? fromCaller(model) : model;
+  return { model: folder, names, seeds: seeds.map(Number), quick, list: listed };
 }
 
 /** The part of a model's name or folder that file names can contain. */
@@ -139,7 +125,7 @@ async function main({ model, names, seeds, quick, list }: Options): Promise<void
       (result) => sameRun(result, { method: method.name, setting, seed }) && result.fingerprint === print,
     );
   const runs = all.filter((run) => !there(run));
-  console.log(`${all.length} runs, of which ${all.length - runs.length} are in ${path}`);
+  console.log(`${plural(all.length, 'run')}, of which ${all.length - runs.length} are in ${path}`);
   if (list)
     for (const run of all)
       console.log(`${runs.includes(run) ? 'to make' : '  there'}  ${label(run.method.name, run.setting, run.seed)}`);
@@ -191,4 +177,18 @@ async function main({ model, names, seeds, quick, list }: Options): Promise<void
   reference.dispose();
 }
 
-void command(usage, parse, main);
+void script({
+  name: 'frontier',
+  summary:
+    'Train a model on the reviews of data/reviews, then make its reviews more positive in several ways, and measure ' +
+    'how much more, and how far each method moves from the start: the true reward against the KL, in nats, on ' +
+    'held-out prompts.',
+  settings,
+  notes:
+    'Each finished run is a line of data/frontier/MODEL.jsonl; it is not repeated unless its settings change. The ' +
+    'model trained on the reviews is kept in runs/frontier/MODEL/sft. Once it exists, several processes can share ' +
+    'the work, each with its own seeds or methods; on two cores two processes are faster than one, with ' +
+    'TF_NUM_INTRAOP_THREADS=1 and OMP_NUM_THREADS=1.',
+  status: '0 done, 1 the input is wrong, 2 usage, 130 interrupted',
+  run: (values) => main(optionsFrom(values)),
+});

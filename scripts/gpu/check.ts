@@ -7,10 +7,12 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-import { command } from '../command';
+import { plural } from 'alignbook/dist/errors';
+
+import { script } from '../command';
 import { isWalkthrough, notebookNames } from '../notebooks/execute';
 import { root } from '../paths';
-import { parse, usage, type Options } from './options';
+import { about, optionsFrom, settings, type Options } from './options';
 import type { Timed } from './report';
 import { Results, run, type Child } from './run';
 import { disagreement, operations, timeLine } from './tasks';
@@ -264,14 +266,15 @@ async function main(options: Options): Promise<void> {
   try {
     results.text(
       `gpu:check of ${origin()}, ${new Date().toISOString().slice(0, 16).replace('T', ' ')} UTC; ` +
-        `${options.minutes} minutes at most; log: ${log}`,
+        `${plural(options.minutes, 'minute')} at most; log: ${log}`,
     );
     const check = new Check(options, results, log, folder);
     await steps(check);
     const { ok, FAILED: failed, 'left out': leftOut } = results.counts;
     const where = check.onGpu ? 'on the GPU' : 'on the CPU: no GPU was opened';
     results.text(
-      `\n${ok} checks passed, ${failed} failed, ${leftOut} left out, ${where}; ${results.minutes.toFixed(1)} ` +
+      `\n${plural(ok, 'check')} passed, ${failed} failed, ${leftOut} left out, ${where}; ` +
+        `${results.minutes.toFixed(1)} ` +
         `minutes. All of it is in ${options.results}`,
     );
     if (failed > 0 || !(check.onGpu || options.rehearse)) process.exitCode = 1;
@@ -281,4 +284,4 @@ async function main(options: Options): Promise<void> {
   }
 }
 
-void command(usage, parse, main);
+void script({ name: 'gpu:check', settings, ...about, run: (values) => main(optionsFrom(values)) });

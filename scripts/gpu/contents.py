@@ -20,7 +20,8 @@ out."""
 LEFT_BEHIND = {"zeromq", "rollup", "core-js", "@webgpu/types", "flatbuffers", "protobufjs", "onnx-proto"}
 """Packages that these list as dependencies, but that none of our code loads: Jupyter's sockets, browsers' backends."""
 NEVER = re.compile(
-    r"\.wasm$|\.map$|\.md$|\.flow$|\.min\.js$|tsbuildinfo$|(^|/)(test|tests|__tests__|benchmark|docs|examples|\.github)/"
+    r"\.wasm$|\.map$|\.md$|\.flow$|\.min\.js$|tsbuildinfo$"
+    r"|(^|/)(test|tests|__tests__|benchmark|docs|examples|\.github)/"
     r"|^dist/transformers"  # the part of @xenova/transformers that is for browsers
     r"|^lib/(_?tsc|_?tsserver|_?typingsInstaller|tsserverlibrary)\.js$|^lib/[a-z]{2}(-[a-z]+)?/diagnosticMessages"
     r"|/binding/|/deps/|(^|/)bin/napi-v3/(darwin|win32|linux/arm64)/"  # tfjs-node's C++, onnxruntime of other systems

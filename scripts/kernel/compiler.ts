@@ -1,21 +1,20 @@
-/** tslab's converter and executor, repaired from outside: repaired sources, source maps, names of scripts. */
+/** Runs cells on tslab's converter and executor, with repaired sources and names that cells share. */
 // oxlint-disable-next-line import/no-duplicates -- first: it takes the place of tslab's compiler before tslab loads it
 import './typescript';
 
-import type { SourceMapPayload } from 'node:module';
 import { join } from 'node:path';
-import vm from 'node:vm';
 
 import { createConverter, type Converter, type ConvertResult } from 'tslab/dist/converter';
 import { createExecutor, type Executor } from 'tslab/dist/executor';
 import type ts from 'typescript5';
 
-import { CompiledCell, nameOf, type Cell, type Steps } from './compiled';
+import { CompiledCell, type Cell, type Steps } from './compiled';
 import { compileFailure, thrownFailure, type Diagnostic, type Failure } from './failure';
-import { ACCESSORS, declarationsAfter, declaredNames, publish, withAccessors, type Access, type Names } from './names';
+import { instrumentCompiler, instrumentScripts } from './instrument';
+import { declarationsAfter, declaredNames, publish, type Access, type Names } from './names';
 import { PREFIX, repair } from './repair';
 import { StopButton } from './stop';
-import { LIBRARIES, mendable, signatureAt } from './typescript';
+import { mendable, signatureAt } from './typescript';
 
 export interface CellRunnerOptions {
   /** Whether cells are compiled with TypeScript's `strict`. */
@@ -49,7 +48,20 @@ export class CellRunner {
 
   constructor({ strict, root }: CellRunnerOptions) {
     this.#root = root;
-    this.#instrument(strict);
+    instrumentCompiler(
+      { strict, root },
+      {
+        program: (program) => (this.#program = program),
+        names: (names) => (this.#names = names),
+        steps: (steps) => (this.#steps = steps),
+      },
+    );
+    instrumentScripts(() => ({
+      count: this.#cell.count,
+      awaits: this.#awaits,
+      stopped: this.#stopped,
+      hasNames: (this.#names?.all.length ?? 0) > 0,
+    }));
     const node = this.#mended(createConverter({ isJS: false, isBrowser: false }));
     const converters = {
       node,
@@ -153,7 +165,7 @@ export class CellRunner {
             declOutput: `${result.declOutput ?? ''}${this.#declarationsOfBlocks(result.declOutput ?? '')}`,
           };
         this.#awaits = result.hasToplevelAwait || repaired.awaits;
-        // It runs in an event-loop turn of its own: see below.
+        // It runs in an event-loop turn of its own: see instrument.ts.
         return { ...result, hasToplevelAwait: true, lastExpressionVar: undefined };
       },
     };
@@ -203,107 +215,6 @@ export class CellRunner {
       );
     return names.map((name) => `\ndeclare var ${name}: ${typeOf(name)};`).join('');
   }
-
-  /**
-   * A notebook in another folder can still import the collection's packages; NODE_PATH leads Node to them (see
-   * kernelspec.mjs).
-   */
-  #resolveModules(host: ts.ModuleResolutionHost): ts.CompilerHost['resolveModuleNameLiterals'] {
-    const resolve = (name: string, from: string, options: ts.CompilerOptions) =>
-      mendable.resolveModuleName(name, from, options, host);
-    return (literals, from, _, options) =>
-      literals.map(({ text }) => {
-        const found = resolve(text, from, options);
-        return found.resolvedModule || text.startsWith('.')
-          ? found
-          : resolve(text, join(this.#root, 'elsewhere.ts'), options);
-      });
-  }
-
-  /**
-   * The functions that tslab takes from its compiler and from Node, replaced so that the compiler reports where a line
-   * comes from, and Node calls the script by the cell's name.
-   */
-  #instrument(strict: boolean): void {
-    const { createWatchCompilerHost, createWatchProgram, transpileModule } = mendable;
-    const mended = mendable as {
-      createWatchCompilerHost: unknown;
-      createWatchProgram: unknown;
-      transpileModule: unknown;
-    };
-    mended.createWatchProgram = (host: Parameters<typeof createWatchProgram>[0]) => {
-      const watch = createWatchProgram(host);
-      this.#program = () => watch.getProgram().getProgram();
-      return watch;
-    };
-    mended.createWatchCompilerHost = (
-      files: string[],
-      options: ts.CompilerOptions,
-      system: ts.System,
-      ...others: []
-    ) => {
-      const host = createWatchCompilerHost(
-        files,
-        { ...options, strict, lib: [...LIBRARIES], experimentalDecorators: false, inlineSourceMap: true },
-        withTimers(system),
-        ...others,
-      );
-      // Each import of a file is resolved only once. Otherwise, each cell would resolve the imports of the library's
-      // 500 files again, which takes more than a second.
-      return { ...host, resolveModuleNameLiterals: this.#resolveModules(host), hasInvalidatedResolutions: () => false };
-    };
-    mended.transpileModule = (module: string, options: ts.TranspileOptions): ts.TranspileOutput => {
-      const [written, toModule] = withoutMap(module);
-      const ofCell = toModule?.sources.some((name) => name.endsWith('__tslab__.ts'));
-      const {
-        module: code,
-        names,
-        was,
-      } = ofCell ? withAccessors(written) : { module: written, names: undefined, was: undefined };
-      if (names) this.#names = names;
-      const output = transpileModule(code, {
-        ...options,
-        compilerOptions: { ...options.compilerOptions, sourceMap: true },
-      });
-      const script = withoutMap(output.outputText)[0].replace(STRICT, (found) => ' '.repeat(found.length));
-      if (toModule && was)
-        this.#steps = {
-          toModule,
-          was,
-          toScript: JSON.parse(output.sourceMapText!) as SourceMapPayload,
-          scriptLines: script.split('\n').length,
-        };
-      return { ...output, outputText: script };
-    };
-
-    const { runInThisContext } = vm;
-    vm.runInThisContext = (code: string, options?: vm.RunningScriptOptions | string) => {
-      const wrapped = /^\((async )?function\(exports, require\) \{ /.exec(code);
-      if (!wrapped || typeof options === 'string') return runInThisContext(code, options);
-      // In a turn of its own, so that the kernel continues if this code is ended from outside (stop.ts); `interrupt`
-      // then settles the promise that tslab awaits.
-      const head =
-        `(${this.#awaits ? 'async ' : ''}function(exports, require) { ` +
-        `${this.#names && this.#names.all.length > 0 ? `__tslab__.accessors = ${ACCESSORS}; ` : ''}`;
-      const script = {
-        ...options,
-        breakOnSigint: false,
-        filename: nameOf(this.#cell.count),
-        columnOffset: -head.length,
-        displayErrors: false,
-      };
-      return new Promise((resolve, reject) => {
-        setImmediate(() => {
-          if (this.#stopped) return;
-          try {
-            resolve(runInThisContext(head + code.slice(wrapped[0].length), script));
-          } catch (error) {
-            reject(error);
-          }
-        });
-      });
-    };
-  }
 }
 
 /** tslab's own object for the values that cells share. */
@@ -312,38 +223,3 @@ interface Shared {
 }
 
 const of = (global: object): Shared => global as Shared;
-
-/** TypeScript 5.5 and later make every module strict; in unmodified tslab, cells are not strict. */
-const STRICT = /^"use strict";/;
-
-const MAP = /\n?\/\/# sourceMappingURL=(?:data:application\/json;base64,)?(\S+)\s*$/;
-
-function withoutMap(code: string): [code: string, map: SourceMapPayload | undefined] {
-  const found = MAP.exec(code);
-  if (!found) return [code, undefined];
-  const inline = found[0].includes('base64,');
-  return [
-    code.slice(0, found.index),
-    inline ? (JSON.parse(Buffer.from(found[1]!, 'base64').toString()) as SourceMapPayload) : undefined,
-  ];
-}
-
-/**
- * The compiler sets two timers: one to compile again, which tslab runs at once for each cell, and one after a folder
- * has changed. tslab takes them for the same, and throws ("Unexpected pending rebuildTimer") if a folder changes while
- * it waits for the other.
- */
-function withTimers(system: ts.System): ts.System {
-  const { setTimeout: rebuildSoon, clearTimeout: rebuildLater } = system;
-  let rebuild: unknown;
-  system.setTimeout = (callback: (...args: unknown[]) => void, milliseconds: number, ...args: unknown[]) => {
-    if (callback.name === 'invalidateResolutionsOfFailedLookup')
-      return setTimeout(callback, milliseconds, ...args).unref();
-    return (rebuild = rebuildSoon!(callback, milliseconds, ...args));
-  };
-  system.clearTimeout = (timer: unknown) => {
-    if (timer === rebuild) rebuildLater!(timer);
-    else clearTimeout(timer as NodeJS.Timeout);
-  };
-  return system;
-}

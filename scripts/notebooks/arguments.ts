@@ -1,47 +1,30 @@
 /** Command-line options shared by the commands that execute notebooks. */
 import { statSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
-import { resolve } from 'node:path';
 
-/** Options for Node's parseArgs. */
-export const OPTIONS = {
-  help: { type: 'boolean', short: 'h' },
-  model: { type: 'string' },
-  jobs: { type: 'string' },
-  timeout: { type: 'string' },
+import { whole } from 'alignbook/dist/ranges';
+import { number, text, type OptionsOf } from 'alignbook/dist/training/declare';
+
+import { fromCaller } from '../paths';
+
+export const executionSettings = {
+  model: text({ help: 'Use this model: tiny, a hub name such as gpt2, or a folder.', otherwise: 'MODEL, else tiny' }),
+  jobs: number(whole(1), { help: 'Execute N notebooks at a time.', otherwise: '2, or 1 on a single core' }),
+  timeout: number(whole(1), { help: 'Stop a cell after N seconds.', default: 120 }),
 } as const;
 
-export const USAGE = `  --model M      tiny, a name on the Hugging Face hub such as gpt2, or a folder
-                 with config.json and model.safetensors (default: MODEL, else tiny)
-  --jobs N       notebooks at a time (default: 2, or 1 on a single core)
-  --timeout S    seconds that one cell may take (default: 120)`;
-
-export interface Arguments {
+export interface Execution {
   readonly model: string;
   readonly jobs: number;
   readonly timeout: number;
 }
 
-/** @throws Error naming the option whose value is wrong. */
-export function argumentsOf(values: {
-  model?: string | undefined;
-  jobs?: string | undefined;
-  timeout?: string | undefined;
-}): Arguments {
-  return {
-    model: modelName(values.model ?? process.env['MODEL'] ?? 'tiny'),
-    jobs: positive('--jobs', values.jobs ?? `${Math.min(2, availableParallelism())}`),
-    timeout: positive('--timeout', values.timeout ?? '120'),
-  };
-}
-
-function positive(option: string, text: string): number {
-  if (!/^[1-9]\d*$/.test(text)) throw new Error(`${option} takes a whole number above 0, not "${text}"`);
-  return Number(text);
-}
-
-/** The folder in which the command was called; npm runs it in the project's folder. */
-export const fromCaller = (path: string): string => resolve(process.env['INIT_CWD'] ?? '.', path);
+/** The options, with what applies where one is not given. */
+export const executionOf = ({
+  model = process.env['MODEL'] ?? 'tiny',
+  jobs = Math.min(2, availableParallelism()),
+  timeout = 120,
+}: OptionsOf<typeof executionSettings>): Execution => ({ model: modelName(model), jobs, timeout });
 
 /** Resolves a folder relative to where the command was called, because the kernels run in the notebooks' folders. */
 function modelName(model: string): string {

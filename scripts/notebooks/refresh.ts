@@ -1,9 +1,10 @@
 /** `npm run notebooks:refresh [-- FILE…]`: executes notebooks and writes their outputs back in the committed form. */
 import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 
-import { root } from '../paths';
+import { script } from '../command';
+import { fromCaller, root } from '../paths';
 import { executedCopy, executeNotebooks, notebookNames } from './execute';
 import { committedForm } from './notebook';
 
@@ -31,11 +32,12 @@ async function refresh(paths: readonly string[]): Promise<number> {
 }
 
 const all = () => notebookNames().map((name) => join(root, 'notebooks', name));
-const named = process.argv.slice(2).map((path) => resolve(process.env['INIT_CWD'] ?? '.', path));
-refresh(named.length > 0 ? named : all()).then(
-  (exitCode) => (process.exitCode = exitCode),
-  (error: Error) => {
-    console.error(error.message);
-    process.exitCode = 1;
-  },
-);
+
+void script({
+  name: 'notebooks:refresh',
+  summary: 'Execute notebooks on the embedded model, and write their outputs back in the committed form.',
+  named: { as: 'FILE', help: 'The notebooks (default: all of notebooks/).' },
+  settings: {},
+  status: '0 every run was clean, 1 some were refused, 2 usage, 130 interrupted',
+  run: (_, named) => refresh(named.length > 0 ? named.map(fromCaller) : all()),
+});

@@ -3,6 +3,8 @@ import { existsSync, readFileSync } from 'node:fs';
 import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
 
+import { plural } from 'alignbook/dist/errors';
+
 import { compareText } from './compare';
 import { isWalkthrough } from './execute';
 import type { Expected } from './expected';
@@ -142,7 +144,7 @@ export function thinCells(notebook: Notebook): string[] {
     const lines = lineCount(cell.source);
     return ids || source !== undefined || lines <= maximumLines
       ? []
-      : [`${notebook.name}, ${cellName(cell)}: ${lines} lines, at most ${maximumLines} are allowed`];
+      : [`${notebook.name}, ${cellName(cell)}: ${plural(lines, 'line')}, at most ${maximumLines} are allowed`];
   });
 }
 

@@ -19,7 +19,11 @@ const remedies = [
       'empty the caches (npm cache clean --force; pip cache purge) and try another network or mirror.',
   ],
   [
-    /ENOTFOUND|EAI_AGAIN|ECONN(REFUSED|RESET)|ETIMEDOUT|ENETUNREACH|name resolution|NewConnectionError|Max retries exceeded|ProxyError|ReadTimeout|Network is unreachable/i,
+    new RegExp(
+      'ENOTFOUND|EAI_AGAIN|ECONN(REFUSED|RESET)|ETIMEDOUT|ENETUNREACH|name resolution|' +
+        'NewConnectionError|Max retries exceeded|ProxyError|ReadTimeout|Network is unreachable',
+      'i',
+    ),
     'The registry could not be reached. Check the network; behind a proxy or with a mirror set HTTPS_PROXY, or ' +
       "npm's and pip's own configuration.",
   ],

@@ -21,10 +21,11 @@ import {
   type FloatDType,
 } from 'alignbook';
 
+import { root } from '../../scripts/paths';
 import { names, written } from '../variantModels';
 import { oracle } from './oracle';
 
-const DATA = join(__dirname, '..', '..', '..', '..', 'data');
+const DATA = join(root, 'data');
 const TINY = join(DATA, 'models', 'tiny');
 const folder = mkdtempSync(join(tmpdir(), 'export-'));
 after(() => rmSync(folder, { recursive: true }));

@@ -9,6 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 
+import { root } from '../../scripts/paths';
 import { sameLine, type Line } from '../logpsLines';
 import { oracle } from './oracle';
 
@@ -20,7 +21,7 @@ import { oracle } from './oracle';
 const TOLERANCE = 1.2e-5;
 const SHAPES = 6;
 
-const CLI = join(__dirname, '..', '..', '..', '..', 'lib', 'bin', 'alignbook.js');
+const CLI = join(root, 'lib', 'bin', 'alignbook.js');
 const folder = mkdtempSync(join(tmpdir(), 'logps-'));
 after(() => rmSync(folder, { recursive: true }));
 before(() => oracle('logps.py', '--seed', process.env.LOGPS_SEED ?? '1', folder));

@@ -9,10 +9,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 
+import { root } from '../../scripts/paths';
 import { oracle } from './oracle';
 
-const ROOT = join(__dirname, '..', '..', '..', '..');
-const DATA = join(ROOT, 'data', 'preferences');
+const DATA = join(root, 'data', 'preferences');
 const folder = mkdtempSync(join(tmpdir(), 'positions-'));
 after(() => rmSync(folder, { recursive: true }));
 
@@ -22,7 +22,7 @@ writeFileSync(pairs, readFileSync(join(DATA, 'test.jsonl'), 'utf8').split('\n').
 type Scores = [chosen: number, rejected: number][];
 
 function alignbook(...args: string[]): string {
-  const { status, stdout, stderr } = spawnSync(process.execPath, [join(ROOT, 'lib', 'bin', 'alignbook.js'), ...args], {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [join(root, 'lib', 'bin', 'alignbook.js'), ...args], {
     encoding: 'utf8',
   });
   assert.equal(status, 0, stderr);
@@ -56,7 +56,7 @@ function same(ours: Scores, theirs: Scores): void {
 
 test("a RewardTrainer's model: 100 of 100 pairs right here, with transformers' scores", () => {
   const model = join(folder, 'trl');
-  oracle('reward_positions.py', 'train', join(ROOT, 'data', 'models', 'tiny'), join(DATA, 'train.jsonl'), model);
+  oracle('reward_positions.py', 'train', join(root, 'data', 'models', 'tiny'), join(DATA, 'train.jsonl'), model);
   const ours = scoredHere(model);
   same(ours, scoredByTransformers(model).asItIs);
   assert.equal(right(ours), 100);
