@@ -1,56 +1,13 @@
 /** Reads training rows from a file as token ids. */
-import { FileError, InputError, plural, quoted } from '../errors';
-import { encodePair, endedIds, type PairIds } from './batch';
-import { mergesAcross } from './boundary';
-import { chatOf, type Chat } from './chat';
-import { Fields, type RowForm } from './fields';
+import type { PairIds } from './batch';
+import { chatOf } from './chat';
+import { encodedPair, encodedPrompt, encodedResponse, encodeRows, type Boundary, type ReadOptions } from './encodeRows';
+import type { Fields } from './fields';
 import type { PromptResponses } from './responseBatch';
-import { fileName, readRows } from './rows';
-import {
-  ANY,
-  CANDIDATES,
-  LABELED,
-  onlyPrompt,
-  PAIR,
-  pairTexts,
-  PROMPT_ALONE,
-  RESPONSE,
-  responseTexts,
-} from './rowTexts';
+import { ANY, CANDIDATES, LABELED, PAIR, PROMPT_ALONE, RESPONSE } from './rowTexts';
 import type { Tokenizer } from './tokenizer';
-import { truncate, TRUNCATIONS, type Truncation } from './truncation';
 
-/**
- * Rows in which prompt and response, encoded as one text, would have a token across their boundary; here the two are
- * encoded separately.
- */
-export interface Merges {
-  readonly rows: number;
-  /** Number of rows kept, in which the merges are counted. */
-  readonly of: number;
-  /** Place of the first such row, such as "line 3". */
-  readonly first: string;
-}
-
-export interface ReadOptions {
-  /** Receives a sentence that says how conversations are rendered, when the first one is read. */
-  readonly onMessages?: (text: string) => void;
-  /** Maximum number of tokens in a prompt plus one response, such as the model's `blockSize`. */
-  readonly maxLength: number;
-  /** What to do with a longer row. Default `refuse`. */
-  readonly truncation?: Truncation;
-  /** Number of rows in the model's embedding; an id outside it is an error. Default: not checked. */
-  readonly vocabSize?: number;
-  /** Called for each invalid row, which is then skipped. Without it, the first invalid row is an error. */
-  readonly onBadRow?: (error: FileError) => void;
-  /**
-   * Called once, after the last row, if any row that was kept would have other tokens at the boundary of prompt and
-   * response when encoded as one text.
-   */
-  readonly onMerges?: (merges: Merges) => void;
-  /** Also read a pair's "margin", a number, from rows that have one; reward model training uses it. Default false. */
-  readonly margins?: boolean;
-}
+export type { Merges, ReadOptions } from './encodeRows';
 
 /**
  * Reads preference pairs from JSON Lines or Parquet (a name that ends in .parquet, or a file that starts with Parquet's
@@ -80,7 +37,7 @@ export function readPairs(path: string, tokenizer: Tokenizer, options: ReadOptio
   return encodeRows(
     path,
     form,
-    (fields, boundary) => pair(fields, chat, tokenizer, options, boundary),
+    (fields, boundary) => encodedPair(fields, chat, tokenizer, options, boundary),
     tokenizer,
     options,
   );
@@ -96,7 +53,7 @@ export function readResponses(path: string, tokenizer: Tokenizer, options: ReadO
   return encodeRows(
     path,
     RESPONSE,
-    (fields, boundary) => response(fields, chat, tokenizer, options, boundary),
+    (fields, boundary) => encodedResponse(fields, chat, tokenizer, options, boundary),
     tokenizer,
     options,
   );
@@ -115,7 +72,13 @@ export function readPrompts(
   options: ReadOptions & { readonly maxNewTokens: number },
 ): Promise<(readonly number[])[]> {
   const chat = chatOf(tokenizer.chatTemplate, options.onMessages);
-  return encodeRows(path, PROMPT_ALONE, (fields) => promptOnly(fields, chat, tokenizer, options), tokenizer, options);
+  return encodeRows(
+    path,
+    PROMPT_ALONE,
+    (fields) => encodedPrompt(fields, chat, tokenizer, options),
+    tokenizer,
+    options,
+  );
 }
 
 /**
@@ -125,8 +88,8 @@ export function readPrompts(
 export function readCandidates(path: string, tokenizer: Tokenizer, options: ReadOptions): Promise<PromptResponses[]> {
   const chat = chatOf(tokenizer.chatTemplate, options.onMessages);
   const encode = (fields: Fields, boundary: Boundary): PromptResponses => {
-    if (!fields.has('chosen')) return response(fields, chat, tokenizer, options, boundary);
-    const { promptIds, chosenIds, rejectedIds } = pair(fields, chat, tokenizer, options, boundary);
+    if (!fields.has('chosen')) return encodedResponse(fields, chat, tokenizer, options, boundary);
+    const { promptIds, chosenIds, rejectedIds } = encodedPair(fields, chat, tokenizer, options, boundary);
     return { promptIds, responses: [chosenIds, rejectedIds] };
   };
   return encodeRows(path, CANDIDATES, encode, tokenizer, options);
@@ -154,14 +117,14 @@ export async function readLabeled(
   const chat = chatOf(tokenizer.chatTemplate, options.onMessages);
   const encode = (fields: Fields, boundary: Boundary): LabeledResponse[] => {
     if (fields.has('chosen') && !fields.has('label')) {
-      const { promptIds, chosenIds, rejectedIds } = pair(fields, chat, tokenizer, options, boundary);
+      const { promptIds, chosenIds, rejectedIds } = encodedPair(fields, chat, tokenizer, options, boundary);
       return [
         { promptIds, responseIds: chosenIds, desirable: true },
         { promptIds, responseIds: rejectedIds, desirable: false },
       ];
     }
     const desirable = fields.flag('label');
-    const { promptIds, responses } = response(fields, chat, tokenizer, options, boundary);
+    const { promptIds, responses } = encodedResponse(fields, chat, tokenizer, options, boundary);
     return [{ promptIds, responseIds: responses[0]!, desirable }];
   };
   return (await encodeRows(path, LABELED, encode, tokenizer, options)).flat();
@@ -183,126 +146,16 @@ export function readAny(path: string, tokenizer: Tokenizer, options: ReadOptions
   const chat = chatOf(tokenizer.chatTemplate, options.onMessages);
   const encode = (fields: Fields, boundary: Boundary): AnyRow => {
     if (fields.has('chosen') || fields.has('rejected')) {
-      const { promptIds, chosenIds, rejectedIds } = pair(fields, chat, tokenizer, options, boundary);
+      const { promptIds, chosenIds, rejectedIds } = encodedPair(fields, chat, tokenizer, options, boundary);
       return { kind: 'pair', promptIds, responses: [chosenIds, rejectedIds] };
     }
     if (!['output', 'response', 'completion', 'messages'].some((name) => fields.has(name))) {
-      const promptIds = promptOnly(fields, chat, tokenizer, { ...options, maxNewTokens: 0 });
+      const promptIds = encodedPrompt(fields, chat, tokenizer, { ...options, maxNewTokens: 0 });
       return { kind: 'prompt', promptIds, responses: [] };
     }
-    const { promptIds, responses } = response(fields, chat, tokenizer, options, boundary);
+    const { promptIds, responses } = encodedResponse(fields, chat, tokenizer, options, boundary);
     if (!fields.has('label')) return { kind: 'response', promptIds, responses };
     return { kind: 'labeled', promptIds, responses, desirable: fields.flag('label') };
   };
   return encodeRows(path, ANY, encode, tokenizer, options);
-}
-
-/** Receives the texts of each row that is encoded. */
-type Boundary = (prompt: string, responses: readonly string[]) => void;
-
-async function encodeRows<Row>(
-  path: string,
-  form: RowForm,
-  encode: (fields: Fields, boundary: Boundary) => Row,
-  tokenizer: Tokenizer,
-  { truncation, vocabSize = Infinity, onBadRow, onMerges }: ReadOptions,
-): Promise<Row[]> {
-  if (truncation !== undefined && !TRUNCATIONS.includes(truncation))
-    throw new InputError(`truncation must be one of ${TRUNCATIONS.join(', ')}, got "${truncation}"`);
-  const rows: Row[] = [];
-  let leftOut = 0;
-  let merges: Merges | undefined;
-  let merged = false;
-  const boundary: Boundary = (prompt, responses) => {
-    merged = onMerges !== undefined && responses.some((text) => mergesAcross(tokenizer, prompt, text));
-  };
-  for await (const { place, parse } of readRows(path, form.names)) {
-    try {
-      const row = encode(new Fields(parse(), form), boundary);
-      requireEmbedded(row, tokenizer, vocabSize);
-      rows.push(row);
-      if (merged) merges = { rows: (merges?.rows ?? 0) + 1, of: 0, first: merges?.first ?? place };
-    } catch (cause) {
-      if (!(cause instanceof InputError)) throw cause;
-      const error = new FileError(fileName(path), `${place}: ${cause.message}`, { cause });
-      if (onBadRow === undefined) throw error;
-      onBadRow(error);
-      leftOut += 1;
-    }
-  }
-  if (rows.length === 0)
-    throw new FileError(
-      fileName(path),
-      leftOut === 0 ? 'has no rows' : `has no row that can be kept: ${leftOut} of ${leftOut} left out`,
-    );
-  if (merges !== undefined) onMerges!({ ...merges, of: rows.length });
-  return rows;
-}
-
-/** @throws InputError naming the token if an id in the row lies outside the embedding. */
-function requireEmbedded(row: unknown, tokenizer: Tokenizer, vocabSize: number): void {
-  if (vocabSize === Infinity) return;
-  if (Array.isArray(row)) {
-    const id = row.find((part) => typeof part === 'number' && part >= vocabSize) as number | undefined;
-    if (id !== undefined) {
-      const token = quoted(tokenizer.decode([id]));
-      throw new InputError(
-        `token ${token} has the id ${id}, and the model's embedding ends at ${vocabSize - 1}: it was not resized ` +
-          `when the token was added; resize it with transformers' resize_token_embeddings, or remove the token ` +
-          'from the text',
-      );
-    }
-    for (const part of row) requireEmbedded(part, tokenizer, vocabSize);
-  } else if (typeof row === 'object' && row !== null) {
-    for (const part of Object.values(row)) requireEmbedded(part, tokenizer, vocabSize);
-  }
-}
-
-function pair(fields: Fields, chat: Chat, tokenizer: Tokenizer, options: ReadOptions, boundary: Boundary): PairIds {
-  const texts = pairTexts(fields, chat);
-  const { promptIds, chosenIds, rejectedIds } = encodePair(tokenizer, texts);
-  boundary(texts.prompt, [texts.chosen, texts.rejected]);
-  if (chosenIds.join() === rejectedIds.join())
-    throw new InputError('chosen and rejected are the same, so the pair prefers nothing; leave it out');
-  const kept = truncate({ promptIds, responses: [chosenIds, rejectedIds] }, options);
-  const [chosen, rejected] = kept.responses as [readonly number[], readonly number[]];
-  if (chosen.join() === rejected.join())
-    throw new InputError(
-      'chosen and rejected are the same after truncation, so the pair prefers nothing; leave it out',
-    );
-  const margin = options.margins && fields.has('margin') ? { margin: fields.number('margin') } : {};
-  return { promptIds: kept.promptIds, chosenIds: chosen, rejectedIds: rejected, ...margin };
-}
-
-function response(
-  fields: Fields,
-  chat: Chat,
-  tokenizer: Tokenizer,
-  options: ReadOptions,
-  boundary: Boundary,
-): PromptResponses {
-  const texts = responseTexts(fields, chat);
-  for (const [name, text] of Object.entries(texts)) if (text === '') throw new InputError(`${name} is empty`);
-  boundary(texts.prompt, [texts.response]);
-  const ids = endedIds(tokenizer, texts.response, texts.templated);
-  return truncate({ promptIds: tokenizer.encode(texts.prompt), responses: [ids] }, options);
-}
-
-function promptOnly(
-  fields: Fields,
-  chat: Chat,
-  tokenizer: Tokenizer,
-  { maxLength, maxNewTokens, truncation }: ReadOptions & { readonly maxNewTokens: number },
-): readonly number[] {
-  const text = onlyPrompt(fields, chat);
-  if (text === '') throw new InputError('prompt is empty');
-  const ids = tokenizer.encode(text);
-  const most = maxLength - maxNewTokens;
-  if (ids.length <= most) return ids;
-  if (truncation === 'prompt-start' && most > 0) return ids.slice(ids.length - most);
-  throw new InputError(
-    `a prompt of ${plural(ids.length, 'token')} leaves no room for ${maxNewTokens} new ones, the limit is ` +
-      `${maxLength}; ` +
-      'shorten it, lower maxNewTokens, or leave the row out',
-  );
 }
