@@ -13,14 +13,14 @@ import { machine, writeResults } from './machine';
 
 const usage = `Usage: npm run bench:splits -- [--keep]
 
-Trains tiny by DPO for 40 steps, by this library and by TRL on one, two and four
+Trains tiny by DPO for 20 steps, by this library and by TRL on one, two and four
 processes, and on two with bf16; prints how far the losses are apart.
 
   --keep   write the losses to data/bench/splits.json, where notebook 12 finds
            them, instead of to executed/
   --help`;
 
-const STEPS = 40;
+const STEPS = 20;
 const CONFIG = {
   model: 'tiny',
   data: join(root, 'data', 'preferences', 'train.jsonl'),
