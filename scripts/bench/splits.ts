@@ -23,7 +23,7 @@ processes, and on two with bf16; prints how far the losses are apart.
 const STEPS = 20;
 const CONFIG = {
   model: 'tiny',
-  data: join(root, 'data', 'preferences', 'train.jsonl'),
+  data: join(root, 'data', 'preferences', 'validation.jsonl'),
   steps: STEPS,
   batchSize: 8,
   lr: 1e-4,
