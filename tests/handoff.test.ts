@@ -175,6 +175,25 @@ test('what cannot be equal is refused, and nothing is written', async () => {
   assert.ok(existsSync(join(dpo, 'run.json')));
 });
 
+test('a file that is not the config of a training is refused in one line, and nothing is written', async () => {
+  const refused = async (content: string, message: RegExp) => {
+    const path = join(folder, 'odd.json');
+    writeFileSync(path, content);
+    await assert.rejects(
+      run({ config: path, out: join(folder, 'odd') }),
+      (error: Error) => message.test(error.message) && !error.message.includes('\n'),
+    );
+    assert.ok(!readdirSync(folder).some((name) => name.startsWith('odd') && name !== 'odd.json'));
+  };
+  await refused(
+    '{"model": "tiny"}',
+    /odd\.json: is not a whole training: train-dpo needs --data, --lr and .*as fields of/,
+  );
+  await refused('{"prompt": "Once", "temperature": 1}', /odd\.json: .*unknown field/);
+  await refused('[1, 2]', /odd\.json: is not a JSON object/);
+  await refused('{"model": ', /odd\.json: cannot be read as JSON/);
+});
+
 const FIGURES = {
   loss: 'loss',
   grad_norm: 'gradNorm',

@@ -30,13 +30,13 @@ const ENVIRONMENT = {
 const MEMORY = ['--object-store-memory', '100000000'];
 const nodes: ChildProcess[] = [];
 
-/** The processes of Ray's session, which are those whose command line names its folder. */
+/** The processes of Ray's session, which are those whose environment names its folder. */
 function processesOfSession(): number[] {
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)
     .filter((pid) => {
       try {
-        return readFileSync(join('/proc', pid, 'cmdline'), 'utf8').includes(session);
+        return readFileSync(join('/proc', pid, 'environ'), 'utf8').includes(`RAY_TMPDIR=${session}\0`);
       } catch {
         return false; // it has ended
       }

@@ -43,24 +43,6 @@ for (const { name, settings, processes, accumulate } of RUNS)
     assert.ok(stdout.startsWith(`${processes} process`), stdout);
   });
 
-for (const loss of [
-  'hinge',
-  'exo_pair',
-  'discopop',
-  'sigmoid_norm',
-  'nca_pair',
-  'bco_pair',
-  'sppo_hard',
-  'apo_zero',
-  'apo_down',
-])
-  test(`DPO, loss ${loss} on two processes: the same six steps`, () => {
-    const handed = handOver(loss, { steps: 6, loss }, '--steps', '6');
-    train(handed, 2, '--compare');
-    const { status, stdout } = check(handed);
-    assert.equal(status, 0, stdout);
-  });
-
 test('SFT and a reward model, six steps on two processes', () => {
   const instructions = join(root, 'data', 'instructions', 'train.jsonl');
   const sft = handOver('sft', { data: instructions, steps: 6 }, '--kind', 'sft', '--steps', '6');
@@ -79,18 +61,6 @@ function changed(handed: string, file: string, change: (text: string) => string)
   assert.notEqual(change(text), text, file);
   writeFileSync(path, change(text));
 }
-
-for (const settings of [
-  { divergence: 'js' },
-  { divergence: 'forward_kl' },
-  { divergence: 'alpha', divergenceAlpha: 0.3 },
-])
-  test(`DPO, ${JSON.stringify(settings)} on two processes: the same six steps`, () => {
-    const handed = handOver(settings.divergence, { steps: 6, ...settings }, '--steps', '6');
-    train(handed, 2, '--compare');
-    const { status, stdout } = check(handed);
-    assert.equal(status, 0, stdout);
-  });
 
 const FAULTS = [
   {
@@ -135,4 +105,34 @@ for (const { name, kind = 'dpo', settings, fault, flags = [] } of FAULTS)
     const { status, stdout } = check(handed);
     assert.equal(status, 1, stdout);
     assert.match(stdout, /BEYOND ITS BOUND/);
+  });
+
+for (const loss of [
+  'hinge',
+  'exo_pair',
+  'discopop',
+  'sigmoid_norm',
+  'nca_pair',
+  'bco_pair',
+  'sppo_hard',
+  'apo_zero',
+  'apo_down',
+])
+  test(`DPO, loss ${loss} on two processes: the same six steps`, () => {
+    const handed = handOver(loss, { steps: 6, loss }, '--steps', '6');
+    train(handed, 2, '--compare');
+    const { status, stdout } = check(handed);
+    assert.equal(status, 0, stdout);
+  });
+
+for (const settings of [
+  { divergence: 'js' },
+  { divergence: 'forward_kl' },
+  { divergence: 'alpha', divergenceAlpha: 0.3 },
+])
+  test(`DPO, ${JSON.stringify(settings)} on two processes: the same six steps`, () => {
+    const handed = handOver(settings.divergence, { steps: 6, ...settings }, '--steps', '6');
+    train(handed, 2, '--compare');
+    const { status, stdout } = check(handed);
+    assert.equal(status, 0, stdout);
   });

@@ -8,7 +8,7 @@ import { test } from 'node:test';
 import { alignbook, check, data, folder, handOver, ran, train } from '../handedOver';
 
 test('DPO, 20 steps on two processes: the same steps; the model that comes back has the same log-probs', () => {
-  const handed = handOver('dpo', { steps: 20 });
+  const handed = handOver('dpo', { data: data('train.jsonl'), steps: 20 });
   train(handed, 2, '--processes', '2');
   const { status, stdout } = check(handed);
   assert.equal(status, 0, stdout);

@@ -5,6 +5,7 @@ import json
 import statistics
 from pathlib import Path
 
+import torch
 from transformers import GPT2Config
 
 ROOT = Path(MODEL).parent.parent.parent
@@ -115,3 +116,19 @@ print(
     f"a token: {(2 * norm + 4 * linear + attention + gelu + sums) * layers + around} calls, {4 * layers + 1} of "
     f"them products with weights"
 )
+
+# %% [splits]
+splits = {name: result["losses"] for name, result in kept("splits")["results"].items()}
+own = splits.pop("alignbook")
+for name, losses in splits.items():
+    apart = max(abs(loss - mine) for loss, mine in zip(losses, own, strict=True))
+    print(name, f"{apart:.1e}".replace("e-0", "e-"))
+
+# %% [message]
+for name, layers, width in (("gpt2", 12, 768), ("gpt2-medium", 24, 1024), ("gpt2-xl", 48, 1600)):
+    with torch.device("meta"):
+        shape = GPT2LMHeadModel(GPT2Config(n_layer=layers, n_embd=width, n_head=width // 64))
+    count = sum(weight.numel() for weight in shape.parameters())
+    sent = 2 * 15 / 16 * 4 * count
+    times = [f"{8 * sent / (gigabits * 1e9):.2f} s at {gigabits}" for gigabits in (10, 100, 400)]
+    print(f"{name}: {count} weights, {sent / 1e9:.2f} GB a step: {', '.join(times)} Gbit/s")
