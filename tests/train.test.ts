@@ -295,7 +295,7 @@ test('skipBad, truncation and maxLength say which rows are trained on', () => {
       ...more,
     );
     // "a" and "b" are one token
-    return { status, stderr: stderr.replace(/^\d+ of \d+ rows .*encoded apart"\)\n/m, '') };
+    return { status, stderr: stderr.replace(/^\d+ of \d+ rows? .*encoded apart"\)\n/m, '') };
   };
   const told = `left out: ${data}: line 2: has no "response"\n`;
   const written = 'messages are written as the Alpaca prompt: the model has no chat template\n';

@@ -90,7 +90,11 @@ export function valuesOf(
   return values;
 }
 
-/** Removes the config file's fields that an option replaces. @returns a problem for each group of which two are given. */
+/**
+ * Removes the config file's fields that an option replaces.
+ *
+ * @returns a problem for each group of which two are given.
+ */
 function excluded(
   { exclusive = [] }: Command,
   options: Readonly<Record<string, unknown>>,
