@@ -61,8 +61,8 @@ export interface DeadAfter {
 }
 
 /**
- * Either the lock, which is this process's until it is disposed of, or the owner: null if the lock cannot be read or was
- * released a moment ago.
+ * Either the lock, which is this process's until it is disposed of, or the owner: null if the lock cannot be read or
+ * was released a moment ago.
  */
 export type Attempt = { readonly lock: Disposable } | { readonly holder: Holder | null };
 

@@ -86,7 +86,7 @@ for (const kind of Object.keys(expected.logits)) {
   });
 }
 
-test('an adapter that is written comes back: to the bit, under its base, and PEFT names every field that is needed', async () => {
+test('an adapter that is written comes back to the bit, under its base, with the fields that PEFT needs', async () => {
   const base = await GPT2.fromPretrained('tiny');
   const model = lora(base, { rank: 3, alpha: 5, targets: ['attn.c_attn', 'mlp.c_proj'] }, new Random(1));
   const { trained } = model.weights;

@@ -73,7 +73,7 @@ const near = (scores: readonly number[], expected: readonly number[]) => {
   scores.forEach((score, n) => assert.ok(Math.abs(score - expected[n]!) < 1e-5, `${n}: ${score}, ${expected[n]}`));
 };
 
-test('scores equal those of npx alignbook score, for texts and for ids, also of requests at the same time', async () => {
+test('scores equal those of npx alignbook score, for texts and for ids, also at the same time', async () => {
   const file = join(folder, 'rows.jsonl');
   writeFileSync(file, rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
   const { stdout } = spawnSync(process.execPath, [alignbook, 'score', '--model', model, '--data', file], {
@@ -105,7 +105,7 @@ test('ids are scored as they are: a response that was cut off gets no end token'
   assert.ok(Math.abs(ended! - cut!) > 1e-3);
 });
 
-test('a wrong or missing token, another path or method, a body that is not JSON or too large: one line of JSON', async () => {
+test('a wrong or missing token, another path or method, a body not JSON or too large: one line of JSON', async () => {
   const refused = async (answer: Promise<Response>, status: number, message: RegExp) => {
     const response = await answer;
     const text = await response.text();

@@ -115,7 +115,7 @@ test('the declared defaults are those of the loss, and nothing stays behind', as
   for (const each of [model, reference]) each.dispose();
 });
 
-test('a validation: each prompt with the response of the row before it, over all rows, whatever the batch', async () => {
+test('a validation pairs each prompt with the response of the row before it, whatever the batch', async () => {
   const [model, reference] = [await load(), await load()];
   await collect(trainKto(model, rows, { ...options, steps: 4 }, { reference }));
   const held = fixture.rows.slice(40, 47);

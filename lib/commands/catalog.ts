@@ -51,8 +51,8 @@ export const catalog: readonly Command[] = [
     name: 'data',
     summary: 'Show what is understood of a file of rows; run this first.',
     details:
-      'Prints the kind and number of the rows, what is wrong with others, the lengths in tokens, what is unusual, and ' +
-      'the first rows as the model sees them.',
+      'Prints the kind and number of the rows, what is wrong with others, the lengths in tokens, what is unusual, ' +
+      'and the first rows as the model sees them.',
     settings: dataSettings,
     argument: 'path',
     strict: ['examples'],
@@ -73,8 +73,8 @@ export const catalog: readonly Command[] = [
     summary: 'Score responses with a reward model.',
     details:
       'Prints one JSON line for each row: {"chosen", "rejected"} for the rows of logps, {"score"} for those of ' +
-      'train-sft. For pairs, accuracy and calibration follow on the standard error. With --serve, it scores for other ' +
-      'programs instead, until it is interrupted.',
+      'train-sft. For pairs, accuracy and calibration follow on the standard error. With --serve, it scores for ' +
+      'other programs instead, until it is interrupted.',
     settings: scoreSettings,
     oneOf: [['data', 'serve']],
     strict: ['batchSize', 'port'],

@@ -48,8 +48,8 @@ export const isLoopback = (host: string): boolean =>
 
 /**
  * Answers `POST /score` with `{"scores": [...]}`, one number for each of the request's `{"rows": [...]}`. A row is
- * `{"prompt", "response"}`, texts, of which the response gets an end-of-sequence token; or `{"promptIds", "ids"}`, token
- * ids, which are scored as they are. An error is answered as `{"error": "..."}`, on one line.
+ * `{"prompt", "response"}`, texts, of which the response gets an end-of-sequence token; or `{"promptIds", "ids"}`,
+ * token ids, which are scored as they are. An error is answered as `{"error": "..."}`, on one line.
  *
  * @throws the system's error if the address cannot be listened at.
  */

@@ -53,9 +53,10 @@ class Interrupted extends Error {}
 /**
  * Runs the steps that `train` yields. OUTPUT/metrics.jsonl receives one line per step. OUTPUT/checkpoint-… is written
  * every `saveEvery` steps and after the last step. OUTPUT/model is the trained model after the last step, or after the
- * best one if `bestBy` or `patience` is given; OUTPUT/adapter has the adapters alone where a run trains some. SIGINT, SIGTERM and SIGHUP save a checkpoint after the current step and
- * exit with status 130; a step that fails also leaves a checkpoint. Everything that the export needs is read before the
- * first step, and rerunning the same command completes an export that failed.
+ * best one if `bestBy` or `patience` is given; OUTPUT/adapter has the adapters alone where a run trains some. SIGINT,
+ * SIGTERM and SIGHUP save a checkpoint after the current step and exit with status 130; a step that fails also leaves
+ * a checkpoint. Everything that the export needs is read before the first step, and rerunning the same command
+ * completes an export that failed.
  *
  * @param line returns the text that the console shows about a step or a validation, after its number and loss.
  */

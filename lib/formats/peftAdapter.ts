@@ -43,7 +43,7 @@ export interface BaseModel {
 
 /** PEFT's name of an adapter's tensor, with GPT-2's own name of the matrix, and A or B. */
 const TENSOR =
-  /^base_model\.model\.(?:transformer\.)?(h\.\d+\.(?:attn\.c_attn|attn\.c_proj|mlp\.c_fc|mlp\.c_proj))\.lora_([AB])\.weight$/;
+  /^base_model\.model\.(?:transformer\.)?(h\.\d+\.(?:attn\.c_(?:attn|proj)|mlp\.c_(?:fc|proj)))\.lora_([AB])\.weight$/;
 
 /** Fields of adapter_config.json that are read here, or that change nothing in what an adapter computes. */
 const KNOWN = new Set([

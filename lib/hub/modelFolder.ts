@@ -27,8 +27,9 @@ export function embeddedModel(): string {
 }
 
 /**
- * The folder of a model or of a PEFT adapter, with one part or all of them. Files that the Hugging Face cache contains, whether from Python
- * or from here, are used without a request, even if the hub has newer ones; missing files are downloaded into it.
+ * The folder of a model or of a PEFT adapter, with one part or all of them. Files that the Hugging Face cache
+ * contains, whether from Python or from here, are used without a request, even if the hub has newer ones; missing
+ * files are downloaded into it.
  *
  * @param model `tiny` (the embedded model), a folder with a config.json (`./gpt2` or `/models/gpt2`), or a name on the
  *   hub such as `gpt2`, optionally followed by `@` and a branch, tag or commit to pin a revision.

@@ -149,8 +149,8 @@ interface Interrupt {
 /**
  * Turns SIGINT, from JupyterLab's stop button or Ctrl-C in a terminal, into a request that a loop checks between steps.
  *
- * It replaces the existing handlers of SIGINT until it arrives once: tslab's would end the cell and lose its declarations.
- * After that they are back, so a second interrupt ends a cell whose step never finishes.
+ * It replaces the existing handlers of SIGINT until it arrives once: tslab's would end the cell and lose its
+ * declarations. After that they are back, so a second interrupt ends a cell whose step never finishes.
  *
  * It first waits for a turn of the event loop. While the synchronous part of a cell runs, Node sets all handlers of
  * SIGINT aside; if one were registered then, the next interrupt would kill the kernel.

@@ -82,8 +82,8 @@ export function responseBatch(
 
   if (B * T * T > MOST_PAIRS)
     throw new InputError(
-      `${plural(rows.length, 'row')} of up to ${plural(largest(lengths), 'token')} are too many for one batch: the mask ` +
-        `of which token sees which would take ${Math.ceil((B * T * T) / 1e9)} GB; lower batchSize, and raise ` +
+      `${plural(rows.length, 'row')} of up to ${plural(largest(lengths), 'token')} are too many for one batch: the ` +
+        `mask of which token sees which would take ${Math.ceil((B * T * T) / 1e9)} GB; lower batchSize, and raise ` +
         'accumulation for the same sum',
     );
   let before = 0;

@@ -31,8 +31,8 @@ export function truncate(
   if (truncation === 'prompt-start') {
     if (longest >= maxLength)
       throw new InputError(
-        `a response of ${plural(longest, 'token')} leaves no room for the prompt, the limit is ${maxLength}; shorten it ` +
-          'or leave the row out',
+        `a response of ${plural(longest, 'token')} leaves no room for the prompt, the limit is ${maxLength}; ` +
+          'shorten it or leave the row out',
       );
     return { promptIds: promptIds.slice(length - maxLength), responses };
   }

@@ -70,8 +70,8 @@ async function main({ keep }: { keep: boolean }): Promise<number> {
 void script({
   name: 'bench:splits',
   summary:
-    'Train tiny by DPO for 20 steps, by this library and by TRL on one, two and four processes, and on two with bf16; ' +
-    'print how far the losses are apart. Nothing is timed.',
+    'Train tiny by DPO for 20 steps, by this library and by TRL on one, two and four processes, and on two with ' +
+    'bf16; print how far the losses are apart. Nothing is timed.',
   settings: {
     keep: flag({
       help: 'Write the losses to data/bench/splits.json, where notebook 12 finds them, instead of to executed/.',

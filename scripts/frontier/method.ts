@@ -1,6 +1,6 @@
 /**
- * A method in the comparison of reward against KL, which is a way to raise the reward of a model's reviews, and the parts
- * that several methods share.
+ * A method in the comparison of reward against KL, which is a way to raise the reward of a model's reviews, and the
+ * parts that several methods share.
  */
 import type { GPT2, GPT2Config, Tokenizer, Reward as TrainingReward } from 'alignbook';
 

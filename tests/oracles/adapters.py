@@ -1,4 +1,4 @@
-"""Makes tests/fixtures/adapters: LoRA adapters of tests/fixtures/gpt2 as PEFT saves them, and logits that PEFT computes.
+"""Makes tests/fixtures/adapters: LoRA adapters of tests/fixtures/gpt2 as PEFT saves them, and PEFT's logits.
 
     python tests/oracles/adapters.py
 

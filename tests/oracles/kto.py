@@ -2,8 +2,8 @@
 
     python tests/oracles/kto.py
 
-Everything in float32 on one thread, on fixed rows in a fixed order, with unequal weights and labels. TRL forms a batch's
-mismatched pairs as trainKto does: each prompt with the completion of the row before it in the batch.
+Everything in float32 on one thread, on fixed rows in a fixed order, with unequal weights and labels. TRL forms the
+mismatched pairs of a batch as trainKto does: each prompt with the completion of the row before it in the batch.
 """
 
 import json
