@@ -9,7 +9,6 @@ mismatched pairs of a batch as trainKto does: each prompt with the completion of
 import json
 import os
 import tempfile
-from pathlib import Path
 
 os.environ["TQDM_DISABLE"] = "1"
 
