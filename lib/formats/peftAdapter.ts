@@ -140,10 +140,13 @@ export function requirePeftConfig(folder: string): JsonObject {
 /** What to do with an adapter that is not read here. */
 function mergeInPython(task: unknown): string {
   const [auto, more] = task === 'SEQ_CLS' ? ['SequenceClassification', ', num_labels=1'] : ['CausalLM', ''];
-  return (
+  const merging =
     `merge the adapter with Python, peft.AutoPeftModelFor${auto}.from_pretrained(folder${more}).merge_and_unload()` +
-    '.save_pretrained("merged"), and give ./merged with the tokenizer\'s files'
-  );
+    '.save_pretrained("merged"), and give ./merged with the tokenizer\'s files';
+  // findings/peft-reward-adapter-loses-pad-token.sh: PEFT keeps no record of where the score was read
+  return task === 'SEQ_CLS'
+    ? `${merging}; put the "pad_token_id" of the training into merged/config.json, which decides where scores are read`
+    : merging;
 }
 
 const isUnused = (value: unknown): boolean =>
