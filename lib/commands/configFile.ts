@@ -50,9 +50,10 @@ function wrongType(name: string, value: unknown, setting: Setting): string | und
 }
 
 /** What follows if the field is left out, as the beginning of a sentence that goes on with what to give instead. */
-function omission({ required, default: without }: Setting): string {
+function omission({ required, default: value, otherwise: words }: Setting): string {
   if (required) return '';
-  return without === undefined ? 'omit it, or ' : `omit it for the default (${without}), or `;
+  const otherwise = words ?? value;
+  return otherwise === undefined ? 'omit it, or ' : `omit it for the default (${String(otherwise)}), or `;
 }
 
 /** What the setting takes, in words. */

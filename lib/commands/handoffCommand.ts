@@ -57,13 +57,15 @@ async function handedOver(config: string, out: string, kind: Handoff['kind'], co
   console.log(`${out} is ready; its README.md says how to start it`);
 }
 
-/** @throws FileError if the file lacks a setting that its command needs. */
+/** @throws FileError, on one line, if the file is not the config of a whole training. */
 function valuesIn(config: string, kind: Handoff['kind'], output: string): Record<string, unknown> {
   try {
     return trainingOf(kind, { config, output });
   } catch (error) {
-    if (!(error instanceof UsageError)) throw error;
-    throw new FileError(config, `is not a whole training: ${error.message}; add them as fields of the file`);
+    if (!(error instanceof UsageError || error instanceof FileError)) throw error;
+    const said = error.message.replace(/\n */g, '; ').replace(':; ', ': ');
+    if (error instanceof FileError) throw new FileError(config, said.replace(`${error.path}: `, ''), { cause: error });
+    throw new FileError(config, `is not a whole training: ${said}; add them as fields of the file`, { cause: error });
   }
 }
 
