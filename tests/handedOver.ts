@@ -22,8 +22,13 @@ export function ran(program: string, args: readonly string[], env: NodeJS.Proces
   return stdout;
 }
 
-/** Where train.py runs on the CPU, and asks nothing of a network. */
-export const ON_CPU = { CUDA_VISIBLE_DEVICES: '', HF_HUB_OFFLINE: '1', TRL_EXPERIMENTAL_SILENCE: '1' };
+/** train.py runs on the CPU, in one thread, as torchrun would have it, and asks nothing of a network. */
+export const ON_CPU = {
+  CUDA_VISIBLE_DEVICES: '',
+  HF_HUB_OFFLINE: '1',
+  OMP_NUM_THREADS: '1',
+  TRL_EXPERIMENTAL_SILENCE: '1',
+};
 
 /** Runs `train.py` on the CPU: directly for one process, under torchrun for several on this machine. */
 export function train(handed: string, processes: number, ...args: string[]): void {

@@ -31,7 +31,8 @@ const RUNS = [
 ];
 
 function run(program: string, args: readonly string[]): void {
-  const env = { ...process.env, CUDA_VISIBLE_DEVICES: '', HF_HUB_OFFLINE: '1', TRL_EXPERIMENTAL_SILENCE: '1' };
+  const onCpu = { CUDA_VISIBLE_DEVICES: '', HF_HUB_OFFLINE: '1', OMP_NUM_THREADS: '1', TRL_EXPERIMENTAL_SILENCE: '1' };
+  const env = { ...process.env, ...onCpu };
   const { status, stderr } = spawnSync(program, args, { encoding: 'utf8', env });
   if (status !== 0) throw new Error(`${args.join(' ')} failed: ${stderr}`);
 }

@@ -25,7 +25,6 @@ const ENVIRONMENT = {
   RAY_AUTH_TOKEN_PATH: token,
   RAY_TMPDIR: session,
   RAY_USAGE_STATS_ENABLED: '0',
-  OMP_NUM_THREADS: '1',
 };
 const MEMORY = ['--object-store-memory', '100000000'];
 const nodes: ChildProcess[] = [];
