@@ -733,9 +733,9 @@ test('weights in several files', async () => {
 /** A separate process that loads the model, or prints why it cannot. */
 function otherProcess() {
   const script = `
-    const { modelFolder } = require(${JSON.stringify(join(root, 'lib', 'dist', 'hub', 'modelFolder.js'))});
-    modelFolder(${JSON.stringify(NAME)}, ['tokenizer', 'weights'], { retryDelay: 1, checks: {} })
-      .then(console.log, (error) => { console.log(error); process.exitCode = 1; });
+    const { modelFiles } = require(${JSON.stringify(join(root, 'lib', 'dist', 'hub', 'modelFolder.js'))});
+    modelFiles(${JSON.stringify(NAME)}, ['tokenizer', 'weights'], { retryDelay: 1, checks: {} })
+      .then(({ folder }) => console.log(folder), (error) => { console.log(error); process.exitCode = 1; });
   `;
   const child = spawn(process.execPath, ['-e', script], { stdio: ['ignore', 'pipe', 'inherit'] });
   let output = '';
