@@ -1,3 +1,4 @@
+/** `alignbook data`: prints the report of a file of rows. */
 import { plural } from '../errors';
 import { configOf } from '../model/folder';
 import { largest } from '../ranges';

@@ -1,3 +1,4 @@
+/** `alignbook doctor`: prints what is installed. */
 import { diagnose } from '../doctor';
 
 export function run(): void {

@@ -1,3 +1,4 @@
+/** `alignbook download`: fetches a model and prints its folder. */
 import { progressPrinter } from '../hub/progress';
 import { downloadModel } from '../model/folder';
 import type { OptionsOf } from '../training/declare';

@@ -1,3 +1,4 @@
+/** `alignbook train-dpo`: reads pairs, has the reference score them, and runs the training. Flags: dpoOptions.ts. */
 import { plural } from '../errors';
 import { preferenceLosses } from '../losses/preferenceLosses';
 import { configOf } from '../model/folder';

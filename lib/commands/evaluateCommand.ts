@@ -1,3 +1,4 @@
+/** `alignbook evaluate`: measures a model on pairs and sampled answers. */
 import { plural } from '../errors';
 import { replaceFile, requireWritable } from '../formats/replace';
 import { configOf } from '../model/folder';

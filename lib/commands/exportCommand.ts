@@ -1,3 +1,4 @@
+/** `alignbook export`: writes a model folder. */
 import { mayReplace, recoverFolder } from '../formats/replace';
 import { exportModel } from '../model/export';
 import { gpt2Files } from '../model/folder';

@@ -1,3 +1,4 @@
+/** `alignbook generate`: prints a continuation as it is sampled. */
 import { gpt2Files } from '../model/folder';
 import { generate } from '../model/generate';
 import { GPT2 } from '../model/gpt2';

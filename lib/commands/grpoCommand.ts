@@ -1,3 +1,4 @@
+/** `alignbook train-grpo`: runs the training on what samplingRun.ts prepares. Flags: grpoOptions.ts. */
 import type { GPT2 } from '../model/gpt2';
 import { withDefaults, type OptionsOf } from '../training/declare';
 import { stepCount } from '../training/order';

@@ -1,3 +1,4 @@
+/** `alignbook handoff`: writes a folder for TRL, or checks the steps that came back. */
 import { FileError, InputError } from '../errors';
 import { mayReplace } from '../formats/replace';
 import { compareTrajectory, comparisonText } from '../handoff/compare';

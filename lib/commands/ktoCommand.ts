@@ -1,3 +1,4 @@
+/** `alignbook train-kto`: reads labeled responses and runs the training. Flags: ktoOptions.ts. */
 import { configOf } from '../model/folder';
 import { GPT2 } from '../model/gpt2';
 import { largest } from '../ranges';

@@ -1,3 +1,4 @@
+/** `alignbook logps`: prints the log-probs of the tokens of pairs. */
 import { plural } from '../errors';
 import { replaceFile } from '../formats/replace';
 import { configOf } from '../model/folder';

@@ -1,3 +1,4 @@
+/** `alignbook train-ppo`: runs the training on what samplingRun.ts prepares. Flags: ppoOptions.ts. */
 import type { GPT2 } from '../model/gpt2';
 import { withValueHead } from '../model/valueHead';
 import { withDefaults, type OptionsOf } from '../training/declare';

@@ -1,3 +1,4 @@
+/** `alignbook train-reward`: reads pairs, adds a score head, and runs the training. Flags: rewardOptions.ts. */
 import { InputError } from '../errors';
 import { gpt2Files } from '../model/folder';
 import type { RewardModel } from '../model/rewardModel';

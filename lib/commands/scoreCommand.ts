@@ -1,3 +1,4 @@
+/** `alignbook score`: scores a file of rows, or serves scores over HTTP. */
 import { readFileSync } from 'node:fs';
 
 import { FileError, plural } from '../errors';

@@ -1,3 +1,4 @@
+/** `alignbook train-sft`: reads prompts with responses and runs the training. Flags: options.ts. */
 import { configOf } from '../model/folder';
 import { GPT2 } from '../model/gpt2';
 import { Weights } from '../model/weights';

@@ -1,3 +1,4 @@
+/** `alignbook weights`: lists the tensors of a file. */
 import { existsSync, statSync } from 'node:fs';
 
 import { plural } from '../errors';

@@ -1,5 +1,6 @@
 /**
- * The layers of GPT-2, each a forward and a backward; attention has a file of its own.
+ * The layers of GPT-2, each a forward and a backward: layer norm, linear, GELU and the other activations. Attention has
+ * a file of its own.
  *
  * A forward returns its output `y` and `saved`, the intermediates that its backward needs; the caller owns both, and
  * releases `saved` where no backward will follow. A backward takes dy, the gradient of the loss with respect to y,

@@ -1,4 +1,4 @@
-/** What a loss on pairs is made of: its inputs, its options, their checks, and the rows of the table of losses. */
+/** The types and checks behind the table of losses, preferenceLosses.ts: the inputs and options of a loss on pairs. */
 import { InputError } from '../errors';
 import { RANGES, requireRange } from '../ranges';
 import { tf } from '../tf';

@@ -1,4 +1,4 @@
-/** Reads training rows from a file as token ids. */
+/** Reads training rows from a file as token ids: one function for each kind of row; encodeRows.ts does the work. */
 import type { PairIds } from './batch';
 import { chatOf } from './chat';
 import { encodedPair, encodedPrompt, encodedResponse, encodeRows, type Boundary, type ReadOptions } from './encodeRows';

@@ -1,4 +1,4 @@
-/** Reads the rows of a JSON Lines or Parquet file. */
+/** Reads the rows of a JSON Lines or Parquet file: file -> rows -> texts (rowTexts.ts) -> ids (encodeRows.ts). */
 import { createReadStream, readdirSync, statSync } from 'node:fs';
 
 import { clipped, FileError, InputError } from '../errors';

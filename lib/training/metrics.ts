@@ -1,4 +1,7 @@
-/** The metrics of a step: of its tokens, averaged over parts, by name, and written for TensorBoard. */
+/**
+ * Averages a step's metrics over its parts, and writes them for TensorBoard. Which metrics a trainer reports stands in
+ * its own file, such as trainDpo.ts; only those of tokens, which several share, are computed here.
+ */
 import { mkdirSync } from 'node:fs';
 import { resolve } from 'node:path';
 

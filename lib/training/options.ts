@@ -1,4 +1,4 @@
-/** The settings of every trainer. */
+/** The settings that all trainers share, and all of SFT's; a trainer's own are in its file, such as dpoOptions.ts. */
 import { RANGES, requireRange } from '../ranges';
 import { choice, flag, list, number, type OptionsOf } from './declare';
 
