@@ -387,8 +387,8 @@ test(
     assert.equal(
       stderr,
       `alignbook: ${rows}: line 2: token "Z" has the id 37, and the model's embedding ends at 36: it was not ` +
-        `resized when the token was added; resize it with transformers' resize_token_embeddings, or take the token ` +
-        'out of the text\n',
+        `resized when the token was added; resize it with transformers' resize_token_embeddings, or remove the token ` +
+        'from the text\n',
     );
   },
 );
