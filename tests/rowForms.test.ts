@@ -57,8 +57,6 @@ const refusal = (path: string) =>
 
 const CONVERTED: readonly (readonly [name: string, content: () => string | Uint8Array, form: RegExp, key?: string])[] =
   [
-    ['array.json', () => JSON.stringify(ROWS), /is a JSON array, which is not read here/],
-    ['indented array.json', () => `\ufeff${JSON.stringify(ROWS, null, 4)}`, /is a JSON array/],
     [
       'key.json',
       () => JSON.stringify({ version: 1, data: ROWS }, null, 1),
@@ -72,7 +70,6 @@ const CONVERTED: readonly (readonly [name: string, content: () => string | Uint8
     ],
     ["it's.csv", () => `\ufeff${table(',')}`, /is CSV/],
     ['rows.tsv', () => table('\t'), /is a table of tab-separated values/],
-    ['rows.jsonl.gz', () => gzipSync(LINES), /is compressed with gzip/],
     [
       'rows.bz2',
       () => python('import bz2, sys; sys.stdout.buffer.write(bz2.compress(sys.argv[1].encode()))', LINES),
@@ -93,7 +90,7 @@ for (const [name, content, form] of CONVERTED) {
     const message = await refusal(file(name, content()));
     assert.match(message, form);
     assert.ok(!message.includes('\n'));
-    const command = /(?:python3|gunzip|bunzip2|xz|iconv|jq) .*$/.exec(message)![0];
+    const command = /(?:python3|bunzip2|xz|iconv|jq) .*$/.exec(message)![0];
     const program = command.split(' ')[0]!;
     if (spawnSync('sh', ['-c', `command -v ${program}`]).status !== 0)
       return t.skip(`${program} is not on this machine`);
@@ -176,6 +173,43 @@ test('forms without a command are named, too', async () => {
     await refusal(join(folder, 'empty')),
     /is a folder, without a \.jsonl or \.parquet file in it; give a file of rows$/,
   );
+});
+
+test('arrays of objects, and both forms under gzip, are the rows of the lines', async () => {
+  const expected = await read(file('rows.jsonl', LINES));
+  for (const content of [
+    JSON.stringify(ROWS),
+    `\ufeff${JSON.stringify(ROWS, null, 4)}`,
+    `\n [\n${JSON.stringify(ROWS).slice(1)}\n`,
+    gzipSync(LINES),
+    gzipSync(JSON.stringify(ROWS)),
+    Buffer.concat([gzipSync(LINES.split('\n')[0]! + '\n'), gzipSync(LINES.split('\n').slice(1).join('\n'))]),
+  ])
+    assert.deepEqual(await read(file('x', content)), expected);
+  const some = JSON.stringify([ROWS[0], { prompt: 'a' }, 5, ROWS[1]]);
+  assert.match(await refusal(file('x', some)), /x: row 2: has no "chosen"/);
+  const told: string[] = [];
+  const kept = await readPairs(file('x', some), await tokenizer, {
+    ...options,
+    onBadRow: ({ message }) => told.push(message),
+  });
+  assert.deepEqual(kept, expected.slice(0, 2));
+  assert.match(told[1]!, /row 3: is not a JSON object$/);
+  assert.match(await refusal(file('x', '[{"prompt": "a"')), /x: is a JSON array that cannot be read \(/);
+  assert.match(
+    await refusal(file('x', '[[1, 2]]')),
+    /is a JSON array of lists, or a very large one, which is not read/,
+  );
+  const whole = gzipSync(LINES);
+  assert.match(await refusal(file('x', whole.subarray(0, 30))), /x: is damaged: gzip says "unexpected end of file"/);
+  assert.match(await refusal(file('x', Buffer.of(0x1f, 0x8b, 9, 9, 9))), /x: is damaged: gzip says "/);
+  assert.match(await refusal(file('x', gzipSync('PAR1'))), /x: is Parquet, which is read from its end/);
+  const piped = spawnSync(
+    process.execPath,
+    [join(root, 'lib', 'bin', 'alignbook.js'), 'logps', '--model', 'tiny', '--data', '-'],
+    { input: gzipSync(JSON.stringify(ROWS)), encoding: 'utf8' },
+  );
+  assert.equal(piped.stdout.trim().split('\n').length, ROWS.length, piped.stderr);
 });
 
 test('a bad first line is no other form: the rows after it are read', async () => {

@@ -314,7 +314,7 @@ test('skipBad, truncation and maxLength say which rows are trained on', () => {
     stderr: `${told}${written}1 of 3 rows left out\n`,
   });
 
-  assert.match(sft('x', { skipBad: 'yes' }).stderr, /sft\.json: "skipBad" is not true or false$/m);
+  assert.match(sft('x', { skipBad: 'yes' }).stderr, /sft\.json: "skipBad" is not true or false; give true or false$/m);
   assert.match(
     sft('x', { truncation: 'keep_end' }).stderr,
     /^alignbook: truncation must be one of refuse, prompt-start, response-end, got "keep_end"$/m,

@@ -17,7 +17,7 @@ import { trainCommands } from './trainCommands';
 
 const PAIR_ROWS =
   'Rows are {"prompt", "chosen", "rejected"}, texts or lists of {"role", "content"} messages, or {"instruction", ' +
-  '"input", "chosen", "rejected"}, as JSON lines or Parquet; - reads JSON lines from the standard input.';
+  '"input", "chosen", "rejected"}, as JSON lines, a JSON array or Parquet; - reads the standard input.';
 
 export const catalog: readonly Command[] = [
   command({

@@ -12,10 +12,11 @@ import {
 const training = { config: true, makesFiles: true, exclusive: [['steps', 'epochs']] } as const;
 const PAIR_ROWS =
   'Rows are {"prompt", "chosen", "rejected"}, texts or lists of {"role", "content"} messages (without "prompt": what ' +
-  'chosen and rejected share), or {"instruction", "input", "chosen", "rejected"}, as JSON lines or Parquet.';
+  'chosen and rejected share), or {"instruction", "input", "chosen", "rejected"}, as JSON lines, a JSON ' +
+  'array or Parquet.';
 const PROMPT_ROWS =
-  'Rows are {"prompt"} or {"instruction", "input"}, as JSON lines or Parquet; further fields are ignored, so rows of ' +
-  'pairs will do. Give rewardModel, rewardFunction, or both.';
+  'Rows are {"prompt"} or {"instruction", "input"}, as JSON lines, a JSON array or Parquet; further fields are ' +
+  'ignored, so rows of pairs will do. Give rewardModel, rewardFunction, or both.';
 
 export const trainCommands = [
   command({
@@ -23,8 +24,8 @@ export const trainCommands = [
     name: 'train-sft',
     summary: 'Train by supervised fine-tuning on prompts and responses.',
     details:
-      'Rows are {"prompt", "response"}, {"instruction", "input", "output"} or {"messages"}, as JSON lines or ' +
-      'Parquet; a prompt may be a list of {"role", "content"} messages.',
+      'Rows are {"prompt", "response"}, {"instruction", "input", "output"} or {"messages"}, as JSON lines, a ' +
+      'JSON array or Parquet; a prompt may be a list of {"role", "content"} messages.',
     settings: sftCommandSettings,
     oneOf: [['steps', 'epochs']],
     example: 'train-sft --model gpt2 --data rows.jsonl --output run --epochs 1 --lr 1e-5',
@@ -45,9 +46,9 @@ export const trainCommands = [
     name: 'train-kto',
     summary: 'Train by KTO on single responses with a thumb up or down.',
     details:
-      'Rows are {"prompt", "completion", "label"}, with label true (desirable) or false, as JSON lines or Parquet; a ' +
-      'prompt may be a list of {"role", "content"} messages. Rows of pairs will do: chosen is desirable, rejected ' +
-      'is not.',
+      'Rows are {"prompt", "completion", "label"}, with label true (desirable) or false, as JSON lines, a JSON array ' +
+      'or Parquet; a prompt may be a list of {"role", "content"} messages. Rows of pairs will do: chosen is ' +
+      'desirable, rejected is not.',
     settings: ktoCommandSettings,
     oneOf: [['steps', 'epochs']],
     example: 'train-kto --model ./sft/model --data thumbs.jsonl --output run --epochs 1 --lr 1e-6',

@@ -10,8 +10,8 @@ import type { Tokenizer } from './tokenizer';
 export type { Merges, ReadOptions } from './encodeRows';
 
 /**
- * Reads preference pairs from JSON Lines or Parquet (a name that ends in .parquet, or a file that starts with Parquet's
- * magic bytes), in these forms:
+ * Reads preference pairs from JSON Lines, a JSON array of objects (either also compressed with gzip) or Parquet (a name
+ * that ends in .parquet, or a file that starts with Parquet's magic bytes), in these forms:
  * - {"prompt", "chosen", "rejected"}, all texts;
  * - {"instruction", "input" (may be missing), "chosen", "rejected"}, the Alpaca form: `alpacaPrompt` makes the prompt;
  * - "prompt" a list of {"role", "content"} messages, and each response a text or a list of one message: `chatPrompt`,

@@ -12,7 +12,6 @@ const intoLines = (command: string): string => `${command} > ${REMEDY_OUTPUT}`;
 const opened = 'open(sys.argv[1], encoding="utf-8-sig"';
 
 const REMEDIES = {
-  gunzip: intoLines('gunzip -c FILE'),
   bunzip2: intoLines('bunzip2 -c FILE'),
   xz: intoLines('xz -dc FILE'),
   zstd: intoLines('zstd -dc FILE'),
@@ -67,7 +66,6 @@ const shellQuoted = (path: string): string =>
 
 /** First bytes (as Latin-1), the form, and what to do. The order matters where one entry is a prefix of another. */
 const MAGIC: readonly (readonly [start: string, form: string, words: string, remedy?: keyof typeof REMEDIES])[] = [
-  ['\x1f\x8b', 'is compressed with gzip', 'decompress it first', 'gunzip'],
   ['BZh', 'is compressed with bzip2', 'decompress it first', 'bunzip2'],
   ['\xfd7zXZ\0', 'is compressed with xz', 'decompress it first', 'xz'],
   ['\x28\xb5\x2f\xfd', 'is compressed with Zstandard', 'decompress it first', 'zstd'],
@@ -155,7 +153,7 @@ const LISTS = [
 
 function otherText(text: string, path: string): string | undefined {
   if (/^\s*\[\s*[[{]/.test(text) || /^\s*\[\s*$/.test(text))
-    return say('is a JSON array', 'write its rows as JSON lines, one object per line', 'array', path);
+    return say('is a JSON array of lists, or a very large one', 'write its rows as JSON lines', 'array', path);
   if (/^\s*\[\s*\]\s*$/.test(text)) return 'is an empty JSON array: it has no rows';
   if (/^\s*<(!doctype|html|head|body)\b/i.test(text)) {
     return say(

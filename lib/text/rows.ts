@@ -1,5 +1,7 @@
-/** Reads the rows of a JSON Lines or Parquet file: file -> rows -> texts (rowTexts.ts) -> ids (encodeRows.ts). */
+/** Reads the rows of a JSON Lines, JSON or Parquet file: file -> rows -> texts (rowTexts.ts) -> ids (encodeRows.ts). */
 import { createReadStream, readdirSync, statSync } from 'node:fs';
+import { pipeline, Readable } from 'node:stream';
+import { createGunzip } from 'node:zlib';
 
 import { clipped, FileError, InputError } from '../errors';
 import { expandHome } from '../hub/modelName';
@@ -8,7 +10,7 @@ import { isParquet, PARQUET_MAGIC, parquetRows } from './parquet';
 
 /** One row of a file. */
 export interface Row {
-  /** "line 3" in JSON Lines, "row 3" in Parquet; counted from 1. */
+  /** "line 3" in JSON Lines, "row 3" in an array or in Parquet; counted from 1. */
   readonly place: string;
   /**
    * @throws InputError if the row is not UTF-8, not JSON, or not a JSON object; FileError if it is the first row and
@@ -18,7 +20,8 @@ export interface Row {
 }
 
 /**
- * @param given a file, or `-` for JSON Lines on standard input. Empty lines are skipped.
+ * @param given a file, or `-` for standard input: JSON Lines or a JSON array of objects, also compressed with gzip; or
+ *   Parquet. Empty lines are skipped.
  * @param columns the columns to read from Parquet; its other columns are present as undefined. A row of JSON Lines has
  *   all its fields.
  * @throws FileError if the file cannot be read, is damaged Parquet, or has an unsupported form; the message names the
@@ -32,7 +35,17 @@ export async function* readRows(given: string, columns: readonly string[]): Asyn
     for await (const row of parquetRows(path, columns)) yield { place: `row ${(number += 1)}`, parse: () => row };
     return;
   }
-  for await (const line of lines(path)) {
+  const chunks = bytesOf(path);
+  const start = await atLeast(chunks, 64);
+  if (isArray(start)) {
+    for (const row of await arrayRows(joined(start, chunks), path)) {
+      number += 1;
+      const parse = () => asRow(row);
+      yield { place: `row ${number}`, parse: number === 1 ? () => firstRow(parse(), columns, path) : parse };
+    }
+    return;
+  }
+  for await (const line of lines(joined(start, chunks), path)) {
     number += 1;
     if (isBlank(line)) continue;
     const parse = first ? () => firstRow(parseLine(line), columns, path) : () => parseLine(line);
@@ -71,10 +84,81 @@ const LONGEST_LINE = 32 * 2 ** 20;
 const ENDLESS = 2 ** 30;
 
 /**
+ * A file's bytes, unfolded if they are compressed with gzip, from the first chunk on that says what the file is.
+ *
+ * @throws FileError if it cannot be read, or is damaged.
+ */
+async function* bytesOf(path: string): AsyncGenerator<Buffer> {
+  const source: AsyncIterable<Buffer> = path === '-' ? process.stdin : createReadStream(path);
+  try {
+    const chunks = source[Symbol.asyncIterator]();
+    const first = await atLeast(chunks, 2);
+    const all = joined(first, chunks);
+    yield* first.subarray(0, 2).equals(GZIP) ? unfolded(all) : all;
+  } catch (cause) {
+    const { syscall, code = '', message } = cause as NodeJS.ErrnoException;
+    if (/^Z_/.test(code))
+      throw new FileError(fileName(path), `is damaged: gzip says "${message}"; download or write it again`, { cause });
+    if (syscall !== undefined) throw new FileError(fileName(path), `cannot be read (${message})`, { cause });
+    throw cause;
+  }
+}
+
+const GZIP = Buffer.of(0x1f, 0x8b);
+
+/** An error on either side ends both; the iteration throws it. */
+const unfolded = (chunks: AsyncIterable<Buffer>): AsyncIterable<Buffer> =>
+  pipeline(Readable.from(chunks), createGunzip(), () => {});
+
+/** Chunks until they have some bytes, as one. */
+async function atLeast(chunks: AsyncIterator<Buffer>, bytes: number): Promise<Buffer> {
+  const parts: Buffer[] = [];
+  for (let size = 0; size < bytes; size = parts.reduce((sum, { length }) => sum + length, 0)) {
+    const { value, done } = await chunks.next();
+    if (done) break;
+    parts.push(value);
+  }
+  return Buffer.concat(parts);
+}
+
+async function* joined(first: Buffer, rest: AsyncIterator<Buffer>): AsyncGenerator<Buffer> {
+  yield first;
+  yield* { [Symbol.asyncIterator]: () => rest };
+}
+
+/**
+ * The rows of a JSON array, such as `[{"prompt": …}, …]`.
+ *
+ * @throws FileError if it is too large to be parsed as one text, or is not JSON.
+ */
+async function arrayRows(chunks: AsyncIterable<Buffer>, path: string): Promise<unknown[]> {
+  const parts: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of chunks) {
+    parts.push(chunk);
+    size += chunk.length;
+    if (size > LARGEST_ARRAY) throw new FileError(fileName(path), foreignForm(parts[0]!, path)!);
+  }
+  try {
+    return JSON.parse(decoder.decode(Buffer.concat(parts)).replace(/^\ufeff/, '')) as unknown[];
+  } catch (cause) {
+    const { message } = cause as Error;
+    throw new FileError(fileName(path), `is a JSON array that cannot be read (${message.replace(/\s+/g, ' ')})`, {
+      cause,
+    });
+  }
+}
+
+/** Whether a file begins as an array of objects. */
+const isArray = (start: Buffer): boolean => /^(\xef\xbb\xbf)?\s*\[\s*(\{|$)/.test(start.toString('latin1'));
+/** Bytes; the longest text that can be parsed at once has 2^29 characters. */
+const LARGEST_ARRAY = 500e6;
+
+/**
  * Yields lines as bytes, so that a line that is not UTF-8 can be recognized. Removes a byte order mark at the
  * beginning.
  */
-async function* lines(path: string): AsyncGenerator<Buffer> {
+async function* lines(chunks: AsyncIterable<Buffer>, path: string): AsyncGenerator<Buffer> {
   let parts: Buffer[] = []; // of the line that has not ended yet
   let length = 0;
   let first = true;
@@ -85,34 +169,28 @@ async function* lines(path: string): AsyncGenerator<Buffer> {
     first = false;
     return marked ? whole.subarray(3) : whole;
   };
-  try {
-    for await (const chunk of (path === '-' ? process.stdin : createReadStream(path)) as AsyncIterable<Buffer>) {
-      if (first && parts.length === 0) {
-        if (chunk.toString('latin1', 0, 4) === PARQUET_MAGIC)
-          throw new FileError(fileName(path), 'is Parquet, which is read from its end: give a file, not a pipe');
-        const form = foreignForm(chunk, path);
-        if (form !== undefined) throw new FileError(fileName(path), form);
-      }
-      let start = 0;
-      for (let end = chunk.indexOf(NEWLINE); end >= 0; end = chunk.indexOf(NEWLINE, start)) {
-        yield line(chunk.subarray(start, end));
-        start = end + 1;
-      }
-      length += chunk.length - start;
-      if (length > ENDLESS)
-        throw new FileError(
-          fileName(path),
-          `has a line of more than ${ENDLESS / 2 ** 30} GB; JSON lines have one row per line`,
-        ); // for example, /dev/zero
-      // the omitted bytes do not matter: parseLine refuses a line this long
-      if (length <= 2 * LONGEST_LINE) parts.push(chunk.subarray(start));
+  for await (const chunk of chunks) {
+    if (first && parts.length === 0) {
+      if (chunk.toString('latin1', 0, 4) === PARQUET_MAGIC)
+        throw new FileError(fileName(path), 'is Parquet, which is read from its end: give a file, not a pipe');
+      const form = foreignForm(chunk, path);
+      if (form !== undefined) throw new FileError(fileName(path), form);
     }
-    yield line(Buffer.alloc(0));
-  } catch (cause) {
-    const { syscall, message } = cause as NodeJS.ErrnoException;
-    if (syscall !== undefined) throw new FileError(fileName(path), `cannot be read (${message})`, { cause });
-    throw cause;
+    let start = 0;
+    for (let end = chunk.indexOf(NEWLINE); end >= 0; end = chunk.indexOf(NEWLINE, start)) {
+      yield line(chunk.subarray(start, end));
+      start = end + 1;
+    }
+    length += chunk.length - start;
+    if (length > ENDLESS)
+      throw new FileError(
+        fileName(path),
+        `has a line of more than ${ENDLESS / 2 ** 30} GB; JSON lines have one row per line`,
+      ); // for example, /dev/zero
+    // the omitted bytes do not matter: parseLine refuses a line this long
+    if (length <= 2 * LONGEST_LINE) parts.push(chunk.subarray(start));
   }
+  yield line(Buffer.alloc(0));
 }
 
 const isBlank = (line: Buffer): boolean => line.length < 100 && line.toString('latin1').trim() === '';
@@ -137,6 +215,10 @@ function parseLine(line: Buffer): Record<string, unknown> {
       throw new InputError('is a Python dictionary, not JSON; write the rows with json.dumps', { cause });
     throw new InputError(`is not JSON (${(cause as Error).message.replace(/\s+/g, ' ')})`, { cause });
   }
+  return asRow(row);
+}
+
+function asRow(row: unknown): Record<string, unknown> {
   if (typeof row !== 'object' || row === null || Array.isArray(row)) throw new InputError('is not a JSON object');
   return row as Record<string, unknown>;
 }
