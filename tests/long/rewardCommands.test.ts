@@ -259,5 +259,5 @@ test('wrong calls and fields', () => {
   writeFileSync(at('wrong.jsonl'), `${split('validation', 1).slice(0, -1)},"margin":"much"}`);
   refused(1, /^alignbook: .*wrong\.jsonl: line 1: "margin" is not a number$/m, '--data', at('wrong.jsonl'));
   const usage = run(alignbook('score', '--model', 'tiny'));
-  assert.deepEqual([usage.status, /^alignbook: score needs --data; see /m.test(usage.stderr)], [2, true]);
+  assert.deepEqual([usage.status, /^alignbook: score needs --data or --serve; see /m.test(usage.stderr)], [2, true]);
 });
