@@ -29,7 +29,7 @@ const OVERRIDES: readonly {
   readonly add: readonly string[];
 }[] = [
   {
-    command: /^train-(sft|dpo|reward)$/,
+    command: /^train-(sft|dpo|kto|reward)$/,
     drop: ['--epochs', '--steps', '--batch-size', '--warmup-steps'],
     add: ['--steps', '2', '--batch-size', '4', '--warmup-steps', '1'],
   },
@@ -54,6 +54,7 @@ export const USAGE_ONLY: Readonly<Record<string, string>> = {
   frontier: '.alignbook/build/scripts/frontier/frontier.js',
   bench: '.alignbook/build/scripts/bench/bench.js',
   'bench:growth': '.alignbook/build/scripts/bench/growth.js',
+  'bench:splits': '.alignbook/build/scripts/bench/splits.js',
   data: '.alignbook/build/scripts/data/prepare.js',
   'gpu:check': '.alignbook/build/scripts/gpu/check.js',
   lab: 'scripts/lab.mjs',
