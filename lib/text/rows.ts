@@ -97,7 +97,7 @@ async function* bytesOf(path: string): AsyncGenerator<Buffer> {
     yield* first.subarray(0, 2).equals(GZIP) ? unfolded(all) : all;
   } catch (cause) {
     const { syscall, code = '', message } = cause as NodeJS.ErrnoException;
-    if (/^Z_/.test(code))
+    if (code.startsWith('Z_'))
       throw new FileError(fileName(path), `is damaged: gzip says "${message}"; download or write it again`, { cause });
     if (syscall !== undefined) throw new FileError(fileName(path), `cannot be read (${message})`, { cause });
     throw cause;
