@@ -24,7 +24,7 @@ export const weightsSettings = {
   path: path({ required: true, help: 'A safetensors file, or the folder of a model.' }),
 } as const;
 export const dataSettings = {
-  path: path({ required: true, help: 'A file of rows, or - for JSON lines on the standard input.' }),
+  path: path({ required: true, help: 'A file of rows, or - for the standard input.' }),
   model: text({ group: 'model', default: 'tiny', help: "Count tokens with this model's tokenizer; tiny has GPT-2's." }),
   examples: number(whole(0, 1000), { group: 'output', default: 5, help: 'Print the first N rows, decoded.' }),
 } as const;

@@ -24,6 +24,7 @@ import { requireDpoOptions, trainDpo } from '../training/trainDpo';
 import { requireRewardOptions, trainReward } from '../training/trainReward';
 import { requireSftOptions, trainSft } from '../training/trainSft';
 import { readData } from './readData';
+import { loraSettings } from './runSettings';
 import { statusLine } from './terminal';
 import { rewardModelOf } from './trainedModel';
 import {
@@ -216,9 +217,7 @@ export function orderOf<Row>(
 /** Refuses settings with which TRL's steps would differ. */
 export function requireEqual(kind: Handoff['kind'], values: Readonly<Record<string, unknown>>): void {
   const { frozen, schedule, minLrRatio, initialSeed } = values;
-  const adapters = ['loraRank', 'loraAlpha', 'loraTargets', 'continueAdapter'].find(
-    (name) => values[name] !== undefined,
-  );
+  const adapters = Object.keys(loraSettings).find((name) => values[name] !== undefined);
   if (adapters !== undefined)
     throw new InputError(
       `${adapters}: adapters are drawn at random, and peft would draw others; leave it out` +

@@ -9,13 +9,14 @@ import { withDefaults, type OptionsOf } from '../training/declare';
 import { stepCount } from '../training/order';
 import { requireRewardOptions, trainReward, type RewardStep } from '../training/trainReward';
 import { readData } from './readData';
+import { loraSettings } from './runSettings';
 import { rewardModelOf } from './trainedModel';
 import { printNotes, settingNotes } from './trainNotes';
 import { trainRun } from './trainRun';
 import { requireValidation, rewardCommandSettings } from './trainSettings';
 
 /** Recognized here, so that an error message can say what to do instead. */
-const LORA = ['loraRank', 'loraAlpha', 'loraTargets', 'continueAdapter'] as const;
+const LORA = Object.keys(loraSettings) as (keyof typeof loraSettings)[];
 
 export async function run(config: OptionsOf<typeof rewardCommandSettings>): Promise<void> {
   const { model: source, data, normalizeOn } = config;

@@ -1,15 +1,8 @@
 /** Notes, one line each, on settings that are allowed but do not do what one may expect. */
 import { plural } from '../errors';
 import type { preferenceLosses } from '../losses/preferenceLosses';
-import { withDefaults, type Settings as Declared } from '../training/declare';
-import {
-  dpoCommandSettings,
-  grpoCommandSettings,
-  ktoCommandSettings,
-  ppoCommandSettings,
-  rewardCommandSettings,
-  sftCommandSettings,
-} from './trainSettings';
+import { withDefaults } from '../training/declare';
+import { dpoCommandSettings, ktoCommandSettings, TRAININGS } from './trainSettings';
 
 /** The settings of any training command. */
 type Settings = Readonly<Record<string, unknown>>;
@@ -61,18 +54,9 @@ const RULES = {
     ],
     ['clipRange', ({ iterations }) => (iterations === 1 ? 'with iterations 1, where the ratio is 1' : undefined)],
   ],
-} satisfies Record<string, readonly Rule[]>;
+} satisfies Record<Training, readonly Rule[]>;
 
-export type Training = keyof typeof RULES;
-
-const DECLARED = {
-  'train-sft': sftCommandSettings,
-  'train-kto': ktoCommandSettings,
-  'train-reward': rewardCommandSettings,
-  'train-dpo': dpoCommandSettings,
-  'train-ppo': ppoCommandSettings,
-  'train-grpo': grpoCommandSettings,
-} satisfies Record<Training, Declared>;
+export type Training = keyof typeof TRAININGS;
 
 /**
  * @param command the command that the settings belong to.
@@ -80,7 +64,7 @@ const DECLARED = {
  * @returns sentences without the prefix "note: ".
  */
 export function settingNotes(command: Training, settings: Settings, steps: number): string[] {
-  const all = withDefaults(settings, DECLARED[command]);
+  const all = withDefaults(settings, TRAININGS[command]);
   const idle = (RULES[command] as readonly Rule[]).flatMap(([name, why]) => {
     const reason = settings[name] === undefined ? undefined : why(all);
     return reason === undefined ? [] : [`${name} has no effect ${reason}`];

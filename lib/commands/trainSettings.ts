@@ -89,14 +89,17 @@ export const grpoCommandSettings = {
   ...referenceSettings,
 } as const;
 
-const ALL: Settings = {
-  ...sftCommandSettings,
-  ...dpoCommandSettings,
-  ...ktoCommandSettings,
-  ...rewardCommandSettings,
-  ...ppoCommandSettings,
-  ...grpoCommandSettings,
-};
+/** The settings of each training command, by its name. */
+export const TRAININGS = {
+  'train-sft': sftCommandSettings,
+  'train-dpo': dpoCommandSettings,
+  'train-kto': ktoCommandSettings,
+  'train-reward': rewardCommandSettings,
+  'train-ppo': ppoCommandSettings,
+  'train-grpo': grpoCommandSettings,
+} as const;
+
+const ALL = Object.assign({}, ...Object.values(TRAININGS)) as Settings;
 
 /** The values that identify a run: with other values, it is a different run. */
 export function identifying(values: object): Record<string, unknown> {

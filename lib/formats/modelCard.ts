@@ -4,6 +4,7 @@ import { join } from 'node:path';
 
 import { plural } from '../errors';
 import type { GPT2Config } from './config';
+import type { BaseModel } from './peftAdapter';
 
 /** Facts about a model that hold for the models made from it too. */
 export interface Origin {
@@ -86,4 +87,33 @@ function scorePlace(padTokenId: number | null): string {
     '`pad_token_id` of config.json: where that is the end-of-sequence token, at the last token before the end. ' +
     'transformers and TRL read it there by themselves; pad batches with that token.'
   );
+}
+
+/** The README.md of an adapter's folder. */
+export function adapterCard(title: string, base: BaseModel, { license }: Origin): string {
+  const revision = base.revision === null ? '' : `, revision="${base.revision}"`;
+  const embedded = base.name === 'tiny'; // Python does not know it by name
+  const place = embedded ? 'path/to/tiny' : base.name;
+  return `---
+${license === null ? '' : `license: ${license}\n`}base_model: ${base.name}
+library_name: peft
+pipeline_tag: text-generation
+tags:
+- gpt2
+- lora
+- alignbook
+---
+
+# ${title}
+
+A LoRA adapter of ${base.name}. Written by alignbook.
+
+\`\`\`python
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+
+base = AutoModelForCausalLM.from_pretrained("${place}"${revision})
+model = PeftModel.from_pretrained(base, "path/to/this/folder")
+\`\`\`
+${embedded ? '\n`npx alignbook export --model tiny --out path/to/tiny` writes its base model for Python.\n' : ''}`;
 }

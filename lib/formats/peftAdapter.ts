@@ -98,7 +98,8 @@ export function readPeftAdapter(folder: string): PeftAdapter {
   const baseModel = adapterBase(folder);
   using file = new SafetensorsFile(join(folder, ADAPTER_WEIGHTS));
   const differences = new Map<string, LowRank>();
-  for (const matrix of matrices(file)) differences.set(`${matrix}.weight`, difference(file, matrix, path, config));
+  for (const [matrix, keys] of matrices(file))
+    differences.set(`${matrix}.weight`, difference(file, matrix, keys, path, config));
   requireTargets(path, config, differences);
   return { baseModel, differences, config };
 }
@@ -152,32 +153,35 @@ function mergeInPython(task: unknown): string {
 const isUnused = (value: unknown): boolean =>
   value === null || value === false || value === '' || (typeof value === 'object' && Object.keys(value).length === 0);
 
+/** The names of the two tensors of a matrix's adapter. */
+type Sides = Partial<Record<'A' | 'B', string>>;
+
 /** The matrices that have an adapter, such as `h.0.attn.c_attn`, in the order of the file. */
-function matrices(file: SafetensorsFile): Set<string> {
-  const names = new Set<string>();
+function matrices(file: SafetensorsFile): Map<string, Sides> {
+  const found = new Map<string, Sides>();
   for (const key of file.tensors.keys()) {
-    const matrix = TENSOR.exec(key)?.[1];
+    const [, matrix, side] = TENSOR.exec(key) ?? [];
     if (matrix === undefined)
       throw new FileError(
         file.path,
         `has a tensor ${quoted(key)}, which is not an adapter of GPT-2's attn.c_attn, attn.c_proj, mlp.c_fc or ` +
           `mlp.c_proj; ${mergeInPython(undefined)}`,
       );
-    names.add(matrix);
+    found.set(matrix, { ...found.get(matrix), [side!]: key });
   }
-  if (names.size === 0) throw new FileError(file.path, 'has no tensors, so there is nothing to add');
-  return names;
+  if (found.size === 0) throw new FileError(file.path, 'has no tensors, so there is nothing to add');
+  return found;
 }
 
-function difference(file: SafetensorsFile, matrix: string, path: string, config: JsonObject): LowRank {
-  const [keyA, keyB] = ['A', 'B'].map((side) => {
-    const key = [...file.tensors.keys()].find((name) => {
-      const found = TENSOR.exec(name);
-      return found?.[1] === matrix && found[2] === side;
-    });
-    if (key === undefined) throw new FileError(file.path, `lacks lora_${side} of ${matrix}`);
-    return key;
-  }) as [string, string];
+function difference(
+  file: SafetensorsFile,
+  matrix: string,
+  { A: keyA, B: keyB }: Sides,
+  path: string,
+  config: JsonObject,
+): LowRank {
+  if (keyA === undefined || keyB === undefined)
+    throw new FileError(file.path, `lacks lora_${keyA === undefined ? 'A' : 'B'} of ${matrix}`);
   const [shapeA, shapeB] = [file.tensors.get(keyA)!.shape, file.tensors.get(keyB)!.shape];
   const [rank, from] = shapeA;
   const [to, rankB] = shapeB;

@@ -83,6 +83,10 @@ export async function download(
     await fetchBlob(cached.blobs, cached.lock(etag), { path, subject, etag, size }, connection, onProgress);
     cached.link(commit, file, etag);
   };
+  const fetchPart = async (part: Part) => {
+    const templates = part === 'tokenizer' ? [...files].filter(isAdditionalTemplate).sort() : [];
+    for (const file of [...templates, ...FILES[part]]) if (files.has(file)) await fetchFile(file);
+  };
 
   try {
     if (files.has('config.json')) await fetchFile('config.json');
@@ -93,8 +97,7 @@ export async function download(
         throw new InputError(
           `"${repository}" is an adapter without ${ADAPTER_WEIGHTS}; save it again with Python's peft, as safetensors`,
         );
-      for (const file of [...files].filter(isAdditionalTemplate).sort()) await fetchFile(file);
-      for (const file of FILES.tokenizer) if (files.has(file)) await fetchFile(file);
+      await fetchPart('tokenizer');
       if (parts.includes('weights')) await fetchFile(ADAPTER_WEIGHTS);
       cached.pin(revision, commit);
       return folder;
@@ -105,8 +108,7 @@ export async function download(
     }
     for (const part of parts) {
       if (part === 'weights' && parts.includes('tokenizer')) checks.tokenizer?.(folder);
-      const templates = part === 'tokenizer' ? [...files].filter(isAdditionalTemplate).sort() : [];
-      for (const file of [...templates, ...FILES[part]]) if (files.has(file)) await fetchFile(file);
+      await fetchPart(part);
     }
     if (parts.includes('weights') && !files.has('model.safetensors')) {
       await fetchFile(INDEX);

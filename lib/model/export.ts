@@ -154,10 +154,7 @@ export function writeExport(
     );
     if (!scoreHead && !files.has('generation_config.json')) json('generation_config.json', generationConfig(config));
     const all = scoreHead ? rewardModelFiles(files, model.padTokenId ?? null) : files;
-    for (const [name, content] of all) {
-      mkdirSync(dirname(join(out, name)), { recursive: true }); // additional_chat_templates
-      writeFileSync(join(out, name), content);
-    }
+    writeFiles(out, all);
     writeFileSync(
       join(out, 'README.md'),
       modelCard(
@@ -171,6 +168,17 @@ export function writeExport(
     writeWeights(join(out, 'model.safetensors'), model, dtype, scoreHead);
   });
 }
+
+export function writeFiles(folder: string, files: Companions['files']): void {
+  for (const [name, content] of files) {
+    mkdirSync(dirname(join(folder, name)), { recursive: true }); // additional_chat_templates
+    writeFileSync(join(folder, name), content);
+  }
+}
+
+/** The files of a folder that is not a language model by itself. */
+export const withoutGeneration = (files: Companions['files']): Map<string, Uint8Array | string> =>
+  new Map([...files].filter(([name]) => name !== 'generation_config.json'));
 
 /**
  * To the byte as save_pretrained writes them: sorted by name, the base model under `transformer.`, without a tied head.
@@ -225,7 +233,7 @@ const generationConfig = ({ bos_token_id, eos_token_id }: JsonObject): JsonObjec
  * saves it.
  */
 function rewardModelFiles(files: Companions['files'], padTokenId: number | null): Companions['files'] {
-  const changed = new Map([...files].filter(([name]) => name !== 'generation_config.json'));
+  const changed = withoutGeneration(files);
   if (padTokenId === null) return changed;
   const vocab = JSON.parse(String(files.get('vocab.json'))) as Record<string, number>;
   const token = Object.keys(vocab).find((text) => vocab[text] === padTokenId);

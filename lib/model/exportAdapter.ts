@@ -1,14 +1,14 @@
 /** The adapters of a model -> a folder that PEFT opens without changes. */
-import { mkdirSync, writeFileSync } from 'node:fs';
-import { basename, dirname, join, resolve } from 'node:path';
+import { writeFileSync } from 'node:fs';
+import { basename, join, resolve } from 'node:path';
 
 import { InputError } from '../errors';
 import type { JsonObject } from '../formats/jsonFile';
-import type { Origin } from '../formats/modelCard';
+import { adapterCard } from '../formats/modelCard';
 import { readPeftAdapter, writePeftAdapter, type BaseModel, type LowRank } from '../formats/peftAdapter';
 import { replaceFolder } from '../formats/replace';
 import { stacked } from './adapters';
-import { exportCompanions, type Companions, type ExportOptions } from './export';
+import { exportCompanions, withoutGeneration, writeFiles, type Companions, type ExportOptions } from './export';
 import { adaptersOf } from './lora';
 import type { Trainable } from './weights';
 
@@ -44,11 +44,7 @@ export function writeAdapter(
       ? own.differences
       : stacked(readPeftAdapter(adapter).differences, own.differences);
   replaceFolder(folder, { force }, (out) => {
-    for (const [name, content] of files) {
-      if (name === 'generation_config.json') continue;
-      mkdirSync(dirname(join(out, name)), { recursive: true }); // additional_chat_templates
-      writeFileSync(join(out, name), content);
-    }
+    writeFiles(out, withoutGeneration(files));
     writeFileSync(join(out, 'README.md'), adapterCard(basename(resolve(folder)), base, origin));
     writePeftAdapter(out, differences, peftConfig(differences, model.config.nLayer, base));
   });
@@ -86,33 +82,4 @@ function peftConfig(differences: ReadonlyMap<string, LowRank>, nLayer: number, b
     task_type: 'CAUSAL_LM',
     use_rslora: false,
   };
-}
-
-/** The README.md of an adapter's folder. */
-function adapterCard(title: string, base: BaseModel, { license }: Origin): string {
-  const revision = base.revision === null ? '' : `, revision="${base.revision}"`;
-  const embedded = base.name === 'tiny'; // Python does not know it by name
-  const place = embedded ? 'path/to/tiny' : base.name;
-  return `---
-${license === null ? '' : `license: ${license}\n`}base_model: ${base.name}
-library_name: peft
-pipeline_tag: text-generation
-tags:
-- gpt2
-- lora
-- alignbook
----
-
-# ${title}
-
-A LoRA adapter of ${base.name}. Written by alignbook.
-
-\`\`\`python
-from peft import PeftModel
-from transformers import AutoModelForCausalLM
-
-base = AutoModelForCausalLM.from_pretrained("${place}"${revision})
-model = PeftModel.from_pretrained(base, "path/to/this/folder")
-\`\`\`
-${embedded ? '\n`npx alignbook export --model tiny --out path/to/tiny` writes its base model for Python.\n' : ''}`;
 }

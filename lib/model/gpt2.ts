@@ -54,7 +54,12 @@ export class GPT2 {
     const config = readConfig(join(folder, 'config.json'));
     const differences = adapter === null ? undefined : readPeftAdapter(adapter).differences;
     const weights = Weights.load(folder, config);
-    if (differences) disposedIfThrown(weights, () => addDifferences(weights, differences, adapter!));
+    try {
+      if (differences) addDifferences(weights, differences, adapter!);
+    } catch (error) {
+      weights.dispose();
+      throw error;
+    }
     return new GPT2(config, weights);
   }
 
@@ -158,16 +163,6 @@ export class GPT2 {
 
   dispose(): void {
     this.weights.dispose();
-  }
-}
-
-/** Does something with weights whose owner does not have them yet. */
-function disposedIfThrown(weights: Weights, action: () => void): void {
-  try {
-    action();
-  } catch (error) {
-    weights.dispose();
-    throw error;
   }
 }
 

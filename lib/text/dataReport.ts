@@ -1,5 +1,4 @@
 /** What a file of rows holds, as it is understood here: its form, its lengths, and what is unusual in it. */
-import type { FileError } from '../errors';
 import { readAny, type AnyRow, type Merges, type RowKind } from './dataset';
 import type { Tokenizer } from './tokenizer';
 
@@ -34,7 +33,7 @@ export interface DataReport {
 }
 
 /**
- * @param path a file, or `-` for JSON Lines on standard input.
+ * @param path a file, or `-` for standard input.
  * @param options.blockSize the model's window.
  * @param options.examples number of rows to keep as examples. Default 5.
  * @returns a report even if no row is understood.
@@ -47,14 +46,12 @@ export async function dataReport(
 ): Promise<DataReport> {
   const wrong = new Map<string, { rows: number; first: string }>();
   let [merges, rendering]: [Merges | undefined, string | undefined] = [undefined, undefined];
-  const onBadRow = ({ message }: FileError): void => {
-    const [, place = '', what = message] = /: ((?:line|row) \d+): (.*)$/s.exec(message) ?? [];
-    const known = wrong.get(what);
-    wrong.set(what, { rows: (known?.rows ?? 0) + 1, first: known?.first ?? place });
-  };
   const read = readAny(path, tokenizer, {
     maxLength: Infinity,
-    onBadRow,
+    onBadRow: (_, { place, reason }) => {
+      const known = wrong.get(reason);
+      wrong.set(reason, { rows: (known?.rows ?? 0) + 1, first: known?.first ?? place });
+    },
     onMerges: (found) => (merges = found),
     onMessages: (text) => (rendering = text),
   });

@@ -31,8 +31,11 @@ export interface ReadOptions {
   readonly truncation?: Truncation;
   /** Number of rows in the model's embedding; an id outside it is an error. Default: not checked. */
   readonly vocabSize?: number;
-  /** Called for each invalid row, which is then skipped. Without it, the first invalid row is an error. */
-  readonly onBadRow?: (error: FileError) => void;
+  /**
+   * Called for each invalid row, which is then skipped, with its place, such as "line 3", and what is wrong. Without
+   * it, the first invalid row is an error.
+   */
+  readonly onBadRow?: (error: FileError, row: { readonly place: string; readonly reason: string }) => void;
   /**
    * Called once, after the last row, if any row that was kept would have other tokens at the boundary of prompt and
    * response when encoded as one text.
@@ -76,7 +79,7 @@ export async function encodeRows<Row>(
       if (!(cause instanceof InputError)) throw cause;
       const error = new FileError(fileName(path), `${place}: ${cause.message}`, { cause });
       if (onBadRow === undefined) throw error;
-      onBadRow(error);
+      onBadRow(error, { place, reason: cause.message });
       leftOut += 1;
     }
   }

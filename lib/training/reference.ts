@@ -22,7 +22,7 @@ import type { Trainable } from '../model/weights';
 import { isAlive } from '../processes';
 import { RANGES, requireRange } from '../ranges';
 import type { PairIds } from '../text/batch';
-import { responseBatch, type ResponseBatch } from '../text/responseBatch';
+import { responseBatch, type PromptResponses, type ResponseBatch } from '../text/responseBatch';
 import { computePolicy, device, tf } from '../tf';
 
 /** Log-probs of a pair's responses under the reference, in nats. */
@@ -44,12 +44,28 @@ export interface ReferenceOptions {
 }
 
 /** Chosen and rejected of each pair in one row, after their prompt, so that the prompt is computed once. */
-export function pairBatch(model: Trainable, pairs: readonly PairIds[]): ResponseBatch {
-  const rows = pairs.map(({ promptIds, chosenIds, rejectedIds }) => ({
-    promptIds,
-    responses: [chosenIds, rejectedIds],
-  }));
-  return responseBatch(rows, { layout: 'shared', maxLength: model.config.blockSize });
+export const pairBatch = (model: Trainable, pairs: readonly PairIds[]): ResponseBatch =>
+  sharedBatch(model, rowsOf(pairs));
+
+const rowsOf = (pairs: readonly PairIds[]): PromptResponses[] =>
+  pairs.map(({ promptIds, chosenIds, rejectedIds }) => ({ promptIds, responses: [chosenIds, rejectedIds] }));
+
+const sharedBatch = (model: Trainable, rows: readonly PromptResponses[]): ResponseBatch =>
+  responseBatch(rows, { layout: 'shared', maxLength: model.config.blockSize });
+
+/** Log-probs of whole responses under `model`, in nats: those of `batchSize` rows in turn, one for each response. */
+export function* responseLogps(
+  model: GPT2,
+  rows: readonly PromptResponses[],
+  batchSize: number,
+): Generator<Float32Array, void> {
+  for (let start = 0; start < rows.length; start += batchSize)
+    yield tf.tidy(() =>
+      model
+        .score(sharedBatch(model, rows.slice(start, start + batchSize)))
+        .sum(1)
+        .dataSync<'float32'>(),
+    );
 }
 
 /** Log-probs of the responses under `model`, a batch of pairs at a time. @throws InputError if one is not finite. */
@@ -60,17 +76,11 @@ export function referenceLogps(
 ): RefLogps[] {
   requireRange('batchSize', batchSize, RANGES.training.batchSize);
   const all: RefLogps[] = [];
-  for (let start = 0; start < pairs.length; start += batchSize) {
-    const sums = tf.tidy(() =>
-      model
-        .score(pairBatch(model, pairs.slice(start, start + batchSize)))
-        .sum(1)
-        .dataSync(),
-    );
+  for (const sums of responseLogps(model, rowsOf(pairs), batchSize)) {
     const wrong = sums.findIndex((sum) => !Number.isFinite(sum));
     if (wrong >= 0)
       throw new InputError(
-        `pair ${start + Math.floor(wrong / 2) + 1}: its log-prob under the reference is ${sums[wrong]}; ` +
+        `pair ${all.length + Math.floor(wrong / 2) + 1}: its log-prob under the reference is ${sums[wrong]}; ` +
           "the reference's weights or its sums are too large to compute with",
       );
     for (let n = 0; n < sums.length; n += 2) all.push({ refChosenLogps: sums[n]!, refRejectedLogps: sums[n + 1]! });

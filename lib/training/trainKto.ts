@@ -8,7 +8,7 @@
  * order of the file in every epoch.) With `accumulation` the point is still that of the whole batch.
  */
 import { InputError, plural } from '../errors';
-import { ktoLosses, ktoReferencePoint } from '../losses/kto';
+import { ktoLosses, ktoReferencePoint, type KtoOptions } from '../losses/kto';
 import { differentiate } from '../model/forwardPass';
 import type { GPT2 } from '../model/gpt2';
 import type { TokenStatistics } from '../model/heads';
@@ -20,6 +20,7 @@ import { rangesOf, withDefaults } from './declare';
 import { ktoSettings, type KtoTrainOptions } from './ktoOptions';
 import { accumulate, stepsLeft, update, type Part } from './loop';
 import { mean, tokenMetrics, type TokenMetrics } from './metrics';
+import { responseLogps } from './reference';
 import type { TrainingState } from './state';
 
 /** With the names of TRL's KTOTrainer. A mean over no rows is missing. */
@@ -83,7 +84,7 @@ export async function* trainKto(
   if (reference === model)
     throw new InputError('the reference is the model that is trained, so it would move along; load it a second time');
   requireTwo(rows, 'rows');
-  if (validation) requireTwo(validation, 'validation');
+  if (validation) requireTwo(validation, 'rows of validation');
   const settings = withDefaults(options, ktoSettings);
   const { accumulation, batchSize, maxGradNorm } = settings;
   const turns = stepsLeft(model, settings, { rows, length, state });
@@ -150,13 +151,9 @@ function referenced(
   return { rows: rows.map((row, n) => ({ ...row, refLogps: ofReference[2 * n]! })), kl };
 }
 
-/** Log-probs of whole responses, in order. @throws InputError if one is not finite. */
+/** @throws InputError if a log-prob is not finite. */
 function logps(model: GPT2, rows: readonly PromptResponses[], size: number): number[] {
-  const all: number[] = [];
-  for (let start = 0; start < rows.length; start += size) {
-    const some = responseBatch(rows.slice(start, start + size), { maxLength: model.config.blockSize });
-    all.push(...tf.tidy(() => model.score(some).sum(1).dataSync()));
-  }
+  const all = [...responseLogps(model, rows, size)].flatMap((sums) => [...sums]);
   const wrong = all.find((sum) => !Number.isFinite(sum));
   if (wrong !== undefined)
     throw new InputError(
@@ -195,7 +192,7 @@ function rowLosses(
   perTokenLogps: tf.Tensor2D,
   rows: readonly ReferencedRow[],
   kl: number,
-  { beta, desirableWeight, undesirableWeight }: KtoTrainOptions,
+  { beta, desirableWeight, undesirableWeight }: KtoOptions,
 ): { losses: tf.Tensor1D; measure: () => Measured[] } {
   const policyLogps = perTokenLogps.sum<tf.Tensor1D>(1);
   const inputs = {
@@ -256,7 +253,7 @@ export function evaluateKto(
     const batch = batchOf(model, some);
     const { perTokenLogps, statistics } = model.measure(batch);
     const sum = tf.tidy(() => {
-      const { losses, measure } = rowLosses(perTokenLogps, some, all.kl, settings as KtoTrainOptions);
+      const { losses, measure } = rowLosses(perTokenLogps, some, all.kl, settings);
       measured.push(...measure());
       return losses.sum().dataSync()[0]!;
     });
@@ -270,10 +267,7 @@ export function evaluateKto(
 }
 
 function requireTwo(rows: readonly LabeledResponse[], what: string): void {
-  if (rows.length < 2)
-    throw new InputError(
-      `KTO needs at least two ${what === 'rows' ? 'rows' : `rows of ${what}`}, got ${plural(rows.length, 'row')}`,
-    );
+  if (rows.length < 2) throw new InputError(`KTO needs at least two ${what}, got ${plural(rows.length, 'row')}`);
 }
 
 function entropyOf(batch: ResponseBatch, statistics: TokenStatistics | undefined): Pick<TokenMetrics, 'entropy'> {

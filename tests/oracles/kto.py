@@ -14,7 +14,7 @@ os.environ["TQDM_DISABLE"] = "1"
 
 import torch
 from datasets import Dataset
-from training import OUT, ids, logits_after, model_of, text, word_tokenizer
+from training import IN_ORDER, OUT, ids, logits_after, model_of, text, word_tokenizer
 from trl import KTOConfig, KTOTrainer
 
 STEPS, BATCH, VOCABULARY = 20, 6, 23
@@ -59,6 +59,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         arguments = KTOConfig(
             output_dir=folder,
+            **IN_ORDER,
             **OPTIONS,
             per_device_train_batch_size=BATCH,
             max_steps=STEPS,
@@ -68,15 +69,6 @@ def main():
             weight_decay=0.01,
             adam_epsilon=1e-4,
             max_grad_norm=1.0,
-            logging_steps=1,
-            use_cpu=True,
-            report_to=[],
-            save_strategy="no",
-            bf16=False,
-            fp16=False,
-            gradient_checkpointing=False,
-            max_length=16,
-            disable_dropout=True,
         )
         trainer = KTOTrainer(
             model=model,

@@ -32,7 +32,7 @@ from datasets import Dataset
 from order import Random
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
-from training import ids
+from training import IN_ORDER, ids
 from transformers import GPT2Config, GPT2ForSequenceClassification, PreTrainedTokenizerFast
 from trl import RewardConfig, RewardTrainer
 
@@ -132,6 +132,7 @@ def trained(pairs, margins, center_rewards, tensors, name):
     with tempfile.TemporaryDirectory() as folder:
         arguments = RewardConfig(
             output_dir=folder,
+            **IN_ORDER,
             per_device_train_batch_size=8,
             max_steps=20,
             learning_rate=3e-3,
@@ -140,17 +141,7 @@ def trained(pairs, margins, center_rewards, tensors, name):
             weight_decay=0.01,
             adam_epsilon=1e-4,
             max_grad_norm=1.0,
-            logging_steps=1,
-            use_cpu=True,
-            report_to=[],
-            save_strategy="no",
-            bf16=False,
-            fp16=False,
-            gradient_checkpointing=False,
-            max_length=16,
-            disable_dropout=True,
             center_rewards_coefficient=center_rewards,
-            train_sampling_strategy="sequential",
         )
         trainer = RewardTrainer(
             model=model, args=arguments, train_dataset=Dataset.from_list(rows), processing_class=fast

@@ -19,7 +19,7 @@ os.environ["TQDM_DISABLE"] = "1"
 import torch
 from datasets import Dataset
 from tokenizers import Tokenizer
-from training import OUT, ids, logits_after, model_of, text, word_tokenizer
+from training import IN_ORDER, OUT, ids, logits_after, model_of, text, word_tokenizer
 from transformers import GenerationConfig, GPT2Config, Trainer, TrainingArguments, get_scheduler
 from trl import DPOConfig, DPOTrainer, GRPOConfig, RewardConfig, RLOOConfig, SFTConfig
 from trl.data_utils import common_prefix_length
@@ -80,6 +80,7 @@ def clipping():
         with tempfile.TemporaryDirectory() as folder:
             arguments = DPOConfig(
                 output_dir=folder,
+                **IN_ORDER,
                 beta=2.0,
                 per_device_train_batch_size=4,
                 max_steps=4,
@@ -89,16 +90,6 @@ def clipping():
                 weight_decay=0.0,
                 adam_epsilon=0.5,
                 max_grad_norm=norm,
-                logging_steps=1,
-                use_cpu=True,
-                report_to=[],
-                save_strategy="no",
-                bf16=False,
-                fp16=False,
-                gradient_checkpointing=False,
-                max_length=16,
-                disable_dropout=True,
-                train_sampling_strategy="sequential",
             )
             trainer = DPOTrainer(
                 model=model,

@@ -151,6 +151,21 @@ def word_tokenizer(vocabulary):
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="t0", pad_token="t0", unk_token="t0")
 
 
+# every step logged, rows in the order given, float32 on the CPU, nothing random, nothing saved
+IN_ORDER = {
+    "logging_steps": 1,
+    "use_cpu": True,
+    "report_to": [],
+    "save_strategy": "no",
+    "bf16": False,
+    "fp16": False,
+    "gradient_checkpointing": False,
+    "max_length": 16,
+    "disable_dropout": True,
+    "train_sampling_strategy": "sequential",
+}
+
+
 def dpo():
     model, vocabulary = model_of("one-head"), 23
     generator = torch.Generator().manual_seed(22)
@@ -175,6 +190,7 @@ def dpo():
     with tempfile.TemporaryDirectory() as folder:
         arguments = DPOConfig(
             output_dir=folder,
+            **IN_ORDER,
             beta=0.1,
             per_device_train_batch_size=8,
             max_steps=50,
@@ -184,16 +200,6 @@ def dpo():
             weight_decay=0.01,
             adam_epsilon=1e-4,
             max_grad_norm=1.0,
-            logging_steps=1,
-            use_cpu=True,
-            report_to=[],
-            save_strategy="no",
-            bf16=False,
-            fp16=False,
-            gradient_checkpointing=False,
-            max_length=16,
-            disable_dropout=True,
-            train_sampling_strategy="sequential",
         )
         trainer = DPOTrainer(
             model=model,
