@@ -106,6 +106,13 @@ test('a value head beside the model is ignored with one line; any other tensor i
   );
 });
 
+test('more layers than tensors: told before a list of that length is made', async () => {
+  const model = copy('many-layers');
+  const config = JSON.parse(readFileSync(join(model, 'config.json'), 'utf8')) as object;
+  writeFileSync(join(model, 'config.json'), JSON.stringify({ ...config, n_layer: 1000 }));
+  await refused(model, /has \d+ tensors, too few for the 1000 layers of its config\.json \("n_layer"\)$/);
+});
+
 const POINTER =
   'version https://git-lfs.github.com/spec/v1\noid ' +
   'sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 548105171\n';
