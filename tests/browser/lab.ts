@@ -22,11 +22,15 @@ export async function launch(): Promise<Browser> {
   return chromium.launch({ executablePath: CHROMIUM, args: ['--no-sandbox'] });
 }
 
-/** A cell of the open notebook, as JupyterLab's model has it. */
+/** A cell as nbformat has it: only code has outputs. */
+type StoredCell = Omit<LabCell, 'outputs'> & Partial<Pick<LabCell, 'outputs'>>;
+
+/** A cell of the open notebook. */
 export interface LabCell {
   readonly cell_type: string;
   readonly execution_count: number | null;
   readonly source: string;
+  /** Empty for a cell that is not code. */
   readonly outputs: readonly {
     readonly output_type: string;
     readonly name?: string;
@@ -136,7 +140,7 @@ export class LabPage {
             shell: {
               currentWidget: {
                 content: {
-                  model: { dirty: boolean; toJSON(): { cells: LabCell[] }; cells: Iterable<{ trusted: boolean }> };
+                  model: { dirty: boolean; toJSON(): { cells: StoredCell[] }; cells: Iterable<{ trusted: boolean }> };
                 };
                 sessionContext: { session: { kernel: { status: string } } | null };
               };
@@ -148,7 +152,7 @@ export class LabPage {
         kernel: sessionContext.session?.kernel?.status ?? 'none',
         trusted: [...content.model.cells].every((cell) => cell.trusted),
         modified: content.model.dirty,
-        cells: content.model.toJSON().cells,
+        cells: content.model.toJSON().cells.map((cell) => ({ ...cell, outputs: cell.outputs ?? [] })),
       };
     });
   }
@@ -183,7 +187,7 @@ export class LabPage {
     const code = (state: State) =>
       state.cells.filter(({ cell_type, source }) => cell_type === 'code' && source.trim() !== '');
     const failed = (state: State) =>
-      state.cells.some(({ outputs }) => outputs?.some(({ output_type }) => output_type === 'error'));
+      state.cells.some(({ outputs }) => outputs.some(({ output_type }) => output_type === 'error'));
     return this.waitFor(
       (state) =>
         state.kernel === 'idle' &&

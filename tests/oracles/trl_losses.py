@@ -17,12 +17,15 @@ from trl.trainer.dpo_trainer import DPOTrainer
 from trl.trainer.kto_trainer import KTOTrainer
 
 
-class Model:
-    """Gives these log-probs whatever it is asked; of the rest, zeros where TRL's logs read them."""
+class Model(torch.nn.Module):
+    """Gives these log-probs whatever it is asked; of the rest, zeros where TRL's logs read them. A module, because
+    Accelerate looks into it for PEFT's adapters where PEFT is installed."""
 
-    training = is_gradient_checkpointing = False
+    is_gradient_checkpointing = False
 
     def __init__(self, log_probs, log_sum_sq_probs=None):
+        super().__init__()
+        self.eval()
         nothing = torch.zeros_like(log_probs)
         self.outputs = SimpleNamespace(
             log_probs=log_probs,
@@ -32,7 +35,7 @@ class Model:
             is_top1=nothing.bool(),
         )
 
-    def __call__(self, **inputs):
+    def forward(self, **inputs):
         return self.outputs
 
 
