@@ -7,7 +7,7 @@ export { Random, type RandomState } from './random';
 export { profile, profileTable, type OpTime, type Profile } from './engine/profile';
 
 export { progressPrinter, type DownloadProgress, type OnProgress } from './hub/progress';
-export { type DownloadOptions } from './hub/download';
+export { type DownloadOptions } from './hub/repository';
 
 export { Tokenizer } from './text/tokenizer';
 export { alpacaPrompt, chatPrompt, type ChatMessage } from './text/templates';

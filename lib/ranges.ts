@@ -139,6 +139,9 @@ const generation = {
 /** `readData` checks it, once the model's sizes are known. */
 const byModel = inside("a whole number from 2 to the model's window", () => true);
 
+/** Which rows of a file are taken. */
+const rows = { limit: whole(1), shuffleSeed: seed } as const;
+
 /** The commands' own. */
 const run = {
   loraRank: whole(1),
@@ -151,6 +154,7 @@ const run = {
 } as const;
 
 export const RANGES = {
+  rows,
   training,
   validated,
   pairs,

@@ -1,7 +1,7 @@
 /**
  * A Hugging Face hub on this machine: a hub host and, on another port, the storage host to which it redirects requests
- * for large files. It speaks as huggingface.co does (huggingface_hub's file_download.py can read it), and fails when a
- * test tells it to.
+ * for large files. Data sets are repositories whose name begins with `datasets/`. It speaks as huggingface.co does
+ * (huggingface_hub's file_download.py can read it), and fails when a test tells it to.
  */
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
@@ -40,7 +40,7 @@ export function sha256(bytes: Buffer): string {
   return createHash('sha256').update(bytes).digest('hex');
 }
 
-const isLarge = (file: string) => /\.(safetensors|bin)$/.test(file);
+const isLarge = (file: string) => /\.(safetensors|bin|parquet|gz)$/.test(file);
 
 /** The hash under which a cache stores a file's bytes. */
 export function etagOf(file: string, bytes: Buffer): string {
@@ -96,7 +96,7 @@ export class HubServer implements AsyncDisposable {
   }
 
   #answer(host: 'hub' | 'storage', request: IncomingMessage, response: ServerResponse): void {
-    const { pathname } = new URL(request.url!, 'http://host');
+    const { pathname, searchParams } = new URL(request.url!, 'http://host');
     const token = request.headers.authorization?.replace(/^Bearer /, '');
     const seen: Seen = {
       host,
@@ -111,7 +111,7 @@ export class HubServer implements AsyncDisposable {
     if (pathname === '/seen') return void response.end(JSON.stringify(this.seen.splice(0)));
     this.seen.push(seen);
     if (this.intercept(seen, response) === true) return;
-    if (host === 'hub') this.#answerAsHub(seen, response);
+    if (host === 'hub') this.#answerAsHub(seen, response, searchParams.get('blobs') === 'true');
     else sendFile(response, this.#blob(pathname.slice(1)), seen);
   }
 
@@ -120,10 +120,11 @@ export class HubServer implements AsyncDisposable {
     return files.find(([file, bytes]) => etagOf(file, bytes) === etag)![1];
   }
 
-  #answerAsHub({ method, path, token, range }: Seen, response: ServerResponse): void {
+  #answerAsHub({ method, path, token, range }: Seen, response: ServerResponse, blobs: boolean): void {
     const cached = /^\/api\/resolve-cache\/([0-9a-f]+)$/.exec(path);
     const match =
-      /^\/api\/models\/(.+?)\/(revision|tree)\/(.+)$/.exec(path) ?? /^\/(.+?)\/(resolve)\/([^/]+)\/(.+)$/.exec(path);
+      /^\/api\/(?:models\/)?(.+?)\/(revision|tree)\/(.+)$/.exec(path) ??
+      /^\/(.+?)\/(resolve)\/([^/]+)\/(.+)$/.exec(path);
     const [, name = '', what = '', revision = '', file = ''] = match ?? [];
     const target = this.renamed.get(name);
     if (target !== undefined) return redirect(response, 307, path.replace(name, target));
@@ -149,7 +150,10 @@ export class HubServer implements AsyncDisposable {
       return json(response, {
         id: name,
         sha: commit,
-        siblings: Object.keys(files).map((rfilename) => ({ rfilename })),
+        siblings: Object.entries(files).map(([rfilename, bytes]) => ({
+          rfilename,
+          ...(blobs && listed(rfilename, bytes)),
+        })),
       });
     if (what === 'tree')
       return json(
@@ -173,9 +177,15 @@ export class HubServer implements AsyncDisposable {
   }
 }
 
+/** What a list says of a file besides its name, where it is asked for. */
+function listed(path: string, bytes: Buffer) {
+  const { size, oid, lfs } = treeEntry(path, bytes);
+  return { size, blobId: oid, ...(lfs && { lfs: { sha256: lfs.oid, size: lfs.size, pointerSize: lfs.pointerSize } }) };
+}
+
 function treeEntry(path: string, bytes: Buffer) {
-  const lfs = isLarge(path) ? { lfs: { oid: sha256(bytes), size: bytes.length, pointerSize: 134 } } : {};
-  return { type: 'file', path, size: bytes.length, oid: gitSha1(bytes), ...lfs };
+  const lfs = isLarge(path) ? { oid: sha256(bytes), size: bytes.length, pointerSize: 134 } : undefined;
+  return { type: 'file', path, size: bytes.length, oid: gitSha1(bytes), ...(lfs && { lfs }) };
 }
 
 function redirect(response: ServerResponse, status: number, location: string, headers = {}): void {

@@ -39,14 +39,6 @@ const ROWS = [
   { prompt: 'Two plus three?', chosen: 'It is five.', rejected: 'Six.' },
 ];
 const LINES = ROWS.map((row) => `${JSON.stringify(row)}\n`).join('');
-const table = (separator: string) =>
-  ['prompt', 'chosen', 'rejected'].join(separator) +
-  '\n' +
-  ROWS.map((row) =>
-    Object.values(row)
-      .map((text) => `"${text.replaceAll('"', '""')}"`)
-      .join(separator),
-  ).join('\n');
 const python = (code: string, ...args: string[]) => execFileSync('python3', ['-c', code, ...args]);
 const read = async (path: string) => readPairs(path, await tokenizer, options);
 const refusal = (path: string) =>
@@ -68,8 +60,6 @@ const CONVERTED: readonly (readonly [name: string, content: () => string | Uint8
       () => ROWS.map((row) => JSON.stringify(row, null, 2)).join('\n'),
       /has JSON objects over several lines/,
     ],
-    ["it's.csv", () => `\ufeff${table(',')}`, /is CSV/],
-    ['rows.tsv', () => table('\t'), /is a table of tab-separated values/],
     [
       'rows.bz2',
       () => python('import bz2, sys; sys.stdout.buffer.write(bz2.compress(sys.argv[1].encode()))', LINES),
@@ -231,26 +221,31 @@ test('a row with other fields: the message says which it has, and which a row ne
   await assert.rejects(
     readPairs(foreign, t, options),
     matching(
-      /: line 1: has no "chosen"; it has id, question, good, bad; a pair needs prompt \(or/,
-      / instruction\), chosen, rejected$/,
+      /: line 1: has no "chosen"; it has id, question, good, bad; a pair needs prompt /,
+      /\(or instruction, question, query\), chosen \(or chosen_response, .*\), /,
+      /rejected \(or rejected_response, .*\); map reads a field from another column$/,
     ),
   );
   await assert.rejects(
     readResponses(foreign, t, options),
     matching(
-      /: line 1: has no "prompt"; it has id, question, good, bad; a row needs prompt \(or/,
-      / instruction\) and response \(or output, completion\), or messages$/,
+      /: line 1: has no "response"; it has id, question, good, bad; a row needs prompt \(or instruction, .*\) and /,
+      /response \(or output, completion, answer\), or messages; map reads a field from another column$/,
+    ),
+  );
+  const bare = row({ id: 7, ask: 'a', good: 'b', bad: 'c', empty: null });
+  await assert.rejects(
+    readPrompts(bare, t, { ...options, maxNewTokens: 2 }),
+    matching(
+      /: line 1: has no "prompt"; it has id, ask, good, bad; /,
+      /a row needs prompt \(or instruction, question, query\); map /,
     ),
   );
   await assert.rejects(
-    readPrompts(foreign, t, { ...options, maxNewTokens: 2 }),
-    /: line 1: has no "prompt"; it has id, question, good, bad; a row needs prompt \(or instruction\)$/,
-  );
-  await assert.rejects(
-    readCandidates(foreign, t, options),
+    readCandidates(bare, t, options),
     matching(
-      /: line 1: has no "prompt"; it has id, question, good, bad; a row needs prompt \(or instruction\)/,
-      / and chosen, rejected or response$/,
+      /: line 1: has no "prompt"; it has id, ask, good, bad; a row needs prompt \(or instruction, question, query\)/,
+      / and chosen, rejected or response; map reads a field from another column$/,
     ),
   );
   await assert.rejects(
@@ -261,10 +256,6 @@ test('a row with other fields: the message says which it has, and which a row ne
   await assert.rejects(
     read(row({ prompt: [{ from: 'human', value: 'x' }], chosen: 'a', rejected: 'b' })),
     /"prompt", message 1: has no "role"; it has from, value; a message needs role, content$/,
-  );
-  await assert.rejects(
-    read(row({ chosen: '\n\nHuman: a\n\nAssistant: b', rejected: '\n\nHuman: a\n\nAssistant: c' })),
-    /has no "prompt": chosen and rejected are whole transcripts; split each after its last/,
   );
 });
 

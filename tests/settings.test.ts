@@ -107,6 +107,7 @@ const ALLOWED: Readonly<Record<string, readonly (typeof VALUES)[number][]>> = {
       'saveEvery',
       'keep',
       'maxLength',
+      'limit',
     ].map((counted) => [counted, []]),
   ),
   ...Object.fromEntries(
@@ -115,7 +116,9 @@ const ALLOWED: Readonly<Record<string, readonly (typeof VALUES)[number][]>> = {
       [],
     ]),
   ),
-  ...Object.fromEntries(['seed', 'initialSeed', 'warmupSteps', 'labelSmoothing'].map((field) => [field, [0]])),
+  ...Object.fromEntries(
+    ['seed', 'initialSeed', 'shuffleSeed', 'warmupSteps', 'labelSmoothing'].map((field) => [field, [0]]),
+  ),
   ...Object.fromEntries(
     [
       'lr',
@@ -172,6 +175,7 @@ const OTHER_WAY = [
   'missingEosPenalty',
   'lengthPenalty',
   'initialSeed',
+  'shuffleSeed',
   'loraAlpha',
   'gamma',
   'gaeLambda',

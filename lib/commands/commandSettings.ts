@@ -2,7 +2,7 @@
 import { RANGES, whole } from '../ranges';
 import { choice, flag, number, path, repeated, text } from '../training/declare';
 import { dpoLossSettings } from '../training/dpoOptions';
-import { data, dtype, model, skipBad } from './runSettings';
+import { data, dtype, model, skipBad, sourceSettings } from './runSettings';
 
 const { generation, sampling, training } = RANGES;
 const batchSize = (by: number, rows: string) =>
@@ -24,11 +24,22 @@ export const weightsSettings = {
   path: path({ required: true, help: 'A safetensors file, or the folder of a model.' }),
 } as const;
 export const dataSettings = {
-  path: path({ required: true, help: 'A file of rows, or - for the standard input.' }),
+  path: path({
+    required: true,
+    help: 'A file of rows, - for the standard input, or a data set on the hub: hf:NAME.',
+  }),
+  ...sourceSettings,
   model: text({ group: 'model', default: 'tiny', help: "Count tokens with this model's tokenizer; tiny has GPT-2's." }),
   examples: number(whole(0, 1000), { group: 'output', default: 5, help: 'Print the first N rows, decoded.' }),
 } as const;
-export const logpsSettings = { model, data, skipBad, batchSize: batchSize(8, 'rows'), output } as const;
+export const logpsSettings = {
+  model,
+  data,
+  ...sourceSettings,
+  skipBad,
+  batchSize: batchSize(8, 'rows'),
+  output,
+} as const;
 export const scoreSettings = {
   ...logpsSettings,
   data: { ...data, required: false as const },
@@ -87,6 +98,7 @@ export const generateSettings = {
 export const evaluateSettings = {
   model: { ...model, help: 'Evaluate this model: tiny, a hub name, or a folder.' },
   data,
+  ...sourceSettings,
   reference: text({
     group: 'model',
     help: 'Compare with this model, from which the other was trained: adds loss, reward accuracy and margin, and KL.',

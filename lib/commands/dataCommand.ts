@@ -9,10 +9,13 @@ import { withDefaults, type OptionsOf } from '../training/declare';
 import { dataSettings } from './commandSettings';
 
 export async function run(settings: OptionsOf<typeof dataSettings>): Promise<void> {
-  const { path, model, examples } = withDefaults(settings, dataSettings);
+  const { path, model, examples, ...source } = withDefaults(settings, dataSettings);
   const tokenizer = await Tokenizer.fromPretrained(model);
   const { blockSize } = await configOf(model);
-  const report = await dataReport(path, tokenizer, { blockSize, examples });
+  const report = await dataReport(path, tokenizer, {
+    ...source,
+    ...{ blockSize, examples, onDataSet: (text) => console.log(text) },
+  });
   if (report.promptLengths.length === 0) process.exitCode = 1;
   for (const line of linesOf(report, { model, blockSize })) console.log(line);
   for (const row of report.examples) for (const line of exampleOf(row, tokenizer)) console.log(line);

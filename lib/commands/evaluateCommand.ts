@@ -88,9 +88,7 @@ export async function run(given: OptionsOf<typeof evaluateSettings>): Promise<vo
 
   const sizes = await configOf(name);
   const tokenizer = await Tokenizer.fromPretrained(name);
-  const pairs = await readData({ skipBad: settings.skipBad }, sizes, (rowOptions) =>
-    readPairs(data, tokenizer, rowOptions),
-  );
+  const pairs = await readData(settings, sizes, (rowOptions) => readPairs(data, tokenizer, rowOptions));
   const rewardModel = rewardName === undefined ? undefined : await RewardModel.fromPretrained(rewardName);
   const reference = referenceName === undefined ? undefined : await GPT2.fromPretrained(referenceName);
   const model = await GPT2.fromPretrained(name);

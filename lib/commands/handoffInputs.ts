@@ -141,7 +141,7 @@ async function sftInputs(config: Values<'sft'>): Promise<HandoffInputs> {
   requireSftOptions(config);
   const tokenizer = await Tokenizer.fromPretrained(source);
   const rows = await readData(config, await configOf(source), (options) =>
-    readResponses(config.data, tokenizer, options),
+    readResponses(config.data, tokenizer, { ...options, responseField: config.responseField }),
   );
   const model = await GPT2.fromPretrained(source);
   const { steps, order } = orderOf(config, rows, (row) => row.promptIds.length + row.responses[0]!.length);

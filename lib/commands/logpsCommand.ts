@@ -12,10 +12,10 @@ import { readData } from './readData';
 import { statusLine } from './terminal';
 
 export async function run(settings: OptionsOf<typeof logpsSettings>): Promise<void> {
-  const { model: name, data, skipBad, batchSize, output } = withDefaults(settings, logpsSettings);
+  const { model: name, data, batchSize, output } = withDefaults(settings, logpsSettings);
   const sizes = await configOf(name);
   const tokenizer = await Tokenizer.fromPretrained(name);
-  const pairs = await readData({ skipBad }, sizes, (rowOptions) => readPairs(data, tokenizer, rowOptions), {
+  const pairs = await readData(settings, sizes, (rowOptions) => readPairs(data, tokenizer, rowOptions), {
     tellMerges: false,
   });
   const model = await GPT2.fromPretrained(name);

@@ -2,13 +2,14 @@
 import { InputError, plural } from '../errors';
 import type { GPT2Config } from '../formats/config';
 import type { Merges, ReadOptions } from '../text/dataset';
+import type { RowSource } from '../text/rows';
 import { withDefaults } from '../training/declare';
 import { runSettings } from './runSettings';
 
 /** Maximum number of bad rows that are reported one by one. */
 const SHOWN = 20;
 
-export interface DataSettings {
+export interface DataSettings extends RowSource, Pick<ReadOptions, 'map'> {
   readonly skipBad?: boolean;
   readonly maxLength?: number;
   readonly truncation?: string;
@@ -27,6 +28,7 @@ export async function readData<Row>(
   { tellMerges = true } = {},
 ): Promise<Row[]> {
   const { skipBad, maxLength = blockSize, truncation } = withDefaults(settings, runSettings);
+  const { configName, map, limit, shuffleSeed } = settings;
   if (!Number.isInteger(maxLength) || maxLength < 2 || maxLength > blockSize) {
     throw new InputError(
       `maxLength must be a whole number from 2 to ${blockSize}, the model's window, got ${maxLength}`,
@@ -36,6 +38,7 @@ export async function readData<Row>(
     maxLength,
     vocabSize,
     truncation,
+    ...{ configName, map, limit, shuffleSeed, onDataSet: tellOnce },
     onMessages: tellOnce,
     ...(tellMerges && { onMerges: tell }),
   };

@@ -3,13 +3,40 @@ import { FLOAT_DTYPES } from '../formats/safetensorsWriter';
 import type { LoraTarget } from '../model/lora';
 import { RANGES } from '../ranges';
 import { TRUNCATIONS } from '../text/truncation';
-import { choice, choices, flag, number, path, text } from '../training/declare';
+import { choice, choices, flag, list, number, path, text } from '../training/declare';
 
 const { run } = RANGES;
 
 /** Settings shared by many commands. */
 export const model = text({ required: true, group: 'data', help: 'Use this model: tiny, a hub name, or a folder.' });
-export const data = path({ required: true, group: 'data', value: 'file', help: 'Read the rows from this file.' });
+export const data = path({
+  required: true,
+  group: 'data',
+  value: 'file',
+  help: 'Read the rows from this file, or from a data set on the hub: hf:NAME, such as hf:Anthropic/hh-rlhf#test.',
+});
+/** Which rows a command takes, and where their fields are. */
+export const sourceSettings = {
+  configName: text({
+    group: 'data',
+    sameRun: true,
+    otherwise: "the data set's default",
+    help: 'Take this configuration, also called subset, of a data set on the hub.',
+  }),
+  map: list({
+    group: 'data',
+    sameRun: true,
+    value: 'FIELD=COLUMN,…',
+    help: 'Read a field from a column of another name: prompt=ask,chosen=better.',
+  }),
+  limit: number(RANGES.rows.limit, { group: 'data', sameRun: true, help: 'Take at most N rows of each file.' }),
+  shuffleSeed: number(RANGES.rows.shuffleSeed, {
+    group: 'data',
+    sameRun: true,
+    otherwise: "the file's order",
+    help: 'Shuffle the rows of each file by this seed before limit applies.',
+  }),
+} as const;
 export const skipBad = flag({
   group: 'data',
   default: false,
@@ -27,6 +54,7 @@ export const dtype = choice(FLOAT_DTYPES, {
 export const runSettings = {
   model: { ...model, sameRun: true, help: 'Train this model: tiny, a hub name, or a folder.' },
   data: { ...data, sameRun: true },
+  ...sourceSettings,
   maxLength: number(run.maxLength, {
     group: 'data',
     otherwise: "the model's window",

@@ -36,11 +36,11 @@ export async function run(settings: Settings): Promise<void> {
 }
 
 /** Settings that have a meaning only without `serve`. */
-const OF_FILES = ['data', 'output', 'skipBad'] as const;
+const OF_FILES = ['data', 'output', 'skipBad', 'configName', 'map', 'limit', 'shuffleSeed'] as const;
 
 async function scoreFile(data: string, model: RewardModel, tokenizer: Tokenizer, settings: Settings): Promise<void> {
-  const { skipBad, batchSize, output } = withDefaults(settings, scoreSettings);
-  const rows = await readData({ skipBad }, model.config, (rowOptions) => readCandidates(data, tokenizer, rowOptions), {
+  const { batchSize, output } = withDefaults(settings, scoreSettings);
+  const rows = await readData(settings, model.config, (rowOptions) => readCandidates(data, tokenizer, rowOptions), {
     tellMerges: false,
   });
 

@@ -25,7 +25,10 @@ export async function run(config: OptionsOf<typeof sftCommandSettings>): Promise
 
   const sizes = await configOf(source);
   const tokenizer = await Tokenizer.fromPretrained(source);
-  const read = (path: string) => readData(config, sizes, (rowOptions) => readResponses(path, tokenizer, rowOptions));
+  const read = (path: string) =>
+    readData(config, sizes, (rowOptions) =>
+      readResponses(path, tokenizer, { ...rowOptions, responseField: config.responseField }),
+    );
   const rows = await read(data);
   const validation = validationFile === undefined ? undefined : await read(validationFile);
   const base =

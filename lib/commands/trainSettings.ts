@@ -1,5 +1,6 @@
 /** The settings of each training command: those of its trainer, and those of the run. */
-import type { Settings } from '../training/declare';
+import { RESPONSE_FIELDS } from '../text/columns';
+import { choice, type Settings } from '../training/declare';
 import { dpoSettings } from '../training/dpoOptions';
 import { grpoSettings } from '../training/grpoOptions';
 import { ktoSettings } from '../training/ktoOptions';
@@ -38,6 +39,12 @@ export const VALIDATION_METRICS = {
 
 export const sftCommandSettings = {
   ...runSettings,
+  responseField: choice(RESPONSE_FIELDS, {
+    group: 'data',
+    default: 'response',
+    sameRun: true,
+    help: "Learn this field's response; chosen takes the chosen one of pairs.",
+  }),
   ...rowSettings,
   ...loraSettings,
   ...validationSettings(VALIDATION_METRICS['train-sft']),

@@ -44,12 +44,13 @@ export async function fetchBlob(
   if (isWhole(blob, remote)) return;
   mkdirSync(blobs, { recursive: true });
   const { file, repository } = remote.subject;
-  const most = mostOf(file, connection);
+  const most = mostOf(remote.subject, connection);
+  const another =
+    remote.subject.kind === 'dataset'
+      ? `and at most ${amount(most)} of one file are downloaded: download it with Python's hf, and give the file`
+      : `but no GPT-2's has more than ${amount(most)}: name another model, or check HF_ENDPOINT`;
   if (remote.size !== null && remote.size > most)
-    throw new TooLarge(
-      `${file} of "${repository}" has ${amount(remote.size)} according to the hub, but no GPT-2's has more than ` +
-        `${amount(most)}: name another model, or check HF_ENDPOINT`,
-    );
+    throw new TooLarge(`${file} of "${repository}" has ${amount(remote.size)} according to the hub, ${another}`);
   const wait = (pause: string) => onProgress({ file, received: 0, total: remote.size, pause });
   await withLock(
     lock,
@@ -89,8 +90,10 @@ export async function fetchBlob(
 }
 
 /** Maximum size of a file in bytes, whatever size the hub states. */
-const mostOf = (file: string, { bounds }: Connection): number =>
-  file.endsWith('.safetensors') ? bounds.weights : bounds.file;
+const mostOf = ({ file, kind }: RemoteFile['subject'], { bounds }: Connection): number => {
+  if (kind === 'dataset') return file === 'README.md' ? bounds.file : bounds.data;
+  return file.endsWith('.safetensors') ? bounds.weights : bounds.file;
+};
 
 /** Compares only the size, as Python does. Readers check the contents later, as far as their format allows. */
 function isWhole(blob: string, { size }: RemoteFile): boolean {
@@ -150,7 +153,7 @@ async function receive(
           if (size !== null && received < size)
             throw new Passing(`the download of ${subject.file} ended at byte ${received} of ${size}`);
         },
-        { most: mostOf(subject.file, connection), ...(received > 0 && { range: `bytes=${received}-` }) },
+        { most: mostOf(subject, connection), ...(received > 0 && { range: `bytes=${received}-` }) },
       );
     };
     report();

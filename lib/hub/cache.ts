@@ -5,6 +5,8 @@
  *       blobs/<etag>                      the files' bytes, named by their hash
  *       refs/<revision>                   a commit
  *       snapshots/<commit>/<file>         -> ../../blobs/<etag>, with one more ../ for a file in a subfolder
+ *
+ * A data set's folder begins with `datasets--`, and also has the list of a commit's files (dataSetList.ts).
  */
 import { createHash } from 'node:crypto';
 import {
@@ -32,6 +34,7 @@ export class CachedRepository {
   constructor(
     readonly cache: string,
     readonly repository: string,
+    readonly kind: 'model' | 'dataset' = 'model',
   ) {
     this.folder = join(cache, this.name);
   }
@@ -46,7 +49,7 @@ export class CachedRepository {
   }
 
   get name(): string {
-    return `models--${this.repository.replace('/', '--')}`;
+    return `${this.kind}s--${this.repository.replace('/', '--')}`;
   }
 
   snapshot(commit: string): string {
@@ -105,7 +108,8 @@ export function removeFile(snapshot: string, file: string): void {
   rmSync(path, { force: true });
 }
 
-const ETAG = /^([0-9a-f]{40}|[0-9a-f]{64})$/;
+/** A sha256, or git's sha1. */
+export const ETAG = /^([0-9a-f]{40}|[0-9a-f]{64})$/;
 
 /**
  * Whether a file's contents match the hub's etag: the sha256 of a large file; for a small one, git's object name, which

@@ -21,13 +21,15 @@ export interface Bounds {
   readonly file: number;
   /** Maximum bytes in a file of weights. */
   readonly weights: number;
+  /** Maximum bytes in a data set's file of rows. */
+  readonly data: number;
   /** Minimum bytes per second, averaged over `window` milliseconds. */
   readonly leastSpeed: number;
   readonly window: number;
 }
 
 /** A list of 100,000 files takes 6 MB, GPT-2's tokenizer 1.4 MB, and its largest weights in float32 6.4 GB. */
-const BOUNDS: Bounds = { list: 16e6, file: 100e6, weights: 64e9, leastSpeed: 4000, window: 60_000 };
+const BOUNDS: Bounds = { list: 16e6, file: 100e6, weights: 64e9, data: 16e9, leastSpeed: 4000, window: 60_000 };
 
 /**
  * The transfer is slower than `leastSpeed`. Received bytes do not reset the count of failures, since even the slowest

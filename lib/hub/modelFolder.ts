@@ -7,9 +7,10 @@ import { requireWholeAdapter } from '../formats/peftAdapter';
 import { recoverFolder } from '../formats/replace';
 import { baseOfAdapter, isAdapter } from './adapter';
 import { CachedRepository, damagedFiles, removeFile } from './cache';
-import { download, type Checks, type DownloadOptions } from './download';
+import { download, type Checks } from './download';
 import { hasTokenizer, holds, type Part } from './modelFiles';
 import { parseModelName } from './modelName';
+import type { DownloadOptions } from './repository';
 import { hubSettings } from './settings';
 
 /**

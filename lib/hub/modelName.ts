@@ -20,13 +20,13 @@ export type ModelName =
  * The same rule as huggingface_hub's `validate_repo_id`: the cache folder is named after the repository, with `--` for
  * `/`.
  */
-const REPOSITORY = /^(?!.*(--|\.\.))(?!.*\.git$)(\w[\w.-]{0,95}\/)?\w([\w.-]{0,94}\w)?$/;
+export const REPOSITORY = /^(?!.*(--|\.\.))(?!.*\.git$)(\w[\w.-]{0,95}\/)?\w([\w.-]{0,94}\w)?$/;
 
 /**
  * The names that git allows, except those with rare characters. A segment that begins with a dot could lead out of the
  * cache's folder.
  */
-const REVISION = /^(?!.*\.\.)\w[\w.+-]*(\/\w[\w.+-]*)*$/;
+export const REVISION = /^(?!.*\.\.)\w[\w.+-]*(\/\w[\w.+-]*)*$/;
 
 export const COMMIT = /^[0-9a-f]{40}$/;
 

@@ -17,6 +17,8 @@ export class Passing extends Error {
 /** A request, as described in error messages. */
 export interface Asked {
   readonly repository: string;
+  /** Default: a model's. */
+  readonly kind?: 'model' | 'dataset';
   readonly revision: string;
   readonly file?: string;
   readonly endpoint: string;
@@ -29,7 +31,7 @@ export interface Asked {
  */
 export function refusal({ status, headers }: Response, url: URL, asked: Asked): HubError | Passing {
   const { repository, revision, file, endpoint, hasToken } = asked;
-  const page = `${endpoint}/${repository}`;
+  const page = `${endpoint}/${asked.kind === 'dataset' ? 'datasets/' : ''}${repository}`;
   const code = headers.get('x-error-code');
   const tokens = 'HF_TOKEN or "hf auth login"';
 
@@ -79,8 +81,8 @@ export function refusal({ status, headers }: Response, url: URL, asked: Asked): 
       retryAfter(headers),
     );
   return new HubError(
-    `${url.host} answers ${status} to ${url.pathname}; check HF_ENDPOINT (now ${endpoint}), or download with "hf ` +
-      `download ${repository}"`,
+    `${url.host} answers ${status} to ${url.pathname}; check HF_ENDPOINT (now ${endpoint}), or download with ` +
+      `"${byPython(asked)}"`,
   );
 }
 
@@ -93,9 +95,9 @@ function retryAfter(headers: Headers): number | null {
 }
 
 /** The error for a request that got no response, or whose response was cut off. */
-export function failure(cause: unknown, host: string, { repository }: Asked): HubError | Passing {
+export function failure(cause: unknown, host: string, asked: Asked): HubError | Passing {
   const code = errorCode(cause);
-  const instead = `or download with "hf download ${repository}" on a machine with network access, and copy the cache`;
+  const instead = `or download with "${byPython(asked)}" on a machine with network access, and copy the cache`;
   if (code === 'ENOTFOUND' || code === 'EAI_AGAIN') {
     return new HubError(
       `${host} cannot be found (${code}): check ${places()}, or set HF_ENDPOINT to a mirror, ${instead}`,
@@ -121,6 +123,10 @@ export function failure(cause: unknown, host: string, { repository }: Asked): Hu
     );
   return new Passing(`the connection to ${host} was lost (${code})`, null, { cause });
 }
+
+/** The command of huggingface_hub that downloads the same. */
+const byPython = ({ repository, kind }: Asked): string =>
+  `hf download ${repository}${kind === 'dataset' ? ' --repo-type dataset' : ''}`;
 
 /** fetch() wraps the cause of an error, sometimes twice. */
 const messageOf = (error: unknown): string => (error instanceof Error ? messageOf(error.cause) || error.message : '');

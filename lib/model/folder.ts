@@ -2,8 +2,8 @@
 import { join } from 'node:path';
 
 import { readConfig, type GPT2Config } from '../formats/config';
-import type { DownloadOptions } from '../hub/download';
 import { downloadWhole, modelFiles, type ModelFiles } from '../hub/modelFolder';
+import type { DownloadOptions } from '../hub/repository';
 import { readTokenizerFiles } from '../text/tokenizerFiles';
 
 /** If config.json or the tokenizer of a model on the hub is not supported, nothing large is downloaded. */

@@ -9,7 +9,7 @@ import { attentionBias, transformer } from '../engine/transformer';
 import { InputError, plural } from '../errors';
 import { readConfig, type GPT2Config } from '../formats/config';
 import { readPeftAdapter } from '../formats/peftAdapter';
-import type { DownloadOptions } from '../hub/download';
+import type { DownloadOptions } from '../hub/repository';
 import type { ResponseBatch } from '../text/responseBatch';
 import { type tf } from '../tf';
 import { addDifferences } from './adapters';

@@ -11,7 +11,7 @@ import { Checkpoint } from '../formats/checkpoint';
 import { readConfig, type GPT2Config } from '../formats/config';
 import { readJsonObject } from '../formats/jsonFile';
 import { requirePeftConfig } from '../formats/peftAdapter';
-import type { DownloadOptions } from '../hub/download';
+import type { DownloadOptions } from '../hub/repository';
 import type { Random } from '../random';
 import { lastTokens, type ResponseBatch } from '../text/responseBatch';
 import { tf } from '../tf';

@@ -10,17 +10,21 @@ export interface Chat {
   prompt(messages: readonly ChatMessage[]): string;
   /** What a response adds to that prompt. */
   response(messages: readonly ChatMessage[], response: ChatMessage): string;
+  /** Passes on a sentence about how rows are read, the first time that it is given. */
+  tell(text: string): void;
 }
 
+type Rendering = Omit<Chat, 'tell'>;
+
 /** A response is its own text; the tokenizer's end-of-sequence token is appended to it. */
-const alpaca: Chat = { templated: false, prompt: chatPrompt, response: (_, { content }) => content };
+const alpaca: Rendering = { templated: false, prompt: chatPrompt, response: (_, { content }) => content };
 
 /**
  * Renders with a template as TRL does: the prompt includes the beginning of the assistant's turn, and a response is the
  * rest of the rendered conversation. If a template renders the prompt differently once a response follows, the prompt
  * ends where the two renderings diverge.
  */
-function templated(template: ChatTemplate): Chat {
+function templated(template: ChatTemplate): Rendering {
   const whole = (messages: readonly ChatMessage[], response: ChatMessage) => template.render([...messages, response]);
   return {
     templated: true,
@@ -54,25 +58,24 @@ function shared(a: string, b: string): number {
 const withoutEmptySystem = (messages: readonly ChatMessage[]): readonly ChatMessage[] =>
   messages.filter(({ role, content }) => role !== 'system' || content !== '');
 
-/** @param onUse receives, with the first conversation, a sentence that says which of the two is used. */
+/** @param onUse receives sentences about how rows are read, such as what renders conversations; each once. */
 export function chatOf(template: ChatTemplate | null, onUse: (text: string) => void = () => undefined): Chat {
   const chat = template ? templated(template) : alpaca;
-  let told = false;
-  const tell = () => {
-    if (!told)
-      onUse(
-        template
-          ? `messages are written by the model's chat template (${template.source})`
-          : 'messages are written as the Alpaca prompt: the model has no chat template',
-      );
-    told = true;
+  const rendering = template
+    ? `messages are written by the model's chat template (${template.source})`
+    : 'messages are written as the Alpaca prompt: the model has no chat template';
+  const told = new Set<string>();
+  const tell = (text: string): void => {
+    if (!told.has(text)) onUse(text);
+    told.add(text);
   };
   return {
     templated: chat.templated,
     prompt(messages) {
-      tell();
+      tell(rendering);
       return chat.prompt(withoutEmptySystem(messages));
     },
     response: (messages, response) => chat.response(withoutEmptySystem(messages), response),
+    tell,
   };
 }

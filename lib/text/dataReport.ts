@@ -1,5 +1,6 @@
 /** What a file of rows holds, as it is understood here: its form, its lengths, and what is unusual in it. */
-import { readAny, type AnyRow, type Merges, type RowKind } from './dataset';
+import { readAny, type AnyRow, type Merges, type ReadOptions, type RowKind } from './dataset';
+import type { RowSource } from './rows';
 import type { Tokenizer } from './tokenizer';
 
 export interface DataReport {
@@ -26,14 +27,15 @@ export interface DataReport {
   readonly desirable: number;
   /** Rows that would have other tokens across the end of the prompt if prompt and response were one text. */
   readonly merges: Merges | undefined;
-  /** How conversations are rendered, if there are any. */
+  /** How conversations are rendered, and prompts are found, if rows need it. */
   readonly rendering: string | undefined;
   /** The first rows. */
   readonly examples: readonly AnyRow[];
 }
 
 /**
- * @param path a file, or `-` for standard input.
+ * @param path a file, `-` for standard input, or a data set such as `hf:Anthropic/hh-rlhf`.
+ * @param options `map`, `limit` and the others of a row source, as for `readPairs`.
  * @param options.blockSize the model's window.
  * @param options.examples number of rows to keep as examples. Default 5.
  * @returns a report even if no row is understood.
@@ -42,18 +44,23 @@ export interface DataReport {
 export async function dataReport(
   path: string,
   tokenizer: Tokenizer,
-  { blockSize, examples = 5 }: { readonly blockSize: number; readonly examples?: number },
+  {
+    blockSize,
+    examples = 5,
+    ...source
+  }: RowSource & Pick<ReadOptions, 'map'> & { readonly blockSize: number; readonly examples?: number },
 ): Promise<DataReport> {
   const wrong = new Map<string, { rows: number; first: string }>();
   let [merges, rendering]: [Merges | undefined, string | undefined] = [undefined, undefined];
   const read = readAny(path, tokenizer, {
+    ...source,
     maxLength: Infinity,
     onBadRow: (_, { place, reason }) => {
       const known = wrong.get(reason);
       wrong.set(reason, { rows: (known?.rows ?? 0) + 1, first: known?.first ?? place });
     },
     onMerges: (found) => (merges = found),
-    onMessages: (text) => (rendering = text),
+    onMessages: (text) => (rendering = rendering === undefined ? text : `${rendering}; ${text}`),
   });
   const rows = await read.catch((error: unknown) => {
     if (wrong.size === 0) throw error;

@@ -10,13 +10,17 @@ import type { Tokenizer } from './tokenizer';
 export type { Merges, ReadOptions } from './encodeRows';
 
 /**
- * Reads preference pairs from JSON Lines, a JSON array of objects (either also compressed with gzip) or Parquet (a name
- * that ends in .parquet, or a file that starts with Parquet's magic bytes), in these forms:
+ * Reads preference pairs from JSON Lines, a JSON array of objects, CSV (each also compressed with gzip) or Parquet (a
+ * name that ends in .parquet, or a file that starts with Parquet's magic bytes), or from a data set on the hub. A row
+ * has one of these forms:
  * - {"prompt", "chosen", "rejected"}, all texts;
  * - {"instruction", "input" (may be missing), "chosen", "rejected"}, the Alpaca form: `alpacaPrompt` makes the prompt;
  * - "prompt" a list of {"role", "content"} messages, and each response a text or a list of one message: `chatPrompt`,
  *   or the model's chat template, makes the prompt;
- * - {"chosen", "rejected"}, both lists of messages that begin alike: the shared beginning is the prompt.
+ * - {"chosen", "rejected"}, both lists of messages, or both texts, that begin alike: the shared beginning is the
+ *   prompt.
+ * Other names of these columns, such as question for prompt or chosen_response for chosen, are read as well, and
+ * `options.map` reads a field from a column of any name.
  *
  * Columns that belong to the prompt are used: "system" becomes the system message, "history" (a list of [question,
  * answer]) the preceding turns, and "context" beside "instruction" its input. Other columns that belong to the prompt
@@ -26,7 +30,8 @@ export type { Merges, ReadOptions } from './encodeRows';
  * Every row is read and encoded before anything is computed, so an invalid row is found early. Empty lines are ignored,
  * and so are fields unrelated to the prompt and its responses (id, source, score …).
  *
- * @param path a file, or `-` for JSON Lines on standard input.
+ * @param path a file; `-` for standard input; or `hf:NAME`, a data set on the hub (see `dataSetFiles`), which may have
+ *   @REVISION, /FOLDER or /FILE, and #SPLIT after its name.
  * @throws FileError naming the line (in Parquet, the row; counted from 1) if a row is not UTF-8 or not JSON, lacks a
  *   field, has an empty text, has messages out of turn, is too long, or has two responses that are the same, before or
  *   after truncation; also if the file cannot be read or no row is kept.
@@ -46,13 +51,14 @@ export function readPairs(path: string, tokenizer: Tokenizer, options: ReadOptio
 /**
  * Reads one response to each prompt, for SFT, in these forms: {"prompt", "response"}, with a text or a list of messages
  * as the prompt; Alpaca's {"instruction", "input" (may be missing), "output"}; Dolly's {"instruction", "context",
- * "response"}; or {"messages"}, whose last message is the response. Otherwise the same as `readPairs`.
+ * "response"}; or {"messages"}, whose last message is the response; with `options.responseField` chosen, in a form of
+ * `readPairs`, whose chosen response is taken. Otherwise the same as `readPairs`.
  */
 export function readResponses(path: string, tokenizer: Tokenizer, options: ReadOptions): Promise<PromptResponses[]> {
   const chat = chatOf(tokenizer.chatTemplate, options.onMessages);
   return encodeRows(
     path,
-    RESPONSE,
+    options.responseField === 'chosen' ? PAIR : RESPONSE,
     (fields, boundary) => encodedResponse(fields, chat, tokenizer, options, boundary),
     tokenizer,
     options,

@@ -3,10 +3,11 @@ import { FileError, InputError, plural, quoted } from '../errors';
 import { encodePair, endedIds, type PairIds } from './batch';
 import { mergesAcross } from './boundary';
 import type { Chat } from './chat';
+import { columnMap, columnsOf, renamed, type RESPONSE_FIELDS } from './columns';
 import { Fields, type RowForm } from './fields';
 import type { PromptResponses } from './responseBatch';
-import { fileName, readRows } from './rows';
-import { onlyPrompt, pairTexts, responseTexts } from './rowTexts';
+import { fileName, readRows, type RowSource } from './rows';
+import { FIELDS, onlyPrompt, pairTexts, responseTexts, type ResponseTexts } from './rowTexts';
 import type { Tokenizer } from './tokenizer';
 import { truncate, TRUNCATIONS, type Truncation } from './truncation';
 
@@ -22,7 +23,12 @@ export interface Merges {
   readonly first: string;
 }
 
-export interface ReadOptions {
+export interface ReadOptions extends RowSource {
+  /**
+   * Names of columns, each `FIELD=COLUMN`: a row's field is read from this column of the file. Common other names, such
+   * as question for prompt, need none (columns.ts).
+   */
+  readonly map?: readonly string[] | undefined;
   /** Receives a sentence that says how conversations are rendered, when the first one is read. */
   readonly onMessages?: (text: string) => void;
   /** Maximum number of tokens in a prompt plus one response, such as the model's `blockSize`. */
@@ -41,6 +47,8 @@ export interface ReadOptions {
    * response when encoded as one text.
    */
   readonly onMerges?: (merges: Merges) => void;
+  /** The field of a response: `chosen` takes a pair's chosen one, for SFT. Default `response`, or its other names. */
+  readonly responseField?: (typeof RESPONSE_FIELDS)[number] | undefined;
   /** Also read a pair's "margin", a number, from rows that have one; reward model training uses it. Default false. */
   readonly margins?: boolean;
 }
@@ -58,7 +66,7 @@ export async function encodeRows<Row>(
   form: RowForm,
   encode: (fields: Fields, boundary: Boundary) => Row,
   tokenizer: Tokenizer,
-  { truncation, vocabSize = Infinity, onBadRow, onMerges }: ReadOptions,
+  { truncation, vocabSize = Infinity, onBadRow, onMerges, map = [], ...source }: ReadOptions,
 ): Promise<Row[]> {
   if (truncation !== undefined && !TRUNCATIONS.includes(truncation))
     throw new InputError(`truncation must be one of ${TRUNCATIONS.join(', ')}, got "${truncation}"`);
@@ -69,9 +77,11 @@ export async function encodeRows<Row>(
   const boundary: Boundary = (prompt, responses) => {
     merged = onMerges !== undefined && responses.some((text) => mergesAcross(tokenizer, prompt, text));
   };
-  for await (const { place, parse } of readRows(path, form.names)) {
+  const named = columnMap(map, FIELDS);
+  for await (const { place, parse } of readRows(path, columnsOf(form.names, named), source)) {
     try {
-      const row = encode(new Fields(parse(), form), boundary);
+      const given = parse();
+      const row = encode(new Fields(renamed(given, named), form, given), boundary);
       requireEmbedded(row, tokenizer, vocabSize);
       rows.push(row);
       if (merged) merges = { rows: (merges?.rows ?? 0) + 1, of: 0, first: merges?.first ?? place };
@@ -133,6 +143,11 @@ export function encodedPair(
   return { promptIds: kept.promptIds, chosenIds: chosen, rejectedIds: rejected, ...margin };
 }
 
+function chosenTexts(fields: Fields, chat: Chat): ResponseTexts {
+  const { prompt, chosen, templated } = pairTexts(fields, chat);
+  return { prompt, response: chosen, templated };
+}
+
 export function encodedResponse(
   fields: Fields,
   chat: Chat,
@@ -140,7 +155,7 @@ export function encodedResponse(
   options: ReadOptions,
   boundary: Boundary,
 ): PromptResponses {
-  const texts = responseTexts(fields, chat);
+  const texts = options.responseField === 'chosen' ? chosenTexts(fields, chat) : responseTexts(fields, chat);
   for (const [name, text] of Object.entries(texts)) if (text === '') throw new InputError(`${name} is empty`);
   boundary(texts.prompt, [texts.response]);
   const ids = endedIds(tokenizer, texts.response, texts.templated);

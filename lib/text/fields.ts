@@ -19,10 +19,13 @@ export interface RowForm {
 export class Fields {
   readonly #row: Readonly<Record<string, unknown>>;
   readonly #form: RowForm | undefined;
+  readonly #given: Readonly<Record<string, unknown>>;
 
-  constructor(row: Readonly<Record<string, unknown>>, form?: RowForm) {
+  /** @param given the row as the file has it, for messages, if its columns have other names there. */
+  constructor(row: Readonly<Record<string, unknown>>, form?: RowForm, given = row) {
     this.#row = row;
     this.#form = form;
+    this.#given = given;
   }
 
   get names(): string[] {
@@ -53,20 +56,21 @@ export class Fields {
     return value;
   }
 
-  /** @throws InputError naming the field. Parquet's 64-bit integers arrive as bigint. */
+  /** @throws InputError naming the field. Parquet's 64-bit integers arrive as bigint, a table's numbers as texts. */
   number(name: string): number {
     const value = this.#value(name);
-    const number = typeof value === 'bigint' ? Number(value) : value;
+    const isText = typeof value === 'string' && /^-?\d+(\.\d*)?(e[+-]?\d+)?$/i.test(value);
+    const number = typeof value === 'bigint' || isText ? Number(value) : value;
     if (typeof number !== 'number' || !Number.isFinite(number)) throw new InputError(`"${name}" is not a number`);
     return number;
   }
 
-  /** True or false, or 1 or 0. @throws InputError naming the field. */
+  /** True or false, or 1 or 0; in a table as text. @throws InputError naming the field. */
   flag(name: string): boolean {
     const value = this.#value(name);
-    const flag = typeof value === 'bigint' ? Number(value) : value;
-    if (flag === true || flag === 1) return true;
-    if (flag === false || flag === 0) return false;
+    const flag = typeof value === 'bigint' ? Number(value) : typeof value === 'string' ? value.toLowerCase() : value;
+    if (flag === true || flag === 1 || flag === 'true' || flag === '1') return true;
+    if (flag === false || flag === 0 || flag === 'false' || flag === '0') return false;
     throw new InputError(`"${name}" is ${clipped(JSON.stringify(flag))}, not true or false`);
   }
 
@@ -100,7 +104,9 @@ export class Fields {
         ![...this.#form!.names, ...(this.#form!.others ?? [])].includes(name) &&
         !/^(id|idx|index)$|_(id|idx|index)$/.test(name),
     );
-    return unknown.length === 0 ? '' : `; it has ${listed(names)}; ${this.#form.needs}`;
+    if (unknown.length === 0) return '';
+    const given = Object.keys(this.#given).filter((name) => this.#given[name] !== null);
+    return `; it has ${listed(given)}; ${this.#form.needs}`;
   }
 }
 

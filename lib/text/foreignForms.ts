@@ -39,15 +39,6 @@ const REMEDIES = {
       'orient="records", lines=True)',
   ),
   objects: intoLines('jq -c . FILE'),
-  csv: intoLines(
-    python(`import csv, json, sys; [print(json.dumps(row)) for row in csv.DictReader(${opened}, newline=""))]`),
-  ),
-  tsv: intoLines(
-    python(
-      `import csv, json, sys; [print(json.dumps(row)) for row in csv.DictReader(${opened}, newline=""), ` +
-        'delimiter="\\t")]',
-    ),
-  ),
   dataset: python(`import sys, datasets; datasets.load_from_disk(sys.argv[1]).to_json("${REMEDY_OUTPUT}")`),
 } as const;
 
@@ -77,11 +68,7 @@ const MAGIC: readonly (readonly [start: string, form: string, words: string, rem
   ['ORC', 'is an ORC file', 'convert it to Parquet', 'orc'],
   ['Obj\x01', 'is an Avro file', 'write its rows as JSON lines or Parquet'],
   ['SQLite format 3\0', 'is an SQLite database', 'replace TABLE by the name of its table', 'sqlite'],
-  [
-    '\xd0\xcf\x11\xe0',
-    'is an old Excel workbook or another Office file',
-    'save its table as .xlsx or CSV, and write the rows as JSON lines',
-  ],
+  ['\xd0\xcf\x11\xe0', 'is an old Excel workbook or another Office file', 'save its table as CSV (UTF-8)'],
   ['\x89HDF', 'is an HDF5 file', 'write its rows as JSON lines or Parquet'],
   ['\x93NUMPY', 'is a NumPy array', 'write its rows as JSON lines'],
   [
@@ -168,12 +155,7 @@ function otherText(text: string, path: string): string | undefined {
     .map((line) => line.trim())
     .filter((line) => line !== '');
   if (first.startsWith('{')) return continues(first, second) ? overSeveralLines(text, path) : undefined;
-  const separator = first.includes('\t') ? '\t' : ',';
-  const names = first.split(separator).map((name) => name.trim());
-  if (names.length < 2 || !names.every((name) => /^("[^"]+"|[A-Za-z_][\w .-]{0,60})$/.test(name))) return undefined;
-  return separator === '\t'
-    ? say('is a table of tab-separated values (TSV)', 'write its rows as JSON lines', 'tsv', path)
-    : say('is CSV', 'write its rows as JSON lines', 'csv', path);
+  return undefined;
 }
 
 /** Whether an object continues from one line to the next, as in indented JSON, rather than the line being cut off. */

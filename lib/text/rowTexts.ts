@@ -1,40 +1,47 @@
 /** Turns a row in any of its forms into the texts of a prompt and its responses. */
 import { InputError, plural } from '../errors';
 import type { Chat } from './chat';
+import { withOtherNames } from './columns';
 import type { Fields, RowForm } from './fields';
+import { splitPair } from './implicitPrompt';
 import { PROMPT_COLUMNS, withColumns, type Prompt } from './promptColumns';
 import { alpacaInstruction, alpacaPrompt, type ChatMessage } from './templates';
 
-const PROMPT = 'prompt (or instruction)';
+const PROMPT = 'prompt (or instruction, question, query)';
+const [CHOSEN, REJECTED] = [withOtherNames('chosen'), withOtherNames('rejected')];
+const RENAME = '; map reads a field from another column';
 const PROMPT_NAMES = ['prompt', 'instruction', 'input', ...PROMPT_COLUMNS];
 
 /** The required and optional fields of each row form. */
 const others = ['chosen', 'rejected', 'output', 'response', 'completion'];
 export const PAIR: RowForm = {
-  needs: `a pair needs ${PROMPT}, chosen, rejected`,
+  needs: `a pair needs ${PROMPT}, ${CHOSEN}, ${REJECTED}${RENAME}`,
   names: [...PROMPT_NAMES, 'chosen', 'rejected'],
   others,
 };
-export const PROMPT_ALONE: RowForm = { needs: `a row needs ${PROMPT}`, names: PROMPT_NAMES, others };
+export const PROMPT_ALONE: RowForm = { needs: `a row needs ${PROMPT}${RENAME}`, names: PROMPT_NAMES, others };
 export const RESPONSE: RowForm = {
-  needs: `a row needs ${PROMPT} and response (or output, completion), or messages`,
+  needs: `a row needs ${PROMPT} and response (or output, completion, answer), or messages${RENAME}`,
   names: [...PROMPT_NAMES, 'output', 'response', 'completion'],
   others,
 };
 export const LABELED: RowForm = {
-  needs: `a row needs ${PROMPT}, completion (or response, output) and label, or chosen and rejected`,
+  needs: `a row needs ${PROMPT}, completion (or response, output, answer) and label, or chosen and rejected${RENAME}`,
   names: [...PROMPT_NAMES, ...others, 'label'],
 };
 export const CANDIDATES: RowForm = {
-  needs: `a row needs ${PROMPT} and chosen, rejected or response`,
+  needs: `a row needs ${PROMPT} and chosen, rejected or response${RENAME}`,
   names: [...PROMPT_NAMES, ...others],
 };
 
 /** Any of the forms, for a look at a file. */
 export const ANY: RowForm = {
-  needs: `a row needs ${PROMPT}, and chosen and rejected for a pair, or response`,
+  needs: `a row needs ${PROMPT}, and chosen and rejected for a pair, or response${RENAME}`,
   names: LABELED.names,
 };
+
+/** All fields that a row can have. */
+export const FIELDS: readonly string[] = [...LABELED.names, 'messages', 'margin'];
 
 /** `templated`: the responses are as the model's chat template renders them, rather than their own texts. */
 export interface PairTexts {
@@ -53,11 +60,12 @@ export interface ResponseTexts {
 
 const byTemplate = ({ text }: Prompt, chat: Chat): boolean => text === undefined && chat.templated;
 
+const IMPLICIT = 'rows without a prompt: what chosen and rejected share at their beginning is the prompt';
+
 /**
  * Reads the texts of a pair. If chosen and rejected are whole conversations, the prompt is the messages that they share
- * at their beginning, as in TRL's `extract_prompt` (which also splits plain texts; that is not done here, since nothing
- * in a text marks the end of the prompt). A "prompt" beside them, present in some data sets, must be their first user
- * message as a text.
+ * at their beginning, as in TRL's `extract_prompt`; for whole texts see `splitPair`. A "prompt" beside conversations,
+ * present in some data sets, must be their first user message as a text.
  *
  * @throws InputError naming the field.
  */
@@ -71,14 +79,12 @@ export function pairTexts(fields: Fields, chat: Chat): PairTexts {
   ) {
     return conversations(fields, chosen, rejected, prompt, chat);
   }
-  if (
-    prompt === undefined &&
-    [chosen, rejected].every((text) => typeof text === 'string' && /\n\nHuman:[^]*\n\nAssistant:/.test(text))
-  ) {
-    throw new InputError(
-      'has no "prompt": chosen and rejected are whole transcripts; split each after its last ' +
-        '"\\n\\nAssistant:"; the text before that is the prompt',
-    );
+  if (prompt === undefined && typeof chosen === 'string' && typeof rejected === 'string') {
+    const split = splitPair(fields, chosen, rejected);
+    if (split !== undefined) {
+      chat.tell(IMPLICIT);
+      return { ...split, templated: false };
+    }
   }
   const whole = wholePrompt(fields, prompt);
   return {
@@ -129,7 +135,10 @@ function responseName(fields: Fields): string {
     fields.has('instruction') && !fields.has('prompt')
       ? ['output', 'response', 'completion']
       : ['response', 'completion'];
-  return names.find((name) => fields.has(name)) ?? names[0]!;
+  const found = names.find((name) => fields.has(name));
+  if (found === undefined && fields.has('chosen') && !fields.has('label'))
+    throw new InputError('has no "response" but a pair; responseField chosen takes its chosen one');
+  return found ?? names[0]!;
 }
 
 /**

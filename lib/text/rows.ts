@@ -1,12 +1,18 @@
-/** Reads the rows of a JSON Lines, JSON or Parquet file: file -> rows -> texts (rowTexts.ts) -> ids (encodeRows.ts). */
+/**
+ * Reads the rows of a file (JSON Lines, a JSON array, CSV or Parquet) or of a data set: file -> rows -> texts
+ * (rowTexts.ts) -> ids (encodeRows.ts).
+ */
 import { createReadStream, readdirSync, statSync } from 'node:fs';
 import { pipeline, Readable } from 'node:stream';
 import { createGunzip } from 'node:zlib';
 
 import { clipped, FileError, InputError } from '../errors';
+import { dataSetFiles, isDataSetName } from '../hub/dataSet';
 import { expandHome } from '../hub/modelName';
+import { separatorOf, tableRows } from './csv';
 import { foreignFolder, foreignForm, foreignObject } from './foreignForms';
 import { isParquet, PARQUET_MAGIC, parquetRows } from './parquet';
+import { selected, type Selection } from './selection';
 
 /** One row of a file. */
 export interface Row {
@@ -19,16 +25,41 @@ export interface Row {
   parse(): Record<string, unknown>;
 }
 
+/** Where rows come from, and which of them are taken. */
+export interface RowSource extends Selection {
+  /** The configuration of a data set, also called subset. Default: its default. */
+  readonly configName?: string | undefined;
+  /** Receives one line about a data set: what was chosen, its rows, its license and its commit. */
+  readonly onDataSet?: ((description: string) => void) | undefined;
+}
+
 /**
- * @param given a file, or `-` for standard input: JSON Lines or a JSON array of objects, also compressed with gzip; or
- *   Parquet. Empty lines are skipped.
- * @param columns the columns to read from Parquet; its other columns are present as undefined. A row of JSON Lines has
- *   all its fields.
- * @throws FileError if the file cannot be read, is damaged Parquet, or has an unsupported form; the message names the
- *   form and the remedy.
+ * @param name a file, or `-` for standard input: JSON Lines, a JSON array of objects, CSV, also compressed with gzip;
+ *   or Parquet. A data set on the hub, `hf:NAME` (hub/dataSet.ts), is its files, one after another. Empty lines are
+ *   skipped.
+ * @param columns the columns to read from Parquet and CSV; their other columns are present as undefined. A row of JSON
+ *   has all its fields.
+ * @throws FileError if a file cannot be read, is damaged, or has an unsupported form; the message names the form and
+ *   the remedy. InputError, HubError as `dataSetFiles` does.
  */
-export async function* readRows(given: string, columns: readonly string[]): AsyncGenerator<Row> {
-  const path = expandHome(given);
+export function readRows(name: string, columns: readonly string[], source: RowSource = {}): AsyncGenerator<Row> {
+  const rows = isDataSetName(name) ? dataSetRows(name, columns, source) : fileRows(expandHome(name), columns);
+  return selected(rows, source);
+}
+
+/** The rows of a data set's files; a place then begins with the file's name. */
+async function* dataSetRows(
+  name: string,
+  columns: readonly string[],
+  { configName, onDataSet }: RowSource,
+): AsyncGenerator<Row> {
+  const { files, description } = await dataSetFiles(name, { configName });
+  onDataSet?.(description);
+  for (const file of files)
+    for await (const { place, parse } of fileRows(file.path, columns)) yield { place: `${file.name}, ${place}`, parse };
+}
+
+async function* fileRows(path: string, columns: readonly string[]): AsyncGenerator<Row> {
   let number = 0;
   let first = true;
   if (kindOf(path) === 'Parquet') {
@@ -37,20 +68,24 @@ export async function* readRows(given: string, columns: readonly string[]): Asyn
   }
   const chunks = bytesOf(path);
   const start = await atLeast(chunks, 64);
+  const separator = separatorOf(start, path);
   if (isArray(start)) {
     for (const row of await arrayRows(joined(start, chunks), path)) {
       number += 1;
       const parse = () => asRow(row);
       yield { place: `row ${number}`, parse: number === 1 ? () => firstRow(parse(), columns, path) : parse };
     }
-    return;
-  }
-  for await (const line of lines(joined(start, chunks), path)) {
-    number += 1;
-    if (isBlank(line)) continue;
-    const parse = first ? () => firstRow(parseLine(line), columns, path) : () => parseLine(line);
-    first = false;
-    yield { place: `line ${number}`, parse };
+  } else if (separator !== undefined && foreignForm(start, path) === undefined) {
+    const table = tableRows(joined(start, chunks), { separator, columns, file: fileName(path) });
+    for await (const { line, parse } of table) yield { place: `line ${line}`, parse };
+  } else {
+    for await (const line of lines(joined(start, chunks), path)) {
+      number += 1;
+      if (isBlank(line)) continue;
+      const parse = first ? () => firstRow(parseLine(line), columns, path) : () => parseLine(line);
+      first = false;
+      yield { place: `line ${number}`, parse };
+    }
   }
 }
 

@@ -1,7 +1,7 @@
 /** Converts text to token ids and back: GPT-2's byte-level BPE, from a model folder's files. */
 import { FileError, InputError } from '../errors';
-import type { DownloadOptions } from '../hub/download';
 import { modelFiles } from '../hub/modelFolder';
+import type { DownloadOptions } from '../hub/repository';
 import { characterClass, letters, numbers, spaces } from './characterClasses';
 import { ChatTemplate } from './chatTemplate';
 import { splitter, type Piece } from './specialTokens';

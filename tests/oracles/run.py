@@ -56,6 +56,7 @@ SCRIPTS = (
         "hub_cache.py",
         "hub_requests.py",
         "dataset.py",
+        "data_sets.py",
         "evaluate.py",
     ),
 )
