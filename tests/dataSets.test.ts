@@ -1,6 +1,15 @@
 /** Data sets by name: their files, as Python's datasets finds them (oracles/data_sets.py), and their download. */
 import assert from 'node:assert/strict';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync } from 'node:fs';
+import {
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
@@ -216,6 +225,22 @@ test('a download that breaks off goes on; one that is too large, or is refused, 
   await assert.rejects(dataSetFiles('hf:test/none', quick), /"test\/none" does not exist, .*\/datasets\/test\/none$/);
   assert.equal(existsSync(join(home, 'hub', 'datasets--test--none')), false);
   assert.equal(statSync(join(folder(), 'snapshots', COMMIT, name)).size, bytes.length);
+});
+
+test('download asks for a newer commit, and repairs what was cut or changed', async () => {
+  const { files } = await dataSetFiles(`hf:${NAME}`, quick);
+  writeFileSync(files[0]!.path, 'changed');
+  assert.equal((await dataSetFiles(`hf:${NAME}`, quick)).files.length, 2, 'not looked into');
+  server.taken();
+  await dataSetFiles(`hf:${NAME}`, { ...quick, check: true });
+  assert.equal(fetched(), 1);
+  assert.deepEqual(readFileSync(files[0]!.path), FILES['first/train.jsonl.gz']);
+  const commit = '0'.repeat(40);
+  server.repositories.set(`datasets/${NAME}`, { commit, files: FILES });
+  assert.equal((await dataSetFiles(`hf:${NAME}`, quick)).files[0]!.path, files[0]!.path);
+  const { description } = await dataSetFiles(`hf:${NAME}`, { ...quick, check: true });
+  assert.match(description, /commit 0000000$/);
+  assert.equal(readFileSync(join(folder(), 'refs', 'main'), 'utf8'), commit);
 });
 
 test('a row that is wrong is named with its file', async () => {

@@ -18,7 +18,11 @@ const output = path({
 
 export const doctorSettings = {} as const;
 export const downloadSettings = {
-  model: text({ required: true, help: 'A name such as gpt2, distilgpt2 or ORGANIZATION/NAME; @REVISION pins one.' }),
+  model: text({
+    required: true,
+    help: 'A name such as gpt2, distilgpt2 or ORGANIZATION/NAME, @REVISION pins one; or a data set, hf:NAME.',
+  }),
+  configName: sourceSettings.configName,
 } as const;
 export const weightsSettings = {
   path: path({ required: true, help: 'A safetensors file, or the folder of a model.' }),

@@ -4,7 +4,7 @@ import { dirname, join } from 'node:path';
 
 import { HubError, InputError, plural, quoted } from '../errors';
 import { replaceEntry } from '../formats/replace';
-import { CachedRepository } from './cache';
+import { CachedRepository, damagedFiles, removeFile } from './cache';
 import { chooseFiles, parseCard, type Card, type Chosen } from './dataSetFiles';
 import { REPOSITORY, REVISION } from './modelName';
 import { RemoteRepository, type DownloadOptions, type ListedFile } from './repository';
@@ -59,12 +59,18 @@ export interface DataSet {
  *
  * @param name as `parseDataSetName` takes it. Without a split it is train, or the only split there is.
  * @param options.configName the configuration, also called subset; default: the data set's default.
+ * @param options.check ask the hub whether the revision still points to the cached commit, and download cached files
+ *   again whose bytes do not match their hash. Default false.
  * @throws InputError if the name is wrong, or the data set has no such split, configuration or file, or none that can
  *   be read; HubError if it cannot be downloaded.
  */
 export async function dataSetFiles(
   name: string,
-  { configName, ...options }: DownloadOptions & { readonly configName?: string | undefined } = {},
+  {
+    configName,
+    check = false,
+    ...options
+  }: DownloadOptions & { readonly configName?: string | undefined; readonly check?: boolean } = {},
 ): Promise<DataSet> {
   const wanted = parseDataSetName(name);
   const { repository, revision } = wanted;
@@ -83,7 +89,8 @@ export async function dataSetFiles(
     description: describe(repository, folder, card, { files, ...chosen }),
   });
 
-  const commit = cached.commit(revision);
+  const asks = check && !settings.offline;
+  const commit = asks ? null : cached.commit(revision);
   if (commit !== null) {
     const folder = cached.snapshot(commit);
     const list = cachedList(cached, commit) ?? (settings.offline ? wholeSnapshot(folder) : undefined);
@@ -103,6 +110,7 @@ export async function dataSetFiles(
     settings,
     options,
   );
+  if (asks) for (const file of damagedFiles(remote.folder)) removeFile(remote.folder, file);
   const list = remote.list.map(({ rfilename }) => rfilename);
   if (list.includes(CARD)) await remote.fetch(CARD);
   const chosen = choose(list, remote.folder);

@@ -18,6 +18,8 @@ const DOCKER_RUN = [
   'docker run --rm --init --gpus all --publish 127.0.0.1:8888:8888',
   '--volume alignbook:/home/node/.cache/huggingface alignbook',
 ].join(' ');
+const HH = 'hf:Anthropic/hh-rlhf';
+const OF_HUB = 'needs the hub; tests/dataSets.test.ts downloads from one of its own';
 const NOT_RUN: Readonly<Record<string, string>> = {
   'docker build --tag alignbook .': 'needs docker: npm run test:containers',
   [DOCKER_RUN]: 'needs docker: npm run test:containers',
@@ -27,6 +29,12 @@ const NOT_RUN: Readonly<Record<string, string>> = {
   'torchrun --standalone --nproc_per_node 4 DIR/train.py': 'npm run test:distributed',
   'npx alignbook handoff --check DIR/out/trajectory.json --against DIR': 'names in capitals: handoff.test.ts',
   'npx alignbook download gpt2': 'needs the hub; tests/hub.test.ts downloads from one of its own',
+  [`npx alignbook data ${HH}`]: OF_HUB,
+  [`npx alignbook data "${HH}@main/harmless-base#test" --limit 1000 --shuffle-seed 0`]: OF_HUB,
+  [[
+    `npx alignbook train-dpo --model gpt2 --data ${HH}/harmless-base --validation "${HH}/harmless-base#test"`,
+    '--skip-bad --output runs/hh --epochs 1 --lr 1e-5',
+  ].join(' ')]: OF_HUB,
   'npm run setup -- --cuda': 'downloads 5 GB',
   'cd ../elsewhere': 'needs a folder outside: package.test.ts',
   'npm install --ignore-scripts ./alignbook-0.1.0.tgz': 'package.test.ts',

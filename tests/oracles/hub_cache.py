@@ -40,6 +40,21 @@ with torch.no_grad():
     logits = model(torch.tensor([[3, 1, 4, 1, 5]])).logits
 print(json.dumps({"ids": ids, "logits": logits.flatten().tolist()}))
 """
+DATA = "test/pairs"
+# datasets itself opens files by its own file system, which needs a hub; huggingface_hub's cache is the same.
+READ_ROWS = """
+import glob, json, sys
+from huggingface_hub import scan_cache_dir, snapshot_download
+folder = snapshot_download(sys.argv[1], repo_type="dataset", local_files_only=True)
+report = scan_cache_dir()
+assert not report.warnings, report.warnings
+(repo,) = report.repos
+assert repo.repo_id == sys.argv[1] and repo.repo_type == "dataset", repo
+print(json.dumps([json.loads(line) for file in sorted(glob.glob(f"{folder}/data/*")) for line in open(file)]))
+"""
+DOWNLOAD_ROWS = (
+    "import sys; from huggingface_hub import snapshot_download; snapshot_download(sys.argv[1], repo_type='dataset')"
+)
 DOWNLOAD = "import sys; from huggingface_hub import snapshot_download; print(snapshot_download(sys.argv[1]))"
 
 
@@ -109,12 +124,28 @@ def check(endpoint, ours, theirs):
     assert layout(ours) == python
 
 
+def check_rows(endpoint, ours, theirs):
+    rows = [sys.executable, "-c", READ_ROWS, DATA]
+    expected = run(["node", DRIVER, "rows", DATA], ours, endpoint)
+    assert [row["chosen"] for row in json.loads(expected)] == ["1", "2", "3"]
+    requests(endpoint)
+    assert json.loads(run(rows, ours, endpoint, HF_HUB_OFFLINE="1")) == json.loads(expected)
+
+    run([sys.executable, "-c", DOWNLOAD_ROWS, DATA], theirs, endpoint)
+    requests(endpoint)
+    assert run(["node", DRIVER, "rows", DATA], theirs, endpoint) == expected
+    assert run(["node", DRIVER, "rows", DATA], theirs, endpoint, HF_HUB_OFFLINE="1") == expected
+    assert requests(endpoint) == []
+
+
 def main():
     with (
         tempfile.TemporaryDirectory() as folder,
         subprocess.Popen(["node", DRIVER, "serve"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server,
     ):
-        check(server.stdout.readline().strip(), Path(folder, "ours"), Path(folder, "theirs"))
+        endpoint = server.stdout.readline().strip()
+        check(endpoint, Path(folder, "ours"), Path(folder, "theirs"))
+        check_rows(endpoint, Path(folder, "ours-rows"), Path(folder, "theirs-rows"))
         server.stdin.close()
     print("the hub's cache: Python reads ours, and we read Python's")
 
