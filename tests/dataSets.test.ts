@@ -18,6 +18,7 @@ import { gzipSync } from 'node:zlib';
 import { HubError, InputError, readPairs, Tokenizer } from 'alignbook';
 import { dataSetFiles, parseDataSetName } from 'alignbook/dist/hub/dataSet';
 import { chooseFiles, parseCard } from 'alignbook/dist/hub/dataSetFiles';
+import { matchesGlob } from 'alignbook/dist/hub/glob';
 
 import { root } from '../scripts/paths';
 import { HubServer } from './hubServer';
@@ -45,6 +46,38 @@ test('the files of each split and configuration are those that datasets finds', 
     }
   }
   assert.equal(compared, 27);
+});
+
+test('patterns: *, ?, sets and ** match as in a shell', () => {
+  const yes: readonly (readonly [pattern: string, path: string])[] = [
+    ['**', 'a/b/c'],
+    ['a/**', 'a/b'],
+    ['**/a', 'a'],
+    ['**/a/**', 'x/a/y/z'],
+    ['a*c?', 'abbcd'],
+    ['*[-._ 0-9]b[!x]', 'a-by'],
+    ['*.*', 'a.b.c'],
+    ['.h*', '.hidden'],
+    ['*a*b*', 'xaybz'],
+    ['[a', '[a'],
+  ];
+  const no: readonly (readonly [pattern: string, path: string])[] = [
+    ['*', 'a/b'],
+    ['**/a', 'ba'],
+    ['a/**', 'b/a'],
+    ['a/**', 'a'],
+    ['a?', 'a'],
+    ['[!a]b', 'ab'],
+    ['*', '.hidden'],
+    ['**', '.h/a'],
+    ['**/a', 'x/.h/a'],
+    ['a*b', 'abc'],
+  ];
+  for (const [pattern, path] of yes) assert.ok(matchesGlob(path, pattern), `${pattern} ${path}`);
+  for (const [pattern, path] of no) assert.ok(!matchesGlob(path, pattern), `${pattern} ${path}`);
+  // a regular expression would need years
+  assert.ok(!matchesGlob('a'.repeat(3000), `${'*a'.repeat(200)}b`));
+  assert.ok(!matchesGlob('a/'.repeat(1000), `${'**/a/'.repeat(100)}b`));
 });
 
 test('the default configuration and split, a folder, a file, and what there is not', () => {

@@ -91,7 +91,7 @@ export async function fetchBlob(
 
 /** Maximum size of a file in bytes, whatever size the hub states. */
 const mostOf = ({ file, kind }: RemoteFile['subject'], { bounds }: Connection): number => {
-  if (kind === 'dataset') return file === 'README.md' ? bounds.file : bounds.data;
+  if (kind === 'dataset') return file === 'README.md' ? bounds.list : bounds.data;
   return file.endsWith('.safetensors') ? bounds.weights : bounds.file;
 };
 

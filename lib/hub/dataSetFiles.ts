@@ -3,11 +3,11 @@
  * README.md), otherwise by the files' names, as Python's datasets 5.2 decides it (data_files.py; "Repository structure"
  * in its documentation).
  */
-import picomatch from 'picomatch';
 import { parse } from 'yaml';
 
 import { InputError, quoted } from '../errors';
 import { didYouMean } from '../nearest';
+import { matchesGlob } from './glob';
 
 /** One configuration of a data set, also called a subset. */
 interface Configuration {
@@ -198,8 +198,8 @@ function configurationOf({ configurations }: Card, name: string | undefined): Co
 
 function matching(files: readonly string[], patterns: readonly string[]): string[] {
   const found = patterns.flatMap((pattern) => {
-    const matches = picomatch(pattern.replace(/^\.?\/+/, ''));
-    return files.filter((file) => (file === pattern || matches(file)) && !isSpecial(file, pattern));
+    const relative = pattern.replace(/^\.?\/+/, '');
+    return files.filter((file) => (file === pattern || matchesGlob(file, relative)) && !isSpecial(file, pattern));
   });
   return [...new Set(found)];
 }

@@ -18,6 +18,8 @@ import {
 import { catalog } from 'alignbook/dist/commands/catalog';
 import { valuesOf } from 'alignbook/dist/commands/command';
 import { loadRewardFunction } from 'alignbook/dist/commands/rewardFunction';
+import { parseDataSetName } from 'alignbook/dist/hub/dataSet';
+import { chooseFiles, parseCard } from 'alignbook/dist/hub/dataSetFiles';
 import { lora } from 'alignbook/dist/model/lora';
 import { plainFigure } from 'alignbook/dist/notebook/plainFigure';
 import { ChatTemplate } from 'alignbook/dist/text/chatTemplate';
@@ -83,7 +85,14 @@ test('data', async () => {
     NaN: '{"prompt": NaN}',
     'a comma at the end': '{"prompt": "x",}',
     'a comment': '// rows\n',
-    CSV: 'prompt,chosen,rejected\na,b,c\n',
+    'CSV without rows': 'prompt,chosen,rejected\n',
+    'CSV with an open quote': 'prompt,chosen,rejected\na,"b,c\n',
+    'CSV with a cell of 33 MB': `prompt,chosen,rejected\na,"${'x'.repeat(33 * 2 ** 20)}",c\n`,
+    'CSV with an open quote and 70 MB': `prompt,chosen,rejected\na,"${'x\n'.repeat(35 * 2 ** 20)}`,
+    'CSV with names of an object': 'constructor,__proto__,toString\na,b,c\n',
+    'CSV with a column twice': 'prompt,prompt,chosen\na,b,c\n',
+    'CSV with a row that is too long': 'prompt,chosen,rejected\na,b,c,d\n',
+    'CSV with 100,000 columns': `${Array.from({ length: 100_000 }, (_, n) => `c${n}`).join(',')}\n1\n`,
     'a byte that is no UTF-8': Buffer.from([0x7b, 0xff, 0x7d]),
     'UTF-16': Buffer.from('\ufeff{"prompt": "x"}', 'utf16le'),
     'nested 5,000 deep': `{"prompt": ${'['.repeat(5000)}${']'.repeat(5000)}}`,
@@ -143,6 +152,49 @@ test('data', async () => {
       })),
     ],
     95,
+  );
+});
+
+test('data sets', () => {
+  const files = ['train.jsonl', 'test.jsonl', 'data/a.csv'];
+  const cards: Readonly<Record<string, string>> = {
+    'cut YAML': 'configs: [',
+    'nested 20,000 deep': `${'['.repeat(20_000)}${']'.repeat(20_000)}`,
+    'aliases of aliases': `a: &a [x, x, x, x, x, x, x, x, x]\n${Array.from({ length: 20 }, (_, n) => {
+      const before = n === 0 ? 'a' : `a${n - 1}`;
+      return `a${n}: &a${n} [${Array.from({ length: 9 }, () => `*${before}`).join(', ')}]`;
+    }).join('\n')}`,
+    'configurations that are numbers': 'configs: [1, 2]',
+    'a configuration without a name': 'configs:\n- data_files: train.jsonl',
+    'files that are numbers': 'configs:\n- config_name: a\n  data_files: [1]',
+    'a path that is an object': 'configs:\n- config_name: a\n  data_files:\n  - split: x\n    path: {}',
+    'a pattern that matches nothing': 'configs:\n- config_name: a\n  data_files: "../*"',
+    'a pattern of 10,000 stars': `configs:\n- config_name: a\n  data_files: "${'*a'.repeat(10_000)}"`,
+    'a folder that is not there': 'configs:\n- config_name: a\n  data_dir: ../..',
+    '1,000 configurations': `configs:${Array.from({ length: 1000 }, (_, n) => `\n- config_name: c${n}`).join('')}`,
+    'a tag': 'configs: !!js/function "x"',
+    'a license that is an object': 'license: {a: 1}',
+    'no rows': 'dataset_info: {splits: [{name: train, num_examples: -1}, 7, null]}',
+  };
+  const wanted: readonly object[] = ['split', 'configName', 'path'].flatMap((key) =>
+    ['', 'constructor', '__proto__', '../..', '*', 'x'.repeat(10_000)].map((value) => ({ [key]: value })),
+  );
+  const names = ['hf:', 'hf:..', 'hf:a/b/../../c', 'hf:a/b#../x', 'hf:a/b@../x', `hf:${'a/'.repeat(5000)}`, 'hf:a/b\0'];
+  return runTries(
+    'data sets',
+    [
+      ...Object.entries(cards).map(([name, yaml]) => ({
+        name,
+        run: () => chooseFiles(files, parseCard(`---\n${yaml}\n---\n`), {}),
+        mayPass: /license|no rows|tag|aliases|deep/.test(name),
+      })),
+      ...wanted.map((each) => ({
+        name: JSON.stringify(each).slice(0, 60),
+        run: () => chooseFiles(files, parseCard(''), each),
+      })),
+      ...names.map((name) => ({ name: name.slice(0, 60), run: () => parseDataSetName(name) })),
+    ],
+    35,
   );
 });
 
