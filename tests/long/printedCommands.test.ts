@@ -28,6 +28,8 @@ const NOT_RUN: Readonly<Record<string, string>> = {
   'npx alignbook handoff --config run.json --out DIR': 'names in capitals: handoff.test.ts',
   'torchrun --standalone --nproc_per_node 4 DIR/train.py': 'npm run test:distributed',
   'npx alignbook handoff --check DIR/out/trajectory.json --against DIR': 'names in capitals: handoff.test.ts',
+  'npx alignbook help COMMAND': 'a name in capitals: usage.test.ts',
+  'npx alignbook --help COMMAND': 'a name in capitals: usage.test.ts',
   'npx alignbook download gpt2': 'needs the hub; tests/hub.test.ts downloads from one of its own',
   [`npx alignbook data ${HH}`]: OF_HUB,
   [`npx alignbook data "${HH}@main/harmless-base#test" --limit 1000 --shuffle-seed 0`]: OF_HUB,
@@ -100,7 +102,7 @@ for (const { text, where } of commands) {
   test(`${where}: ${text}`, () => {
     // A name in a sentence is not a call: `npx alignbook score` must be listed by the usage.
     const [, name] = /^npx alignbook (\w[\w-]*)$/.exec(text) ?? [];
-    if (name !== undefined && name !== 'doctor')
+    if (name !== undefined && !['doctor', 'help'].includes(name))
       return assert.match(
         place.shell('npx alignbook --help').stdout,
         new RegExp(`^ +(npx alignbook )?${name}\\b`, 'm'),

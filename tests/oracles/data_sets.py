@@ -78,7 +78,7 @@ CARDS = [
 TEXTS = [
     ('A "quoted" word, and a comma', "two\nlines", " space "),
     ("naïve 😀", "a\ttab", "plain"),
-    ("it's", "ends with a quote\"", "x"),
+    ("it's", 'ends with a quote"', "x"),
 ]
 SHARED = [
     ("The sky is blue.", "The sky is green."),
