@@ -11,7 +11,9 @@ Files need not be equal to the byte: another processor sums in another order. Nu
 
 import argparse
 import json
+import multiprocessing
 import os
+import runpy
 import subprocess
 import sys
 import tempfile
@@ -60,24 +62,49 @@ SCRIPTS = (
         "evaluate.py",
     ),
 )
-AT_A_TIME = 2  # importing PyTorch and TRL keeps one core busy for seconds
+AT_A_TIME = 2
+SERVER = multiprocessing.get_context("forkserver")
 TRL_PPO = TESTS.parent / ".alignbook" / "trl-ppo"  # TRL 1.12, which ppo_trl.py finds before the environment's own
 TOLERANCE = 1e-5
 
 
+# Scripts start from a process that has these already: importing them takes longer than most scripts.
+PRELOADED = (
+    "datasets",
+    "peft",
+    "transformers.models.gpt2.modeling_gpt2",
+    *(f"trl.trainer.{kind}_trainer" for kind in ("dpo", "grpo", "kto", "reward", "sft")),
+    *("trl.experimental.cpo", "trl.experimental.orpo"),
+)
+QUIET = {"TQDM_DISABLE": "1", "TRL_EXPERIMENTAL_SILENCE": "1"}
+
+
 def run(script, out):
     start = time.monotonic()
-    path = {"PYTHONPATH": str(TRL_PPO)} if script == "ppo_trl.py" else {}
-    done = subprocess.run(
-        [sys.executable, HERE / script],
-        env={**os.environ, **path, "ORACLES_OUT": str(out)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    print(f"{script}  {time.monotonic() - start:.0f} s", flush=True)
-    if done.returncode != 0:
-        raise RuntimeError(f"{script} ended with {done.returncode}:\n{done.stdout[-4000:]}")
+    with tempfile.NamedTemporaryFile() as log:
+        if script == "ppo_trl.py":  # of another version of TRL
+            env = {**os.environ, "PYTHONPATH": str(TRL_PPO), "ORACLES_OUT": str(out)}
+            code = subprocess.run([sys.executable, HERE / script], env=env, stdout=log, stderr=log).returncode
+        else:
+            process = SERVER.Process(target=run_here, args=(script, str(out), log.name))
+            process.start()
+            process.join()
+            code = process.exitcode
+        print(f"{script}  {time.monotonic() - start:.0f} s", flush=True)
+        if code != 0:
+            printed = Path(log.name).read_text(errors="replace")
+            raise RuntimeError(f"{script} ended with {code}:\n{printed[-4000:]}")
+
+
+def run_here(script, out, log):
+    """Runs a script in this process, whose output goes to a file."""
+    file = os.open(log, os.O_WRONLY)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    os.environ["ORACLES_OUT"] = out
+    sys.path.insert(0, str(HERE))
+    sys.argv = [str(HERE / script)]
+    runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 def make(out, left_out=()):
@@ -143,6 +170,8 @@ def main():
     parser.add_argument("--check", action="store_true", help="compare with the kept files instead of writing them")
     parser.add_argument("--quick", action="store_true", help="with --check: leave out tests/expected")
     options = parser.parse_args()
+    os.environ.update(QUIET)
+    SERVER.set_forkserver_preload(list(PRELOADED))
     if not options.check:
         return make(TESTS)
     with tempfile.TemporaryDirectory() as folder:
