@@ -239,7 +239,7 @@ test('a row with other fields: the message says which it has, and which a row ne
     readResponses(foreign, t, options),
     matching(
       /: line 1: has no "prompt"; it has id, question, good, bad; a row needs prompt \(or/,
-      / instruction\) and response \(or output, completion\), or messages$/,
+      / instruction\) and response \(or output, completion\), or messages, or text$/,
     ),
   );
   await assert.rejects(

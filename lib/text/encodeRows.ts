@@ -70,6 +70,7 @@ export async function encodeRows<Row>(
     merged = onMerges !== undefined && responses.some((text) => mergesAcross(tokenizer, prompt, text));
   };
   for await (const { place, parse } of readRows(path, form.names)) {
+    merged = false; // rows without a boundary do not call back
     try {
       const row = encode(new Fields(parse(), form), boundary);
       requireEmbedded(row, tokenizer, vocabSize);

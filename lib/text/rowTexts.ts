@@ -17,8 +17,8 @@ export const PAIR: RowForm = {
 };
 export const PROMPT_ALONE: RowForm = { needs: `a row needs ${PROMPT}`, names: PROMPT_NAMES, others };
 export const RESPONSE: RowForm = {
-  needs: `a row needs ${PROMPT} and response (or output, completion), or messages`,
-  names: [...PROMPT_NAMES, 'output', 'response', 'completion'],
+  needs: `a row needs ${PROMPT} and response (or output, completion), or messages, or text`,
+  names: [...PROMPT_NAMES, 'output', 'response', 'completion', 'text'],
   others,
 };
 export const LABELED: RowForm = {
@@ -32,8 +32,8 @@ export const CANDIDATES: RowForm = {
 
 /** Any of the forms, for a look at a file. */
 export const ANY: RowForm = {
-  needs: `a row needs ${PROMPT}, and chosen and rejected for a pair, or response`,
-  names: LABELED.names,
+  needs: `a row needs ${PROMPT}, and chosen and rejected for a pair, or response; or text alone`,
+  names: [...LABELED.names, 'text'],
 };
 
 /** `templated`: the responses are as the model's chat template renders them, rather than their own texts. */

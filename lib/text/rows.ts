@@ -7,10 +7,11 @@ import { clipped, FileError, InputError } from '../errors';
 import { expandHome } from '../hub/modelName';
 import { foreignFolder, foreignForm, foreignObject } from './foreignForms';
 import { isParquet, PARQUET_MAGIC, parquetRows } from './parquet';
+import { isTextFile, wholeText } from './plainText';
 
 /** One row of a file. */
 export interface Row {
-  /** "line 3" in JSON Lines, "row 3" in an array or in Parquet; counted from 1. */
+  /** "line 3" in JSON Lines, "row 3" in an array or in Parquet, counted from 1; "the text" in a .txt file. */
   readonly place: string;
   /**
    * @throws InputError if the row is not UTF-8, not JSON, or not a JSON object; FileError if it is the first row and
@@ -21,7 +22,7 @@ export interface Row {
 
 /**
  * @param given a file, or `-` for standard input: JSON Lines or a JSON array of objects, also compressed with gzip; or
- *   Parquet. Empty lines are skipped.
+ *   Parquet. Empty lines are skipped. A .txt file is a single row, {"text"}.
  * @param columns the columns to read from Parquet; its other columns are present as undefined. A row of JSON Lines has
  *   all its fields.
  * @throws FileError if the file cannot be read, is damaged Parquet, or has an unsupported form; the message names the
@@ -37,6 +38,11 @@ export async function* readRows(given: string, columns: readonly string[]): Asyn
   }
   const chunks = bytesOf(path);
   const start = await atLeast(chunks, 64);
+  if (isTextFile(path, start)) {
+    const text = await wholeText(joined(start, chunks), fileName(path));
+    yield { place: 'the text', parse: () => ({ text }) };
+    return;
+  }
   if (isArray(start)) {
     for (const row of await arrayRows(joined(start, chunks), path)) {
       number += 1;
