@@ -1,7 +1,8 @@
 /** Reads a command's rows according to its settings, and reports rows that are left out. */
-import { InputError, plural } from '../errors';
+import { plural } from '../errors';
 import type { GPT2Config } from '../formats/config';
 import type { Merges, ReadOptions } from '../text/dataset';
+import { requireMaxLength } from '../training/checks';
 import { withDefaults } from '../training/declare';
 import { runSettings } from './runSettings';
 
@@ -27,11 +28,7 @@ export async function readData<Row>(
   { tellMerges = true } = {},
 ): Promise<Row[]> {
   const { skipBad, maxLength = blockSize, truncation } = withDefaults(settings, runSettings);
-  if (!Number.isInteger(maxLength) || maxLength < 2 || maxLength > blockSize) {
-    throw new InputError(
-      `maxLength must be a whole number from 2 to ${blockSize}, the model's window, got ${maxLength}`,
-    );
-  }
+  requireMaxLength(maxLength, blockSize);
   const options = {
     maxLength,
     vocabSize,

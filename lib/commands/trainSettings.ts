@@ -3,9 +3,9 @@ import type { Settings } from '../training/declare';
 import { dpoSettings } from '../training/dpoOptions';
 import { grpoSettings } from '../training/grpoOptions';
 import { ktoSettings } from '../training/ktoOptions';
-import { rowSettings } from '../training/options';
 import { ppoSettings } from '../training/ppoOptions';
 import { rewardSettings } from '../training/rewardOptions';
+import { sftSettings } from '../training/sftOptions';
 import { UsageError } from './commandLine';
 import {
   dpoReferenceSettings,
@@ -38,7 +38,7 @@ export const VALIDATION_METRICS = {
 
 export const sftCommandSettings = {
   ...runSettings,
-  ...rowSettings,
+  ...sftSettings,
   ...loraSettings,
   ...validationSettings(VALIDATION_METRICS['train-sft']),
   initialSeed,

@@ -46,6 +46,7 @@ SCRIPTS = (
         "logps.py",
         "adapters.py",
         "kto.py",
+        "plain_text.py",
     ),
     *(
         "ppo_step.py",
