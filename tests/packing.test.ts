@@ -3,6 +3,8 @@
  * fixtures.
  */
 import assert from 'node:assert/strict';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -21,6 +23,7 @@ import {
   type PromptResponses,
   type SftTrainOptions,
 } from 'alignbook';
+import { handoffInputs } from 'alignbook/dist/commands/handoffInputs';
 import { packed } from 'alignbook/dist/text/packing';
 import { textPieces } from 'alignbook/dist/text/plainText';
 import { sftWindows } from 'alignbook/dist/training/trainSft';
@@ -234,4 +237,66 @@ test('an evaluation is the same packed and not; wrong lengths and losses are ref
   broken.dispose();
   other.dispose();
   model.dispose();
+});
+
+test('train-sft packs texts, says so, goes on after an interrupt, and is another run with other windows', async () => {
+  const texts = join(folder, 'short.jsonl');
+  const rows = Array.from({ length: 9 }, (_, n) => ({ text: 'One two three four five.'.slice(0, 7 + 2 * n) }));
+  writeFileSync(texts, rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
+  const output = join(folder, 'run');
+  const args = (maxLength: number, ...more: readonly string[]) => [
+    ...[join(root, 'lib', 'bin', 'alignbook.js'), 'train-sft', '--model', 'tiny', '--data', texts, '--output', output],
+    ...['--epochs', '4', '--batch-size', '1', '--lr', '1e-4', '--max-length', `${maxLength}`, ...more],
+  ];
+  const train = (maxLength: number, ...more: readonly string[]) =>
+    spawnSync(process.execPath, args(maxLength, ...more), { encoding: 'utf8' });
+  const metrics = (): { step: number; tokens: number }[] =>
+    readFileSync(join(output, 'metrics.jsonl'), 'utf8')
+      .split('\n')
+      .filter((line) => line !== '')
+      .map((line) => JSON.parse(line) as { step: number; tokens: number });
+
+  const child = spawn(process.execPath, args(16, '--packing'));
+  let said = '';
+  child.stdout.on('data', (chunk) => (said += chunk));
+  const ended = once(child, 'close') as Promise<[number | null]>;
+  while (child.exitCode === null && !/^step 1 of/m.test(said)) await new Promise((resolve) => setTimeout(resolve, 5));
+  child.kill('SIGINT');
+  assert.equal((await ended)[0], 130, said);
+
+  const read = await readResponses(texts, await Tokenizer.fromPretrained('tiny'), { maxLength: 16 });
+  const windows = sftWindows(read, { packing: true, maxLength: 16 }, 256);
+  const tokens = read.reduce((sum, { responses }) => sum + 1 + responses[0]!.length, 0);
+  assert.ok(windows.length < 9);
+  const share = ((100 * tokens) / (16 * windows.length)).toFixed(0);
+  const count = `${windows.length} windows of 16`;
+  const note = `note: 9 rows of ${tokens} tokens are packed into ${count}, ${share} % full; batchSize counts windows\n`;
+  assert.ok(said.includes(note), said);
+
+  // The rows are the same; the windows are not.
+  for (const other of [train(12, '--packing'), train(16)]) {
+    assert.equal(other.status, 1);
+    assert.match(other.stderr, /training\.json: belongs to a run with other data or options/);
+  }
+  const again = train(16, '--packing');
+  assert.equal(again.status, 0, again.stderr);
+  assert.match(again.stdout, /^going on after step \d+ of /m);
+  const steps = metrics();
+  assert.deepEqual(
+    steps.map(({ step }) => step),
+    Array.from({ length: 4 * windows.length }, (_, n) => n + 1),
+  );
+  // each epoch predicts every token but the texts' first
+  assert.equal(
+    steps.reduce((sum, step) => sum + step.tokens, 0),
+    4 * (tokens - 9),
+  );
+});
+
+test('a packed training is not handed over', async () => {
+  const config = { model: 'tiny', data: 'rows.jsonl', output: 'run', steps: 1, lr: 1e-4, packing: true };
+  await assert.rejects(handoffInputs('sft', config), {
+    name: 'InputError',
+    message: 'packing: train.py takes rows one by one; leave it out, or train by alignbook itself',
+  });
 });

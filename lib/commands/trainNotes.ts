@@ -129,7 +129,7 @@ export function packingNote(rows: readonly PromptResponses[], windows: number, m
   const share = ((100 * tokens) / (windows * maxLength)).toFixed(0);
   return (
     `${plural(rows.length, 'row')} of ${plural(tokens, 'token')} are packed into ${plural(windows, 'window')} of ` +
-    `${maxLength}, ${share} % full; a batch counts windows`
+    `${maxLength}, ${share} % full; batchSize counts windows`
   );
 }
 

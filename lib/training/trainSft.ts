@@ -2,9 +2,9 @@
  * Supervised fine-tuning: it raises the log-probs of the responses' tokens.
  *
  * With `packing`, a step takes windows instead of rows: rows that have at most `maxLength` tokens together. A window
- * decides only which rows are in a step. They are computed as others are, each with its own positions and attention, and
- * the loss is the mean over all response tokens of the batch. How they are laid out is decided anew for each batch (the
- * layout `fitted`), because rows as short as the batch allows make attention cheaper than whole windows would.
+ * decides only which rows come into a step. They are computed as others are, each with its own positions and attention,
+ * and the loss is the mean over all response tokens of the batch. How they are laid out is decided anew for each batch
+ * (the layout `fitted`), because rows as short as the batch allows make attention cheaper than whole windows would.
  */
 import { differentiate } from '../model/forwardPass';
 import type { GPT2 } from '../model/gpt2';

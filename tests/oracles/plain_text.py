@@ -7,8 +7,8 @@ trl      texts, the ids that TRL's SFTTrainer makes of them with the tokenizer o
          tiny on them: one text a row, without packing, everything in float32 on one thread. Its loss is a sum over the
          predicted tokens, divided by all tokens of the texts
 split    8 steps on texts of which some are longer than the window, written out in PyTorch in float64 on a model of
-         tests/fixtures/engine: each piece of a text is computed alone, and the loss of a step is the sum of the negative
-         log-probs of its tokens over their number
+         tests/fixtures/engine: each piece of a text is computed alone, and the loss of a step is the sum of the
+         negative log-probs of its tokens over their number
 packed   the same with packing: a step takes the pieces of some of TRL's windows
 """
 
