@@ -8,6 +8,7 @@ import { after, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 
 import { FileError, readCandidates, readPairs, readResponses, Tokenizer } from 'alignbook';
+import { readData } from 'alignbook/dist/commands/readData';
 import { dataReport } from 'alignbook/dist/text/dataReport';
 import { readAny } from 'alignbook/dist/text/dataset';
 import { encodedLong, textPieces } from 'alignbook/dist/text/plainText';
@@ -171,4 +172,15 @@ test('data: plain texts, those that will be split, and their beginnings and ends
   assert.match(stdout, /^train-sft splits 1 plain text that long into pieces; no token is lost$/m);
   assert.match(stdout, /^text {12}3 {2}"One two<\|endoftext\|>"$/m);
   assert.match(stdout, /^text {10}301 {2}"( word){60}" … "( word){19}<\|endoftext\|>"$/m);
+});
+
+test('rows that are left out are counted among the rows of the file, not among the pieces of its texts', async (t) => {
+  const said: string[] = [];
+  t.mock.method(console, 'error', (line: string) => said.push(line));
+  const path = file('left.jsonl', lines({ text: ' word'.repeat(50) }, { text: '' }, { text: 'One' }));
+  const of = await tokenizer;
+  const sizes = { blockSize: 10, vocabSize: of.vocabSize };
+  const rows = await readData({ skipBad: true }, sizes, (more) => readResponses(path, of, more));
+  assert.equal(rows.length, 6 + 1); // 50 tokens and an end: 50 predictions, 9 in a piece
+  assert.match(said.join('\n'), /^left out: .*: line 2: text is empty\n1 of 3 rows left out$/);
 });

@@ -37,15 +37,18 @@ export async function readData<Row>(
     ...(tellMerges && { onMerges: tell }),
   };
   if (!skipBad) return read(options);
-  let leftOut = 0;
+  let [leftOut, kept] = [0, 0];
+  const onKept = (count: number): void => {
+    kept = count;
+  };
   const onBadRow = ({ message }: Error): void => {
     leftOut += 1;
     if (leftOut <= SHOWN) console.error(`left out: ${message}`);
   };
-  const rows = await read({ ...options, onBadRow }).finally(() => {
+  const rows = await read({ ...options, onBadRow, onKept }).finally(() => {
     if (leftOut > SHOWN) console.error(`… and ${leftOut - SHOWN} more`);
   });
-  if (leftOut > 0) console.error(`${leftOut} of ${leftOut + rows.length} rows left out`);
+  if (leftOut > 0) console.error(`${leftOut} of ${leftOut + kept} rows left out`);
   return rows;
 }
 

@@ -36,6 +36,8 @@ export interface ReadOptions {
    * it, the first invalid row is an error.
    */
   readonly onBadRow?: (error: FileError, row: { readonly place: string; readonly reason: string }) => void;
+  /** Called once, after the last row, with the number of rows kept: a text may become several, a labeled pair two. */
+  readonly onKept?: (rows: number) => void;
   /**
    * Called once, after the last row, if any row that was kept would have other tokens at the boundary of prompt and
    * response when encoded as one text.
@@ -58,7 +60,7 @@ export async function encodeRows<Row>(
   form: RowForm,
   encode: (fields: Fields, boundary: Boundary) => Row,
   tokenizer: Tokenizer,
-  { truncation, vocabSize = Infinity, onBadRow, onMerges }: ReadOptions,
+  { truncation, vocabSize = Infinity, onBadRow, onKept, onMerges }: ReadOptions,
 ): Promise<Row[]> {
   if (truncation !== undefined && !TRUNCATIONS.includes(truncation))
     throw new InputError(`truncation must be one of ${TRUNCATIONS.join(', ')}, got "${truncation}"`);
@@ -89,6 +91,7 @@ export async function encodeRows<Row>(
       fileName(path),
       leftOut === 0 ? 'has no rows' : `has no row that can be kept: ${leftOut} of ${leftOut} left out`,
     );
+  onKept?.(rows.length);
   if (merges !== undefined) onMerges!({ ...merges, of: rows.length });
   return rows;
 }

@@ -8,8 +8,8 @@ export const sftSettings = {
     group: 'optimization',
     default: false,
     help:
-      'Pack short rows into windows of at most maxLength tokens; a batch then has N windows. Each row is still ' +
-      'computed by itself.',
+      'Pack the rows into windows of at most maxLength tokens, which batchSize and epochs then count; rows in a ' +
+      'window do not see each other.',
   }),
 } as const;
 
