@@ -107,6 +107,7 @@ export {
 export { Best, type BestOptions } from './training/best';
 export { tensorBoard, type TokenMetrics } from './training/metrics';
 export { type TrainOptions } from './training/options';
+export { type SftTrainOptions } from './training/sftOptions';
 export { evaluateSft, trainSft, type SftMetrics, type SftStep } from './training/trainSft';
 export { keptReferenceLogps, referenceLogps, type ReferenceOptions, type RefLogps } from './training/reference';
 export { type DpoTrainOptions } from './training/dpoOptions';

@@ -40,7 +40,7 @@ const PAIRS = [
 test('pairs: lengths, longer answers, repetitions, merges, and rows that are wrong by their reason', async () => {
   const tokenizer = await Tokenizer.fromPretrained('tiny');
   const report = await dataReport(file('pairs.jsonl', PAIRS), tokenizer, { blockSize: 4, examples: 2 });
-  assert.deepEqual(report.kinds, { pair: 5, labeled: 0, response: 0, prompt: 0 });
+  assert.deepEqual(report.kinds, { pair: 5, labeled: 0, response: 0, prompt: 0, text: 0 });
   assert.deepEqual(report.promptLengths, [2, 2, 1, 2, 2]);
   assert.deepEqual(report.chosenLengths, [3, 2, 2, 3, 2]);
   assert.deepEqual(report.rejectedLengths, [2, 4, 2, 2, 2]);

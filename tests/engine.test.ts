@@ -18,7 +18,7 @@ import {
 
 import { engineModels, loadEngineModel } from './engineFixtures';
 
-const LAYOUTS: readonly Layout[] = ['padded', 'shared', 'packed'];
+const LAYOUTS: readonly Layout[] = ['padded', 'shared', 'packed', 'fitted'];
 
 /**
  * Float32 here, float64 in the fixtures. Greatest differences seen: 2.4e-6 for log-probs and hidden states, which reach

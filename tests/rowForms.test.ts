@@ -230,7 +230,7 @@ test('a row with other fields: the message says which it has, and which a row ne
     readResponses(foreign, t, options),
     matching(
       /: line 1: has no "response"; it has id, question, good, bad; a row needs prompt \(or instruction, .*\) and /,
-      /response \(or output, completion, answer\), or messages; map reads a field from another column$/,
+      /response \(or output, completion, answer\), or messages, or text; map reads a field from another column$/,
     ),
   );
   const bare = row({ id: 7, ask: 'a', good: 'b', bad: 'c', empty: null });

@@ -16,7 +16,7 @@ export async function run(settings: OptionsOf<typeof dataSettings>): Promise<voi
     ...source,
     ...{ blockSize, examples, onDataSet: (text) => console.log(text) },
   });
-  if (report.promptLengths.length === 0) process.exitCode = 1;
+  if (rowsOf(report) === 0) process.exitCode = 1;
   for (const line of linesOf(report, { model, blockSize })) console.log(line);
   for (const row of report.examples) for (const line of exampleOf(row, tokenizer)) console.log(line);
 }
@@ -26,7 +26,11 @@ const KINDS = {
   labeled: ['labeled response', 'train-kto'],
   response: ['response', 'train-sft'],
   prompt: ['prompt', 'train-ppo, train-grpo'],
+  text: ['plain text', 'train-sft'],
 } as const;
+
+/** Rows that were understood. */
+const rowsOf = ({ kinds }: DataReport): number => Object.values(kinds).reduce((sum, count) => sum + count, 0);
 
 function* linesOf(report: DataReport, { model, blockSize }: { model: string; blockSize: number }): Generator<string> {
   for (const [kind, [noun, commands]] of Object.entries(KINDS)) {
@@ -37,7 +41,7 @@ function* linesOf(report: DataReport, { model, blockSize }: { model: string; blo
     yield 'the rows are of several kinds; a training command takes one kind: split the file';
   for (const { message, rows, first } of report.wrong)
     yield `not understood: ${plural(rows, 'row')}, the first is ${first}: ${message}`;
-  if (report.promptLengths.length === 0) return;
+  if (rowsOf(report) === 0) return;
   if (report.rendering !== undefined) yield report.rendering;
   yield '';
   const lengths = [
@@ -45,16 +49,18 @@ function* linesOf(report: DataReport, { model, blockSize }: { model: string; blo
     ['chosen', report.chosenLengths],
     ['rejected', report.rejectedLengths],
     ['response', report.responseLengths],
+    ['text', report.textLengths],
   ] as const;
-  yield `tokens (of ${model}; responses with their end-of-sequence token)`;
+  const ended = report.kinds.text > 0 ? 'responses and plain texts' : 'responses';
+  yield `tokens (of ${model}; ${ended} with their end-of-sequence token)`;
   for (const [name, values] of lengths) if (values.length > 0) yield* histogram(name, values);
   yield '';
   yield* remarks(report, model, blockSize);
 }
 
 function* remarks(report: DataReport, model: string, blockSize: number): Generator<string> {
-  const rows = report.promptLengths.length;
-  const { pair: pairs, labeled } = report.kinds;
+  const rows = rowsOf(report);
+  const { pair: pairs, labeled, text: texts } = report.kinds;
   const share = (count: number, of: number) => `${count} of ${of} (${((100 * count) / of).toFixed(1)} %)`;
   if (pairs > 0)
     yield (
@@ -63,10 +69,11 @@ function* remarks(report: DataReport, model: string, blockSize: number): Generat
     );
   if (labeled > 0) yield `desirable: ${share(report.desirable, labeled)}`;
   yield `longer than the window of ${model}, ${blockSize} tokens: ${share(report.tooLong, rows)}`;
-  yield (
-    `repeat an earlier row: ${share(report.duplicates, rows)}; ` +
-    `${plural(report.repeatedPrompts, 'prompt')} in more than one row`
-  );
+  if (report.splitTexts > 0)
+    yield `train-sft splits ${plural(report.splitTexts, 'plain text')} that long into pieces; no token is lost`;
+  const repeated = `repeat an earlier row: ${share(report.duplicates, rows)}`;
+  if (rows === texts) return yield repeated;
+  yield `${repeated}; ${plural(report.repeatedPrompts, 'prompt')} in more than one row`;
   yield report.merges === undefined
     ? 'no row would have other tokens across the end of its prompt'
     : `tokens would merge across the end of the prompt in ${share(report.merges.rows, report.merges.of)}, ` +
@@ -99,9 +106,22 @@ function* histogram(name: string, lengths: readonly number[]): Generator<string>
 
 /** The texts as the model sees them: decoded from their tokens, on one line each. */
 function* exampleOf({ kind, promptIds, responses, desirable }: AnyRow, tokenizer: Tokenizer): Generator<string> {
-  const names = kind === 'pair' ? ['chosen', 'rejected'] : [desirable === false ? 'undesirable' : 'response'];
   yield '';
+  if (kind === 'text') return yield textExample([...promptIds, ...responses[0]!], tokenizer);
+  const names = kind === 'pair' ? ['chosen', 'rejected'] : [desirable === false ? 'undesirable' : 'response'];
   const parts = [['prompt', promptIds] as const, ...responses.map((ids, n) => [names[n]!, ids] as const)];
   for (const [name, ids] of parts)
     yield `${name.padEnd(11)} ${`${ids.length}`.padStart(5)}  ${JSON.stringify(tokenizer.decode(ids))}`;
+}
+
+/** Tokens shown from the beginning and the end of a long text. */
+const [SHOWN_FIRST, SHOWN_LAST] = [60, 20];
+
+function textExample(ids: readonly number[], tokenizer: Tokenizer): string {
+  const shown = (part: readonly number[]): string => JSON.stringify(tokenizer.decode(part));
+  const text =
+    ids.length <= SHOWN_FIRST + SHOWN_LAST
+      ? shown(ids)
+      : `${shown(ids.slice(0, SHOWN_FIRST))} … ${shown(ids.slice(-SHOWN_LAST))}`;
+  return `${'text'.padEnd(11)} ${`${ids.length}`.padStart(5)}  ${text}`;
 }

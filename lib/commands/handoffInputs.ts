@@ -216,7 +216,7 @@ export function orderOf<Row>(
 
 /** Refuses settings with which TRL's steps would differ. */
 export function requireEqual(kind: Handoff['kind'], values: Readonly<Record<string, unknown>>): void {
-  const { frozen, schedule, minLrRatio, initialSeed } = values;
+  const { frozen, schedule, minLrRatio, initialSeed, packing } = values;
   const adapters = Object.keys(loraSettings).find((name) => values[name] !== undefined);
   if (adapters !== undefined)
     throw new InputError(
@@ -225,6 +225,8 @@ export function requireEqual(kind: Handoff['kind'], values: Readonly<Record<stri
     );
   if (frozen !== undefined)
     throw new InputError('frozen: train.py trains every weight; leave it out, or train by alignbook itself');
+  if (packing === true)
+    throw new InputError('packing: train.py takes rows one by one; leave it out, or train by alignbook itself');
   if (initialSeed !== undefined)
     throw new InputError(
       'initialSeed: train.py begins from a model; write one with train-sft, steps 1 and lr 0, and name that',

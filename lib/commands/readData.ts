@@ -1,8 +1,9 @@
 /** Reads a command's rows according to its settings, and reports rows that are left out. */
-import { InputError, plural } from '../errors';
+import { plural } from '../errors';
 import type { GPT2Config } from '../formats/config';
 import type { Merges, ReadOptions } from '../text/dataset';
 import type { RowSource } from '../text/rows';
+import { requireMaxLength } from '../training/checks';
 import { withDefaults } from '../training/declare';
 import { runSettings } from './runSettings';
 
@@ -29,11 +30,7 @@ export async function readData<Row>(
 ): Promise<Row[]> {
   const { skipBad, maxLength = blockSize, truncation } = withDefaults(settings, runSettings);
   const { configName, map, limit, shuffleSeed } = settings;
-  if (!Number.isInteger(maxLength) || maxLength < 2 || maxLength > blockSize) {
-    throw new InputError(
-      `maxLength must be a whole number from 2 to ${blockSize}, the model's window, got ${maxLength}`,
-    );
-  }
+  requireMaxLength(maxLength, blockSize);
   const options = {
     maxLength,
     vocabSize,
@@ -43,15 +40,18 @@ export async function readData<Row>(
     ...(tellMerges && { onMerges: tell }),
   };
   if (!skipBad) return read(options);
-  let leftOut = 0;
+  let [leftOut, kept] = [0, 0];
+  const onKept = (count: number): void => {
+    kept = count;
+  };
   const onBadRow = ({ message }: Error): void => {
     leftOut += 1;
     if (leftOut <= SHOWN) console.error(`left out: ${message}`);
   };
-  const rows = await read({ ...options, onBadRow }).finally(() => {
+  const rows = await read({ ...options, onBadRow, onKept }).finally(() => {
     if (leftOut > SHOWN) console.error(`… and ${leftOut - SHOWN} more`);
   });
-  if (leftOut > 0) console.error(`${leftOut} of ${leftOut + rows.length} rows left out`);
+  if (leftOut > 0) console.error(`${leftOut} of ${leftOut + kept} rows left out`);
   return rows;
 }
 

@@ -1,4 +1,4 @@
-/** `alignbook train-sft`: reads prompts with responses and runs the training. Flags: options.ts. */
+/** `alignbook train-sft`: reads prompts with responses and runs the training. Flags: sftOptions.ts. */
 import { configOf } from '../model/folder';
 import { GPT2 } from '../model/gpt2';
 import { Weights } from '../model/weights';
@@ -8,11 +8,11 @@ import { readResponses } from '../text/dataset';
 import { Tokenizer } from '../text/tokenizer';
 import { withDefaults, type OptionsOf } from '../training/declare';
 import { stepCount } from '../training/order';
-import { requireSftOptions, trainSft, type SftStep } from '../training/trainSft';
+import { requireSftOptions, sftWindows, trainSft, type SftStep } from '../training/trainSft';
 import { UsageError } from './commandLine';
 import { readData } from './readData';
 import { trainedModel } from './trainedModel';
-import { printNotes, settingNotes } from './trainNotes';
+import { packingNote, printNotes, settingNotes } from './trainNotes';
 import { trainRun } from './trainRun';
 import { requireValidation, sftCommandSettings } from './trainSettings';
 
@@ -36,10 +36,21 @@ export async function run(config: OptionsOf<typeof sftCommandSettings>): Promise
       ? await GPT2.fromPretrained(source)
       : new GPT2(sizes, Weights.from(initialWeights(sizes, new Random(initialSeed)), sizes));
   const model = await trainedModel(source, base, config);
-  const steps = stepCount(config, rows.length, withDefaults(config, sftCommandSettings).batchSize);
-  printNotes(settingNotes('train-sft', config, steps));
+  const { batchSize, packing, maxLength = sizes.blockSize } = withDefaults(config, sftCommandSettings);
+  const windows = sftWindows(rows, config, sizes.blockSize);
+  const steps = stepCount(config, windows.length, batchSize);
+  printNotes([
+    ...(packing ? [packingNote(rows, windows.length, maxLength)] : []),
+    ...settingNotes('train-sft', config, steps),
+  ]);
   await trainRun<SftStep, GPT2>(
-    { config, model, steps, contents: { rows, validation, model: base.weights.digest() } },
+    {
+      config,
+      model,
+      steps,
+      // the windows depend on maxLength, which by itself does not make it another run
+      contents: { rows, validation, model: base.weights.digest(), windows: packing ? windows : undefined },
+    },
     (state) => trainSft(model, rows, config, { validation, state }),
     (metrics) =>
       'seconds' in metrics

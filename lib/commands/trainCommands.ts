@@ -22,10 +22,11 @@ export const trainCommands = [
   command({
     ...training,
     name: 'train-sft',
-    summary: 'Train by supervised fine-tuning on prompts and responses.',
+    summary: 'Train by supervised fine-tuning on responses or plain texts.',
     details:
-      'Rows are {"prompt", "response"}, {"instruction", "input", "output"} or {"messages"}, as JSON lines, a ' +
-      'JSON array or Parquet; a prompt may be a list of {"role", "content"} messages.',
+      'Rows are {"prompt", "response"}, {"instruction", "input", "output"}, {"messages"} or {"text"}, as JSON lines, ' +
+      'a JSON array or Parquet; a prompt may be a list of {"role", "content"} messages. A .txt file is one text. ' +
+      'A text longer than maxLength is split, not truncated.',
     settings: sftCommandSettings,
     oneOf: [['steps', 'epochs']],
     example: 'train-sft --model gpt2 --data rows.jsonl --output run --epochs 1 --lr 1e-5',

@@ -1,6 +1,7 @@
 /** Notes, one line each, on settings that are allowed but do not do what one may expect. */
 import { plural } from '../errors';
 import type { preferenceLosses } from '../losses/preferenceLosses';
+import type { PromptResponses } from '../text/responseBatch';
 import { withDefaults } from '../training/declare';
 import { dpoCommandSettings, ktoCommandSettings, TRAININGS } from './trainSettings';
 
@@ -120,6 +121,16 @@ export function balanceNotes(rows: readonly { readonly desirable: boolean }[], s
     `${plural(up, 'desirable row')} and ${plural(down, 'undesirable row')}: the paper suggests a desirableWeight ` +
       `from ${from} to ${to} for these counts`,
   ];
+}
+
+/** What `packing` makes of the rows. */
+export function packingNote(rows: readonly PromptResponses[], windows: number, maxLength: number): string {
+  const tokens = rows.reduce((sum, { promptIds, responses }) => sum + promptIds.length + responses[0]!.length, 0);
+  const share = ((100 * tokens) / (windows * maxLength)).toFixed(0);
+  return (
+    `${plural(rows.length, 'row')} of ${plural(tokens, 'token')} are packed into ${plural(windows, 'window')} of ` +
+    `${maxLength}, ${share} % full; batchSize counts windows`
+  );
 }
 
 /** Losses that sort the batch, or divide by its mean length. */

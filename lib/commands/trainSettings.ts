@@ -4,9 +4,9 @@ import { choice, type Settings } from '../training/declare';
 import { dpoSettings } from '../training/dpoOptions';
 import { grpoSettings } from '../training/grpoOptions';
 import { ktoSettings } from '../training/ktoOptions';
-import { rowSettings } from '../training/options';
 import { ppoSettings } from '../training/ppoOptions';
 import { rewardSettings } from '../training/rewardOptions';
+import { sftSettings } from '../training/sftOptions';
 import { UsageError } from './commandLine';
 import {
   dpoReferenceSettings,
@@ -45,7 +45,7 @@ export const sftCommandSettings = {
     sameRun: true,
     help: "Learn this field's response; chosen takes the chosen one of pairs.",
   }),
-  ...rowSettings,
+  ...sftSettings,
   ...loraSettings,
   ...validationSettings(VALIDATION_METRICS['train-sft']),
   initialSeed,

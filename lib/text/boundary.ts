@@ -43,8 +43,8 @@ function lastPart(text: string): string {
   return text.slice(gap);
 }
 
-/** The first gap after `from`. */
-function gapAfter(text: string, from: number): number | undefined {
+/** The index of the first gap after `from`; undefined if there is none. */
+export function gapAfter(text: string, from: number): number | undefined {
   GAP.lastIndex = from + 1;
   return GAP.exec(text)?.index;
 }

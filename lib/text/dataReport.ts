@@ -14,8 +14,11 @@ export interface DataReport {
   readonly rejectedLengths: readonly number[];
   /** Lengths of responses that are not part of a pair. */
   readonly responseLengths: readonly number[];
-  /** Rows whose longest text has more tokens than the model's window. */
+  /** Tokens of each plain text with its end-of-sequence token; the other lengths leave plain texts out. */
+  readonly textLengths: readonly number[];
+  /** Rows whose longest text has more tokens than the model's window; among them plain texts, which are then split. */
   readonly tooLong: number;
+  readonly splitTexts: number;
   /** Rows that repeat an earlier one, token for token. */
   readonly duplicates: number;
   /** Prompts that occur in more than one row, whatever their responses. */
@@ -66,28 +69,33 @@ export async function dataReport(
     if (wrong.size === 0) throw error;
     return []; // every row is wrong, each for a reason that the report gives
   });
-  const kinds = { pair: 0, labeled: 0, response: 0, prompt: 0 };
+  const kinds = { pair: 0, labeled: 0, response: 0, prompt: 0, text: 0 };
   for (const { kind } of rows) kinds[kind] += 1;
   const pairs = rows.filter(({ kind }) => kind === 'pair').map(({ responses }) => responses);
-  const responses = rows.filter(({ kind }) => kind !== 'pair').flatMap((row) => row.responses);
-  const texts = new Set<string>();
+  const prompted = rows.filter(({ kind }) => kind !== 'text');
+  const responses = prompted.filter(({ kind }) => kind !== 'pair').flatMap((row) => row.responses);
+  const seen = new Set<string>();
   const prompts = new Map<string, number>();
   for (const row of rows) {
-    texts.add(JSON.stringify([row.kind, row.promptIds, row.responses, row.desirable]));
+    seen.add(JSON.stringify([row.kind, row.promptIds, row.responses, row.desirable]));
+    if (row.kind === 'text') continue;
     const prompt = row.promptIds.join();
     prompts.set(prompt, (prompts.get(prompt) ?? 0) + 1);
   }
   const longest = ({ promptIds, responses: all }: AnyRow): number =>
     promptIds.length + all.reduce((most, { length }) => Math.max(most, length), 0);
+  const texts = rows.filter(({ kind }) => kind === 'text').map(longest);
   return {
     kinds,
     wrong: [...wrong].map(([message, found]) => ({ message, ...found })),
-    promptLengths: rows.map(({ promptIds }) => promptIds.length),
+    promptLengths: prompted.map(({ promptIds }) => promptIds.length),
     chosenLengths: pairs.map(([chosen]) => chosen!.length),
     rejectedLengths: pairs.map(([, rejected]) => rejected!.length),
     responseLengths: responses.map(({ length }) => length),
+    textLengths: texts,
     tooLong: rows.filter((row) => longest(row) > blockSize).length,
-    duplicates: rows.length - texts.size,
+    splitTexts: texts.filter((length) => length > blockSize).length,
+    duplicates: rows.length - seen.size,
     repeatedPrompts: [...prompts.values()].filter((count) => count > 1).length,
     longerChosen: pairs.filter(([chosen, rejected]) => chosen!.length > rejected!.length).length,
     equallyLong: pairs.filter(([chosen, rejected]) => chosen!.length === rejected!.length).length,

@@ -3,6 +3,7 @@ import type { PairIds } from './batch';
 import { chatOf } from './chat';
 import { encodedPair, encodedPrompt, encodedResponse, encodeRows, type Boundary, type ReadOptions } from './encodeRows';
 import type { Fields } from './fields';
+import { encodedText, isPlainText } from './plainText';
 import type { PromptResponses } from './responseBatch';
 import { ANY, CANDIDATES, LABELED, PAIR, PROMPT_ALONE, RESPONSE } from './rowTexts';
 import type { Tokenizer } from './tokenizer';
@@ -53,16 +54,25 @@ export function readPairs(path: string, tokenizer: Tokenizer, options: ReadOptio
  * as the prompt; Alpaca's {"instruction", "input" (may be missing), "output"}; Dolly's {"instruction", "context",
  * "response"}; or {"messages"}, whose last message is the response; with `options.responseField` chosen, in a form of
  * `readPairs`, whose chosen response is taken. Otherwise the same as `readPairs`.
+ *
+ * Also reads plain texts: {"text"} without a field of the other forms, or a file whose name ends in .txt or .txt.gz and
+ * which is one text, whole. The first token is then the prompt, and all others are the response, with an
+ * end-of-sequence token. A text of more than `maxLength` tokens becomes several rows, consecutive pieces that overlap
+ * by one token, so that every token but the text's first is predicted exactly once; nothing is cut off, and
+ * `truncation` does not apply.
  */
-export function readResponses(path: string, tokenizer: Tokenizer, options: ReadOptions): Promise<PromptResponses[]> {
+export async function readResponses(
+  path: string,
+  tokenizer: Tokenizer,
+  options: ReadOptions,
+): Promise<PromptResponses[]> {
   const chat = chatOf(tokenizer.chatTemplate, options.onMessages);
-  return encodeRows(
-    path,
-    options.responseField === 'chosen' ? PAIR : RESPONSE,
-    (fields, boundary) => encodedResponse(fields, chat, tokenizer, options, boundary),
-    tokenizer,
-    options,
-  );
+  const encode = (fields: Fields, boundary: Boundary): PromptResponses[] =>
+    isPlainText(fields)
+      ? encodedText(fields, tokenizer, options)
+      : [encodedResponse(fields, chat, tokenizer, options, boundary)];
+  const form = options.responseField === 'chosen' ? PAIR : RESPONSE;
+  return (await encodeRows(path, form, encode, tokenizer, options)).flat();
 }
 
 /**
@@ -136,13 +146,13 @@ export async function readLabeled(
   return (await encodeRows(path, LABELED, encode, tokenizer, options)).flat();
 }
 
-/** What a row is: a pair, a response with or without a label, or a prompt alone. */
-export type RowKind = 'pair' | 'labeled' | 'response' | 'prompt';
+/** What a row is: a pair, a response with or without a label, a prompt alone, or a plain text. */
+export type RowKind = 'pair' | 'labeled' | 'response' | 'prompt' | 'text';
 
 export interface AnyRow {
   readonly kind: RowKind;
   readonly promptIds: readonly number[];
-  /** Of a pair: chosen, rejected; of a prompt alone: none. */
+  /** Of a pair: chosen, rejected; of a prompt alone: none; of a text: all tokens but its first. */
   readonly responses: readonly (readonly number[])[];
   readonly desirable?: boolean;
 }
@@ -154,6 +164,10 @@ export function readAny(path: string, tokenizer: Tokenizer, options: ReadOptions
     if (fields.has('chosen') || fields.has('rejected')) {
       const { promptIds, chosenIds, rejectedIds } = encodedPair(fields, chat, tokenizer, options, boundary);
       return { kind: 'pair', promptIds, responses: [chosenIds, rejectedIds] };
+    }
+    if (isPlainText(fields)) {
+      const [whole] = encodedText(fields, tokenizer, { maxLength: Infinity });
+      return { kind: 'text', ...whole! };
     }
     if (!['output', 'response', 'completion', 'messages'].some((name) => fields.has(name))) {
       const promptIds = encodedPrompt(fields, chat, tokenizer, { ...options, maxNewTokens: 0 });

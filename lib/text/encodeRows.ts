@@ -42,6 +42,8 @@ export interface ReadOptions extends RowSource {
    * it, the first invalid row is an error.
    */
   readonly onBadRow?: (error: FileError, row: { readonly place: string; readonly reason: string }) => void;
+  /** Called once, after the last row, with the number of rows kept: a text may become several, a labeled pair two. */
+  readonly onKept?: (rows: number) => void;
   /**
    * Called once, after the last row, if any row that was kept would have other tokens at the boundary of prompt and
    * response when encoded as one text.
@@ -66,7 +68,7 @@ export async function encodeRows<Row>(
   form: RowForm,
   encode: (fields: Fields, boundary: Boundary) => Row,
   tokenizer: Tokenizer,
-  { truncation, vocabSize = Infinity, onBadRow, onMerges, map = [], ...source }: ReadOptions,
+  { truncation, vocabSize = Infinity, onBadRow, onKept, onMerges, map = [], ...source }: ReadOptions,
 ): Promise<Row[]> {
   if (truncation !== undefined && !TRUNCATIONS.includes(truncation))
     throw new InputError(`truncation must be one of ${TRUNCATIONS.join(', ')}, got "${truncation}"`);
@@ -79,6 +81,7 @@ export async function encodeRows<Row>(
   };
   const named = columnMap(map, FIELDS);
   for await (const { place, parse } of readRows(path, columnsOf(form.names, named), source)) {
+    merged = false; // rows without a boundary do not call back
     try {
       const given = parse();
       const row = encode(new Fields(renamed(given, named), form, given), boundary);
@@ -98,6 +101,7 @@ export async function encodeRows<Row>(
       fileName(path),
       leftOut === 0 ? 'has no rows' : `has no row that can be kept: ${leftOut} of ${leftOut} left out`,
     );
+  onKept?.(rows.length);
   if (merges !== undefined) onMerges!({ ...merges, of: rows.length });
   return rows;
 }

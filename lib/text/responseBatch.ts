@@ -1,6 +1,7 @@
 /** Turns prompts and their responses into one batch in which the model scores the tokens of the responses. */
 import { InputError, plural } from '../errors';
 import { largest } from '../ranges';
+import { packed } from './packing';
 
 /** A prompt with one response (SFT), two (a preference pair: chosen, rejected), or more (a group). */
 export interface PromptResponses {
@@ -15,11 +16,15 @@ export interface PromptResponses {
  *   once.
  * - `packed`: All prompts with their responses in a single row, without padding. The cost of attention grows with the
  *   square of the row's length.
+ * - `fitted`: As `shared`, but short ones stand side by side in rows of the longest one's length, with little padding.
+ *   Attention costs rows times their length squared, so rows that are as short as the longest prompt with its responses
+ *   allows, and as few of them as possible, cost about the least: never more than `shared`, and less than `packed` as
+ *   soon as one row does not do.
  *
  * All layouts give the same log-probs: a token sees its prompt and the earlier tokens of its own response, at the same
  * positions.
  */
-export type Layout = 'padded' | 'shared' | 'packed';
+export type Layout = 'padded' | 'shared' | 'packed' | 'fitted';
 
 /** Plain numbers, computed once on the host. B rows of T tokens each; a token's index is its row * T + its column. */
 export interface TokenRows {
@@ -77,8 +82,9 @@ export function responseBatch(
   const lengths = trees.map(
     ({ promptIds, responses }) => promptIds.length + sum(responses.map((response) => response.length)),
   );
-  const B = layout === 'packed' ? 1 : trees.length;
   const T = layout === 'packed' ? sum(lengths) : largest(lengths);
+  const places = placesOf(layout, lengths, T);
+  const B = places.length;
 
   if (B * T * T > MOST_PAIRS)
     throw new InputError(
@@ -86,11 +92,7 @@ export function responseBatch(
         `mask of which token sees which would take ${Math.ceil((B * T * T) / 1e9)} GB; lower batchSize, and raise ` +
         'accumulation for the same sum',
     );
-  let before = 0;
-  const starts = lengths.map((length, index) => {
-    before += length;
-    return layout === 'packed' ? before - length : index * T;
-  });
+  const starts = startsOf(places, lengths, T);
   const all = trees.flatMap(({ responses }) => responses);
   const [R, L] = [all.length, largest(all.map((response) => response.length))];
   const scored = sum(all.map((response) => response.length));
@@ -98,7 +100,9 @@ export function responseBatch(
     shape: [B, T] as const,
     ids: new Int32Array(B * T),
     positions: new Int32Array(B * T),
-    tokens: Int32Array.from(lengths.flatMap((length, index) => Array.from({ length }, (_, i) => starts[index]! + i))),
+    tokens: Int32Array.from(
+      places.flat().flatMap((tree) => Array.from({ length: lengths[tree]! }, (_, i) => starts[tree]! + i)),
+    ),
     visible: new Uint8Array(B * T * T),
     scored: { from: new Int32Array(scored), ids: new Int32Array(scored), to: new Int32Array(scored) },
     ends: new Int32Array(R),
@@ -131,6 +135,26 @@ export function responseBatch(
   });
   seeThemselves(batch);
   return batch;
+}
+
+/** For each row of the batch the indices of the trees in it. */
+function placesOf(layout: Layout, lengths: readonly number[], T: number): readonly (readonly number[])[] {
+  if (layout === 'fitted') return packed(lengths, T);
+  const all = lengths.map((_, index) => index);
+  return layout === 'packed' ? [all] : all.map((index) => [index]);
+}
+
+/** The index of each tree's first token, if row n of T tokens holds the trees `rows[n]`, one after another. */
+function startsOf(rows: readonly (readonly number[])[], lengths: readonly number[], T: number): number[] {
+  const starts: number[] = [];
+  rows.forEach((trees, row) => {
+    let next = row * T;
+    for (const tree of trees) {
+      starts[tree] = next;
+      next += lengths[tree]!;
+    }
+  });
+  return starts;
 }
 
 /**

@@ -21,8 +21,8 @@ export const PAIR: RowForm = {
 };
 export const PROMPT_ALONE: RowForm = { needs: `a row needs ${PROMPT}${RENAME}`, names: PROMPT_NAMES, others };
 export const RESPONSE: RowForm = {
-  needs: `a row needs ${PROMPT} and response (or output, completion, answer), or messages${RENAME}`,
-  names: [...PROMPT_NAMES, 'output', 'response', 'completion'],
+  needs: `a row needs ${PROMPT} and response (or output, completion, answer), or messages, or text${RENAME}`,
+  names: [...PROMPT_NAMES, 'output', 'response', 'completion', 'text'],
   others,
 };
 export const LABELED: RowForm = {
@@ -36,12 +36,12 @@ export const CANDIDATES: RowForm = {
 
 /** Any of the forms, for a look at a file. */
 export const ANY: RowForm = {
-  needs: `a row needs ${PROMPT}, and chosen and rejected for a pair, or response${RENAME}`,
-  names: LABELED.names,
+  needs: `a row needs ${PROMPT}, and chosen and rejected for a pair, or response; or text alone${RENAME}`,
+  names: [...LABELED.names, 'text'],
 };
 
 /** All fields that a row can have. */
-export const FIELDS: readonly string[] = [...LABELED.names, 'messages', 'margin'];
+export const FIELDS: readonly string[] = [...LABELED.names, 'messages', 'margin', 'text'];
 
 /** `templated`: the responses are as the model's chat template renders them, rather than their own texts. */
 export interface PairTexts {

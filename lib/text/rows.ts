@@ -12,11 +12,12 @@ import { expandHome } from '../hub/modelName';
 import { separatorOf, tableRows } from './csv';
 import { foreignFolder, foreignForm, foreignObject } from './foreignForms';
 import { isParquet, PARQUET_MAGIC, parquetRows } from './parquet';
+import { isTextFile, wholeText } from './plainText';
 import { selected, type Selection } from './selection';
 
 /** One row of a file. */
 export interface Row {
-  /** "line 3" in JSON Lines, "row 3" in an array or in Parquet; counted from 1. */
+  /** "line 3" in JSON Lines, "row 3" in an array or in Parquet, counted from 1; "the text" in a .txt file. */
   readonly place: string;
   /**
    * @throws InputError if the row is not UTF-8, not JSON, or not a JSON object; FileError if it is the first row and
@@ -36,7 +37,7 @@ export interface RowSource extends Selection {
 /**
  * @param name a file, or `-` for standard input: JSON Lines, a JSON array of objects, CSV, also compressed with gzip;
  *   or Parquet. A data set on the hub, `hf:NAME` (hub/dataSet.ts), is its files, one after another. Empty lines are
- *   skipped.
+ *   skipped. A .txt file is a single row, {"text"}.
  * @param columns the columns to read from Parquet and CSV; their other columns are present as undefined. A row of JSON
  *   has all its fields.
  * @throws FileError if a file cannot be read, is damaged, or has an unsupported form; the message names the form and
@@ -68,6 +69,11 @@ async function* fileRows(path: string, columns: readonly string[]): AsyncGenerat
   }
   const chunks = bytesOf(path);
   const start = await atLeast(chunks, 64);
+  if (isTextFile(path, start)) {
+    const text = await wholeText(joined(start, chunks), fileName(path));
+    yield { place: 'the text', parse: () => ({ text }) };
+    return;
+  }
   const separator = separatorOf(start, path);
   if (isArray(start)) {
     for (const row of await arrayRows(joined(start, chunks), path)) {

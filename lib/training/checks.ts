@@ -71,6 +71,17 @@ export function requireWindow(
 
 /**
  * @param blockSize the model's window.
+ * @throws InputError if `maxLength`, the most tokens in a row, is not a number of them that the window holds.
+ */
+export function requireMaxLength(maxLength: number, blockSize: number): void {
+  if (!Number.isInteger(maxLength) || maxLength < 2 || maxLength > blockSize)
+    throw new InputError(
+      `maxLength must be a whole number from 2 to ${blockSize}, the model's window, got ${maxLength}`,
+    );
+}
+
+/**
+ * @param blockSize the model's window.
  * @throws InputError if the window leaves no room for a prompt of at least one token before `maxNewTokens` tokens.
  */
 export function requireRoom(maxNewTokens: number, blockSize: number): void {

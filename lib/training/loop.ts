@@ -119,6 +119,9 @@ export function requireParts(rows: number, parts: number): void {
     );
 }
 
+/** Rows that a message names at most; a batch of windows may have hundreds. */
+const SHOWN_ROWS = 32;
+
 /**
  * Clips the gradients and updates the weights, unless the loss or the norm is not finite: a single NaN would make all
  * weights NaN.
@@ -138,7 +141,8 @@ export function update<Model extends Trainable>(
   const wrong = Object.entries({ loss, gradNorm }).find(([, value]) => !Number.isFinite(value));
   if (wrong !== undefined) {
     gradients[Symbol.dispose]();
-    const numbers = rows.map((row) => row + 1).join(', ');
+    const shown = rows.slice(0, SHOWN_ROWS).map((row) => row + 1);
+    const numbers = shown.join(', ') + (rows.length > SHOWN_ROWS ? ` and ${rows.length - SHOWN_ROWS} more` : '');
     throw new InputError(
       `step ${step + 1}: ${wrong[0]} is ${wrong[1]}, on the ${rows.length === 1 ? 'row' : 'rows'} ${numbers} ` +
         `(counted from 1); ` +

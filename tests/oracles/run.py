@@ -48,6 +48,7 @@ SCRIPTS = (
         "logps.py",
         "adapters.py",
         "kto.py",
+        "plain_text.py",
     ),
     *(
         "ppo_step.py",
