@@ -5,8 +5,9 @@
  */
 
 /**
- * `**` stands for any number of folders, and at the end for everything in them; within a name, `*` for any characters, `?` for one, and `[a-z]`, `[!a-z]` for
- * one of some. A name that begins with a dot is matched only by a pattern that has the dot, as in a shell.
+ * `**` stands for any number of folders, and at the end for everything in them; within a name, `*` for any characters,
+ * `?` for one, and `[a-z]`, `[!a-z]` for one of some. A name that begins with a dot is matched only by a pattern that
+ * has the dot, as in a shell.
  */
 export function matchesGlob(path: string, pattern: string): boolean {
   const [names, parts] = [path.split('/'), pattern.split('/')];

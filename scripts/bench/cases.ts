@@ -47,6 +47,8 @@ export interface Case {
   readonly pairs?: readonly [count: number, promptLength: number];
   /** The number of pairs of random ids, and the lengths of their prompts and of each response. */
   readonly randomPairs?: readonly [count: number, promptLength: number, responseLength: number];
+  /** The number of made-up pairs in a file, which the contenders read and encode. */
+  readonly rows?: number;
   /** Whether the model is `tiny`, instead of the GPT-2 with random parameters. */
   readonly tiny?: boolean;
   readonly work: Work;
@@ -67,6 +69,9 @@ export interface Task extends Work {
   readonly pairs: readonly PairIds[];
   /** The id of the end-of-sequence token. */
   readonly end: number;
+  /** A file of pairs in JSON lines, and the maximum number of tokens in a row. */
+  readonly file?: string;
+  readonly maxLength?: number;
 }
 
 const TRANSFORMERS: Rival = { name: 'transformers', script: ['theirs.py'] };
@@ -148,6 +153,19 @@ const choices: Case = {
   work: {},
   tolerance: DPO_TOLERANCE,
 };
+/** From a file of pairs to ids. The contenders must agree on the number of tokens. */
+const rows: Case = {
+  name: 'rows, 60,000 pairs',
+  ours: ['oursRows.js'],
+  rivals: [
+    { name: 'TRL 1.16', script: ['theirs_rows.py'] },
+    { name: 'datasets, batched', script: ['theirs_rows.py', 'batched'] },
+  ],
+  policies: ['fp32'],
+  rows: 60_000,
+  tiny: true,
+  work: {},
+};
 /** Whole iterations, from prompts to the optimizer's last step. */
 const trainings: readonly Case[] = [
   {
@@ -178,6 +196,7 @@ export const cases: readonly Case[] = [
   ...[64, 256].flatMap((length) => [1, 2, 3].map((quarters) => share(length, quarters))),
   score(1),
   score(250),
+  rows,
   choices,
   ...trainings,
 ];

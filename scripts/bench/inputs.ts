@@ -1,8 +1,9 @@
 /** The inputs of the contenders in a case. */
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { mkdirSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 
 import { Random, readPairs, Tokenizer, type PairIds } from 'alignbook';
+import { replaceFile } from 'alignbook/dist/formats/replace';
 
 import { root } from '../paths';
 import type { Case, Task } from './cases';
@@ -17,6 +18,7 @@ export async function inputsOf(
     questions = 0,
     pairs: [pairs, promptLength] = [0, 0],
     randomPairs: [randomPairs, ...lengths] = [0, 0, 0],
+    rows = 0,
   }: Case,
   model: string,
 ): Promise<Omit<Task, 'policy'>> {
@@ -68,16 +70,35 @@ export async function inputsOf(
       ...data.slice(0, questions).map(({ promptIds }) => promptIds),
     ],
     pairs: [...ofData, ...Array.from({ length: randomPairs }, atRandom)],
+    ...(rows > 0 && { file: rowsFile(rows, random), maxLength: positions }),
   };
+}
+
+/** A file of pairs whose texts are words of the training data: prompts of 20 to 80, responses of 10 to 40. */
+function rowsFile(count: number, random: Random): string {
+  const text = readFileSync(join(root, 'data', 'preferences', 'train.jsonl'), 'utf8');
+  const words = [...new Set(text.match(/[a-z]+/g))];
+  const some = (least: number, most: number) =>
+    Array.from({ length: least + random.integer(most - least + 1) }, () => words[random.integer(words.length)]!).join(
+      ' ',
+    );
+  const path = join(root, '.alignbook', 'bench', `rows-${count}.jsonl`);
+  mkdirSync(dirname(path), { recursive: true });
+  const row = () => ({ prompt: `${some(20, 80)}:`, chosen: ` ${some(10, 40)}.`, rejected: ` ${some(10, 40)}.` });
+  replaceFile(path, (append) => {
+    for (let n = 0; n < count; n += 1) append(`${JSON.stringify(row())}\n`);
+  });
+  return path;
 }
 
 /** Smaller sizes for `--quick`. */
 export function smaller(one: Case): Case {
-  const { prompts, questions, pairs, randomPairs, work } = one;
+  const { prompts, questions, pairs, randomPairs, rows, work } = one;
   return {
     ...one,
     ...(prompts && { prompts: [prompts[0], 5] as const }),
     ...(questions && { questions: 5 }),
+    ...(rows && { rows: 50 }),
     ...(pairs && { pairs: [Math.min(pairs[0], 8), pairs[1]] as const }),
     ...(randomPairs && { randomPairs: [2, 8, 4] as const }),
     work: { ...work, ...(work.newTokens && { newTokens: 4 }) },
