@@ -6,8 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 
-import { FileError, Tokenizer } from 'alignbook';
-import { dataReport } from 'alignbook/dist/text/dataReport';
+import { dataReport, FileError, Tokenizer } from 'alignbook';
 
 import { root } from '../scripts/paths';
 
