@@ -268,9 +268,11 @@ const cells = {
   axis: { code: "show({ data: [], layout: { xaxis: { titel: 'step' } } }, '');" },
   value: { code: "show({ data: [{ type: 'bar', y: 'abc' }] }, '');" },
   data: {
-    code:
-      "import { dataReport, showData, Tokenizer } from 'alignbook';\nconst tokenizer: Tokenizer = await " +
-      `Tokenizer.fromPretrained('tiny');\nshowData(await dataReport(${JSON.stringify(rows)}, tokenizer, { blockSize: 4 }));`,
+    code: [
+      "import { dataReport, showData, Tokenizer } from 'alignbook';",
+      "const tokenizer: Tokenizer = await Tokenizer.fromPretrained('tiny');",
+      `showData(await dataReport(${JSON.stringify(rows)}, tokenizer, { blockSize: 4 }));`,
+    ].join('\n'),
   },
   completeTrace: complete("show({ data: [{ type: 'bar', mark"),
   completeLayout: complete('show({ data: [], layout: { xa'),
