@@ -11,6 +11,7 @@ FOLDER/adapter.safetensors; the batch is then the one named "padded left".
 
 import argparse
 import json
+import warnings
 from pathlib import Path
 
 import torch
@@ -127,6 +128,7 @@ def write_adapter(out):
     (0.05) to change the logits by more than 0.1."""
     from peft import LoraConfig, PeftModel, get_peft_model  # not on every machine that has the rest
 
+    warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")  # which PEFT reads
     load = lambda: GPT2LMHeadModel.from_pretrained(out / "model").eval()
     torch.manual_seed(126)
     adapted = get_peft_model(
