@@ -168,17 +168,17 @@ def kto_loss(thumbs):
 
 
 # %% [thumbs-dpo]
-by_pairs = learn(batches(len(train), 8, STEPS), dpo_loss)
+by_pairs = learn(batches(len(train), 4, STEPS), dpo_loss)
 print(f"first step: loss {by_pairs[0]:.4f}")
 
 # %% [thumbs-kto]
-by_thumbs = learn(batches(len(thumbs), 16, STEPS), kto_loss(thumbs))
+by_thumbs = learn(batches(len(thumbs), 8, STEPS), kto_loss(thumbs))
 print(f"first step: loss {by_thumbs[0]:.4f}")
 
 # %% [thumbs-single]
 single = [thumb for n, thumb in enumerate(thumbs) if n % 4 in (0, 3)]
 print(f"{len(single)} thumbs for {len({tuple(prompt) for prompt, _, _ in single})} questions")
-by_single = learn(batches(len(single), 16, STEPS), kto_loss(single))
+by_single = learn(batches(len(single), 8, STEPS), kto_loss(single))
 
 # %% [thumbs-table]
 # Depends on the weights.
