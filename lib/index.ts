@@ -22,6 +22,7 @@ export {
   type LabeledResponse,
   type ReadOptions,
 } from './text/dataset';
+export { dataReport, type DataReport } from './text/dataReport';
 export { responseBatch, type Layout, type PromptResponses, type ResponseBatch } from './text/responseBatch';
 
 export { configJson, readConfig, type GPT2Config } from './formats/config';
@@ -175,5 +176,6 @@ export type { Figure, FigureLayout, Trace } from './notebook/figure';
 export { show, type Html } from './notebook/show';
 export type { Curve, Panels } from './notebook/panels';
 export { bands, curves, reliability, type BandCurve, type BandsOptions, type CurvesOptions } from './notebook/figures';
+export { showData } from './notebook/showData';
 export { tokenTable, type TokenRow, type TokenTableOptions } from './notebook/tokenTable';
 export { watch, type WatchOptions } from './notebook/watch';

@@ -1,6 +1,6 @@
 /**
- * GPT-2 beside PyTorch on the same weights: what tests/oracles/exactness.py wrote, computed here, and the greatest
- * differences.
+ * GPT-2 beside PyTorch, and a LoRA adapter beside PEFT, on the same weights: what tests/oracles/exactness.py wrote,
+ * computed here, and the greatest differences.
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -9,6 +9,7 @@ import {
   computePolicy,
   generate,
   GPT2,
+  loadAdapter,
   responseBatch,
   SafetensorsFile,
   tf,
@@ -68,20 +69,12 @@ function difference(
 /** The columns of the lines that `compare` tells. */
 export const HEAD = `${''.padEnd(47)} absolute  relative   largest`;
 
-/**
- * @param folder as exactness.py left it.
- * @param tell takes each line, and whether it is within its bound.
- */
-export async function compare(
-  shape: string,
-  folder: string,
-  tell: (line: string, within: boolean) => void,
-): Promise<void> {
-  const batch = JSON.parse(readFileSync(join(folder, 'batch.json'), 'utf8')) as Batch;
-  using expected = new SafetensorsFile(join(folder, 'outputs.safetensors'));
-  const model = await GPT2.fromPretrained(join(folder, 'model'));
-  const ints = (values: number[][]) => tf.tensor2d(values, undefined, 'int32');
-  const report = ({ what, absolute, relative, largest }: Difference, bound: number, measured: number): void => {
+type Tell = (line: string, within: boolean) => void;
+
+/** Tells a difference, and whether what was measured of it is within the bound. */
+const reporter =
+  (shape: string, tell: Tell) =>
+  ({ what, absolute, relative, largest }: Difference, bound: number, measured: number): void => {
     const within = measured <= bound;
     const columns = [
       absolute.toExponential(1).padStart(8),
@@ -91,12 +84,25 @@ export async function compare(
     tell(`${shape.padEnd(12)} ${what.padEnd(34)} ${columns.join(' ')}  ${within ? 'ok' : `above ${bound}`}`, within);
   };
 
-  for (const [name, { inputIds, attentionMask, positionIds }] of Object.entries(batch.inputs)) {
-    const options = {
-      ...(attentionMask && { attentionMask: ints(attentionMask) }),
-      ...(positionIds && { positionIds: ints(positionIds) }),
-    };
-    const mask = attentionMask?.flat();
+const ints = (values: number[][]) => tf.tensor2d(values, undefined, 'int32');
+const forwardOptions = ({ attentionMask, positionIds }: Omit<Batch['inputs'][string], 'inputIds'>) => ({
+  ...(attentionMask && { attentionMask: ints(attentionMask) }),
+  ...(positionIds && { positionIds: ints(positionIds) }),
+});
+
+/**
+ * @param folder as exactness.py left it.
+ * @param tell takes each line, and whether it is within its bound.
+ */
+export async function compare(shape: string, folder: string, tell: Tell): Promise<void> {
+  const batch = JSON.parse(readFileSync(join(folder, 'batch.json'), 'utf8')) as Batch;
+  using expected = new SafetensorsFile(join(folder, 'outputs.safetensors'));
+  const model = await GPT2.fromPretrained(join(folder, 'model'));
+  const report = reporter(shape, tell);
+
+  for (const [name, { inputIds, ...more }] of Object.entries(batch.inputs)) {
+    const options = forwardOptions(more);
+    const mask = more.attentionMask?.flat();
     for (const kind of ['logits', 'hidden'] as const) {
       const tensor =
         kind === 'logits' ? model.forward(ints(inputIds), options).logits : model.hidden(ints(inputIds), options);
@@ -129,11 +135,40 @@ export async function compare(
   model.dispose();
 }
 
+/**
+ * The logits of a LoRA adapter in the folder, beside its base and merged into it, against PEFT's.
+ *
+ * @param folder as `exactness.py --adapter` left it.
+ */
+export async function compareAdapter(shape: string, folder: string, tell: Tell): Promise<void> {
+  const { inputs } = JSON.parse(readFileSync(join(folder, 'batch.json'), 'utf8')) as Batch;
+  const { inputIds, ...more } = inputs['padded left']!;
+  const mask = more.attentionMask!.flat();
+  using file = new SafetensorsFile(join(folder, 'adapter.safetensors'));
+  const expected = file.float32('logits');
+  const report = reporter(shape, tell);
+  const check = (what: string, model: GPT2): void => {
+    const { logits } = model.forward(ints(inputIds), forwardOptions(more));
+    const real = (element: number) => mask[Math.floor(element / logits.shape[2])] !== 0;
+    const found = difference(what, logits.dataSync(), expected, real);
+    report(found, bounds.logits, found.absolute);
+    logits.dispose();
+  };
+  const base = await GPT2.fromPretrained(join(folder, 'model'));
+  const adapted = loadAdapter(base, join(folder, 'adapter'));
+  check('logits, LoRA adapter', adapted);
+  adapted.dispose();
+  base.dispose();
+  const merged = await GPT2.fromPretrained(join(folder, 'adapter'));
+  check('logits, LoRA adapter merged', merged);
+  merged.dispose();
+}
+
 async function compareGreedy(
   shape: string,
   model: GPT2,
   { prompts, ids, margins }: Batch['greedy'],
-  tell: (line: string, within: boolean) => void,
+  tell: Tell,
 ): Promise<void> {
   const made = await generate(model, prompts, { maxNewTokens: ids[0]!.length });
   const places = made.map((row, n) => ids[n]!.findIndex((id, place) => id !== row.ids[place]));

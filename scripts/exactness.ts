@@ -1,6 +1,6 @@
 /**
- * `npm run test:exact`: GPT-2 at full size against PyTorch and transformers, on the same random weights. Needs the
- * oracles.
+ * `npm run test:exact`: GPT-2 at full size against PyTorch and transformers, and a LoRA adapter of it against PEFT, on
+ * the same random weights. Needs the oracles.
  */
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -11,7 +11,7 @@ import { quoted } from 'alignbook/dist/errors';
 import { didYouMean } from 'alignbook/dist/nearest';
 
 import { script, UsageError } from './command';
-import { compare, HEAD } from './differences';
+import { compare, compareAdapter, HEAD } from './differences';
 import { oraclePython, root } from './paths';
 
 const shapes = ['gpt2', 'gpt2-medium'];
@@ -26,14 +26,16 @@ async function main(names: readonly string[]): Promise<number> {
     try {
       const { status } = spawnSync(
         oraclePython,
-        [join(root, 'tests', 'oracles', 'exactness.py'), '--shape', shape, '--out', folder],
+        [join(root, 'tests', 'oracles', 'exactness.py'), '--shape', shape, '--out', folder, '--adapter'],
         { stdio: ['ignore', 'ignore', 'inherit'], env: { ...process.env, TQDM_DISABLE: '1' } },
       );
       if (status !== 0) throw new Error('the oracle failed; run "npm run setup -- --oracles"');
-      await compare(shape, folder, (line, isWithin) => {
+      const tell = (line: string, isWithin: boolean): void => {
         console.log(line);
         within &&= isWithin;
-      });
+      };
+      await compare(shape, folder, tell);
+      await compareAdapter(shape, folder, tell);
     } finally {
       rmSync(folder, { recursive: true });
     }

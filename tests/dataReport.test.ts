@@ -1,13 +1,12 @@
 /** A look at a file of rows: what is counted, by hand, and what the command prints. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 
-import { FileError, Tokenizer } from 'alignbook';
-import { dataReport } from 'alignbook/dist/text/dataReport';
+import { dataReport, FileError, Tokenizer } from 'alignbook';
 
 import { root } from '../scripts/paths';
 
@@ -104,4 +103,16 @@ test('a file in which nothing is understood, and one that is none', async () => 
   assert.match(gone.stderr, /^alignbook: gone\.jsonl: cannot be read/);
   const tokenizer = await Tokenizer.fromPretrained('tiny');
   await assert.rejects(dataReport(file('empty.jsonl', []), tokenizer, { blockSize: 4 }), FileError);
+});
+
+test('docs/first-run.md has what the command prints', () => {
+  const command = 'npx alignbook data data/preferences/pairs.json --examples 1';
+  const page = readFileSync(join(root, 'docs', 'first-run.md'), 'utf8');
+  const [, shown] = page.split(`$ ${command}\n`);
+  const args = ['data/preferences/pairs.json', '--examples', '1'];
+  const { stdout } = spawnSync(process.execPath, [join(root, 'lib', 'bin', 'alignbook.js'), 'data', ...args], {
+    encoding: 'utf8',
+    cwd: root,
+  });
+  assert.equal(shown!.split('```')[0], stdout);
 });

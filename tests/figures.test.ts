@@ -6,10 +6,11 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 
 import sharp from 'sharp';
-import { bands, calibration, curves, reliability, type Figure, type Panels } from 'alignbook';
+import { bands, calibration, curves, reliability, type DataReport, type Figure, type Panels } from 'alignbook';
 import { figureImage } from 'alignbook/dist/notebook/image';
 import { describePanels } from 'alignbook/dist/notebook/panels';
 import { figureContent } from 'alignbook/dist/notebook/show';
+import { lengthsFigure } from 'alignbook/dist/notebook/showData';
 
 import { root } from '../scripts/paths';
 
@@ -220,6 +221,49 @@ test('bands: a line through the means of the seeds, around it what they reach, a
     /the runs of "none" must have the same points/,
   );
   assert.throws(() => bands([{ name: 'odd', runs: [at(0, 1), at(0)] }], { x: '', y: '' }), { name: 'InputError' });
+});
+
+const report: DataReport = {
+  kinds: { pair: 3, labeled: 0, response: 1, prompt: 0, text: 0 },
+  wrong: [],
+  promptLengths: [5, 5, 7, 4],
+  chosenLengths: [2, 3, 42],
+  rejectedLengths: [4, 4, 3],
+  responseLengths: [9],
+  textLengths: [],
+  ...{ blockSize: 64, tooLong: 0, splitTexts: 0, duplicates: 0, repeatedPrompts: 0, longerChosen: 1, equallyLong: 1 },
+  ...{ desirable: 0, merges: undefined, rendering: undefined, examples: [] },
+};
+
+test('lengths of a file of rows: prompts in one panel, responses in the next, in bins that they share', () => {
+  const figure = lengthsFigure(report);
+  const [prompt, chosen, rejected, response] = figure.data as unknown as (Trace & {
+    xaxis: string;
+    hovertext: string[];
+    marker: { color: string };
+  })[];
+  assert.deepEqual([prompt!.x, prompt!.y, prompt!.xaxis, prompt!.showlegend], [[4, 5, 6, 7], [1, 2, 0, 1], 'x', false]);
+  // 41 lengths, from 2 to 42, in 14 bins of three
+  assert.deepEqual([chosen!.x.length, chosen!.x.slice(0, 3), chosen!.x.at(-1)], [14, [3, 6, 9], 42]);
+  assert.deepEqual(chosen!.hovertext.slice(0, 2), ['2 to 4', '5 to 7']);
+  assert.deepEqual([chosen!.y[0], chosen!.y.at(-1), rejected!.y[0], response!.y[2]], [2, 1, 3, 1]);
+  for (const trace of [chosen, rejected, response]) {
+    assert.deepEqual([trace!.x, trace!.xaxis, trace!.yaxis, trace!.legend], [chosen!.x, 'x2', 'y2', 'legend2']);
+    assert.equal(trace!.y.length, 14);
+  }
+  for (const { marker } of [prompt!, chosen!, rejected!, response!])
+    for (const page of ['#ffffff', '#111111'])
+      assert.ok(contrast(marker.color, page) >= 3, `${marker.color} on ${page}`);
+  const layout = layoutOf(figure) as { annotations: { text: string }[]; height: number; xaxis2: { anchor: string } };
+  assert.deepEqual(
+    [layout.annotations.map(({ text }) => text), layout.xaxis2.anchor],
+    [['rows by the length of their prompt', 'rows by the length of their response'], 'y2'],
+  );
+  const texts = { ...report, promptLengths: [], chosenLengths: [], rejectedLengths: [], responseLengths: [] };
+  const [text, ...others] = lengthsFigure({ ...texts, textLengths: [7] }).data as unknown as (Trace & {
+    xaxis: string;
+  })[];
+  assert.deepEqual([text!.x, text!.y, text!.xaxis, others], [[7], [1], 'x', []]);
 });
 
 /** Where set-up installed kaleido, as it tells the kernel. */

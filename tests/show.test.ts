@@ -3,11 +3,12 @@
  * values are written by hand.
  */
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { before, test } from 'node:test';
+import { after, before, test } from 'node:test';
 
-import { tf, type Figure } from 'alignbook';
+import { dataReport, showData, tf, Tokenizer, type Figure } from 'alignbook';
 import { plainFigure } from 'alignbook/dist/notebook/plainFigure';
 import { figureContent } from 'alignbook/dist/notebook/show';
 import { TRACE_TYPES } from 'alignbook/dist/notebook/traceTypes';
@@ -228,6 +229,20 @@ test('plotly draws a typed array as it draws the list', () => {
 
 // In a notebook's cells, with the TypeScript of tslab.
 
+const folder = mkdtempSync(join(tmpdir(), 'show-'));
+after(() => rmSync(folder, { recursive: true }));
+const rows = join(folder, 'rows.jsonl');
+writeFileSync(
+  rows,
+  [
+    { prompt: 'One two', chosen: ' three four', rejected: ' three' },
+    { prompt: 'One', chosen: ' two', rejected: ' three' },
+    { prompt: 'One', chosen: ' two' },
+  ]
+    .map((row) => JSON.stringify(row))
+    .join('\n'),
+);
+
 const complete = (code: string) => ({ request: 'complete_request', content: { code, cursor_pos: code.length } });
 const cells = {
   import: { code: "import { show, tf } from 'alignbook';\nconst losses = tf.tensor1d([3, 1, 2]);" },
@@ -252,6 +267,13 @@ const cells = {
   field: { code: "show({ data: [{ type: 'scatter', yy: [1] }] }, '');" },
   axis: { code: "show({ data: [], layout: { xaxis: { titel: 'step' } } }, '');" },
   value: { code: "show({ data: [{ type: 'bar', y: 'abc' }] }, '');" },
+  data: {
+    code: [
+      "import { dataReport, showData, Tokenizer } from 'alignbook';",
+      "const tokenizer: Tokenizer = await Tokenizer.fromPretrained('tiny');",
+      `showData(await dataReport(${JSON.stringify(rows)}, tokenizer, { blockSize: 4 }));`,
+    ].join('\n'),
+  },
   completeTrace: complete("show({ data: [{ type: 'bar', mark"),
   completeLayout: complete('show({ data: [], layout: { xa'),
 };
@@ -280,6 +302,39 @@ test('in a cell: a tensor and a forgotten await are refused in one line, at the 
     seen.promise.errors[0]!.evalue,
     'data[0].y is a Promise, whose value is still to come; wait for it: await y',
   );
+});
+
+test('in a cell: what a file of rows holds, as a figure and in lines; elsewhere it is refused', async () => {
+  const { displays, stdout, errors } = seen.data;
+  assert.deepEqual(errors, []);
+  assert.equal(displays.length, 1);
+  assert.equal(
+    displays[0]!['text/plain'],
+    'Histograms of lengths in tokens: prompt, median 2, longest 2; chosen, median 3, longest 3; rejected, median 2, ' +
+      'longest 2.',
+  );
+  const { data } = displays[0]!['application/vnd.plotly.v1+json'] as unknown as { data: { y: number[] }[] };
+  assert.deepEqual(
+    data.map(({ y: counts }) => counts),
+    [
+      [1, 1],
+      [1, 1],
+      [2, 0],
+    ],
+  );
+  const lines = [
+    '2 pairs, for train-dpo, train-reward, train-kto',
+    'not understood: 1 row, the first is line 3: has no "rejected"',
+    'chosen is longer than rejected in 1 of 2 (50.0 %), equally long in 1 of 2 (50.0 %)',
+    "longer than the model's window of 4 tokens: 1 of 2 (50.0 %)",
+    'repeat an earlier row: 0 of 2 (0.0 %); 0 prompts in more than one row',
+    'no row would have other tokens across the end of its prompt',
+  ];
+  const printed = stdout.trim().split('\n');
+  assert.equal(printed.length, lines.length);
+  lines.forEach((line, n) => assert.ok(printed[n]!.startsWith(line), printed[n]));
+  const report = await dataReport(rows, await Tokenizer.fromPretrained('tiny'), { blockSize: 4 });
+  assert.throws(() => showData(report), { name: 'SetupError' });
 });
 
 test('in a cell: fields and values that plotly does not know do not compile; what it knows is completed', () => {

@@ -4,7 +4,7 @@ import { average } from '../moments';
 import { largest } from '../ranges';
 import type { Calibration } from '../training/calibration';
 import type { Figure } from './figure';
-import { page, panelsOf, SIZE, type Line, type Panels } from './panels';
+import { axisSuffix, page, panelsOf, SIZE, stacked, type Line, type Panels } from './panels';
 import { INK, PALETTE } from './style';
 
 export interface CurvesOptions {
@@ -32,18 +32,6 @@ export function curves<Step extends { readonly step: number }>(
 ): Figure {
   const panels = panelsOf(history, values);
   const top = SIZE.top + (title === undefined ? 0 : SIZE.title);
-  const plot = panels.length * SIZE.panel + (panels.length - 1) * SIZE.gap;
-  // the panels' upper edges, as fractions of the plot
-  const ends = panels.map((_, n) => 1 - (n * (SIZE.panel + SIZE.gap)) / plot);
-  const suffix = (n: number) => (n === 0 ? '' : `${n + 1}`);
-  const yAxes = ends.map((end, n) => [
-    `yaxis${suffix(n)}`,
-    { domain: [Math.max(0, end - SIZE.panel / plot), end], automargin: true },
-  ]);
-  const legends = ends.map((end, n) => [
-    `legend${suffix(n)}`,
-    { orientation: 'h', x: 1, xanchor: 'right', y: end, yanchor: 'bottom' },
-  ]);
   const steps = panels.flatMap(({ lines }) => lines.flatMap(({ x }) => x));
   return {
     data: panels.flatMap(({ name, lines }, n) =>
@@ -51,33 +39,25 @@ export function curves<Step extends { readonly step: number }>(
         ...trace(line),
         name: line.name || name,
         showlegend: line.name !== '',
-        yaxis: `y${suffix(n)}`,
-        legend: `legend${suffix(n)}`,
+        yaxis: `y${axisSuffix(n)}`,
+        legend: `legend${axisSuffix(n)}`,
       })),
     ),
     layout: {
       ...(title !== undefined && {
         title: { text: title, x: 0, xref: 'paper', y: 1, yref: 'container', yanchor: 'top', pad: { t: 10 } },
       }),
-      ...page(top + plot + SIZE.bottom, top),
+      ...stacked(
+        panels.map(({ name }) => name),
+        top,
+      ),
       hovermode: 'x unified',
       xaxis: {
         title: { text: 'step' },
-        anchor: `y${suffix(panels.length - 1)}`,
+        anchor: `y${axisSuffix(panels.length - 1)}`,
         zeroline: false,
         ...(largest(steps) + largest(steps.map((step) => -step)) < 10 && { dtick: 1 }), // avoid half steps
       },
-      ...Object.fromEntries([...yAxes, ...legends]),
-      annotations: panels.map(({ name }, n) => ({
-        text: name,
-        showarrow: false,
-        xref: 'paper',
-        x: 0,
-        xanchor: 'left',
-        yref: 'paper',
-        y: ends[n],
-        yanchor: 'bottom',
-      })),
     },
   };
 }

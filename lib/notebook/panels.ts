@@ -38,6 +38,41 @@ export const page = (height: number, top: number = SIZE.top) => ({
 });
 
 /**
+ * The base layout of panels stacked vertically, each with its name above it: their y axes and legends, of which a trace
+ * names its own by the suffix of `axisSuffix`.
+ */
+export function stacked(names: readonly string[], top: number = SIZE.top) {
+  const plot = names.length * SIZE.panel + (names.length - 1) * SIZE.gap;
+  // the panels' upper edges, as fractions of the plot
+  const ends = names.map((_, n) => 1 - (n * (SIZE.panel + SIZE.gap)) / plot);
+  const yAxes = ends.map((end, n) => [
+    `yaxis${axisSuffix(n)}`,
+    { domain: [Math.max(0, end - SIZE.panel / plot), end], automargin: true },
+  ]);
+  const legends = ends.map((end, n) => [
+    `legend${axisSuffix(n)}`,
+    { orientation: 'h', x: 1, xanchor: 'right', y: end, yanchor: 'bottom' },
+  ]);
+  return {
+    ...page(top + plot + SIZE.bottom, top),
+    ...(Object.fromEntries([...yAxes, ...legends]) as Record<string, object>),
+    annotations: names.map((name, n) => ({
+      text: name,
+      showarrow: false,
+      xref: 'paper' as const,
+      x: 0,
+      xanchor: 'left' as const,
+      yref: 'paper' as const,
+      y: ends[n]!,
+      yanchor: 'bottom' as const,
+    })),
+  };
+}
+
+/** What plotly appends to the name of the n-th panel's axes and legend; n is from 0. */
+export const axisSuffix = (n: number): string => (n === 0 ? '' : `${n + 1}`);
+
+/**
  * Maximum number of points in one curve. More could not be distinguished, and each adds text to the notebook's file.
  */
 const POINTS = 2000;

@@ -16,6 +16,8 @@ export interface DataReport {
   readonly responseLengths: readonly number[];
   /** Tokens of each plain text with its end-of-sequence token; the other lengths leave plain texts out. */
   readonly textLengths: readonly number[];
+  /** The model's window, in tokens. */
+  readonly blockSize: number;
   /** Rows whose longest text has more tokens than the model's window; among them plain texts, which are then split. */
   readonly tooLong: number;
   readonly splitTexts: number;
@@ -93,6 +95,7 @@ export async function dataReport(
     rejectedLengths: pairs.map(([, rejected]) => rejected!.length),
     responseLengths: responses.map(({ length }) => length),
     textLengths: texts,
+    blockSize,
     tooLong: rows.filter((row) => longest(row) > blockSize).length,
     splitTexts: texts.filter((length) => length > blockSize).length,
     duplicates: rows.length - seen.size,

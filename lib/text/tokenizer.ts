@@ -35,6 +35,10 @@ const SPACE = new RegExp(`[${characterClass(spaces)}]`, 'u');
  */
 const LONGEST = 1_000_000;
 
+/** Words whose ids are kept, and the characters that such a word may have: at most some 20 MB. */
+const MOST_KEPT = 2 ** 16;
+const LONGEST_KEPT = 64;
+
 const LONE_SURROGATE = /\p{Surrogate}/u;
 /** Matches a text that already begins with a space, to which `add_prefix_space` adds none. */
 const SPACED = /^ /;
@@ -43,6 +47,7 @@ export class Tokenizer {
   readonly #tokenizer: PreTrainedTokenizer;
   readonly #split: (text: string) => Piece[];
   readonly #addPrefixSpace: boolean;
+  readonly #ids = new Map<string, readonly number[]>();
   /**
    * Whether a text cut where white space follows another character has the same ids as its parts. It does not if an
    * added token may span the cut, or if `add_prefix_space` puts a space before each part.
@@ -139,7 +144,24 @@ export class Tokenizer {
   }
 
   #bpe(text: string): number[] {
-    const ids = this.#tokenizer.encode(this.#addPrefixSpace && !SPACED.test(text) ? ` ${text}` : text);
+    const prefixed = this.#addPrefixSpace && !SPACED.test(text) ? ` ${text}` : text;
+    const ids: number[] = [];
+    for (const word of prefixed.match(WORDS) ?? [])
+      for (const id of this.#ids.get(word) ?? this.#idsOf(word)) ids.push(id);
+    return ids;
+  }
+
+  /** The ids of a word, which are the same wherever it is; kept, because texts repeat their words. */
+  #idsOf(word: string): readonly number[] {
+    const ids = this.#encoded(word);
+    if (word.length > LONGEST_KEPT) return ids;
+    if (this.#ids.size === MOST_KEPT) this.#ids.clear();
+    this.#ids.set(word, ids);
+    return ids;
+  }
+
+  #encoded(text: string): readonly number[] {
+    const ids = this.#tokenizer.encode(text);
     if (ids.every((id) => id !== undefined)) return ids;
     const unknown = [...text].find((character) => this.#tokenizer.encode(character).includes(undefined as never));
     throw new InputError(

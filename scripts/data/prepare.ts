@@ -121,6 +121,21 @@ function preferencePairs(all: readonly Fact[], random: Random): Record<'train' |
   };
 }
 
+/** How many training pairs the JSON array has. */
+const ARRAY_ROWS = 200;
+
+/** Pairs as a JSON array in the Alpaca form, with the answer alone as `output`: a form in which people have them. */
+const array = (pairs: readonly Pair[]): string => {
+  const rows = pairs.map(({ instruction, answer, chosen, rejected }) => ({
+    instruction,
+    input: '',
+    output: answer,
+    chosen,
+    rejected,
+  }));
+  return `${JSON.stringify(rows, null, 2)}\n`;
+};
+
 const lines = (rows: readonly object[]): string => rows.map((row) => `${JSON.stringify(row)}\n`).join('');
 
 async function main(check: boolean): Promise<number> {
@@ -134,6 +149,7 @@ async function main(check: boolean): Promise<number> {
     ...Object.fromEntries(
       Object.entries(pairs).map(([split, rows]) => [`data/preferences/${split}.jsonl`, lines(rows)]),
     ),
+    'data/preferences/pairs.json': array(pairs.train.slice(0, ARRAY_ROWS)),
     ...Object.fromEntries(Object.entries(reviewed).map(([part, rows]) => [`data/reviews/${part}.jsonl`, lines(rows)])),
   };
   const wrong: string[] = [];

@@ -156,12 +156,16 @@ test('notebook 8 shows how far its training is; stopped before the first validat
       ],
       ask: [['maxNewTokens: 40', 'maxNewTokens: 4']],
     } as const;
-    const seen = play('08-your-own-data', { changes, stop: { dpo: 'step 1 of 40' } }, '--env', `DATA=${data}`);
+    const stop = { dpo: 'step 1 of 40', 'thumbs-dpo': 'step 1 of 12', 'thumbs-kto': 'step 1 of 12' };
+    const seen = play('08-your-own-data', { changes, stop }, '--env', `DATA=${data}`);
     const displayed = seen['dpo']!.displays.map((display) => display['text/plain']).join('\n');
     const [, stopped] = /interrupted after step (\d+) of 40/.exec(displayed)!;
     assert.ok(Number(stopped) < 40);
     assert.equal(seen['dpo-check']!.stdout, `stopped before the first validation, after step ${stopped}\n`);
     assert.equal(seen['reopen']!.stdout, 'the same log-probs: true\n');
+    assert.match(seen['report']!.stdout, /^50 pairs, for train-dpo/);
+    assert.equal(seen['thumbs']!.stdout, '40 pairs are 80 rows, 40 of them with a thumb up\n');
+    assert.match(seen['thumbs-table']!.stdout, /^KTO, thumbs +margin -?\d\.\d\d {2}accuracy \d\.\d\d$/m);
     assert.ok(seen['dpo']!.drawn.filter((mimes) => mimes.includes('image/png')).length > 0); // the curve so far
   } finally {
     rmSync(folder, { recursive: true, force: true });

@@ -5,11 +5,13 @@ scripts/gpu/values.py call it.
 
 Writes FOLDER/model (as save_pretrained does), FOLDER/batch.json and FOLDER/outputs.safetensors. The weights are random,
 drawn as GPT-2's are before training but twice as wide, so that the logits spread as a trained model's do; `tiny` is the
-embedded model.
+embedded model. With --adapter also FOLDER/adapter, a LoRA adapter as PEFT saves it, and PEFT's logits in
+FOLDER/adapter.safetensors; the batch is then the one named "padded left".
 """
 
 import argparse
 import json
+import warnings
 from pathlib import Path
 
 import torch
@@ -31,6 +33,8 @@ SHAPES = {
     },
     "tiny": None,
 }
+
+ADAPTER_INPUT = "padded left"
 
 
 def made(shape):
@@ -119,12 +123,47 @@ def write(shape, out, device="cpu"):
     (out / "batch.json").write_text(json.dumps(batch))
 
 
+def write_adapter(out):
+    """An adapter of rank 8 on all four matrices of every block, for the model in `out`; A and B are drawn wide enough
+    (0.05) to change the logits by more than 0.1."""
+    from peft import LoraConfig, PeftModel, get_peft_model  # not on every machine that has the rest
+
+    warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")  # which PEFT reads
+    load = lambda: GPT2LMHeadModel.from_pretrained(out / "model").eval()
+    torch.manual_seed(126)
+    adapted = get_peft_model(
+        load(),
+        LoraConfig(
+            task_type="CAUSAL_LM", r=8, lora_alpha=16, target_modules=["c_attn", "c_proj", "c_fc"], fan_in_fan_out=True
+        ),
+    )
+    for name, weight in adapted.named_parameters():
+        if "lora_" in name:
+            torch.nn.init.normal_(weight, std=0.05)
+    adapted.save_pretrained(out / "adapter")
+    inputs = json.loads((out / "batch.json").read_text())["inputs"][ADAPTER_INPUT]
+    given = {
+        "input_ids": torch.tensor(inputs["inputIds"]),
+        "attention_mask": torch.tensor(inputs["attentionMask"]),
+        "position_ids": torch.tensor(inputs["positionIds"]),
+    }
+    base = load()
+    with torch.no_grad():
+        plain = base(**given).logits
+        logits = PeftModel.from_pretrained(base, out / "adapter").eval()(**given).logits
+    assert (logits - plain).abs().max() > 0.1
+    save_file({"logits": logits.contiguous()}, out / "adapter.safetensors")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shape", choices=SHAPES, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--adapter", action="store_true")
     options = parser.parse_args()
     write(options.shape, options.out)
+    if options.adapter:
+        write_adapter(options.out)
 
 
 if __name__ == "__main__":
