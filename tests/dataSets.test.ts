@@ -108,6 +108,17 @@ test('the default configuration and split, a folder, a file, and what there is n
   );
 });
 
+test('a file is read once, and one whose name has the words of two splits is in neither', () => {
+  // Python reads the first twice, and trains on the validation rows of the second: findings/datasets-file-read-twice.sh
+  const card = parseCard('');
+  assert.deepEqual(chooseFiles(['train.jsonl', 'eval-test.jsonl'], card, { split: 'test' }).files, ['eval-test.jsonl']);
+  const files = ['train.jsonl', 'train-dev.jsonl'];
+  const message =
+    /^its file train-dev\.jsonl is in the splits train and validation by its name, .* \/train-dev\.jsonl$/;
+  assert.throws(() => chooseFiles(files, card, {}), { name: InputError.name, message });
+  assert.deepEqual(chooseFiles(files, card, { path: 'train.jsonl' }).files, ['train.jsonl']);
+});
+
 test('a card: license, rows by configuration and split, and YAML that is wrong', () => {
   const splits = '  splits:\n  - name: train\n    num_examples: 12\n';
   assert.equal(parseCard(`---\nlicense: [mit, cc-by-4.0]\n---\n`).license, 'mit, cc-by-4.0');

@@ -169,6 +169,7 @@ export function chooseFiles(all: readonly string[], card: Card, { configName, sp
         didYouMean(name, names),
     );
   }
+  if (!config?.patterns) requireOneSplit(name, splits);
   const rows = card.rows.get(config?.name ?? 'default')?.get(name) ?? null;
   return {
     configName: config?.name ?? null,
@@ -176,6 +177,23 @@ export function chooseFiles(all: readonly string[], card: Card, { configName, sp
     files: readable(found),
     rows: folder === undefined ? rows : null,
   };
+}
+
+/**
+ * Python's datasets takes a file such as train-dev.jsonl into both splits, so that what validates is also trained on.
+ *
+ * @throws InputError naming a file of the split that is also in another.
+ */
+function requireOneSplit(split: string, splits: ReadonlyMap<string, readonly string[]>): void {
+  for (const [other, files] of splits) {
+    const shared = other === split ? undefined : files.find((file) => splits.get(split)!.includes(file));
+    if (shared !== undefined)
+      throw new InputError(
+        `its file ${shared} is in the splits ${split} and ${other} by its name, which has words of both; write the ` +
+          'file or folder that you want after the name, such as /' +
+          shared,
+      );
+  }
 }
 
 /** The configuration of this name, or the default one; null if the data set has none. */

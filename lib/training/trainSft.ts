@@ -3,8 +3,8 @@
  *
  * With `packing`, a step takes windows instead of rows: rows that have at most `maxLength` tokens together. A window
  * decides only which rows come into a step. They are computed as others are, each with its own positions and attention,
- * and the loss is the mean over all response tokens of the batch. How they are laid out is decided anew for each batch
- * (the layout `fitted`), because rows as short as the batch allows make attention cheaper than whole windows would.
+ * and the loss is the mean over all response tokens of the batch. Each batch has its own layout (`fitted`), because
+ * rows as short as the batch allows make attention cheaper than whole windows would.
  */
 import { differentiate } from '../model/forwardPass';
 import type { GPT2 } from '../model/gpt2';
