@@ -145,6 +145,8 @@ test("prompts within whole texts: TRL's, but for words that it cuts; and transcr
     /has no "prompt"; it has ask, chosen, rejected; .*; map reads a field from another column$/,
     'a column that may be the prompt is not passed over',
   );
+  const begun = jsonl({ chosen: 'Say yes: Yes', rejected: 'Say yes: Yes sure' });
+  assert.deepEqual(await pairs(begun), [['Say yes:', ' Yes', ' Yes sure']], 'TRL cuts within "Yes"');
   await assert.rejects(pairs(jsonl({ chosen: 'Yes.', rejected: 'No.' })), /has no "prompt"/);
   const turn = '\n\nHuman: Hi\n\nAssistant: Hello.\n\nHuman: Why?\n\nAssistant:';
   const transcript = { chosen: `${turn} So it is.`, rejected: `${turn} So what?` };

@@ -47,7 +47,8 @@ export function splitPair(fields: Fields, chosen: string, rejected: string): Spl
   if (fields.names.some(mayBePrompt)) return undefined;
   const isWord = (index: number): boolean => /\S/.test(chosen[index] ?? '') || /\S/.test(rejected[index] ?? '');
   let at = same;
-  if (isWord(same)) while (at > 0 && /\S/.test(chosen[at - 1]!)) at -= 1;
+  const ends = same === chosen.length || same === rejected.length; // one answer is the beginning of the other
+  if (isWord(same) || ends) while (at > 0 && /\S/.test(chosen[at - 1]!)) at -= 1;
   if (chosen[at - 1] === ' ') at -= 1; // it belongs to the token after it
   return chosen.slice(0, at).trim() === '' ? undefined : splitAt(at, chosen, rejected);
 }
