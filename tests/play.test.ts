@@ -1,7 +1,7 @@
 /**
  * Readers play with notebooks: they change a prompt, or stop a training. No cell may fail, and what is shown must match
  * the change. Numbers are compared with those of transformers in float64 (tests/oracles/play.py), within 1e-4 + 1e-5 of
- * their size, as elsewhere between two orders of float32 sums. tests/long/play.test.ts does the same with the other
+ * their size, as elsewhere between two orders of float32 sums. tests/extra/play.test.ts does the same with the other
  * notebooks.
  */
 import assert from 'node:assert/strict';

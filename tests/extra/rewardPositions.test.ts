@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 
 import { root } from '../../scripts/paths';
-import { oracle } from './oracle';
+import { oracle } from '../long/oracle';
 
 const DATA = join(root, 'data', 'preferences');
 const folder = mkdtempSync(join(tmpdir(), 'positions-'));
