@@ -287,6 +287,17 @@ test('download asks for a newer commit, and repairs what was cut or changed', as
   assert.equal(readFileSync(join(folder(), 'refs', 'main'), 'utf8'), commit);
 });
 
+test("a path in the hub's list that leads out of the cache is refused, and nothing is written there", async () => {
+  const card = '---\nconfigs:\n- config_name: a\n  data_files: "../../*.jsonl"\n---\n';
+  server.repositories.set(`datasets/${NAME}`, {
+    commit: COMMIT,
+    files: { 'README.md': Buffer.from(card), '../../rows.jsonl': rows(1, 'a') },
+  });
+  const message = /lists the file "\.\.\/\.\.\/rows\.jsonl" of "test\/pairs", a path that leads out of the cache/;
+  await assert.rejects(dataSetFiles(`hf:${NAME}`, quick), { name: HubError.name, message });
+  assert.deepEqual(readdirSync(folder()).sort(), ['blobs', 'snapshots']);
+});
+
 test('a row that is wrong is named with its file', async () => {
   server.repositories.set(`datasets/${NAME}`, {
     commit: COMMIT,

@@ -10,7 +10,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 
-import { FileError, HubError } from '../errors';
+import { FileError, HubError, quoted } from '../errors';
 import { fetchBlob } from './blob';
 import { CachedRepository, ETAG } from './cache';
 import { Connection, type ConnectionOptions, type Subject } from './connection';
@@ -78,6 +78,11 @@ export class RemoteRepository {
    * @throws HubError if it cannot be downloaded, FileError if the cache cannot be written.
    */
   async fetch(file: string): Promise<void> {
+    if (file.split(/[\\/]/).some((part) => /^\.{0,2}$/.test(part)))
+      throw new HubError(
+        `${this.connection.endpoint} lists the file ${quoted(file)} of "${this.name}", a path that leads out of the ` +
+          'cache: it is not a Hugging Face hub; check HF_ENDPOINT',
+      );
     if (existsSync(join(this.folder, file))) return;
     const { connection, cached, commit, onProgress } = this;
     const prefix = this.kind === 'dataset' ? '/datasets' : '';
