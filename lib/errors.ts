@@ -40,3 +40,9 @@ export const oneLine = (said: unknown): string => {
   const text = (said instanceof Error ? said.message : String(said)).replace(/\s+/g, ' ').trim();
   return text.length <= 500 ? text : `${text.slice(0, 500)}…`;
 };
+
+/** Names with commas between them; beyond `most`, how many more there are. */
+export function listed(names: readonly (string | number)[], most: number): string {
+  const shown = names.slice(0, most).join(', ');
+  return names.length > most ? `${shown} and ${names.length - most} more` : shown;
+}

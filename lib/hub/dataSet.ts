@@ -84,9 +84,9 @@ export async function dataSetFiles(
       throw cause instanceof InputError ? new InputError(`"${repository}": ${cause.message}`, { cause }) : cause;
     }
   };
-  const result = (folder: string, [card, { files, ...chosen }]: [Card, Chosen]): DataSet => ({
-    files: files.map((file) => ({ path: join(folder, file), name: file })),
-    description: describe(repository, folder, card, { files, ...chosen }),
+  const result = (folder: string, [card, chosen]: [Card, Chosen]): DataSet => ({
+    files: chosen.files.map((file) => ({ path: join(folder, file), name: file })),
+    description: describe(repository, folder, card, chosen),
   });
 
   const asks = check && !settings.offline;

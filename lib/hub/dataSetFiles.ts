@@ -5,7 +5,7 @@
  */
 import { parse } from 'yaml';
 
-import { InputError, quoted } from '../errors';
+import { InputError, listed, quoted } from '../errors';
 import { didYouMean } from '../nearest';
 import { matchesGlob } from './glob';
 
@@ -268,7 +268,4 @@ function readable(files: readonly string[]): string[] {
 /** Maximum number of names in a message. */
 const SHOWN = 8;
 
-function some(names: readonly string[]): string {
-  const shown = names.slice(0, SHOWN).join(', ');
-  return names.length > SHOWN ? `${shown} and ${names.length - SHOWN} more` : shown;
-}
+const some = (names: readonly string[]): string => listed(names, SHOWN);

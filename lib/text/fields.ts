@@ -1,5 +1,5 @@
 /** The fields of one row. Each is checked when it is read; fields that are never read are ignored. */
-import { clipped, InputError, quoted } from '../errors';
+import { clipped, InputError, listed, quoted } from '../errors';
 import type { ChatMessage } from './templates';
 
 const ROLES: readonly ChatMessage['role'][] = ['system', 'user', 'assistant'];
@@ -106,20 +106,14 @@ export class Fields {
     );
     if (unknown.length === 0) return '';
     const given = Object.keys(this.#given).filter((name) => this.#given[name] !== null);
-    return `; it has ${listed(given)}; ${this.#form.needs}`;
+    return `; it has ${listed(given.map(written), SHOWN)}; ${this.#form.needs}`;
   }
 }
 
 /** Maximum number of names shown. */
 const SHOWN = 12;
 
-function listed(names: readonly string[]): string {
-  const shown = names
-    .slice(0, SHOWN)
-    .map((name) => (/^[\w.-]+$/.test(name) ? clipped(name) : quoted(name)))
-    .join(', ');
-  return names.length > SHOWN ? `${shown} and ${names.length - SHOWN} more` : shown;
-}
+const written = (name: string): string => (/^[\w.-]+$/.test(name) ? clipped(name) : quoted(name));
 
 const MESSAGE: RowForm = {
   needs: 'a message needs role, content',

@@ -2,7 +2,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 
 import type { Gradients } from '../engine/gradients';
-import { InputError, plural } from '../errors';
+import { InputError, listed, plural } from '../errors';
 import type { Trainable } from '../model/weights';
 import { RANGES, requireRange } from '../ranges';
 import { withDefaults } from './declare';
@@ -141,8 +141,10 @@ export function update<Model extends Trainable>(
   const wrong = Object.entries({ loss, gradNorm }).find(([, value]) => !Number.isFinite(value));
   if (wrong !== undefined) {
     gradients[Symbol.dispose]();
-    const shown = rows.slice(0, SHOWN_ROWS).map((row) => row + 1);
-    const numbers = shown.join(', ') + (rows.length > SHOWN_ROWS ? ` and ${rows.length - SHOWN_ROWS} more` : '');
+    const numbers = listed(
+      rows.map((row) => row + 1),
+      SHOWN_ROWS,
+    );
     throw new InputError(
       `step ${step + 1}: ${wrong[0]} is ${wrong[1]}, on the ${rows.length === 1 ? 'row' : 'rows'} ${numbers} ` +
         `(counted from 1); ` +
