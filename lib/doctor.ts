@@ -1,10 +1,6 @@
 /** Reports what is installed, which device computes, what is missing, and how to get it. */
-import { spawnSync } from 'node:child_process';
-import { cpus } from 'node:os';
-
-import { plural } from './errors';
 import { embeddedModel } from './hub/modelFolder';
-import { computePolicy, device, setupCommand, tf } from './tf';
+import { computePolicy, device, deviceName, nvidiaDriver, setupCommand, tf } from './tf';
 
 export interface Diagnosis {
   /** Lines of [part, its state]. */
@@ -44,8 +40,8 @@ export function diagnose(): Diagnosis {
 }
 
 function deviceLine(name: 'cpu' | 'gpu', build: 'cpu' | 'cuda' | null): string {
+  if (name === 'gpu') return deviceName();
   const driver = nvidiaDriver();
-  if (name === 'gpu') return `GPU${driver === null ? '' : ` (${driver})`}`;
   if (build === 'cuda') {
     const reason =
       driver === null
@@ -53,20 +49,11 @@ function deviceLine(name: 'cpu' | 'gpu', build: 'cpu' | 'cuda' | null): string {
         : `TensorFlow does not use the ${driver}; TF_CPP_MIN_LOG_LEVEL=0 shows why`;
     return `CUDA build, no device: computing on the CPU. ${reason}`;
   }
-  const cpu = `CPU (${plural(cpus().length, 'core')})`;
+  const cpu = deviceName();
   const setup = setupCommand.startsWith('npm ') ? `${setupCommand} -- --cuda` : `${setupCommand} --cuda`;
   return driver === null
     ? `${cpu}; on a machine with an NVIDIA GPU: ${setup}`
     : `${cpu}; to use the ${driver}: ${setup}`;
-}
-
-/** The first GPU that the NVIDIA driver lists, or null. */
-function nvidiaDriver(): string | null {
-  const { status, stdout } = spawnSync('nvidia-smi', ['--query-gpu=name,driver_version', '--format=csv,noheader'], {
-    encoding: 'utf8',
-  });
-  const first = status === 0 ? stdout.split('\n')[0]!.trim() : '';
-  return first === '' ? null : first;
 }
 
 function tinyModel(): { found: boolean; text: string } {

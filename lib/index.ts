@@ -35,7 +35,7 @@ export { Weights, type Trainable } from './model/weights';
 export { Gradients } from './engine/gradients';
 export { differentiate, ForwardPass, type LossGradient } from './model/forwardPass';
 export { type HeadOptions, type TokenStatistics } from './model/heads';
-export { GPT2, type ForwardOptions, type Measured } from './model/gpt2';
+export { GPT2, type ForwardOptions, type LoadOptions, type Measured } from './model/gpt2';
 export { withValueHead } from './model/valueHead';
 export { RewardForwardPass, RewardModel } from './model/rewardModel';
 export { loadAdapter, lora, merged, type LoraOptions, type LoraTarget } from './model/lora';
@@ -90,6 +90,7 @@ export {
   type GrpoLoss,
   type GrpoLossType,
   type GrpoOptions,
+  type RatioLevel,
   type GrpoTensors,
 } from './losses/grpo';
 export { rewardLoss, type RewardLossOptions } from './losses/reward';
@@ -97,17 +98,13 @@ export { rewardLoss, type RewardLossOptions } from './losses/reward';
 export { AdamW, type AdamWOptions } from './training/optimizer';
 export { learningRate, type ScheduleOptions } from './training/schedule';
 export { batchOrder, type Duration, type OrderOptions } from './training/order';
-export {
-  checkpointFolder,
-  checkpoints,
-  loadWeights,
-  pruneCheckpoints,
-  saveWeights,
-  TrainingState,
-} from './training/state';
+export { checkpointFolder, checkpoints, pruneCheckpoints } from './training/checkpointFolders';
+export { loadWeights, saveWeights, TrainingState } from './training/state';
 export { Best, type BestOptions } from './training/best';
-export { tensorBoard, type TokenMetrics } from './training/metrics';
+export { tensorBoard } from './training/eventFiles';
+export { type TokenMetrics } from './training/metrics';
 export { type TrainOptions } from './training/options';
+export { trainingMemory, type MemoryOptions, type TrainingMemory, type TrainingShape } from './training/memory';
 export { type SftTrainOptions } from './training/sftOptions';
 export { evaluateSft, trainSft, type SftMetrics, type SftStep } from './training/trainSft';
 export { keptReferenceLogps, referenceLogps, type ReferenceOptions, type RefLogps } from './training/reference';
@@ -146,7 +143,26 @@ export {
   type Sample,
   type SampleOptions,
 } from './training/rollout';
-export { rewardOf, scoreSamples, weightedRewards, type Penalties, type Reward } from './training/rewards';
+export {
+  answerLength,
+  evaluateAnswers,
+  exactMatch,
+  regexMatch,
+  withAnswerMetrics,
+  type AnswerEvaluation,
+  type AnswerMetric,
+  type HeldOutRow,
+  type HeldOutSample,
+} from './training/answerMetrics';
+export { withSamples, type Answer, type AnswerInputs, type ComparedAnswer } from './training/answers';
+export {
+  rewardOf,
+  scoreSamples,
+  weightedRewards,
+  type Penalties,
+  type Reward,
+  type RewardTerm,
+} from './training/rewards';
 export {
   answerKl,
   evaluatePairs,
@@ -170,12 +186,53 @@ export { trainPpo, type PpoInputs, type PpoStep } from './training/trainPpo';
 export { type GrpoTrainOptions } from './training/grpoOptions';
 export { grpoUpdate, type GroupRollout, type GrpoUpdate, type GrpoUpdateOptions } from './training/grpoUpdate';
 export { rlooAdvantages, trainGrpo, type GrpoInputs, type GrpoStep } from './training/trainGrpo';
+export {
+  rewardJudge,
+  type ResponsePair,
+  type Judge,
+  type Judgement,
+  type RewardJudgeOptions,
+  type Winner,
+} from './training/judge';
+export { judgeAll, positionBias, type Judged, type JudgingOptions, type PositionBias } from './training/judging';
+export { chatJudge, JUDGE_TEMPLATE, type ChatJudgeOptions } from './training/chatJudge';
+export { keptJudge } from './training/keptJudge';
+export {
+  cohenKappa,
+  lengthControlledWinRate,
+  winRate,
+  type Agreement,
+  type Estimated,
+  type LengthControlled,
+  type LengthOutcome,
+  type WinRate,
+} from './training/winRate';
+export { type OnlineDpoTrainOptions } from './training/onlineDpoOptions';
+export {
+  onlineDpoUpdate,
+  trainOnlineDpo,
+  type JudgedSamples,
+  type OnlineDpoInputs,
+  type OnlineDpoStep,
+  type OnlineDpoUpdateOptions,
+} from './training/trainOnlineDpo';
 export { bestOfN, bestOfNKl } from './training/bestOfN';
+export { diagnose, type Diagnosis } from './training/diagnosis';
+export { type Finding } from './training/diagnosisRule';
 
-export type { Figure, FigureLayout, Trace } from './notebook/figure';
+export type { Figure, FigureFrame, FigureLayout, Trace } from './notebook/figure';
 export { show, type Html } from './notebook/show';
+export { item } from './notebook/item';
+export { deviceAndModel } from './notebook/deviceAndModel';
+export { table, type TableOptions, type TableRow } from './notebook/htmlTable';
+export { withSlider, type SliderOptions } from './notebook/slider';
+export { exercise, type ExerciseCase } from './notebook/exercise';
 export type { Curve, Panels } from './notebook/panels';
+export { compare, comparisonTable, type CompareOptions, type Comparison } from './notebook/comparison';
 export { bands, curves, reliability, type BandCurve, type BandsOptions, type CurvesOptions } from './notebook/figures';
+export { answerTable } from './notebook/answerTable';
 export { showData } from './notebook/showData';
+export { showDiagnosis } from './notebook/showDiagnosis';
 export { tokenTable, type TokenRow, type TokenTableOptions } from './notebook/tokenTable';
+export { tokenParts, type TokenPartsRow } from './notebook/tokenParts';
 export { watch, type WatchOptions } from './notebook/watch';

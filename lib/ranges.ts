@@ -124,7 +124,20 @@ const ppo = {
   klHorizon: above0({ most: COUNT }),
 } as const;
 
-const grpo = { groupSize: whole(2, LIST), iterations: whole(1, LIST), clipRange: clip, beta: from(0) } as const;
+const grpo = {
+  groupSize: whole(2, LIST),
+  iterations: whole(1, LIST),
+  clipRange: clip,
+  epsilonHigh: clip,
+  beta: from(0),
+} as const;
+
+const judging = { concurrency: whole(1, 1000) } as const;
+
+const onlineDpo = {
+  referenceEvery: whole(1),
+  referenceAlpha: inside('in (0, 1]', (x) => x > 0 && x <= 1, 'with 0 the reference would stay as it is'),
+} as const;
 
 /** Generation by a trained model, where temperature 0 is greedy. */
 const generation = {
@@ -149,6 +162,7 @@ const run = {
   patience: whole(1),
   saveEvery: whole(1),
   keep: whole(1),
+  sampleEvery: whole(0),
   maxLength: byModel,
   initialSeed: seed,
 } as const;
@@ -164,6 +178,8 @@ export const RANGES = {
   sampling,
   ppo,
   grpo,
+  judging,
+  onlineDpo,
   generation,
   run,
 } as const;

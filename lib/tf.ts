@@ -1,10 +1,12 @@
 /** The only import of the TensorFlow binding: everything else in the library imports `tf` from here. */
+import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
+import { cpus } from 'node:os';
 import { dirname, join } from 'node:path';
 import util from 'node:util';
 
 import { setEnvironment } from './environment';
-import { InputError, SetupError } from './errors';
+import { InputError, plural, SetupError } from './errors';
 
 /**
  * How matrix products are computed; everything else is always float32. ALIGNBOOK_COMPUTE chooses for the whole process,
@@ -84,6 +86,10 @@ export interface Binding {
     outputs: number,
   ): TensorMetadata[];
   getNumOfTensors(): number;
+  /** @returns the id of a session. */
+  loadSavedModel(folder: string, tag: string): number;
+  /** @param inputs names of the inputs, and of the outputs, each with `:` and its index, separated by commas. */
+  runSavedModel(session: number, ids: readonly number[], inputs: string, outputs: string): TensorMetadata[];
   isUsingGpuDevice(): boolean;
 }
 
@@ -159,6 +165,22 @@ export function device(): Device {
     ? (JSON.parse(readFileSync(record, 'utf8')) as { build: 'cpu' | 'cuda' }).build
     : null;
   return { name: binding.isUsingGpuDevice() ? 'gpu' : 'cpu', build, tensorflow: binding.TF_Version };
+}
+
+/** What computes, such as "CPU (2 cores)" or "GPU (NVIDIA H200, 570.86.15)", the number being the driver's. */
+export function deviceName(): string {
+  if (device().name === 'cpu') return `CPU (${plural(cpus().length, 'core')})`;
+  const driver = nvidiaDriver();
+  return `GPU${driver === null ? '' : ` (${driver})`}`;
+}
+
+/** The first GPU that the NVIDIA driver lists, or null. */
+export function nvidiaDriver(): string | null {
+  const { status, stdout } = spawnSync('nvidia-smi', ['--query-gpu=name,driver_version', '--format=csv,noheader'], {
+    encoding: 'utf8',
+  });
+  const first = status === 0 ? stdout.split('\n')[0]!.trim() : '';
+  return first === '' ? null : first;
 }
 
 /** The number of live tensors in TensorFlow, both tfjs's and the engine's: constant across calls if nothing leaks. */

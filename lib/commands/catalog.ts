@@ -1,8 +1,10 @@
 /** All commands of `npx alignbook`, in the order of the help. This file does not load TensorFlow. */
 import { command, type Command } from './command';
 import {
+  chatSettings,
   completionSettings,
   dataSettings,
+  diagnoseSettings,
   doctorSettings,
   downloadSettings,
   evaluateSettings,
@@ -13,11 +15,14 @@ import {
   scoreSettings,
   weightsSettings,
 } from './commandSettings';
+import { judgeSettings, ONE_JUDGE, winrateSettings } from './judgeSettings';
 import { trainCommands } from './trainCommands';
 
 const PAIR_ROWS =
   'Rows are {"prompt", "chosen", "rejected"}, texts or lists of {"role", "content"} messages, or {"instruction", ' +
   '"input", "chosen", "rejected"}, as JSON lines, a JSON array or Parquet; - reads the standard input.';
+
+const JUDGES = ['rewardModel', 'rewardFunction', 'judgeUrl'] as const;
 
 export const catalog: readonly Command[] = [
   command({
@@ -89,6 +94,16 @@ export const catalog: readonly Command[] = [
     load: () => import('./generateCommand.js'),
   }),
   command({
+    name: 'chat',
+    summary: 'Talk to a model, and compare it with another.',
+    details:
+      'Streams each answer; Ctrl-C stops it. /compare MODEL shows the answer of another model beside the last one, ' +
+      '/help lists all commands. From a pipe, each line is a question.',
+    settings: chatSettings,
+    example: 'chat --model tiny --temperature 0.7',
+    load: () => import('./chatCommand.js'),
+  }),
+  command({
     name: 'evaluate',
     summary: 'Evaluate a model on pairs and sampled answers.',
     details: `Reports log-probs, and how often the chosen answer is more likely than the rejected one. ${PAIR_ROWS}`,
@@ -97,7 +112,43 @@ export const catalog: readonly Command[] = [
     example: 'evaluate --model ./run/model --reference gpt2 --data pairs.jsonl',
     load: () => import('./evaluateCommand.js'),
   }),
+  command({
+    name: 'judge',
+    summary: 'Make pairs of preferences: a judge compares answers.',
+    details:
+      'Answers are those of a model, sampled twice, of two models, or of two files. The judge is a reward model, a ' +
+      'function, or a chat model. Ties and verdicts that depend on the order are left out.',
+    settings: judgeSettings,
+    oneOf: [JUDGES],
+    exclusive: ONE_JUDGE,
+    example: 'judge --model tiny --data prompts.jsonl --reward-model ./reward/model --output pairs.jsonl',
+    makesFiles: true,
+    load: () => import('./judgeCommand.js'),
+  }),
+  command({
+    name: 'winrate',
+    summary: "Say how often one model's answers beat another's.",
+    details:
+      'Judges as the command judge, and prints the win rate with its 95 % interval, the same at equal lengths, and ' +
+      'how often the place of an answer decided. A tie counts as half a win.',
+    settings: winrateSettings,
+    oneOf: [JUDGES],
+    exclusive: ONE_JUDGE,
+    example: 'winrate --model ./run/model --against tiny --data prompts.jsonl --reward-model ./reward/model',
+    load: () => import('./winrateCommand.js'),
+  }),
   ...trainCommands,
+  command({
+    name: 'diagnose',
+    summary: 'Say what looks wrong in the metrics of runs.',
+    details:
+      'Reads metrics.jsonl, and says what is unusual, with its numbers and what to try; what is fine; and what these ' +
+      'metrics cannot tell. The exit status is 0 whether or not something is found, and 1 if a run cannot be read.',
+    settings: diagnoseSettings,
+    argument: 'runs',
+    example: 'diagnose runs/dpo runs/ppo',
+    load: () => import('./diagnoseCommand.js'),
+  }),
   command({
     name: 'handoff',
     summary: 'Hand a training to TRL, on many processes.',

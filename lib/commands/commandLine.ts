@@ -85,7 +85,10 @@ export class StrictCommand extends Command {
   }
 
   override parseOptions(args: string[]): ParseOptionsResult {
-    if (this.parent !== null) requireWellFormed(args, this.options, this.registeredArguments.length);
+    const places = this.registeredArguments.some(({ variadic }) => variadic)
+      ? Infinity
+      : this.registeredArguments.length;
+    if (this.parent !== null) requireWellFormed(args, this.options, places);
     return super.parseOptions(args);
   }
 

@@ -36,6 +36,13 @@ export const dataSettings = {
   model: text({ group: 'model', default: 'tiny', help: "Count tokens with this model's tokenizer; tiny has GPT-2's." }),
   examples: number(whole(0, 1000), { group: 'output', default: 5, help: 'Print the first N rows, decoded.' }),
 } as const;
+export const diagnoseSettings = {
+  runs: repeated({
+    required: true,
+    help: 'Output folders of trainings, or their metrics.jsonl. Several runs are also compared in a table.',
+  }),
+  json: flag({ group: 'output', default: false, help: 'Print the diagnoses as JSON instead of text.' }),
+} as const;
 export const logpsSettings = {
   model,
   data,
@@ -68,14 +75,8 @@ export const scoreSettings = {
     help: 'Answer only requests that carry the token in this file, as "Authorization: Bearer TOKEN".',
   }),
 } as const;
-export const generateSettings = {
-  model: { ...model, group: 'model' },
-  prompt: text({ required: true, group: 'data', help: 'Continue this text.' }),
-  instruct: flag({
-    group: 'data',
-    default: false,
-    help: "The text is an instruction: write it by the model's chat template, or as the Alpaca prompt.",
-  }),
+/** How an answer is sampled. */
+const answerSettings = {
   maxNewTokens: number(generation.maxNewTokens, { group: 'sampling', default: 64, help: 'End after N tokens.' }),
   temperature: number(generation.temperature, {
     group: 'sampling',
@@ -98,6 +99,25 @@ export const generateSettings = {
     help: 'End where this text appears; may be given several times.',
   }),
   seed: number(generation.seed, { group: 'sampling', default: 0, help: 'Seed the draws.' }),
+} as const;
+export const generateSettings = {
+  model: { ...model, group: 'model' },
+  prompt: text({ required: true, group: 'data', help: 'Continue this text.' }),
+  instruct: flag({
+    group: 'data',
+    default: false,
+    help: "The text is an instruction: write it by the model's chat template, or as the Alpaca prompt.",
+  }),
+  ...answerSettings,
+} as const;
+export const chatSettings = {
+  model: { ...model, group: 'model', help: 'Talk to this model: tiny, a hub name, or a folder.' },
+  history: flag({
+    group: 'data',
+    otherwise: 'on if the model has a chat template',
+    help: 'Show the model the earlier turns; with --no-history, each question stands alone.',
+  }),
+  ...answerSettings,
 } as const;
 export const evaluateSettings = {
   model: { ...model, help: 'Evaluate this model: tiny, a hub name, or a folder.' },

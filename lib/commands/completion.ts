@@ -80,10 +80,10 @@ function zsh(commands: readonly Command[]): string {
       return `'${flag}[${plain(help)}]:value:${values}'`;
     });
     const place = placeOf(command);
+    const { argument, settings } = command;
+    const which = argument !== undefined && settings[argument]!.kind === 'repeated' ? '*' : '1';
     const first =
-      command.argument === undefined
-        ? []
-        : [`'1:${command.argument}:${place.length > 0 ? `(${place.join(' ')})` : '_files'}'`];
+      argument === undefined ? [] : [`'${which}:${argument}:${place.length > 0 ? `(${place.join(' ')})` : '_files'}'`];
     return `    ${command.name}) _arguments ${[...first, ...specs].join(' \\\n      ')} ;;`;
   });
   return `#compdef alignbook

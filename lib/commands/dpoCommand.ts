@@ -12,12 +12,14 @@ import { withDefaults, type OptionsOf } from '../training/declare';
 import { stepCount } from '../training/order';
 import { keptReferenceLogps } from '../training/reference';
 import { requireDpoOptions, trainDpo, type DpoInputs, type DpoStep } from '../training/trainDpo';
+import { requireValidation } from './answerSettings';
+import { LiveAnswers } from './liveAnswers';
 import { readData } from './readData';
 import { statusLine } from './terminal';
-import { trainedModel } from './trainedModel';
+import { baseModel, trainedModel } from './trainedModel';
 import { lossNotes, printNotes, settingNotes } from './trainNotes';
 import { trainRun } from './trainRun';
-import { dpoCommandSettings, requireValidation } from './trainSettings';
+import { dpoCommandSettings } from './trainSettings';
 
 export async function run(config: OptionsOf<typeof dpoCommandSettings>): Promise<void> {
   const { batchSize, loss, liveReference } = withDefaults(config, dpoCommandSettings);
@@ -33,7 +35,7 @@ export async function run(config: OptionsOf<typeof dpoCommandSettings>): Promise
   const steps = stepCount(config, pairs.length, batchSize);
   printNotes([...settingNotes('train-dpo', config, steps), ...lossNotes(loss, preferenceLosses[loss], config)]);
   // The reference is the model before a checkpoint replaces its weights; with adapters, its weights never change.
-  const base = await GPT2.fromPretrained(source);
+  const base = await baseModel(source, config);
   const model = await trainedModel(source, base, config);
   const reference =
     referenceName === source && (model !== base || !liveReference) ? base : await GPT2.fromPretrained(referenceName);
@@ -59,8 +61,12 @@ export async function run(config: OptionsOf<typeof dpoCommandSettings>): Promise
     referenceLogps: liveReference ? undefined : [inputs.reference, inputs.validation?.reference],
   };
   if (reference !== base && !liveReference) reference.dispose();
+  const live = await LiveAnswers.of(config, {
+    ...{ model, tokenizer, steps, data: pairs, interruption: new AbortController() },
+    validation: validation?.map(({ promptIds, chosenIds }) => ({ promptIds, right: chosenIds })),
+  });
   await trainRun<DpoStep, GPT2>(
-    { config, model, steps, contents },
+    { config, model, steps, contents, live },
     (state) => trainDpo(model, pairs, config, { ...inputs, state }),
     ({ rewards }) => `margin ${rewards.margins.toFixed(3)}  accuracy ${rewards.accuracies.toFixed(2)}`,
   );

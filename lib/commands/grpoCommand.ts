@@ -2,7 +2,9 @@
 import type { GPT2 } from '../model/gpt2';
 import { withDefaults, type OptionsOf } from '../training/declare';
 import { stepCount } from '../training/order';
+import type { Reward } from '../training/rewards';
 import { requireGrpoOptions, trainGrpo, type GrpoStep } from '../training/trainGrpo';
+import { requireValidation } from './answerSettings';
 import { samplingRun } from './samplingRun';
 import { printNotes, settingNotes } from './trainNotes';
 import { trainRun } from './trainRun';
@@ -10,12 +12,22 @@ import { grpoCommandSettings } from './trainSettings';
 
 export async function run(config: OptionsOf<typeof grpoCommandSettings>): Promise<void> {
   requireGrpoOptions(config);
-  const { policy, prompts, contents, interruption, ...inputs } = await samplingRun(config);
+  requireValidation(config, { validates: false });
+  const {
+    policy,
+    prompts,
+    contents,
+    liveOf,
+    interruption: _,
+    reward,
+    rewards,
+    ...inputs
+  } = await samplingRun<Reward>(config);
   const steps = stepCount(config, prompts.length, withDefaults(config, grpoCommandSettings).batchSize);
   printNotes(settingNotes('train-grpo', config, steps));
   await trainRun<GrpoStep, GPT2>(
-    { config, model: policy, steps, contents, interruption },
-    (state) => trainGrpo(policy, prompts, config, { ...inputs, state }),
+    { config, model: policy, steps, contents, live: await liveOf(policy, steps) },
+    (state) => trainGrpo(policy, prompts, config, { ...inputs, ...(rewards ? { rewards } : { reward }), state }),
     ({ scores, sequenceKl, eosCount }) =>
       `score ${scores.mean.toFixed(3)}  KL ${sequenceKl.toFixed(2)}  ended ${eosCount}`,
   );

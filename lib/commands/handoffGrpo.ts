@@ -24,10 +24,12 @@ export async function grpoInputs(values: Readonly<Record<string, unknown>>): Pro
   requireGrpoOptions(config);
   if (config.algorithm === 'rloo')
     throw new InputError("algorithm: train.py runs TRL's GRPOTrainer; leave it out, or train RLOO by train-grpo");
-  if (config.rewardFunction !== undefined)
+  const code = (['rewardFunction', 'rewards'] as const).find((name) => config[name] !== undefined);
+  if (code !== undefined)
     throw new InputError(
-      'rewardFunction: train.py cannot run JavaScript; give a rewardModel alone, and write the function into reward.py',
+      `${code}: train.py cannot run JavaScript; give a rewardModel alone, and write the function into reward.py`,
     );
+  if (config.skipEqual === true) throw new InputError('skipEqual: TRL has no such setting; leave it out');
   if (config.reference !== undefined && config.reference !== source)
     throw new InputError('reference: TRL takes the model before training; leave it out');
   const tokenizer = await Tokenizer.fromPretrained(source);

@@ -23,16 +23,12 @@ import { rewardSettings } from '../training/rewardOptions';
 import { requireDpoOptions, trainDpo } from '../training/trainDpo';
 import { requireRewardOptions, trainReward } from '../training/trainReward';
 import { requireSftOptions, trainSft } from '../training/trainSft';
+import { metricSettings, requireValidation, sampleSettings } from './answerSettings';
 import { readData } from './readData';
 import { loraSettings } from './runSettings';
 import { statusLine } from './terminal';
 import { rewardModelOf } from './trainedModel';
-import {
-  requireValidation,
-  type dpoCommandSettings,
-  type rewardCommandSettings,
-  type sftCommandSettings,
-} from './trainSettings';
+import { type dpoCommandSettings, type rewardCommandSettings, type sftCommandSettings } from './trainSettings';
 
 type Values<K extends HandoffKind> = OptionsOf<
   { dpo: typeof dpoCommandSettings; sft: typeof sftCommandSettings; reward: typeof rewardCommandSettings }[K]
@@ -252,7 +248,10 @@ const OWN = [
   'epochs',
   'frozen',
   'accumulation',
+  'gradientCheckpointing',
   'dtype',
+  ...Object.keys(sampleSettings),
+  ...Object.keys(metricSettings),
 ] as const;
 
 const batchSizeOf = (config: Readonly<Record<string, unknown>>): number => withDefaults(config, rowSettings).batchSize;

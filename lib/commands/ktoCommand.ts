@@ -8,11 +8,13 @@ import { requireWindow } from '../training/checks';
 import { withDefaults, type OptionsOf } from '../training/declare';
 import { stepCount } from '../training/order';
 import { requireKtoOptions, trainKto, type KtoStep } from '../training/trainKto';
+import { requireValidation } from './answerSettings';
+import { LiveAnswers } from './liveAnswers';
 import { readData } from './readData';
-import { trainedModel } from './trainedModel';
+import { baseModel, trainedModel } from './trainedModel';
 import { balanceNotes, printNotes, settingNotes } from './trainNotes';
 import { trainRun } from './trainRun';
-import { ktoCommandSettings, requireValidation } from './trainSettings';
+import { ktoCommandSettings } from './trainSettings';
 
 export async function run(config: OptionsOf<typeof ktoCommandSettings>): Promise<void> {
   const { model: source, data, reference: referenceName = source } = config;
@@ -26,7 +28,7 @@ export async function run(config: OptionsOf<typeof ktoCommandSettings>): Promise
   const validation = config.validation === undefined ? undefined : await read(config.validation);
   const steps = stepCount(config, rows.length, withDefaults(config, ktoCommandSettings).batchSize);
   printNotes([...settingNotes('train-kto', config, steps), ...balanceNotes(rows, config)]);
-  const base = await GPT2.fromPretrained(source);
+  const base = await baseModel(source, config, { reference: true });
   const model = await trainedModel(source, base, config);
   // with adapters the base does not change, so it is the reference
   const reference = referenceName === source && model !== base ? base : await GPT2.fromPretrained(referenceName);
@@ -35,8 +37,15 @@ export async function run(config: OptionsOf<typeof ktoCommandSettings>): Promise
   );
   requireWindow('reference', referenceName, reference.config, longest, 'give maxLength, or another reference');
   const contents = { rows, validation, model: base.weights.digest(), reference: reference.weights.digest() };
+  const live = await LiveAnswers.of(config, {
+    ...{ model, tokenizer, steps, data: rows, interruption: new AbortController() },
+    validation: validation?.map(({ promptIds, responseIds, desirable }) => ({
+      promptIds,
+      right: desirable ? responseIds : undefined,
+    })),
+  });
   await trainRun<KtoStep, GPT2>(
-    { config, model, steps, contents },
+    { config, model, steps, contents, live },
     (state) => trainKto(model, rows, config, { reference, validation, state }),
     ({ kl, rewards: { margins } }) =>
       `kl ${kl.toFixed(3)}${margins === undefined ? '' : `  margin ${margins.toFixed(3)}`}`,

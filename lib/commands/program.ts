@@ -3,9 +3,11 @@ import { Argument, Help, Option } from 'commander';
 
 import { quoted } from '../errors';
 import { didYouMean } from '../nearest';
+import type { Setting } from '../training/declare';
 import { catalog } from './catalog';
 import { valuesOf, type Command } from './command';
 import { description, GROUPS, optionsOf, OTHER, StrictCommand, UsageError } from './commandLine';
+import { trainCommands, TRAINING_SUMMARY } from './trainCommands';
 import { version } from './version';
 
 /** Width of the help in columns, whatever the terminal: 80 columns fit everywhere. */
@@ -47,10 +49,7 @@ function parse(args: readonly string[]): Call | undefined {
   const help = new Help();
   let call: Call | undefined;
   const program = new StrictCommand('npx alignbook')
-    .description(
-      'Preference tuning of GPT-2: DPO, KTO, reward models, PPO, GRPO, on TensorFlow.\n' +
-        'COMMAND --help describes a command; --version prints the version.',
-    )
+    .description('Preference tuning of GPT-2. COMMAND --help describes a command; also --version.')
     .usage('COMMAND [options]')
     .version(version(), '-V, --version')
     .helpOption('-h, --help')
@@ -58,8 +57,11 @@ function parse(args: readonly string[]): Call | undefined {
     .enablePositionalOptions()
     .configureHelp({
       helpWidth: WIDTH,
-      subcommandTerm: (command) => [command.name(), ...command.registeredArguments.map(termOf)].join(' '),
-      subcommandDescription: (command) => command.summary(),
+      // the training commands share one entry, in the place of the first
+      visibleCommands: (command) => help.visibleCommands(command).filter((part) => !isTraining(part) || isFirst(part)),
+      subcommandTerm: (command) =>
+        isTraining(command) ? 'train-METHOD' : [command.name(), ...command.registeredArguments.map(termOf)].join(' '),
+      subcommandDescription: (command) => (isTraining(command) ? TRAINING_SUMMARY : command.summary()),
       // the program's own two are in its description: the whole help fits a terminal of 24 lines
       visibleOptions: (command) => (command.parent === null ? [] : help.visibleOptions(command)),
     })
@@ -75,6 +77,9 @@ function parse(args: readonly string[]): Call | undefined {
   return call;
 }
 
+const isTraining = (command: { name(): string }): boolean => command.name().startsWith('train-');
+const isFirst = (command: { name(): string }): boolean => command.name() === trainCommands[0]!.name;
+
 /**
  * Whether an error is the one that commander throws, instead of ending the process, after printing help or the version.
  */
@@ -88,10 +93,13 @@ function add(program: StrictCommand, command: Command, made: (call: Call) => voi
     .command(name)
     .summary(summary)
     .description(details === undefined ? summary : `${summary} ${details}`)
-    .usage([...(argument === undefined ? [] : [placeOf(argument)]), '[options]'].join(' '))
+    .usage([...(argument === undefined ? [] : [placeOf(argument, settings[argument]!)]), '[options]'].join(' '))
     .addHelpText('after', `\nExample:\n${wrapped(`npx alignbook ${example}`)}`);
   part.addHelpOption(new Option('-h, --help', 'Print this help.').helpGroup(OTHER));
-  if (argument !== undefined) part.addArgument(new Argument(`[${argument}]`, description(settings[argument]!)));
+  if (argument !== undefined) {
+    const many = settings[argument]!.kind === 'repeated' ? '...' : '';
+    part.addArgument(new Argument(`[${argument}${many}]`, description(settings[argument]!)));
+  }
   const listed = Object.entries(settings).filter(([setting]) => setting !== argument);
   for (const group of GROUPS)
     for (const [setting, declared] of listed)
@@ -109,13 +117,18 @@ function add(program: StrictCommand, command: Command, made: (call: Call) => voi
   );
   part.action((...all: unknown[]) => {
     const { profile = false, ...given } = part.opts<{ profile?: boolean; config?: string }>();
-    const place = argument === undefined ? {} : { [argument]: all[0] };
+    const place = argument === undefined || isNone(all[0]) ? {} : { [argument]: all[0] };
     made({ command, values: valuesOf(command, { ...place, ...given }), profile });
   });
 }
 
-const placeOf = (argument: string): string => argument.toUpperCase();
-const termOf = (argument: Argument): string => placeOf(argument.name());
+/** RUN… for a setting `runs` that takes several values. */
+const placeOf = (argument: string, { kind }: Setting): string =>
+  kind === 'repeated' ? `${argument.toUpperCase().replace(/S$/, '')}…` : argument.toUpperCase();
+const termOf = (argument: Argument): string =>
+  argument.variadic ? `${argument.name().toUpperCase().replace(/S$/, '')}…` : argument.name().toUpperCase();
+/** Commander gives an empty list for an argument that takes several values and has none. */
+const isNone = (value: unknown): boolean => Array.isArray(value) && value.length === 0;
 
 /** Wraps a command line into as many lines as it needs, indented by two spaces. */
 function wrapped(line: string): string {

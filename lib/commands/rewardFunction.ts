@@ -17,6 +17,8 @@ export interface RewardFunctionOptions {
   /** Receives a sentence saying that the function has not returned. */
   readonly tell: (text: string) => void;
   readonly patience?: number;
+  /** What the function is called in messages. Default: reward. */
+  readonly name?: string;
 }
 
 /** A reward function with the thread that it runs in. Dispose of it after use. */
@@ -33,7 +35,7 @@ export interface LoadedReward extends Disposable {
  */
 export async function loadRewardFunction(
   path: string,
-  { signal, tell, patience = PATIENCE }: RewardFunctionOptions,
+  { signal, tell, patience = PATIENCE, name = 'reward' }: RewardFunctionOptions,
 ): Promise<LoadedReward> {
   if (!existsSync(path)) throw new FileError(path, 'is not there; give the file of a JavaScript module');
   const worker = new Worker(join(__dirname, 'rewardWorker.js'), { workerData: { path } satisfies Task });
@@ -44,7 +46,7 @@ export async function loadRewardFunction(
     (cause: Error) =>
       (ended ??= new FileError(
         path,
-        `the reward function ended with an error that it did not handle: ${oneLine(cause)}`,
+        `the ${name} function ended with an error that it did not handle: ${oneLine(cause)}`,
         { cause },
       )),
   );
@@ -53,11 +55,11 @@ export async function loadRewardFunction(
     (code) =>
       (ended ??= new FileError(
         path,
-        `the reward function ended the process (process.exit(${code})); throw an error instead`,
+        `the ${name} function ended the process (process.exit(${code})); throw an error instead`,
       )),
   );
   const asking = (ask: () => void, most = patience) =>
-    answerOf(worker, path, ask, { signal, tell, patience: most, ended: () => ended });
+    answerOf(worker, path, ask, { signal, tell, patience: most, name, ended: () => ended });
   const dispose = () => void worker.terminate();
   try {
     const first = await asking(() => undefined, Math.max(patience, PATIENCE)); // loading may take longer than a call
@@ -73,11 +75,11 @@ export async function loadRewardFunction(
     if (answer.kind === 'failed')
       throw new FileError(
         path,
-        `the reward function failed${answer.place === undefined ? '' : ` in line ${answer.place}`}, ` +
+        `the ${name} function failed${answer.place === undefined ? '' : ` in line ${answer.place}`}, ` +
           `on ${named(samples, answer.sample)}: ${oneLine(answer.message)}`,
       );
     try {
-      return requireScores(answer.kind === 'scores' ? answer.scores : undefined, samples);
+      return requireScores(answer.kind === 'scores' ? answer.scores : undefined, samples, name);
     } catch (cause) {
       throw cause instanceof InputError ? new FileError(path, cause.message, { cause }) : cause;
     }
@@ -96,8 +98,9 @@ function answerOf(
     signal,
     tell,
     patience,
+    name,
     ended,
-  }: Required<Pick<RewardFunctionOptions, 'tell' | 'patience'>> &
+  }: Required<Pick<RewardFunctionOptions, 'tell' | 'patience' | 'name'>> &
     Pick<RewardFunctionOptions, 'signal'> & { ended: () => FileError | undefined },
 ): Promise<Answer> {
   const before = ended();
@@ -106,7 +109,7 @@ function answerOf(
     const late = setTimeout(
       () =>
         tell(
-          `${path}: the reward function has not returned for ${Math.round(patience / 1000)} s; ` +
+          `${path}: the ${name} function has not returned for ${Math.round(patience / 1000)} s; ` +
             'Ctrl-C saves the last step and ends',
         ),
       patience,

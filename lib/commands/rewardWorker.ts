@@ -1,6 +1,6 @@
 /**
- * Runs a user's reward function in its own thread, for rewardFunction.ts. Whatever the function does, the training can
- * save its last step and report what happened.
+ * Runs a user's reward or metric function in its own thread, for rewardFunction.ts. Whatever the function does, the
+ * training can save its last step and report what happened.
  */
 import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';

@@ -17,26 +17,27 @@ import {
 import { basename, join, resolve } from 'node:path';
 
 import { FileError, InputError } from '../errors';
-import { recoverFolders } from '../formats/replace';
+import { recoverFolders, replaceFile } from '../formats/replace';
 import type { Trainable } from '../model/weights';
 import { type Best } from '../training/best';
+import { checkpointFolder, checkpoints, pruneCheckpoints } from '../training/checkpointFolders';
 import type { AdamWOptions } from '../training/optimizer';
 import {
-  checkpointFolder,
-  checkpoints,
   DamagedError,
   loadWeights,
-  pruneCheckpoints,
   requireWhole,
   saveWeights,
   TrainingState,
   type Fingerprint,
 } from '../training/state';
+import { SETTINGS_FILE } from './readRun';
 import { lockRun } from './runLock';
 
 interface Step {
   readonly step: number;
   readonly validation?: object;
+  /** A validation that is not complete: the answers could not be measured. */
+  readonly unmeasured?: object;
 }
 
 export interface RunFolderOptions {
@@ -62,6 +63,8 @@ export class RunFolder implements Disposable {
   /** For each step, the best step up to then; a checkpoint that is kept needs that step's weights. */
   readonly #bestAt: (number | undefined)[] = [];
   #metrics: number | undefined;
+  /** The newest line in metrics.jsonl that a resumed run keeps, and the byte at which it begins. */
+  #last: { readonly step: Step; readonly start: number } | undefined;
 
   /**
    * Claims the folder for this process, and completes or undoes whatever a killed process left unfinished.
@@ -87,6 +90,23 @@ export class RunFolder implements Disposable {
       this.#lock[Symbol.dispose]();
       throw error;
     }
+  }
+
+  /** The step from which the run goes on, if its validation is not complete. */
+  get unmeasured(): (Step & { readonly unmeasured: object }) | undefined {
+    const step = this.#last?.step;
+    return step?.unmeasured && { ...step, unmeasured: step.unmeasured };
+  }
+
+  /** Puts the whole line in place of the one that `unmeasured` gave; until it is written, the old one stays. */
+  complete(step: Step, model: Trainable): void {
+    this.#keepBest(step, model);
+    const path = join(this.path, 'metrics.jsonl');
+    const before = readFileSync(path).subarray(0, this.#last!.start);
+    replaceFile(path, (write) => [before, lineOf(step)].forEach(write));
+    const replaced = this.#metrics!;
+    this.#metrics = openSync(path, 'a');
+    closeSync(replaced);
   }
 
   get best(): Best | undefined {
@@ -128,6 +148,14 @@ export class RunFolder implements Disposable {
     this.#best = this.#makeBest?.();
     this.#openMetrics([]);
     return TrainingState.begin(model, options);
+  }
+
+  /** Writes the settings that were given, for whoever reads the metrics later. */
+  keepSettings(settings: object): void {
+    const path = join(this.path, SETTINGS_FILE);
+    const text = `${JSON.stringify({ settings }, null, 2)}\n`;
+    if (existsSync(path) && readFileSync(path, 'utf8') === text) return; // a run that continues needs no room for it
+    replaceFile(path, (write) => write(text));
   }
 
   /** Reads the steps up to a checkpoint, and checks that their lines and the best weights among them exist. */
@@ -176,16 +204,23 @@ export class RunFolder implements Disposable {
   #openMetrics(kept: readonly (Step | undefined)[]): void {
     const path = join(this.path, 'metrics.jsonl');
     const bytes = existsSync(path) ? readFileSync(path) : Buffer.alloc(0);
-    let end = 0;
-    for (let line = 0; line < kept.length; line += 1) end = bytes.indexOf('\n', end) + 1 || bytes.length;
+    let [start, end] = [0, 0];
+    for (let line = 0; line < kept.length; line += 1)
+      [start, end] = [end, bytes.indexOf('\n', end) + 1 || bytes.length];
+    const step = kept.at(-1);
+    this.#last = step && { step, start };
     this.#metrics = openSync(path, 'a');
     truncateSync(path, end);
   }
 
   /** Writes a step's line, and its weights if they are the best so far. */
   add(step: Step, model: Trainable): void {
+    this.#keepBest(step, model);
+    writeSync(this.#metrics!, lineOf(step));
+  }
+
+  #keepBest(step: Step, model: Trainable): void {
     if (this.#see(step)) saveWeights(this.#bestFolder(step.step), model);
-    writeSync(this.#metrics!, `${JSON.stringify(step)}\n`);
   }
 
   /**
@@ -234,10 +269,7 @@ export class RunFolder implements Disposable {
     if (!existsSync(checkpointFolder(this.path, state.step))) this.save(state, fingerprint, { prune: false });
   }
 
-  /**
-   * Removes what only an unfinished run needs: the best weights, and the last step's checkpoint, which has become the
-   * model.
-   */
+  /** Removes what only an unfinished run needs: the best weights, and the last checkpoint, now the model. */
   finish(step: number): void {
     rmSync(checkpointFolder(this.path, step), { recursive: true, force: true });
     pruneCheckpoints(this.path, this.#keep);
@@ -262,4 +294,5 @@ export class RunFolder implements Disposable {
   }
 }
 
+const lineOf = (step: Step): string => `${JSON.stringify(step)}\n`;
 const megabytes = (bytes: number): string => `${Math.ceil(bytes / 1e6)} MB`;

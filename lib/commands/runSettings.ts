@@ -1,9 +1,10 @@
 /** The settings of the training commands that belong to no trainer: inputs, what is kept, and where the output goes. */
 import { FLOAT_DTYPES } from '../formats/safetensorsWriter';
+import type { HeldDType } from '../model/checkpointWeights';
 import type { LoraTarget } from '../model/lora';
 import { RANGES } from '../ranges';
 import { TRUNCATIONS } from '../text/truncation';
-import { choice, choices, flag, list, number, path, text } from '../training/declare';
+import { choice, choices, flag, list, number, path, repeated, text } from '../training/declare';
 
 const { run } = RANGES;
 
@@ -94,6 +95,7 @@ export const runSettings = {
 } as const;
 
 /** The compiler requires new names to be added here; importing the names themselves would load TensorFlow. */
+const HELD: Readonly<Record<HeldDType, true>> = { F32: true, BF16: true };
 const TARGETS: Readonly<Record<LoraTarget, true>> = {
   'attn.c_attn': true,
   'attn.c_proj': true,
@@ -116,6 +118,11 @@ export const loraSettings = {
     value: 'names',
     otherwise: 'attn.c_attn',
     help: 'Adapt these matrices of every block.',
+  }),
+  baseDtype: choice(Object.keys(HELD) as HeldDType[], {
+    group: 'model',
+    default: 'F32',
+    help: 'Hold the blocks under the adapters in this format; BF16 rounds their matrices and halves their memory.',
   }),
   continueAdapter: flag({
     group: 'model',
@@ -189,6 +196,17 @@ export const rewardSourceSettings = {
     help:
       'Score responses by this JavaScript module: module.exports takes samples { prompt, text, ids, ended } and ' +
       'returns a list of one number each, or a promise of it.',
+  }),
+} as const;
+
+export const rewardTermSettings = {
+  rewards: repeated({
+    group: 'model',
+    value: 'NAME=SOURCE',
+    sameRun: true,
+    help:
+      'Score responses by a weighted sum of such rewards, each logged by its name: a JavaScript module or a reward ' +
+      'model as SOURCE, or SOURCE:WEIGHT; give this instead of rewardModel and rewardFunction, once for each reward.',
   }),
 } as const;
 

@@ -1,9 +1,11 @@
-/** The six training commands and their help. */
+/** The training commands and their help. */
 import { command, valuesOf } from './command';
+import { ONE_JUDGE } from './judgeSettings';
 import {
   dpoCommandSettings,
   grpoCommandSettings,
   ktoCommandSettings,
+  onlineDpoCommandSettings,
   ppoCommandSettings,
   rewardCommandSettings,
   sftCommandSettings,
@@ -17,6 +19,11 @@ const PAIR_ROWS =
 const PROMPT_ROWS =
   'Rows are {"prompt"} or {"instruction", "input"}, as JSON lines, a JSON array or Parquet; further fields are ' +
   'ignored, so rows of pairs will do. Give rewardModel, rewardFunction, or both.';
+
+/** All of them in the list of commands; each one's summary is in its own help. */
+export const TRAINING_SUMMARY =
+  'Train: train-sft on responses, train-dpo on pairs, train-kto on thumbs up and down, train-reward a reward model, ' +
+  'train-ppo and train-grpo on rewards, train-online-dpo on judged samples.';
 
 export const trainCommands = [
   command({
@@ -86,14 +93,36 @@ export const trainCommands = [
     ...training,
     name: 'train-grpo',
     summary: 'Train by GRPO or RLOO on rewards.',
-    details: PROMPT_ROWS,
+    details: `${PROMPT_ROWS} Or give several rewards by name.`,
     settings: grpoCommandSettings,
     oneOf: [
       ['steps', 'epochs'],
-      ['rewardModel', 'rewardFunction'],
+      ['rewardModel', 'rewardFunction', 'rewards'],
+    ],
+    exclusive: [
+      ['steps', 'epochs'],
+      ['rewards', 'rewardModel'],
+      ['rewards', 'rewardFunction'],
     ],
     example: 'train-grpo --model gpt2 --data rows.jsonl --reward-function reward.js --output run --steps 100 --lr 1e-6',
     load: () => import('./grpoCommand.js'),
+  }),
+  command({
+    ...training,
+    name: 'train-online-dpo',
+    summary: 'Train by DPO on pairs that are sampled and judged in each step.',
+    details:
+      `${PROMPT_ROWS} Or give judgeUrl and judgeModel, a chat model that decides each pair; its judgements are kept ` +
+      'in judgements.jsonl of the output folder.',
+    settings: onlineDpoCommandSettings,
+    oneOf: [
+      ['steps', 'epochs'],
+      ['rewardModel', 'rewardFunction', 'judgeUrl'],
+    ],
+    exclusive: [...training.exclusive, ...ONE_JUDGE],
+    example:
+      'train-online-dpo --model gpt2 --data rows.jsonl --reward-model ./reward/model --output run --steps 9 --lr 1e-6',
+    load: () => import('./onlineDpoCommand.js'),
   }),
 ];
 

@@ -16,12 +16,19 @@ type Rule = readonly [name: string, why: (settings: Settings) => string | undefi
 
 const without = (other: string) => (settings: Settings) =>
   settings[other] === undefined ? `without ${other}` : undefined;
+const withoutClipping = ({ iterations }: Settings) =>
+  iterations === 1 ? 'with iterations 1, where the ratio is 1' : undefined;
 const withRloo = ({ algorithm }: Settings) => (algorithm === 'rloo' ? 'with algorithm rloo' : undefined);
 const inOneUpdate = ({ ppoEpochs, minibatches }: Settings) =>
   ppoEpochs === 1 && minibatches === 1 ? 'with one update a rollout: ppoEpochs 1 and minibatches 1' : undefined;
 
 const COMMON: readonly Rule[] = [
   ['validateEvery', without('validation')],
+  ['greaterIsBetter', ({ bestBy, patience }) => ((bestBy ?? patience) === undefined ? 'without bestBy' : undefined)],
+  ...(['samplePrompts', 'samplePrompt'] as const).map((name): Rule => [
+    name,
+    ({ sampleEvery }) => (sampleEvery === 0 ? 'with sampleEvery 0' : undefined),
+  ]),
   ['minLrRatio', ({ schedule }) => (schedule === 'constant' ? 'with schedule constant' : undefined)],
 ];
 
@@ -48,13 +55,18 @@ const RULES = {
     ['lossType', withRloo],
     ['klRatio', withRloo],
     ['scaleRewards', withRloo],
+    ['level', withRloo],
+    ['maskTruncated', withRloo],
+    ['skipEqual', withRloo],
     [
       'klRatio',
       ({ klRatio, algorithm, beta }) =>
         klRatio === true && algorithm !== 'rloo' && beta === 0 ? 'with beta 0' : undefined,
     ],
-    ['clipRange', ({ iterations }) => (iterations === 1 ? 'with iterations 1, where the ratio is 1' : undefined)],
+    ['clipRange', withoutClipping],
+    ['epsilonHigh', withoutClipping],
   ],
+  'train-online-dpo': [...COMMON, ['referenceAlpha', without('referenceEvery')], ['bothOrders', without('judgeUrl')]],
 } satisfies Record<Training, readonly Rule[]>;
 
 export type Training = keyof typeof TRAININGS;

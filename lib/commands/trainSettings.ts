@@ -4,10 +4,12 @@ import { choice, type Settings } from '../training/declare';
 import { dpoSettings } from '../training/dpoOptions';
 import { grpoSettings } from '../training/grpoOptions';
 import { ktoSettings } from '../training/ktoOptions';
+import { onlineDpoSettings } from '../training/onlineDpoOptions';
 import { ppoSettings } from '../training/ppoOptions';
 import { rewardSettings } from '../training/rewardOptions';
 import { sftSettings } from '../training/sftOptions';
-import { UsageError } from './commandLine';
+import { ANSWER_METRICS, answerTokens, metricSettings, sampleSettings, validateEvery } from './answerSettings';
+import { chatJudgeSettings } from './judgeSettings';
 import {
   dpoReferenceSettings,
   initialSeed,
@@ -15,6 +17,7 @@ import {
   normalizeOn,
   referenceSettings,
   rewardSourceSettings,
+  rewardTermSettings,
   runSettings,
   validationSettings,
 } from './runSettings';
@@ -47,7 +50,10 @@ export const sftCommandSettings = {
   }),
   ...sftSettings,
   ...loraSettings,
-  ...validationSettings(VALIDATION_METRICS['train-sft']),
+  ...sampleSettings,
+  ...answerTokens,
+  ...validationSettings([...VALIDATION_METRICS['train-sft'], ...ANSWER_METRICS]),
+  ...metricSettings,
   initialSeed,
 } as const;
 
@@ -55,7 +61,10 @@ export const dpoCommandSettings = {
   ...runSettings,
   ...dpoSettings,
   ...loraSettings,
-  ...validationSettings(VALIDATION_METRICS['train-dpo']),
+  ...sampleSettings,
+  ...answerTokens,
+  ...validationSettings([...VALIDATION_METRICS['train-dpo'], ...ANSWER_METRICS]),
+  ...metricSettings,
   ...dpoReferenceSettings,
 } as const;
 
@@ -63,21 +72,43 @@ export const ktoCommandSettings = {
   ...runSettings,
   ...ktoSettings,
   ...loraSettings,
-  ...validationSettings(VALIDATION_METRICS['train-kto']),
+  ...sampleSettings,
+  ...answerTokens,
+  ...validationSettings([...VALIDATION_METRICS['train-kto'], ...ANSWER_METRICS]),
+  ...metricSettings,
   ...referenceSettings,
 } as const;
 
 /** Recognized here, so that an error message can say what to do instead. */
-const { loraRank, loraAlpha, loraTargets, continueAdapter } = loraSettings;
+const { loraRank, loraAlpha, loraTargets, baseDtype, continueAdapter } = loraSettings;
+const { sampleEvery, samplePrompts, samplePrompt } = sampleSettings;
 export const rewardCommandSettings = {
   ...runSettings,
   ...rewardSettings,
   loraRank: { ...loraRank, hidden: true },
   loraAlpha: { ...loraAlpha, hidden: true },
   loraTargets: { ...loraTargets, hidden: true },
+  baseDtype: { ...baseDtype, hidden: true },
   continueAdapter: { ...continueAdapter, hidden: true },
+  sampleEvery: { ...sampleEvery, hidden: true },
+  samplePrompts: { ...samplePrompts, hidden: true },
+  samplePrompt: { ...samplePrompt, hidden: true },
   ...validationSettings(VALIDATION_METRICS['train-reward']),
+  greaterIsBetter: metricSettings.greaterIsBetter,
   normalizeOn,
+} as const;
+
+/** The validation of a trainer that itself has none. */
+const { validation, bestBy, patience } = validationSettings(ANSWER_METRICS);
+const answerValidationSettings = {
+  validation: {
+    ...validation,
+    help: 'Answer the prompts of this file, which are not trained on, for the metrics below.',
+  },
+  bestBy,
+  patience: { ...patience, help: 'Stop after N validations in a row without a better one; needs bestBy.' },
+  validateEvery,
+  ...metricSettings,
 } as const;
 
 export const ppoCommandSettings = {
@@ -86,6 +117,8 @@ export const ppoCommandSettings = {
   ...loraSettings,
   ...rewardSourceSettings,
   ...referenceSettings,
+  ...sampleSettings,
+  ...answerValidationSettings,
 } as const;
 
 export const grpoCommandSettings = {
@@ -93,7 +126,21 @@ export const grpoCommandSettings = {
   ...grpoSettings,
   ...loraSettings,
   ...rewardSourceSettings,
+  ...rewardTermSettings,
   ...referenceSettings,
+  ...sampleSettings,
+  ...answerValidationSettings,
+} as const;
+
+export const onlineDpoCommandSettings = {
+  ...runSettings,
+  ...onlineDpoSettings,
+  ...loraSettings,
+  ...rewardSourceSettings,
+  ...chatJudgeSettings,
+  ...referenceSettings,
+  ...sampleSettings,
+  ...answerValidationSettings,
 } as const;
 
 /** The settings of each training command, by its name. */
@@ -104,6 +151,7 @@ export const TRAININGS = {
   'train-reward': rewardCommandSettings,
   'train-ppo': ppoCommandSettings,
   'train-grpo': grpoCommandSettings,
+  'train-online-dpo': onlineDpoCommandSettings,
 } as const;
 
 const ALL = Object.assign({}, ...Object.values(TRAININGS)) as Settings;
@@ -111,14 +159,4 @@ const ALL = Object.assign({}, ...Object.values(TRAININGS)) as Settings;
 /** The values that identify a run: with other values, it is a different run. */
 export function identifying(values: object): Record<string, unknown> {
   return Object.fromEntries(Object.entries(values).filter(([name]) => ALL[name]?.sameRun !== true));
-}
-
-/** @throws UsageError if a setting selects by validation but no validation is given. */
-export function requireValidation(config: {
-  readonly bestBy?: string;
-  readonly patience?: number;
-  readonly validation?: string;
-}): void {
-  if ((config.bestBy ?? config.patience) !== undefined && config.validation === undefined)
-    throw new UsageError('bestBy and patience need a validation; give a file of rows as --validation');
 }

@@ -1,7 +1,7 @@
 /** Builds the models that training commands train. */
 import { InputError } from '../errors';
 import { baseOfAdapter } from '../hub/adapter';
-import { gpt2Files } from '../model/folder';
+import { configOf, gpt2Files } from '../model/folder';
 import { GPT2 } from '../model/gpt2';
 import { loadAdapter, lora } from '../model/lora';
 import { hasScoreHead, RewardModel } from '../model/rewardModel';
@@ -9,9 +9,31 @@ import { Random } from '../random';
 import { withDefaults, type OptionsOf } from '../training/declare';
 import { trainSettings } from '../training/options';
 import { UsageError } from './commandLine';
+import { memoryNotes } from './memoryNote';
 import type { loraSettings } from './runSettings';
+import { printNotes } from './trainNotes';
 
 type ModelOptions = OptionsOf<typeof loraSettings> & { readonly frozen?: readonly string[]; readonly seed?: number };
+
+/**
+ * The model that a training begins with, before any adapters. A note says if it will not fit into memory.
+ *
+ * @param reference whether a reference model is held beside it.
+ * @throws UsageError if it would be held in BF16 without adapters on it; also whatever `GPT2.fromPretrained` throws.
+ */
+export async function baseModel(
+  source: string,
+  config: ModelOptions,
+  { reference = false }: { reference?: boolean } = {},
+): Promise<GPT2> {
+  const { baseDtype: dtype, loraRank, continueAdapter } = config;
+  if (dtype === 'BF16' && loraRank === undefined && continueAdapter !== true)
+    throw new UsageError(
+      'baseDtype BF16 holds the model under adapters, and there are none; give loraRank, or leave baseDtype out',
+    );
+  printNotes(memoryNotes(await configOf(source), config, { reference }));
+  return GPT2.fromPretrained(source, { dtype });
+}
 
 /**
  * `base` itself, or a view of it with adapters. With `continueAdapter` the view is over the adapter's own base model,
@@ -23,13 +45,26 @@ type ModelOptions = OptionsOf<typeof loraSettings> & { readonly frozen?: readonl
 export async function trainedModel(
   source: string,
   base: GPT2,
-  { loraRank: rank, loraAlpha: alpha, loraTargets: targets, continueAdapter, frozen, ...options }: ModelOptions,
+  {
+    loraRank: rank,
+    loraAlpha: alpha,
+    loraTargets: targets,
+    continueAdapter,
+    baseDtype,
+    frozen,
+    ...options
+  }: ModelOptions,
 ): Promise<GPT2> {
   if (continueAdapter) {
     if ((rank ?? alpha ?? targets) !== undefined)
       throw new UsageError(
         'continueAdapter trains the adapter that model is, with its own rank, alpha and matrices; ' +
           'leave out loraRank, loraAlpha and loraTargets',
+      );
+    if (baseDtype === 'BF16')
+      throw new UsageError(
+        'continueAdapter with baseDtype BF16 would compare the policy with a reference that is rounded otherwise; ' +
+          'leave out baseDtype',
       );
     requireNothingFrozen('continueAdapter', frozen);
     const { adapter } = await gpt2Files(source);

@@ -6,10 +6,10 @@
 import { scoped, type Handle } from './handle';
 import {
   add,
-  batchMatmul,
   concat,
   constantScalar,
   gather,
+  inFloat32,
   mul,
   putRows,
   reshape,
@@ -19,12 +19,16 @@ import {
   sumLast,
   transpose,
 } from './ops';
+import { asFactor, batchMatmul } from './products';
 
-/** softmax(q k' + bias) v, with q [nh, B, T, hs] already scaled, and k and v [nh, B, S, hs]. */
+/**
+ * softmax(q k' + bias) v, with q [nh, B, T, hs] already scaled, and k and v [nh, B, S, hs], all as products read them;
+ * so is `mixed`, which the next layer multiplies.
+ */
 const attend = scoped((q: Handle, k: Handle, v: Handle, bias: Handle) => {
   const scores = add(batchMatmul(q, k, { transposeY: true }), bias); // [nh, B, T, S]
   const weights = softmax(scores); // [nh, B, T, S]
-  return { mixed: batchMatmul(weights, v), weights }; // [nh, B, T, hs]
+  return { mixed: batchMatmul(weights, v, { asFactor: true }), weights }; // [nh, B, T, hs]
 });
 
 /**
@@ -35,9 +39,11 @@ const attend = scoped((q: Handle, k: Handle, v: Handle, bias: Handle) => {
  */
 const attendBackward = scoped(
   (dMixed: Handle, { q, k, v, weights, mixed }: AttentionSaved, scale: number): [Handle, Handle, Handle] => {
-    const dv = batchMatmul(weights, dMixed, { transposeX: true });
-    const dWeights = batchMatmul(dMixed, v, { transposeY: true }); // [nh, B, T, T]
-    const dScores = mul(weights, sub(dWeights, sumLast(mul(dMixed, mixed)))); // [nh, B, T, T]
+    const factor = asFactor(dMixed);
+    const dv = batchMatmul(weights, factor, { transposeX: true });
+    const dWeights = batchMatmul(factor, v, { transposeY: true }); // [nh, B, T, T]
+    const along = sumLast(mul(dMixed, inFloat32(mixed))); // [nh, B, T, 1]
+    const dScores = asFactor(mul(weights, sub(dWeights, along))); // [nh, B, T, T]
     const dq = mul(batchMatmul(dScores, k), constantScalar(scale));
     const dk = batchMatmul(dScores, q, { transposeX: true });
     return [dq, dk, dv];
@@ -64,7 +70,7 @@ const fromHeads = scoped((x: Handle): Handle => {
  * @param scale factor of the scores of a query and a key.
  * @param past keys and values of earlier positions, into which those of this one, T = 1, are written in place; `saved`
  *   then shares that memory. Without `past`, S is T.
- * @returns y [N, C].
+ * @returns y [N, C], as products read it.
  */
 export const attention = scoped(
   (
@@ -94,11 +100,11 @@ export const attentionBackward = scoped(
 
 export type AttentionSaved = ReturnType<typeof attention>['saved'];
 
-/** [B * T, 3C] -> scaled queries, keys, values: each [nh, B, T, hs]. */
+/** [B * T, 3C] -> scaled queries, keys, values: each [nh, B, T, hs], as products read it. */
 const queriesKeysValues = scoped(
   (qkv: Handle, shape: readonly [B: number, T: number], nHead: number, scale: number) => {
     const [q, k, v] = split(toHeads(qkv, shape, 3 * nHead), 3) as [Handle, Handle, Handle];
-    return { q: mul(q, constantScalar(scale)), k, v };
+    return { q: asFactor(mul(q, constantScalar(scale))), k: asFactor(k), v: asFactor(v) };
   },
 );
 
@@ -119,7 +125,7 @@ const unpad = (x: Handle, padding?: Padding): Handle => (padding ? gather(x, pad
 
 // --- earlier positions ---
 
-/** [nh, B, S, hs] each. */
+/** [nh, B, S, hs] each, as products read it. */
 export type KeysAndValues = { readonly k: Handle; readonly v: Handle };
 
 /** Keys and values with room for more. */

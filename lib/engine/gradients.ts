@@ -1,6 +1,7 @@
 /** The gradient of a loss with respect to each weight that is trained. */
 import { Handle, release, scope, scoped } from './handle';
-import { add, addRows, gather, ints, l2, matmul, mul, reshape, scalar, segmentSum, sumLast } from './ops';
+import { add, addRows, gather, ints, l2, mul, reshape, scalar, segmentSum, sumLast } from './ops';
+import { asFactor, matmul } from './products';
 
 /**
  * Gradients by the names of `Weights.trained`, each of its weight's shape. Owns its tensors: dispose of it, or give it
@@ -94,10 +95,14 @@ type Factored = Factors & {
   readonly rows: Handle;
 };
 
-/** Neither takes over nor frees its arguments. */
-export function headGradient(dLogits: Handle, hidden: Handle): HeadGradient {
+/**
+ * Takes over none of its arguments.
+ *
+ * @param factor dLogits as products read it (`asFactor`).
+ */
+export function headGradient(dLogits: Handle, hidden: Handle, factor = dLogits): HeadGradient {
   const [[M, V], [, C]] = [dLogits.shape, hidden.shape] as [[number, number], [number, number]];
-  if (2 * M * (V + C) > V * C) return matmul(dLogits, hidden, { transposeX: true });
+  if (2 * M * (V + C) > V * C) return matmul(factor, hidden, { transposeX: true });
   const alias = (x: Handle) => reshape(x, x.shape); // the same memory, with an owner of its own
   return { dLogits: alias(dLogits), hidden: alias(hidden) };
 }
@@ -140,10 +145,11 @@ export function multiplied(gradient: Gradient, factor = 1): Handle {
 export const squares = scoped((gradient: Gradient): number => {
   if (gradient instanceof Handle) return sumOfSquares(gradient);
   const { dLogits, hidden, ids, rows } = gradient;
-  const logitProducts = matmul(dLogits, dLogits, { transposeY: true }); // [M, M]
-  const hiddenProducts = matmul(hidden, hidden, { transposeY: true }); // [M, M]
+  const [logitFactor, hiddenFactor] = [asFactor(dLogits), asFactor(hidden)];
+  const logitProducts = matmul(logitFactor, logitFactor, { transposeY: true }); // [M, M]
+  const hiddenProducts = matmul(hiddenFactor, hiddenFactor, { transposeY: true }); // [M, M]
   const logitsAtIds = gather(dLogits, ids, 1); // [M, U]
-  const hiddenByRows = matmul(hidden, rows, { transposeY: true }); // [M, U]
+  const hiddenByRows = matmul(hiddenFactor, rows, { transposeY: true }); // [M, U]
   const sum = dot(logitProducts, hiddenProducts) + 2 * dot(logitsAtIds, hiddenByRows) + sumOfSquares(rows);
   return sum < 0 ? 0 : sum; // below 0 by rounding where the terms cancel; NaN stays NaN
 });

@@ -100,7 +100,8 @@ export function release(...handles: readonly (Handles | undefined)[]): void {
   }
 }
 
-function contained(item: unknown, found = new Set<Handle>()): Set<Handle> {
+/** The handles found in any arrangement, in its order, each once. */
+export function contained(item: unknown, found = new Set<Handle>()): Set<Handle> {
   if (item instanceof Handle) found.add(item);
   else if (typeof item === 'object' && item !== null && !ArrayBuffer.isView(item)) {
     for (const part of parts(item)) contained(part, found);

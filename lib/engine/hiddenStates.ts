@@ -20,6 +20,7 @@ export type HiddenStatesSaved = {
   readonly ids: Handle;
   readonly positions: Handle;
   readonly from: Handle;
+  readonly bias: Handle;
   readonly padding?: Padding;
   readonly blocks: BlockSaved[];
 };
@@ -27,7 +28,8 @@ export type HiddenStatesSaved = {
 /**
  * The last block's output, before the final layer norm, at the tokens `from` [M], which are indices into [B * T].
  *
- * @returns hidden [M, C] float32; `saved.blocks` is empty unless `keep` is 'activations', `cache` unless it is 'cache'.
+ * @returns hidden [M, C] float32; `saved.blocks` is empty unless `keep` is 'activations' or 'inputs', `cache` unless it
+ *   is 'cache'.
  * @throws InputError if an id or a position does not fit the model.
  */
 export function hiddenStates(
@@ -50,10 +52,10 @@ export function hiddenStates(
       from.map((place) => tokenAt[place]!),
       [from.length],
     ),
+    bias: attentionBias(visible, [B, T, T]),
     ...(N < B * T && { padding: { padded: ints(tokenAt, [B * T]), tokens: ints(tokens, [N]) } }),
   };
-  using bias = attentionBias(visible, [B, T, T]);
-  const { y, saved, cache } = transformer(rows.ids, rows.positions, bias, read, config, {
+  const { y, saved, cache } = transformer(rows.ids, rows.positions, rows.bias, read, config, {
     keep,
     padding: rows.padding,
     only: rows.from,
@@ -71,7 +73,7 @@ export function hiddenStates(
  */
 export function hiddenStatesBackward(
   dHidden: Handle,
-  { ids, positions, from, padding, blocks: saved }: HiddenStatesSaved,
+  { ids, positions, from, bias, padding, blocks: saved }: HiddenStatesSaved,
   read: Read,
   config: GPT2Config,
   names: readonly string[],
@@ -83,7 +85,7 @@ export function hiddenStatesBackward(
     ? 0
     : saved.findIndex((_, layer) => names.some((name) => name.startsWith(`h.${layer}.`) && gradients.wants(name)));
   if (depth < 0) return;
-  const dx = transformerBackward(dHidden, saved, depth, read, config, gradients, { padding, only: from });
+  const dx = transformerBackward(dHidden, saved, depth, read, config, gradients, { bias, padding, only: from });
   gradients.put('wpe.weight', () => segmentSum(dx, positions, config.blockSize));
   gradients.put('wte.weight', () =>
     dHead ? embeddingGradient(dHead, ids, dx) : segmentSum(dx, ids, config.vocabSize),

@@ -5,6 +5,7 @@
 import type { KeysAndValues, Past } from './attention';
 import { scope, type Handle } from './handle';
 import { concat, fill, gather, ints } from './ops';
+import { asFactor } from './products';
 
 export type Cache = readonly KeysAndValues[];
 
@@ -26,7 +27,7 @@ function extended(cache: Cache, length: number): Cache {
   const [nHead, B, S, hs] = cache[0]!.k.shape as [number, number, number, number];
   if (S === length) return cache;
   return scope(() => {
-    const room = fill([nHead, B, length - S, hs], 0); // no token attends to it, but it must be finite
+    const room = asFactor(fill([nHead, B, length - S, hs], 0)); // no token attends to it, but it must be finite
     return eachInTurn(cache, (x) => concat([x, room], 2));
   });
 }
@@ -64,7 +65,7 @@ function eachInTurn(cache: Cache, change: (x: Handle, layer: number, part: 'k' |
 }
 
 /** The cache in the form that attention writes to: each row's next key and value at its position. */
-export function pastOf(cache: Cache, positions: readonly number[]): readonly Past[] {
+export function pastOf(cache: Cache, positions: Int32Array): readonly Past[] {
   const [nHead, B, S] = cache[0]!.k.shape as [number, number, number];
   const places = ints(
     Int32Array.from({ length: nHead * B }, (_, row) => row * S + positions[row % B]!),

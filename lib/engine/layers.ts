@@ -8,7 +8,8 @@
  * its arguments.
  *
  * Axes: B rows of the batch, T positions, N = B * T tokens, C channels, nh heads, hs = C / nh channels per head.
- * Activations are float32 matrices [N, C], as in llm.c: every product is then one MatMul.
+ * Activations are float32 matrices [N, C], as in llm.c: every product is then one MatMul. Those that only products
+ * read are kept as products read them (`asFactor`).
  */
 import type { Activation } from '../formats/config';
 import type { Gradient } from './gradients';
@@ -19,7 +20,6 @@ import {
   constantScalar,
   erf,
   exp,
-  matmul,
   meanLast,
   mul,
   relu,
@@ -32,6 +32,7 @@ import {
   sub,
   sumRows,
 } from './ops';
+import { asFactor, matmul, weightFactor } from './products';
 
 /** Reads a weight by its name in GPT-2's checkpoints. */
 export type Read = (name: string) => Handle;
@@ -73,16 +74,29 @@ export const layerNormBackward = scoped(
 export type LayerNormSaved = ReturnType<typeof layerNorm>['saved'];
 
 /** x W + b. GPT-2's checkpoints store W as [in, out], so nothing is transposed. */
-export const linear = scoped((x: Handle, read: Read, name: string): Handle => {
+export const linear = scoped((x: Handle, read: Read, name: string): { y: Handle; saved: LinearSaved } => {
   const bias = read(`${name}.bias`);
-  return biasAdd(matmul(x, read(`${name}.weight`), { columns: bias.shape[0]! }), bias);
+  const { factor, kept } = weightFactor(read(`${name}.weight`));
+  const input = asFactor(x);
+  const y = biasAdd(matmul(input, factor, { columns: bias.shape[0]! }), bias);
+  return { y, saved: { x: input, ...kept } };
 });
 
-export function linearBackward(dy: Handle, x: Handle, read: Read, name: string, gradients: WeightGradients): Handle {
-  gradients.put(`${name}.weight`, () => matmul(x, dy, { transposeX: true }));
-  gradients.put(`${name}.bias`, () => sumRows(dy));
-  return matmul(dy, read(`${name}.weight`), { transposeY: true });
-}
+export const linearBackward = scoped(
+  (dy: Handle, { x, weight }: LinearSaved, read: Read, name: string, gradients: WeightGradients): Handle => {
+    const factor = asFactor(dy);
+    gradients.put(`${name}.weight`, () => matmul(x, factor, { transposeX: true }));
+    gradients.put(`${name}.bias`, () => sumRows(dy));
+    return matmul(factor, weight ?? read(`${name}.weight`), { transposeY: true });
+  },
+);
+
+export type LinearSaved = {
+  /** [N, in], as products read it. */
+  readonly x: Handle;
+  /** [in, out], where the forward rounded it; else the backward reads it again. */
+  readonly weight?: Handle;
+};
 
 /** y = x gate(x), the nonlinearity between the two linear layers of a block's MLP; relu has no gate, but a kernel. */
 export const activate = scoped((x: Handle, activation: Activation) => {

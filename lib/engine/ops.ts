@@ -3,35 +3,12 @@
  * not. Every operation returns new handles, which the caller owns (see `handle.ts`), and frees none of its arguments.
  * Tensors are float32 unless stated otherwise.
  */
-import { bfloat16By, binding, type OpAttribute } from '../tf';
-import { Handle, outsideScopes, release, scope, scoped } from './handle';
-import { timed } from './profile';
+import { binding } from '../tf';
+import { bool, execute, int, op, shapeOf, string, type } from './call';
+import { Handle, outsideScopes, release } from './handle';
 
 const { TF_FLOAT, TF_INT32 } = binding;
 const TF_BFLOAT16 = 14; // tensorflow/core/framework/types.proto; tfjs has no name for it
-
-/**
- * @param attributes without the types that TensorFlow infers from the inputs: each attribute costs a few microseconds.
- */
-function execute(
-  name: string,
-  attributes: readonly OpAttribute[],
-  inputs: readonly Handle[],
-  outputs: number,
-): Handle[] {
-  const ids = inputs.map((input) => input.used());
-  return timed(name, () => binding.executeOp(name, attributes, ids, outputs)).map((metadata) => new Handle(metadata));
-}
-
-function op(name: string, attributes: readonly OpAttribute[], ...inputs: readonly Handle[]): Handle {
-  return execute(name, attributes, inputs, 1)[0]!;
-}
-
-const type = (name: string, value: number): OpAttribute => ({ name, type: binding.TF_ATTR_TYPE, value });
-const bool = (name: string, value: boolean): OpAttribute => ({ name, type: binding.TF_ATTR_BOOL, value });
-const int = (name: string, value: number): OpAttribute => ({ name, type: binding.TF_ATTR_INT, value });
-const string = (name: string, value: string): OpAttribute => ({ name, type: binding.TF_ATTR_STRING, value });
-const shapeOf = (name: string, value: readonly number[]): OpAttribute => ({ name, type: binding.TF_ATTR_SHAPE, value });
 
 // --- making tensors ---
 
@@ -48,11 +25,15 @@ export function ints(values: Int32Array, shape: readonly number[]): Handle {
 export const fill = (shape: readonly number[], value: number): Handle =>
   op('Fill', [], vector(shape), constantScalar(value));
 
-/** A tensor whose values are not set. */
-export const empty = (shape: readonly number[]): Handle => op('Empty', [type('dtype', TF_FLOAT)], vector(shape));
+/** A tensor whose values are not set, float32 or bfloat16. */
+export const empty = (shape: readonly number[], half = false): Handle =>
+  op('Empty', [type('dtype', half ? TF_BFLOAT16 : TF_FLOAT)], vector(shape));
 
 /** Constants (axes, shapes, scalars) are made once per process and kept; they belong to no scope. */
 const constants = new Map<string, Handle>();
+
+const constantHandles = new WeakSet<Handle>();
+export const isConstant = (x: Handle): boolean => constantHandles.has(x);
 
 /** How many of `liveTensors` are such constants: about one for each shape used so far. */
 export const constantCount = (): number => constants.size;
@@ -62,11 +43,12 @@ function constant(key: string, make: () => Handle): Handle {
   if (handle === undefined) {
     handle = outsideScopes(make);
     constants.set(key, handle);
+    constantHandles.add(handle);
   }
   return handle;
 }
 
-/** A number that varies from call to call; use `constantScalar` for one fixed in the code. */
+/** A number that varies from call to call; `constantScalar` is for one fixed in the code. */
 export const scalar = (value: number): Handle => floats(Float32Array.of(value), []);
 export const constantScalar = (value: number): Handle => constant(`f${value}`, () => scalar(value));
 const axis = (value: number): Handle => constant(`i${value}`, () => ints(Int32Array.of(value), []));
@@ -102,7 +84,7 @@ const KEEP_DIMS = [bool('keep_dims', true)];
 /** Over the last axis, which is kept with length 1. */
 export const meanLast = (x: Handle): Handle => op('Mean', KEEP_DIMS, x, axis(-1));
 export const sumLast = (x: Handle): Handle => op('Sum', KEEP_DIMS, x, axis(-1));
-/** Over the rows of a matrix: [N, C] -> [C]. */
+/** Over the first axis: [N, C] -> [C]. */
 export const sumRows = (x: Handle): Handle => op('Sum', [], x, axis(0));
 
 /** The index of the largest value in each row, the first among equals: [N, C] -> int32 [N]. */
@@ -143,90 +125,30 @@ export const transpose = (x: Handle, permutation: readonly number[]): Handle =>
 export const split = (x: Handle, parts: number): Handle[] =>
   execute('Split', [int('num_split', parts)], [axis(0), x], parts);
 
+/** Of one type. */
 export const concat = (parts: readonly Handle[], along: number): Handle =>
-  op('ConcatV2', [int('N', parts.length), type('T', TF_FLOAT)], ...parts, axis(along));
+  op('ConcatV2', [int('N', parts.length), type('T', parts[0]!.dtype)], ...parts, axis(along));
+
+/** From `begin` on, `size` long; -1 stands for everything that is left. */
+export const slice = (x: Handle, begin: readonly number[], size: readonly number[]): Handle =>
+  op('Slice', [], x, vector(begin), vector(size));
 
 /** The rows of `x` [R, …] at the indices int32 [N], or the same along another axis. */
 export const gather = (x: Handle, indices: Handle, along = 0): Handle => op('GatherV2', [], x, indices, axis(along));
 
-// --- products ---
+// --- bfloat16 ---
 
-interface Transposed {
-  transposeX?: boolean;
-  transposeY?: boolean;
-}
+export const isBfloat16 = (x: Handle): boolean => x.dtype === TF_BFLOAT16;
 
-interface Columns {
-  /** Columns of the result, where y has a padded stride (see `padStride`). */
-  columns?: number;
-}
+/** Rounded to bfloat16, to the nearest, ties to even. */
+export const inBfloat16 = (x: Handle): Handle => (isBfloat16(x) ? x : cast(x, TF_BFLOAT16));
 
-/**
- * Matrix product of two matrices. In float32 this is the MatMul kernel: tf.matMul runs BatchMatMulV2, which reaches
- * less than half of its speed on the shapes of GPT-2. With AMX, however, BatchMatMulV2 is what oneDNN computes in
- * bfloat16.
- */
-export function matmul(x: Handle, y: Handle, options: Transposed & Columns = {}): Handle {
-  if (bfloat16By === 'rounding') return rounded(matmulOf, x, y, options);
-  if (bfloat16By === 'oneDNN') return batchMatmulOf(x, y, options);
-  const { transposeX, transposeY, columns = y.shape[1]! } = options;
-  if (columns < y.shape[1]!) return firstColumns(x, y, columns);
-  if (transposeX || transposeY || !hasCacheConflicts(y) || !isWorthPadding(x.shape[0]!, columns))
-    return matmulOf(x, y, options);
-  return scope(() => firstColumns(x, padStride(y), columns));
-}
-
-/** The first columns of a matrix product. */
-const firstColumns = scoped((x: Handle, y: Handle, columns: number): Handle =>
-  op('Slice', [], matmulOf(x, y, {}), vector([0, 0]), vector([-1, columns])),
-);
-
-/** Columns by which `padStride` widens a matrix: one cache line. */
-const STRIDE_PADDING = 16;
-/** Addresses this many bytes apart share a set of the processor's L1 cache. */
-const PAGE = 4096;
-
-/**
- * Whether the rows of a right factor y [K, N] lie so that a column of it falls into a few sets of the L1 cache, as in
- * GPT-2's c_fc: where x has few rows, oneDNN reads y in place, down its columns, and then takes twice as long. (Only
- * for float32 on the CPU.)
- */
-export const hasCacheConflicts = (y: Handle): boolean =>
-  (4 * y.shape[1]!) % PAGE === 0 && bfloat16By === null && !binding.isUsingGpuDevice();
-
-/** The matrix with some columns of zeros appended; give `matmul` the option `columns` with it. */
-export const padStride = scoped((y: Handle): Handle => concat([y, fill([y.shape[0]!, STRIDE_PADDING], 0)], 1));
-
-/**
- * Whether it pays to `padStride` y for a single product: a copy takes as long as 40 rows save, and from some 290 rows
- * on (of 3072 columns) oneDNN copies y itself. oneDNN's rule, `nocopy_checker_avx2`: 1 / M + 1 / N below 0.0038.
- */
-const isWorthPadding = (M: number, N: number): boolean => M >= 64 && 1 / M + 1 / N >= 0.0038;
-
-/** Matrix products over the last two axes. */
-export function batchMatmul(x: Handle, y: Handle, options: Transposed = {}): Handle {
-  return bfloat16By === 'rounding' ? rounded(batchMatmulOf, x, y, options) : batchMatmulOf(x, y, options);
-}
-
-const matmulOf = (x: Handle, y: Handle, { transposeX = false, transposeY = false }: Transposed): Handle =>
-  op('MatMul', [bool('transpose_a', transposeX), bool('transpose_b', transposeY)], x, y);
-
-const batchMatmulOf = (x: Handle, y: Handle, { transposeX = false, transposeY = false }: Transposed): Handle =>
-  op('BatchMatMulV2', [bool('adj_x', transposeX), bool('adj_y', transposeY)], x, y);
-
-/** The product of two matrices rounded to bfloat16, cast back to float32; y may be in bfloat16 already. */
-const rounded = scoped((product: typeof matmulOf, x: Handle, y: Handle, options: Transposed): Handle => {
-  const inBfloat16 = (matrix: Handle) => (matrix.dtype === TF_BFLOAT16 ? matrix : roundedMatrix(matrix));
-  return cast(
-    scope(() => product(inBfloat16(x), inBfloat16(y), options)),
-    TF_FLOAT,
-  );
-});
-
-/** A float32 matrix rounded to bfloat16: done once for many products where `bfloat16By` is 'rounding'. */
-export const roundedMatrix = (x: Handle): Handle => cast(x, TF_BFLOAT16);
+/** The tensor itself, or a bfloat16 one in float32, which holds every bfloat16 exactly. */
+export const inFloat32 = (x: Handle): Handle => (isBfloat16(x) ? cast(x, TF_FLOAT) : x);
 
 const cast = (x: Handle, to: number): Handle => op('Cast', [type('DstT', to)], x);
+
+// --- the ends of layers ---
 
 /** Adds a vector [C] to every row of `x` [N, C]. */
 export const biasAdd = (x: Handle, bias: Handle): Handle => op('BiasAdd', [], x, bias);
@@ -246,22 +168,28 @@ export const crossEntropy = (logits: Handle, labels: Handle): [losses: Handle, g
  */
 const ANONYMOUS = 'cd2c89b7-88b7-44c8-ad83-06c2a9158347';
 
-/** A variable that TensorFlow's optimizers update in place; takes over `value`. */
+/** The variables that hold bfloat16, which no optimizer here updates; the others hold float32. */
+const halves = new WeakSet<Handle>();
+export const isHalf = (variable: Handle): boolean => halves.has(variable);
+
+/** A variable that TensorFlow's optimizers update in place; takes over `value`, float32 or bfloat16. */
 export function variable(value: Handle): Handle {
   const made = op('VarHandleOp', [
     string('container', ''),
     string('shared_name', ANONYMOUS),
-    type('dtype', TF_FLOAT),
+    type('dtype', value.dtype),
     shapeOf('shape', value.shape),
   ]);
-  const size = 4 * value.shape.reduce((product, length) => product * length, 1);
+  if (isBfloat16(value)) halves.add(made);
+  const size = (isHalf(made) ? 2 : 4) * value.shape.reduce((product, length) => product * length, 1);
   assign(made, value);
   return made.freeWhenCollected(size);
 }
 
-/** Sets a variable to `value`, which is taken over. */
+/** Sets a variable to `value`, which is taken over, and rounded where the variable holds bfloat16. */
 export function assign(x: Handle, value: Handle): void {
-  execute('AssignVariableOp', [], [x, value], 0);
+  using held = isHalf(x) ? inBfloat16(value) : undefined;
+  execute('AssignVariableOp', [], [x, held ?? value], 0);
   release(value);
 }
 
@@ -280,4 +208,5 @@ export function applyAdam(x: Handle, m: Handle, v: Handle, scalars: AdamScalars,
 export type AdamScalars = Record<'beta1Power' | 'beta2Power' | 'lr' | 'beta1' | 'beta2' | 'epsilon', Handle>;
 
 /** The variable's current value (not a copy until the variable is next written to). */
-export const readVariable = (x: Handle): Handle => op('ReadVariableOp', [type('dtype', TF_FLOAT)], x);
+export const readVariable = (x: Handle): Handle =>
+  op('ReadVariableOp', [type('dtype', isHalf(x) ? TF_BFLOAT16 : TF_FLOAT)], x);

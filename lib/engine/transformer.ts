@@ -11,10 +11,13 @@ import {
   layerNormBackward,
   linear,
   linearBackward,
+  type ActivationSaved,
+  type LinearSaved,
   type Read,
   type WeightGradients,
 } from './layers';
 import { add, addRows, floats, gather, segmentSum } from './ops';
+import { asFactor } from './products';
 
 /** A block's own place among the model's weights, and its settings. */
 interface Block {
@@ -47,24 +50,28 @@ export type BlockRows = {
   readonly only?: Handle | undefined;
 };
 
+type Rows = { past?: Past | undefined } & BlockRows;
+
 /** One pre-norm transformer block: x + selfAttention(ln_1(x)), then + mlp(ln_2(·)). */
-const block = scoped(
-  (x: Handle, bias: Handle, own: Block, { past, padding, only }: { past?: Past | undefined } & BlockRows) => {
-    const { name, read, epsilon } = own;
-    const norm1 = layerNorm(x, read, `${name}.ln_1`, epsilon);
-    const attended = selfAttention(norm1.y, bias, own, { past, padding, only });
-    const middle = add(only ? gather(x, only) : x, attended.y); // [N, C], or [M, C] by `only`
-    const norm2 = layerNorm(middle, read, `${name}.ln_2`, epsilon);
-    const fed = mlp(norm2.y, own);
-    return {
-      y: add(middle, fed.y),
-      saved: { norm1: norm1.saved, attention: attended.saved, norm2: norm2.saved, mlp: fed.saved },
-    };
-  },
-);
+const block = scoped((x: Handle, bias: Handle, own: Block, rows: Rows) => {
+  const { middle, saved } = beforeOutput(x, bias, own, rows);
+  const output = mlpOutput(saved.mlp, own);
+  return { y: add(middle, output.y), saved: { ...saved, mlp: { ...saved.mlp, output: output.saved } } };
+});
+
+/** A block without its last product: all that its backward needs, and what the product is added to. */
+const beforeOutput = scoped((x: Handle, bias: Handle, own: Block, { past, padding, only }: Rows) => {
+  const { name, read, epsilon } = own;
+  const norm1 = layerNorm(x, read, `${name}.ln_1`, epsilon);
+  const attended = selfAttention(norm1.y, bias, own, { past, padding, only });
+  const middle = add(only ? gather(x, only) : x, attended.y); // [N, C], or [M, C] by `only`
+  const norm2 = layerNorm(middle, read, `${name}.ln_2`, epsilon);
+  const mlp = mlpWide(norm2.y, own);
+  return { middle, saved: { norm1: norm1.saved, attention: attended.saved, norm2: norm2.saved, mlp } };
+});
 
 const blockBackward = scoped(
-  (dy: Handle, saved: BlockSaved, own: Block, gradients: WeightGradients, { padding, only }: BlockRows): Handle => {
+  (dy: Handle, saved: Activations, own: Block, gradients: WeightGradients, { padding, only }: BlockRows): Handle => {
     const { name, read } = own;
     const dNorm2 = mlpBackward(dy, saved.mlp, own, gradients);
     const dMiddle = add(dy, layerNormBackward(dNorm2, saved.norm2, read, `${name}.ln_2`, gradients));
@@ -74,51 +81,53 @@ const blockBackward = scoped(
   },
 );
 
-export type BlockSaved = ReturnType<typeof block>['saved'];
+type Activations = ReturnType<typeof beforeOutput>['saved'];
+
+/** What is kept of a block for its backward: everything that this needs, or only the block's input [N, C]. */
+export type BlockSaved = Activations | { readonly input: Handle };
 
 const selfAttention = scoped(
-  (
-    x: Handle,
-    bias: Handle,
-    { name, read, nHead, scale }: Block,
-    { past, padding, only }: { past?: Past | undefined } & BlockRows,
-  ) => {
-    const heads = attention(linear(x, read, `${name}.attn.c_attn`), bias, nHead, scale, { past, padding });
-    const mixed = only ? gather(heads.y, only) : heads.y;
-    return { y: linear(mixed, read, `${name}.attn.c_proj`), saved: { x, heads: heads.saved, mixed } };
+  (x: Handle, bias: Handle, { name, read, nHead, scale }: Block, { past, padding, only }: Rows) => {
+    const input = linear(x, read, `${name}.attn.c_attn`);
+    const heads = attention(input.y, bias, nHead, scale, { past, padding });
+    const output = linear(only ? gather(heads.y, only) : heads.y, read, `${name}.attn.c_proj`);
+    return { y: output.y, saved: { input: input.saved, heads: heads.saved, output: output.saved } };
   },
 );
 
 const selfAttentionBackward = scoped(
   (
     dy: Handle,
-    { x, heads, mixed }: ReturnType<typeof selfAttention>['saved'],
+    { input, heads, output }: ReturnType<typeof selfAttention>['saved'],
     { name, read, scale }: Block,
     gradients: WeightGradients,
     { padding, only }: BlockRows,
   ): Handle => {
-    const dMixed = linearBackward(dy, mixed, read, `${name}.attn.c_proj`, gradients);
-    const dHeads = only ? segmentSum(dMixed, only, x.shape[0]!) : dMixed; // [N, C]
+    const dMixed = linearBackward(dy, output, read, `${name}.attn.c_proj`, gradients);
+    const dHeads = only ? segmentSum(dMixed, only, input.x.shape[0]!) : dMixed; // [N, C]
     const dQkv = attentionBackward(dHeads, heads, scale, padding); // [N, 3C]
-    return linearBackward(dQkv, x, read, `${name}.attn.c_attn`, gradients);
+    return linearBackward(dQkv, input, read, `${name}.attn.c_attn`, gradients);
   },
 );
 
-const mlp = scoped((x: Handle, { name, read, activation }: Block) => {
-  const wide = activate(linear(x, read, `${name}.mlp.c_fc`), activation); // [N, 4C]
-  return { y: linear(wide.y, read, `${name}.mlp.c_proj`), saved: { x, wide } };
+/** `output` is what the backward of the MLP's last product needs of it, which is all that its forward needs. */
+const mlpWide = scoped((x: Handle, { name, read, activation }: Block): MlpSaved => {
+  const input = linear(x, read, `${name}.mlp.c_fc`);
+  const wide = activate(input.y, activation); // [N, 4C]
+  return { input: input.saved, wide: wide.saved, output: { x: asFactor(wide.y) } };
 });
 
+/** [N, C] */
+const mlpOutput = ({ output }: MlpSaved, { name, read }: Block) => linear(output.x, read, `${name}.mlp.c_proj`);
+
+type MlpSaved = { readonly input: LinearSaved; readonly wide: ActivationSaved; readonly output: LinearSaved };
+
 const mlpBackward = scoped(
-  (
-    dy: Handle,
-    { x, wide }: ReturnType<typeof mlp>['saved'],
-    { name, read, activation }: Block,
-    gradients: WeightGradients,
-  ): Handle => {
-    const dWide = linearBackward(dy, wide.y, read, `${name}.mlp.c_proj`, gradients); // [N, 4C]
-    const dLinear = activateBackward(dWide, wide.saved, activation);
-    return linearBackward(dLinear, x, read, `${name}.mlp.c_fc`, gradients);
+  (dy: Handle, { input, wide, output }: MlpSaved, own: Block, gradients: WeightGradients): Handle => {
+    const { name, read, activation } = own;
+    const dWide = linearBackward(dy, output, read, `${name}.mlp.c_proj`, gradients); // [N, 4C]
+    const dLinear = activateBackward(dWide, wide, activation);
+    return linearBackward(dLinear, input, read, `${name}.mlp.c_fc`, gradients);
   },
 );
 
@@ -136,10 +145,10 @@ export function attentionBias(visible: Uint8Array, shape: readonly [B: number, T
 /** `only` applies to the last block; all tokens go through the others. */
 export interface TransformerOptions extends BlockRows {
   /**
-   * What to keep of each block: everything that its backward needs, or the keys and values for later positions.
-   * Default: nothing.
+   * What to keep of each block: everything that its backward needs; its input alone, from which the backward computes
+   * the rest again; or the keys and values for later positions. Default: nothing.
    */
-  keep?: 'nothing' | 'activations' | 'cache';
+  keep?: 'nothing' | 'activations' | 'inputs' | 'cache';
   /** Keys and values of earlier positions, for each block. */
   past?: readonly Past[];
 }
@@ -169,7 +178,8 @@ export function transformer(
       const { k, v } = all.attention.heads;
       return { y, ...(keep === 'activations' && { all }), ...(keep === 'cache' && { heads: { k, v } }) };
     });
-    release(x);
+    if (keep === 'inputs') saved.push({ input: x });
+    else release(x);
     x = result.y;
     if (result.all) saved.push(result.all);
     if (result.heads) cache.push(result.heads);
@@ -182,10 +192,13 @@ const embed = scoped((ids: Handle, positions: Handle, read: Read): Handle =>
 );
 
 /**
- * The way back through the blocks, from the last one down to block `depth`.
+ * The way back through the blocks, from the last one down to block `depth`. Where only the inputs of the blocks were
+ * kept, each block's activations are computed again by the same operations, so the gradients have the same bits
+ * (gradient checkpointing, arXiv 1604.06174, with each block a segment).
  *
  * @param dy the gradient of `transformer`'s y; it is taken over, as are the activations, which are freed block by
  *   block.
+ * @param rows those of `transformer`, and its `bias`.
  * @returns the gradient of the block's input, [N, C].
  */
 export function transformerBackward(
@@ -195,14 +208,19 @@ export function transformerBackward(
   read: Read,
   config: GPT2Config,
   gradients: WeightGradients,
-  { padding, only }: BlockRows,
+  { bias, padding, only }: BlockRows & { bias: Handle },
 ): Handle {
   const last = saved.length - 1;
   let dx = dy;
   for (let layer = last; layer >= depth; layer -= 1) {
     const rows = { padding, only: layer === last ? only : undefined };
-    const before = blockBackward(dx, saved[layer]!, blockOf(config, layer, read), gradients, rows);
-    release(dx, saved[layer]);
+    const own = blockOf(config, layer, read);
+    const kept = saved[layer]!;
+    const before = scope(() => {
+      const activations = 'input' in kept ? beforeOutput(kept.input, bias, own, rows).saved : kept;
+      return blockBackward(dx, activations, own, gradients, rows);
+    });
+    release(dx, kept);
     dx = before;
   }
   return dx;

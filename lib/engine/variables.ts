@@ -1,8 +1,8 @@
 /** Named TensorFlow variables: the values that training changes. */
 import { createHash } from 'node:crypto';
 
-import { release, type Handle } from './handle';
-import { assign, floats, readVariable } from './ops';
+import { release, scope, type Handle } from './handle';
+import { assign, floats, inFloat32, isHalf, readVariable } from './ops';
 
 /** Owns its variables: dispose of it. */
 export class Variables {
@@ -28,6 +28,11 @@ export class Variables {
     return this.#variables.get(name)!;
   }
 
+  /** Whether some are held in bfloat16, and so cannot be trained. */
+  get areHalf(): boolean {
+    return [...this.#variables.values()].some(isHalf);
+  }
+
   /** Sets one variable to `values`, which must not be changed afterwards. */
   assign(name: string, values: Float32Array): void {
     assign(this.variable(name), floats(values, this.shape(name)));
@@ -35,8 +40,7 @@ export class Variables {
 
   /** A copy of one variable's values, in row-major order. */
   values(name: string): Float32Array {
-    using handle = readVariable(this.variable(name));
-    return handle.values() as Float32Array;
+    return scope(() => inFloat32(readVariable(this.variable(name))).values() as Float32Array);
   }
 
   /** The sha256 of all names, shapes and values: equal for equal contents, whatever their origin. */

@@ -1,6 +1,8 @@
 /** What a file's bytes say: a hash of them, and what the file is if it is not what its name says. */
 import { createHash, type Hash } from 'node:crypto';
-import { closeSync, openSync, readSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, readSync } from 'node:fs';
+
+import { FileError } from '../errors';
 
 const PART = 4 * 2 ** 20; // bytes
 
@@ -66,5 +68,20 @@ export function foreignFile(path: string): string | undefined {
     return undefined; // a folder, for instance
   } finally {
     closeSync(file);
+  }
+}
+
+/**
+ * A text file's content.
+ *
+ * @throws FileError if it cannot be read, or is another kind of file.
+ */
+export function readText(path: string): string {
+  const foreign = foreignFile(path);
+  if (foreign !== undefined) throw new FileError(path, foreign);
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (cause) {
+    throw new FileError(path, `cannot be read (${(cause as NodeJS.ErrnoException).code})`, { cause });
   }
 }

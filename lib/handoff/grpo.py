@@ -50,6 +50,9 @@ def grpo(run, folder, tokenizer, rows, common):
         temperature=run["temperature"],
         beta=run["beta"],
         epsilon=run["clipRange"],
+        epsilon_high=run.get("epsilonHigh"),  # without it, as epsilon
+        importance_sampling_level=run["level"],
+        mask_truncated_completions=run["maskTruncated"],
         loss_type=run["lossType"],  # TRL's default is dapo
         scale_rewards="group" if run["scaleRewards"] else "none",
         use_bias_correction_kl=run["klRatio"],

@@ -87,7 +87,7 @@ export function refusal({ status, headers }: Response, url: URL, asked: Asked): 
 }
 
 /** Wait in milliseconds, from Retry-After (in seconds or as a date) or the hub's own `ratelimit: "api";r=0;t=55`. */
-function retryAfter(headers: Headers): number | null {
+export function retryAfter(headers: Headers): number | null {
   const text = headers.get('retry-after') ?? /;\s*t=(\d+)/.exec(headers.get('ratelimit') ?? '')?.[1];
   if (text === undefined) return null;
   const wait = /^\d+$/.test(text) ? Number(text) * 1000 : Date.parse(text) - Date.now();

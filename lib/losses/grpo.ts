@@ -9,6 +9,14 @@ import { klK3 } from './advantages';
 import { masked, maskedMean, requireResponse, requireSameShape, stopGradient } from './mask';
 import { clippedSurrogate } from './ppo';
 
+/** Whose ratio is clipped: each token's, or one for a whole response. */
+export type RatioLevel = 'token' | 'sequence';
+
+/** @throws InputError if level is none of them. */
+export function requireRatioLevel(level: string = 'token'): void {
+  if (!['token', 'sequence'].includes(level)) throw new InputError(`level must be token or sequence, got "${level}"`);
+}
+
 /** How tokens are averaged; TRL's names. */
 export type GrpoLossType = 'grpo' | 'dapo' | 'dr_grpo';
 
@@ -21,6 +29,17 @@ export function requireLossType(lossType: string = 'grpo'): void {
 export interface GrpoOptions {
   /** Above 0. Default 0.2. */
   clipRange?: number;
+  /**
+   * How far above 1 the ratio may go before it is clipped; `clipRange` then applies below 1. A wider upper side leaves
+   * rare tokens room to become likely ("clip higher", DAPO, arXiv 2503.14476, Eq. 10). Above 0. Default: clipRange.
+   */
+  epsilonHigh?: number;
+  /**
+   * `token`: a ratio for each token (the paper, Eq. 3); `sequence`: one for each response, exp of the mean of its
+   * tokens' log-ratios, which is clipped as a whole (GSPO, arXiv 2507.18071, Eq. 7; TRL's importance_sampling_level).
+   * Default token.
+   */
+  level?: RatioLevel;
   /** The weight of the KL to the reference, at least 0. Default 0.04, the paper's. */
   beta?: number;
   /**
@@ -46,8 +65,8 @@ export type GrpoTensors = Record<'logps' | 'oldLogps' | 'refLogps' | 'responseMa
 export interface GrpoLoss {
   loss: tf.Scalar;
   /**
-   * Fraction of tokens (for RLOO, of responses) on which the clipped term counts. This and the next are constants, for
-   * logging.
+   * Fraction of tokens (for RLOO and at the level of sequences, of responses) on which the clipped term counts. This
+   * and the next are constants, for logging.
    */
   clipFraction: tf.Scalar;
   /** Mean of k3 over tokens, in nats; multiplied by the ratio if `klRatio`. */
@@ -57,7 +76,7 @@ export interface GrpoLoss {
 /**
  * PPO's clipped surrogate with one advantage per response, and the KL to the reference (k3) as a term of the loss:
  *
- *     per token: -min(ratio A, clip(ratio, 1 - clipRange, 1 + clipRange) A) + beta k3
+ *     per token: -min(ratio A, clip(ratio, 1 - clipRange, 1 + epsilonHigh) A) + beta k3
  *     k3 = exp(refLogp - logp) - (refLogp - logp) - 1
  *
  * @param logps [R, T'] float32, in nats. Differentiable.
@@ -71,6 +90,8 @@ export function grpoLoss(
   { logps, oldLogps, refLogps, advantages, responseMask }: GrpoTensors,
   {
     clipRange = 0.2,
+    epsilonHigh = clipRange,
+    level = 'token',
     beta = 0.04,
     klRatio = false,
     lossType = 'grpo',
@@ -80,30 +101,38 @@ export function grpoLoss(
   }: GrpoOptions & { tokens?: number; responses?: number } = {},
 ): GrpoLoss {
   const R = requireResponses({ logps, oldLogps, refLogps, advantages, responseMask });
-  requireRanges({ clipRange, beta }, RANGES.grpo);
+  requireRanges({ clipRange, epsilonHigh, beta }, RANGES.grpo);
   requireLossType(lossType);
+  requireRatioLevel(level);
   if (lossType === 'dr_grpo' && maxNewTokens === undefined)
     throw new InputError('lossType dr_grpo divides by maxNewTokens, which is missing: give it');
   return tf.tidy(() => {
     const gain = tf.broadcastTo<tf.Rank.R2>(advantages.expandDims(1), logps.shape);
-    const { losses, ratio, isClipped } = clippedSurrogate(
-      { logps, oldLogps, advantages: gain, responseMask },
-      clipRange,
-    );
     const inside = (x: tf.Tensor2D) => masked(x, responseMask); // before use, as in clippedSurrogate
+    const mask = responseMask.cast('float32');
+    const ofWhole = () => {
+      const logRatio = inside(logps.sub(stopGradient(oldLogps)));
+      const mean = logRatio.sum(1, true).div<tf.Tensor2D>(mask.sum(1, true)); // [R, 1]
+      return { logps: tf.broadcastTo<tf.Rank.R2>(mean, logps.shape), oldLogps: tf.zerosLike(logps) };
+    };
+    const { losses, ratio, isClipped } = clippedSurrogate(
+      { ...(level === 'token' ? { logps, oldLogps } : ofWhole()), advantages: gain, responseMask },
+      clipRange,
+      epsilonHigh,
+    );
     const k3 = klK3(inside(logps), inside(stopGradient(refLogps)));
     const kl = klRatio ? k3.mul<tf.Tensor2D>(ratio) : k3;
     const perToken = inside(tf.add<tf.Tensor2D>(losses, kl.mul(beta)));
-    const mask = responseMask.cast('float32');
     const all = responses ?? R;
     const reduced = {
       grpo: () => perToken.sum(1).div(mask.sum(1)).sum().div<tf.Scalar>(all),
       dapo: () => perToken.sum().div<tf.Scalar>(tokens ?? mask.sum()),
       dr_grpo: () => perToken.sum().div<tf.Scalar>(all * maxNewTokens!),
     };
+    const clipped = isClipped.cast('float32');
     return {
       loss: reduced[lossType](),
-      clipFraction: maskedMean(isClipped.cast('float32'), responseMask),
+      clipFraction: level === 'token' ? maskedMean(clipped, responseMask) : clipped.max(1).mean<tf.Scalar>(),
       kl: stopGradient(maskedMean(kl, responseMask)),
     };
   });
@@ -118,7 +147,11 @@ export function grpoLoss(
  */
 export function rlooLoss(
   { logps, oldLogps, refLogps, advantages, responseMask }: GrpoTensors,
-  { clipRange = 0.2, responses }: { clipRange?: number; responses?: number } = {},
+  {
+    clipRange = 0.2,
+    epsilonHigh,
+    responses,
+  }: Pick<GrpoOptions, 'clipRange' | 'epsilonHigh'> & { responses?: number } = {},
 ): GrpoLoss {
   const R = requireResponses({ logps, oldLogps, refLogps, advantages, responseMask });
   return tf.tidy(() => {
@@ -131,6 +164,7 @@ export function rlooLoss(
         responseMask: tf.ones([R, 1], 'int32'),
       },
       clipRange,
+      epsilonHigh,
     );
     return {
       loss: losses

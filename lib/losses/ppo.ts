@@ -18,25 +18,28 @@ type SurrogateTensors = Record<'logps' | 'oldLogps' | 'advantages' | 'responseMa
 /**
  * The clipped surrogate objective of each action, negated into a loss, Eq. 7 of https://arxiv.org/abs/1707.06347:
  *
- *     -min(ratio A, clip(ratio, 1 - clipRange, 1 + clipRange) A),    ratio = exp(logps - oldLogps)
+ *     -min(ratio A, clip(ratio, 1 - clipRange, 1 + clipHigh) A),    ratio = exp(logps - oldLogps)
  *
  * An action is a token for PPO and GRPO, a whole response for RLOO. Call it within tf.tidy.
  *
+ * @param clipHigh how far above 1 the ratio may go; in the paper, as far as below.
  * @returns [B, T'] each: the losses, 0 outside the mask; the ratio, 1 outside it; and whether the clipped term is the
  *   larger loss, so that it counts.
- * @throws InputError if clipRange is out of its range.
+ * @throws InputError if clipRange or clipHigh is out of its range.
  */
 export function clippedSurrogate(
   { logps, oldLogps, advantages, responseMask }: SurrogateTensors,
   clipRange: number,
+  clipHigh = clipRange,
 ): Record<'losses' | 'ratio' | 'isClipped', tf.Tensor2D> {
   requireRange('clipRange', clipRange, RANGES.ppo.clipRange);
+  requireRange('epsilonHigh', clipHigh, RANGES.grpo.epsilonHigh);
   // Masked before use, not after: 0 times an overflow outside the mask would reach the gradient as NaN.
   const logRatio = masked(tf.sub<tf.Tensor2D>(logps, stopGradient(oldLogps)), responseMask);
   const gain = masked(stopGradient(advantages), responseMask);
 
   const ratio = tf.exp(tf.clipByValue(logRatio, -MAX_LOG_RATIO, MAX_LOG_RATIO));
-  const clippedRatio = tf.clipByValue(ratio, 1 - clipRange, 1 + clipRange);
+  const clippedRatio = tf.clipByValue(ratio, 1 - clipRange, 1 + clipHigh);
   const unclipped = tf.neg(tf.mul<tf.Tensor2D>(gain, ratio));
   const clipped = tf.neg(tf.mul<tf.Tensor2D>(gain, clippedRatio));
   return { losses: tf.maximum(unclipped, clipped), ratio, isClipped: tf.greater(clipped, unclipped) };

@@ -2,7 +2,8 @@
 import { join } from 'node:path';
 
 import { scope } from '../engine/handle';
-import { add, floats, matmul, mul, scalar } from '../engine/ops';
+import { add, floats, mul, scalar } from '../engine/ops';
+import { matmul } from '../engine/products';
 import type { Variables } from '../engine/variables';
 import { FileError } from '../errors';
 import { ADAPTER_WEIGHTS, type LowRank } from '../formats/peftAdapter';

@@ -1,11 +1,14 @@
 /** A model folder's checkpoint -> GPT-2's weights, checked against the architecture in its config.json. */
 import { release, scope, type Handle } from '../engine/handle';
-import { empty, floats, ints, l2, putRows, variable } from '../engine/ops';
+import { empty, floats, inBfloat16, ints, l2, putRows, variable } from '../engine/ops';
 import { FileError, plural, quoted } from '../errors';
 import { Checkpoint } from '../formats/checkpoint';
 import type { GPT2Config } from '../formats/config';
 import { tf } from '../tf';
 import { LM_HEAD, SCORE_HEAD, weightName, weightShapes } from './weightShapes';
+
+/** The formats in which the matrices of a model's blocks can be held; embeddings, head and vectors are in F32. */
+export type HeldDType = 'F32' | 'BF16';
 
 export interface Heads {
   /** Whether the model has a reward model's scalar head. Default false. */
@@ -24,22 +27,24 @@ const VALUE_HEAD = /^v_head\./;
 const reported = new Set<string>();
 
 /** GPT-2's weights as variables, which the caller owns. @throws FileError as `Weights.load` does. */
-export function readCheckpointWeights(folder: string, config: GPT2Config, heads: Heads): Map<string, Handle> {
+export function readCheckpointWeights(
+  folder: string,
+  config: GPT2Config,
+  heads: Heads,
+  dtype: HeldDType,
+): Map<string, Handle> {
   using checkpoint = Checkpoint.open(folder);
-  const { path } = checkpoint;
   requireLayers(checkpoint, config); // first: the shapes are a list as long as the config says
   const shapes = weightShapes(config, heads);
   const keys = keysByName(checkpoint, shapes, heads);
   requireShapes(checkpoint, keys, shapes);
   if (!shapes.has(LM_HEAD) && !heads.scoreHead) requireTiedHead(checkpoint, keys);
   const variables = new Map<string, Handle>();
-  const read = inParts(checkpoint);
+  const read = inParts(checkpoint, dtype);
   try {
     for (const [name, shape] of shapes) {
       const key = keys.get(name)!;
-      const values = read(key, shape);
-      requireFinite(values, path, key, () => checkpoint.float32(key));
-      variables.set(name, variable(values));
+      variables.set(name, variable(read(key, name, shape)));
     }
   } catch (error) {
     release(variables);
@@ -154,25 +159,36 @@ const PART = 2 ** 20;
 /**
  * Reads tensors into TensorFlow's own memory through one small array. An array as large as the tensor would stay until
  * the next garbage collection, and a new small array for each part leaves holes: about 50 MB for a model of 500 MB.
+ *
+ * @param dtype of the matrices of the blocks; none is held in both formats at once.
+ * @throws FileError if a number is not finite.
  */
-function inParts(checkpoint: Checkpoint): (name: string, shape: readonly number[]) => Handle {
+function inParts(
+  checkpoint: Checkpoint,
+  dtype: HeldDType,
+): (key: string, name: string, shape: readonly number[]) => Handle {
   const part = new Float32Array(PART);
-  return (name, shape) => {
+  return (key, name, shape) => {
     const [rows, ...row] = shape as [number, ...number[]];
     const length = tf.util.sizeFromShape(row);
     const atOnce = Math.floor(PART / length);
-    if (rows <= atOnce || length > PART) return floats(checkpoint.float32(name), shape);
+    const half = dtype === 'BF16' && name.startsWith('h.') && row.length > 0;
+    const checked = (values: Float32Array, of: readonly number[]): Handle => {
+      const read = floats(values, of);
+      requireFinite(read, checkpoint.path, key, () => checkpoint.float32(key));
+      return half ? inBfloat16(read) : read;
+    };
+    if (rows <= atOnce || length > PART) return scope(() => checked(checkpoint.float32(key), shape));
     return scope(() => {
-      let whole = empty(shape);
+      let whole = empty(shape, half);
       for (let from = 0; from < rows; from += atOnce) {
         const count = Math.min(atOnce, rows - from);
-        const values = checkpoint.readFloat32(name, from * length, part.subarray(0, count * length));
+        const values = checkpoint.readFloat32(key, from * length, part.subarray(0, count * length));
         const places = ints(
           Int32Array.from({ length: count }, (_, n) => from + n),
           [count],
         );
-        using read = floats(values, [count, ...row]); // gone before `part` changes
-        whole = putRows(whole, places, read);
+        whole = scope(() => putRows(whole, places, checked(values, [count, ...row]))); // read before `part` changes
       }
       return whole;
     });

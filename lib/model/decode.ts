@@ -2,29 +2,17 @@
  * One step of generation: the forward pass over whole prompts, or over each row's last token, and the choice of the
  * next.
  */
-import { scope, type Handle } from '../engine/handle';
+import { compiled } from '../engine/compiled';
+import { scope, scoped, type Handle } from '../engine/handle';
 import { hiddenStates } from '../engine/hiddenStates';
 import { keepRows, pastOf, sizeOf, type Cache } from '../engine/keyValueCache';
 import { layerNorm, type Read } from '../engine/layers';
-import {
-  argMaxLast,
-  biasAdd,
-  floats,
-  hasCacheConflicts,
-  ints,
-  l2,
-  matmul,
-  mul,
-  padStride,
-  roundedMatrix,
-  scalar,
-  softmax,
-} from '../engine/ops';
+import { argMaxLast, biasAdd, floats, ints, l2, mul, scalar, softmax } from '../engine/ops';
+import { asFactor, hasCacheConflicts, matmul, padStride } from '../engine/products';
 import { attentionBias, transformer } from '../engine/transformer';
 import type { GPT2Config } from '../formats/config';
 import type { Random } from '../random';
 import { promptRows } from '../text/responseBatch';
-import { bfloat16By } from '../tf';
 import { draw, isGreedy, isPlain, nextToken, notFinite, suppression, type Sampling } from './sampling';
 import type { Weights } from './weights';
 
@@ -58,21 +46,18 @@ const MANY = 16;
  */
 export function readWeights(weights: Weights, rowsAtOnce: number): ReadonlyMap<string, Handle> {
   return scope(() => {
-    const read = weights.reader();
-    const factor = (name: string) => (bfloat16By === 'rounding' ? roundedMatrix(read(name)) : read(name));
-    const ofBlock = (name: string) =>
-      rowsAtOnce >= MANY && hasCacheConflicts(read(name)) ? padStride(read(name)) : factor(name);
+    const read: Read = (name) => weights.read(name);
+    // In a scope of its own, because with adapters a matrix that is read is a new one; only the result is kept.
+    const ofBlock = scoped((name: string) => {
+      const matrix = read(name);
+      return rowsAtOnce >= MANY && hasCacheConflicts(matrix) ? padStride(matrix) : asFactor(matrix);
+    });
     const isOfBlock = (name: string) => name.startsWith('h.') && weights.shape(name).length === 2;
     return new Map([
       ...weights.names.map((name) => [name, isOfBlock(name) ? ofBlock(name) : read(name)] as const),
-      [HEAD, factor(weights.headName)],
+      [HEAD, scope(() => asFactor(read(weights.headName)))],
     ]);
   });
-}
-
-interface Step {
-  readonly choose: Chooser;
-  readonly cache: Cache;
 }
 
 /** The forward pass over the prompts, each computed once. */
@@ -81,7 +66,7 @@ export function prefill(
   weights: ReadonlyMap<string, Handle>,
   rows: readonly Row[],
   options: Sampling,
-): Step {
+): { choose: Chooser; cache: Cache } {
   const prompts = [...new Set(rows.map(({ prompt }) => prompt))];
   const places = rows.map(({ prompt }) => prompts.indexOf(prompt));
   const made = promptRows(prompts);
@@ -89,59 +74,60 @@ export function prefill(
   return scope(() => {
     const read: Read = (name) => weights.get(name)!;
     const { hidden, cache } = hiddenStates(made, ends, read, config, 'cache');
-    const choose = chooser(hidden, read, config, options, { checked: true });
+    const { y } = layerNorm(hidden, read, 'ln_f', config.layerNormEpsilon);
+    const choose = chooser(y, read, config, options, { checked: true });
     return { choose: (row: Row, place: number) => choose(row, places[place]!), cache: keepRows(cache, places) };
   });
 }
 
-/** The forward pass over each row's last token. */
+/** The forward pass over each row's last token, whose keys and values are written into `cache`. */
 export function decode(
   config: GPT2Config,
   weights: ReadonlyMap<string, Handle>,
   rows: readonly Row[],
   cache: Cache,
   options: Sampling & { readonly maxNewTokens: number },
-): Step {
+): Chooser {
   const { B, S } = sizeOf(cache);
-  const positions = rows.map((row) => lengthOf(row) - 1);
+  const positions = Int32Array.from(rows, (row) => lengthOf(row) - 1);
   const visible = new Uint8Array(B * S);
   positions.forEach((position, row) => visible.fill(1, row * S, row * S + position + 1));
+  // A NaN stays in its row's cache, and such a row runs to its full length: checking the last token is enough.
+  const checked = rows.some(
+    (row) => row.ids.length + 1 === options.maxNewTokens || lengthOf(row) + 1 === config.blockSize,
+  );
   return scope(() => {
     const read: Read = (name) => weights.get(name)!;
     const ids = ints(
       Int32Array.from(rows, ({ ids: made }) => made.at(-1)!),
       [B],
     );
-    const { y, cache: changed } = transformer(
-      ids,
-      ints(Int32Array.from(positions), [B]),
-      attentionBias(visible, [B, 1, S]),
-      read,
-      config,
-      { keep: 'cache', past: pastOf(cache, positions) },
-    );
-    // A NaN stays in its row's cache, and such a row runs to its full length: checking the last token is enough.
-    const checked = rows.some(
-      (row) => row.ids.length + 1 === options.maxNewTokens || lengthOf(row) + 1 === config.blockSize,
-    );
-    return { choose: chooser(y, read, config, options, { checked }), cache: changed };
+    const places = ints(positions, [B]);
+    const bias = attentionBias(visible, [B, 1, S]);
+    const past = pastOf(cache, positions);
+    const inputs = { ids, places, bias, past, weights };
+    const y = compiled(JSON.stringify(config), inputs, () => {
+      const { y: last } = transformer(ids, places, bias, read, config, { past });
+      return layerNorm(last, read, 'ln_f', config.layerNormEpsilon).y;
+    });
+    return chooser(y, read, config, options, { checked });
   });
 }
 
 /**
- * The head over hidden states [B, C]. Only the chosen tokens, or the distributions to draw from, leave TensorFlow.
+ * The head over hidden states [B, C] after the final layer norm. Only the chosen tokens, or the distributions to draw
+ * from, leave TensorFlow.
  *
  * @param checked whether to check the logits of greedy choices too: of NaNs, the first token is the largest. A draw
  *   notices them by itself.
  */
 function chooser(
-  hidden: Handle,
+  y: Handle,
   read: Read,
-  { layerNormEpsilon, vocabSize }: GPT2Config,
+  { vocabSize }: GPT2Config,
   options: Sampling,
   { checked }: { checked: boolean },
 ): Chooser {
-  const { y } = layerNorm(hidden, read, 'ln_f', layerNormEpsilon);
   const { suppressTokens = [] } = options;
   const logitsOf = (states: Handle) => {
     const logits = matmul(states, read(HEAD), { transposeY: true }); // [B, V]

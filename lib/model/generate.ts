@@ -101,10 +101,7 @@ export async function generate(
         }
       }
       cache = withRoom(cache!, largest(rows.map(lengthOf)), blockSize);
-      const { choose, cache: changed } = decode(model.config, weights, rows, cache, { ...options, maxNewTokens });
-      release(cache);
-      cache = changed;
-      addTokens(rows, choose);
+      addTokens(rows, decode(model.config, weights, rows, cache, { ...options, maxNewTokens }));
     }
   } finally {
     release(cache, weights);

@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { release, scope, type Handle } from '../engine/handle';
 import { hiddenStates, requireBelow } from '../engine/hiddenStates';
 import { layerNorm, type Read } from '../engine/layers';
-import { ints, matmul, reshape } from '../engine/ops';
+import { ints, reshape } from '../engine/ops';
+import { matmul } from '../engine/products';
 import { attentionBias, transformer } from '../engine/transformer';
 import { InputError, plural } from '../errors';
 import { readConfig, type GPT2Config } from '../formats/config';
@@ -13,8 +14,16 @@ import type { DownloadOptions } from '../hub/repository';
 import type { ResponseBatch } from '../text/responseBatch';
 import { type tf } from '../tf';
 import { addDifferences } from './adapters';
+import type { HeldDType } from './checkpointWeights';
 import { weightsFiles } from './folder';
-import { byResponse, ForwardPass, type Saved } from './forwardPass';
+import {
+  byResponse,
+  ForwardPass,
+  keptForBackward,
+  type KeptForBackward,
+  type RecordOptions,
+  type Saved,
+} from './forwardPass';
 import { scoreTokens, type HeadOptions, type TokenScores, type TokenStatistics } from './heads';
 import { Weights } from './weights';
 
@@ -36,6 +45,16 @@ export interface Measured {
   statistics: TokenStatistics;
 }
 
+export interface LoadOptions extends DownloadOptions {
+  /**
+   * How the matrices of the blocks are held. BF16 takes half the memory: each number is rounded once, by at most 1/256
+   * of it, and computed with in float32 (or as ALIGNBOOK_COMPUTE says). Embeddings, head and vectors stay in F32: cast
+   * for its product, the head alone would take more than it saves. Such a model is fixed; adapters can be trained on it
+   * (see `lora`). Default F32.
+   */
+  dtype?: HeldDType | undefined;
+}
+
 export class GPT2 {
   constructor(
     readonly config: GPT2Config,
@@ -49,11 +68,11 @@ export class GPT2 {
    * @throws InputError if there is no such model, HubError if it cannot be downloaded, FileError if its files are
    *   malformed or not those of a GPT-2.
    */
-  static async fromPretrained(model: string, options?: DownloadOptions): Promise<GPT2> {
+  static async fromPretrained(model: string, { dtype, ...options }: LoadOptions = {}): Promise<GPT2> {
     const { folder, adapter } = await weightsFiles(model, options);
     const config = readConfig(join(folder, 'config.json'));
     const differences = adapter === null ? undefined : readPeftAdapter(adapter).differences;
-    const weights = Weights.load(folder, config);
+    const weights = Weights.load(folder, config, {}, dtype);
     try {
       if (differences) addDifferences(weights, differences, adapter!);
     } catch (error) {
@@ -104,7 +123,7 @@ export class GPT2 {
     const positions = positionIds ? integers('positionIds', positionIds, [B, T], blockSize) : countUp(B, T);
 
     const result = scope(() => {
-      const read = this.weights.reader();
+      const read: Read = (name) => this.weights.read(name);
       const { y: x } = transformer(
         ints(ids, [B * T]),
         ints(positions, [B * T]),
@@ -141,17 +160,21 @@ export class GPT2 {
   }
 
   /** The log-probs and values of `measure`, keeping what a backward pass needs; statistics only if asked for. */
-  record(batch: ResponseBatch, options: HeadOptions = {}): ForwardPass {
-    const scored = this.#scored(batch, 'activations', options);
+  record(batch: ResponseBatch, options: HeadOptions & RecordOptions = {}): ForwardPass {
+    const scored = this.#scored(batch, keptForBackward(options), options);
     return new ForwardPass(batch, this.config, this.weights, scored, options.temperature ?? 1);
   }
 
-  #scored(batch: ResponseBatch, keep: 'nothing' | 'activations', options: HeadOptions): TokenScores & { saved: Saved } {
+  #scored(
+    batch: ResponseBatch,
+    keep: 'nothing' | KeptForBackward,
+    options: HeadOptions,
+  ): TokenScores & { saved: Saved } {
     const { temperature = 1 } = options;
     if (!(temperature > 0 && temperature < Infinity))
       throw new InputError(`temperature must be a number above 0, got ${temperature}`);
     return scope(() => {
-      const read = this.weights.reader();
+      const read: Read = (name) => this.weights.read(name);
       const { ids, from } = batch.scored;
       const { hidden, saved: below } = hiddenStates(batch, from, read, this.config, keep); // [M, C]
       const labels = ints(ids, [ids.length]);

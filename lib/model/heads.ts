@@ -3,9 +3,10 @@
  * back. Log-probs of the whole vocabulary are never kept.
  */
 import { headGradient, type HeadGradient } from '../engine/gradients';
-import { scoped, type Handle } from '../engine/handle';
+import { release, scoped, type Handle } from '../engine/handle';
 import { layerNorm, layerNormBackward, type LayerNormSaved, type Read, type WeightGradients } from '../engine/layers';
-import { add, argMaxLast, biasAdd, crossEntropy, floats, matmul, mul, scalar, sumLast, sumRows } from '../engine/ops';
+import { add, argMaxLast, biasAdd, crossEntropy, floats, mul, scalar, sumLast, sumRows } from '../engine/ops';
+import { asFactor, matmul, weightFactor } from '../engine/products';
 import { suppression } from './sampling';
 import type { Weights } from './weights';
 
@@ -16,6 +17,8 @@ export type HeadsSaved = {
   readonly norm: FinalNorm;
   /** [M, V]: softmax - onehot for each of the M scored tokens. */
   readonly dLogits: Handle;
+  /** The head's matrix [V, C], where the forward rounded it; else the backward reads it again. */
+  readonly weight?: Handle;
 };
 
 /** The model's distribution at each of the M scored tokens, response after response. */
@@ -62,14 +65,15 @@ export const scoreTokens = scoped(
   ): TokenScores & { saved: HeadsSaved } => {
     const norm = layerNorm(hidden, read, 'ln_f', epsilon); // [M, C]
     const values = weights.hasValueHead ? valuesOf(norm.y, read) : undefined;
-    const logits = logitsOf(norm.y, read(weights.headName), temperature, suppressTokens); // [M, V]
+    const { factor, kept } = weightFactor(read(weights.headName));
+    const logits = logitsOf(norm.y, factor, temperature, suppressTokens); // [M, V]
     const [losses, dLogits] = crossEntropy(logits, labels); // [M], [M, V]
     const logps = (losses.values() as Float32Array).map((loss) => -loss);
     return {
       logps,
       ...(values && { values }),
       ...(statistics && { statistics: statisticsOf(logits, dLogits, logps) }),
-      saved: { norm, dLogits },
+      saved: { norm, dLogits, ...kept },
     };
   },
 );
@@ -97,7 +101,8 @@ const statisticsOf = scoped((logits: Handle, dLogits: Handle, logps: Float32Arra
 });
 
 /**
- * From the gradients of the losses, -log p, and of the values, to that of the hidden states [M, C]. Frees `dLogits`.
+ * From the gradients of the losses, -log p, and of the values, to that of the hidden states [M, C]. Frees `dLogits` and
+ * `weight`.
  *
  * @param dLosses [M, 1].
  * @param dValues [M, 1], if the loss depends on values.
@@ -107,7 +112,7 @@ export const scoreTokensBackward = scoped(
   (
     dLosses: Handle,
     dValues: Handle | undefined,
-    { norm, dLogits }: HeadsSaved,
+    { norm, dLogits, weight }: HeadsSaved,
     read: Read,
     weights: Weights,
     gradients: WeightGradients,
@@ -116,10 +121,11 @@ export const scoreTokensBackward = scoped(
     // products.
     const weighted = mul(norm.y, dLosses); // [M, C]
     const tied = weights.headName === 'wte.weight';
-    const dHead = tied && gradients.wants('wte.weight') ? headGradient(dLogits, weighted) : undefined;
-    if (!tied) gradients.put(weights.headName, () => matmul(dLogits, weighted, { transposeX: true }));
-    const unweighted = matmul(dLogits, read(weights.headName)); // [M, C]
-    dLogits[Symbol.dispose](); // by far the largest tensor here
+    const factor = asFactor(dLogits);
+    const dHead = tied && gradients.wants('wte.weight') ? headGradient(dLogits, weighted, factor) : undefined;
+    if (!tied) gradients.put(weights.headName, () => matmul(factor, weighted, { transposeX: true }));
+    const unweighted = matmul(factor, weight ?? read(weights.headName)); // [M, C]
+    release(dLogits, factor, weight); // by far the largest tensors here
     const throughLogits = mul(unweighted, dLosses);
     const dNorm = dValues ? add(throughLogits, valuesBackward(dValues, norm.y, read, gradients)) : throughLogits;
     return { dHidden: layerNormBackward(dNorm, norm.saved, read, 'ln_f', gradients), ...(dHead && { dHead }) };

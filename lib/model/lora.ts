@@ -7,7 +7,8 @@
 import { multiplied, type Gradient } from '../engine/gradients';
 import { currentScope, scope, type Handle } from '../engine/handle';
 import type { WeightGradients } from '../engine/layers';
-import { add, fill, floats, matmul, mul, readVariable, scalar, variable } from '../engine/ops';
+import { add, fill, floats, inFloat32, mul, readVariable, scalar, variable } from '../engine/ops';
+import { asFactor, matmul } from '../engine/products';
 import { Variables } from '../engine/variables';
 import { InputError } from '../errors';
 import { readPeftAdapter, type LowRank } from '../formats/peftAdapter';
@@ -157,15 +158,15 @@ class AdaptedWeights extends Weights {
   }
 
   override values(name: string): Float32Array {
-    return scope(() => this.read(name).values() as Float32Array);
+    return scope(() => inFloat32(this.read(name)).values() as Float32Array);
   }
 
-  /** W + scale A B, computed once per reader, that is for each forward or backward pass. */
-  protected override read(name: string): Handle {
+  /** W + scale A B, computed wherever a layer's forward or backward reads it. */
+  override read(name: string): Handle {
     if (!this.#isAdapted(name)) return super.read(name);
     return scope(() => {
       const difference = matmul(this.#scaled(name, nameA(name)), readVariable(this.#adapters.variable(nameB(name))));
-      return add(super.read(name), difference);
+      return add(inFloat32(super.read(name)), difference);
     });
   }
 
@@ -179,7 +180,7 @@ class AdaptedWeights extends Weights {
     const put = (name: string, make: () => Gradient) => {
       if (!wants(name)) return;
       scope(() => {
-        const dW = multiplied(make());
+        const dW = asFactor(multiplied(make()));
         const [a, b] = [this.#scaled(name, nameA(name)), this.#scaled(name, nameB(name))];
         if (wanted(nameA(name))) made.set(nameA(name), owner.adopt(matmul(dW, b, { transposeY: true })));
         if (wanted(nameB(name))) made.set(nameB(name), owner.adopt(matmul(a, dW, { transposeX: true })));

@@ -4,8 +4,9 @@ import { join } from 'node:path';
 import type { Gradients } from '../engine/gradients';
 import { release, scope } from '../engine/handle';
 import { hiddenStates, hiddenStatesBackward, type HiddenStatesSaved } from '../engine/hiddenStates';
-import { layerNorm, layerNormBackward } from '../engine/layers';
-import { floats, matmul } from '../engine/ops';
+import { layerNorm, layerNormBackward, type Read } from '../engine/layers';
+import { floats } from '../engine/ops';
+import { matmul } from '../engine/products';
 import { FileError, InputError } from '../errors';
 import { Checkpoint } from '../formats/checkpoint';
 import { readConfig, type GPT2Config } from '../formats/config';
@@ -16,7 +17,7 @@ import type { Random } from '../random';
 import { lastTokens, type ResponseBatch } from '../text/responseBatch';
 import { tf } from '../tf';
 import { weightsFiles } from './folder';
-import { DifferentiablePass } from './forwardPass';
+import { DifferentiablePass, keptForBackward, type KeptForBackward, type RecordOptions } from './forwardPass';
 import type { GPT2 } from './gpt2';
 import type { FinalNorm } from './heads';
 import { Weights } from './weights';
@@ -96,14 +97,14 @@ export class RewardModel {
   }
 
   /** The same scores, keeping what a backward pass needs. */
-  record(batch: ResponseBatch): RewardForwardPass {
-    const { scores, saved } = this.#scored(batch, 'activations');
+  record(batch: ResponseBatch, options: RecordOptions = {}): RewardForwardPass {
+    const { scores, saved } = this.#scored(batch, keptForBackward(options));
     return new RewardForwardPass(tf.tensor1d(scores), this, saved);
   }
 
-  #scored(batch: ResponseBatch, keep: 'nothing' | 'activations'): { scores: Float32Array; saved: RewardSaved } {
+  #scored(batch: ResponseBatch, keep: 'nothing' | KeptForBackward): { scores: Float32Array; saved: RewardSaved } {
     return scope(() => {
-      const read = this.weights.reader();
+      const read: Read = (name) => this.weights.read(name);
       const { hidden, saved } = hiddenStates(batch, lastTokens(batch, this.padTokenId), read, this.config, keep);
       const norm = layerNorm(hidden, read, 'ln_f', this.config.layerNormEpsilon); // [R, C]
       const scores = matmul(norm.y, read(SCORE_HEAD), { transposeY: true }); // [R, 1]
@@ -188,7 +189,7 @@ export class RewardForwardPass extends DifferentiablePass<RewardSaved> {
     const { config, weights } = this.#model;
     const values = gradient.dataSync<'float32'>().slice();
     return this.runBackward(weights, wanted, ({ norm, ...below }, gradients) => {
-      const read = weights.reader();
+      const read: Read = (name) => weights.read(name);
       const dScores = floats(values, [values.length, 1]); // [R, 1]
       gradients.put(SCORE_HEAD, () => matmul(dScores, norm.y, { transposeX: true }));
       const dNorm = matmul(dScores, read(SCORE_HEAD)); // [R, C]

@@ -1,7 +1,7 @@
 /** PPO's value function: a scalar head on the policy's own hidden states. */
 import type { Gradient } from '../engine/gradients';
 import type { Handle } from '../engine/handle';
-import type { Read, WeightGradients } from '../engine/layers';
+import type { WeightGradients } from '../engine/layers';
 import { fill, variable } from '../engine/ops';
 import { Variables } from '../engine/variables';
 import { InputError } from '../errors';
@@ -51,9 +51,8 @@ class WeightsWithHead extends Weights {
     return (this.#isHead(name) ? this.#head : this.#base).values(name);
   }
 
-  override reader(): Read {
-    const [ofBase, ofHead] = [this.#base.reader(), super.reader()];
-    return (name) => (this.#isHead(name) ? ofHead : ofBase)(name);
+  override read(name: string): Handle {
+    return this.#isHead(name) ? super.read(name) : this.#base.read(name);
   }
 
   override gradients(made: Map<string, Gradient>, wanted: (name: string) => boolean): WeightGradients {

@@ -1,11 +1,11 @@
 /** GPT-2's weights as TensorFlow variables, under GPT-2's own names. */
 import type { Gradient } from '../engine/gradients';
 import { currentScope, scope, type Handle } from '../engine/handle';
-import type { Read, WeightGradients } from '../engine/layers';
+import type { WeightGradients } from '../engine/layers';
 import { floats, readVariable, variable } from '../engine/ops';
 import { Variables } from '../engine/variables';
 import type { GPT2Config } from '../formats/config';
-import { readCheckpointWeights, type Heads } from './checkpointWeights';
+import { readCheckpointWeights, type Heads, type HeldDType } from './checkpointWeights';
 import { LM_HEAD, weightShapes } from './weightShapes';
 
 /** A model whose weights a trainer changes. */
@@ -21,10 +21,11 @@ export class Weights extends Variables {
    * Reads a model folder's model.safetensors or its shards: F32, F16 or BF16, keys with or without the prefix
    * `transformer.`, `module.` or `_orig_mod.`. A value head (`v_head.…`) is ignored, with a line on standard error.
    *
+   * @param dtype how the matrices of the blocks are held, see `LoadOptions`.
    * @throws FileError if a file is malformed, or a tensor is missing, unknown, or not of the config's shape.
    */
-  static load(folder: string, config: GPT2Config, heads: Heads = {}): Weights {
-    return new Weights(readCheckpointWeights(folder, config, heads), weightShapes(config, heads));
+  static load(folder: string, config: GPT2Config, heads: Heads = {}, dtype: HeldDType = 'F32'): Weights {
+    return new Weights(readCheckpointWeights(folder, config, heads, dtype), weightShapes(config, heads));
   }
 
   /** From one array per weight, of the weight's size. The arrays must not be changed afterwards. */
@@ -50,18 +51,11 @@ export class Weights extends Variables {
     return this;
   }
 
-  /** Reads weights by name, each only once; the handles belong to the scope now open, also when an inner one asks. */
-  reader(): Read {
-    const owner = currentScope();
-    const handles = new Map<string, Handle>();
-    return (name) => {
-      const handle = handles.get(name) ?? owner.adopt(this.read(name));
-      handles.set(name, handle);
-      return handle;
-    };
-  }
-
-  protected read(name: string): Handle {
+  /**
+   * A weight's present value, which belongs to the innermost scope: a value that has to be computed, such as a sum with
+   * an adapter, is freed with the layer that read it.
+   */
+  read(name: string): Handle {
     return readVariable(this.variable(name));
   }
 

@@ -54,9 +54,24 @@ export interface UnknownTraceType {
 /** Plotly's layout: axes, legend, annotations, and sizes in pixels. */
 export interface FigureLayout extends Fields<Partial<Layout>> {}
 
+/**
+ * One state of a figure that moves: a slider or a button of the layout shows it by its name
+ * (https://plotly.com/javascript/sliders/).
+ */
+export interface FigureFrame {
+  /** As the slider's step names it in `args`. */
+  readonly name: string;
+  /** What changes in the traces, in the order of the figure's `data`; the rest stays. */
+  readonly data?: readonly (Partial<Trace> | UnknownTraceType)[];
+  /** What changes in the layout. */
+  readonly layout?: FigureLayout | Pick<FigureLayout, 'autosize'>;
+}
+
 /** A plotly figure: plain data in the form of plotly.js. Lists may be typed arrays, such as a tensor's `dataSync()`. */
 export interface Figure {
   readonly data: readonly (Trace | UnknownTraceType)[];
   /** The second form admits a value of type `object`, created elsewhere. */
   readonly layout?: FigureLayout | Pick<FigureLayout, 'autosize'>;
+  /** The states that sliders and buttons of the layout switch between, in the page, without the kernel. */
+  readonly frames?: readonly FigureFrame[];
 }

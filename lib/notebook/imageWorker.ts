@@ -2,16 +2,21 @@
 import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
 
 import sharp from 'sharp';
 import { runAsWorker } from 'synckit';
 
 import type { ImageRequest } from './image';
 
-/** Enough for lines and text in a few colors, with smooth edges. */
-const COLOURS = 64;
-/** In milliseconds. A cold start on a busy machine is slow. */
-const ANSWERS_WITHIN = 60_000;
+/** Fewer would merge the colors of curves whose bands lie on each other. */
+const COLOURS = 256;
+/** In seconds. A cold start on a busy machine is slow. */
+const ANSWERS_WITHIN = 60;
+/** Kaleido, a Chromium of 2020, now and then hangs at its start, or is the first to go where memory is short. */
+const TRIES = 4;
+/** Milliseconds between two tries. */
+const PAUSE = 1000;
 /** Milliseconds without a figure after which kaleido's 200 MB are released. */
 const KEPT_FOR = 20_000;
 
@@ -20,7 +25,7 @@ let idle: NodeJS.Timeout | undefined;
 
 runAsWorker(async (request: ImageRequest): Promise<string> => {
   clearTimeout(idle);
-  const { result, message } = await answer(request).catch(() => answer(request)); // try once more, with a new kaleido
+  const { result, message } = await patientAnswer(request);
   idle = setTimeout(() => running?.stop(), KEPT_FOR);
   if (result === null) throw new Error(message ?? 'kaleido does not say why');
   const image = await sharp(Buffer.from(result, 'base64'))
@@ -33,6 +38,18 @@ interface Answer {
   /** The image in base64, or null and a message. */
   readonly result: string | null;
   readonly message: string | null;
+}
+
+/** @throws Error if kaleido cannot be started, or if at each of the tries a new one ends or takes too long. */
+async function patientAnswer(request: ImageRequest): Promise<Answer> {
+  for (let left = TRIES - 1; ; left--) {
+    try {
+      return await answer(request);
+    } catch (error) {
+      if (left === 0 || (error as NodeJS.ErrnoException).code !== undefined) throw error;
+      await sleep(PAUSE);
+    }
+  }
 }
 
 /** @throws Error if kaleido ends or takes too long. */
@@ -51,6 +68,7 @@ class Kaleido {
   readonly #greeting: Promise<string>;
   readonly #lines: AsyncIterator<string>;
   readonly #ended: Promise<never>;
+  #late = false;
 
   constructor(folder: string, onEnd: () => void) {
     const args = [
@@ -79,14 +97,20 @@ class Kaleido {
     this.#process.stdin.on('error', () => {}); // it has ended; `#ended` reports that
     this.#ended = new Promise((_, reject) => {
       this.#process.on('error', reject);
-      this.#process.on('close', (code, signal) => reject(new Error(`kaleido ended (${signal ?? code}): ${complaint}`)));
+      this.#process.on('close', (code, signal) => {
+        const what = this.#late ? `gave no answer within ${ANSWERS_WITHIN} s` : `ended (${signal ?? code})`;
+        reject(new Error(`kaleido ${what}: ${complaint}`));
+      });
     });
     this.#ended.catch(onEnd);
     this.#greeting = this.#line();
   }
 
   async ask(question: string): Promise<string> {
-    const limit = setTimeout(() => this.stop(), ANSWERS_WITHIN);
+    const limit = setTimeout(() => {
+      this.#late = true;
+      this.stop();
+    }, ANSWERS_WITHIN * 1000);
     try {
       await this.#greeting;
       this.#process.stdin.write(`${question}\n`);

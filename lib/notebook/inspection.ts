@@ -31,19 +31,21 @@ shownAs<tf.Tensor>(tf.Tensor, (tensor, _, alone) => {
   return alone ? [head, ...lines.map((line) => line.replace(/^ {4}/, ''))].join('\n') : head;
 });
 
-const numbers = (weights: Variables): number =>
+/** The number of parameters. */
+export const parameterCount = (weights: Variables): number =>
   weights.names.reduce((sum, name) => sum + weights.shape(name).reduce((product, size) => product * size, 1), 0);
 
 shownAs(
   GPT2,
-  ({ config, weights }, options) => `GPT2 ${inspect({ ...config, parameters: numbers(weights) }, options)}`,
+  ({ config, weights }, options) => `GPT2 ${inspect({ ...config, parameters: parameterCount(weights) }, options)}`,
 );
 shownAs(
   RewardModel,
   ({ config, weights, padTokenId }, options) =>
-    `RewardModel ${inspect({ ...config, padTokenId, parameters: numbers(weights) }, options)}`,
+    `RewardModel ${inspect({ ...config, padTokenId, parameters: parameterCount(weights) }, options)}`,
 );
 shownAs(
   Variables,
-  (weights) => `${weights.constructor.name} of ${plural(weights.names.length, 'tensor')}, ${numbers(weights)} numbers`,
+  (weights) =>
+    `${weights.constructor.name} of ${plural(weights.names.length, 'tensor')}, ${parameterCount(weights)} numbers`,
 );

@@ -12,6 +12,7 @@ import { checkTraceType } from './traceTypes';
 export interface PlainFigure {
   readonly data: readonly object[];
   readonly layout?: object;
+  readonly frames?: readonly object[];
 }
 
 /**
@@ -42,7 +43,7 @@ export function plainFigure(figure: Figure): PlainFigure {
 function plainParts(figure: Figure): PlainFigure {
   const found = refusal(figure, 'figure');
   if (found !== undefined) throw new InputError(`the figure is ${found}`);
-  const { data, layout } = (figure ?? {}) as { data?: unknown; layout?: unknown };
+  const { data, layout, frames } = (figure ?? {}) as { data?: unknown; layout?: unknown; frames?: unknown };
   const unfit = refusal(data, 'data');
   if (unfit !== undefined) throw new InputError(`data is ${unfit}`);
   if (!Array.isArray(data))
@@ -55,11 +56,25 @@ function plainParts(figure: Figure): PlainFigure {
     checkTraceType(plainTrace['type'], `data[${n}]`);
     return plainTrace;
   });
-  if (layout === undefined || layout === null) return { data: traces };
+  const moving = frames === undefined || frames === null ? {} : { frames: plainFrames(frames, inside) };
+  if (layout === undefined || layout === null) return { data: traces, ...moving };
   const plainLayout = plain(layout, 'layout', 'layout', inside, false);
   if (!isRecord(plainLayout))
     throw new InputError(`${describe(layout, 'layout')}; it is an object, such as { title: 'Loss' }`);
-  return { data: traces, layout: plainLayout };
+  return { data: traces, layout: plainLayout, ...moving };
+}
+
+function plainFrames(frames: unknown, inside: readonly object[]): object[] {
+  if (!Array.isArray(frames))
+    throw new InputError(
+      `${describe(frames, 'frames')}; give a list of states: [{ name: '0.1', data: [{ y: [1, 2] }] }]`,
+    );
+  return frames.map((frame: unknown, n) => {
+    const plainFrame = plain(frame, `frames[${n}]`, 'frame', [...inside, frames], false);
+    if (!isRecord(plainFrame) || typeof plainFrame['name'] !== 'string')
+      throw new InputError(`frames[${n}] has no name; a slider finds a state by it: { name: '0.1', data: […] }`);
+    return plainFrame;
+  });
 }
 
 const isRecord = (value: unknown): value is Record<string, unknown> =>

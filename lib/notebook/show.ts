@@ -31,6 +31,9 @@ type WriteDisplayData = (output: Content & { transient: object }, update: boolea
  *     const layout = { title: 'Loss', yaxis: { title: 'nats' } };
  *     show({ data: [{ type: 'scatter', y: losses.dataSync() }], layout }, 'The loss falls.');
  *
+ * A figure with `frames` moves: sliders and buttons of its layout show one frame or another, in JupyterLab and in the
+ * book, without the kernel; the image shows the first state.
+ *
  * Lists may be typed arrays; NaN is a gap; a title may be a plain string (see `plainFigure` for the treatment of each
  * value).
  *
@@ -77,8 +80,8 @@ function pictured(plain: PlainFigure, text: string): Content {
 }
 
 function styled(figure: Figure): PlainFigure {
-  const { data, layout } = plainFigure(figure);
-  return { data, layout: { template: TEMPLATE, ...layout } };
+  const { layout, ...rest } = plainFigure(figure);
+  return { ...rest, layout: { template: TEMPLATE, ...layout } };
 }
 
 /**

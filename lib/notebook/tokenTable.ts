@@ -22,11 +22,12 @@ const COLOURS = { above: '0, 114, 178', below: '230, 159, 0' };
 /** Opacity of the deepest color, low enough for text in the page's own color to stand out in light and dark themes. */
 const DEEPEST = 0.6;
 
-const CELL =
+/** Styles that all tables of tokens share. */
+export const CELL =
   'display: inline-block; text-align: center; padding: 1px 3px; margin: 1px; vertical-align: top; border-radius: 3px';
-const ROW = 'margin: 2px 0 6px 0; line-height: 1.25';
-const LABEL = 'font-weight: bold';
-const TOKEN = 'font-family: monospace; font-size: 13px; white-space: pre';
+export const ROW = 'margin: 2px 0 6px 0; line-height: 1.25';
+export const LABEL = 'font-weight: bold';
+export const TOKEN = 'font-family: monospace; font-size: 13px; white-space: pre';
 const VALUE = 'font-size: 10px';
 
 /**
@@ -111,7 +112,7 @@ function decimals(value: number): string {
 }
 
 /** A token's text with its white space made visible. */
-function visible(token: string): string {
+export function visible(token: string): string {
   const signs: Readonly<Record<string, string>> = { '\n': '↵', '\t': '→', '\r': '␍' };
   return token.replace(/^ +| +$/g, (spaces) => '·'.repeat(spaces.length)).replace(/[\n\t\r]/g, (sign) => signs[sign]!);
 }

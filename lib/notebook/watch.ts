@@ -2,7 +2,10 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 
 import { plural } from '../errors';
-import { bar, minutes } from '../hub/progress';
+import { bar } from '../hub/progress';
+import { shortAnswer, type ComparedAnswer } from '../training/answers';
+import { stepProgress } from '../training/stepProgress';
+import { answerTable } from './answerTable';
 import { curves } from './figures';
 import { describePanels, valuesOf, type Panels } from './panels';
 import { figureContent, imageContent, liveOutput } from './show';
@@ -19,7 +22,8 @@ const DRAWN_EVERY = 2000;
 const DRAWING_SHARE = 0.04;
 
 /**
- * Runs a training to its end, and shows its steps below the cell: a progress line and the curves so far.
+ * Runs a training to its end, and shows its steps below the cell: a progress line, the curves so far, and a table of
+ * the model's answers if the steps have any (`withSamples`).
  *
  *     const history = await watch(trainDpo(policy, pairs, options), {
  *       steps: 50,
@@ -35,13 +39,20 @@ const DRAWING_SHARE = 0.04;
  * @returns all events, in order.
  * @throws whatever `training` throws.
  */
-export async function watch<Step extends { readonly step: number; readonly loss?: number }>(
+export async function watch<
+  Step extends {
+    readonly step: number;
+    readonly loss?: number;
+    readonly samples?: readonly ComparedAnswer[] | undefined;
+  },
+>(
   training: AsyncIterable<Step>,
   { steps, curves: panels = { loss: ({ loss }) => loss } }: WatchOptions<Step>,
 ): Promise<Step[]> {
   const history: Step[] = [];
   const progress = progressLine(steps);
   const draw = drawing(history, panels);
+  const tell = telling();
   const last = () => history.at(-1)?.step ?? 0;
 
   const interrupt = await onInterrupt();
@@ -51,6 +62,7 @@ export async function watch<Step extends { readonly step: number; readonly loss?
       history.push(step);
       progress.step(step.step, valuesOf(step, panels));
       draw();
+      if (step.samples) tell(step.samples);
       await nextTurn(); // lets an interrupt arrive, and the kernel answer
       if (interrupt.wished) break;
     }
@@ -75,10 +87,24 @@ function drawing<Step extends { readonly step: number }>(
   let next = -Infinity;
   return ({ whole } = { whole: false }) => {
     const start = performance.now();
-    if (!output || history.length === 0 || (!whole && start < next)) return;
+    const least = whole ? 1 : 2; // a curve begins with its second point
+    if (!output || history.length < least || (!whole && start < next)) return;
     output((whole ? figureContent : imageContent)(curves(history, panels), describePanels(history, panels)));
     const end = performance.now();
     next = end + Math.max(DRAWN_EVERY, (end - start) / DRAWING_SHARE);
+  };
+}
+
+/** Shows answers: a table that grows in a notebook, otherwise a line for each. */
+function telling(): (samples: readonly ComparedAnswer[]) => void {
+  const output = liveOutput();
+  const told: ComparedAnswer[] = [];
+  return (samples) => {
+    if (!output)
+      return samples.forEach((answer) => console.log(`answer after step ${answer.step}: ${shortAnswer(answer)}`));
+    told.push(...samples);
+    const { html, text } = answerTable(told);
+    output({ data: { 'text/html': html, 'text/plain': text }, metadata: {} });
   };
 }
 
@@ -100,9 +126,6 @@ interface ProgressLine {
  *
  *     step 17 of 50 [######              ]  2.1 steps/s  0:16 left  loss 0.6512  accuracy 0.7500
  *
- * The rate is the mean since the end of the first step: what comes before, such as a reference's log-probs, happens
- * only once.
- *
  * @param now a monotonic clock, in milliseconds.
  */
 function progressLine(steps: number, now: () => number = () => performance.now()): ProgressLine {
@@ -111,22 +134,16 @@ function progressLine(steps: number, now: () => number = () => performance.now()
     ? (text: string) => output({ data: { 'text/plain': text }, metadata: {} })
     : (text: string) => console.log(text);
   const every = output ? EVERY.notebook : EVERY.console;
-  let first: { step: number; time: number } | undefined;
+  const progress = stepProgress(steps, now);
   let written = -Infinity;
   if (output) write(`step 0 of ${steps} [${bar(0)}]`);
   return {
     step(step, values) {
+      const { head: made, rate } = progress(step);
       const time = now();
-      first ??= { step, time };
       if (time - written < every) return;
       written = time;
-      const speed = step > first.step ? ((step - first.step) / (time - first.time)) * 1000 : 0;
-      const rate =
-        speed === 0
-          ? ''
-          : `  ${speed < 1 ? `${(1 / speed).toFixed(1)} s/step` : `${speed.toFixed(1)} steps/s`}  ` +
-            `${minutes(Math.max(0, steps - step) / speed)} left`;
-      const head = `step ${step} of ${steps} [${bar(Math.min(1, step / steps))}]${rate}`;
+      const head = rate === '' ? made : `${made}  ${rate}`;
       const tail = values.map(([name, value]) => `${name} ${digits(value)}`).join('  ');
       write(`${head}${head.length + tail.length > WIDTH ? '\n' : '  '}${tail}`);
     },

@@ -66,7 +66,7 @@ export function endedIds(tokenizer: Encoder, text: string, templated = false): n
 
 /** Appends `eosTokenId`; ids that already end with it stay as they are. */
 export function appendEos(ids: readonly number[], eosTokenId: number): number[] {
-  return ids.at(-1) === eosTokenId ? [...ids] : [...ids, eosTokenId];
+  return ids.at(-1) === eosTokenId ? ids.slice() : ids.concat(eosTokenId); // neither has spare room
 }
 
 /**

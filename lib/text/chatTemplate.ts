@@ -1,9 +1,9 @@
 /** A model's own chat template, rendered as by transformers' apply_chat_template. */
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { FileError, InputError, oneLine, quoted } from '../errors';
-import { foreignFile } from '../formats/fileBytes';
+import { readText } from '../formats/fileBytes';
 import type { JsonObject } from '../formats/jsonFile';
 import { ADDITIONAL_TEMPLATES, isAdditionalTemplate } from '../hub/modelFiles';
 import { FUNCTIONS, likePython, sourceText } from './jinja';
@@ -100,12 +100,6 @@ export class ChatTemplate {
       throw new InputError(`the model's chat template does not accept these messages (${oneLine(cause)})`, { cause });
     }
   }
-}
-
-function readText(path: string): string {
-  const foreign = foreignFile(path);
-  if (foreign !== undefined) throw new FileError(path, foreign);
-  return readFileSync(path, 'utf8');
 }
 
 function ofConfig({ chat_template: given }: JsonObject, path: string): string | undefined {

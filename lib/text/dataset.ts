@@ -67,10 +67,12 @@ export async function readResponses(
   options: ReadOptions,
 ): Promise<PromptResponses[]> {
   const chat = chatOf(tokenizer.chatTemplate, options.onMessages);
-  const encode = (fields: Fields, boundary: Boundary): PromptResponses[] =>
-    isPlainText(fields)
-      ? encodedText(fields, tokenizer, options)
-      : [encodedResponse(fields, chat, tokenizer, options, boundary)];
+  const encode = (fields: Fields, boundary: Boundary): PromptResponses[] => {
+    if (!isPlainText(fields)) return [encodedResponse(fields, chat, tokenizer, options, boundary)];
+    const pieces = encodedText(fields, tokenizer, options);
+    options.onText?.(pieces);
+    return pieces;
+  };
   const form = options.responseField === 'chosen' ? PAIR : RESPONSE;
   return (await encodeRows(path, form, encode, tokenizer, options)).flat();
 }

@@ -49,6 +49,8 @@ export interface ReadOptions extends RowSource {
    * response when encoded as one text.
    */
   readonly onMerges?: (merges: Merges) => void;
+  /** Receives the pieces of each plain text of `readResponses`. They are among the rows, but have no real prompt. */
+  readonly onText?: (pieces: readonly PromptResponses[]) => void;
   /** The field of a response: `chosen` takes a pair's chosen one, for SFT. Default `response`, or its other names. */
   readonly responseField?: (typeof RESPONSE_FIELDS)[number] | undefined;
   /** Also read a pair's "margin", a number, from rows that have one; reward model training uses it. Default false. */

@@ -130,7 +130,8 @@ export class Tokenizer {
         `the text holds half of a surrogate pair at index ${lone}: it was cut within a character; fix it where ` +
           'it is created',
       );
-    return this.#split(text).flatMap((piece) => (typeof piece === 'number' ? [piece] : this.#bpe(piece)));
+    const ids = this.#split(text).flatMap((piece) => (typeof piece === 'number' ? [piece] : this.#bpe(piece)));
+    return ids.slice(); // a list that grew has spare room, which many rows would keep: three times their ids
   }
 
   /**

@@ -1,11 +1,11 @@
 /**
  * Reads a model folder's tokenizer: tokenizer.json and tokenizer_config.json, or the older files that they replaced.
  */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { FileError, quoted } from '../errors';
-import { foreignFile } from '../formats/fileBytes';
+import { readText } from '../formats/fileBytes';
 import { readJsonObject, type JsonObject as Json } from '../formats/jsonFile';
 import {
   contentOf,
@@ -179,16 +179,6 @@ function fromVocabulary(folder: string): Json {
 
 function readOptional(path: string): Json {
   return existsSync(path) ? readJsonObject(path) : {};
-}
-
-function readText(path: string): string {
-  const foreign = foreignFile(path);
-  if (foreign !== undefined) throw new FileError(path, foreign);
-  try {
-    return readFileSync(path, 'utf8');
-  } catch (cause) {
-    throw new FileError(path, `cannot be read (${(cause as NodeJS.ErrnoException).code})`, { cause });
-  }
 }
 
 /**

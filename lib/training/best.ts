@@ -1,7 +1,7 @@
 /** The best validation of a run so far, and when to stop waiting for a better one. */
 import { InputError } from '../errors';
 import { RANGES, requireRange } from '../ranges';
-import { flat } from './metrics';
+import { flat } from './stepNumbers';
 
 export interface BestOptions {
   /**
@@ -9,6 +9,8 @@ export interface BestOptions {
    * other, such as `rewards/accuracies`, where higher is better. Default loss.
    */
   bestBy?: string;
+  /** Whether higher values of that metric are better, as `greater_is_better` in transformers. Default: as above. */
+  greaterIsBetter?: boolean;
   /** Stop after this many validations in a row without improvement. Default: never. */
   patience?: number;
 }
@@ -17,15 +19,21 @@ const LOWER_IS_BETTER: readonly string[] = ['loss', 'calibrationError', 'brier']
 
 export class Best {
   readonly #bestBy: string;
+  readonly #sign: 1 | -1;
   readonly #patience: number;
   #value = -Infinity;
   #step: number | undefined;
   #since = 0;
 
   /** @throws InputError if patience is out of its range. */
-  constructor({ bestBy = 'loss', patience = Infinity }: BestOptions = {}) {
+  constructor({
+    bestBy = 'loss',
+    patience = Infinity,
+    greaterIsBetter = !LOWER_IS_BETTER.includes(bestBy),
+  }: BestOptions = {}) {
     if (patience !== Infinity) requireRange('patience', patience, RANGES.run.patience);
     this.#bestBy = bestBy;
+    this.#sign = greaterIsBetter ? 1 : -1;
     this.#patience = patience;
   }
 
@@ -41,7 +49,7 @@ export class Best {
     const found = metrics.get(this.#bestBy);
     if (found === undefined)
       throw new InputError(`bestBy: the validation has no "${this.#bestBy}"; it has ${[...metrics.keys()].join(', ')}`);
-    const value = LOWER_IS_BETTER.includes(this.#bestBy) ? -found : found;
+    const value = this.#sign * found;
     const better = value > this.#value;
     this.#since = better ? 0 : this.#since + 1;
     if (better) [this.#value, this.#step] = [value, step];

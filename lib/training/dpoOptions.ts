@@ -37,6 +37,9 @@ const DIVERGENCES: Readonly<Record<Divergence, true>> = {
 };
 const namesOf = <Name extends string>(names: Readonly<Record<Name, true>>) => Object.keys(names) as Name[];
 
+/** The default beta of the loss simpo and of the others. */
+export const BETA = { simpo: 2, others: 0.1 } as const;
+
 /**
  * Each loss has its own defaults, in the table `preferenceLosses`, and takes only its own options; so none is filled in
  * here. tests/defaults.test.ts holds these words to the table.
@@ -45,7 +48,7 @@ export const dpoLossSettings = {
   loss: choice(namesOf(LOSSES), { group: 'loss', default: 'sigmoid', help: 'Train with this loss; sigmoid is DPO.' }),
   beta: number(pairs.beta, {
     group: 'loss',
-    otherwise: '0.1; simpo: 2',
+    otherwise: `${BETA.others}; simpo: ${BETA.simpo}`,
     help: 'Tie the policy to the reference this strongly.',
   }),
   labelSmoothing: number(pairs.labelSmoothing, {

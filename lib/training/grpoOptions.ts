@@ -31,6 +31,26 @@ export const grpoSettings = {
     default: 0.2,
     help: "Clip the policy's ratio at 1 plus and minus this; matters from iterations 2 up.",
   }),
+  epsilonHigh: number(grpo.epsilonHigh, {
+    group: 'loss',
+    otherwise: 'clipRange',
+    help: 'Clip the ratio at 1 plus this, and at 1 minus clipRange; 0.28 is clip-higher of DAPO.',
+  }),
+  level: choice(['token', 'sequence'], {
+    group: 'loss',
+    default: 'token',
+    help: "Clip the ratio of each token, or one ratio for each response, the geometric mean of its tokens'; for GRPO.",
+  }),
+  maskTruncated: flag({
+    group: 'loss',
+    default: false,
+    help: 'Do not learn from responses that did not end by themselves; for GRPO.',
+  }),
+  skipEqual: flag({
+    group: 'loss',
+    default: false,
+    help: 'Leave groups of equal scores out of the update, so that the means are over the other groups; for GRPO.',
+  }),
   beta: number(grpo.beta, {
     group: 'loss',
     default: 0.04,

@@ -6,7 +6,7 @@ import { InputError, listed, plural } from '../errors';
 import type { Trainable } from '../model/weights';
 import { RANGES, requireRange } from '../ranges';
 import { withDefaults } from './declare';
-import { trainSettings, validationInterval, type TrainOptions } from './options';
+import { isValidated, trainSettings, validationInterval, type TrainOptions } from './options';
 import { batchOrder, stepCount } from './order';
 import { learningRate } from './schedule';
 import { TrainingState } from './state';
@@ -69,7 +69,7 @@ export function stepsLeft<Model extends Trainable, Row>(
           indices,
           pick: (all) => indices.map((index) => all[index]!),
           lr: lrOf(step - 1),
-          isValidated: step % validateEvery === 0 || step === steps,
+          isValidated: isValidated(step, { validateEvery, steps }),
           elapsed: () => (performance.now() - start) / 1000,
         };
       }

@@ -1,13 +1,9 @@
 /**
- * Averages a step's metrics over its parts, and writes them for TensorBoard. Which metrics a trainer reports stands in
- * its own file, such as trainDpo.ts; only those of tokens, which several share, are computed here.
+ * Averages a step's metrics over its parts. Which metrics a trainer reports stands in its own file, such as
+ * trainDpo.ts; only those of tokens, which several share, are computed here.
  */
-import { mkdirSync } from 'node:fs';
-import { resolve } from 'node:path';
-
 import type { TokenStatistics } from '../model/heads';
 import type { ResponseBatch } from '../text/responseBatch';
-import { tf } from '../tf';
 
 /** Metrics of the scored tokens, if they were asked for. */
 export type TokenMetrics = {
@@ -49,35 +45,4 @@ export function mean<Metrics extends object>(
     return [name, value] as const;
   });
   return Object.fromEntries(averaged) as Metrics;
-}
-
-/** The numbers of a step by name, such as `loss` or `rewards/chosen`. Lists, such as a step's updates, are omitted. */
-export function flat(metrics: object, prefix = ''): Map<string, number> {
-  return new Map(
-    Object.entries(metrics).flatMap(([name, value]) => {
-      if (typeof value === 'number') return [[prefix + name, value] as const];
-      return typeof value === 'object' && value !== null && !Array.isArray(value)
-        ? [...flat(value as object, `${prefix}${name}/`)]
-        : [];
-    }),
-  );
-}
-
-/**
- * Writes the numbers of each step as TensorBoard scalars under the names that `flat` gives, by TensorFlow itself.
- *
- * A process writes one event file into `folder`. A process that resumes a run adds another, in which the steps after
- * the checkpoint appear again. When the function returns, the step's numbers are on their way to the disk, so a killed
- * run keeps them.
- *
- * @param folder created if it does not exist.
- */
-export function tensorBoard(folder: string): (step: { readonly step: number }) => void {
-  const path = resolve(folder); // TensorFlow keeps one writer per path for the life of the process
-  mkdirSync(path, { recursive: true });
-  const writer = tf.node.summaryFileWriter(path);
-  return (step) => {
-    for (const [name, value] of flat(step)) if (name !== 'step') writer.scalar(name, value, step.step);
-    writer.flush();
-  };
 }

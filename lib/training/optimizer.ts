@@ -45,6 +45,11 @@ export class AdamW {
   constructor(weights: Variables, options: AdamWOptions = {}) {
     const { beta1, beta2, epsilon, weightDecay, frozen = [] } = withDefaults(options, trainSettings);
     requireRanges({ beta1, beta2, epsilon, weightDecay }, RANGES.training);
+    if (weights.areHalf)
+      throw new InputError(
+        'weights held in BF16 stay as they are, because most updates would round to nothing; ' +
+          'train adapters on them (LoRA), or load the model in F32',
+      );
     this.#weights = weights;
     this.#options = { beta1, beta2, epsilon, weightDecay };
     this.#frozen = frozenNames(weights.names, frozen);

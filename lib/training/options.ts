@@ -17,6 +17,14 @@ export const trainSettings = {
     default: 1,
     help: 'Compute a batch in N equal parts, which needs less memory; the step stays the same.',
   }),
+  gradientCheckpointing: flag({
+    group: 'optimization',
+    default: false,
+    sameRun: true,
+    help:
+      "Keep only each block's input for the backward pass and compute the rest again: the same steps in less memory " +
+      'and about a fifth more time.',
+  }),
   lr: number(training.lr, { group: 'optimization', required: true, help: 'Set the highest learning rate.' }),
   warmupSteps: number(training.warmupSteps, {
     group: 'optimization',
@@ -92,6 +100,12 @@ export function validationInterval({ validateEvery = rowSettings.validateEvery.d
   requireRange('validateEvery', validateEvery, RANGES.validated.validateEvery);
   return validateEvery;
 }
+
+/** Whether a validation is due after this step: every `validateEvery` steps, and after the last. */
+export const isValidated = (
+  step: number,
+  { validateEvery, steps }: { readonly validateEvery: number; readonly steps: number },
+): boolean => step % validateEvery === 0 || step === steps;
 
 /** Settings that were renamed: the old name is refused with the new one. */
 export const RENAMED: Readonly<Record<string, string>> = { finalShare: 'minLrRatio', centring: 'centerRewards' };

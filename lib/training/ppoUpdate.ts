@@ -88,6 +88,8 @@ export interface PpoUpdateOptions {
   valueCoef?: number;
   /** Split a minibatch into this many parts, to save memory. Default 1. */
   accumulation?: number;
+  /** Keep only each block's input for the backward pass, to save memory. Default false. */
+  gradientCheckpointing?: boolean;
   /** Clip gradients to this norm; 0 does not clip. Default 1. */
   maxGradNorm?: number;
   /** The temperature of the sampling. Default 1. */
@@ -187,12 +189,12 @@ function backward(
   tokens: number,
   options: PpoUpdateOptions & DefaultsOf<typeof ppoSettings>,
 ): Part & { share: number; metrics: PartMetrics; ratios: number[] } {
-  const { clipRange, valueClipRange, valueCoef, temperature, suppressTokens } = options;
+  const { clipRange, valueClipRange, valueCoef, temperature, suppressTokens, gradientCheckpointing } = options;
   const some = indices.map((n) => samples[n]!);
   const share = countTokens(some) / tokens;
   const part = (all: PerToken) => padded(indices.map((n) => all[n]!));
   const batch = sampleBatch(some, model.config.blockSize);
-  using pass = model.record(batch, { temperature, suppressTokens, statistics: true });
+  using pass = model.record(batch, { temperature, suppressTokens, statistics: true, gradientCheckpointing });
   const { perTokenLogps, values, responseMask, statistics } = pass;
   if (values === undefined) throw new InputError('the model has no value head; give withValueHead(policy)');
 

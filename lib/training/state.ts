@@ -1,5 +1,5 @@
 /** The state of a training, from which it can continue: in memory, or as a checkpoint folder. */
-import { existsSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import type { Variables } from '../engine/variables';
@@ -17,6 +17,7 @@ import { RENAMED } from './options';
 
 const MODEL = 'model.safetensors';
 const OPTIMIZER = 'optimizer.safetensors';
+const BESIDE = 'beside.safetensors';
 const STATE = 'training.json';
 const WEIGHTS = 'weights.json'; // beside weights that are saved without a training's state
 
@@ -30,6 +31,10 @@ export type Fingerprint = string | Readonly<Record<string, string>>;
  * state: on the CPU, a resumed run gives the same bits as one that never stopped.
  */
 export class TrainingState<Model extends Trainable = GPT2> {
+  #beside: GPT2 | undefined;
+  /** The checkpoint that this state was resumed from, if it has the weights of `beside`. */
+  #besideFrom: string | undefined;
+
   private constructor(
     readonly model: Model,
     readonly optimizer: AdamW,
@@ -82,11 +87,31 @@ export class TrainingState<Model extends Trainable = GPT2> {
       requireTensors(moments, trained, optimizer.names, ['m.', 'v.']);
       for (const name of trained.names) trained.assign(name, weights.float32(name));
       optimizer.restore(updates as number, (kind, name) => moments.float32(`${kind}.${name}`));
-      return new TrainingState(model, optimizer, step as number, { ...(carried as Record<string, number>) });
+      const resumed = new TrainingState(model, optimizer, step as number, { ...(carried as Record<string, number>) });
+      resumed.#besideFrom = existsSync(join(folder, BESIDE)) ? join(folder, BESIDE) : undefined;
+      return resumed;
     } catch (error) {
       optimizer.dispose();
       throw error;
     }
+  }
+
+  /**
+   * A model that the trainer changes beside the trained one, such as a reference that follows the policy. The state
+   * owns it, and checkpoints have its weights.
+   *
+   * @param make makes the model at the first call; its weights are then those of the checkpoint, if this state was
+   *   resumed from one that has them.
+   * @throws FileError if the checkpoint's weights are not those of such a model.
+   */
+  beside(make: () => GPT2): GPT2 {
+    if (this.#beside === undefined) {
+      const made = make();
+      if (this.#besideFrom !== undefined) assignAll(this.#besideFrom, made.weights);
+      this.#besideFrom = undefined;
+      this.#beside = made;
+    }
+    return this.#beside;
   }
 
   /** Writes a checkpoint, completely or not at all. */
@@ -99,18 +124,21 @@ export class TrainingState<Model extends Trainable = GPT2> {
           lazily(`${kind}.${name}`, model.weights.trained.shape(name), () => optimizer.moment(kind, name)),
         );
       writeSafetensors(join(out, OPTIMIZER), [...moments('m'), ...moments('v')]);
+      if (this.#beside) writeVariables(join(out, BESIDE), this.#beside.weights);
+      else if (this.#besideFrom !== undefined) copyFileSync(this.#besideFrom, join(out, BESIDE));
       writeJson(join(out, STATE), {
         step,
         updates: optimizer.steps,
         carried,
         fingerprint,
-        files: contentsOf(out, [MODEL, OPTIMIZER]),
+        files: contentsOf(out, [MODEL, OPTIMIZER, ...(this.#beside || this.#besideFrom !== undefined ? [BESIDE] : [])]),
       });
     });
   }
 
   dispose(): void {
     this.optimizer.dispose();
+    this.#beside?.dispose();
   }
 }
 
@@ -125,10 +153,14 @@ export function saveWeights(folder: string, model: Trainable): void {
 /** @throws FileError if the folder lacks a trained weight of this model in its shape, or is damaged. */
 export function loadWeights(folder: string, model: Trainable): void {
   requireWhole(folder);
-  using weights = new SafetensorsFile(join(folder, MODEL));
-  const { trained } = model.weights;
-  requireTensors(weights, trained, trained.names);
-  for (const name of trained.names) trained.assign(name, weights.float32(name));
+  assignAll(join(folder, MODEL), model.weights.trained);
+}
+
+/** @throws FileError if the file lacks a variable in its shape. */
+function assignAll(path: string, variables: Variables): void {
+  using weights = new SafetensorsFile(path);
+  requireTensors(weights, variables, variables.names);
+  for (const name of variables.names) variables.assign(name, weights.float32(name));
 }
 
 /** The inputs that differ, in parentheses; undefined if none does. */
@@ -201,9 +233,13 @@ function writeJson(path: string, value: unknown): void {
 
 function writeModel(folder: string, { config, weights: { trained } }: Trainable): void {
   writeFileSync(join(folder, 'config.json'), configJson(config));
+  writeVariables(join(folder, MODEL), trained);
+}
+
+function writeVariables(path: string, variables: Variables): void {
   writeSafetensors(
-    join(folder, MODEL),
-    trained.names.map((name) => lazily(name, trained.shape(name), () => trained.values(name))),
+    path,
+    variables.names.map((name) => lazily(name, variables.shape(name), () => variables.values(name))),
   );
 }
 
@@ -228,29 +264,4 @@ function lazily(name: string, shape: readonly number[], read: () => Float32Array
       return read();
     },
   };
-}
-
-const NAME = /^checkpoint-(\d{8})$/;
-
-/** The folder of a run's checkpoint after step `step`. */
-export function checkpointFolder(run: string, step: number): string {
-  return join(run, `checkpoint-${`${step}`.padStart(8, '0')}`);
-}
-
-/** A run's checkpoints, newest first. The leftovers of a killed save have other names and do not count. */
-export function checkpoints(run: string): string[] {
-  if (!existsSync(run)) return [];
-  return readdirSync(run)
-    .filter((name) => NAME.test(name))
-    .sort()
-    .reverse()
-    .map((name) => join(run, name));
-}
-
-/** Removes all but the newest `keep` checkpoints, and the leftovers of killed saves. */
-export function pruneCheckpoints(run: string, keep: number): void {
-  for (const folder of checkpoints(run).slice(keep)) rmSync(folder, { recursive: true });
-  for (const name of readdirSync(run))
-    if (/^(checkpoint-\d{8}|best(-\d{8})?|model)\.\d+\.(tmp|old)$/.test(name))
-      rmSync(join(run, name), { recursive: true });
 }

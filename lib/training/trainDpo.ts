@@ -26,6 +26,11 @@ export interface DpoLossOptions extends PreferenceOptions {
   loss?: PreferenceLossName;
 }
 
+/** Whether a loss that takes log-probs per token (ipo, as in TRL's DPOTrainer) gets those of whole responses. */
+interface SummedLogps {
+  summed?: boolean;
+}
+
 /** Means over the pairs, with the names of TRL's trainers. */
 export type DpoMetrics = TokenMetrics & {
   readonly loss: number;
@@ -106,7 +111,9 @@ export async function* trainDpo(
     const { training, step, indices, lr } = turn;
     const batch = referenced ? turn.pick(referenced) : queried(liveReference!, turn.pick(pairs));
 
-    const { parts, loss, gradients } = accumulate(batch, accumulation, (part) => backward(training, part, settings));
+    const { parts, loss, gradients } = accumulate(batch, accumulation, (part) =>
+      pairBackward(training, part, settings),
+    );
     const gradNorm = update(training, { loss, gradients }, { lr, maxGradNorm, rows: indices });
     training.step = step;
 
@@ -118,13 +125,14 @@ export async function* trainDpo(
 }
 
 /** Forward, loss and backward of a part of the batch: its share of the mean over `options.batchSize` pairs. */
-function backward(
+export function pairBackward(
   { model, optimizer }: TrainingState,
   pairs: readonly ReferencedPair[],
-  options: DpoLossOptions & { batchSize: number; tokenMetrics: boolean },
+  options: DpoLossOptions & SummedLogps & { batchSize: number; tokenMetrics: boolean; gradientCheckpointing: boolean },
 ): Part & { metrics: DpoMetrics } {
+  const { tokenMetrics: statistics, gradientCheckpointing } = options;
   const batch = pairBatch(model, pairs);
-  using pass = model.record(batch, { statistics: options.tokenMetrics });
+  using pass = model.record(batch, { statistics, gradientCheckpointing });
   let metrics: DpoMetrics;
   using loss = differentiate([pass.perTokenLogps], (perTokenLogps) => {
     const { loss: share, metrics: measure } = pairLoss(perTokenLogps, pairs, options.batchSize, options);
@@ -145,7 +153,7 @@ export function pairLoss(
   perTokenLogps: tf.Tensor2D,
   pairs: readonly ReferencedPair[],
   batchSize: number,
-  options: DpoLossOptions,
+  options: DpoLossOptions & SummedLogps,
 ): { loss: tf.Scalar; metrics: () => DpoMetrics } {
   const [policyChosenLogps, policyRejectedLogps] = tf.unstack(perTokenLogps.sum(1).reshape([pairs.length, 2]), 1) as [
     tf.Tensor1D,
@@ -157,10 +165,9 @@ export function pairLoss(
     refChosenLogps: tf.tensor1d(pairs.map((pair) => pair.refChosenLogps)),
     refRejectedLogps: tf.tensor1d(pairs.map((pair) => pair.refRejectedLogps)),
   };
-  const lengths = {
-    chosenLengths: tf.tensor1d(pairs.map(({ chosenIds }) => chosenIds.length)),
-    rejectedLengths: tf.tensor1d(pairs.map(({ rejectedIds }) => rejectedIds.length)),
-  };
+  const lengthsOf = (ids: 'chosenIds' | 'rejectedIds') =>
+    tf.tensor1d(pairs.map((pair) => (options.summed ? 1 : pair[ids].length)));
+  const lengths = { chosenLengths: lengthsOf('chosenIds'), rejectedLengths: lengthsOf('rejectedIds') };
   const { loss = dpoLossSettings.loss.default, beta } = options;
   const losses = preferenceLoss(loss)({ ...logps, ...lengths }, lossOptions(options));
   const { chosenRewards, rejectedRewards } = dpoLoss(logps, { beta }); // whatever the loss

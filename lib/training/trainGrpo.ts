@@ -6,7 +6,7 @@
  */
 import { InputError } from '../errors';
 import { groupAdvantages } from '../losses/advantages';
-import { requireLossType } from '../losses/grpo';
+import { requireLossType, requireRatioLevel } from '../losses/grpo';
 import type { GPT2 } from '../model/gpt2';
 import { merged } from '../model/lora';
 import { average, variance } from '../moments';
@@ -18,7 +18,7 @@ import { grpoUpdate, type GroupRollout } from './grpoUpdate';
 import { stepsLeft } from './loop';
 import { mean } from './metrics';
 import { randomOf } from './order';
-import { scoreSamples, type Reward } from './rewards';
+import { scoreSamples, summedRewards, type Reward, type RewardTerm } from './rewards';
 import {
   countTokens,
   referenceSuppression,
@@ -42,10 +42,14 @@ export interface GrpoStep {
     /** Fraction of groups whose scores are all equal, so that nothing is learned from them. */
     readonly equalGroups: number;
   };
-  /** As in `grpoLoss`. This, loss, clipFraction and gradNorm are means over the updates. */
+  /** Mean and standard deviation (n - 1) of what each of `rewards` gave the samples, before its weight, by its name. */
+  readonly rewards?: Readonly<Record<string, { readonly mean: number; readonly deviation: number }>>;
+  /** As in `grpoLoss`. This, loss, entropy, clipFraction and gradNorm are means over the updates. */
   readonly kl: number;
   /** The sum of logp - refLogp over a sample under the policy that sampled it, averaged over samples, in nats. */
   readonly sequenceKl: number;
+  /** The mean entropy of the policy's next-token distributions in the samples that it learns from, in nats. */
+  readonly entropy: number;
   readonly clipFraction: number;
   /** How many samples ended by themselves. */
   readonly eosCount: number;
@@ -58,7 +62,10 @@ export interface GrpoStep {
 
 export interface GrpoInputs {
   readonly tokenizer: Decoder;
-  readonly reward: Reward;
+  /** The score of samples. Give this, or `rewards`. */
+  readonly reward?: Reward;
+  /** Several rewards, whose weighted sum is the score; each is also a metric of its own. */
+  readonly rewards?: readonly RewardTerm[];
   /** The model against which KL is measured. Default: a copy of the policy as it is now. */
   readonly reference?: GPT2;
   /** Where to begin; advanced with each step. The caller saves and disposes of it. Default: a new one. */
@@ -72,10 +79,11 @@ export const GRPO_RANGES = rangesOf(grpoSettings);
 
 /** @throws InputError for an option that is out of its range, whatever the prompts. */
 export function requireGrpoOptions(options: GrpoTrainOptions): void {
-  const { batchSize, groupSize, algorithm, lossType } = withDefaults(options, grpoSettings);
+  const { batchSize, groupSize, algorithm, lossType, level } = withDefaults(options, grpoSettings);
   requireTraining(options, GRPO_RANGES, batchSize * groupSize);
   if (!['grpo', 'rloo'].includes(algorithm)) throw new InputError(`algorithm must be grpo or rloo, got "${algorithm}"`);
   requireLossType(lossType);
+  requireRatioLevel(level);
 }
 
 /**
@@ -88,11 +96,15 @@ export async function* trainGrpo(
   policy: GPT2,
   prompts: readonly (readonly number[])[],
   options: GrpoTrainOptions,
-  { tokenizer, reward, reference, state, onRollout }: GrpoInputs,
+  { tokenizer, reward, rewards, reference, state, onRollout }: GrpoInputs,
 ): AsyncGenerator<GrpoStep, void> {
   requireGrpoOptions(options);
   const settings = withDefaults(options, grpoSettings);
   const { algorithm, groupSize, iterations, maxNewTokens, temperature, seed, signal } = settings;
+  const skipsEqual = settings.skipEqual && algorithm !== 'rloo';
+  if ((reward === undefined) === (rewards === undefined)) throw new InputError('give reward, or rewards, and not both');
+  let scoresOfTerms: Readonly<Record<string, readonly number[]>> | undefined;
+  const scoring = reward ?? summedRewards(rewards!, (scores) => (scoresOfTerms = scores));
   const turns = stepsLeft(policy, settings, { rows: prompts, state });
   requireRoom(maxNewTokens, policy.config.blockSize);
   if (state && state.step > 0 && !reference)
@@ -113,10 +125,10 @@ export async function* trainGrpo(
         { maxNewTokens, temperature, suppressTokens, samples: groupSize, seed: randomOf(seed, step).uint32(), signal },
         indices,
       );
-      const scores = await scoreSamples(samples, reward, { ...settings, step });
+      const scores = await scoreSamples(samples, scoring, { ...settings, step });
       const refLogps = sampleLogps(refModel, samples, { temperature, suppressTokens: refSuppressTokens });
       const oldLogps =
-        algorithm === 'rloo' || iterations > 1
+        algorithm === 'rloo' || iterations > 1 || settings.maskTruncated || skipsEqual
           ? sampleLogps(policy, samples, { temperature, suppressTokens })
           : undefined;
 
@@ -124,7 +136,8 @@ export async function* trainGrpo(
         algorithm === 'rloo'
           ? rlooAdvantages(scores, { oldLogps: oldLogps!, refLogps }, settings)
           : groupAdvantages(scores, groupSize, settings);
-      const rollout = { samples, scores, advantages, refLogps, oldLogps };
+      const counts = skipsEqual ? scores.map((_, n) => !isEqual(groupOf(scores, n, groupSize))) : undefined;
+      const rollout = { samples, scores, advantages, refLogps, oldLogps, ...(counts && { counts }) };
       onRollout?.(rollout);
 
       const updates = Array.from({ length: iterations }, () =>
@@ -135,8 +148,11 @@ export async function* trainGrpo(
       yield {
         step,
         ...mean(updates),
-        sequenceKl: updates[0]!.sequenceKl,
+        // An update may leave samples out, and only knows those that it learns from.
+        sequenceKl:
+          settings.maskTruncated || skipsEqual ? average(sequenceKl(oldLogps!, refLogps)) : updates[0]!.sequenceKl,
         scores: spread(scores, groupSize),
+        ...(scoresOfTerms && { rewards: rewardSpreads(scoresOfTerms) }),
         eosCount: samples.filter(({ ended }) => ended).length,
         lr,
         tokens: countTokens(samples),
@@ -167,14 +183,26 @@ export function rlooAdvantages(
   );
 }
 
-function spread(scores: readonly number[], groupSize: number): GrpoStep['scores'] {
-  const groups = Array.from({ length: scores.length / groupSize }, (_, n) =>
-    scores.slice(n * groupSize, (n + 1) * groupSize),
+/** The scores of the group to which score n belongs. */
+function groupOf(scores: readonly number[], n: number, groupSize: number): readonly number[] {
+  const start = n - (n % groupSize);
+  return scores.slice(start, start + groupSize);
+}
+
+const isEqual = (group: readonly number[]): boolean => group.every((score) => score === group[0]);
+const deviation = (values: readonly number[]): number => Math.sqrt(variance(values, { unbiased: true }));
+
+/** Mean and deviation of what each reward gave, by its name. */
+export const rewardSpreads = (scores: Readonly<Record<string, readonly number[]>>): GrpoStep['rewards'] =>
+  Object.fromEntries(
+    Object.entries(scores).map(([name, values]) => [name, { mean: average(values), deviation: deviation(values) }]),
   );
-  const deviations = groups.map((group) => Math.sqrt(variance(group, { unbiased: true })));
+
+function spread(scores: readonly number[], groupSize: number): GrpoStep['scores'] {
+  const groups = Array.from({ length: scores.length / groupSize }, (_, n) => groupOf(scores, n * groupSize, groupSize));
   return {
     mean: average(scores),
-    groupDeviation: average(deviations),
-    equalGroups: average(groups.map((group) => (group.every((score) => score === group[0]) ? 1 : 0))),
+    groupDeviation: average(groups.map(deviation)),
+    equalGroups: average(groups.map((group) => (isEqual(group) ? 1 : 0))),
   };
 }

@@ -4,7 +4,7 @@
  *
  * The reference point of a step is estimated from mismatched pairs: each prompt of the batch with the response of the
  * row before it in the batch (the first row's prompt with the last row's response), so that the same responses stand on
- * both sides. The order of the rows is drawn anew in every epoch, so the pairs are, too. (TRL takes the rows in the
+ * both sides. The order of the rows is drawn again in every epoch, so the pairs are, too. (TRL takes the rows in the
  * order of the file in every epoch.) With `accumulation` the point is still that of the whole batch.
  */
 import { InputError, plural } from '../errors';
@@ -167,10 +167,11 @@ function backward(
   { model, optimizer }: TrainingState,
   rows: readonly ReferencedRow[],
   kl: number,
-  options: KtoTrainOptions & { batchSize: number; tokenMetrics: boolean },
+  options: KtoTrainOptions & { batchSize: number; tokenMetrics: boolean; gradientCheckpointing: boolean },
 ): Part & { metrics: Pick<TokenMetrics, 'entropy'>; measured: Measured[]; tokens: number } {
+  const { tokenMetrics: statistics, gradientCheckpointing } = options;
   const batch = batchOf(model, rows);
-  using pass = model.record(batch, { statistics: options.tokenMetrics });
+  using pass = model.record(batch, { statistics, gradientCheckpointing });
   let measured: Measured[];
   using loss = differentiate([pass.perTokenLogps], (perTokenLogps) => {
     const { losses, measure } = rowLosses(perTokenLogps, rows, kl, options);

@@ -79,9 +79,7 @@ export async function* trainReward(
     const { training, step, indices, lr } = turn;
     const batch = turn.pick(pairs);
 
-    const { parts, loss, gradients } = accumulate(batch, accumulation, (part) =>
-      backward(training, part, batchSize, centerRewards),
-    );
+    const { parts, loss, gradients } = accumulate(batch, accumulation, (part) => backward(training, part, settings));
     const gradNorm = update(training, { loss, gradients }, { lr, maxGradNorm, rows: indices });
     training.step = step;
 
@@ -98,10 +96,13 @@ export async function* trainReward(
 function backward(
   { model, optimizer }: TrainingState<RewardModel>,
   pairs: readonly PairIds[],
-  batchSize: number,
-  centerRewards: number,
+  {
+    batchSize,
+    centerRewards,
+    gradientCheckpointing,
+  }: { batchSize: number; centerRewards: number; gradientCheckpointing: boolean },
 ): Part & { metrics: RewardMetrics } {
-  using pass = model.record(pairBatch(model, pairs));
+  using pass = model.record(pairBatch(model, pairs), { gradientCheckpointing });
   let metrics: RewardMetrics;
   using loss = differentiate([pass.scores], (scores) => {
     const { loss: share, metrics: measure } = pairLoss(scores, pairs, batchSize, centerRewards);

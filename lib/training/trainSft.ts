@@ -116,10 +116,14 @@ function backward(
   { model, optimizer }: TrainingState,
   rows: readonly PromptResponses[],
   tokens: number,
-  { packing, tokenMetrics: statistics }: { packing: boolean; tokenMetrics: boolean },
+  {
+    packing,
+    tokenMetrics: statistics,
+    gradientCheckpointing,
+  }: { packing: boolean; tokenMetrics: boolean; gradientCheckpointing: boolean },
 ): Part & { metrics: TokenMetrics; tokens: number } {
   const batch = batchOf(model, rows, packing);
-  using pass = model.record(batch, { statistics });
+  using pass = model.record(batch, { statistics, gradientCheckpointing });
   using loss = differentiate([pass.perTokenLogps], (perTokenLogps) => perTokenLogps.sum().div<tf.Scalar>(-tokens));
   const gradients = pass.backward(loss.gradients[0], (name) => optimizer.trains(name));
   return {

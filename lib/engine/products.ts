@@ -1,0 +1,118 @@
+/**
+ * Matrix products, and the form in which they read matrices. Where the policy `bf16` rounds (`bfloat16By` in tf.ts), a
+ * product reads both factors in bfloat16, and rounds its result too. The bits do not depend on how often a matrix is
+ * rounded, so `asFactor` rounds one that several products read once; and what is kept for the backward, and read by
+ * products only, is kept rounded, in half the memory. A rounded weight belongs to a forward pass and never to the
+ * model, so that no update leaves a stale one.
+ */
+import { bfloat16By, binding } from '../tf';
+import { bool, op } from './call';
+import { scope, scoped, type Handle } from './handle';
+import { concat, fill, inBfloat16, inFloat32, isBfloat16, reshape, slice, sumRows } from './ops';
+
+/** A matrix as products read it: rounded to bfloat16 where they round, otherwise itself. */
+export const asFactor = (x: Handle): Handle => (bfloat16By === 'rounding' ? inBfloat16(x) : x);
+
+/**
+ * A weight as products read it, and what to keep of it for the backward: the same where it was rounded; otherwise
+ * nothing, and the backward reads the weight again.
+ */
+export function weightFactor(weight: Handle): { factor: Handle; kept: { readonly weight?: Handle } } {
+  const factor = asFactor(weight);
+  return { factor, kept: factor === weight ? {} : { weight: factor } };
+}
+
+interface ProductOptions {
+  transposeX?: boolean;
+  transposeY?: boolean;
+  /** Leave the result as the next product reads it. Default: in float32. */
+  asFactor?: boolean;
+}
+
+interface Columns {
+  /** Columns of the result, where y has a padded stride (see `padStride`). */
+  columns?: number;
+}
+
+/**
+ * Matrix product of two matrices. In float32 this is the MatMul kernel: tf.matMul runs BatchMatMulV2, which reaches
+ * less than half of its speed on the shapes of GPT-2. With AMX, however, BatchMatMulV2 is what oneDNN computes in
+ * bfloat16.
+ *
+ * @param x float32, or what `asFactor` made of it.
+ * @param y the same, or bfloat16 where a model's blocks are held so: where products do not round, it is cast for this
+ *   product, which is then that of the rounded values in float32.
+ */
+export function matmul(x: Handle, y: Handle, options: ProductOptions & Columns = {}): Handle {
+  if (bfloat16By === 'rounding') return rounded(matmulOf, x, y, options);
+  if (isBfloat16(y)) return scope(() => matmul(x, inFloat32(y), options));
+  if (bfloat16By === 'oneDNN') return batchMatmulOf(x, y, options);
+  const { transposeX, transposeY, columns = y.shape[1]! } = options;
+  if (columns < y.shape[1]!) return firstColumns(x, y, columns);
+  if (!transposeX && !transposeY && isLongRow(x, y)) return rowInParts(x, y);
+  if (transposeX || transposeY || !hasCacheConflicts(y) || !isWorthPadding(x.shape[0]!, columns))
+    return matmulOf(x, y, options);
+  return scope(() => firstColumns(x, padStride(y), columns));
+}
+
+/** Matrix products over the last two axes. */
+export function batchMatmul(x: Handle, y: Handle, options: ProductOptions = {}): Handle {
+  return bfloat16By === 'rounding' ? rounded(batchMatmulOf, x, y, options) : batchMatmulOf(x, y, options);
+}
+
+const matmulOf = (x: Handle, y: Handle, { transposeX = false, transposeY = false }: ProductOptions): Handle =>
+  op('MatMul', [bool('transpose_a', transposeX), bool('transpose_b', transposeY)], x, y);
+
+const batchMatmulOf = (x: Handle, y: Handle, { transposeX = false, transposeY = false }: ProductOptions): Handle =>
+  op('BatchMatMulV2', [bool('adj_x', transposeX), bool('adj_y', transposeY)], x, y);
+
+/** The product of two matrices in bfloat16; those that are not yet are rounded for this product. */
+const rounded = scoped((product: typeof matmulOf, x: Handle, y: Handle, options: ProductOptions): Handle => {
+  const result = scope(() => product(inBfloat16(x), inBfloat16(y), options));
+  return options.asFactor ? result : inFloat32(result);
+});
+
+// --- float32 on a CPU: matrices that oneDNN reads slowly ---
+
+/** The first columns of a matrix product. */
+const firstColumns = scoped((x: Handle, y: Handle, columns: number): Handle =>
+  slice(matmulOf(x, y, {}), [0, 0], [-1, columns]),
+);
+
+/** Whether products are oneDNN's own in float32, for which the following is worth its while. */
+const isPlain = (): boolean => bfloat16By === null && !binding.isUsingGpuDevice();
+
+const PARTS = 4;
+
+/** Whether x is a single row, and reading y [K, N] takes as long as the product. */
+const isLongRow = (x: Handle, { shape: [K, N] }: Handle): boolean =>
+  x.shape[0] === 1 && K! % PARTS === 0 && K! * N! >= 2 ** 19 && isPlain();
+
+/**
+ * The product of a single row, as the sum of the products of its parts: a batch, which all cores read at once. oneDNN
+ * would divide the columns of y instead, and read the memory more slowly.
+ */
+const rowInParts = scoped((x: Handle, y: Handle): Handle => {
+  const [K, N] = y.shape as [number, number];
+  return sumRows(batchMatmulOf(reshape(x, [PARTS, 1, K / PARTS]), reshape(y, [PARTS, K / PARTS, N]), {})); // [1, N]
+});
+
+/** Columns by which `padStride` widens a matrix: one cache line. */
+const STRIDE_PADDING = 16;
+/** Addresses this many bytes apart share a set of the processor's L1 cache. */
+const PAGE = 4096;
+
+/**
+ * Whether the rows of a right factor y [K, N] lie so that a column of it falls into a few sets of the L1 cache, as in
+ * GPT-2's c_fc: where x has few rows, oneDNN reads y in place, down its columns, and then takes twice as long.
+ */
+export const hasCacheConflicts = (y: Handle): boolean => (4 * y.shape[1]!) % PAGE === 0 && !isBfloat16(y) && isPlain();
+
+/** The matrix with some columns of zeros appended; give `matmul` the option `columns` with it. */
+export const padStride = scoped((y: Handle): Handle => concat([y, fill([y.shape[0]!, STRIDE_PADDING], 0)], 1));
+
+/**
+ * Whether it pays to `padStride` y for a single product: a copy takes as long as 40 rows save, and from some 290 rows
+ * on (of 3072 columns) oneDNN copies y itself. oneDNN's rule, `nocopy_checker_avx2`: 1 / M + 1 / N below 0.0038.
+ */
+const isWorthPadding = (M: number, N: number): boolean => M >= 64 && 1 / M + 1 / N >= 0.0038;
