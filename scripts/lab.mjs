@@ -35,7 +35,11 @@ if (args.includes('--help') || args.includes('-h')) {
   const place = [`--ServerApp.root_dir=${root}`, '--LabApp.default_url=/lab/tree/notebooks/01-tokenize.ipynb'].filter(
     (option) => !args.some((given) => given.startsWith(option.replace(/=.*/, '='))),
   );
-  const lab = spawn(pythonOf(paths.python), ['-m', 'jupyterlab', ...place, ...offline, ...args], {
+  // Jupyter refuses to run as root, which is what rented GPU machines and some containers have; what only this machine
+  // reaches, and only with the token, may.
+  const isLocal = args.every((arg) => !arg.startsWith('--ip') || /^--ip=(127\.0\.0\.1|localhost|::1)$/.test(arg));
+  const asRoot = process.getuid?.() === 0 && isLocal ? ['--allow-root'] : [];
+  const lab = spawn(pythonOf(paths.python), ['-m', 'jupyterlab', ...place, ...offline, ...asRoot, ...args], {
     cwd: root,
     env: withModel(jupyterEnv()),
     stdio: 'inherit',

@@ -51,7 +51,8 @@ function manifest(): object {
   const { peerDependencies, ...rest } = read(join('lib', 'package.json'));
   const { devDependencies, engines } = read('package.json');
   const headers = { 'node-api-headers': devDependencies['node-api-headers'] };
-  return { ...rest, engines, os: ['linux'], cpu: ['x64'], dependencies: { ...peerDependencies, ...headers } };
+  const platforms = { os: ['linux', 'darwin'], cpu: ['x64', 'arm64'] };
+  return { ...rest, engines, ...platforms, dependencies: { ...peerDependencies, ...headers } };
 }
 
 void script({

@@ -10,13 +10,13 @@ import { existsSync, mkdirSync } from 'node:fs';
 import { basename, join } from 'node:path';
 
 import { whole } from 'alignbook/dist/ranges';
-import { flag, number, type OptionsOf } from 'alignbook/dist/training/declare';
+import { flag, number, path, type OptionsOf } from 'alignbook/dist/training/declare';
 
 import { script, UsageError } from '../command';
 import { oraclePython, root } from '../paths';
 import { cases, type Case, type Policy, type Rival, type Task } from './cases';
 import { inputsOf, smaller } from './inputs';
-import { hasBfloat16, headline, machine, writeResults } from './machine';
+import { hasBfloat16, headline, machine, readingSpeed, writeResults } from './machine';
 import { median, minimum, near, Worker, type Answer, type Command } from './worker';
 
 const folder = join(root, '.alignbook', 'bench');
@@ -29,11 +29,31 @@ interface Contender extends Command {
 
 const PYTHON_ENV = { PYTHONWARNINGS: 'ignore', TRANSFORMERS_VERBOSITY: 'error', TQDM_DISABLE: '1' };
 
-function contendersOf({ ours, rivals }: Case, policy: Policy): Contender[] {
+/** Another checkout of this project as the only rival, or the rivals of the case. */
+function contendersOf({ ours, rivals }: Case, policy: Policy, against?: string): Contender[] {
   const commandOf = ([script, ...rest]: Rival['script']): Command['command'] =>
     script.endsWith('.py')
       ? [oraclePython, join(root, 'scripts', 'bench', script), ...rest]
       : [process.execPath, join(__dirname, script), ...rest];
+  const own: Contender = {
+    name: 'ours',
+    policy,
+    command: commandOf(ours),
+    env: { ALIGNBOOK_COMPUTE: policy },
+    isOurs: true,
+  };
+  if (against !== undefined) {
+    const [node, script, ...rest] = own.command;
+    return [
+      {
+        ...own,
+        name: 'the other checkout',
+        command: [node, builtIn(against, basename(script)), ...rest],
+        isOurs: false,
+      },
+      own,
+    ];
+  }
   return [
     ...rivals.map(({ name, script, env, packages, fp32Only }): Contender => ({
       name,
@@ -47,9 +67,13 @@ function contendersOf({ ours, rivals }: Case, policy: Policy): Contender[] {
       },
       isOurs: false,
     })),
-    { name: 'ours', policy, command: commandOf(ours), env: { ALIGNBOOK_COMPUTE: policy }, isOurs: true },
+    own,
   ];
 }
+
+/** A built script of this folder in another checkout. */
+const builtIn = (checkout: string, script: string): string =>
+  join(checkout, '.alignbook', 'build', 'scripts', 'bench', script);
 
 interface Row {
   readonly case: string;
@@ -64,15 +88,17 @@ async function measure(
   chosen: Case,
   policy: Policy,
   task: Omit<Task, 'policy'>,
-  repetitions: number,
-): Promise<{ rows: Row[]; differ: string[] }> {
-  const contenders = contendersOf(chosen, policy);
+  { repetitions, against }: Settings,
+): Promise<{ rows: Row[]; differ: string[]; equal: boolean }> {
+  const contenders = contendersOf(chosen, policy, against);
   const workers = contenders.map((contender) => new Worker(contender, { ...task, policy: contender.policy }));
   try {
     for (const worker of workers) await worker.answer(); // ready and warm
     const answers: Answer[][] = contenders.map(() => []);
     for (let repetition = 0; repetition < repetitions; repetition += 1) {
-      for (const [n, worker] of workers.entries()) answers[n]!.push(await worker.repeat());
+      const order = [...workers.entries()];
+      if (repetition % 2 === 1) order.reverse(); // so that none always follows the same
+      for (const [n, worker] of order) answers[n]!.push(await worker.repeat());
     }
     const rows = contenders.map(({ name, isOurs, policy: own }, n): Row => ({
       case: chosen.name,
@@ -87,6 +113,7 @@ async function measure(
     const exact = policy === 'fp32' ? contenders.flatMap(({ isOurs }, n) => (isOurs ? [] : [n])) : []; // bf16 rounds
     return {
       rows,
+      equal: contenders.every((_, n) => near(results(n), results(own), 0)),
       differ: exact
         .filter((n) => !near(results(n), results(own), chosen.tolerance ?? 0))
         .map((n) => `${contenders[n]!.name} ${JSON.stringify(results(n))}, ours ${JSON.stringify(results(own))}`),
@@ -96,7 +123,7 @@ async function measure(
   }
 }
 
-function print(rows: readonly Row[], policy: Policy): void {
+function print(rows: readonly Row[], policy: Policy, { amount }: Case): void {
   const own = rows.find(({ isOurs }) => isOurs)!;
   for (const { contender, isOurs, policy: its, seconds, peakMegabytes, case: name } of rows) {
     const times = (of: typeof minimum) => `${(of(seconds) / of(own.seconds)).toFixed(2)}x`;
@@ -109,10 +136,16 @@ function print(rows: readonly Row[], policy: Policy): void {
         `${name}, ${policy}`.padEnd(32),
         `${contender}${its === policy ? '' : ` ${its}`}`.padEnd(22),
         ...columns.map((column, n) => column.padStart(WIDTHS[n]!)),
+        ...(amount && (amount.unit === 'GFLOP' || its === 'fp32')
+          ? [`${' '.repeat(isOurs ? 25 : 1)}${rate(amount, minimum(seconds))}`]
+          : []),
       ].join(' '),
     );
   }
 }
+
+const rate = ({ of, unit }: NonNullable<Case['amount']>, seconds: number) =>
+  `${(of / 1e9 / seconds).toFixed(0)} ${unit}/s`;
 
 /** The widths of the columns, in characters. */
 const WIDTHS = [8, 8, 8, 15, 8];
@@ -142,7 +175,19 @@ async function python(script: string, args: readonly string[]): Promise<void> {
   if (status !== 0) throw new Error(`${script} failed; its message is above`);
 }
 
-async function main({ names, quick, repetitions, keep }: Settings): Promise<number> {
+/** How this checkout compares with another, repetition by repetition. */
+function printPairs([other, own]: readonly Row[], equal: boolean): void {
+  const ratios = own!.seconds.map((seconds, n) => seconds / other!.seconds[n]!).sort((a, b) => a - b);
+  const at = (fraction: number): string => ratios[Math.round(fraction * (ratios.length - 1))]!.toFixed(3);
+  console.log(
+    `  ours / the other, in ${ratios.length} pairs: median ${median(ratios).toFixed(3)}, quartiles ${at(0.25)} and ` +
+      `${at(0.75)}, ${at(0)} to ${at(1)}; peak memory ${(own!.peakMegabytes / other!.peakMegabytes).toFixed(3)}; ` +
+      `results ${equal ? '' : 'not '}equal to the bit`,
+  );
+}
+
+async function main(given: Settings): Promise<number> {
+  const { names, quick, keep, against } = given;
   const chosen = cases.filter(({ name, onlySize }) =>
     names.length === 0 ? !(quick && onlySize) : names.some((beginning) => name.startsWith(beginning)),
   );
@@ -151,6 +196,8 @@ async function main({ names, quick, repetitions, keep }: Settings): Promise<numb
   console.log(`${headline(here)}\n`);
   const heads = ['min s', 'median s', 'peak MB', 'time / ours', 'our MB'];
   console.log(`${''.padEnd(55)} ${heads.map((head, n) => head.padStart(WIDTHS[n]!)).join(' ')}`);
+  if (!quick && chosen.some(({ amount }) => amount?.unit === 'GB'))
+    console.log(`(memory is read at up to ${(readingSpeed() / 1e9).toFixed(0)} GB/s here)`);
   const bf16 = hasBfloat16(here);
   if (!bf16 && !quick)
     console.log('(bf16 is left out: this processor has neither AVX512_BF16 nor AMX, and would emulate it)');
@@ -165,14 +212,16 @@ async function main({ names, quick, repetitions, keep }: Settings): Promise<numb
       ...(sized.rivals.some(({ onnx }) => onnx) && { onnx: await onnxFolder(model) }),
     };
     for (const policy of sized.policies.filter((some) => some === 'fp32' || quick || bf16)) {
-      const { rows, differ } = await measure(sized, policy, inputs, repetitions);
-      print(rows, policy);
+      const { rows, differ, equal } = await measure(sized, policy, inputs, given);
+      print(rows, policy, sized);
+      if (against !== undefined) printPairs(rows, equal);
       for (const difference of differ)
         console.log(`${one.name}: the contenders in fp32 computed different things: ${difference.slice(0, 2000)}`);
       agree &&= differ.length === 0;
       results[`${one.name}, ${policy}`] = { rows };
     }
-    writeResults('bench', here, results, { keep }); // after each case, because they take long
+    // After each case, because they take long.
+    if (against === undefined) writeResults('bench', here, results, { keep });
   }
   return agree ? 0 : 1;
 }
@@ -183,24 +232,34 @@ interface Settings {
   readonly quick: boolean;
   readonly repetitions: number;
   readonly keep: boolean;
+  /** The folder of another checkout, which is then the only rival. */
+  readonly against?: string | undefined;
 }
 
 const settings = {
   repetitions: number(whole(1), { default: 7, help: 'Run each contender N times.' }),
   keep: flag({ help: 'Write the results to data/bench, where notebook 12 finds them, instead of to executed/.' }),
+  against: path({
+    value: 'FOLDER',
+    help: 'Compare with the built checkout in FOLDER instead, to see what a change costs or gains.',
+  }),
   quick: flag({ help: 'Run everything once on a small model, and time nothing.' }),
 } as const;
 
 /** @throws UsageError if a name begins no case's, or two options do not go together. */
 function settingsFrom(
-  { quick = false, repetitions = quick ? 1 : 7, keep = false }: OptionsOf<typeof settings>,
+  { quick = false, repetitions = quick ? 1 : 7, keep = false, against }: OptionsOf<typeof settings>,
   names: readonly string[],
 ): Settings {
   const unknown = names.find((beginning) => !cases.some(({ name }) => name.startsWith(beginning)));
   if (unknown !== undefined)
     throw new UsageError(`there is no case "${unknown}"; there are: ${cases.map(({ name }) => name).join('; ')}`);
   if (quick && keep) throw new UsageError('--quick times nothing, so there is nothing to keep; leave one of them out');
-  return { names, quick, repetitions, keep };
+  if (against !== undefined && keep)
+    throw new UsageError('--against compares two checkouts, which notebook 12 does not draw; leave out --keep');
+  if (against !== undefined && !existsSync(builtIn(against, 'ours.js')))
+    throw new UsageError(`${against} holds no built checkout with benchmarks; run npm run build there`);
+  return { names, quick, repetitions, keep, against };
 }
 
 void script({

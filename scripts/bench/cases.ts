@@ -16,6 +16,9 @@ export interface Work {
   readonly batchSize?: number;
   /** For PPO: updates on a rollout, each on all of its rows. */
   readonly epochs?: number;
+  /** A product of matrices [M, K] and [K, N], computed so many times. */
+  readonly product?: readonly [M: number, K: number, N: number];
+  readonly times?: number;
 }
 
 export interface Rival {
@@ -29,6 +32,8 @@ export interface Rival {
   readonly onnx?: boolean;
   /** Whether it computes in float32, whatever the others do. */
   readonly fp32Only?: boolean;
+  /** Whether it compiles for a minute before it begins; --quick leaves it out. */
+  readonly slowStart?: boolean;
 }
 
 export interface Case {
@@ -54,6 +59,8 @@ export interface Case {
   readonly work: Work;
   /** Relative tolerance between the results of contenders in fp32. Default: 0, equality. */
   readonly tolerance?: number;
+  /** What one repetition amounts to, which is then printed for each second: floating-point operations or bytes. */
+  readonly amount?: { readonly of: number; readonly unit: 'GFLOP' | 'GB' };
   /** Whether the case differs from another only in size; --quick leaves it out. */
   readonly onlySize?: boolean;
 }
@@ -77,14 +84,19 @@ export interface Task extends Work {
 const TRANSFORMERS: Rival = { name: 'transformers', script: ['theirs.py'] };
 /** Rows are generated one after another, so 32 rows would show nothing that 8 do not. */
 const TRANSFORMERS_JS: Rival = { name: 'transformers.js', script: ['theirsJs.js'], onnx: true, fp32Only: true };
+const ONNXRUNTIME: Rival = { name: 'onnxruntime', script: ['theirs_onnx.py'], onnx: true, fp32Only: true };
+const NEW_TOKENS = 48;
+/** Parameters of GPT-2 124M that a token needs: all but the positions' embedding. */
+const READ = 123_653_376;
 const generate = (batch: number, tiny = false): Case => ({
   name: `generate, ${tiny ? 'tiny, ' : ''}batch ${batch}`,
   tiny,
   ours: ['ours.js', 'generate'],
-  rivals: [TRANSFORMERS, ...(batch <= 8 ? [TRANSFORMERS_JS] : [])],
+  rivals: [TRANSFORMERS, ONNXRUNTIME, ...(batch <= 8 ? [TRANSFORMERS_JS] : [])],
   policies: ['fp32', 'bf16'],
   prompts: [batch, 32],
-  work: { newTokens: 48 },
+  work: { newTokens: NEW_TOKENS },
+  ...(batch === 1 && !tiny && { amount: { of: 4 * READ * NEW_TOKENS, unit: 'GB' } as const }),
   onlySize: tiny || batch !== 8,
 });
 /** Answers of different lengths, each up to its end. */
@@ -100,9 +112,12 @@ const answers: Case = {
 const counted = (pairs: number) => (pairs === 1 ? '1 pair' : `${pairs} pairs`);
 const TRL: Rival = { name: 'TRL 1.16', script: ['theirs_dpo_trl.py'] };
 const TUNED: Rival = { name: 'PyTorch, tuned', script: ['theirs_dpo.py', 'tuned'] };
+const COMPILED: Rival = { name: 'PyTorch, compiled', script: ['theirs_dpo.py', 'compiled'], slowStart: true };
 // For the loss and the gradients' norm after several steps: AdamW makes full steps even of gradients that are rounding
 // errors.
 const DPO_TOLERANCE = 1e-3;
+/** Whether five contenders at once would need more than 24 GB. */
+const isLarge = (pairs: number, promptLength: number) => pairs > 4 || promptLength > 0;
 /**
  * One step of a training with known log-probs of the reference, except in the source's way, which computes them in each
  * step.
@@ -110,7 +125,12 @@ const DPO_TOLERANCE = 1e-3;
 const dpo = (pairs: number, promptLength = 0): Case => ({
   name: `dpo, ${counted(pairs)}${promptLength > 0 ? ', long prompts' : ''}`,
   ours: ['ours.js', 'dpo'],
-  rivals: [{ name: "the source's way", script: ['theirs_dpo.py', 'source'], fp32Only: true }, TRL, TUNED],
+  rivals: [
+    { name: "the source's way", script: ['theirs_dpo.py', 'source'], fp32Only: true },
+    TRL,
+    TUNED,
+    ...(isLarge(pairs, promptLength) ? [] : [COMPILED]),
+  ],
   policies: ['fp32', 'bf16'],
   pairs: [pairs, promptLength],
   work: {},
@@ -166,6 +186,22 @@ const rows: Case = {
   tiny: true,
   work: {},
 };
+/**
+ * The products of a step of DPO on four pairs, for which each side calls the library that its framework was built with:
+ * what is left of a step's ratio beyond these is the engine's own.
+ */
+const product = (M: number, K: number, N: number): Case => ({
+  name: `product, ${M} x ${K} x ${N}`,
+  ours: ['oursProducts.js'],
+  rivals: [{ name: 'PyTorch', script: ['theirs_products.py'] }],
+  policies: ['fp32', 'bf16'],
+  work: { product: [M, K, N], times: TIMES },
+  amount: { of: 2 * M * K * N * TIMES, unit: 'GFLOP' },
+  tiny: true,
+  onlySize: N !== 3072,
+  tolerance: 1e-4,
+});
+const TIMES = 20;
 /** Whole iterations, from prompts to the optimizer's last step. */
 const trainings: readonly Case[] = [
   {
@@ -196,6 +232,10 @@ export const cases: readonly Case[] = [
   ...[64, 256].flatMap((length) => [1, 2, 3].map((quarters) => share(length, quarters))),
   score(1),
   score(250),
+  product(160, 768, 3072),
+  product(160, 3072, 768),
+  product(160, 768, 2304),
+  product(112, 768, 50_257),
   rows,
   choices,
   ...trainings,

@@ -93,14 +93,15 @@ function rowsFile(count: number, random: Random): string {
 
 /** Smaller sizes for `--quick`. */
 export function smaller(one: Case): Case {
-  const { prompts, questions, pairs, randomPairs, rows, work } = one;
+  const { prompts, questions, pairs, randomPairs, rows, rivals, work, amount: _, ...others } = one;
   return {
-    ...one,
+    ...others,
+    rivals: rivals.filter(({ slowStart }) => !slowStart),
     ...(prompts && { prompts: [prompts[0], 5] as const }),
     ...(questions && { questions: 5 }),
     ...(rows && { rows: 50 }),
     ...(pairs && { pairs: [Math.min(pairs[0], 8), pairs[1]] as const }),
     ...(randomPairs && { randomPairs: [2, 8, 4] as const }),
-    work: { ...work, ...(work.newTokens && { newTokens: 4 }) },
+    work: { ...work, ...(work.newTokens && { newTokens: 4 }), ...(work.times && { times: 1 }) },
   };
 }

@@ -5,6 +5,8 @@ import { availableParallelism, cpus, totalmem } from 'node:os';
 import { dirname, join } from 'node:path';
 
 import { device } from 'alignbook';
+import { release } from 'alignbook/dist/engine/handle';
+import { floats, l2 } from 'alignbook/dist/engine/ops';
 
 import { oraclePython, root } from '../paths';
 
@@ -44,6 +46,24 @@ export const headline = ({ cpu, cores, instructions, versions }: Machine): strin
   `${cpu}, ${cores} cores (${instructions.join(', ')}), ${Object.entries(versions)
     .map(([name, version]) => `${name} ${version}`)
     .join(', ')}`;
+
+/**
+ * Bytes a second at which all cores together read memory, by the fastest of ten sums over 256 MB: the limit of whatever
+ * reads each weight once, as generation with one row does.
+ */
+export function readingSpeed(): number {
+  const elements = 2 ** 26;
+  const x = floats(new Float32Array(elements), [elements]);
+  let fastest = Infinity;
+  for (let n = 0; n < 10; n += 1) {
+    const start = performance.now();
+    using sum = l2(x);
+    sum.values();
+    fastest = Math.min(fastest, performance.now() - start);
+  }
+  release(x);
+  return (4 * elements * 1000) / fastest;
+}
 
 function pythonVersions(packages: readonly string[]): Record<string, string> {
   const program =

@@ -4,7 +4,8 @@
  */
 import { GPT2, initialWeights, profile, Random, trainSft, Weights } from 'alignbook';
 import { release } from 'alignbook/dist/engine/handle';
-import { floats, matmul } from 'alignbook/dist/engine/ops';
+import { floats } from 'alignbook/dist/engine/ops';
+import { matmul } from 'alignbook/dist/engine/products';
 
 import { GPT2_SMALL, responseOf, type GrowthResult, type GrowthTask } from './growthTask';
 import { inTurns } from './protocol';

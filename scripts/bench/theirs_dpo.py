@@ -4,6 +4,7 @@ source  as the walkthrough does it: four forward passes, the reference's among t
         one AdamW
 tuned   by hand: chosen and rejected in one batch, logits of the responses' tokens only, the reference's log-probs
         known, fused AdamW
+compiled  the same, with the transformer and the head by torch.compile
 score   the log-probs of the responses, eight pairs at a time, logits of all tokens: as transformers does it
 """
 
@@ -65,14 +66,15 @@ def groups(model):
 def steps(way, task, model):
     pairs = task["pairs"]
     chosen, rejected = ([(pair["promptIds"], pair[name]) for pair in pairs] for name in ("chosenIds", "rejectedIds"))
-    optimizer = torch.optim.AdamW(groups(model), lr=1e-6, fused=way == "tuned" or None)
+    optimizer = torch.optim.AdamW(groups(model), lr=1e-6, fused=way != "source" or None)
     if way == "source":
         reference = loaded(task)
         batches = [padded(chosen), padded(rejected)]
         sums = lambda of: [all_logits(of, *batch) for batch in batches]
     else:
         batch = padded(chosen + rejected)
-        sums = lambda of: response_logits(of, *batch).chunk(2)
+        one_sum = torch.compile(response_logits) if way == "compiled" else response_logits
+        sums = lambda of: one_sum(of, *batch).chunk(2)
         with torch.no_grad():
             known = [part.clone() for part in sums(model)]
 

@@ -3,8 +3,10 @@
  * the protocol is in protocol.ts and protocol.py.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
+import { basename } from 'node:path';
 import { createInterface } from 'node:readline';
 
 /** A worker's answer, in one JSON line: `ready` when it has started, the other fields after each line "go". */
@@ -21,19 +23,33 @@ export interface Command {
 
 export class Worker {
   readonly #child: ChildProcess;
+  readonly #name: string;
   readonly #lines: AsyncIterator<string>;
 
   constructor({ command: [program, script, ...rest], env: own }: Command, task: object) {
+    this.#name = [basename(script), ...rest].join(' ');
     const args = [script, JSON.stringify(task), ...rest];
     const env = { ...process.env, ...own, OMP_NUM_THREADS: `${availableParallelism()}`, HF_HUB_OFFLINE: '1' };
     this.#child = spawn(program, args, { stdio: ['pipe', 'pipe', 'inherit'], env });
+    this.#child.stdin!.on('error', () => undefined); // it has ended, which `answer` reports
     this.#lines = createInterface({ input: this.#child.stdout! })[Symbol.asyncIterator]();
   }
 
   async answer(): Promise<Answer> {
     const { value, done } = await this.#lines.next();
-    if (done) throw new Error('a contender ended early; its message is above');
+    if (done) throw await this.#ended();
     return JSON.parse(value) as Answer;
+  }
+
+  async #ended(): Promise<Error> {
+    const { exitCode, signalCode } = this.#child;
+    if (exitCode === null && signalCode === null) await once(this.#child, 'exit');
+    return new Error(
+      this.#child.signalCode === 'SIGKILL'
+        ? `${this.#name} was killed, probably for want of memory: the peaks of a case's contenders ` +
+            'add up to 23 GB; close other programs'
+        : `${this.#name} ended early; its message is above`,
+    );
   }
 
   async repeat(): Promise<Answer> {

@@ -65,6 +65,22 @@ export function writeApi(source: string): string[] {
   return [...rooms.keys()].map((room) => `api/${room}.md`);
 }
 
+/** Where the API reference describes each public name: "api/losses.md#gae". */
+export function apiPlaces(source: string): ReadonlyMap<string, string> {
+  const places = new Map<string, string>();
+  for (const file of readdirSync(join(source, 'api'))) {
+    const text = readFileSync(join(source, 'api', file), 'utf8');
+    const seen = new Map<string, number>();
+    for (const [, name] of text.matchAll(/^### (\w+)(?:\(\))?$/gm)) {
+      const slug = name!.toLowerCase();
+      const n = seen.get(slug) ?? 0;
+      seen.set(slug, n + 1);
+      if (!places.has(name!)) places.set(name!, `api/${file}#${slug}${n === 0 ? '' : `-${n}`}`);
+    }
+  }
+  return places;
+}
+
 /** typedoc links properties by anchors in HTML, which Sphinx does not know: only links to headings stay. */
 function withoutDeadLinks(folder: string): void {
   rmSync(join(folder, 'index.md'));

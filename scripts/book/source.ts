@@ -10,7 +10,7 @@ import { escaped } from 'alignbook/dist/notebook/tokenTable';
 import { isWalkthrough, notebookNames } from '../notebooks/execute';
 import { readNotebook, type Cell, type Notebook } from '../notebooks/notebook';
 import { root } from '../paths';
-import { writeApi } from './api';
+import { apiPlaces, writeApi } from './api';
 
 const PLOTLY = 'application/vnd.plotly.v1+json';
 /** README is the book's first page. */
@@ -21,7 +21,8 @@ const PARTS = {
   'How it works': ['docs/README.md', ...inReadingOrder(DOCS).map((name) => `docs/${name}`), 'data/README.md'],
   'Taking part': ['CONTRIBUTING.md', 'CHANGELOG.md', 'SECURITY.md', 'findings/README.md'],
 };
-const PAGES = [...Object.values(PARTS).flat(), 'data/models/tiny/README.md', 'lib/README.md'];
+const SOLUTIONS = readdirSync(join(root, 'notebooks', 'solutions')).map((name) => `notebooks/solutions/${name}`);
+const PAGES = [...Object.values(PARTS).flat(), ...SOLUTIONS, 'data/models/tiny/README.md', 'lib/README.md'];
 
 /** As docs/README.md lists them. */
 function inReadingOrder(names: readonly string[]): string[] {
@@ -37,18 +38,27 @@ interface Place {
   readonly id: string;
 }
 
+/** What a page of the book links to besides other pages. */
+interface Book {
+  /** Where the API reference describes a public name. */
+  readonly api: ReadonlyMap<string, string>;
+  /** Takes a file of the project along. */
+  readonly carry: (path: string) => void;
+}
+
 /** @param folder receives the book's source; what was there is removed. */
 export function writeSource(folder: string): void {
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(join(folder, 'notebooks'), { recursive: true });
   const names = notebookNames();
   const places: Place[] = [];
-  const carried = (path: string) => cpSync(join(root, path), join(folder, path));
+  const api = ['lib/README.md', ...writeApi(folder)];
+  const book: Book = { api: apiPlaces(folder), carry: (path) => cpSync(join(root, path), join(folder, path)) };
   for (const name of names) {
     const notebook = readNotebook(join(root, 'notebooks', name));
     places.push(...sourcesOf(notebook));
     const cells = notebook.cells.flatMap((cell) =>
-      bookCells(cell, (text) => withLinks(text, join(root, 'notebooks'), carried)),
+      bookCells(cell, (text) => withLinks(text, join(root, 'notebooks'), book)),
     );
     writeFileSync(
       join(folder, 'notebooks', name),
@@ -56,16 +66,16 @@ export function writeSource(folder: string): void {
     );
   }
   cpSync(join(root, 'notebooks', 'figures'), join(folder, 'notebooks', 'figures'), { recursive: true });
-  cpSync(join(root, 'scripts', 'book', 'figures.js'), join(folder, '_static', 'figures.js'));
+  for (const file of ['figures.js', 'book.css'])
+    cpSync(join(root, 'scripts', 'book', file), join(folder, '_static', file));
   cpSync(join(root, 'scripts', 'book', 'conf.py'), join(folder, 'conf.py'));
   cpSync(join(root, 'docs', 'images'), join(folder, 'docs', 'images'), { recursive: true });
   for (const page of PAGES) {
     mkdirSync(join(folder, dirname(page)), { recursive: true });
     const text = readFileSync(join(root, page), 'utf8');
-    writeFileSync(join(folder, page), withLinks(text, join(root, dirname(page)), carried));
+    writeFileSync(join(folder, page), withLinks(text, join(root, dirname(page)), book));
   }
-  const api = ['lib/README.md', ...writeApi(folder)];
-  writeFileSync(join(folder, 'index.md'), landing(carried) + contents(names, api));
+  writeFileSync(join(folder, 'index.md'), landing(book, api) + contents(names, api));
   writeFileSync(join(folder, 'source-cells.md'), crossReference(places));
 }
 
@@ -101,9 +111,9 @@ function bookCells(cell: Cell, linked: (text: string) => string): object[] {
 
 /**
  * Links to files of the project take the file along; those to its folders, and to texts that are no page of the book,
- * are text.
+ * are text. A public name that leads to its source leads to the API reference, too.
  */
-function withLinks(text: string, from: string, carried: (path: string) => void): string {
+function withLinks(text: string, from: string, { api, carry }: Book): string {
   return text.replace(/(?<!!)\[([^\]]*)\]\((?!https?:|#)([^)\s]+)\)/g, (link, label: string, target: string) => {
     const [file = '', anchor = ''] = target.split(/(?=#)/);
     const path = resolve(from, file);
@@ -111,8 +121,9 @@ function withLinks(text: string, from: string, carried: (path: string) => void):
     if (page === FIRST) return `[${label}](${relative(from, join(root, 'index.md'))}${anchor})`;
     if (path.endsWith('.ipynb') || PAGES.includes(page)) return link;
     if (!existsSync(path) || statSync(path).isDirectory() || path.endsWith('.md')) return label;
-    carried(page);
-    return link;
+    carry(page);
+    const place = page.startsWith('lib/') ? api.get(label.replace(/^`(\w+)`$/, '$1')) : undefined;
+    return place === undefined ? link : `${link} ([API](${relative(from, join(root, place))}))`;
   });
 }
 
@@ -128,10 +139,21 @@ function figureHtml(data: Readonly<Record<string, unknown>>): string {
   return `<div class="alignbook-figure" role="img" aria-label="${escaped(alt)}">${figure}</div>`;
 }
 
-function landing(carried: (path: string) => void): string {
-  const readme = withLinks(readFileSync(join(root, FIRST), 'utf8'), root, carried);
-  const cells = '[Where each cell of the walkthrough is](source-cells.md).';
-  return `${readme}\n## These pages\n\nThese are the notebooks as executed, and the documents. ${cells}\n`;
+/** README, and what is in the book, which its contents on the left only name. */
+function landing(book: Book, api: readonly string[]): string {
+  const readme = withLinks(readFileSync(join(root, FIRST), 'utf8'), root, book);
+  const rooms = api.filter((page) => page.startsWith('api/')).map((page) => `[${basename(page, '.md')}](${page})`);
+  return [
+    `${readme}\n## These pages\n`,
+    '| part | what is in it |\n|---|---|',
+    '| The walkthrough | notebooks 1 to 5 as executed, and [where each cell of the walkthrough is](source-cells.md) |',
+    '| Solutions | of the exercises, each with an answer that looks right and is not |',
+    '| Training | the other notebooks as executed |',
+    '| How it works | the documents; [their list](docs/README.md) says what each covers |',
+    '| Taking part | how to change the project, and what has changed |',
+    `| The library | [its rooms](lib/README.md), and the API reference: ${rooms.join(', ')} |`,
+    '',
+  ].join('\n');
 }
 
 function crossReference(places: readonly Place[]): string {
@@ -159,6 +181,7 @@ function contents(names: readonly string[], api: readonly string[]): string {
   const withoutEnding = (paths: readonly string[]) => paths.map((path) => path.replace(/\.md$/, ''));
   return [
     part('The walkthrough', [...pages(isWalkthrough), 'source-cells']),
+    part('Solutions', withoutEnding(SOLUTIONS)),
     part(
       'Training',
       pages((name) => !isWalkthrough(name)),

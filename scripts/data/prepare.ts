@@ -1,6 +1,6 @@
 /**
- * `npm run data [-- --check]`: makes data/instructions and data/preferences from WordNet, and data/reviews from a
- * grammar, the same bytes on every machine.
+ * `npm run data [-- --check]`: makes data/instructions, data/preferences and data/right-or-wrong from WordNet, and
+ * data/reviews from a grammar, the same bytes on every machine.
  */
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -13,6 +13,7 @@ import { flag } from 'alignbook/dist/training/declare';
 import { script } from '../command';
 import { root } from '../paths';
 import { reviews } from '../reviews/reviews';
+import { backwards } from './backwards';
 import { facts, type Fact } from './facts';
 import { answers, plainQuestions, politeQuestions, type Style } from './phrasings';
 
@@ -143,6 +144,7 @@ async function main(check: boolean): Promise<number> {
   const all = facts(random);
   const instructions = instructionRows(all, random);
   const pairs = preferencePairs(all, random);
+  const spelled = backwards(all.flatMap(({ word, answer }) => [word, answer]));
   const reviewed = reviews(await Tokenizer.fromPretrained('tiny'));
   const files = {
     'data/instructions/train.jsonl': lines(instructions),
@@ -151,6 +153,9 @@ async function main(check: boolean): Promise<number> {
     ),
     'data/preferences/pairs.json': array(pairs.train.slice(0, ARRAY_ROWS)),
     ...Object.fromEntries(Object.entries(reviewed).map(([part, rows]) => [`data/reviews/${part}.jsonl`, lines(rows)])),
+    ...Object.fromEntries(
+      Object.entries(spelled).map(([part, rows]) => [`data/right-or-wrong/${part}.jsonl`, lines(rows)]),
+    ),
   };
   const wrong: string[] = [];
   for (const [name, text] of Object.entries(files)) {
@@ -176,7 +181,7 @@ async function main(check: boolean): Promise<number> {
     console.log(
       `reviews: ${Object.entries(reviewed)
         .map(([part, rows]) => `${rows.length} ${part}`)
-        .join(', ')}`,
+        .join(', ')}; words backwards: ${spelled.train.length} train, ${spelled.heldout.length} heldout`,
     );
   }
   return wrong.length > 0 ? 1 : 0;
@@ -185,8 +190,8 @@ async function main(check: boolean): Promise<number> {
 void script({
   name: 'data',
   summary:
-    'Make data/instructions and data/preferences from WordNet, and data/reviews from a grammar: the same bytes on ' +
-    'every machine.',
+    'Make data/instructions, data/preferences and data/right-or-wrong from WordNet, and data/reviews from a grammar: ' +
+    'the same bytes on every machine.',
   settings: { check: flag({ help: 'Change nothing, and name the files that differ.' }) },
   status: '0 done, or nothing differs, 1 a file differs, 2 usage',
   run: ({ check = false }) => main(check),

@@ -16,12 +16,19 @@ import { bestOf } from './bestOfN';
 import { dpo } from './dpo';
 import { grpo } from './grpo';
 import { scaleOf, type Method, type Point, type Scale, type Setting, type Task } from './method';
+import { onlineDpo } from './onlineDpo';
 import { ppo } from './ppo';
 import { addResult, readResults, sameRun, type Result } from './results';
 import { sftModel, sftSettings } from './sft';
 
 /** All methods in the comparison. */
-const methods = (scale: Scale): readonly Method[] => [bestOf(scale), dpo(scale), ppo(scale), grpo(scale)];
+const methods = (scale: Scale): readonly Method[] => [
+  bestOf(scale),
+  dpo(scale),
+  ppo(scale),
+  grpo(scale),
+  onlineDpo(scale),
+];
 
 /** The seed of the draws, the same for every policy. */
 const EVALUATION_SEED = 7;

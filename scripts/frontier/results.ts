@@ -18,14 +18,14 @@ export interface Result {
 }
 
 /** @throws FileError naming a line that is not JSON. */
-export function readResults(path: string): Result[] {
+export function readResults<R extends Run = Result>(path: string): R[] {
   if (!existsSync(path)) return [];
   return readFileSync(path, 'utf8')
     .split('\n')
     .filter((line) => line !== '')
     .map((line, n) => {
       try {
-        return JSON.parse(line) as Result;
+        return JSON.parse(line) as R;
       } catch (cause) {
         throw new FileError(path, `line ${n + 1} is not JSON; remove the line to repeat its run`, { cause });
       }
@@ -42,11 +42,11 @@ const inOrder = (one: Run, other: Run): number =>
 export const sameRun = (one: Run, other: Run): boolean => inOrder(one, other) === 0;
 
 /** Replaces an older result of the same run. Other processes may add theirs at the same time. */
-export async function addResult(path: string, result: Result): Promise<void> {
+export async function addResult<R extends Run = Result>(path: string, result: R): Promise<void> {
   await withLock(
     `${path}.lock`,
     async () => {
-      const others = readResults(path).filter((other) => !sameRun(other, result));
+      const others = readResults<R>(path).filter((other) => !sameRun(other, result));
       replaceFile(path, (append) => {
         for (const line of [...others, result].sort(inOrder)) append(`${JSON.stringify(line)}\n`);
       });

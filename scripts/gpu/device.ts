@@ -11,7 +11,8 @@ import { basename, join } from 'node:path';
 import { computePolicy, device, liveTensors, Random, SafetensorsFile } from 'alignbook';
 import { diagnose } from 'alignbook/dist/doctor';
 import { release, scope } from 'alignbook/dist/engine/handle';
-import { addRows, floats, ints, matmul, putRows } from 'alignbook/dist/engine/ops';
+import { addRows, floats, ints, putRows } from 'alignbook/dist/engine/ops';
+import { matmul } from 'alignbook/dist/engine/products';
 
 import { card, megabytesTaken } from './card';
 import { checked, seen, step } from './report';

@@ -19,6 +19,10 @@ ROOT = Path(__file__).resolve().parents[2]
 for name in ("DATA", "CONFIG", "RUNTIME"):  # nothing of the user's own Jupyter is read or written
     os.environ.setdefault(f"JUPYTER_{name}_DIR", str(ROOT / ".alignbook" / "jupyter" / name.lower()))
 
+# As it is loaded, jsonschema's check of IRIs, which no notebook needs, builds a parser; that takes two seconds. None
+# stands for a package that is not installed, and jsonschema does without.
+sys.modules["rfc3987_syntax"] = None
+
 import nbformat
 from jupyter_client import AsyncKernelManager
 from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel

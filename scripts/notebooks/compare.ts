@@ -5,6 +5,8 @@
  * - A number written as an integer in the expected text must be the same integer.
  * - A number written as a float (with a point or an exponent, or as nan or inf) is compared within the tolerance,
  *   however the other side writes it: Python prints 1.0 where JavaScript prints 1.
+ * - `{above 0.8}`, `{below 2}` or `{1 to 12}` in the expected text stands for any number strictly beyond or between
+ *   these, for example of a training that another processor's rounding sends another way.
  * - Everything else must be equal. Words include their digits (gpt2, 124M, 0x1f), and versions (2.21.0) are words.
  * - PyTorch's notation around values is dropped: `torch.Size([1, 36])` is `[1, 36]`, `tensor([1.])` is `[1.]`.
  *   Thousands separators are not supported: "50,257" is two integers.
@@ -29,7 +31,7 @@ export interface Comparison {
 }
 
 interface Token {
-  readonly kind: 'number' | 'text';
+  readonly kind: 'number' | 'bounds' | 'text';
   readonly text: string;
   readonly start: number;
 }
@@ -38,6 +40,7 @@ const wrapper = /torch\.Size\(|tensor\(/y;
 const version = /\d+(?:\.\d+){2,}(?![\p{L}\p{N}_])/uy;
 const number =
   /[+-]?(?:(?:\d+(?:\.\d+|\.(?=\s*[,\])]))?|\.\d+)(?:[eE][+-]?\d+)?|nan|NaN|inf|Infinity)(?![\p{L}\p{N}_])/uy;
+const bounds = /\{(?:(above|below) (-?[\d.]+)|(-?[\d.]+) to (-?[\d.]+))\}/y;
 const word = /[\p{L}\p{N}_]+/uy;
 const endsValue = /[\p{L}\p{N}_)\]]/u;
 
@@ -66,6 +69,12 @@ function tokens(text: string): Token[] {
     }
     // In "36-56" and "x-1" the minus stands between two values; in "[-1" it belongs to the number.
     const minusBetween = (sign === '-' || sign === '+') && at > 0 && endsValue.test(text[at - 1]!);
+    const boundsText = match(bounds);
+    if (boundsText) {
+      push('bounds', boundsText);
+      at += boundsText.length;
+      continue;
+    }
     const versionText = match(version);
     const numberText = minusBetween || versionText ? undefined : match(number);
     const value = versionText ?? numberText ?? match(word) ?? sign;
@@ -82,7 +91,18 @@ function toNumber(text: string): number {
 
 const isInteger = (text: string) => /^[+-]?\d+$/.test(text);
 
+/** Whether a text of expected values has bounds in it, and so is not the text that a run prints. */
+export const hasBounds = (expected: string): boolean => tokens(expected).some(({ kind }) => kind === 'bounds');
+
+function isWithin(text: string, value: number): boolean {
+  bounds.lastIndex = 0;
+  const [, side, bound, from, to] = bounds.exec(text)!;
+  if (side === undefined) return value > Number(from) && value < Number(to);
+  return side === 'above' ? value > Number(bound) : value < Number(bound);
+}
+
 function equal(expected: Token, got: Token, tolerance: Tolerance): boolean {
+  if (expected.kind === 'bounds') return got.kind === 'number' && isWithin(expected.text, toNumber(got.text));
   if (expected.kind !== got.kind) return false;
   if (expected.kind === 'text') return expected.text === got.text;
   if (isInteger(expected.text)) return isInteger(got.text) && BigInt(expected.text) === BigInt(got.text);
@@ -104,7 +124,7 @@ function inContext(text: string, token: Token | undefined): string {
 export function compareText(expected: string, got: string, tolerance: Tolerance): Comparison {
   const want = tokens(expected);
   const have = tokens(got);
-  const numbers = want.filter((token) => token.kind === 'number').length;
+  const numbers = want.filter((token) => token.kind !== 'text').length;
   for (let i = 0; i < Math.max(want.length, have.length); i++) {
     const a = want[i];
     const b = have[i];

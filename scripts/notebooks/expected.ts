@@ -4,13 +4,14 @@
  *     {"notebook": "01-tokenize.ipynb", "tolerance"?: …, "cells": {"<cell id>": {"any": text} | …}}
  *
  * A cell's text is under `any`, for every model, or under the names of models (`tiny`, and `gpt2` if it is known). The
- * file and each cell may state a tolerance; the cell's takes precedence.
+ * file and each cell may state a tolerance; the cell's takes precedence. The text of a table that a cell shows
+ * counts as printed.
  */
 import { readFileSync } from 'node:fs';
 import { basename } from 'node:path';
 
 import { compareText, type Tolerance } from './compare';
-import { cellName, printed, type Notebook } from './notebook';
+import { cellName, printedAndShown, type Notebook } from './notebook';
 
 export interface ExpectedCell {
   readonly any?: string;
@@ -88,7 +89,7 @@ export function checkNotebook(notebook: Notebook, expected: Expected, model: str
 
   for (const cell of code) {
     const where = `${notebook.name}, ${cellName(cell)}`;
-    const got = printed(cell);
+    const got = printedAndShown(cell);
     const wanted = expected.cells[cell.id];
     if (cell.metadata.alignbook?.unchecked !== undefined) {
       if (wanted) problems.push(`${where}: marked "unchecked", yet an expected text exists`);

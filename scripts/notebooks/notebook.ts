@@ -28,7 +28,12 @@ export interface Cell {
   readonly id: string;
   readonly cell_type: 'code' | 'markdown' | 'raw';
   readonly source: string;
-  readonly metadata: { readonly tags?: readonly string[]; readonly alignbook?: Marks };
+  readonly metadata: {
+    readonly tags?: readonly string[];
+    readonly alignbook?: Marks;
+    /** Whether JupyterLab shows the source only on a click; the tag "hide-input" does the same in the book. */
+    readonly jupyter?: { readonly source_hidden?: boolean };
+  };
   /** Empty for cells other than code. */
   readonly outputs: readonly Output[];
   /** Pictures in a Markdown cell. */
@@ -119,11 +124,12 @@ export const committedMetadata = {
  */
 export function committedForm(notebook: Notebook): string {
   const cells = notebook.cells.map((cell) => {
-    const { tags, alignbook } = cell.metadata;
+    const { tags, alignbook, jupyter } = cell.metadata;
+    const folded = jupyter?.source_hidden === true && { jupyter: { source_hidden: true } };
     return {
       cell_type: cell.cell_type,
       id: cell.id,
-      metadata: { ...(tags?.length && { tags }), ...(alignbook && { alignbook }) },
+      metadata: { ...(tags?.length && { tags }), ...(alignbook && { alignbook }), ...folded },
       source: lines(cell.source),
       ...(cell.attachments !== undefined && { attachments: cell.attachments }),
       ...(cell.cell_type === 'code' && { execution_count: null, outputs: cell.outputs.map(committedOutput) }),
@@ -145,13 +151,24 @@ function committedOutput(output: Output): Json {
 
 /** What a cell printed, including its last line's value, which unmodified tslab prints, too. */
 export function printed(cell: Cell): string {
+  return textOf(cell, (output) => (output.name === 'stdout' ? output.text : ''));
+}
+
+/** What a cell printed, and the text of the tables that it showed. */
+export function printedAndShown(cell: Cell): string {
+  return textOf(cell, (output) =>
+    output.data?.['text/html'] === undefined
+      ? output.name === 'stdout'
+        ? output.text
+        : ''
+      : `${String(output.data['text/plain'])}\n`,
+  );
+}
+
+function textOf(cell: Cell, of: (output: Output) => string | undefined): string {
   return cell.outputs
     .map((output) =>
-      output.output_type === 'execute_result'
-        ? `${String(output.data?.['text/plain'])}\n`
-        : output.name === 'stdout'
-          ? output.text
-          : '',
+      output.output_type === 'execute_result' ? `${String(output.data?.['text/plain'])}\n` : (of(output) ?? ''),
     )
     .join('');
 }

@@ -6,9 +6,31 @@ import { join } from 'node:path';
 import { script } from '../command';
 import { fromCaller, root } from '../paths';
 import { executedCopy, executeNotebooks, notebookNames } from './execute';
-import { committedForm } from './notebook';
+import { committedForm, readNotebook, type Notebook } from './notebook';
+import { filled } from './repeats';
+
+const folder = join(root, 'notebooks');
+
+function write(path: string, notebook: Notebook): void {
+  writeFileSync(`${path}.new`, committedForm(notebook), { flush: true });
+  renameSync(`${path}.new`, path);
+}
+
+/** Fills the cells that repeat earlier notebooks. */
+function fill(paths: readonly string[]): void {
+  const notebooks = notebookNames().map((name) => readNotebook(join(folder, name)));
+  for (const [n, notebook] of notebooks.entries()) {
+    const path = join(folder, notebook.name);
+    const now = filled(notebook, notebooks.slice(0, n));
+    if (paths.includes(path) && repeatsDiffer(notebook, now)) write(path, now);
+  }
+}
+
+const repeatsDiffer = (before: Notebook, now: Notebook): boolean =>
+  now.cells.some(({ source }, n) => source !== before.cells[n]!.source);
 
 async function refresh(paths: readonly string[]): Promise<number> {
+  fill(paths);
   const out = mkdtempSync(join(tmpdir(), 'notebooks-'));
   try {
     // The committed outputs are those of the embedded model.
@@ -22,8 +44,7 @@ async function refresh(paths: readonly string[]): Promise<number> {
     if (exitCode > 1) return exitCode;
     for (const { notebook } of reports.filter((report) => !report.refused)) {
       const path = paths.find((candidate) => candidate.endsWith(`/${notebook}`))!;
-      writeFileSync(`${path}.new`, committedForm(executedCopy(out, notebook)), { flush: true });
-      renameSync(`${path}.new`, path);
+      write(path, executedCopy(out, notebook));
     }
     return exitCode;
   } finally {
@@ -31,7 +52,7 @@ async function refresh(paths: readonly string[]): Promise<number> {
   }
 }
 
-const all = () => notebookNames().map((name) => join(root, 'notebooks', name));
+const all = () => notebookNames().map((name) => join(folder, name));
 
 void script({
   name: 'notebooks:refresh',

@@ -5,11 +5,11 @@ import { join } from 'node:path';
 
 import { plural } from 'alignbook/dist/errors';
 
-import { compareText } from './compare';
+import { compareText, hasBounds } from './compare';
 import { isWalkthrough } from './execute';
 import type { Expected } from './expected';
 import { importedNames, lintCell } from './lint';
-import { cellName, committedForm, printed, type Cell, type Notebook, type Output } from './notebook';
+import { cellName, committedForm, printed, printedAndShown, type Cell, type Notebook, type Output } from './notebook';
 
 /** The walkthrough's code cells in their own order: In 22, 26, 16 and 23 were run out of order, the PPO cells never. */
 export const sourceCells: readonly string[] = [
@@ -23,6 +23,9 @@ const moved = { source: 'In 13', notebook: '04-dpo-loss.ipynb' };
 
 const maximumLines = 15;
 const maximumNames = 15;
+const maximumColumns = 90;
+/** Names of the library that show a value or check an answer. */
+const showing: ReadonlySet<string> = new Set(['exercise', 'item', 'show', 'table', 'tokenParts', 'withSlider']);
 const maximumOutput = 200_000;
 
 const codeCells = (notebook: Notebook) => notebook.cells.filter((cell) => cell.cell_type === 'code');
@@ -90,51 +93,6 @@ function pythonCell(text: string, id: string): [number, number] {
 }
 
 /**
- * The source of a cell that repeats others: their sources, separated by one blank line, without import lines that
- * already occur above.
- */
-function repeated(sources: readonly string[]): string {
-  const imports = new Set<string>();
-  const isNew = (line: string) => !/^import .*;$/.test(line) || (!imports.has(line) && Boolean(imports.add(line)));
-  return sources
-    .map((source) => source.split('\n').filter(isNew).join('\n').trim())
-    .filter((source) => source !== '')
-    .join('\n\n');
-}
-
-/** If a notebook needs something from earlier ones, its first cell, tagged "repeats", repeats it word for word. */
-export function repeats(notebooks: readonly Notebook[]): string[] {
-  return notebooks.flatMap((notebook, n) =>
-    codeCells(notebook).flatMap((cell, position) => {
-      const { repeats: ids, source } = cell.metadata.alignbook ?? {};
-      const tagged = cell.metadata.tags?.includes('repeats') ?? false;
-      if (!ids && !tagged) return [];
-      const where = `${notebook.name}, cell ${cell.id}`;
-      if (!ids || !tagged) return [`${where}: the tag "repeats" and metadata.alignbook.repeats go together`];
-      if (source !== undefined) return [`${where}: repeats cells, so it cannot mirror a source cell`];
-      if (position !== 0) return [`${where}: the cell that repeats others comes first`];
-      const earlier = notebooks
-        .slice(0, n)
-        .flatMap(codeCells)
-        .filter((other) => !other.metadata.alignbook?.repeats);
-      const originals = ids.map((id) => earlier.filter((other) => other.id === id));
-      const unclear = ids.find((_, i) => originals[i]!.length !== 1);
-      if (unclear !== undefined)
-        return [`${where}: repeats "${unclear}", which is not one cell of an earlier notebook`];
-      const wanted = repeated(originals.map(([original]) => original!.source));
-      if (cell.source === wanted) return [];
-      const [mine, theirs] = [cell.source.split('\n'), wanted.split('\n')];
-      const line = theirs.findIndex((text, i) => text !== mine[i]);
-      const at = line < 0 ? theirs.length : line;
-      return [
-        `${where}: line ${at + 1} differs from the cells it repeats (${ids.join(', ')})\n  original  ` +
-          `${theirs[at] ?? '(end)'}\n  here      ${mine[at] ?? '(end)'}`,
-      ];
-    }),
-  );
-}
-
-/**
  * A cell has at most 15 lines, not counting blank ones, unless it mirrors a source cell of any length, or repeats
  * others.
  */
@@ -161,17 +119,56 @@ export function safeCells(notebook: Notebook): string[] {
 }
 
 /**
- * The walkthrough, notebooks 01 to 05, needs few names of the library; the later notebooks are about the rest of it.
+ * The walkthrough, notebooks 01 to 05, needs few names of the library that compute; the later notebooks are about the
+ * rest of it.
  */
 export function fewNames(notebooks: readonly Notebook[]): string[] {
   const walkthrough = notebooks.filter(({ name }) => isWalkthrough(name));
-  const names = new Set(walkthrough.flatMap(codeCells).flatMap((cell) => importedNames(cell.source, 'alignbook')));
+  const names = new Set(
+    walkthrough
+      .flatMap(codeCells)
+      .flatMap((cell) => importedNames(cell.source, 'alignbook'))
+      .filter((name) => !showing.has(name)),
+  );
   return names.size <= maximumNames
     ? []
     : [
         `notebooks 01 to 05 import ${names.size} names from alignbook, at most ${maximumNames} are allowed: ` +
           `${[...names].sort().join(', ')}`,
       ];
+}
+
+/** Code is as wide as a page in JupyterLab at most, and `item` takes values out of tensors. */
+export function readableCells(notebook: Notebook): string[] {
+  return codeCells(notebook).flatMap(({ id, source, metadata }) => {
+    const where = `${notebook.name}, cell ${id}`;
+    const wide = source
+      .split('\n')
+      .flatMap((line, n) =>
+        line.length > maximumColumns
+          ? [`${where}, line ${n + 1}: ${line.length} columns, at most ${maximumColumns}`]
+          : [],
+      );
+    const mirrors = metadata.alignbook?.source !== undefined || metadata.alignbook?.repeats !== undefined;
+    const remedy =
+      source.includes('.dataSync()[0]') && !mirrors ? [`${where}: write item(x), not x.dataSync()[0]`] : [];
+    return [...wide, ...remedy];
+  });
+}
+
+/** A link from a name of the library, [`gae`](../lib/losses/advantages.ts), leads to the file that exports it. */
+export function sourceLinks(notebook: Notebook, root: string): string[] {
+  return notebook.cells.flatMap(({ id, cell_type, source }) =>
+    [...(cell_type === 'markdown' ? source.matchAll(/\[`(\w+)`\]\(\.\.\/(lib\/[^)\s]+\.ts)\)/g) : [])].flatMap(
+      ([, name, path]) => {
+        const file = join(root, path!);
+        const exported = new RegExp(`^export (async )?(function\\*?|const|class|interface|type) ${name}\\b`, 'm');
+        return existsSync(file) && exported.test(readFileSync(file, 'utf8'))
+          ? []
+          : [`${notebook.name}, cell ${id}: ${path} does not export ${name}`];
+      },
+    ),
+  );
 }
 
 /** A committed notebook contains outputs, but nothing about the run or the machine that made them. */
@@ -207,7 +204,7 @@ export function committed(notebook: Notebook, text: string, root: string): strin
 
 /**
  * The committed outputs equal those of a fresh run, except for another processor's rounding: trained values must be
- * within the tolerance of their cell.
+ * within the tolerance of their cell or file, or within the bounds that are expected of both.
  */
 export function sameOutputs(committedNotebook: Notebook, fresh: Notebook, expected?: Expected): string[] {
   const kinds = (cell: Cell) =>
@@ -221,11 +218,12 @@ export function sameOutputs(committedNotebook: Notebook, fresh: Notebook, expect
     if (kinds(cell) !== kinds(again))
       return [`${where}: the committed outputs are of other kinds than a fresh run's; ${remedy}`];
     if (cell.metadata.alignbook?.unchecked !== undefined) return [];
-    const { difference } = compareText(
-      text(cell),
-      text(again),
-      expected?.cells[cell.id]?.tolerance ?? { absolute: 1e-6, relative: 1e-5 },
-    );
+    const wanted = expected?.cells[cell.id];
+    const tolerance = wanted?.tolerance ?? expected?.tolerance ?? { absolute: 1e-6, relative: 1e-5 };
+    const bounded = wanted?.any ?? wanted?.tiny ?? '';
+    const { difference } = hasBounds(bounded)
+      ? compareText(bounded, printedAndShown(cell), tolerance)
+      : compareText(text(cell), text(again), tolerance);
     return difference
       ? [
           `${where}: the committed output is not a fresh run's; ${remedy}\n  committed  ${difference.expected}\n ` +

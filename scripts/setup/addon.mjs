@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { compiler } from './compiler.mjs';
 import { digest } from './digest.mjs';
 import { paths, root } from './paths.mjs';
+import { addonFlags, platform } from './platform.mjs';
 import { run, SetupError } from './run.mjs';
 import { replaceFile } from './steps.mjs';
 import { build, libraries, version } from './tensorflow.mjs';
@@ -15,6 +16,8 @@ const folder = dirname(paths.addon);
 const record = join(folder, 'build.json'); // lib/tf.ts reads it
 const logLevel = fileURLToPath(new URL('log_level.cc', import.meta.url));
 const logLevelLibrary = 'libtfjs_log_level.so';
+/** TensorFlow's early lines are about instructions of x86 processors, and Macs link libraries in another way. */
+const needsLogLevel = process.platform === 'linux';
 
 /** @type {import('./steps.mjs').Step} */
 export const addon = {
@@ -36,20 +39,7 @@ export const addon = {
     const temporary = `${paths.addon}.tmp`;
     const { program, args, env } = await compiler(progress);
     progress(`compiling with ${program}`);
-    await run(
-      program,
-      [
-        ...args,
-        '-O2',
-        '-fPIC',
-        '-shared',
-        logLevel,
-        `-Wl,-soname,${logLevelLibrary}`,
-        '-o',
-        join(folder, logLevelLibrary),
-      ],
-      { env },
-    );
+    if (needsLogLevel) await run(program, [...args, ...logLevelFlags()], { env });
     await run(program, [...args, ...flags(), '-o', temporary], { env });
     await load(temporary);
     renameSync(temporary, paths.addon);
@@ -57,19 +47,22 @@ export const addon = {
   },
 };
 
+const logLevelFlags = () => [
+  ...['-O2', '-fPIC', '-shared', logLevel, `-Wl,-soname,${logLevelLibrary}`, '-o'],
+  join(folder, logLevelLibrary),
+];
+
 function flags() {
   const sources = join(paths.binding, 'binding');
-  const runPath = relative(realpathSync(folder), realpathSync(libraries)); // still valid if the whole project is moved
-  return [
-    ...['-std=c++17', '-O2', '-fPIC', '-shared', '-DNAPI_VERSION=8'],
-    ...['-I', join(paths.modules, 'node-api-headers', 'include'), '-I', join(libraries, 'include')],
-    ...readdirSync(sources)
+  return addonFlags({
+    sources: readdirSync(sources)
       .filter((file) => file.endsWith('.cc'))
       .map((file) => join(sources, file)),
-    ...['libtensorflow_cc.so.2', 'libtensorflow_framework.so.2'].map((file) => join(libraries, file)),
-    ...['-Wl,--no-as-needed', join(folder, logLevelLibrary)], // last: it starts before libraries that do not need it
-    `-Wl,-rpath,$ORIGIN/${runPath}:$ORIGIN`,
-  ];
+    includes: [join(paths.modules, 'node-api-headers', 'include'), join(libraries, 'include')],
+    libraries: platform().libraries.map((file) => join(libraries, file)),
+    runPath: relative(realpathSync(folder), realpathSync(libraries)),
+    ...(needsLogLevel && { logLevel: join(folder, logLevelLibrary) }),
+  });
 }
 
 /**
@@ -83,10 +76,9 @@ async function load(path) {
   const output = await run(process.execPath, ['-e', code], {
     env: { ...process.env, TF_CPP_MIN_LOG_LEVEL: '2' },
   }).catch((cause) => {
-    throw new SetupError(
-      `TensorFlow ${version} does not load here. It needs glibc 2.27 or newer and a CPU with AVX.\n${cause.message}`,
-      { cause },
-    );
+    throw new SetupError(`TensorFlow ${version} does not load here. It needs ${platform().needs}.\n${cause.message}`, {
+      cause,
+    });
   });
   if (!output.includes(version))
     throw new SetupError(

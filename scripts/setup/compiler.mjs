@@ -5,6 +5,7 @@ import { existsSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { paths, pythonOf } from './paths.mjs';
+import { platform } from './platform.mjs';
 import { pip } from './python.mjs';
 
 const zig = join(paths.zig, 'ziglang', 'zig');
@@ -41,10 +42,9 @@ export async function compiler(progress) {
     );
     renameSync(temporary, paths.zig);
   }
-  // The oldest glibc on which TensorFlow's wheel runs, so that the addon loads wherever the wheel does.
   return {
     program: zig,
-    args: ['c++', '-target', 'x86_64-linux-gnu.2.27'],
+    args: ['c++', '-target', platform().zigTarget],
     env: {
       ...process.env,
       ZIG_GLOBAL_CACHE_DIR: join(paths.zig, 'cache'),

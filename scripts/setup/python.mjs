@@ -51,7 +51,15 @@ export async function pip(python, args, progress, env = {}) {
 async function install(environment, lock, progress, ...options) {
   await pip(
     pythonOf(environment),
-    ['install', '--require-hashes', '--only-binary=:all:', ...options, '-r', join(paths.requirements, lock)],
+    [
+      'install',
+      '--require-hashes',
+      '--only-binary=:all:',
+      '--no-compile',
+      ...options,
+      '-r',
+      join(paths.requirements, lock),
+    ],
     progress,
   );
 }

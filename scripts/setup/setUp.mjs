@@ -40,13 +40,12 @@ export async function setUp(args, { usage, command, flags, check, steps }) {
     console.log(usage);
     return 0;
   }
-  if (wanted.check) return check();
-
   // Leaving by process.exit ends the running program and releases the lock.
   process.once('SIGINT', () => process.exit(130));
   process.once('SIGTERM', () => process.exit(143));
   process.once('SIGHUP', () => process.exit(129));
   try {
+    if (wanted.check) return check();
     if (wanted.cpu || wanted.cuda) askFor(wanted.cpu ? 'cpu' : 'cuda');
     await runSteps(steps(wanted), { folder: paths.made, quiet: wanted.quiet === true });
     return 0;

@@ -6,42 +6,20 @@ import { join } from 'node:path';
 
 import { digest } from './digest.mjs';
 import { paths, pythonEnv, pythonOf } from './paths.mjs';
+import { platform } from './platform.mjs';
 import { pip } from './python.mjs';
 import { run, SetupError } from './run.mjs';
 import { replaceFile } from './steps.mjs';
 
 export const version = '2.21.0';
 
-/**
- * The wheels are for CPython 3.11, whichever Python is installed: their Python code is not used, and the libraries are
- * the same in all wheels.
- */
-const wheels = {
-  cpu: {
-    name: 'tensorflow-cpu',
-    megabytes: 274,
-    sha256: '2b847d217b02ee7731ed91431daf3250daa0196c3c94614d23be27232e6e5b6c',
-  },
-  cuda: {
-    name: 'tensorflow',
-    megabytes: 572,
-    sha256: '9056fbc9ba04235810b71ae6cbd958a196e8804fb53bbcffbf3e23b56155f124',
-  },
-};
-const members = [
-  'libtensorflow_cc.so.2',
-  'libtensorflow_framework.so.2',
-  'include/tensorflow/c/',
-  'include/tensorflow/core/platform/',
-  'include/xla/tsl/',
-  'include/tsl/',
-];
+const members = ['include/tensorflow/c/', 'include/tensorflow/core/platform/', 'include/xla/tsl/', 'include/tsl/'];
 
 export const libraries = join(paths.tensorflow, 'tensorflow');
 const cudaLock = join(paths.requirements, 'cuda.txt');
 const asked = join(paths.made, 'tensorflow-build');
 
-/** @typedef {keyof typeof wheels} Build */
+/** @typedef {'cpu' | 'cuda'} Build */
 
 /** `--cpu` and `--cuda` stay in effect until the other is chosen. @param {Build} build */
 export function askFor(build) {
@@ -53,22 +31,25 @@ let decided;
 
 /** @returns {Build} */
 export function build() {
-  return (decided ??= existsSync(asked) ? /** @type {Build} */ (readFileSync(asked, 'utf8')) : gpu() ? 'cuda' : 'cpu');
+  return (decided ??= existsSync(asked) ? /** @type {Build} */ (readFileSync(asked, 'utf8')) : defaultBuild());
+}
+
+/** @returns {Build} */
+const defaultBuild = () => (platform().cuda && gpu() ? 'cuda' : 'cpu');
+
+/** @throws {SetupError} if TensorFlow has no such build for this platform. */
+function wheel() {
+  const found = platform()[build()];
+  if (found) return found;
+  throw new SetupError(
+    `TensorFlow has no CUDA build for ${process.platform} on ${process.arch}; run "npm run setup -- --cpu".`,
+  );
 }
 
 /** The first NVIDIA GPU that the driver lists. */
 export function gpu() {
   const { status, stdout } = spawnSync('nvidia-smi', ['-L'], { encoding: 'utf8', timeout: 20_000 });
   return status === 0 ? stdout.match(/^GPU 0: ([^(]*)/m)?.[1]?.trim() : undefined;
-}
-
-function checkPlatform() {
-  if (process.platform === 'linux' && process.arch === 'x64') return;
-  const advice =
-    process.platform === 'win32'
-      ? 'On Windows it works inside WSL2 (wsl --install): clone and run it there.'
-      : 'Here a Linux x64 container or machine is the way; nothing else has been tried.';
-  throw new SetupError(`This set-up is for Linux on x64; this is ${process.platform} on ${process.arch}. ${advice}`);
 }
 
 /** @type {import('./steps.mjs').Step} */
@@ -80,18 +61,18 @@ export const tensorflow = {
   inputs: () => ({
     version,
     build: build(),
-    wheel: wheels[build()].sha256,
+    wheel: wheel().sha256,
     cuda: build() === 'cuda' ? digest(cudaLock) : null,
   }),
-  present: () => existsSync(join(libraries, 'libtensorflow_cc.so.2')),
+  present: () => platform().libraries.every((file) => existsSync(join(libraries, file))),
   made: () => [paths.tensorflow],
   version: () => `${version}, ${build() === 'cuda' ? 'CUDA' : 'CPU'} build`,
-  check: checkPlatform,
+  check: () => void wheel(),
   async run(progress) {
     const temporary = `${paths.tensorflow}.tmp`;
     rmSync(temporary, { recursive: true, force: true });
     mkdirSync(temporary, { recursive: true });
-    await unpack(await download(wheels[build()], join(temporary, 'wheel'), progress), temporary, progress);
+    await unpack(await download(wheel(), join(temporary, 'wheel'), progress), temporary, progress);
     rmSync(join(temporary, 'wheel'), { recursive: true });
     if (build() === 'cuda')
       await pip(
@@ -106,9 +87,9 @@ export const tensorflow = {
 
 /**
  * Downloads with pip, which uses the user's mirrors and proxies and checks the hash.
- * @param {typeof wheels[Build]} wheel @param {string} folder @param {(text: string) => void} progress
+ * @param {import('./platform.mjs').Wheel} wheel @param {string} folder @param {(text: string) => void} progress
  */
-async function download({ name, megabytes, sha256 }, folder, progress) {
+async function download({ name, tag, megabytes, sha256 }, folder, progress) {
   mkdirSync(folder);
   const lock = join(folder, 'requirements.txt');
   writeFileSync(lock, `${name}==${version} --hash=sha256:${sha256}\n`);
@@ -126,7 +107,7 @@ async function download({ name, megabytes, sha256 }, folder, progress) {
       '--implementation=cp',
       '--python-version=3.11',
       '--abi=cp311',
-      '--platform=manylinux_2_27_x86_64',
+      `--platform=${tag}`,
     ];
     await pip(
       pythonOf(paths.python),
@@ -137,9 +118,9 @@ async function download({ name, megabytes, sha256 }, folder, progress) {
   } finally {
     clearInterval(timer);
   }
-  const wheel = readdirSync(folder).find((file) => file.endsWith('.whl'));
-  if (!wheel) throw new SetupError(`pip downloaded no wheel of ${name} ${version}`);
-  return join(folder, wheel);
+  const file = readdirSync(folder).find((entry) => entry.endsWith('.whl'));
+  if (!file) throw new SetupError(`pip downloaded no wheel of ${name} ${version}`);
+  return join(folder, file);
 }
 
 /**
@@ -162,8 +143,8 @@ export function size(folder) {
   }, 0);
 }
 
-/** @param {string} wheel @param {string} folder @param {(text: string) => void} progress */
-async function unpack(wheel, folder, progress) {
+/** @param {string} file @param {string} folder @param {(text: string) => void} progress */
+async function unpack(file, folder, progress) {
   const code = `
 import shutil, sys, zipfile
 from pathlib import Path
@@ -180,7 +161,8 @@ with zipfile.ZipFile(wheel) as archive:
                 done += len(chunk)
                 print(f"unpacking: {done / 1e6:.0f} of {total / 1e6:.0f} MB ({100 * done / total:.0f} %)", flush=True)
 `;
-  await run(pythonOf(paths.python), ['-c', code, wheel, folder, ...members.map((member) => `tensorflow/${member}`)], {
+  const wanted = [...platform().libraries, ...members].map((member) => `tensorflow/${member}`);
+  await run(pythonOf(paths.python), ['-c', code, file, folder, ...wanted], {
     env: pythonEnv(),
     onLine: progress,
   });
