@@ -25,6 +25,8 @@ const alike: [expected: string, got: string, why: string][] = [
   ['nan and inf and -inf', 'NaN and Infinity and -Infinity', 'not a number, and infinity'],
   ['It is 36.', 'It is 36.', 'a sentence that ends with a number'],
   ['a\n\n\nb', 'a b', 'white space'],
+  ['{above 0.8} and {below 2}, {-1 to 12}', '0.81 and -3, 0', 'numbers within their bounds'],
+  ['{above 0.8', '{above 0.8', 'a brace that begins no bounds'],
 ];
 for (const [expected, got, why] of alike) test(`alike: ${why}`, () => assert.ok(equal(expected, got)));
 
@@ -55,6 +57,11 @@ const different: [expected: string, got: string, why: string][] = [
   ['tensor([[1, 2]])', '[1, 2]', 'a dimension'],
   ['(1)', '1', "parentheses that are no tensor's"],
   ['Prompt: a', 'Prompt; a', 'punctuation'],
+  ['{above 0.8}', '0.8', 'a number at its bound'],
+  ['{below 2}', '2.1', 'a number above its bound'],
+  ['{1 to 12}', '13', 'a number outside its bounds'],
+  ['{above 0.8}', 'NaN', 'no number within bounds'],
+  ['{above 0.8}', 'high', 'a word within bounds'],
 ];
 for (const [expected, got, why] of different) test(`different: ${why}`, () => assert.ok(!equal(expected, got)));
 

@@ -126,6 +126,7 @@ test("a loss's own defaults are those of its trainer", () => {
     ['grpoLoss, clipRange', (options) => grpoLoss(group, options), grpo, { clipRange: 0.5 }],
     ['grpoLoss, beta', (options) => grpoLoss(group, options), grpo, { beta: 0.1 }],
     ['grpoLoss, klRatio', (options) => grpoLoss(group, options), grpo, { klRatio: true }],
+    ['grpoLoss, level', (options) => grpoLoss(group, options), grpo, { level: 'sequence' }],
     ['grpoLoss, lossType', (options) => grpoLoss(group, options), grpo, { lossType: 'dapo' }],
     ['rlooLoss', (options) => rlooLoss(group, options), grpo, { clipRange: 0.9 }],
     ['groupAdvantages', (options) => groupAdvantages([1, 2, 4, 3], 2, options), grpo, { scaleRewards: false }],

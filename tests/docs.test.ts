@@ -65,7 +65,9 @@ const rank = (file: string): number =>
 const documents = [
   ...['README.md', 'CONTRIBUTING.md', 'CHANGELOG.md', 'SECURITY.md', 'lib/README.md', 'data/README.md'],
   ...['findings/README.md', 'data/models/tiny/README.md', 'scripts/kernel/README.md', 'scripts/bench/README.md'],
-  ...filesBelow(join(root, 'docs'), '.md').map((path) => relative(root, path)),
+  ...['docs', 'notebooks']
+    .flatMap((folder) => filesBelow(join(root, folder), '.md'))
+    .map((path) => relative(root, path)),
 ];
 
 test('every relative link of a document leads to a file, and its anchor to a heading', () => {

@@ -272,6 +272,20 @@ function kaleido(): string {
   return (JSON.parse(readFileSync(spec, 'utf8')) as { env: Record<string, string> }).env['ALIGNBOOK_KALEIDO']!;
 }
 
+/** Red, green, blue and alpha of each. */
+async function pixelsOf(image: string): Promise<number[][]> {
+  const { data } = await sharp(Buffer.from(image, 'base64')).ensureAlpha().raw().toBuffer({ resolveWithObject: true });
+  return Array.from({ length: data.length / 4 }, (_, n) => [...data.subarray(4 * n, 4 * n + 4)]);
+}
+
+/** The number of pixels of about this color, #rrggbb. */
+const near = (pixels: readonly number[][], color: string) =>
+  pixels.filter(
+    ([r, g, b, a]) =>
+      a! > 200 &&
+      [r, g, b].every((value, n) => Math.abs(value! - parseInt(color.slice(1 + 2 * n, 3 + 2 * n), 16)) < 24),
+  ).length;
+
 test('an image of a figure: its size, its colours, nothing behind it; the same bytes again', async () => {
   process.env['ALIGNBOOK_KALEIDO'] = kaleido();
   const figure = curves(history, {
@@ -282,19 +296,26 @@ test('an image of a figure: its size, its colours, nothing behind it; the same b
   const image = draw();
   const { width, height } = await sharp(Buffer.from(image, 'base64')).metadata();
   assert.deepEqual([width, height], [720, (layoutOf(figure) as { height: number }).height]);
-  const { data } = await sharp(Buffer.from(image, 'base64')).ensureAlpha().raw().toBuffer({ resolveWithObject: true });
-  const pixels = Array.from({ length: data.length / 4 }, (_, n) => [...data.subarray(4 * n, 4 * n + 4)]);
-  const near = (color: string) =>
-    pixels.filter(
-      ([r, g, b, a]) =>
-        a! > 200 &&
-        [r, g, b].every((value, n) => Math.abs(value! - parseInt(color.slice(1 + 2 * n, 3 + 2 * n), 16)) < 24),
-    ).length;
+  const pixels = await pixelsOf(image);
   for (const { line } of traces(figure))
-    assert.ok(near(line.color) > 300, `${near(line.color)} pixels of ${line.color}`);
+    assert.ok(near(pixels, line.color) > 300, `${near(pixels, line.color)} pixels of ${line.color}`);
   assert.ok(pixels.filter(([, , , a]) => a === 0).length > 0.8 * pixels.length);
   assert.ok(image.length < 40_000, `${image.length} characters`);
   assert.equal(draw(), image);
+});
+
+test('in an image, five groups whose bands lie on each other keep their five colors', async () => {
+  process.env['ALIGNBOOK_KALEIDO'] = kaleido();
+  const frontier = join(root, 'notebooks', '11-dpo-or-ppo.ipynb');
+  const { cells } = JSON.parse(readFileSync(frontier, 'utf8')) as {
+    cells: { id: string; outputs?: { data: { 'application/vnd.plotly.v1+json': Figure } }[] }[];
+  };
+  const figure = cells.find(({ id }) => id === 'frontier')!.outputs![0]!.data['application/vnd.plotly.v1+json'];
+  const lines = traces(figure).filter(({ mode }) => mode === 'lines+markers');
+  const colors = new Set(lines.map(({ line }) => line.color));
+  assert.equal(colors.size, 5);
+  const pixels = await pixelsOf(figureImage(figure)!);
+  for (const color of colors) assert.ok(near(pixels, color) > 300, `${near(pixels, color)} pixels of ${color}`);
 });
 
 /** The kaleido that this process started: Linux tells the parent after the program's name and state. */

@@ -19,10 +19,15 @@ import {
   type AdamWOptions,
   type GroupRollout,
   type GrpoLossType,
+  type GrpoOptions,
   type GrpoTensors,
   type GrpoTrainOptions,
   type GrpoUpdate,
+  type GrpoUpdateOptions,
 } from 'alignbook';
+import { average } from 'alignbook/dist/moments';
+import { summedRewards } from 'alignbook/dist/training/rewards';
+import { rewardSpreads } from 'alignbook/dist/training/trainGrpo';
 
 import { loadEngineModel } from './engineFixtures';
 import { close, keepsNothing, refused } from './lossCases';
@@ -42,12 +47,15 @@ import { near } from './trainingSteps';
 type Options = Required<AdamWOptions> &
   Record<'temperature' | 'beta' | 'clipRange' | 'maxNewTokens' | 'lr' | 'maxGradNorm', number>;
 type Row = ScriptedRow & { reward: number };
-type Logged = Record<'loss' | 'kl' | 'clipFraction' | 'gradNorm', number>;
+/** What a run has of its own. */
+type Changed = Required<Pick<GrpoUpdateOptions, 'klRatio' | 'clipRange' | 'epsilonHigh' | 'level' | 'maskTruncated'>>;
+type Logged = Record<'loss' | 'kl' | 'entropy' | 'clipFraction' | 'gradNorm', number>;
+type Spread = Record<'mean' | 'deviation', number>;
 type Update = Logged & { rows: number[] };
-interface Run {
+interface Run extends Changed {
   loss: 'grpo' | 'bnpo' | 'dapo' | 'dr_grpo';
-  klRatio: boolean;
   updates: Update[];
+  order: number[][];
   gradients?: Record<string, number[]>;
   weights?: Record<string, number[]>;
 }
@@ -62,11 +70,16 @@ interface Step {
   rloo: { advantages: number[]; updates: Omit<Update, 'kl'>[]; gradients: Record<string, number[]> };
 }
 interface Trl {
-  options: Options;
+  options: Omit<Options, 'clipRange'>;
   generations: number;
   iterations: number;
-  rollouts: Row[][];
-  runs: { loss: GrpoLossType; klRatio: boolean; steps: Logged[]; last: number[] }[];
+  rollouts: (Row & { letters: number })[][];
+  runs: (Changed & {
+    loss: GrpoLossType;
+    weights?: [number, number];
+    steps: (Logged & { rewards?: Record<'reward' | 'letters', Spread>; reward?: number })[];
+    last: number[];
+  })[];
 }
 const step = fixture<Step>('grpo_step.json');
 const trl = fixture<Trl>('grpo_trl.json');
@@ -122,7 +135,7 @@ function rolloutOf(numbers: readonly number[], advantages: readonly number[] = s
 }
 
 function nearUpdate(update: GrpoUpdate, expected: Partial<Logged>, tolerance: number, what: string): void {
-  for (const name of ['loss', 'kl', 'clipFraction', 'gradNorm'] as const)
+  for (const name of ['loss', 'kl', 'entropy', 'clipFraction', 'gradNorm'] as const)
     if (expected[name] !== undefined) near(update[name], expected[name], tolerance, `${name} of ${what}`);
 }
 
@@ -141,12 +154,19 @@ const OURS: Readonly<Record<Run['loss'], GrpoLossType | undefined>> = {
   dr_grpo: 'dr_grpo',
 };
 
+/** The options of a run that are not the usual ones. */
+const inWords = ({ klRatio, clipRange, epsilonHigh, level, maskTruncated }: Changed): string =>
+  [klRatio && 'klRatio', epsilonHigh !== clipRange && 'epsilonHigh', level, maskTruncated && 'maskTruncated']
+    .filter((name) => name && name !== 'token')
+    .map((name) => `, ${name}`)
+    .join('');
+
 for (const accumulation of [1, 3]) {
-  for (const { loss, klRatio, updates, gradients, weights } of step.runs) {
+  for (const { loss, updates, gradients, weights, order: _, ...changed } of step.runs) {
     const lossType = updates[0]!.rows.length === rows.length && loss === 'dapo' ? 'dapo' : OURS[loss];
     // dapo divides a minibatch by the tokens of all minibatches; here there is only one
     if (lossType === undefined) continue;
-    const name = `${loss}${klRatio ? ' with klRatio' : ''}, ${updates.length} updates of ${updates[0]!.rows.length}`;
+    const name = `${loss}${inWords(changed)}, ${updates.length} updates of ${updates[0]!.rows.length}`;
     test(`${name} responses are those of PyTorch, accumulation ${accumulation}`, async () => {
       const { model } = await loadEngineModel('a-group');
       const before = new Map([...copyOf(model)].map(([name, values]) => [name, new Float32Array(values.length)]));
@@ -154,8 +174,8 @@ for (const accumulation of [1, 3]) {
       updates.forEach((expected, n) => {
         const made = grpoUpdate(state, rolloutOf(expected.rows), options.lr, {
           ...options,
+          ...changed,
           lossType,
-          klRatio,
           accumulation,
         });
         nearUpdate(made, expected, UPDATE, `update ${n}`);
@@ -199,15 +219,26 @@ assert.ok(
   'clipping is part of the test',
 );
 
-for (const { loss, klRatio, steps, last } of trl.runs) {
-  test(`ten steps follow TRL's GRPOTrainer, two updates each: ${loss}${klRatio ? ' with klRatio' : ''}`, async () => {
+for (const { loss, weights, steps, last, ...changed } of trl.runs) {
+  test(`ten steps follow TRL's GRPOTrainer, two updates each: ${loss}${inWords(changed)}`, async () => {
     const { model } = await loadEngineModel('one-head');
     const { model: reference } = await loadEngineModel('one-head');
     const state = TrainingState.begin(model, trl.options);
     let n = 0;
     for (const rollout of trl.rollouts) {
       const samples = scripted(rollout, trl.generations);
-      const scores = rollout.map(({ reward }) => reward);
+      let given: Parameters<typeof rewardSpreads>[0] = {};
+      const terms = (['reward', 'letters'] as const).map((name, term) => ({
+        name,
+        reward: () => rollout.map((row) => row[name]),
+        weight: (weights ?? [1, 0])[term]!,
+      }));
+      const scores = await summedRewards(terms, (all) => (given = all))(samples);
+      for (const [name, { mean, deviation }] of Object.entries(steps[n]!.rewards ?? {})) {
+        near(rewardSpreads(given)![name]!.mean, mean, 1e-6, `${name} of step ${n}, a float32 in TRL`);
+        near(rewardSpreads(given)![name]!.deviation, deviation, 1e-6, `its deviation`);
+      }
+      near(average(scores), steps[n]!.reward!, 1e-6, `weighted sum of step ${n}`);
       const kept = {
         samples,
         scores,
@@ -218,7 +249,7 @@ for (const { loss, klRatio, steps, last } of trl.runs) {
       for (let iteration = 0; iteration < trl.iterations; iteration += 1) {
         // Float32 on both sides. Largest differences seen: 1.1e-5 for norms, which reach 3.6; 1.5e-6 for the rest.
         nearUpdate(
-          grpoUpdate(state, kept, trl.options.lr, { ...trl.options, lossType: loss, klRatio }),
+          grpoUpdate(state, kept, trl.options.lr, { ...trl.options, ...changed, lossType: loss }),
           steps[n]!,
           5e-5,
           `step ${n}`,
@@ -256,6 +287,19 @@ test('losses by hand: each side of the clip, k3, and positions after the end are
     grpoLoss(tensors(2), { beta: 0.1, lossType: 'dr_grpo', maxNewTokens: 8 }).loss,
     (-3.4 + 0.1 * K3) / 8,
     'dr_grpo',
+  );
+  // the ratio of the whole is sqrt(0.5 * 1.5) = 0.866
+  const whole = (advantage: number, options: GrpoOptions) =>
+    grpoLoss(tensors(advantage), { ...options, beta: 0, level: 'sequence' });
+  close(whole(2, {}).loss, -2 * Math.sqrt(0.75), 'one ratio for the response');
+  close(whole(-2, { clipRange: 0.1 }).loss, 2 * 0.9, 'clipped below');
+  close(whole(-2, { clipRange: 0.1 }).clipFraction, 1, 'its response is');
+  close(grpoLoss(tensors(2), { beta: 0, epsilonHigh: 0.4 }).loss, (-2 * 0.5 - 2 * 1.4) / 2, 'epsilonHigh');
+  close(grpoLoss(tensors(-2), { beta: 0, epsilonHigh: 0.4 }).loss, (2 * 0.8 + 2 * 1.5) / 2, 'which is not below');
+  close(
+    rlooLoss({ ...tensors(2), oldLogps: rowOf(-1, 0, NaN) }, { epsilonHigh: 0.4 }).loss,
+    -2 * 1.4,
+    'e * 0.75 = 2.04',
   );
   close(grpoLoss(tensors(2), { beta: 0.1, klRatio: true }).loss, (-3.4 + 0.1 * 0.5 * K3) / 2, 'klRatio');
   close(
@@ -340,6 +384,8 @@ test('inputs that do not fit are refused', () => {
     () => grpoLoss(given, { lossType: 'bnpo' as 'dapo' }),
     /^lossType must be grpo, dapo or dr_grpo, got "bnpo"$/,
   );
+  refused(() => grpoLoss(given, { level: 'word' as 'token' }), /^level must be token or sequence, got "word"$/);
+  refused(() => grpoLoss(given, { epsilonHigh: 0 }), /^epsilonHigh must be a number above 0, got 0/);
   refused(
     () => grpoLoss(given, { lossType: 'dr_grpo' }),
     /^lossType dr_grpo divides by maxNewTokens, which is missing: give it$/,

@@ -163,6 +163,8 @@ test('what cannot be equal is refused, and nothing is written', async () => {
   const grpo = (settings: object, message: RegExp) => refused({ ...judged, ...settings }, message, 'refused', 'grpo');
   await grpo({ algorithm: 'rloo' }, /^algorithm: train\.py runs TRL's GRPOTrainer/);
   await grpo({ rewardFunction: 'reward.js' }, /^rewardFunction: train\.py cannot run JavaScript/);
+  await grpo({ rewardModel: undefined, rewards: ['right=right.js'] }, /^rewards: train\.py cannot run JavaScript/);
+  await grpo({ skipEqual: true }, /^skipEqual: TRL has no such setting; leave it out$/);
   await grpo({ reference: 'gpt2' }, /^reference: TRL takes the model before training/);
   await grpo({ loraRank: 4 }, /^loraRank: .*train with adapters by train-grpo$/);
   await grpo({ groupSize: 1 }, /^groupSize must be/);

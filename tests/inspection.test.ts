@@ -1,9 +1,10 @@
 /** How a value is shown that is alone at a cell's end, or that is printed. */
 import assert from 'node:assert/strict';
+import { cpus } from 'node:os';
 import { test } from 'node:test';
 import { inspect } from 'node:util';
 
-import { GPT2, Random, RewardModel, tf } from 'alignbook';
+import { device, deviceAndModel, GPT2, Random, RewardModel, tf } from 'alignbook';
 
 test('a tensor shows dtype, shape and numbers; within an object, dtype and shape', () => {
   const x = tf.tensor2d([
@@ -32,6 +33,13 @@ test('a model shows its architecture and the number of its parameters, not its i
     new RegExp(`^GPT2 { nLayer: ${nLayer}, .*parameters: ${parameters} }$`),
   );
   assert.equal(inspect(model.weights), `Weights of ${4 + 12 * nLayer} tensors, ${parameters} numbers`);
+  const where = device().name === 'gpu' ? 'GPU \\(.*\\)' : `CPU \\(${cpus().length} cores?\\)`;
+  const millions = (parameters / 1e6).toFixed(1);
+  const size = `${millions} M parameters, ${nLayer} layers of width ${C}, at most ${blockSize} tokens`;
+  assert.match(
+    deviceAndModel('tiny', model),
+    new RegExp(`^tiny: a GPT-2 of ${size}; on the ${where}, (fp32|tf32|bf16), TensorFlow \\d+\\.\\d+\\.\\d+$`),
+  );
   const judge = RewardModel.begin(model, new Random(1), 50256);
   assert.match(
     inspect(judge, { breakLength: Infinity }),

@@ -10,7 +10,7 @@ The reply, as JSON, has for each cell its status, its number, what it printed, i
 number), its displays as they are in the end, the types of all that was drawn until then, and the kinds of its messages
 in order; for each other request the content of its reply. `late` is what came for a cell after its end.
 
-    python tests/kernel.py REQUESTS [--env NAME=VALUE]
+    python tests/kernel.py REQUESTS [--env NAME=VALUE] [--kernels FOLDER]
 """
 
 import argparse
@@ -114,8 +114,9 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("requests", type=json.loads)
     parser.add_argument("--env", action="append", default=[])
+    parser.add_argument("--kernels", default=str(Path(sys.prefix) / "share" / "jupyter" / "kernels"))
     options = parser.parse_args()
-    specs = KernelSpecManager(kernel_dirs=[str(Path(sys.prefix) / "share" / "jupyter" / "kernels")])
+    specs = KernelSpecManager(kernel_dirs=[options.kernels])
     manager = KernelManager(kernel_name="tslab", kernel_spec_manager=specs)
     env = {**os.environ, **dict(setting.split("=", 1) for setting in options.env)}
     manager.start_kernel(cwd=str(ROOT / "notebooks"), stdout=sys.stderr, stderr=sys.stderr, env=env)

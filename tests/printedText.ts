@@ -34,13 +34,16 @@ function markdownFiles(folder: string): string[] {
     .sort()
     .flatMap((name) => {
       const path = join(folder, name);
-      if (name.startsWith('.') || ['node_modules', 'runs', 'executed', 'book', 'findings', 'dist'].includes(name))
-        return [];
+      const others = ['node_modules', 'runs', 'executed', 'book', 'findings', 'dist'];
+      if (name.startsWith('.') || [...others, 'solutions'].includes(name)) return [];
       return statSync(path).isDirectory() ? markdownFiles(path) : name.endsWith('.md') ? [path] : [];
     });
 }
 
-/** All Markdown files of the project except findings/, and the cells of the notebooks. */
+/**
+ * All Markdown files of the project except findings/ and solutions/ (which tests/exercises.test.ts runs), and the cells
+ * of the notebooks.
+ */
 function parts(): Part[] {
   const files = markdownFiles(root).map((path) => ({
     document: relative(root, path),

@@ -4,7 +4,8 @@ import { describe, test } from 'node:test';
 
 import { generate, GPT2, liveTensors, profile, Random } from 'alignbook';
 import { release } from 'alignbook/dist/engine/handle';
-import { floats, hasCacheConflicts, matmul, padStride } from 'alignbook/dist/engine/ops';
+import { floats } from 'alignbook/dist/engine/ops';
+import { hasCacheConflicts, matmul, padStride } from 'alignbook/dist/engine/products';
 import { Weights } from 'alignbook/dist/model/weights';
 import { initialWeights } from 'alignbook/dist/model/weightShapes';
 import { binding } from 'alignbook/dist/tf';
@@ -31,6 +32,28 @@ function close(values: Float32Array | Int32Array, expected: Float64Array): void 
     assert.ok(Math.abs(value - expected[n]!) < TOLERANCE, `element ${n}: ${value}, expected ${expected[n]}`),
   );
 }
+
+test(
+  'a single row with a large matrix is multiplied in parts',
+  { skip: binding.isUsingGpuDevice() && 'such a product is as any other on a GPU' },
+  async () => {
+    for (const { N, parts } of [
+      { N: Math.ceil(2 ** 19 / K), parts: true },
+      { N: Math.floor(2 ** 19 / K), parts: false },
+    ]) {
+      const [xValues, yValues] = [matrix(1, K), matrix(K, N)];
+      const [x, y] = [floats(xValues, [1, K]), floats(yValues, [K, N])];
+      const { result, ops } = await profile(() => matmul(x, y));
+      assert.deepEqual(result.shape, [1, N]);
+      assert.equal(
+        ops.some(({ op }) => op === 'Sum'),
+        parts,
+      );
+      close(result.values(), worked(xValues, yValues, N));
+      release(result, x, y);
+    }
+  },
+);
 
 describe(
   'a product with a matrix whose rows are 4096 bytes apart',
@@ -106,7 +129,7 @@ describe(
       await together();
       assert.equal(liveTensors(), before);
       const cut = ops.find(({ op }) => op === 'Slice');
-      assert.equal(cut?.calls, 2 * 12, 'each layer, in each step');
+      assert.equal(cut?.calls, 2 * 2, 'each layer, in the prompts and where the graph of a step is made');
       model.dispose();
     });
   },

@@ -50,6 +50,14 @@ function writeLetterTokenizer(folder: string, vocabSize: number): void {
   );
 }
 
+/** Prompts in the letters of `writeLetterModel`, each with a chosen and a rejected response. */
+export const LETTER_PAIRS = [
+  ['abc', 'de', 'fgh'],
+  ['d', 'ij', 'k'],
+  ['xyz0', 'l', 'mno'],
+  ['hello', 'pq', 'rs'],
+] as const;
+
 /** The model a-group with its letters as tokens, as a model folder that the commands open. */
 export async function writeLetterModel(folder: string): Promise<void> {
   mkdirSync(folder);

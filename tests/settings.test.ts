@@ -13,24 +13,21 @@ import { InputError, SafetensorsFile } from 'alignbook';
 import { catalog } from 'alignbook/dist/commands/catalog';
 import { readCall } from 'alignbook/dist/commands/program';
 
-import { writeLetterModel } from './rollouts';
+import { LETTER_PAIRS, writeLetterModel } from './rollouts';
 
 const folder = mkdtempSync(join(tmpdir(), 'settings-'));
 after(() => rmSync(folder, { recursive: true }));
 const at = (name: string): string => join(folder, name);
 before(() => writeLetterModel(at('letters')));
 
-const pairs = [
-  ['abc', 'de', 'fgh'],
-  ['d', 'ij', 'k'],
-  ['xyz0', 'l', 'mno'],
-  ['hello', 'pq', 'rs'],
-] as const;
 writeFileSync(
   at('pairs.jsonl'),
-  pairs.map(([prompt, chosen, rejected]) => JSON.stringify({ prompt, chosen, rejected })).join('\n'),
+  LETTER_PAIRS.map(([prompt, chosen, rejected]) => JSON.stringify({ prompt, chosen, rejected })).join('\n'),
 );
-writeFileSync(at('rows.jsonl'), pairs.map(([prompt, response]) => JSON.stringify({ prompt, response })).join('\n'));
+writeFileSync(
+  at('rows.jsonl'),
+  LETTER_PAIRS.map(([prompt, response]) => JSON.stringify({ prompt, response })).join('\n'),
+);
 writeFileSync(
   at('reward.cjs'),
   'module.exports = (samples) => samples.map(({ text, ended }, n) => [...text].filter((letter) => letter < ' +
@@ -38,15 +35,18 @@ writeFileSync(
 );
 
 const base = { model: at('letters'), steps: 1, batchSize: 4, lr: 1e-2 };
-const sampled = { ...base, data: at('pairs.jsonl'), rewardFunction: at('reward.cjs'), maxNewTokens: 3 };
+/** Without samples of answers, which have tests of their own (liveAnswers.test.ts). */
+const quiet = { ...base, sampleEvery: 0 };
+const sampled = { ...quiet, data: at('pairs.jsonl'), rewardFunction: at('reward.cjs'), maxNewTokens: 3 };
 /** The settings for one step of each command. */
 const commands: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
-  'train-sft': { ...base, data: at('rows.jsonl') },
-  'train-dpo': { ...base, data: at('pairs.jsonl') },
-  'train-kto': { ...base, data: at('pairs.jsonl') },
+  'train-sft': { ...quiet, data: at('rows.jsonl') },
+  'train-dpo': { ...quiet, data: at('pairs.jsonl') },
+  'train-kto': { ...quiet, data: at('pairs.jsonl') },
   'train-reward': { ...base, data: at('pairs.jsonl') },
   'train-ppo': { ...sampled, ppoEpochs: 1 },
   'train-grpo': { ...sampled, groupSize: 2 },
+  'train-online-dpo': sampled,
 };
 
 /** Other settings without which a field would have no meaning. */
@@ -108,6 +108,9 @@ const ALLOWED: Readonly<Record<string, readonly (typeof VALUES)[number][]>> = {
       'keep',
       'maxLength',
       'limit',
+      'judgeTimeout',
+      'concurrency',
+      'referenceEvery',
     ].map((counted) => [counted, []]),
   ),
   ...Object.fromEntries(
@@ -117,7 +120,7 @@ const ALLOWED: Readonly<Record<string, readonly (typeof VALUES)[number][]>> = {
     ]),
   ),
   ...Object.fromEntries(
-    ['seed', 'initialSeed', 'shuffleSeed', 'warmupSteps', 'labelSmoothing'].map((field) => [field, [0]]),
+    ['seed', 'initialSeed', 'shuffleSeed', 'warmupSteps', 'labelSmoothing', 'sampleEvery'].map((field) => [field, [0]]),
   ),
   ...Object.fromEntries(
     [
@@ -147,8 +150,10 @@ const ALLOWED: Readonly<Record<string, readonly (typeof VALUES)[number][]>> = {
       'discopopTau',
       'temperature',
       'clipRange',
+      'epsilonHigh',
       'valueClipRange',
       'klTarget',
+      'referenceAlpha',
     ].map((field) => [field, [0.5]]),
   ),
   maxGradNorm: [0, 0.5, 1e308], // 0 does not clip, as in transformers
@@ -159,7 +164,7 @@ const allowed = (command: string, field: string) =>
     ? command === 'train-grpo'
       ? [0, 0.5]
       : [0.5]
-    : field === 'loraAlpha' && command === 'train-reward'
+    : ['loraAlpha', 'sampleEvery'].includes(field) && command === 'train-reward'
       ? []
       : ALLOWED[field];
 
@@ -186,6 +191,7 @@ const OTHER_WAY = [
 const TOGETHER = [
   /^klHorizon must be above 0\.8, a fifth of batchSize, got 0\.5: /,
   /^loraRank: a reward model is trained without adapters; /,
+  /^sampleEvery: a reward model gives scores, not answers; /,
 ];
 
 for (const name of Object.keys(commands)) {

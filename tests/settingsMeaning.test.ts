@@ -35,7 +35,7 @@ import {
 } from 'alignbook';
 import { lossNotes, settingNotes } from 'alignbook/dist/commands/trainNotes';
 import { VALIDATION_METRICS } from 'alignbook/dist/commands/trainSettings';
-import { flat } from 'alignbook/dist/training/metrics';
+import { flat } from 'alignbook/dist/training/stepNumbers';
 import { DPO_RANGES } from 'alignbook/dist/training/trainDpo';
 import { GRPO_RANGES } from 'alignbook/dist/training/trainGrpo';
 import { PPO_RANGES } from 'alignbook/dist/training/trainPpo';
@@ -364,19 +364,26 @@ test('a run says which of its settings have no effect', () => {
     [],
   );
   assert.deepEqual(
-    notes('train-grpo', { algorithm: 'rloo', lossType: 'dapo', klRatio: true, scaleRewards: true }).map(
-      (note) => note.split(' ')[0],
-    ),
-    ['lossType', 'klRatio', 'scaleRewards'],
+    notes('train-grpo', {
+      ...{ algorithm: 'rloo', lossType: 'dapo', klRatio: true, scaleRewards: true },
+      ...{ level: 'sequence', maskTruncated: true, skipEqual: true, iterations: 2, epsilonHigh: 0.3 },
+    }).map((note) => note.split(' ')[0]),
+    ['lossType', 'klRatio', 'scaleRewards', 'level', 'maskTruncated', 'skipEqual'],
   );
-  assert.deepEqual(notes('train-grpo', { klRatio: true, beta: 0, clipRange: 0.1 }), [
+  assert.deepEqual(notes('train-grpo', { klRatio: true, beta: 0, clipRange: 0.1, epsilonHigh: 0.3 }), [
     'klRatio has no effect with beta 0',
     'clipRange has no effect with iterations 1, where the ratio is 1',
+    'epsilonHigh has no effect with iterations 1, where the ratio is 1',
   ]);
   assert.deepEqual(notes('train-grpo', { lossType: 'dapo', klRatio: true, iterations: 2, clipRange: 0.1 }), []);
   assert.deepEqual(notes('train-dpo', { liveReference: true, referenceCache: 'kept' }), [
     'referenceCache has no effect with liveReference',
   ]);
+  assert.deepEqual(notes('train-dpo', { sampleEvery: 0, samplePrompt: ['a'], greaterIsBetter: true }), [
+    'greaterIsBetter has no effect without bestBy',
+    'samplePrompt has no effect with sampleEvery 0',
+  ]);
+  assert.deepEqual(notes('train-dpo', { samplePrompt: ['a'], patience: 3, greaterIsBetter: true }), []);
   assert.deepEqual(notes('train-dpo', { lr: 0 }), ['lr is 0, so nothing is learned']);
   assert.match(
     notes('train-dpo', { warmupSteps: 2 }, 1)[0]!,

@@ -247,12 +247,91 @@ test('an old Node is named before anything is loaded that it cannot parse', () =
   assert.match(stderr, /Node 20\.19 or newer is needed; this is Node 18\.20\.4/);
 });
 
-test('another platform gets a plain message', () => {
-  const { status, stderr } = setup([], {
-    nodeOptions: preload("Object.defineProperty(process, 'platform', { value: 'win32' });"),
+/** Set-up as it would run elsewhere. */
+const on = (platform: string, arch: string, ...args: string[]) =>
+  setup(args, {
+    nodeOptions: preload(
+      `Object.defineProperties(process, { platform: { value: '${platform}' }, arch: { value: '${arch}' } });`,
+    ),
   });
-  assert.equal(status, 1);
-  assert.match(stderr, /for Linux on x64; this is win32.*WSL2/s);
+
+test('a platform without a way gets a plain message', () => {
+  const message = (platform: string, arch: string, ...args: string[]) => {
+    const { status, stderr } = on(platform, arch, ...args);
+    assert.equal(status, 1);
+    return stderr;
+  };
+  for (const args of [[], ['--check'], ['--quiet']])
+    assert.match(message('win32', 'x64', ...args), /this is win32 x64\. On Windows it works inside WSL2: run "wsl --i/);
+  assert.match(message('darwin', 'x64'), /this is darwin x64\. TensorFlow has no library for Macs with Intel/);
+  assert.match(message('linux', 'riscv64'), /for Linux \(x64, arm64\) and macOS \(arm64\); this is linux riscv64\./);
+  assert.match(message('linux', 'arm64', '--cuda'), /TensorFlow has no CUDA build for linux on arm64; run "npm run s/);
+});
+
+test('--check says what is missing on every platform that has a way', () => {
+  for (const [platform, arch] of [
+    ['linux', 'x64'],
+    ['linux', 'arm64'],
+    ['darwin', 'arm64'],
+  ] as const) {
+    const { status, stdout, stderr } = on(platform, arch, '--check');
+    assert.equal(status, 1);
+    assert.equal(stderr, '');
+    assert.match(stdout, /^tensorflow +missing +npm run setup \(needs \d+ MB\)$/m);
+  }
+});
+
+test("each platform's wheel and libraries are those that PyPI has", () => {
+  setup(['--help']);
+  const listed = JSON.parse(readFileSync(join(root, 'tests', 'tensorflow-wheels.json'), 'utf8')) as Record<
+    string,
+    { bytes: number; sha256: string; libraries: string[] }
+  >;
+  const { stdout } = inProject(
+    "const { platforms } = await load('platform'); const { version } = await load('tensorflow');" +
+      'console.log(JSON.stringify({ platforms, version }));',
+  );
+  const { platforms, version } = JSON.parse(stdout) as { version: string; platforms: Record<string, Choice> };
+  const chosen = Object.values(platforms).flatMap(({ cpu, cuda, libraries }) =>
+    [cpu, ...(cuda ? [cuda] : [])].map(({ name, tag, megabytes, sha256 }) => [
+      `${name.replace('-', '_')}-${version}-cp311-cp311-${tag}.whl`,
+      { megabytes, sha256, libraries },
+    ]),
+  );
+  assert.deepEqual(
+    Object.fromEntries(chosen),
+    Object.fromEntries(
+      Object.entries(listed).map(([file, { bytes, sha256, libraries }]) => [
+        file,
+        { megabytes: Math.round(bytes / 1e6), sha256, libraries },
+      ]),
+    ),
+  );
+});
+
+interface Wheel {
+  readonly name: string;
+  readonly tag: string;
+  readonly megabytes: number;
+  readonly sha256: string;
+}
+interface Choice {
+  readonly cpu: Wheel;
+  readonly cuda?: Wheel;
+  readonly libraries: readonly string[];
+}
+
+test("the addon's flags for Linux and for macOS", () => {
+  setup(['--help']);
+  const { stdout } = inProject(`const { addonFlags } = await load('platform');
+    const given = { sources: ['a.cc'], includes: ['i'], libraries: ['l'], runPath: '../t' };
+    const linux = addonFlags({ ...given, logLevel: 'level.so' }, 'linux');
+    console.log(JSON.stringify([linux, addonFlags(given, 'darwin')]));`);
+  const common = ['-std=c++17', '-O2', '-fPIC', '-DNAPI_VERSION=8', '-I', 'i', 'a.cc', 'l'];
+  assert.deepEqual(JSON.parse(stdout), [
+    [...common, '-Wl,--no-as-needed', 'level.so', '-shared', '-Wl,-rpath,$ORIGIN/../t:$ORIGIN'],
+    [...common, '-shared', '-undefined', 'dynamic_lookup', '-Wl,-rpath,@loader_path/../t'],
+  ]);
 });
 
 test('no Python, or one that is too old or has no venv module', () => {

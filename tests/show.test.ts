@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 
-import { dataReport, showData, tf, Tokenizer, type Figure } from 'alignbook';
+import { dataReport, showData, tf, Tokenizer, withSlider, type Figure } from 'alignbook';
 import { plainFigure } from 'alignbook/dist/notebook/plainFigure';
 import { figureContent } from 'alignbook/dist/notebook/show';
 import { TRACE_TYPES } from 'alignbook/dist/notebook/traceTypes';
@@ -22,6 +22,7 @@ const sent = (figure: unknown) =>
   JSON.parse(JSON.stringify(figureContent(figure as Figure, '').data['application/vnd.plotly.v1+json'])) as {
     data: Record<string, unknown>[];
     layout: Record<string, unknown>;
+    frames?: unknown[];
   };
 const y = (values: unknown) => sent({ data: [{ y: values }] }).data[0]!['y'];
 const refusal = (figure: unknown): string => {
@@ -52,6 +53,46 @@ test('typed arrays of every kind become lists', () => {
   assert.deepEqual(y(new Float32Array([9, 8, 7, 6]).subarray(1, 3)), [8, 7]);
   assert.deepEqual(y(tf.tensor1d([0.5, 0.25]).dataSync()), [0.5, 0.25]);
   assert.deepEqual(y(tf.tensor1d([1, 2], 'int32').dataSync()), [1, 2]);
+});
+
+test('frames are plain data, too, and need a name', () => {
+  const states = [0.1, 0.5].map((beta) => ({ name: `${beta}`, data: [{ y: new Float32Array([beta, NaN]) }] }));
+  const { data, layout, frames } = sent(
+    withSlider({ data: [{ x: [1, 2], name: 'loss' }], layout: { title: 'Loss' } }, states, { label: 'β = ', start: 1 }),
+  );
+  assert.deepEqual(data, [{ x: [1, 2], name: 'loss', y: [0.5, null] }]);
+  assert.deepEqual(frames, [
+    { name: '0.1', data: [{ y: [0.1, null] }] },
+    { name: '0.5', data: [{ y: [0.5, null] }] },
+  ]);
+  assert.deepEqual(layout['title'], { text: 'Loss' });
+  const [slider] = layout['sliders'] as [
+    { active: number; steps: { label: string; method: string; args: unknown[][] }[] },
+  ];
+  assert.equal(slider.active, 1);
+  assert.deepEqual(
+    slider.steps.map(({ label, method, args }) => [label, method, args[0]]),
+    [
+      ['0.1', 'animate', ['0.1']],
+      ['0.5', 'animate', ['0.5']],
+    ],
+  );
+  assert.deepEqual(plainFigure({ data: [], frames: [{ name: 'a' }] }), { data: [], frames: [{ name: 'a' }] });
+  assert.match(refusal({ data: [], frames: {} }), /^frames is an object; give a list of states/);
+  assert.match(refusal({ data: [], frames: [{ data: [] }] }), /^frames\[0\] has no name/);
+  assert.match(
+    refusal({ data: [], frames: [{ name: 'a', data: [{ y: tf.zeros([2]) }] }] }),
+    /^frames\[0\]\.data\[0\]\.y is/,
+  );
+  const slide = (names: readonly string[], start?: number) => () =>
+    withSlider(
+      { data: [] },
+      names.map((name) => ({ name })),
+      { label: '', ...(start !== undefined && { start }) },
+    );
+  assert.throws(slide(['a', 'a']), /two states of the slider have one name: a, a/);
+  assert.throws(slide(['a'], 1), /has 1 states?, so it cannot start at index 1/);
+  assert.throws(slide([]), /cannot start at index 0/);
 });
 
 test('at any depth, in traces and in the layout', () => {

@@ -4,12 +4,14 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, truncateSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 
 import { liveTensors, tensorBoard } from 'alignbook';
+
+import { at, interrupt, metrics, samples, takeStatus, train } from './letterRuns';
 
 const folder = mkdtempSync(join(tmpdir(), 'events-'));
 after(() => rmSync(folder, { recursive: true }));
@@ -77,41 +79,76 @@ const eventFiles = (run: string) =>
     .sort()
     .map((name) => join(folder, run, name));
 
-test('each number of a step is a scalar with the name of its place', () => {
+test('each number of a step is a scalar with the name of its place, in one of two groups', () => {
   const write = tensorBoard(join(folder, 'deep', 'run'));
   const tensors = liveTensors();
   write({ step: 1, loss: 0.5, rewards: { chosen: 0.25, margins: -2 }, phase: 'warm-up', skipped: undefined } as {
     step: number;
   });
+  write({ step: 2, validation: { loss: 4, rewards: { chosen: 8 } } } as { step: number });
   write({ step: 1e9, loss: NaN } as { step: number });
   assert.equal(liveTensors(), tensors);
   const [file, ...more] = eventFiles('deep/run');
   assert.deepEqual(more, []);
   assert.deepEqual(scalarsIn(file!), [
-    ['loss', 1, 0.5],
-    ['rewards/chosen', 1, 0.25],
-    ['rewards/margins', 1, -2],
-    ['loss', 1e9, NaN],
+    ['train/loss', 1, 0.5],
+    ['train/rewards/chosen', 1, 0.25],
+    ['train/rewards/margins', 1, -2],
+    ['validation/loss', 2, 4],
+    ['validation/rewards/chosen', 2, 8],
+    ['train/loss', 1e9, NaN],
   ]);
 });
 
-test('a killed run keeps what it wrote; a resumed run adds a file', async () => {
+test('a killed run keeps what it wrote; a resumed one adds a file, and removes what it computes again', async () => {
   const run = join(folder, 'killed');
-  const program = (from: number) => `const { tensorBoard } = require(${JSON.stringify(require.resolve('alignbook'))});
-    const write = tensorBoard(${JSON.stringify(run)});
-    for (let step = ${from}; step < ${from} + 3; step++) write({ step, loss: step / 2 });
+  const program = (after: number) => `const { tensorBoard } = require(${JSON.stringify(require.resolve('alignbook'))});
+    const write = tensorBoard(${JSON.stringify(run)}, { after: ${after} });
+    for (let step = ${after} + 1; step <= ${after} + 300; step++) write({ step, loss: step / 2 });
     console.log('written'); setInterval(() => {}, 1000);`;
-  for (const from of [1, 3]) {
-    const child = spawn(process.execPath, ['-e', program(from)]);
+  const ended = async (after: number) => {
+    const child = spawn(process.execPath, ['-e', program(after)]);
     await once(child.stdout, 'data');
     child.kill('SIGKILL');
     await once(child, 'close');
-  }
-  assert.deepEqual(
-    eventFiles('killed').map(scalarsIn),
-    [
-      [1, 2, 3],
-      [3, 4, 5],
-    ].map((steps) => steps.map((step) => ['loss', step, step / 2])),
-  );
+  };
+  const losses = (from: number, to: number) =>
+    Array.from({ length: to - from + 1 }, (_, n) => ['train/loss', from + n, (from + n) / 2]);
+  await ended(0);
+  const [first] = eventFiles('killed') as [string];
+  assert.deepEqual(scalarsIn(first), losses(1, 300));
+  truncateSync(first, statSync(first).size - 5); // the last record was not written whole
+  await ended(250); // steps of two bytes, and of one
+  const both = [first, ...eventFiles('killed').filter((path) => path !== first)]; // a name has the second and the pid
+  assert.deepEqual(both.map(scalarsIn), [losses(1, 250), losses(251, 550)]);
+  tensorBoard(run, { after: 299 });
+  assert.deepEqual(both.map(scalarsIn), [losses(1, 250), losses(251, 299)]);
+  tensorBoard(run, { after: 100 });
+  assert.deepEqual(both.map(scalarsIn), [losses(1, 100), []]);
+});
+
+test('Ctrl-C while held-out prompts are answered: the same command completes the step, on the board, too', async () => {
+  const settings = {
+    ...{ steps: 3, tensorBoard: true, sampleEvery: 2, validation: at('pairs.jsonl'), validateEvery: 2 },
+    ...{ metrics: 'length', bestBy: 'length' },
+  };
+  const board = (run: string) =>
+    readdirSync(at(run, 'tensorboard'))
+      .flatMap((name) => scalarsIn(at(run, 'tensorboard', name)))
+      .filter(([name]) => name !== 'train/seconds')
+      .map((scalar) => scalar.join(' '))
+      .sort();
+  await train('train-dpo', 'undisturbed', settings);
+  const cut = await train('train-dpo', 'cut', settings, (line) => {
+    if (line.startsWith('step 1 ')) setImmediate(interrupt); // runs within step 2
+  });
+  assert.equal(takeStatus(), 130);
+  assert.match(cut, /^interrupted; step 2 is saved in /m);
+  const [, second] = metrics('cut') as { validation?: object; unmeasured?: object }[];
+  assert.deepEqual([second!.validation, Object.keys(second!.unmeasured!)[0]], [undefined, 'loss']);
+  assert.ok(!board('cut').some((scalar) => scalar.startsWith('validation/')));
+
+  await train('train-dpo', 'cut', settings);
+  assert.deepEqual([metrics('cut'), samples('cut')], [metrics('undisturbed'), samples('undisturbed')]);
+  assert.deepEqual(board('cut'), board('undisturbed'));
 });

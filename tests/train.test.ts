@@ -81,7 +81,15 @@ test('a complete run: metrics of every step, a model that the other commands ope
     readdirSync(join(folder, 'whole'))
       .sort()
       .map((name) => name.replace(/-[0-9a-f]{16}/, '-…')),
-    ['checkpoint-00000006', 'checkpoint-00000009', 'metrics.jsonl', 'model', 'reference-….safetensors'],
+    [
+      'checkpoint-00000006',
+      'checkpoint-00000009',
+      'metrics.jsonl',
+      'model',
+      'reference-….safetensors',
+      'run-settings.json',
+      'samples.jsonl',
+    ],
   );
   assert.match(
     run(join(root, 'lib', 'bin', 'alignbook.js'), 'weights', join(folder, 'whole', 'model')).stdout,

@@ -11,6 +11,7 @@ import { after, test } from 'node:test';
 import {
   adaptedKlCoef,
   checkpointFolder,
+  grpoUpdate,
   InputError,
   liveTensors,
   lora,
@@ -314,13 +315,15 @@ test('a PPO step reports its rollout and its updates', async () => {
   model.dispose();
 });
 
+/** Rewards that are equal in the first group of each rollout. */
+const equalFirst: Reward = (samples) => samples.map(({ prompt }, n) => (prompt === samples[0]!.prompt ? 1 : n % 4));
+
 test('a GRPO step reports its rollout; samples are in groups', async () => {
   const { model } = await loadEngineModel('a-group');
   const rollouts: GroupRollout[] = [];
-  const constant: Reward = (samples) => samples.map(({ prompt }, n) => (prompt === samples[0]!.prompt ? 1 : n % 4));
   const inputs = {
     tokenizer: await tokenizer,
-    reward: constant,
+    reward: equalFirst,
     onRollout: (rollout: GroupRollout) => rollouts.push(rollout),
   };
   const [step] = await collect(trainGrpo(model, prompts, { ...grpoOptions, steps: 1 }, inputs));
@@ -341,6 +344,92 @@ test('a GRPO step reports its rollout; samples are in groups', async () => {
     samples.reduce((sum, { ids }) => sum + ids.length, 0),
   );
   model.dispose();
+});
+
+test('several rewards: their weighted sum is the score, each is logged, and mistakes are named', async () => {
+  const { model } = await loadEngineModel('a-group');
+  const [early, long] = [shareOf((id) => id < 12), ((samples) => samples.map(({ ids }) => ids.length)) as Reward];
+  const rollouts: GroupRollout[] = [];
+  const inputs = { tokenizer: await tokenizer, onRollout: (rollout: GroupRollout) => rollouts.push(rollout) };
+  const rewards = [
+    { name: 'early', reward: early },
+    { name: 'long', reward: long, weight: -0.25 },
+    { name: 'watched', reward: long, weight: 0 },
+  ];
+  const [step] = await collect(trainGrpo(model, prompts, { ...grpoOptions, steps: 1 }, { ...inputs, rewards }));
+  const [{ samples, scores }] = rollouts as [GroupRollout];
+  const [shares, lengths] = [await early(samples), await long(samples)];
+  const sums = shares.map((share, n) => share - lengths[n]! / 4);
+  nearAll(scores, sums, 1e-12, 'score');
+  const mean = lengths.reduce((sum, length) => sum + length, 0) / 12;
+  const deviation = Math.sqrt(lengths.reduce((sum, length) => sum + (length - mean) ** 2, 0) / 11);
+  assert.deepEqual(Object.keys(step!.rewards!), ['early', 'long', 'watched']);
+  near(step!.rewards!['long']!.mean, mean, 1e-12, 'mean, before its weight');
+  near(step!.rewards!['watched']!.deviation, deviation, 1e-12, 'deviation');
+  const refused = (message: RegExp, more: object) =>
+    assert.rejects(
+      collect(trainGrpo(model, prompts, { ...grpoOptions, steps: 1 }, { tokenizer: inputs.tokenizer, ...more })),
+      (error) => error instanceof InputError && message.test(error.message),
+      `${message}`,
+    );
+  await refused(/^give reward, or rewards, and not both$/, { rewards, reward: early });
+  await refused(/^give reward, or rewards, and not both$/, {});
+  await refused(/^rewards is empty; give at least one$/, { rewards: [] });
+  await refused(/^rewards: "a b" cannot be a name; /, { rewards: [{ name: 'a b', reward: early }] });
+  await refused(/^rewards: two are named early; /, { rewards: [rewards[0]!, rewards[0]!] });
+  await refused(/^rewards: the weight of early must be a number, got NaN$/, {
+    rewards: [{ name: 'early', reward: early, weight: NaN }],
+  });
+  await refused(/^step 1: reward long gave 1 score for 12 samples; /, {
+    rewards: [rewards[0]!, { name: 'long', reward: () => [1] }],
+  });
+  model.dispose();
+});
+
+test('skipEqual trains as if equal groups were not there; where nothing is left, nothing changes', async () => {
+  const trained = async (more: Partial<GrpoTrainOptions>, given: Reward = equalFirst) => {
+    const { model } = await loadEngineModel('a-group');
+    const rollouts: GroupRollout[] = [];
+    const inputs = {
+      tokenizer: await tokenizer,
+      reward: given,
+      onRollout: (made: GroupRollout) => rollouts.push(made),
+    };
+    const steps = await collect(trainGrpo(model, prompts, { ...grpoOptions, steps: 1, ...more }, inputs));
+    const weights = copyOf(model);
+    model.dispose();
+    return { step: steps[0]!, rollout: rollouts[0]!, weights };
+  };
+  const all = await trained({});
+  const skipping = await trained({ skipEqual: true });
+  assert.deepEqual(skipping.rollout.counts, [...Array(4).fill(false), ...Array(8).fill(true)]);
+  // By hand: the same rollout without its first group.
+  const { model } = await loadEngineModel('a-group');
+  const state = TrainingState.begin(model, { ...adam(false) });
+  const rest = Object.fromEntries(
+    Object.entries(all.rollout).map(([name, values]) => [name, (values as unknown[]).slice(4)]),
+  ) as unknown as GroupRollout;
+  for (let n = 0; n < 2; n += 1) grpoUpdate(state, rest, grpoOptions.lr, { maxNewTokens: 8 });
+  const byHand = copyOf(model);
+  // The same numbers in another layout of the batch: other last bits, which Adam enlarges where gradients are small.
+  for (const [name, values] of skipping.weights) nearAll(values, byHand.get(name)!, 2e-4, name);
+  const isMoved = (name: string, values: Float32Array) =>
+    values.some((x, n) => Math.abs(x - byHand.get(name)![n]!) > 1e-3);
+  assert.ok(
+    [...all.weights].some(([name, values]) => isMoved(name, values)),
+    'with the group, the mean is another',
+  );
+  for (const each of [state, model]) each.dispose();
+
+  const masking = await trained({ maskTruncated: true });
+  near(masking.step.sequenceKl, all.step.sequenceKl, 1e-5, 'the KL is of all samples');
+  assert.notDeepEqual(masking.weights, all.weights);
+  // Nothing to learn from: no update, not even weight decay.
+  const { model: untouched } = await loadEngineModel('a-group');
+  const nothing = await trained({ skipEqual: true }, (samples) => samples.map(() => 1));
+  assert.deepEqual(nothing.weights, copyOf(untouched));
+  assert.deepEqual([nothing.step.loss, nothing.step.gradNorm], [0, 0]);
+  untouched.dispose();
 });
 
 test('the default reference is a copy of the policy at the start', async () => {

@@ -80,6 +80,7 @@ test('every field of a training is refused when it is given twice', () => {
   for (const { name, config, settings } of catalog.filter((command) => command.config)) {
     assert.ok(config);
     for (const [field, { kind }] of [...Object.entries(settings), ['config', { kind: 'path' }] as const]) {
+      if (kind === 'repeated') continue; // may be given several times
       const given = kind === 'flag' ? [flagOf(field)] : [flagOf(field), '1'];
       refused(() => readCall([name, ...given, ...given]), /is given twice/);
     }
@@ -167,7 +168,7 @@ test('everything that is missing is named at once', () => {
   writeFileSync(path, '{"model": "tiny", "epochs": 1}');
   refused(
     () => readCall(['train-grpo', '--config', path]),
-    /^train-grpo needs --data, --output, --lr and --reward-model or --reward-function$/,
+    /^train-grpo needs --data, --output, --lr and --reward-model or --reward-function or --rewards$/,
   );
 });
 
@@ -252,10 +253,10 @@ test('the help fits: 24 lines of 80 columns for all commands, 80 columns for eac
   const lines = all.stdout.trimEnd().split('\n');
   assert.ok(lines.length <= 24, `${lines.length} lines`);
   for (const { name, summary, settings, argument } of catalog) {
-    assert.ok(
-      lines.some((line) => line.startsWith(`  ${name} `) && line.includes(summary)),
-      name,
-    );
+    const isListed = name.startsWith('train-')
+      ? new RegExp(` ${name}\\b`).test(all.stdout) // all of them in one entry
+      : lines.some((line) => line.startsWith(`  ${name} `) && line.includes(summary));
+    assert.ok(isListed, name);
     const { status, stdout } = alignbook(name, '--help');
     assert.equal(status, 0, name);
     const shown = stdout.split('\n');

@@ -43,6 +43,21 @@ test('in a plain program: every step comes back, and the console has a line now 
   assert.throws(() => show({ data: [] }, 'nothing'), SetupError);
 });
 
+test('answers that the steps bring are printed beside the prompt', async () => {
+  const answer = { prompt: 'Say hello.', response: 'Hello!', before: 'Hi.', tokens: 3, ended: true };
+  async function* answered() {
+    for await (const event of training(3))
+      yield { ...event, samples: event.step === 2 ? [{ step: 2, ...answer }] : [] };
+  }
+  const history = await watch(answered(), { steps: 3 });
+  assert.equal(history[1]!.samples[0]!.before, 'Hi.');
+  assert.deepEqual(sincePrinted(), [
+    'step 1 of 3 [######              ]  loss 1.0000',
+    'answer after step 2: "Say hello." -> "Hello!"',
+    '3 of 3 steps',
+  ]);
+});
+
 test('an error passes through, after the last line; SIGINT is as it was', async () => {
   const listeners = process.rawListeners('SIGINT');
   const failing = (step: number) => {
@@ -95,7 +110,10 @@ async function* training(steps: number) {
     for (let step = 1; step <= steps; step += 1) {
       await turn();
       for (const end = Date.now() + 60; Date.now() < end; );
-      yield { step: step, loss: 1 / step, rewards: { chosen: step, rejected: -step } };
+      const samples = step % 10 ? undefined : [
+        { step: step, prompt: 'Say <b>.', before: 'Hi.', response: 'Hello ' + step, tokens: 2, ended: step === 20 },
+      ];
+      yield { step: step, loss: 1 / step, rewards: { chosen: step, rejected: -step }, samples: samples };
     }
   } finally {
     ended += 1;
@@ -136,15 +154,21 @@ async function* training(steps: number) {
 
   assert.deepEqual(
     whole.displays.map((data) => data['text/plain']),
-    ['20 of 20 steps', 'Curves of steps 1 to 20: loss; rewards (chosen, rejected).'],
+    [
+      '20 of 20 steps',
+      'Curves of steps 1 to 20: loss; rewards (chosen, rejected).',
+      'step | prompt | before | now\n10 | "Say <b>." | Hi. | Hello 10\n20 | "Say <b>." | Hi. | Hello 20 ⏹',
+    ],
   );
   assert.deepEqual(
     whole.displays.map((data) => Object.keys(data).sort()),
-    [['text/plain'], ['application/vnd.plotly.v1+json', 'image/png', 'text/plain']],
+    [['text/plain'], ['application/vnd.plotly.v1+json', 'image/png', 'text/plain'], ['text/html', 'text/plain']],
   );
+  assert.match(whole.displays[2]!['text/html']!, /<td [^>]*>Hello 10<\/td><\/tr>\n<tr>.*&quot;Say &lt;b&gt;\.&quot;/);
   const drawn = (types: string) => whole.drawn.filter((some) => some.join() === types).length;
   assert.ok(drawn('text/plain') >= 5, 'the line changes');
   assert.ok(drawn('image/png,text/plain') >= 1, 'the curves grow');
+  assert.equal(drawn('text/html,text/plain'), 2, 'the table grows');
   assert.equal(
     (whole.displays[1]!['application/vnd.plotly.v1+json'] as unknown as { data: { x: number[] }[] }).data[0]!.x.length,
     20,

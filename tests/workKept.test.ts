@@ -211,7 +211,15 @@ test('no room for the model: all steps are saved, and the same command writes it
     readdirSync(at('full'))
       .map((name) => name.replace(/-[0-9a-f]{16}/, '-…'))
       .sort(),
-    ['adapter', 'checkpoint-00000012', 'metrics.jsonl', 'reference-….safetensors'], // the adapter is small, and whole
+    // the adapter is small, and whole
+    [
+      'adapter',
+      'checkpoint-00000012',
+      'metrics.jsonl',
+      'reference-….safetensors',
+      'run-settings.json',
+      'samples.jsonl',
+    ],
   );
   const again = run(lora('full'));
   ok(again);
@@ -219,7 +227,8 @@ test('no room for the model: all steps are saved, and the same command writes it
     again.stdout,
     matching(
       /^going on after step 12 of 12\n12 steps in 0 s; the model is in .*full\/model\n/,
-      /the adapter alone, as PEFT reads it, is in .*full\/adapter\n$/,
+      /the adapter alone, as PEFT reads it, is in .*full\/adapter\n/,
+      /prompt {2}".*"\nbefore {2}".*"\nafter {3}".*"\n$/,
     ),
   );
   ok(run(lora('roomy')));

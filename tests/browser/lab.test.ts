@@ -11,7 +11,7 @@ import { after, before, test } from 'node:test';
 
 import { notebookNames } from '../../scripts/notebooks/execute';
 import { root } from '../../scripts/paths';
-import { folder, Lab, type LabCell, type LabPage } from './lab';
+import { curvesOf, folder, Lab, moveSlider, type LabCell, type LabPage } from './lab';
 
 /** The longest notebook trains for about four minutes. */
 const MILLISECONDS = 900_000;
@@ -27,7 +27,7 @@ before(async () => {
 after(() => lab?.stop());
 
 const figures = (cells: readonly LabCell[]) =>
-  cells.flatMap(({ outputs }) => outputs).filter(({ data }) => data?.[PLOTLY] !== undefined);
+  cells.flatMap(({ outputs }) => outputs ?? []).filter(({ data }) => data?.[PLOTLY] !== undefined); // a text has none
 
 /**
  * Takes a picture of each figure in turn, and points at it: JupyterLab shows the image, until the pointer comes and
@@ -231,6 +231,43 @@ test(
   },
 );
 
+test('the cell that repeats earlier notebooks is folded, and opens with a click; hints are closed', async () => {
+  const opened = await lab.open('notebooks/02-pad-and-mask.ipynb');
+  const first = opened.page.locator('.jp-CodeCell').first();
+  assert.equal(await first.locator('.cm-content').isVisible(), false);
+  await opened.picture('folded');
+  await first.locator('.jp-Placeholder-content').first().click();
+  await first.locator('.cm-content').waitFor({ state: 'visible', timeout: 10_000 });
+  assert.match(await first.locator('.cm-content').innerText(), /Tokenizer\.fromPretrained/);
+  const hint = opened.page.locator('.jp-Notebook details').first();
+  const text = hint.locator('p').first();
+  assert.equal(await text.isVisible(), false);
+  await hint.locator('summary').click();
+  await text.waitFor({ state: 'visible', timeout: 10_000 });
+  await hint.scrollIntoViewIfNeeded();
+  await opened.picture('hint');
+  await opened.close();
+});
+
+test('a slider moves its figure, without the kernel', async () => {
+  for (const name of ['04-dpo-loss', '05-ppo-loss', '07-loss-atlas', '10-train-ppo', '11-dpo-or-ppo']) {
+    const opened = await lab.open(`notebooks/${name}.ipynb`);
+    await marks(opened, `${name.slice(0, 2)}-slider`);
+    const { page } = opened;
+    const figure = '.jp-RenderedPlotly:has(.slider-container)';
+    const counts = async () => (await opened.state()).cells.map(({ execution_count }) => execution_count);
+    const counted = await counts();
+    const before = await curvesOf(page, figure);
+    await moveSlider(page, figure);
+    await opened.picture(`${name.slice(0, 2)}-moved`);
+    const after = await curvesOf(page, figure);
+    assert.ok(before.length > 0 && after.length === before.length);
+    assert.notDeepEqual(after, before, name);
+    assert.deepEqual(await counts(), counted, 'a cell ran');
+    await opened.close();
+  }
+});
+
 test('a notebook that is not trusted shows its figures, too, as plotly draws them or as images', async () => {
   const name = notebookNames().find((candidate) =>
     readFileSync(join(root, 'notebooks', candidate), 'utf8').includes(PLOTLY),
@@ -255,6 +292,7 @@ for (const theme of ['JupyterLab Light', 'JupyterLab Dark']) {
   test(`${theme}: the text of figures and token tables stands out`, async () => {
     for (const [name, what] of [
       ['06-train-dpo.ipynb', '.jp-RenderedHTML span[style*="background-color"] > span'],
+      ['02-pad-and-mask.ipynb', '.jp-RenderedHTML span[style*="background-color"]'],
       ['03-logprobs.ipynb', '.jp-RenderedPlotly svg text'],
     ] as const) {
       const opened = await lab.open(`notebooks/${name}`);

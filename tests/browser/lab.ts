@@ -74,7 +74,6 @@ export class Lab {
       `--ServerApp.root_dir=${folder}`,
       '--LabApp.expose_app_in_browser=True',
       '--LabApp.collaborative=False',
-      ...(process.getuid?.() === 0 ? ['--allow-root'] : []),
     ];
     const env = {
       ...process.env,
@@ -206,4 +205,27 @@ export class LabPage {
     await this.page.waitForTimeout(500);
     await this.page.context().close();
   }
+}
+
+/** How the lines and bars of a figure run now. */
+export const curvesOf = (page: Page, figure: string): Promise<(string | null)[]> =>
+  page
+    .locator(`${figure} :is(.scatterlayer .js-line, .barlayer .point path)`)
+    .evaluateAll((marks) => marks.map((mark) => mark.getAttribute('d')));
+
+/** Clicks on the right end of a figure's slider, and waits for its last state. */
+export async function moveSlider(page: Page, figure: string): Promise<void> {
+  const rail = page.locator(`${figure} .slider-rail-touch-rect`);
+  await rail.scrollIntoViewIfNeeded();
+  const { x, y, width, height } = (await rail.boundingBox())!;
+  const before = await page
+    .locator(`${figure} .slider-current-value-text, ${figure} .slider-label`)
+    .first()
+    .textContent();
+  await page.mouse.click(x + width - 3, y + height / 2);
+  await page.waitForFunction(
+    ([selector, text]) => document.querySelector(selector)?.textContent !== text,
+    [`${figure} .slider-label`, before] as const,
+    { timeout: 10_000 },
+  );
 }

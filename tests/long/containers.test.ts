@@ -1,9 +1,11 @@
-/** The Dockerfile and the devcontainer, read: what an engine would do with them is in tests/containers. */
+/** The Dockerfile, the devcontainer and Binder's files, read; tests/containers has an engine build and run it. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
+import { accessSync, constants, existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+
+import { parse } from 'yaml';
 
 import { root } from '../../scripts/paths';
 
@@ -15,6 +17,7 @@ const devcontainer = JSON.parse(read('.devcontainer', 'devcontainer.json')) as {
   postCreateCommand: string;
   forwardPorts: number[];
   remoteEnv: Record<string, string>;
+  customizations: { vscode: { extensions: string[]; settings: Record<string, object> } };
 };
 const { scripts, engines } = JSON.parse(read('package.json')) as {
   scripts: Record<string, string>;
@@ -23,13 +26,39 @@ const { scripts, engines } = JSON.parse(read('package.json')) as {
 const first = (pattern: RegExp): string =>
   pattern.exec(dockerfile)?.[1] ?? assert.fail(`no ${pattern} in the Dockerfile`);
 
+/** What hadolint, and ShellCheck in it, say of a Dockerfile. */
+function hadolint(text: string): string {
+  const program = join(root, '.alignbook', 'test-tools', 'bin', 'hadolint');
+  const { stdout, stderr } = spawnSync(program, ['-'], { cwd: root, encoding: 'utf8', input: text });
+  return stdout + stderr;
+}
+
 test('hadolint has nothing against the Dockerfile', () => {
-  const { status, stdout, stderr } = spawnSync(
-    join(root, '.alignbook', 'test-tools', 'bin', 'hadolint'),
-    ['Dockerfile'],
-    { cwd: root, encoding: 'utf8' },
-  );
-  assert.deepEqual([status, stdout, stderr], [0, '', '']);
+  assert.equal(hadolint(dockerfile), '');
+});
+
+test("Binder's files: names that repo2docker knows, scripts that exist, a Node that is supported", () => {
+  assert.deepEqual(readdirSync(join(root, '.binder')).sort(), ['apt.txt', 'environment.yml', 'postBuild']);
+  accessSync(join(root, '.binder', 'postBuild'), constants.X_OK);
+  const [shebang, ...lines] = read('.binder', 'postBuild').split('\n');
+  assert.equal(shebang, '#!/usr/bin/env bash');
+  const commands = lines.filter((line) => line !== '' && !line.startsWith('#'));
+  const linted = (body: readonly string[]) =>
+    hadolint(`FROM debian\nSHELL ["/bin/bash", "-o", "pipefail", "-c"]\nRUN ${body.join(' && \\\n')}\n`);
+  assert.equal(linted(commands), linted(['true']));
+  assert.match(linted(['rm $HOME/x']), /SC2086/);
+  const run = commands.flatMap((line) => /^npm run (\S+)/.exec(line)?.[1] ?? []);
+  assert.deepEqual(run, ['setup', 'kernel']);
+  for (const name of run) assert.ok(scripts[name], name);
+  const { dependencies } = parse(read('.binder', 'environment.yml')) as { dependencies: string[] };
+  assert.deepEqual(dependencies, [`nodejs=${first(/^FROM node:(\d+)\./m)}`, 'python=3.12']);
+});
+
+test('VS Code is offered the same extensions in a container and outside', () => {
+  const { recommendations } = JSON.parse(read('.vscode', 'extensions.json')) as { recommendations: string[] };
+  assert.deepEqual(recommendations, devcontainer.customizations.vscode.extensions);
+  const { 'files.watcherExclude': excluded } = JSON.parse(read('.vscode', 'settings.json')) as Record<string, object>;
+  assert.deepEqual(excluded, devcontainer.customizations.vscode.settings['files.watcherExclude']);
 });
 
 test('the devcontainer is a stage of the Dockerfile, with its user and its port', () => {
@@ -69,4 +98,34 @@ test('what git does not keep stays out of the image, but for what set-up finds r
     made.filter((path) => !left.has(path) && !left.has(`**/${path}`)),
     [],
   );
+});
+
+test('compose.yaml builds the Dockerfile for both devices, and publishes its port on this machine only', () => {
+  const { services } = parse(read('compose.yaml'), { merge: true }) as {
+    services: Record<string, { build: { context: string; args: { BUILD: string } }; ports: string[] }>;
+  };
+  assert.deepEqual(
+    Object.values(services).map(({ build }) => build),
+    ['cpu', 'cuda'].map((BUILD) => ({ context: '.', args: { BUILD } })),
+  );
+  const port = first(/^EXPOSE (\d+)$/m);
+  for (const { ports } of Object.values(services)) assert.deepEqual(ports, [`127.0.0.1:${port}:${port}`]);
+});
+
+test('the workflows run scripts that there are, with no more rights than they need', () => {
+  for (const file of ['ci.yml', 'nightly.yml']) {
+    const workflow = parse(read('.github', 'workflows', file)) as {
+      permissions: object;
+      jobs: Record<string, { permissions?: object; steps: { run?: string }[] }>;
+    };
+    assert.deepEqual(workflow.permissions, { contents: 'read' });
+    for (const [name, { permissions, steps }] of Object.entries(workflow.jobs)) {
+      assert.deepEqual(permissions, name === 'pages' ? { pages: 'write', 'id-token': 'write' } : undefined);
+      for (const { run } of steps) {
+        if (run === undefined) continue;
+        const script = /^npm (?:run )?([\w:]+)/.exec(run)?.[1];
+        assert.ok(script === undefined ? existsSync(join(root, run)) : scripts[script], run);
+      }
+    }
+  }
 });

@@ -21,7 +21,6 @@ const LAB = [
   '--port=0',
   '--ServerApp.port_retries=0',
   '--ip=127.0.0.1',
-  ...(process.getuid?.() === 0 ? ['--allow-root'] : []),
 ];
 
 /**

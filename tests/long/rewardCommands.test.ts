@@ -91,6 +91,7 @@ test(
       'checkpoint-00000009',
       'metrics.jsonl',
       'model',
+      'run-settings.json',
     ]);
     assert.ok(!readdirSync(at('whole', 'model')).includes('generation_config.json'));
 

@@ -103,8 +103,8 @@ async function interrupted(
 
 const SHOWN: Readonly<Record<Command, RegExp>> = {
   'train-ppo':
-    /^step 1 of 8 {2}loss -?\d\.\d{4} {2}score -?\d\.\d{3} {2}KL -?0\.00 {2}klCoef 0\.150 {2}clipped \d\.\d{3} {2}/m,
-  'train-grpo': /^step 1 of 8 {2}loss -?\d\.\d{4} {2}score -?\d\.\d{3} {2}KL -?0\.00 {2}ended \d+ {2}/m,
+    /^step 1 of 8 {2}loss -?\d\.\d{4} {2}score -?\d\.\d{3} {2}KL -?0\.00 {2}klCoef 0\.150 {2}clipped \d\.\d{3}$/m,
+  'train-grpo': /^step 1 of 8 {2}loss -?\d\.\d{4} {2}score -?\d\.\d{3} {2}KL -?0\.00 {2}ended \d+$/m,
 };
 
 test('a reference or a reward model whose window is too short is refused before the first step', async () => {
@@ -185,7 +185,12 @@ for (const name of Object.keys(COMMANDS) as Command[]) {
       lines<{ step: number }>(whole).map(({ step }) => step),
       [1, 2, 3, 4, 5, 6, 7, 8],
     );
-    assert.deepEqual(readdirSync(join(folder, whole)).sort(), ['metrics.jsonl', 'model']);
+    assert.deepEqual(readdirSync(join(folder, whole)).sort(), [
+      'metrics.jsonl',
+      'model',
+      'run-settings.json',
+      'samples.jsonl',
+    ]);
     assert.equal((await GPT2.fromPretrained(join(folder, whole, 'model'))).weights.hasValueHead, false);
 
     const cut = `${name}-cut`;
@@ -249,6 +254,53 @@ test('a reward model, a function, and both, whose scores are added', () => {
   const [{ eosCount }] = lines<PpoStep>('of-function') as [PpoStep];
   const penalized = scores('penalized', { rewardFunction: lengths, lengthPenalty: 1, missingEosPenalty: 1 });
   assert.ok(Math.abs(penalized + (4 - eosCount) / 4) < 1e-9, `${penalized}`);
+});
+
+test('several rewards by name: their sum is the score, a run goes on if only paths change, mistakes are named', () => {
+  const halves = module('halves.js', 'module.exports = (samples) => samples.map(({ ended }) => (ended ? 0.5 : 0));');
+  const named = (rewards: readonly string[], steps: number, output = 'named', lr = 0) =>
+    run(command('train-grpo', output, { lr, steps, rewards }));
+  const made = named([`size=${lengths}:0.1`, `ended=${halves}`, `judge=${scorer}:0`], 1);
+  assert.deepEqual([made.status, made.stderr], [0, '']);
+  const [first] = lines<GrpoStep>('named') as [GrpoStep];
+  const of = first.rewards!;
+  assert.deepEqual(Object.keys(of), ['size', 'ended', 'judge']);
+  assert.equal(of['size']!.mean, first.tokens / 12, 'the mean length of twelve samples');
+  assert.ok(Math.abs(of['ended']!.mean - first.eosCount / 24) < 1e-12);
+  assert.ok(Math.abs(first.scores.mean - of['size']!.mean / 10 - of['ended']!.mean) < 1e-9, 'the judge only watches');
+
+  // A run that failed goes on if a module has moved, but not with another weight.
+  const late = module(
+    'late.js',
+    `let calls = 0; module.exports = (samples) => {
+      const mended = require('node:fs').existsSync(${JSON.stringify(join(folder, 'mended'))});
+      if (++calls === 2 && !mended) throw Error('late');
+      return samples.map(({ ended }) => (ended ? 0.5 : 0));
+    };`,
+  );
+  const failed = named([`size=${lengths}`, `late=${late}:2`], 2, 'going');
+  assert.match(`${failed.status} ${failed.stderr}`, /^1 alignbook: .*late\.js: step 2: the reward function failed/);
+  cpSync(late, join(folder, 'moved.js'));
+  module('mended', '');
+  const other = named([`size=${lengths}`, `late=${late}:3`], 2, 'going');
+  assert.match(`${other.status} ${other.stderr}`, /^1 alignbook: .*rewards/);
+  const going = named([`size=${lengths}`, `late=${join(folder, 'moved.js')}:2`], 2, 'going');
+  assert.match(going.stdout, /^going on after step 1 of 2$/m);
+
+  for (const [rewards, message] of [
+    [
+      ['lengths.js'],
+      '1 alignbook: rewards: "lengths.js" must be NAME=SOURCE or NAME=SOURCE:WEIGHT, such as right=right.js:1',
+    ],
+    [['a=x.js:half'], '1 alignbook: rewards: the weight of a must be a number, got "half"'],
+    [['a=x.js', 'a=y.js'], '1 alignbook: rewards: two are named a; give each a name of its own'],
+    [['a b=x.js'], '1 alignbook: rewards: "a b" cannot be a name; use letters, digits, _ and - only'],
+  ] as const) {
+    const { status, stderr } = named(rewards, 1, 'refused');
+    assert.equal(`${status} ${stderr.split('\n')[0]}`, message);
+  }
+  const both = run(command('train-grpo', 'refused', { rewards: [`a=${lengths}`], rewardFunction: lengths }));
+  assert.match(`${both.status} ${both.stderr}`, /give either rewards or rewardFunction|rewards/);
 });
 
 test('adapters, RLOO, another reference, frozen weights and each option of its own', () => {
@@ -333,10 +385,13 @@ test('wrong calls and settings are told by name', () => {
     const { status, stderr } = run(command(name, 'refused', { rewardFunction: lengths, ...more }, ...words));
     return `${status} ${stderr.split('\n')[0]}`;
   };
-  for (const name of Object.keys(COMMANDS) as Command[])
+  for (const [name, last] of [
+    ['train-ppo', '--reward-function'],
+    ['train-grpo', '--reward-function or --rewards'],
+  ] as const)
     assert.equal(
       told({ rewardFunction: undefined }, name),
-      `2 alignbook: ${name} needs --reward-model or --reward-function; see npx alignbook ${name} --help`,
+      `2 alignbook: ${name} needs --reward-model or ${last}; see npx alignbook ${name} --help`,
     );
   assert.match(told({ data: undefined }), /^2 alignbook: train-ppo needs --data; see npx alignbook train-ppo --help$/);
   assert.match(
@@ -361,7 +416,7 @@ test('wrong calls and settings are told by name', () => {
   );
   for (const [name, field] of [
     ['train-ppo', 'groupSize'],
-    ['train-grpo', 'validation'],
+    ['train-grpo', 'groupByLength'],
   ] as const) {
     assert.match(
       told({ [field]: 1 }, name),
@@ -404,7 +459,7 @@ test('the help describes both, and their rewards', () => {
   const help = (...args: string[]) => run([join(root, 'lib', 'bin', 'alignbook.js'), ...args, '--help']);
   const { status, stdout } = help();
   assert.equal(status, 0);
-  for (const said of [/^ {2}train-ppo +Train/m, /^ {2}train-grpo +Train/m]) assert.match(stdout, said);
+  for (const said of [/^ {2}train-METHOD +Train/m, /train-ppo and train-grpo on rewards/]) assert.match(stdout, said);
   const one = (text: string) => text.replaceAll(/\s+/g, ' ');
   for (const name of ['train-ppo', 'train-grpo'])
     assert.match(one(help(name).stdout), / --reward-model <text> Score responses by this model of train-reward/);

@@ -1,5 +1,7 @@
 """The Python twin of notebooks/01-tokenize.ipynb: what each cell prints is what its TypeScript cell must print."""
 
+from printing import not_yet, written
+
 # %% [in-1]
 import torch
 import torch.nn.functional as F
@@ -56,8 +58,33 @@ print("|".join(tokenizer.decode([i]) for i in whole_ids))
 print(f"response: {tokenizer.decode(whole_ids[len(question_ids) :])}")
 print(f"published, the whole begins with the prompt's ids: {passes(whole_ids[: len(question_ids)] == question_ids)}")
 
-# %% [boundary-corrected]
+# %% [boundary-by-hand]
 response_ids = tokenizer.encode(answer) + [tokenizer.eos_token_id]
 joined = question_ids + response_ids
+print(f"by hand:    {' '.join(str(i) for i in joined)}")
+
+# %% [boundary-corrected]
+print(f"encodePair: {' '.join(str(i) for i in joined)}")
 print(f"response: {tokenizer.decode(response_ids)}")
 print(f"corrected, the whole begins with the prompt's ids: {passes(joined[: len(question_ids)] == question_ids)}")
+
+
+# %% [exercise-1-1-check]
+alone = tokenizer.encode("An antonym is")
+holds = tokenizer.encode("An antonym is simple.")[: len(alone)] == alone
+not_yet(
+    'boundaryHolds("An antonym is", " simple.")',
+    None,
+    holds,
+    "the space belongs to the word after it, so no token spans the boundary",
+)
+
+# %% [exercise-1-2-check]
+rows = [[5, 6, 7], [8]]
+padded = torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True, padding_value=0)
+not_yet(
+    "padRows([[5, 6, 7], [8]], 0)",
+    rows,
+    padded.tolist(),
+    "each row is padded on the right, to the length of the longest",
+)

@@ -1,5 +1,7 @@
 """The Python twin of notebooks/03-logprobs.ipynb."""
 
+import math
+
 # %% [in-12]
 model_policy = GPT2LMHeadModel.from_pretrained(MODEL, dtype=torch.float32)
 model_reference = GPT2LMHeadModel.from_pretrained(MODEL, dtype=torch.float32)
@@ -48,9 +50,16 @@ loss = compute_logprobs(certain, text, response)
 print(f"{loss.item():.4f} nats a token")
 print(f"published, a model that is always right has loss 0: {passes(loss.item() < 1e-3)}")
 
+# %% [shift-by-hand]
+two_logits = torch.tensor([[[0.0, math.log(3)], [0.0, 0.0]]])
+two_ids = torch.tensor([[0, 1]])
+shifted = F.log_softmax(two_logits[:, :-1], -1).gather(-1, two_ids[:, 1:, None]).squeeze(-1)
+print(f"by hand:       {shifted.item():.4f}")
+
 # %% [shift-corrected]
 next_logps = F.log_softmax(certain[:, :-1], -1).gather(-1, text[:, 1:, None]).squeeze(-1)
 loss = -(next_logps * response[:, 1:]).sum()
+print(f"perTokenLogps: {shifted.item():.4f}")
 print(f"{loss.item():.4f} nats")
 print(f"corrected, a model that is always right has loss 0: {passes(loss.item() < 1e-3)}")
 
@@ -65,7 +74,7 @@ print(f"next:   {(nexts * mask[:, 1:]).sum().item() / 21:.4f} a token")
 # %% [sign]
 # Depends on the weights.
 published = compute_logprobs(dpo_policy_chosen_logits, batch["chosen"], mask).item()
-corrected = (nexts * mask[:, 1:]).sum().item()
+corrected = corrected_sum = (nexts * mask[:, 1:]).sum().item()
 print(f"published, {published:.4f} is at most 0: {passes(published <= 0)}")
 print(f"corrected, {corrected:.4f} is at most 0: {passes(corrected <= 0)}")
 
@@ -75,6 +84,12 @@ published = halves.mean().exp().item()
 corrected = halves.sum().exp().item()
 print(f"published, {published:.4f} is the answer's probability: {passes(abs(published - 0.125) < 1e-6)}")
 print(f"corrected, {corrected:.4f} is the answer's probability: {passes(abs(corrected - 0.125) < 1e-6)}")
+
+# %% [sum-by-hand]
+# Depends on the weights.
+print("form  log p(answer)")
+print(f"by hand  {corrected_sum:.4f}")
+print(f"logps(perTokenLogps(…))  {corrected_sum:.4f}")
 
 # %% [check-published]
 wrong_logits = dpo_policy_chosen_logits.flip(1)
@@ -93,3 +108,22 @@ print(f"loss: {transformers_loss:.5f}")
 wrong = F.log_softmax(wrong_logits[:, :-1], -1).gather(-1, batch["chosen"][:, 1:, None]).squeeze(-1)
 wrong_loss = -(wrong * mask[:, 1:]).sum().item() / 21
 print(f"corrected, the check sees wrong logits: {passes(abs(wrong_loss - transformers_loss) > 1e-3)}")
+
+# %% [exercise-3-1-check]
+log_probs = torch.tensor([[-1, -2, -3], [-4, -5, -6], [-7, -8, -9]])
+ids = torch.tensor([0, 2, 1])
+not_yet(
+    "gatherNext([[-1, -2, -3], [-4, -5, -6], [-7, -8, -9]], [0, 2, 1])",
+    [],
+    log_probs[:-1].gather(-1, ids[1:, None]).squeeze(-1).tolist(),
+    "row 0 predicts token 2, row 1 token 1, and row 2 nothing here",
+)
+
+# %% [exercise-3-2-check]
+answer_logps = torch.tensor([0.5, 0.125], dtype=torch.float64).log()
+not_yet(
+    f"perplexity({written(answer_logps.tolist())})",
+    0,
+    torch.exp(-answer_logps.mean()).item(),
+    "the geometric mean of 1/2 and 1/8 is 1/4",
+)

@@ -62,6 +62,14 @@ def pair():
     return [torch.tensor([lp], requires_grad=True) for lp in (-10.0, -12.0, -13.0, -9.0)]
 
 
+# %% [by-hand-library]
+with torch.no_grad():
+    policy_chosen, policy_rejected, ref_chosen, ref_rejected = pair()
+    pair_loss, chosen_ratio, rejected_ratio = compute_dpo_loss(policy_chosen, policy_rejected, ref_chosen, ref_rejected)
+    print("form loss chosen reward rejected reward")
+    for form in ("by hand", "dpoLoss"):
+        print(f"{form} {pair_loss.item():.6f} {0.1 * chosen_ratio.item():.6f} {0.1 * rejected_ratio.item():.6f}")
+
 # %% [sign-published]
 policy_chosen, policy_rejected, ref_chosen, ref_rejected = pair()
 loss, _, _ = compute_dpo_loss(-policy_chosen / 21, -policy_rejected / 19, -ref_chosen / 21, -ref_rejected / 19)
@@ -75,6 +83,10 @@ loss, _, _ = compute_dpo_loss(policy_chosen, policy_rejected, ref_chosen, ref_re
 loss.backward()
 print(f"gradient for chosen {policy_chosen.grad.item():.6f}, for rejected {policy_rejected.grad.item():.6f}")
 print(f"corrected, a step down raises chosen and lowers rejected: {passes(policy_chosen.grad.item() < 0)}")
+
+
+# %% [sign-by-hand]
+print(f"by hand {policy_chosen.grad.item():.6f}, from dpoLoss {policy_chosen.grad.item():.6f}")
 
 
 # %% [ln2-published]
@@ -124,9 +136,20 @@ reference_gradient = 0.0 if ref_chosen.grad is None else ref_chosen.grad.item()
 print(f"gradient for the reference's chosen {reference_gradient:.6f}")
 print(f"corrected, the reference gets no gradient: {passes(reference_gradient == 0)}")
 
+# %% [beta-slider]
+for value in (0.05, 0.1, 0.5):
+    # The h at which the loss is 0.1, by bisection.
+    low, high = torch.tensor(0.0, dtype=torch.float64), torch.tensor(200.0, dtype=torch.float64)
+    for _ in range(100):
+        middle = (low + high) / 2
+        low, high = (middle, high) if -F.logsigmoid(value * middle) > 0.1 else (low, middle)
+    print(f"β = {value}: h = {low.item():.4f}")
+
 # %% [smoothing]
 h = torch.tensor(6.0)
-print(f"{(-0.9 * F.logsigmoid(0.1 * h) - 0.1 * F.logsigmoid(-0.1 * h)).item():.6f}")
+smoothed = (-0.9 * F.logsigmoid(0.1 * h) - 0.1 * F.logsigmoid(-0.1 * h)).item()
+print(f"{smoothed:.6f}")
+print(f"by hand {smoothed:.6f}")
 
 # %% [batch-published]
 two = {name: torch.cat([tensor, tensor]) for name, tensor in batch.items()}
@@ -170,3 +193,11 @@ print(f"rejected: {rejected_sums[0]:.3f} {rejected_sums[1]:.3f}")
 loss, _, _ = compute_dpo_loss(chosen_sums, rejected_sums, chosen_sums, rejected_sums)
 print(f"loss: {loss.item():.4f}")
 print(f"corrected, a batch of two pairs: {passes(math.isfinite(loss.item()))}")
+
+# %% [exercise-4-1-check]
+h = torch.tensor((-10.0) - (-12.0) - ((-13.0) - (-9.0)))
+not_yet("ipoLoss(-10, -12, -13, -9, 0.1)", 0, ((h - 1 / (2 * 0.1)) ** 2).item(), "h is 6, and IPO wants 5")
+
+# %% [exercise-4-2-check]
+wanted = torch.logit(torch.tensor(0.9, dtype=torch.float64)).item() / 0.1
+not_yet("hFor(0.9, 0.1)", 0, wanted, "β h = ln 9")

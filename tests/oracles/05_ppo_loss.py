@@ -83,11 +83,14 @@ after = compute_ppo_loss(moved, action, None, moved, action, None, advantage).it
 print(f"before the policy moves {before:.4f}, after {after:.4f}")
 print(f"published, the loss sees that the policy moved: {passes(abs(before - after) > 1e-4)}")
 
-# %% [ratio-corrected]
+# %% [ratio-by-hand]
 old_logp = F.log_softmax(sampled_from.detach(), -1)[0, 1]
 new_logp = F.log_softmax(moved, -1)[0, 1]
 ratio = torch.exp(new_logp - old_logp)
 loss = -torch.min(ratio * 1.0, ratio.clamp(0.8, 1.2) * 1.0)
+print(f"by hand: ratio {ratio.item():.4f}, loss {loss.item():.4f}")
+
+# %% [ratio-corrected]
 print(f"ratio {ratio.item():.4f}, clipped on {float(ratio > 1.2):.0f} of 1 tokens, loss {loss.item():.4f}")
 print(f"corrected, the loss sees that the policy moved: {passes(abs(loss.item() + 1) > 1e-4)}")
 
@@ -101,12 +104,15 @@ elsewhere = compute_ppo_loss(
 print(f"one reference {here:.4f}, another {elsewhere:.4f}")
 print(f"published, drifting from the reference costs something: {passes(abs(here - elsewhere) > 1e-4)}")
 
-# %% [kl-corrected]
+# %% [kl-by-hand]
 token_logps = torch.tensor([[-1.0, -2.0, -0.5]])
 ref_token_logps = torch.tensor([[-1.2, -1.5, -0.7]])
 token_rewards = -0.05 * (token_logps - ref_token_logps)
-drift = -0.05 * (token_logps - 2 * ref_token_logps)
 token_rewards[0, -1] += 1.0
+print(f"by hand: {' '.join(f'{r:.4f}' for r in token_rewards[0].tolist())}")
+
+# %% [kl-corrected]
+drift = -0.05 * (token_logps - 2 * ref_token_logps)
 drift[0, -1] += 1.0
 print(f"rewards: {' '.join(f'{r:.4f}' for r in token_rewards[0].tolist())}")
 print(f"corrected, drifting from the reference costs something: {passes(not torch.allclose(token_rewards, drift))}")
@@ -118,7 +124,7 @@ possible = {
 print(f"possible advantages: {' '.join(str(int(value)) for value in sorted(possible))}")
 print(f"published, each token has an advantage of its own: {passes(len(possible) > 3)}")
 
-# %% [advantages-corrected]
+# %% [gae-by-hand]
 values = [0.3, 0.4, 0.6]
 advantage, estimates = 0.0, []
 for t in reversed(range(3)):
@@ -126,8 +132,17 @@ for t in reversed(range(3)):
     delta = token_rewards[0, t].item() + following - values[t]
     advantage = delta + 0.95 * advantage
     estimates.insert(0, advantage)
+print(f"by hand:    {' '.join(f'{a:.4f}' for a in estimates)}")
+
+# %% [advantages-corrected]
 print(f"advantages: {' '.join(f'{a:.4f}' for a in estimates)}")
 print(f"corrected, each token has an advantage of its own: {passes(len({round(a, 4) for a in estimates}) == 3)}")
+
+# %% [whiten]
+whitened = torch.tensor(estimates, dtype=torch.float64)
+whitened = (whitened - whitened.mean()) * torch.rsqrt(whitened.var() + 1e-8)
+for form in ("by hand: ", "whiten:  "):
+    print(f"{form}{' '.join(f'{a:.4f}' for a in whitened.tolist())}")
 
 # %% [reward-published]
 chosen_rewards = compute_rewards(
@@ -135,14 +150,18 @@ chosen_rewards = compute_rewards(
 )
 rejected_rewards = compute_rewards(tokenizer.encode("An antonym of 'complicated' is 'simple'.", return_tensors="pt")[0])
 print(f"mean reward of chosen {chosen_rewards.mean().item():.1f}, of rejected {rejected_rewards.mean().item():.1f}")
-print(f"published, chosen is rewarded more: {passes(chosen_rewards.mean() > rejected_rewards.mean())}")
+kept = -F.logsigmoid(chosen_rewards.mean() - rejected_rewards.mean()).item()
+swapped = -F.logsigmoid(rejected_rewards.mean() - chosen_rewards.mean()).item()
+print(f"loss {kept:.4f}, the other way round {swapped:.4f}")
+print(f"published, the loss tells the right order from the wrong one: {passes(kept < swapped)}")
 
 # %% [reward-corrected]
 right = -F.logsigmoid(torch.tensor(2.0 - 0.5)).item()
 wrong = -F.logsigmoid(torch.tensor(0.5 - 2.0)).item()
 print(f"chosen scores 2, rejected 0.5: loss {right:.4f}")
 print(f"the other way round: {wrong:.4f}")
-print(f"corrected, chosen is rewarded more: {passes(right < wrong)}")
+print(f"by hand: {right:.4f} {wrong:.4f}")
+print(f"corrected, the loss tells the right order from the wrong one: {passes(right < wrong)}")
 
 # %% [mask-published]
 one_more = lambda tensor: torch.cat([tensor, tensor[:1]])
@@ -159,6 +178,13 @@ print(f"three tokens {here:.4f}, and a padding token {padded_loss:.4f}")
 print(f"published, padding changes nothing: {passes(abs(padded_loss - here) < 1e-6)}")
 
 
+# %% [mask-by-hand]
+two_ratios = torch.exp(torch.tensor([-1.0, -2.0]) - torch.tensor([-1.1, -1.9]))
+two_gains = torch.tensor([1.0, -0.5])
+by_hand = -torch.min(two_ratios * two_gains, two_ratios.clamp(0.8, 1.2) * two_gains).mean().item()
+print(f"by hand:    {by_hand:.4f}")
+
+
 # %% [mask-corrected]
 def masked_ppo_loss(new, old, gain, mask):
     ratio = torch.exp(torch.tensor(new) - torch.tensor(old))
@@ -170,3 +196,17 @@ short = masked_ppo_loss([-1.0, -2.0], [-1.1, -1.9], [1.0, -0.5], [1.0, 1.0])
 long = masked_ppo_loss([-1.0, -2.0, -7.0], [-1.1, -1.9, -3.0], [1.0, -0.5, 9.0], [1.0, 1.0, 0.0])
 print(f"two tokens {short:.4f}, and a padding token {long:.4f}")
 print(f"corrected, padding changes nothing: {passes(abs(long - short) < 1e-6)}")
+
+# %% [exercise-5-1-check]
+objective = min(1.5 * 2.0, min(max(1.5, 0.8), 1.2) * 2.0)
+not_yet("clippedObjective(1.5, 2, 0.2)", 0, objective, "a good token pays up to a ratio of 1.2")
+
+# %% [exercise-5-2-check]
+rewards, values = [0.0, 0.0, 1.0], [0.25, 0.5, 0.75, 0.0]
+surprises = [rewards[t] + values[t + 1] - values[t] for t in range(3)]
+not_yet(
+    "advantagesOf([0, 0, 1], [0.25, 0.5, 0.75], 1, 0)",
+    [0, 0, 0],
+    surprises,
+    "with gaeLambda 0 each advantage is its own surprise, delta",
+)

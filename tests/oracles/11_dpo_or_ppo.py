@@ -17,7 +17,8 @@ import torch
 import torch.nn.functional as F
 from fit import fit
 from order import Random, batches
-from rollouts import EOS, sample, split, token_numbers
+from printing import not_yet, table, within
+from rollouts import EOS, margins, sample, split, sums, token_numbers
 from transformers import GPT2LMHeadModel, GPT2Tokenizer, get_constant_schedule, get_cosine_schedule_with_warmup
 
 tokenizer = GPT2Tokenizer.from_pretrained(MODEL)
@@ -43,9 +44,8 @@ def sentiment(text):
     return total / math.sqrt(total**2 + 15)
 
 
-for review in train[:4]:
-    text = whole(review)
-    print(f"{sentiment(text):6.3f}  " + ", ".join(f"{word} {rating}" for word, rating in rated(text) if rating))
+words = lambda text: ", ".join(f"{word} {rating}" for word, rating in rated(text) if rating)
+table([{"reward": sentiment(text), "rated words": words(text)} for text in map(whole, train[:4])], 3)
 
 # %% [results]
 # Depends on the weights.
@@ -54,8 +54,8 @@ name_of = lambda run: ", ".join(f"{name} {value}" for name, value in run["settin
 by_curve = {}
 for run in runs:
     by_curve.setdefault(f"{run['method']} {name_of(run)}".strip(), []).append(run)
-for key, same in by_curve.items():
-    print(f"{key:20} {len(same)} seeds, points at " + ", ".join(str(point["step"]) for point in same[0]["points"]))
+steps = lambda same: ", ".join(str(point["step"]) for point in same[0]["points"])
+table([{"curve": key, "seeds": len(same), "measured at": steps(same)} for key, same in by_curve.items()])
 
 
 # %% [price]
@@ -74,24 +74,87 @@ def reward_at(points, kl):
     return None
 
 
-show = lambda value: f"{'' if value is None else format(value, '.3f'):>8}"
-print(f"{'':20}  1 nat  2 nats  4 nats     end  its KL")
-for key, same in by_curve.items():
-    points = mean_points(same)
-    row = [reward_at(points, kl) for kl in (1, 2, 4)] + [points[-1]["reward"], points[-1]["kl"]]
-    print(f"{key:18}" + "".join(map(show, row)))
+def price(key, points):
+    crossings = {name: reward_at(points, kl) for name, kl in (("1 nat", 1), ("2 nats", 2), ("4 nats", 4))}
+    known = {name: "–" if reward is None else reward for name, reward in crossings.items()}
+    return {"curve": key, **known, "at its end": points[-1]["reward"], "its KL": points[-1]["kl"]}
+
+
+table([price(key, mean_points(same)) for key, same in by_curve.items()], 3)
 
 # %% [findings]
 # Depends on the weights.
 curves = {key: mean_points(same) for key, same in by_curve.items()}
 best_curve = curves.pop("best-of-n")
 allowed = lambda kl: 1 if (reward := reward_at(best_curve, kl)) is None else reward
-trained = {key: points for method in ("dpo", "grpo", "ppo") for key, points in curves.items() if key.startswith(method)}
+trained = {
+    key: points
+    for method in ("dpo", "online-dpo", "grpo", "ppo")
+    for key, points in curves.items()
+    if key.startswith(method)
+}
 above = [point for points in trained.values() for point in points if point["reward"] > allowed(point["kl"])]
 print(f"points of trained policies above the curve of best-of-n: {len(above)}")
-print("what a curve gains for a nat:")
-for key, (first, *_, end) in trained.items():
-    print(f"{(end['reward'] - first['reward']) / end['kl']:6.2f}  {key}")
+per_nat = lambda points: (points[-1]["reward"] - points[0]["reward"]) / points[-1]["kl"]
+table([{"curve": key, "gain for a nat": per_nat(points)} for key, points in trained.items()], 2)
+
+# %% [toy-ends]
+# Tolerance 0.002: 160 steps in float32, here in float64; GRPO divides by a deviation near 0 in the end.
+BETA = 0.3
+ref = torch.tensor([0.4, 0.3, 0.15, 0.1, 0.05], dtype=torch.float64)
+worths = torch.tensor([0, 0.25, 0.5, 0.75, 1], dtype=torch.float64)
+target = torch.softmax(ref.log() + worths / BETA, 0)
+
+
+def toy_dpo(logits, old):
+    """Over all pairs (i, j), where i wins with the probability of Bradley and Terry."""
+    h = torch.log_softmax(logits, 0) - ref.log()
+    of_pair = lambda i, j: ref[i] * ref[j] * torch.sigmoid(worths[i] - worths[j]) * F.logsigmoid(BETA * (h[i] - h[j]))
+    return -2 * sum(of_pair(i, j) for i in range(5) for j in range(5))
+
+
+def toy_surrogate(logits, old, gains):
+    ratio = torch.softmax(logits, 0) / old
+    return -(old * torch.minimum(ratio * gains, ratio.clamp(0.8, 1.2) * gains)).sum()
+
+
+def toy_ppo(logits, old):
+    rewards = worths - BETA * (old / ref).log()
+    return toy_surrogate(logits, old, rewards - (old * rewards).sum())
+
+
+def toy_grpo(logits, old):
+    gains = worths - (old * worths).sum()
+    kl = F.kl_div(ref.log(), torch.log_softmax(logits, 0), log_target=True, reduction="sum")
+    return toy_surrogate(logits, old, gains / (old * gains**2).sum().sqrt()) + BETA * kl
+
+
+def walk(loss, lr):
+    logits = ref.log().requires_grad_()
+    optimizer = torch.optim.SGD([logits], lr)
+    for step in range(160):
+        if step % 4 == 0:
+            old = torch.softmax(logits.detach(), 0)
+        optimizer.zero_grad()
+        loss(logits, old).backward()
+        optimizer.step()
+    return torch.softmax(logits.detach(), 0).tolist()
+
+
+ends = {"DPO": walk(toy_dpo, 10), "PPO": walk(toy_ppo, 1), "GRPO": walk(toy_grpo, 1)}
+table(
+    [
+        {
+            "answer": answer,
+            "reward": worths[n].item(),
+            "reference": ref[n].item(),
+            "best": target[n].item(),
+            **{name: end[n] for name, end in ends.items()},
+        }
+        for n, answer in enumerate("ABCDE")
+    ],
+    3,
+)
 
 # %% [sft-loss]
 # Depends on the weights.
@@ -109,9 +172,9 @@ print(f"mean loss of the last ten steps: {mean(losses[-10:]):.2f}")
 # %% [best]
 four = [-0.4, 0, 0.3, 0.9]
 highest = mean([max(two) for two in combinations(four, 2)])
-print(f"best of 2, by hand {highest:.4f}, library {highest:.4f}")
-for n in (1, 2, 4, 16):
-    print(f"KL of the best of {n}: {math.log(n) - (n - 1) / n:.4f} nats")
+print(f"best of 2, by hand {highest:.4f}")
+print(f"library {highest:.4f}")
+table([{"best of": n, "KL (nats)": math.log(n) - (n - 1) / n} for n in (1, 2, 4, 16)])
 
 # %% [best-of-n]
 # Depends on the weights.
@@ -126,8 +189,7 @@ best = {
     n: mean([max(some) for start in range(0, 256, 4) for some in combinations(scores[start : start + 4], n)])
     for n in (1, 2, 4)
 }
-for n, reward in best.items():
-    print(f"best of {n}: {reward:.2f}")
+table([{"best of": n, "reward": reward} for n, reward in best.items()], 2)
 
 # %% [pairs]
 # Depends on the weights.
@@ -137,31 +199,20 @@ pairs = [
     for one, other in combinations(range(start, start + 4), 2)
     if scores[one] != scores[other]
 ]
-print(f"more than 250 of 384 pairs differ: {str(len(pairs) > 250).lower()}")
+print(f"{within(len(pairs), 250, 385)} of 384 pairs differ")
 
 # %% [advantages]
 middle = mean(four)
 deviation = math.sqrt(sum((x - middle) ** 2 for x in four) / 3)
-line = lambda values: "".join(f"{x:9.4f}" for x in values)
-print("scores    " + line(four))
-print("by hand   " + line((x - middle) / (deviation + 1e-4) for x in four))
-print("library   " + line((x - middle) / (deviation + 1e-4) for x in four))
-print("of equals " + line([0, 0, 0, 0]))
+normalized = [(x - middle) / (deviation + 1e-4) for x in four]
+table([{"score": float(x), "by hand": gain, "library": gain} for x, gain in zip(four, normalized)])
+print("of equals: " + " ".join(f"{(x - mean([0.3] * 4)) / (0 + 1e-4):.4f}" for x in [0.3] * 4))
 
 # %% [measure]
 # Depends on the weights.
 # Tolerance 0.5: of 256 samples, some of them others, a mean reward has a standard error of 0.04, a mean KL of 0.07; and
 # eight steps of GRPO from other last bits, and so on other samples, end at a KL of 0.50, 0.55 or 0.86.
 reference = copy.deepcopy(sft)
-
-
-def sums(model, rows):
-    return torch.stack([logps.sum() for logps in split(token_numbers(model, rows)[0], rows)])
-
-
-def margins(model, some):
-    both = sums(model, [(prompt, answer) for prompt, *answers in some for answer in answers]).view(-1, 2)
-    return both[:, 0] - both[:, 1]
 
 
 def dpo_loss(numbers):
@@ -203,13 +254,35 @@ def look(model):
 
 
 points = {"SFT": look(sft), "DPO": look(via_dpo), "GRPO": look(via_grpo), "best of 4": (best[4], math.log(4) - 3 / 4)}
-for name, (reward, kl) in points.items():
-    print(f"{name:10} reward {reward:.2f}  KL {kl:.2f}")
+table([{"policy": name, "reward": reward, "kl": kl} for name, (reward, kl) in points.items()], 2)
 
 # %% [measure-check]
 # Depends on the weights.
-claim = lambda text, holds: print(f"{text}: {str(bool(holds)).lower()}")
-(before, _), (dpo, dpo_kl), (grpo, grpo_kl), (best4, _) = points.values()
-claim("DPO and GRPO have gained", min(dpo, grpo) > before)
-claim("and paid", dpo_kl > 0.1 and grpo_kl > 0.1)
-claim("none beats the best of 4", max(dpo, grpo) < best4)
+(before, _), (best4, _) = points["SFT"], points["best of 4"]
+compared = lambda name, reward, kl: {
+    "policy": name,
+    "gain": within(reward - before, 0),
+    "KL paid": within(kl, 0.1),
+    "below best": within(best4 - reward, 0),
+}
+table([compared(name, *points[name]) for name in ("DPO", "GRPO")])
+
+# %% [exercise-11-1-check]
+not_yet(
+    "betterOfTwo([1, 3])", 0, mean([max(two) for two in combinations([1, 3], 2)]), "of two samples there is one pair"
+)
+
+# %% [exercise-11-2-check]
+others = [[3], [1]]
+not_yet(
+    "looAdvantages([1, 3])",
+    [0, 0],
+    [score - mean(rest) for score, rest in zip([1, 3], others)],
+    "with two, the other one is the mean",
+)
+
+# %% [exercise-11-3-check]
+policy = torch.distributions.Categorical(torch.tensor([1.0, 0.0], dtype=torch.float64))
+even = torch.distributions.Categorical(torch.tensor([0.5, 0.5], dtype=torch.float64))
+wanted = torch.distributions.kl_divergence(policy, even).item()
+not_yet("klOf([1, 0], [0.5, 0.5])", 0, wanted, "giving one of two equal answers always costs ln 2")

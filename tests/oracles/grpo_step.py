@@ -26,11 +26,15 @@ minibatch,
              minibatches it has
     dr_grpo  the sum of the terms / (responses * maxNewTokens)
 
+A run of its own has other options: `clipRange`, `epsilonHigh` (the range is 1 - clipRange to 1 + epsilonHigh), `level`
+"sequence" (one ratio for a response, exp of the mean log-ratio of its tokens, arXiv 2507.18071; its flags of clipping
+are then per response) and `maskTruncated` (responses that did not end are in no sum, but in the number of responses).
+
 `runs` are updates from the first policy on, minibatch by minibatch of `order`: two passes over the whole rollout with
 the gradients of the first (flattened float32, unclipped), and two passes in two minibatches. `clipFraction` is the
 share of tokens at which the clipped term counts, of it `lowClip` those below the range; `kl` is the mean k3 (times the
-ratio where klRatio). grpo's run holds the weights after it. `rloo` has a ratio of whole responses and no k3: the reward
-is less by beta * sum(oldLogps - refLogps).
+ratio where klRatio). The runs of grpo and of other options hold the weights after them. `rloo` has a ratio of whole
+responses and no k3: the reward is less by beta * sum(oldLogps - refLogps).
 """
 
 import json
@@ -69,6 +73,14 @@ REWARDS = [[1.0, 0.0, 0.5, 2.0], [0.75, 0.75, 0.75, 0.75], [-1.0, 1.5, 0.25, 0.0
 WHOLE = [[*range(12)]] * 2
 HALVES = [[4, 0, 9, 11, 2, 6], [8, 1, 3, 10, 5, 7], [7, 2, 0, 8, 10, 3], [1, 4, 5, 6, 9, 11]]
 LOSSES = ["grpo", "bnpo", "dapo", "dr_grpo"]
+PLAIN = {"klRatio": False, "clipRange": 0.2, "epsilonHigh": 0.2, "level": "token", "maskTruncated": False}
+# a response's ratio is a mean of its tokens' and moves less, so its range is narrower
+OTHERS = [
+    {"loss": "grpo", "epsilonHigh": 0.28},
+    {"loss": "grpo", "level": "sequence", "clipRange": 0.05, "epsilonHigh": 0.08},
+    {"loss": "dapo", "maskTruncated": True},
+    {"loss": "dr_grpo", "klRatio": True, "level": "sequence", "maskTruncated": True, "clipRange": 0.05},
+]
 
 
 def scripted():
@@ -106,40 +118,60 @@ def advantages_of(rewards):
     }
 
 
-def clipped_term(ratio, advantage, clip):
+def clipped_term(ratio, advantage, clip, high):
     """The term to be made small, and where the clipped one counts: below the range, above it."""
-    unclipped, clipped = -ratio * advantage, -ratio.clamp(1 - clip, 1 + clip) * advantage
+    unclipped, clipped = -ratio * advantage, -ratio.clamp(1 - clip, 1 + high) * advantage
+    # no float32 falls on the other side
+    assert min((ratio - 1 + clip).abs().min(), (ratio - 1 - high).abs().min()) > 1e-4
     counts = clipped > unclipped
     return torch.maximum(unclipped, clipped), counts & (ratio < 1), counts & (ratio > 1)
 
 
-def grpo_loss(logps, made, batch, options, loss_type, kl_ratio, minibatches):
+def left_out(row, variant):
+    return variant["maskTruncated"] and not ENDED[row // GENERATIONS][row % GENERATIONS]
+
+
+def grpo_loss(logps, made, batch, options, variant, minibatches):
     terms, kls, lows, highs = [], [], [], []
     for logp, row in zip(logps, batch):
-        ratio = torch.exp(logp - made["oldLogps"][row])
-        term, low, high = clipped_term(ratio, made["advantages"]["group"][row], options["clipRange"])
+        if left_out(row, variant):
+            lows, highs = [*lows, torch.zeros(1, dtype=bool)], [*highs, torch.zeros(1, dtype=bool)]  # per response only
+            continue
+        log_ratio = logp - made["oldLogps"][row]
+        ratio = torch.exp(log_ratio if variant["level"] == "token" else log_ratio.mean(0, keepdim=True))
+        advantage = made["advantages"]["group"][row]
+        term, low, high = clipped_term(ratio, advantage, variant["clipRange"], variant["epsilonHigh"])
         x = logp - made["refLogps"][row]
-        k3 = (torch.expm1(-x) + x) * (ratio if kl_ratio else 1)
+        k3 = (torch.expm1(-x) + x) * (ratio if variant["klRatio"] else 1)
         terms.append(term + options["beta"] * k3)
         kls, lows, highs = [*kls, k3], [*lows, low], [*highs, high]
-    tokens = sum(map(len, made["oldLogps"]))
+    if variant["level"] == "token" and variant["maskTruncated"]:
+        lows, highs = (
+            [flag for flag, row in zip(flags, batch) if not left_out(row, variant)] for flags in (lows, highs)
+        )
+    tokens = tokens_of(made, variant)
     loss = {
-        "grpo": torch.stack([term.mean() for term in terms]).mean(),
+        "grpo": torch.stack([term.mean() for term in terms]).sum() / len(batch),
         "bnpo": torch.cat(terms).mean(),
         "dapo": torch.cat(terms).sum() / (tokens / minibatches),
-        "dr_grpo": torch.cat(terms).sum() / (len(terms) * options["maxNewTokens"]),
-    }[loss_type]
+        "dr_grpo": torch.cat(terms).sum() / (len(batch) * options["maxNewTokens"]),
+    }[variant["loss"]]
     low, high = (torch.cat(flags).double().mean() for flags in (lows, highs))
     return loss, {"kl": torch.cat(kls).mean(), "clipFraction": low + high, "lowClip": low}
 
 
+def tokens_of(made, variant):
+    return sum(len(logp) for row, logp in enumerate(made["oldLogps"]) if not left_out(row, variant))
+
+
 def rloo_loss(logps, made, batch, options):
     ratio = torch.stack([(logp - made["oldLogps"][row]).sum() for logp, row in zip(logps, batch)]).exp()
-    term, low, high = clipped_term(ratio, made["rloo"]["advantages"][batch], options["clipRange"])
+    clip = options["clipRange"]
+    term, low, high = clipped_term(ratio, made["rloo"]["advantages"][batch], clip, clip)
     return term.mean(), {"clipFraction": (low | high).double().mean(), "lowClip": low.double().mean()}
 
 
-def run(rows, made, order, options, loss_of, check):
+def run(rows, made, order, options, loss_of, check, counts=lambda row: True):
     """Updates from the first policy on; `check` is shown each before its step."""
     model = model_of("a-group").double()
     optimizer = optimizer_of(model, options)
@@ -147,22 +179,17 @@ def run(rows, made, order, options, loss_of, check):
     for batch in order:
         logps, entropies = zip(*[token_logps(model, rows[row], options["temperature"]) for row in batch])
         ratios = torch.cat([torch.exp(logp - made["oldLogps"][row]) for logp, row in zip(logps, batch)])
-        assert ((ratios - 1).abs() - options["clipRange"]).abs().min() > 1e-4  # no float32 falls on the other side
+        entropy = torch.cat([entropy for entropy, row in zip(entropies, batch) if counts(row)]).mean()
         loss, logged = loss_of(logps, batch)
         optimizer.zero_grad()
         loss.backward()
-        check(model, batch, loss, logged, torch.cat(entropies).mean())
+        check(model, batch, loss, logged, entropy)
         first = first or floats(
             {name.removeprefix("transformer."): weight.grad for name, weight in model.named_parameters()}
         )
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), options["maxGradNorm"])
         optimizer.step()
-        statistics = {
-            "ratioMean": ratios.mean(),
-            "ratioVariance": ratios.var(),
-            "entropy": torch.cat(entropies).mean(),
-            "gradNorm": norm,
-        }
+        statistics = {"ratioMean": ratios.mean(), "ratioVariance": ratios.var(), "entropy": entropy, "gradNorm": norm}
         updates.append(plain({"rows": batch, "loss": loss, **logged, **statistics, "logps": logps}))
     return (
         updates,
@@ -189,7 +216,6 @@ class Trl:
         shared = {
             "temperature": OPTIONS["temperature"],
             "beta": OPTIONS["beta"],
-            "epsilon": OPTIONS["clipRange"],
             "max_completion_length": OPTIONS["maxNewTokens"],
         }
         prompts = [row["promptIds"] for row in self.rows[::GENERATIONS]]
@@ -200,7 +226,7 @@ class Trl:
         trainer.model.double().train()
         return trainer
 
-    def checks(self, trainer, kind):
+    def checks(self, trainer, kind, variant=None):
         made = self.made
 
         def check(model, batch, loss, logged, entropy):
@@ -216,7 +242,10 @@ class Trl:
                     ref_per_token_logps=of(made["refLogps"]),
                     advantages=of(made["advantages"]["group"]),
                 )
-                inputs["num_items_in_batch"] = torch.tensor(float(sum(map(len, made["oldLogps"]))))
+                for place, row in enumerate(batch):
+                    if left_out(row, variant):  # as _generate_and_score_completions does (grpo_trl.py calls it)
+                        inputs["completion_mask"][place] = 0
+                inputs["num_items_in_batch"] = torch.tensor(float(tokens_of(made, variant)))
             else:
                 inputs = batch_inputs(
                     rows,
@@ -280,18 +309,32 @@ def main():
         trl.check_advantages()
         runs = []
         for order, minibatches in ((WHOLE, 1), (HALVES, 2)):
-            for loss_type, kl_ratio in [(loss_type, False) for loss_type in LOSSES] + [("grpo", True)]:
-                trainer = trl.trainer("grpo", minibatches, loss_type=loss_type, use_bias_correction_kl=kl_ratio)
-                loss_of = lambda logps, batch: grpo_loss(logps, made, batch, OPTIONS, loss_type, kl_ratio, minibatches)
-                updates, first, weights = run(rows, made, order, OPTIONS, loss_of, trl.checks(trainer, "grpo"))
+            plain_losses = [{"loss": loss} for loss in LOSSES] + [{"loss": "grpo", "klRatio": True}]
+            for changed in plain_losses + (OTHERS if order is WHOLE else []):
+                variant = {**PLAIN, **changed}
+                trainer = trl.trainer(
+                    "grpo",
+                    minibatches,
+                    loss_type=variant["loss"],
+                    use_bias_correction_kl=variant["klRatio"],
+                    epsilon=variant["clipRange"],
+                    epsilon_high=variant["epsilonHigh"],
+                    importance_sampling_level=variant["level"],
+                    mask_truncated_completions=variant["maskTruncated"],
+                )
+                loss_of = lambda logps, batch: grpo_loss(logps, made, batch, OPTIONS, variant, minibatches)
+                counts = lambda row: not left_out(row, variant)
+                check = trl.checks(trainer, "grpo", variant)
+                updates, first, weights = run(rows, made, order, OPTIONS, loss_of, check, counts)
                 assert any(0 < update["lowClip"] < update["clipFraction"] for update in updates)
-                entry = {"loss": loss_type, "klRatio": kl_ratio, "order": order, "updates": updates}
-                if order is WHOLE and loss_type != "dapo":  # dapo is bnpo where the minibatch is the rollout
+                entry = {**variant, "order": order, "updates": updates}
+                # dapo is bnpo where the minibatch is the rollout
+                if order is WHOLE and changed not in OTHERS and variant["loss"] != "dapo":
                     entry["gradients"] = first
-                if order is WHOLE and loss_type == "grpo":
+                if order is WHOLE and (changed in OTHERS or variant["loss"] == "grpo"):
                     entry["weights"] = weights
                 runs.append(entry)
-        check = trl.checks(trl.trainer("rloo"), "rloo")
+        check = trl.checks(trl.trainer("rloo", epsilon=OPTIONS["clipRange"]), "rloo")
         updates, first, weights = run(
             rows, made, WHOLE, OPTIONS, lambda logps, batch: rloo_loss(logps, made, batch, OPTIONS), check
         )

@@ -46,3 +46,14 @@ def token_numbers(model, rows, temperature=1, head=None):
 
 def split(values, rows):
     return list(torch.split(values, [len(answer) for _, answer in rows]))
+
+
+def sums(model, rows):
+    """The log-prob of each whole answer. `rows` of (prompt, answer)."""
+    return torch.stack([logps.sum() for logps in split(token_numbers(model, rows)[0], rows)])
+
+
+def margins(model, pairs):
+    """By how much chosen is the likelier answer. `pairs` of (prompt, chosen, rejected)."""
+    both = sums(model, [(prompt, answer) for prompt, *answers in pairs for answer in answers]).view(-1, 2)
+    return both[:, 0] - both[:, 1]

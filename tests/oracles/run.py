@@ -47,12 +47,14 @@ SCRIPTS = (
         "half_floats.py",
         "logps.py",
         "adapters.py",
+        "held_base.py",
         "kto.py",
         "plain_text.py",
     ),
     *(
         "ppo_step.py",
         "grpo_step.py",
+        "online_dpo.py",
         "losses.py",
         "preference_losses.py",
         "play.py",
@@ -75,7 +77,7 @@ PRELOADED = (
     "peft",
     "transformers.models.gpt2.modeling_gpt2",
     *(f"trl.trainer.{kind}_trainer" for kind in ("dpo", "grpo", "kto", "reward", "sft")),
-    *("trl.experimental.cpo", "trl.experimental.orpo"),
+    *("trl.experimental.cpo", "trl.experimental.online_dpo", "trl.experimental.orpo"),
 )
 QUIET = {"TQDM_DISABLE": "1", "TRL_EXPERIMENTAL_SILENCE": "1"}
 

@@ -5,6 +5,15 @@ from datasets import Dataset
 from training import text, word_tokenizer
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
+# What every scripted trainer is told: each step is logged, and nothing is saved, sent or sped up.
+ALONE = {
+    "logging_steps": 1,
+    "report_to": [],
+    "use_cpu": True,
+    "bf16": False,
+    "gradient_checkpointing": False,
+    "save_strategy": "no",
+}
 TRAINERS = {"grpo": (GRPOTrainer, GRPOConfig), "rloo": (RLOOTrainer, RLOOConfig)}
 
 
@@ -20,10 +29,32 @@ def place_by_mask(model):
     model.transformer.register_forward_pre_hook(positions, with_kwargs=True)
 
 
-def scripted_trainer(kind, folder, prompts, script, vocabulary, generations, **options):
+def adamw(options):
+    """A trainer's arguments for an oracle's options."""
+    return {
+        "learning_rate": options["lr"],
+        "lr_scheduler_type": "constant",
+        "adam_beta1": options["beta1"],
+        "adam_beta2": options["beta2"],
+        "adam_epsilon": options["epsilon"],
+        "weight_decay": options["weightDecay"],
+        "max_grad_norm": options["maxGradNorm"],
+    }
+
+
+def draws(seed, vocabulary, end):
+    """Functions that draw an integer, ids, and a response: up to 6 ids and the end token, or 8 ids that were cut."""
+    generator = torch.Generator().manual_seed(seed)
+    integer = lambda low, high: torch.randint(low, high, (1,), generator=generator).item()
+    ids = lambda length: torch.randint(1, vocabulary, (length,), generator=generator).tolist()
+    response = lambda: ids(integer(0, 7)) + [end] if integer(0, 3) > 0 else ids(8)
+    return integer, ids, response
+
+
+def scripted_trainer(kind, folder, prompts, script, vocabulary, generations, rewards=("reward",), **options):
     """
     `folder` holds the model, which is the reference, too. Each call of `script` gives a rollout: rows with promptIds,
-    responseIds and reward, group after group. Prompts come in their order.
+    responseIds and rewards of these names, group after group. Prompts come in their order.
     """
     trainer_class, config_class = TRAINERS[kind]
     rollout = []
@@ -32,26 +63,25 @@ def scripted_trainer(kind, folder, prompts, script, vocabulary, generations, **o
         rollout[:] = script()
         return [row["responseIds"] for row in rollout]
 
-    def reward(completions, **_):
-        return [row["reward"] for row in rollout]
+    def reward_of(name):
+        def reward(completions, **_):
+            return [row[name] for row in rollout]
+
+        reward.__name__ = name
+        return reward
 
     arguments = config_class(
         output_dir=f"{folder}/run",
         model_init_kwargs={"attn_implementation": "eager"},
         num_generations=generations,
-        logging_steps=1,
-        report_to=[],
-        use_cpu=True,
-        bf16=False,
-        gradient_checkpointing=False,
-        save_strategy="no",
         shuffle_dataset=False,
+        **ALONE,
         **options,
     )
     data = Dataset.from_list([{"prompt": text(prompt)} for prompt in prompts])
     trainer = trainer_class(
         model=folder,
-        reward_funcs=reward,
+        reward_funcs=[reward_of(name) for name in rewards],
         args=arguments,
         train_dataset=data,
         processing_class=word_tokenizer(vocabulary),
