@@ -144,10 +144,16 @@ export function freeTape(): void {
  * Null under the other policies.
  */
 export const bfloat16By =
-  computePolicy !== 'bf16' ? null : !binding.isUsingGpuDevice() && hasAmx() ? 'oneDNN' : 'rounding';
+  computePolicy !== 'bf16' ? null : !binding.isUsingGpuDevice() && processorHas('amx_bf16') ? 'oneDNN' : 'rounding';
 
-function hasAmx(): boolean {
-  return existsSync('/proc/cpuinfo') && /^flags\b.*\bamx_bf16\b/m.test(readFileSync('/proc/cpuinfo', 'utf8'));
+/** Whether oneDNN's products have kernels for AVX512 here. */
+export const hasAvx512 = processorHas('avx512f');
+
+/** Whether Linux names this feature of the processor; elsewhere false. */
+function processorHas(feature: string): boolean {
+  if (!existsSync('/proc/cpuinfo')) return false;
+  const flags = /^flags\b.*$/m.exec(readFileSync('/proc/cpuinfo', 'utf8'))?.[0] ?? '';
+  return flags.split(/\s+/).includes(feature);
 }
 
 /** Where TensorFlow computes, and which build is installed. */

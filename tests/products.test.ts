@@ -1,18 +1,22 @@
-/** Matrix products whose right factor has an unfavorable layout for the processor's cache, against sums in float64. */
+/** Matrix products in each form in which they are computed, against sums in float64; and which form is chosen. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 
 import { generate, GPT2, liveTensors, profile, Random } from 'alignbook';
 import { release } from 'alignbook/dist/engine/handle';
 import { floats } from 'alignbook/dist/engine/ops';
-import { hasCacheConflicts, matmul, padStride } from 'alignbook/dist/engine/products';
+import { formOf, hasCacheConflicts, inForm, matmul, padStride, type Form } from 'alignbook/dist/engine/products';
 import { Weights } from 'alignbook/dist/model/weights';
 import { initialWeights } from 'alignbook/dist/model/weightShapes';
-import { binding } from 'alignbook/dist/tf';
+import { binding, hasAvx512 } from 'alignbook/dist/tf';
 
 const K = 24;
 /** The tolerance for sums of 24 float32 products of numbers around 1. */
 const TOLERANCE = 2e-5;
+
+/** Whether a right factor that is not transposed is read as it is, whatever its rows. */
+const isRead = binding.isUsingGpuDevice() || hasAvx512;
+const READ_AS_IT_IS = 'such a product is as any other on a GPU or with AVX512';
 
 const random = new Random(11);
 const matrix = (rows: number, columns: number) => Float32Array.from({ length: rows * columns }, () => random.normal());
@@ -33,104 +37,161 @@ function close(values: Float32Array | Int32Array, expected: Float64Array): void 
   );
 }
 
-test(
-  'a single row with a large matrix is multiplied in parts',
-  { skip: binding.isUsingGpuDevice() && 'such a product is as any other on a GPU' },
-  async () => {
-    for (const { N, parts } of [
-      { N: Math.ceil(2 ** 19 / K), parts: true },
-      { N: Math.floor(2 ** 19 / K), parts: false },
-    ]) {
-      const [xValues, yValues] = [matrix(1, K), matrix(K, N)];
-      const [x, y] = [floats(xValues, [1, K]), floats(yValues, [K, N])];
-      const { result, ops } = await profile(() => matmul(x, y));
-      assert.deepEqual(result.shape, [1, N]);
-      assert.equal(
-        ops.some(({ op }) => op === 'Sum'),
-        parts,
-      );
-      close(result.values(), worked(xValues, yValues, N));
-      release(result, x, y);
-    }
-  },
-);
+test('which form is chosen, by processor, rows and matrix', () => {
+  const plain = {};
+  const transposed = { transposeY: true };
+  for (const { M, shape, options = plain, avx2, avx512 } of [
+    // a single row: in parts from 2 ** 19 numbers on
+    { M: 1, shape: [512, 1024], avx2: 'parts', avx512: 'plain' },
+    { M: 1, shape: [512, 1023], avx2: 'plain', avx512: 'plain' },
+    { M: 1, shape: [767, 2304], avx2: 'plain', avx512: 'plain' }, // not divisible by 4
+    { M: 2, shape: [768, 2304], avx2: 'plain', avx512: 'plain' },
+    // rows 4096 bytes apart: copied from 64 rows up, and up to 1 / M + 1 / 1024 = 0.0038, which is M = 354
+    { M: 63, shape: [24, 1024], avx2: 'plain', avx512: 'plain' },
+    { M: 64, shape: [24, 1024], avx2: 'padded', avx512: 'plain' },
+    { M: 354, shape: [24, 1024], avx2: 'padded', avx512: 'plain' },
+    { M: 355, shape: [24, 1024], avx2: 'plain', avx512: 'plain' },
+    { M: 64, shape: [24, 1023], avx2: 'plain', avx512: 'plain' },
+    // transposed, y is read along its rows
+    { M: 64, shape: [24, 1024], options: transposed, avx2: 'plain', avx512: 'plain' },
+    { M: 3, shape: [50257, 768], options: transposed, avx2: 'plain', avx512: 'plain' },
+    { M: 4, shape: [50257, 768], options: transposed, avx2: 'plain', avx512: 'batch' },
+    { M: 4, shape: [512, 1024], options: transposed, avx2: 'plain', avx512: 'batch' },
+    { M: 4, shape: [512, 1023], options: transposed, avx2: 'plain', avx512: 'plain' },
+    { M: 768, shape: [160, 3072], options: { transposeX: true }, avx2: 'plain', avx512: 'plain' },
+  ] satisfies { M: number; shape: number[]; options?: object; avx2: Form; avx512: Form }[]) {
+    const chosen = [false, true].map((wide) => formOf(M, shape, options, wide));
+    assert.deepEqual(chosen, [avx2, avx512], `${M} rows by [${shape}] ${JSON.stringify(options)}`);
+  }
+});
 
-describe(
-  'a product with a matrix whose rows are 4096 bytes apart',
-  { skip: binding.isUsingGpuDevice() && 'such products are as any other on a GPU' },
-  () => {
-    // 1024 columns: copied from 64 rows up, and up to 1 / M + 1 / 1024 = 0.0038, which is M = 354
-    for (const { M, N, copied } of [
-      { M: 63, N: 1024, copied: false },
-      { M: 64, N: 1024, copied: true },
-      { M: 354, N: 1024, copied: true },
-      { M: 355, N: 1024, copied: false },
-      { M: 64, N: 1023, copied: false },
-    ]) {
-      test(`${M} rows, ${N} columns: ${copied ? 'by way of' : 'without'} a copy`, async () => {
-        const [xValues, yValues] = [matrix(M, K), matrix(K, N)];
-        const [x, y] = [floats(xValues, [M, K]), floats(yValues, [K, N])];
-        const once = async () => {
-          const { result, ops } = await profile(() => matmul(x, y));
-          assert.deepEqual(result.shape, [M, N]);
-          assert.equal(
-            ops.some(({ op }) => op === 'ConcatV2'),
-            copied,
-          );
-          close(result.values(), worked(xValues, yValues, N));
-          release(result);
-        };
-        await once();
-        const before = liveTensors();
-        await once();
-        assert.equal(liveTensors(), before);
-        release(x, y);
-      });
-    }
+test('each form gives the product', () => {
+  const N = 1024;
+  for (const [form, M] of [
+    ['plain', 3],
+    ['batch', 3],
+    ['parts', 1],
+    ['padded', 3],
+  ] as const) {
+    const [xValues, yValues] = [matrix(M, K), matrix(K, N)];
+    const [x, y] = [floats(xValues, [M, K]), floats(yValues, [K, N])];
+    release(inForm[form](x, y, {})); // makes constants
+    const before = liveTensors();
+    const result = inForm[form](x, y, {});
+    assert.equal(liveTensors(), before + 1, form);
+    assert.deepEqual(result.shape, [M, N], form);
+    close(result.values(), worked(xValues, yValues, N));
+    release(result, x, y);
+  }
+});
 
-    test('transposed, it is read along its rows, and stays as it is', async () => {
-      const [xValues, yValues] = [matrix(64, 1024), matrix(K, 1024)];
-      const [x, y] = [floats(xValues, [64, 1024]), floats(yValues, [K, 1024])];
-      const { result, ops } = await profile(() => matmul(x, y, { transposeY: true }));
-      assert.deepEqual(
-        ops.map(({ op }) => op),
-        ['MatMul'],
-      );
-      release(result, x, y);
-    });
+test('a large product with a transposed matrix', async () => {
+  const [M, N] = [5, Math.ceil(2 ** 19 / K)];
+  const [xValues, yValues] = [matrix(M, K), matrix(K, N)];
+  const across = Float32Array.from({ length: yValues.length }, (_, element) => {
+    const [n, k] = [Math.floor(element / K), element % K];
+    return yValues[k * N + n]!;
+  });
+  const [x, y] = [floats(xValues, [M, K]), floats(across, [N, K])];
+  const { result, ops } = await profile(() => matmul(x, y, { transposeY: true }));
+  const isCpu = !binding.isUsingGpuDevice();
+  assert.deepEqual(
+    ops.map(({ op }) => op),
+    [hasAvx512 && isCpu ? 'BatchMatMulV2' : 'MatMul'],
+  );
+  close(result.values(), worked(xValues, yValues, N));
+  release(result, x, y);
+});
 
-    test('a copy that is kept serves any number of rows', () => {
-      const yValues = matrix(K, 1024);
-      const y = floats(yValues, [K, 1024]);
-      assert.ok(hasCacheConflicts(y));
-      const wider = padStride(y);
-      assert.ok(!hasCacheConflicts(wider));
-      for (const M of [1, 70]) {
-        const xValues = matrix(M, K);
-        const x = floats(xValues, [M, K]);
-        const product = matmul(x, wider, { columns: 1024 });
-        close(product.values(), worked(xValues, yValues, 1024));
-        release(product, x);
-      }
-      release(y, wider);
-    });
+test('a single row with a large matrix is multiplied in parts', { skip: isRead && READ_AS_IT_IS }, async () => {
+  for (const { N, parts } of [
+    { N: Math.ceil(2 ** 19 / K), parts: true },
+    { N: Math.floor(2 ** 19 / K), parts: false },
+  ]) {
+    const [xValues, yValues] = [matrix(1, K), matrix(K, N)];
+    const [x, y] = [floats(xValues, [1, K]), floats(yValues, [K, N])];
+    const { result, ops } = await profile(() => matmul(x, y));
+    assert.deepEqual(result.shape, [1, N]);
+    assert.equal(
+      ops.some(({ op }) => op === 'Sum'),
+      parts,
+    );
+    close(result.values(), worked(xValues, yValues, N));
+    release(result, x, y);
+  }
+});
 
-    test('generation with many rows keeps such copies, and gives what few rows give', async () => {
-      const config = { nLayer: 2, nHead: 4, nEmbd: 256, blockSize: 32, vocabSize: 90, layerNormEpsilon: 1e-5 };
-      const model = new GPT2(config, Weights.from(initialWeights(config, new Random(5)), config));
-      const prompts = Array.from({ length: 16 }, (_, row) =>
-        Array.from({ length: 1 + (row % 5) }, () => random.integer(90)),
-      );
-      const alone = await generate(model, prompts, { maxNewTokens: 12, batchSize: 15 });
-      const together = () => generate(model, prompts, { maxNewTokens: 12 });
-      const { result, ops } = await profile(together);
-      assert.deepEqual(result, alone);
+describe('a product with a matrix whose rows are 4096 bytes apart', { skip: isRead && READ_AS_IT_IS }, () => {
+  for (const { M, N, copied } of [
+    { M: 63, N: 1024, copied: false },
+    { M: 64, N: 1024, copied: true },
+    { M: 354, N: 1024, copied: true },
+    { M: 355, N: 1024, copied: false },
+    { M: 64, N: 1023, copied: false },
+  ]) {
+    test(`${M} rows, ${N} columns: ${copied ? 'by way of' : 'without'} a copy`, async () => {
+      const [xValues, yValues] = [matrix(M, K), matrix(K, N)];
+      const [x, y] = [floats(xValues, [M, K]), floats(yValues, [K, N])];
+      const once = async () => {
+        const { result, ops } = await profile(() => matmul(x, y));
+        assert.deepEqual(result.shape, [M, N]);
+        assert.equal(
+          ops.some(({ op }) => op === 'ConcatV2'),
+          copied,
+        );
+        close(result.values(), worked(xValues, yValues, N));
+        release(result);
+      };
+      await once();
       const before = liveTensors();
-      await together();
+      await once();
       assert.equal(liveTensors(), before);
-      const cut = ops.find(({ op }) => op === 'Slice');
-      assert.equal(cut?.calls, 2 * 2, 'each layer, in the prompts and where the graph of a step is made');
-      model.dispose();
+      release(x, y);
     });
-  },
-);
+  }
+
+  test('transposed, it is read along its rows, and stays as it is', async () => {
+    const [xValues, yValues] = [matrix(64, 1024), matrix(K, 1024)];
+    const [x, y] = [floats(xValues, [64, 1024]), floats(yValues, [K, 1024])];
+    const { result, ops } = await profile(() => matmul(x, y, { transposeY: true }));
+    assert.deepEqual(
+      ops.map(({ op }) => op),
+      ['MatMul'],
+    );
+    release(result, x, y);
+  });
+
+  test('a copy that is kept serves any number of rows', () => {
+    const yValues = matrix(K, 1024);
+    const y = floats(yValues, [K, 1024]);
+    assert.ok(hasCacheConflicts(y));
+    const wider = padStride(y);
+    assert.ok(!hasCacheConflicts(wider));
+    for (const M of [1, 70]) {
+      const xValues = matrix(M, K);
+      const x = floats(xValues, [M, K]);
+      const product = matmul(x, wider, { columns: 1024 });
+      close(product.values(), worked(xValues, yValues, 1024));
+      release(product, x);
+    }
+    release(y, wider);
+  });
+
+  test('generation with many rows keeps such copies, and gives what few rows give', async () => {
+    const config = { nLayer: 2, nHead: 4, nEmbd: 256, blockSize: 32, vocabSize: 90, layerNormEpsilon: 1e-5 };
+    const model = new GPT2(config, Weights.from(initialWeights(config, new Random(5)), config));
+    const prompts = Array.from({ length: 16 }, (_, row) =>
+      Array.from({ length: 1 + (row % 5) }, () => random.integer(90)),
+    );
+    const alone = await generate(model, prompts, { maxNewTokens: 12, batchSize: 15 });
+    const together = () => generate(model, prompts, { maxNewTokens: 12 });
+    const { result, ops } = await profile(together);
+    assert.deepEqual(result, alone);
+    const before = liveTensors();
+    await together();
+    assert.equal(liveTensors(), before);
+    const cut = ops.find(({ op }) => op === 'Slice');
+    assert.equal(cut?.calls, 2 * 2, 'each layer, in the prompts and where the graph of a step is made');
+    model.dispose();
+  });
+});

@@ -5,7 +5,7 @@
  * products only, is kept rounded, in half the memory. A rounded weight belongs to a forward pass and never to the
  * model, so that no update leaves a stale one.
  */
-import { bfloat16By, binding } from '../tf';
+import { bfloat16By, binding, hasAvx512 } from '../tf';
 import { bool, op } from './call';
 import { scope, scoped, type Handle } from './handle';
 import { concat, fill, inBfloat16, inFloat32, isBfloat16, reshape, slice, sumRows } from './ops';
@@ -35,9 +35,9 @@ interface Columns {
 }
 
 /**
- * Matrix product of two matrices. In float32 this is the MatMul kernel: tf.matMul runs BatchMatMulV2, which reaches
- * less than half of its speed on the shapes of GPT-2. With AMX, however, BatchMatMulV2 is what oneDNN computes in
- * bfloat16.
+ * Matrix product of two matrices. In float32 this is mostly the MatMul kernel (`formOf`): tf.matMul runs BatchMatMulV2,
+ * which on processors without AVX512 reaches less than half of its speed on the shapes of GPT-2. With AMX, however,
+ * BatchMatMulV2 is what oneDNN computes in bfloat16.
  *
  * @param x float32, or what `asFactor` made of it.
  * @param y the same, or bfloat16 where a model's blocks are held so: where products do not round, it is cast for this
@@ -47,12 +47,9 @@ export function matmul(x: Handle, y: Handle, options: ProductOptions & Columns =
   if (bfloat16By === 'rounding') return rounded(matmulOf, x, y, options);
   if (isBfloat16(y)) return scope(() => matmul(x, inFloat32(y), options));
   if (bfloat16By === 'oneDNN') return batchMatmulOf(x, y, options);
-  const { transposeX, transposeY, columns = y.shape[1]! } = options;
+  const { columns = y.shape[1]! } = options;
   if (columns < y.shape[1]!) return firstColumns(x, y, columns);
-  if (!transposeX && !transposeY && isLongRow(x, y)) return rowInParts(x, y);
-  if (transposeX || transposeY || !hasCacheConflicts(y) || !isWorthPadding(x.shape[0]!, columns))
-    return matmulOf(x, y, options);
-  return scope(() => firstColumns(x, padStride(y), columns));
+  return inForm[isPlain() ? formOf(x.shape[0]!, y.shape, options, hasAvx512) : 'plain'](x, y, options);
 }
 
 /** Matrix products over the last two axes. */
@@ -60,11 +57,13 @@ export function batchMatmul(x: Handle, y: Handle, options: ProductOptions = {}):
   return bfloat16By === 'rounding' ? rounded(batchMatmulOf, x, y, options) : batchMatmulOf(x, y, options);
 }
 
-const matmulOf = (x: Handle, y: Handle, { transposeX = false, transposeY = false }: ProductOptions): Handle =>
-  op('MatMul', [bool('transpose_a', transposeX), bool('transpose_b', transposeY)], x, y);
+function matmulOf(x: Handle, y: Handle, { transposeX = false, transposeY = false }: ProductOptions): Handle {
+  return op('MatMul', [bool('transpose_a', transposeX), bool('transpose_b', transposeY)], x, y);
+}
 
-const batchMatmulOf = (x: Handle, y: Handle, { transposeX = false, transposeY = false }: ProductOptions): Handle =>
-  op('BatchMatMulV2', [bool('adj_x', transposeX), bool('adj_y', transposeY)], x, y);
+function batchMatmulOf(x: Handle, y: Handle, { transposeX = false, transposeY = false }: ProductOptions): Handle {
+  return op('BatchMatMulV2', [bool('adj_x', transposeX), bool('adj_y', transposeY)], x, y);
+}
 
 /** The product of two matrices in bfloat16; those that are not yet are rounded for this product. */
 const rounded = scoped((product: typeof matmulOf, x: Handle, y: Handle, options: ProductOptions): Handle => {
@@ -74,28 +73,60 @@ const rounded = scoped((product: typeof matmulOf, x: Handle, y: Handle, options:
 
 // --- float32 on a CPU: matrices that oneDNN reads slowly ---
 
-/** The first columns of a matrix product. */
-const firstColumns = scoped((x: Handle, y: Handle, columns: number): Handle =>
-  slice(matmulOf(x, y, {}), [0, 0], [-1, columns]),
-);
-
 /** Whether products are oneDNN's own in float32, for which the following is worth its while. */
 const isPlain = (): boolean => bfloat16By === null && !binding.isUsingGpuDevice();
 
+/** How a product is computed: by MatMul as it is; by BatchMatMulV2; in parts; or with a padded copy of y. */
+export type Form = 'plain' | 'batch' | 'parts' | 'padded';
+
+/** From this size on, [K, N] float32 is read as long as it is multiplied by a few rows. */
+const LARGE = 2 ** 19;
 const PARTS = 4;
 
-/** Whether x is a single row, and reading y [K, N] takes as long as the product. */
-const isLongRow = (x: Handle, { shape: [K, N] }: Handle): boolean =>
-  x.shape[0] === 1 && K! % PARTS === 0 && K! * N! >= 2 ** 19 && isPlain();
+/**
+ * The fastest form of x y, as measured: with AVX2 on an AMD EPYC, with AVX512 on one that has AVX512_BF16. BatchMatMulV2
+ * calls oneDNN's newer kernels, which read a transposed y faster, but which need AVX512 to multiply as fast as the older
+ * ones; with AVX512 those read all other y as fast as they should.
+ *
+ * @param M the rows of x.
+ * @param shape that of y, before it is transposed.
+ */
+export function formOf(
+  M: number,
+  [rows, columns]: readonly number[],
+  { transposeX, transposeY }: ProductOptions,
+  avx512: boolean,
+): Form {
+  const isLarge = rows! * columns! >= LARGE;
+  if (avx512) return transposeY && !transposeX && M >= 4 && isLarge ? 'batch' : 'plain';
+  if (transposeX || transposeY) return 'plain';
+  if (M === 1 && isLarge && rows! % PARTS === 0) return 'parts';
+  return areRowsInFewSets(columns!) && isWorthPadding(M, columns!) ? 'padded' : 'plain';
+}
+
+/** The product in each form; 'parts' and 'padded' for factors that are not transposed, 'parts' for a single row. */
+export const inForm: Readonly<Record<Form, (x: Handle, y: Handle, options: ProductOptions) => Handle>> = {
+  plain: matmulOf,
+  batch: batchMatmulOf,
+  parts: rowInParts,
+  padded: (x, y) => scope(() => firstColumns(x, padStride(y), y.shape[1]!)),
+};
+
+/** The first columns of a matrix product. */
+function firstColumns(x: Handle, y: Handle, columns: number): Handle {
+  return scope(() => slice(matmulOf(x, y, {}), [0, 0], [-1, columns]));
+}
 
 /**
  * The product of a single row, as the sum of the products of its parts: a batch, which all cores read at once. oneDNN
- * would divide the columns of y instead, and read the memory more slowly.
+ * would divide the columns of y instead, and with AVX2 read the memory more slowly.
  */
-const rowInParts = scoped((x: Handle, y: Handle): Handle => {
+function rowInParts(x: Handle, y: Handle): Handle {
   const [K, N] = y.shape as [number, number];
-  return sumRows(batchMatmulOf(reshape(x, [PARTS, 1, K / PARTS]), reshape(y, [PARTS, K / PARTS, N]), {})); // [1, N]
-});
+  return scope(
+    () => sumRows(batchMatmulOf(reshape(x, [PARTS, 1, K / PARTS]), reshape(y, [PARTS, K / PARTS, N]), {})), // [1, N]
+  );
+}
 
 /** Columns by which `padStride` widens a matrix: one cache line. */
 const STRIDE_PADDING = 16;
@@ -103,10 +134,14 @@ const STRIDE_PADDING = 16;
 const PAGE = 4096;
 
 /**
- * Whether the rows of a right factor y [K, N] lie so that a column of it falls into a few sets of the L1 cache, as in
- * GPT-2's c_fc: where x has few rows, oneDNN reads y in place, down its columns, and then takes twice as long.
+ * Whether a column of a float32 matrix falls into a few sets of the L1 cache, as in GPT-2's c_fc: where x has few rows,
+ * oneDNN reads y in place, down its columns, and with AVX2 then takes twice as long.
  */
-export const hasCacheConflicts = (y: Handle): boolean => (4 * y.shape[1]!) % PAGE === 0 && !isBfloat16(y) && isPlain();
+const areRowsInFewSets = (columns: number): boolean => (4 * columns) % PAGE === 0;
+
+/** Whether a right factor y [K, N] that is read many times is worth a copy by `padStride`. */
+export const hasCacheConflicts = (y: Handle): boolean =>
+  !hasAvx512 && isPlain() && !isBfloat16(y) && areRowsInFewSets(y.shape[1]!);
 
 /** The matrix with some columns of zeros appended; give `matmul` the option `columns` with it. */
 export const padStride = scoped((y: Handle): Handle => concat([y, fill([y.shape[0]!, STRIDE_PADDING], 0)], 1));
