@@ -84,9 +84,9 @@ const LARGE = 2 ** 19;
 const PARTS = 4;
 
 /**
- * The fastest form of x y, as measured: with AVX2 on an AMD EPYC, with AVX512 on one that has AVX512_BF16. BatchMatMulV2
- * calls oneDNN's newer kernels, which read a transposed y faster, but which need AVX512 to multiply as fast as the older
- * ones; with AVX512 those read all other y as fast as they should.
+ * The fastest form of x y, as measured: with AVX2 on an AMD EPYC, with AVX512 on one that has AVX512_BF16.
+ * BatchMatMulV2 calls oneDNN's newer kernels, which read a transposed y faster, but need AVX512 to multiply as fast as
+ * the older ones; with AVX512, those read any other y as fast as they should.
  *
  * @param M the rows of x.
  * @param shape that of y, before it is transposed.

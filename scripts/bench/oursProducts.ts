@@ -1,7 +1,7 @@
-/** A matrix product, many times, as the layers call it. */
+/** A matrix product, many times, as the layers call it: in bf16, of factors that are rounded already. */
 import { release } from 'alignbook/dist/engine/handle';
 import { floats } from 'alignbook/dist/engine/ops';
-import { matmul } from 'alignbook/dist/engine/products';
+import { asFactor, matmul } from 'alignbook/dist/engine/products';
 
 import type { Task } from './cases';
 import { inTurns } from './protocol';
@@ -14,7 +14,7 @@ const factor = (height: number, width: number) =>
   );
 
 async function main({ product: [rows, inner, columns] = [1, 1, 1], times = 1 }: Task): Promise<void> {
-  const [x, y] = [factor(rows, inner), factor(inner, columns)];
+  const [x, y] = [asFactor(factor(rows, inner)), asFactor(factor(inner, columns))];
   await inTurns(() => {
     for (let n = 1; n < times; n += 1) release(matmul(x, y));
     using product = matmul(x, y);

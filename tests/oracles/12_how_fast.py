@@ -41,6 +41,36 @@ def measured(some):
 cases = {name: result["rows"] for name, result in bench["results"].items()}
 measured({name: rows for name, rows in cases.items() if not name.startswith(("choices", "share"))})
 
+# %% [half-machine]
+wide = kept("avx512-bf16")
+print(f"{wide['machine']['cpu']}, {wide['machine']['cores']} cores with")
+print(", ".join(wide["machine"]["instructions"]))
+
+# %% [half]
+both = {}
+for name, result in wide["results"].items():
+    work, precision = name.rsplit(", ", 1)
+    both.setdefault(work, {})[precision] = {row["contender"]: row for row in result["rows"]}
+lines = []
+for work, precisions in both.items():
+    names = [name for name, row in precisions.get("bf16", {}).items() if row["policy"] == "bf16"]
+    for name in names:
+        seconds = {precision: min(rows[name]["seconds"]) for precision, rows in precisions.items()}
+        ours = {precision: min(rows["ours"]["seconds"]) for precision, rows in precisions.items()}
+        halves = precisions["bf16"]
+        lines.append(
+            {
+                "work": work if name == names[0] else "",
+                "by": name,
+                "fp32 s": seconds["fp32"],
+                "bf16 s": seconds["bf16"],
+                "times ours": seconds["fp32"] / ours["fp32"],
+                "in bf16": seconds["bf16"] / ours["bf16"],
+                "our memory": halves["ours"]["peakMegabytes"] / halves[name]["peakMegabytes"],
+            }
+        )
+table(lines, 2)
+
 # %% [share]
 FRACTIONS = [25, 50, 75]
 
