@@ -146,8 +146,8 @@ export function freeTape(): void {
 export const bfloat16By =
   computePolicy !== 'bf16' ? null : !binding.isUsingGpuDevice() && processorHas('amx_bf16') ? 'oneDNN' : 'rounding';
 
-/** Whether oneDNN's products have kernels for AVX512 here. */
-export const hasAvx512 = processorHas('avx512f');
+/** Whether the processor has what oneDNN's kernels for AVX512 need. */
+export const hasAvx512 = ['avx512f', 'avx512bw', 'avx512vl', 'avx512dq'].every(processorHas);
 
 /** Whether Linux names this feature of the processor; elsewhere false. */
 function processorHas(feature: string): boolean {

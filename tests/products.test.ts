@@ -5,7 +5,7 @@ import { describe, test } from 'node:test';
 import { generate, GPT2, liveTensors, profile, Random } from 'alignbook';
 import { release } from 'alignbook/dist/engine/handle';
 import { floats } from 'alignbook/dist/engine/ops';
-import { formOf, hasCacheConflicts, inForm, matmul, padStride, type Form } from 'alignbook/dist/engine/products';
+import { formOf, inForm, isWorthPaddedCopy, matmul, padStride, type Form } from 'alignbook/dist/engine/products';
 import { Weights } from 'alignbook/dist/model/weights';
 import { initialWeights } from 'alignbook/dist/model/weightShapes';
 import { binding, hasAvx512 } from 'alignbook/dist/tf';
@@ -39,7 +39,7 @@ function close(values: Float32Array | Int32Array, expected: Float64Array): void 
 
 test('which form is chosen, by processor, rows and matrix', () => {
   const plain = {};
-  const transposed = { transposeY: true };
+  const acrossRows = { transposeY: true };
   for (const { M, shape, options = plain, avx2, avx512 } of [
     // a single row: in parts from 2 ** 19 numbers on
     { M: 1, shape: [512, 1024], avx2: 'parts', avx512: 'plain' },
@@ -53,31 +53,41 @@ test('which form is chosen, by processor, rows and matrix', () => {
     { M: 355, shape: [24, 1024], avx2: 'plain', avx512: 'plain' },
     { M: 64, shape: [24, 1023], avx2: 'plain', avx512: 'plain' },
     // transposed, y is read along its rows
-    { M: 64, shape: [24, 1024], options: transposed, avx2: 'plain', avx512: 'plain' },
-    { M: 3, shape: [50257, 768], options: transposed, avx2: 'plain', avx512: 'plain' },
-    { M: 4, shape: [50257, 768], options: transposed, avx2: 'plain', avx512: 'batch' },
-    { M: 4, shape: [512, 1024], options: transposed, avx2: 'plain', avx512: 'batch' },
-    { M: 4, shape: [512, 1023], options: transposed, avx2: 'plain', avx512: 'plain' },
-    { M: 768, shape: [160, 3072], options: { transposeX: true }, avx2: 'plain', avx512: 'plain' },
+    { M: 64, shape: [24, 1024], options: acrossRows, avx2: 'plain', avx512: 'plain' },
+    { M: 3, shape: [50257, 768], options: acrossRows, avx2: 'plain', avx512: 'plain' },
+    { M: 4, shape: [50257, 768], options: acrossRows, avx2: 'plain', avx512: 'batch' },
+    { M: 4, shape: [512, 1024], options: acrossRows, avx2: 'plain', avx512: 'batch' },
+    { M: 4, shape: [512, 1023], options: acrossRows, avx2: 'plain', avx512: 'plain' },
+    { M: 64, shape: [24, 1024], options: { transposeX: true }, avx2: 'plain', avx512: 'plain' },
+    { M: 1, shape: [512, 1024], options: { transposeX: true }, avx2: 'plain', avx512: 'plain' },
+    { M: 4, shape: [512, 1024], options: { transposeX: true, transposeY: true }, avx2: 'plain', avx512: 'plain' },
   ] satisfies { M: number; shape: number[]; options?: object; avx2: Form; avx512: Form }[]) {
     const chosen = [false, true].map((wide) => formOf(M, shape, options, wide));
     assert.deepEqual(chosen, [avx2, avx512], `${M} rows by [${shape}] ${JSON.stringify(options)}`);
   }
 });
 
+/** y [K, N] -> [N, K]. */
+const transposed = (y: Float32Array, N: number) =>
+  Float32Array.from({ length: y.length }, (_, element) => y[(element % K) * N + Math.floor(element / K)]!);
+
 test('each form gives the product', () => {
   const N = 1024;
-  for (const [form, M] of [
-    ['plain', 3],
-    ['batch', 3],
-    ['parts', 1],
-    ['padded', 3],
-  ] as const) {
+  for (const { form, M, across } of [
+    { form: 'plain', M: 3 },
+    { form: 'plain', M: 3, across: true },
+    { form: 'batch', M: 3 },
+    { form: 'batch', M: 3, across: true },
+    { form: 'parts', M: 1 },
+    { form: 'padded', M: 3 },
+  ] satisfies { form: Form; M: number; across?: boolean }[]) {
     const [xValues, yValues] = [matrix(M, K), matrix(K, N)];
-    const [x, y] = [floats(xValues, [M, K]), floats(yValues, [K, N])];
-    release(inForm[form](x, y, {})); // makes constants
+    const x = floats(xValues, [M, K]);
+    const y = across ? floats(transposed(yValues, N), [N, K]) : floats(yValues, [K, N]);
+    const options = across ? { transposeY: true } : {};
+    release(inForm[form](x, y, options)); // makes constants
     const before = liveTensors();
-    const result = inForm[form](x, y, {});
+    const result = inForm[form](x, y, options);
     assert.equal(liveTensors(), before + 1, form);
     assert.deepEqual(result.shape, [M, N], form);
     close(result.values(), worked(xValues, yValues, N));
@@ -88,11 +98,7 @@ test('each form gives the product', () => {
 test('a large product with a transposed matrix', async () => {
   const [M, N] = [5, Math.ceil(2 ** 19 / K)];
   const [xValues, yValues] = [matrix(M, K), matrix(K, N)];
-  const across = Float32Array.from({ length: yValues.length }, (_, element) => {
-    const [n, k] = [Math.floor(element / K), element % K];
-    return yValues[k * N + n]!;
-  });
-  const [x, y] = [floats(xValues, [M, K]), floats(across, [N, K])];
+  const [x, y] = [floats(xValues, [M, K]), floats(transposed(yValues, N), [N, K])];
   const { result, ops } = await profile(() => matmul(x, y, { transposeY: true }));
   const isCpu = !binding.isUsingGpuDevice();
   assert.deepEqual(
@@ -164,9 +170,9 @@ describe('a product with a matrix whose rows are 4096 bytes apart', { skip: isRe
   test('a copy that is kept serves any number of rows', () => {
     const yValues = matrix(K, 1024);
     const y = floats(yValues, [K, 1024]);
-    assert.ok(hasCacheConflicts(y));
+    assert.ok(isWorthPaddedCopy(y));
     const wider = padStride(y);
-    assert.ok(!hasCacheConflicts(wider));
+    assert.ok(!isWorthPaddedCopy(wider));
     for (const M of [1, 70]) {
       const xValues = matrix(M, K);
       const x = floats(xValues, [M, K]);

@@ -79,14 +79,14 @@ const isPlain = (): boolean => bfloat16By === null && !binding.isUsingGpuDevice(
 /** How a product is computed: by MatMul as it is; by BatchMatMulV2; in parts; or with a padded copy of y. */
 export type Form = 'plain' | 'batch' | 'parts' | 'padded';
 
-/** From this size on, [K, N] float32 is read as long as it is multiplied by a few rows. */
+/** From this many numbers on, reading a float32 matrix takes as long as multiplying it by a few rows. */
 const LARGE = 2 ** 19;
 const PARTS = 4;
 
 /**
- * The fastest form of x y, as measured: with AVX2 on an AMD EPYC, with AVX512 on one that has AVX512_BF16.
- * BatchMatMulV2 calls oneDNN's newer kernels, which read a transposed y faster, but need AVX512 to multiply as fast as
- * the older ones; with AVX512, those read any other y as fast as they should.
+ * The fastest form of x y, as measured on two processors: an AMD EPYC with AVX2, and one with AVX512_BF16.
+ * BatchMatMulV2 calls oneDNN's newer kernels. They read a transposed y faster than MatMul's older ones, but multiply as
+ * fast only with AVX512. With AVX512 the older kernels are slow only with a transposed y.
  *
  * @param M the rows of x.
  * @param shape that of y, before it is transposed.
@@ -140,7 +140,7 @@ const PAGE = 4096;
 const areRowsInFewSets = (columns: number): boolean => (4 * columns) % PAGE === 0;
 
 /** Whether a right factor y [K, N] that is read many times is worth a copy by `padStride`. */
-export const hasCacheConflicts = (y: Handle): boolean =>
+export const isWorthPaddedCopy = (y: Handle): boolean =>
   !hasAvx512 && isPlain() && !isBfloat16(y) && areRowsInFewSets(y.shape[1]!);
 
 /** The matrix with some columns of zeros appended; give `matmul` the option `columns` with it. */

@@ -8,7 +8,7 @@ import { hiddenStates } from '../engine/hiddenStates';
 import { keepRows, pastOf, sizeOf, type Cache } from '../engine/keyValueCache';
 import { layerNorm, type Read } from '../engine/layers';
 import { argMaxLast, biasAdd, floats, ints, l2, mul, scalar, softmax } from '../engine/ops';
-import { asFactor, hasCacheConflicts, matmul, padStride } from '../engine/products';
+import { asFactor, isWorthPaddedCopy, matmul, padStride } from '../engine/products';
 import { attentionBias, transformer } from '../engine/transformer';
 import type { GPT2Config } from '../formats/config';
 import type { Random } from '../random';
@@ -50,7 +50,7 @@ export function readWeights(weights: Weights, rowsAtOnce: number): ReadonlyMap<s
     // In a scope of its own, because with adapters a matrix that is read is a new one; only the result is kept.
     const ofBlock = scoped((name: string) => {
       const matrix = read(name);
-      return rowsAtOnce >= MANY && hasCacheConflicts(matrix) ? padStride(matrix) : asFactor(matrix);
+      return rowsAtOnce >= MANY && isWorthPaddedCopy(matrix) ? padStride(matrix) : asFactor(matrix);
     });
     const isOfBlock = (name: string) => name.startsWith('h.') && weights.shape(name).length === 2;
     return new Map([

@@ -1,4 +1,4 @@
-/** A matrix product, many times, as the layers call it: in bf16, of factors that are rounded already. */
+/** A matrix product, many times, by the layers' `matmul`: in bf16, of factors that are rounded already. */
 import { release } from 'alignbook/dist/engine/handle';
 import { floats } from 'alignbook/dist/engine/ops';
 import { asFactor, matmul } from 'alignbook/dist/engine/products';

@@ -184,7 +184,7 @@ print(f"{gigabytes / adam['seconds']:.1f} GB a second")
 # %% [live]
 # Depends on the weights.
 layers = GPT2LMHeadModel.from_pretrained(MODEL).config.n_layer
-products = 3 * (4 * layers + 1)
+products = 3 * (6 * layers + 1)
 print(f"products, by hand: {products}")
 print(f"in the profile: {products}")
 
