@@ -138,23 +138,25 @@ export function freeTape(): void {
   state.activeTape = null;
 }
 
+/** The features of the processor, as Linux names them; elsewhere none. */
+export const processorFlags: ReadonlySet<string> = new Set(
+  existsSync('/proc/cpuinfo') ? /^flags\b.*$/m.exec(readFileSync('/proc/cpuinfo', 'utf8'))?.[0].split(/\s+/) : [],
+);
+
 /**
  * How float32 becomes bfloat16 under the `bf16` policy: 'oneDNN' converts inside its products where the CPU has AMX (it
  * reads TF_SET_ONEDNN_FPMATH_MODE); elsewhere 'rounding' rounds the factors first, for tensor cores or AVX512_BF16.
  * Null under the other policies.
  */
 export const bfloat16By =
-  computePolicy !== 'bf16' ? null : !binding.isUsingGpuDevice() && processorHas('amx_bf16') ? 'oneDNN' : 'rounding';
+  computePolicy !== 'bf16'
+    ? null
+    : !binding.isUsingGpuDevice() && processorFlags.has('amx_bf16')
+      ? 'oneDNN'
+      : 'rounding';
 
 /** Whether the processor has what oneDNN's kernels for AVX512 need. */
-export const hasAvx512 = ['avx512f', 'avx512bw', 'avx512vl', 'avx512dq'].every(processorHas);
-
-/** Whether Linux names this feature of the processor; elsewhere false. */
-function processorHas(feature: string): boolean {
-  if (!existsSync('/proc/cpuinfo')) return false;
-  const flags = /^flags\b.*$/m.exec(readFileSync('/proc/cpuinfo', 'utf8'))?.[0] ?? '';
-  return flags.split(/\s+/).includes(feature);
-}
+export const hasAvx512 = ['avx512f', 'avx512bw', 'avx512vl', 'avx512dq'].every((flag) => processorFlags.has(flag));
 
 /** Where TensorFlow computes, and which build is installed. */
 export interface Device {

@@ -7,6 +7,7 @@ import { dirname, join } from 'node:path';
 import { device } from 'alignbook';
 import { release } from 'alignbook/dist/engine/handle';
 import { floats, l2 } from 'alignbook/dist/engine/ops';
+import { processorFlags } from 'alignbook/dist/tf';
 
 import { oraclePython, root } from '../paths';
 
@@ -24,12 +25,11 @@ const INSTRUCTIONS = ['avx2', 'fma', 'avx512f', 'avx512_vnni', 'avx512_bf16', 'a
 
 /** @param python the packages of the oracles whose versions to record. */
 export function machine(python: readonly string[] = []): Machine {
-  const flags = new Set(/^flags.*$/m.exec(readFileSync('/proc/cpuinfo', 'utf8'))?.[0].split(' '));
   return {
     cpu: cpus()[0]!.model.trim(),
     cores: availableParallelism(),
     gigabytes: Math.round(totalmem() / 2 ** 30),
-    instructions: INSTRUCTIONS.filter((name) => flags.has(name)),
+    instructions: INSTRUCTIONS.filter((name) => processorFlags.has(name)),
     versions: {
       node: process.versions.node,
       tensorflow: device().tensorflow,
