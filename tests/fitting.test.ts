@@ -40,7 +40,6 @@ import {
   type Trainable,
 } from 'alignbook';
 import { memoryNotes } from 'alignbook/dist/commands/memoryNote';
-import { readCall } from 'alignbook/dist/commands/program';
 import { identifying } from 'alignbook/dist/commands/trainSettings';
 import { garbageCollectedBytes, release, type Handle } from 'alignbook/dist/engine/handle';
 import { hiddenStates } from 'alignbook/dist/engine/hiddenStates';
@@ -48,6 +47,7 @@ import { constantCount } from 'alignbook/dist/engine/ops';
 
 import { root } from '../scripts/paths';
 import { engineModels, loadEngineModel } from './engineFixtures';
+import { printedBy } from './inProcess';
 import { letterTokenizer, writeLetterModel } from './rollouts';
 import { collect } from './trainingSteps';
 
@@ -374,14 +374,7 @@ describe('the commands', () => {
   async function trainDpoCommand(output: string, settings: object): Promise<void> {
     const common = { model: at('letters'), data: at('pairs.jsonl'), steps: 2, batchSize: 3, lr: 1e-2, saveEvery: 1 };
     writeFileSync(at('run.json'), JSON.stringify({ ...common, output: at(output), ...settings }));
-    const { command, values } = readCall(['train-dpo', '--config', at('run.json')])!;
-    const { log } = console;
-    console.log = () => {};
-    try {
-      await (await command.load()).run(values);
-    } finally {
-      console.log = log;
-    }
+    await printedBy('train-dpo', at('run.json'));
   }
   const written = (path: string): Buffer => readFileSync(at(path));
 

@@ -5,8 +5,8 @@ import { join } from 'node:path';
 import { after, before } from 'node:test';
 
 import { GPT2, tf, Tokenizer } from 'alignbook';
-import { readCall } from 'alignbook/dist/commands/program';
 
+import { printedBy } from './inProcess';
 import { LETTER_PAIRS, writeLetterModel } from './rollouts';
 
 const folder = mkdtempSync(join(tmpdir(), 'live-answers-'));
@@ -38,22 +38,10 @@ export async function train(
   name: string,
   output: string,
   settings: object,
-  onLine: (line: string) => void = () => undefined,
+  onLine?: (line: string) => void,
 ): Promise<string> {
   writeFileSync(at('run.json'), JSON.stringify({ ...commands[name], output: at(output), ...settings }));
-  const { log } = console;
-  let printed = '';
-  console.log = (text: string) => {
-    printed += `${text}\n`;
-    onLine(text);
-  };
-  try {
-    const { command, values } = readCall([name, '--config', at('run.json')])!;
-    await (await command.load()).run(values);
-  } finally {
-    console.log = log;
-  }
-  return printed;
+  return printedBy(name, at('run.json'), onLine);
 }
 
 /** As Ctrl-C would, for the handlers of the run. */

@@ -11,8 +11,8 @@ import { after, before, test } from 'node:test';
 
 import { InputError, SafetensorsFile } from 'alignbook';
 import { catalog } from 'alignbook/dist/commands/catalog';
-import { readCall } from 'alignbook/dist/commands/program';
 
+import { printedBy } from './inProcess';
 import { LETTER_PAIRS, writeLetterModel } from './rollouts';
 
 const folder = mkdtempSync(join(tmpdir(), 'settings-'));
@@ -69,16 +69,7 @@ const beside = (command: string, field: string) => {
 /** Runs a command in this process and captures its output. */
 async function train(name: string, output: string, settings: Readonly<Record<string, unknown>>): Promise<string> {
   writeFileSync(at('run.json'), JSON.stringify({ ...commands[name]!, output, ...settings }));
-  const { log } = console;
-  let printed = '';
-  console.log = (text: string) => (printed += `${text}\n`);
-  try {
-    const { command, values } = readCall([name, '--config', at('run.json')])!;
-    await (await command.load()).run(values);
-  } finally {
-    console.log = log;
-  }
-  return printed;
+  return printedBy(name, at('run.json'));
 }
 
 /** All weights of a model's folder. */
