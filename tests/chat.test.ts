@@ -148,7 +148,8 @@ test('in a terminal: answers stream, Ctrl-C stops an answer, clears a line, and 
   const { status, stdout, stderr } = spawnSync(
     'python3',
     [join(root, 'tests', 'terminal.py'), JSON.stringify(command), JSON.stringify(typed)],
-    { encoding: 'utf8', env: { ...process.env, TERM: 'xterm-256color', NO_COLOR: undefined } },
+    // Where CI is set, Node takes a terminal for one without colors.
+    { encoding: 'utf8', env: { ...process.env, TERM: 'xterm-256color', NO_COLOR: undefined, FORCE_COLOR: '1' } },
   );
   assert.equal(status, 0, `${stdout}\n${stderr}`);
   const compared = stdout.slice(stdout.indexOf('----'));
