@@ -41,7 +41,7 @@ def main():
             disable_dropout=True,
             precompute_ref_log_probs=True,
             max_length=None,
-            use_cpu=True,
+            use_cpu=not torch.cuda.is_available(),
             bf16=task["policy"] == "bf16",
             gradient_checkpointing=False,
             report_to=[],

@@ -2,7 +2,6 @@
  * `npm run gpu:check`, which unpack.py --check starts, too: five steps on the GPU, in a fixed order, with a limit of
  * minutes (see kit.py).
  */
-import { execFile } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -13,6 +12,7 @@ import { script } from '../command';
 import { isWalkthrough, notebookNames } from '../notebooks/execute';
 import { root } from '../paths';
 import { about, optionsFrom, settings, type Options } from './options';
+import { findPyTorch, PYTHON_ENV, type PyTorch } from './pytorch';
 import type { Timed } from './report';
 import { Results, run, type Child } from './run';
 import { disagreement, operations, timeLine } from './tasks';
@@ -20,15 +20,6 @@ import type { TaskFile } from './times';
 
 const POLICIES = ['fp32', 'tf32', 'bf16'] as const;
 type Policy = (typeof POLICIES)[number];
-
-const PYTHON_ENV = {
-  PYTHONWARNINGS: 'ignore',
-  TRANSFORMERS_VERBOSITY: 'error',
-  TQDM_DISABLE: '1',
-  HF_HUB_OFFLINE: '1',
-  PYTHONDONTWRITEBYTECODE: '1',
-  OMP_NUM_THREADS: `${availableParallelism()}`,
-};
 
 /** The part of the check that its steps share. */
 class Check {
@@ -109,18 +100,9 @@ class Check {
   }
 }
 
-/**
- * "cuda", "cpu", or null if there is no PyTorch. Importing PyTorch from a cold disk takes the longest, so this starts
- * before step 1.
- */
-async function pytorchDevice(python: string): Promise<string | null> {
-  const code = 'import torch, transformers, safetensors; print("cuda" if torch.cuda.is_available() else "cpu")';
-  return new Promise((done) =>
-    execFile(python, ['-c', code], { env: { ...process.env, ...PYTHON_ENV } }, (error, stdout) =>
-      done(error ? null : stdout.trim()),
-    ),
-  );
-}
+/** The ways of PyTorch to take a step of DPO that are timed beside ours. */
+const waysFor = (policy: Policy, { trl }: PyTorch): string =>
+  ['tuned', ...(policy === 'fp32' ? ['eager'] : []), ...(trl && policy !== 'tf32' ? ['trl'] : [])].join();
 
 async function walkthrough(check: Check): Promise<void> {
   const names = notebookNames().filter(isWalkthrough);
@@ -135,7 +117,7 @@ async function walkthrough(check: Check): Promise<void> {
 }
 
 /** Runs fp32 first, and each policy's own times before PyTorch's; writes a line as soon as a result is known. */
-async function times(check: Check, model: string, device: string | null): Promise<void> {
+async function times(check: Check, model: string, pytorch: PyTorch | null): Promise<void> {
   const { results, onGpu, options } = check;
   const small = !onGpu;
   const file = join(check.folder, 'tasks.json');
@@ -143,10 +125,10 @@ async function times(check: Check, model: string, device: string | null): Promis
   await check.script('makeTasks', made, 'fp32', options.minutes, undefined, { CUDA_VISIBLE_DEVICES: '-1' });
   if (!existsSync(file)) return;
   const { tasks } = JSON.parse(readFileSync(file, 'utf8')) as TaskFile;
-  const beside = device !== null && (onGpu ? device === 'cuda' : true);
+  const beside = pytorch !== null && (pytorch.device === 'cuda' || !onGpu);
   if (!beside)
     results.line(
-      device === null
+      pytorch === null
         ? "PyTorch's times are left out: it is not there"
         : "PyTorch's times are left out: it is the CPU build. Its CUDA build is PyPI's: pip install torch, for the " +
             'Python that --python names',
@@ -160,22 +142,17 @@ async function times(check: Check, model: string, device: string | null): Promis
     });
     if (!beside) continue;
     let peak = 0;
-    await check.python(
-      'times.py',
-      [file, policy, policy === 'fp32' ? 'tuned,eager' : 'tuned'],
-      options.minutes,
-      ({ timed }) => {
-        if (timed === undefined) return;
-        const own = ours.get(timed.name);
-        results.line(timeLine(policy, timed, own));
-        peak = timed.peak ?? 0;
-        const differs =
-          own && policy === 'fp32'
-            ? disagreement(own, timed, tasks.find(({ name }) => name === timed.name)!.kind)
-            : undefined;
-        if (differs !== undefined) results.line(differs, 'FAILED');
-      },
-    );
+    await check.python('times.py', [file, policy, waysFor(policy, pytorch)], options.minutes, ({ timed }) => {
+      if (timed === undefined) return;
+      const own = ours.get(timed.name);
+      results.line(timeLine(policy, timed, own));
+      peak = timed.peak ?? 0;
+      const differs =
+        own && policy === 'fp32'
+          ? disagreement(own, timed, tasks.find(({ name }) => name === timed.name)!.kind)
+          : undefined;
+      if (differs !== undefined) results.line(differs, 'FAILED');
+    });
     if (peak === 0) continue;
     results.line(`${policy}: the fastest product of PyTorch reaches ${(peak / 1e12).toPrecision(3)} TFLOP/s`);
     for (const task of tasks.filter(({ kind, name }) => kind === 'dpo' && ours.has(name))) {
@@ -191,7 +168,7 @@ async function times(check: Check, model: string, device: string | null): Promis
 async function steps(check: Check): Promise<void> {
   const { results, options } = check;
   results.text('\nStep 1: the device');
-  const asked = pytorchDevice(options.python);
+  const asked = findPyTorch(options.python);
   await check.script('device', [], 'fp32', check.half(), undefined, { TF_CPP_MIN_LOG_LEVEL: '0' });
   check.onGpu = /^ +[\d:]+  ok +a GPU was opened$/m.test(readFileSync(options.results, 'utf8'));
   if (!check.onGpu) {
@@ -203,21 +180,21 @@ async function steps(check: Check): Promise<void> {
     );
     if (!options.rehearse) return;
   }
-  const device = await asked;
-  if (device === null)
+  const pytorch = await asked;
+  if (pytorch === null)
     results.line(
       `${options.python} cannot import torch, transformers and safetensors: what is compared with PyTorch is left ` +
         'out; name another with --python, or run npm run setup -- --oracles',
       'left out',
     );
-  else if (check.onGpu && device === 'cpu')
+  else if (check.onGpu && pytorch.device === 'cpu')
     results.line('PyTorch is the CPU build: values are compared with those that it computes on the CPU');
   const random = check.onGpu ? 'gpt2' : 'small';
   const compares = [1, 3, 5].some((step) => check.wants(step));
   const values =
-    device === null || !compares
+    pytorch === null || !compares
       ? undefined
-      : check.startValues(device, check.wants(3) || check.wants(5) ? ['tiny', random] : []);
+      : check.startValues(pytorch.device, check.wants(3) || check.wants(5) ? ['tiny', random] : []);
   const policies = POLICIES.filter((policy) => check.onGpu || policy !== 'tf32');
 
   if (check.wants(1) && (await values?.('product')))
@@ -245,7 +222,7 @@ async function steps(check: Check): Promise<void> {
       '\nStep 5: times, fastest and median, and memory of the ' +
         `card${check.onGpu ? '' : ' (of small models, a few times each: they say nothing)'}`,
     );
-    if (await values?.(random)) await times(check, join(check.folder, random, 'model'), device);
+    if (await values?.(random)) await times(check, join(check.folder, random, 'model'), pytorch);
     else results.line('times are left out: PyTorch makes the model for them', 'left out');
   }
 }

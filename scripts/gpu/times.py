@@ -2,9 +2,9 @@
 Step 5, PyTorch's part: python times.py FILE POLICY WAYS, called by check.ts. Does the tasks of FILE as times.ts
 does, and prints a JSON line for each.
 
-WAYS, separated by commas: `tuned` and `eager` for steps of DPO (scripts/bench/theirs_dpo.py has both; eager is the
-walkthrough's way: four forward passes, all logits). Scoring and generation are those of transformers. Before
-the tasks, the card's fastest product is measured.
+WAYS, separated by commas: `tuned`, `compiled`, `eager` and `trl` for steps of DPO. scripts/bench/theirs_dpo.py has the
+first three (eager is the walkthrough's way: four forward passes, all logits); TRL's DPOTrainer runs in a process of its
+own. Scoring and generation are those of transformers. Before the tasks, the card's fastest product is measured.
 """
 
 import contextlib
@@ -17,6 +17,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "bench"))
 
 import torch
+
+BENCH = Path(__file__).resolve().parents[1] / "bench"
 
 WARM_UP = 3
 
@@ -55,18 +57,54 @@ def peak(policy):
     return 2 * size**3 / least
 
 
+@contextlib.contextmanager
+def trl(task):
+    """Yields a function that lets TRL's DPOTrainer, in its own process, take its next step."""
+    process = subprocess.Popen(
+        [sys.executable, str(BENCH / "theirs_dpo_trl.py"), json.dumps(task)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+    asked = 0
+
+    def step():
+        nonlocal asked
+        if asked > 0:  # it takes the first step unasked
+            process.stdin.write("\n")
+            process.stdin.flush()
+        asked += 1
+        line = process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"TRL's process ended with {process.wait()}")
+        return json.loads(line).get("result")
+
+    try:
+        yield step
+    finally:
+        process.stdin.close()
+        process.kill()
+        process.wait()
+
+
 def contenders(task, ways):
-    """[name, a function that does it once, whether it runs under autocast]"""
+    """[name, a context that yields a function that does it once, whether it runs under autocast]"""
     from theirs import generation
     from theirs_dpo import contender
 
+    @contextlib.contextmanager
+    def of_pytorch(way):  # its memory is free again before the next
+        yield contender("source" if way == "eager" else way, task)
+
     if task["kind"] == "dpo":
         return [
-            (f"PyTorch, {way}", contender("source" if way == "eager" else way, task), way != "eager") for way in ways
+            ("TRL", trl(task), False) if way == "trl" else (f"PyTorch, {way}", of_pytorch(way), way != "eager")
+            for way in ways
         ]
     if task["kind"] == "score":
-        return [("transformers", contender("score", task), True)]
-    return [("transformers", generation(task), False)]  # its weights are in bfloat16
+        return [("transformers", of_pytorch("score"), True)]
+    return [("transformers", contextlib.nullcontext(generation(task)), False)]  # its weights are in bfloat16
 
 
 def main():
@@ -78,12 +116,10 @@ def main():
     torch.backends.cuda.matmul.allow_tf32 = policy == "tf32"
     top = peak(policy)
     for task in given["tasks"]:
-        for name, repeat, casts in contenders(
-            {**task, "policy": "bf16" if policy == "bf16" else "fp32"}, ways.split(",")
-        ):
+        for name, one, casts in contenders({**task, "policy": "bf16" if policy == "bf16" else "fp32"}, ways.split(",")):
             cast = torch.autocast(device, torch.bfloat16) if casts and policy == "bf16" else contextlib.nullcontext()
             seconds, result = [], None  # the first result, after as many steps as the others' first
-            with cast:
+            with cast, one as repeat:
                 for _ in range(WARM_UP):
                     repeat()
                 begin = time.perf_counter()

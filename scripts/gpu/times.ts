@@ -34,7 +34,7 @@ const WORK: Record<NamedTask['kind'], (task: Task) => Promise<Repeat>> = {
 };
 const WARM_UP = 3;
 
-/** Only the first of each kind: where its time goes. */
+/** Only the first of each kind: where its time goes. The whole table is in the log. */
 async function tellProfile(name: string, repeat: Repeat): Promise<void> {
   const { ops, seconds } = await profile(repeat);
   const sum = (chosen: typeof ops, of: 'calls' | 'seconds') => chosen.reduce((total, op) => total + op[of], 0);
@@ -52,6 +52,7 @@ async function tellProfile(name: string, repeat: Repeat): Promise<void> {
     .split('\n')
     .slice(0, 6))
     seen(`  ${line}`);
+  console.error(`${name}\n${profileTable({ ops, seconds })}`);
 }
 
 step(async () => {
