@@ -167,13 +167,25 @@ export interface Device {
   readonly tensorflow: string;
 }
 
+interface BuildRecord {
+  readonly build: 'cpu' | 'cuda';
+  /** This project's own operations of TensorFlow in the addon. */
+  readonly operations?: readonly string[];
+}
+
+/** Written by set-up beside the addon. */
+function buildRecord(): BuildRecord | null {
+  const record = join(addonFolder(), 'build.json');
+  return existsSync(record) ? (JSON.parse(readFileSync(record, 'utf8')) as BuildRecord) : null;
+}
+
 export function device(): Device {
-  const record = join(addonFolder(), 'build.json'); // written by set-up beside the addon
-  const build = existsSync(record)
-    ? (JSON.parse(readFileSync(record, 'utf8')) as { build: 'cpu' | 'cuda' }).build
-    : null;
+  const build = buildRecord()?.build ?? null;
   return { name: binding.isUsingGpuDevice() ? 'gpu' : 'cpu', build, tensorflow: binding.TF_Version };
 }
+
+/** Whether the operation of scripts/setup/adamw.cc is there, which computes on a CPU. */
+export const hasAdamW = !binding.isUsingGpuDevice() && Boolean(buildRecord()?.operations?.includes('AlignbookAdamW'));
 
 /** What computes, such as "CPU (2 cores)" or "GPU (NVIDIA H200, 570.86.15)", the number being the driver's. */
 export function deviceName(): string {

@@ -327,7 +327,8 @@ test("the addon's flags for Linux and for macOS", () => {
     const given = { sources: ['a.cc'], includes: ['i'], libraries: ['l'], runPath: '../t' };
     const linux = addonFlags({ ...given, logLevel: 'level.so' }, 'linux');
     console.log(JSON.stringify([linux, addonFlags(given, 'darwin')]));`);
-  const common = ['-std=c++17', '-O2', '-fPIC', '-DNAPI_VERSION=8', '-I', 'i', 'a.cc', 'l'];
+  const language = ['-std=c++17', '-O3', '-fPIC', '-pthread', '-DNAPI_VERSION=8'];
+  const common = [...language, '-fno-math-errno', '-ffp-contract=off', '-I', 'i', 'a.cc', 'l'];
   assert.deepEqual(JSON.parse(stdout), [
     [...common, '-Wl,--no-as-needed', 'level.so', '-shared', '-Wl,-rpath,$ORIGIN/../t:$ORIGIN'],
     [...common, '-shared', '-undefined', 'dynamic_lookup', '-Wl,-rpath,@loader_path/../t'],

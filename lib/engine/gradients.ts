@@ -35,6 +35,15 @@ export class Gradients implements Disposable {
     return multiplied(gradient, this.#factor);
   }
 
+  /** The same, where the caller multiplies by clipping's factor. */
+  takeUnscaled(name: string): { gradient: Handle; factor: number } {
+    if (!(this.#get(name) instanceof Handle)) return { gradient: this.take(name), factor: 1 };
+    const factor = this.#factor;
+    const gradient = this.#get(name) as Handle;
+    this.#byName.delete(name);
+    return { gradient, factor };
+  }
+
   #get(name: string): Gradient {
     const gradient = this.#byName.get(name);
     if (gradient === undefined) throw new RangeError(`there is no gradient of "${name}"`);

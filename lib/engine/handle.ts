@@ -27,6 +27,7 @@ export class Handle implements Disposable {
   #live = true;
   /** In bytes, where `freeWhenCollected` was called. */
   #size: number | undefined;
+  #whenFreed: (() => void) | undefined;
 
   constructor({ id, shape, dtype }: TensorMetadata) {
     this.id = id;
@@ -58,6 +59,13 @@ export class Handle implements Disposable {
     }
     binding.deleteTensor(this.id);
     for (const scope of scopes) scope.delete(this);
+    this.#whenFreed?.();
+  }
+
+  /** Calls back when the tensor is freed; never if it is given to tfjs. */
+  whenFreed(callback: () => void): this {
+    this.#whenFreed = callback;
+    return this;
   }
 
   /**

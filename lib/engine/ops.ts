@@ -186,8 +186,21 @@ export function variable(value: Handle): Handle {
   return made.freeWhenCollected(size);
 }
 
+/**
+ * The variables whose memory was allocated by an operation that updated them in place: before its first update, that of
+ * a variable may be an array of JavaScript, or another tensor's.
+ */
+const allocated = new WeakSet<Handle>();
+
+/** How many values that were read from a variable, and share its memory, are not freed yet. */
+const reads = new WeakMap<Handle, number>();
+
+/** Whether no other tensor, and no array, has the memory of this variable: it may be written to. */
+export const isUnshared = (variable: Handle): boolean => allocated.has(variable) && (reads.get(variable) ?? 0) === 0;
+
 /** Sets a variable to `value`, which is taken over, and rounded where the variable holds bfloat16. */
 export function assign(x: Handle, value: Handle): void {
+  allocated.delete(x);
   using held = isHalf(x) ? inBfloat16(value) : undefined;
   execute('AssignVariableOp', [], [x, held ?? value], 0);
   release(value);
@@ -198,15 +211,23 @@ export function assignSub(variable: Handle, x: Handle): void {
   execute('AssignSubVariableOp', [], [variable, x], 0);
 }
 
-/** One step of Adam in place, in one pass (ResourceApplyAdam). `m` and `v` are variables too; the rest are scalars. */
+/**
+ * One step of Adam in place, in one pass (ResourceApplyAdam). `m` and `v` are variables too; the rest are scalars. Where
+ * others share the memory of a variable, the variable gets its own.
+ */
 export function applyAdam(x: Handle, m: Handle, v: Handle, scalars: AdamScalars, gradient: Handle): void {
   const { beta1Power, beta2Power, lr, beta1, beta2, epsilon } = scalars;
   const inputs = [x, m, v, beta1Power, beta2Power, lr, beta1, beta2, epsilon, gradient];
   execute('ResourceApplyAdam', [], inputs, 0);
+  for (const variable of [x, m, v]) allocated.add(variable);
 }
 
 export type AdamScalars = Record<'beta1Power' | 'beta2Power' | 'lr' | 'beta1' | 'beta2' | 'epsilon', Handle>;
 
 /** The variable's current value (not a copy until the variable is next written to). */
-export const readVariable = (x: Handle): Handle =>
-  op('ReadVariableOp', [type('dtype', isHalf(x) ? TF_BFLOAT16 : TF_FLOAT)], x);
+export function readVariable(x: Handle): Handle {
+  const value = op('ReadVariableOp', [type('dtype', isHalf(x) ? TF_BFLOAT16 : TF_FLOAT)], x);
+  const count = (change: number) => reads.set(x, (reads.get(x) ?? 0) + change);
+  count(1);
+  return value.whenFreed(() => count(-1));
+}

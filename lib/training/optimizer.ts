@@ -1,7 +1,8 @@
-/** AdamW (arXiv 1711.05101), in place: weights and moments are TensorFlow variables. */
+/** AdamW: weights and moments are TensorFlow variables, and change in place. */
+import { AdamWStep } from '../engine/adamW';
 import type { Gradients } from '../engine/gradients';
 import { release, type Handle } from '../engine/handle';
-import { applyAdam, assign, assignSub, fill, floats, mul, readVariable, scalar, variable } from '../engine/ops';
+import { assign, fill, floats, readVariable, variable } from '../engine/ops';
 import type { Variables } from '../engine/variables';
 import { InputError } from '../errors';
 import { RANGES, requireRange, requireRanges } from '../ranges';
@@ -83,31 +84,15 @@ export class AdamW {
    */
   step(gradients: Gradients, lr: number): void {
     requireRange('lr', lr, RANGES.training.lr);
-    const { beta1, beta2, epsilon, weightDecay } = this.#options;
     this.#steps += 1;
-    const scalars = {
-      beta1Power: scalar(beta1 ** this.#steps),
-      beta2Power: scalar(beta2 ** this.#steps),
-      lr: scalar(lr),
-      beta1: scalar(beta1),
-      beta2: scalar(beta2),
-      // TensorFlow adds epsilon to sqrt(v), PyTorch to sqrt(v / (1 - beta2^t)).
-      epsilon: scalar(epsilon * Math.sqrt(1 - beta2 ** this.#steps)),
-    };
-    using decayRate = scalar(lr * weightDecay);
-    const decays = Math.fround(1 - lr * weightDecay) < 1; // otherwise w - rate w = w in float32
+    using step = new AdamWStep({ ...this.#options, lr }, this.#steps);
     const size = (name: string) => tf.util.sizeFromShape([...this.#weights.shape(name)]);
     // The largest last: its temporary copies fit into the memory that the other gradients have freed.
     const names = gradients.names.filter((candidate) => this.trains(candidate)).sort((a, b) => size(a) - size(b));
     for (const name of names) {
-      const weight = this.#weights.variable(name);
-      // Decay before the parts of a gradient are added up, which takes memory.
-      if (decays && this.#weights.shape(name).length > 1) decay(weight, decayRate);
-      using gradient = gradients.take(name);
-      const { m, v } = this.#moments.get(name)!;
-      applyAdam(weight, m, v, scalars, gradient);
+      const state = { weight: this.#weights.variable(name), ...this.#moments.get(name)! };
+      step.update(state, gradients, name, this.#weights.shape(name).length > 1);
     }
-    release(scalars);
     gradients[Symbol.dispose]();
   }
 
@@ -155,12 +140,4 @@ export function frozenNames(names: readonly string[], frozen: readonly string[])
   if (all.size === names.length)
     throw new InputError('frozen selects every weight, so nothing is left to train; freeze fewer');
   return all;
-}
-
-/** w -= rate w, in place: assigning a product instead would leave a hole in memory as large as the weight. */
-function decay(weight: Handle, rate: Handle): void {
-  const value = readVariable(weight);
-  using lost = mul(value, rate);
-  release(value);
-  assignSub(weight, lost);
 }

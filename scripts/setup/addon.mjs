@@ -1,5 +1,8 @@
 // @ts-check
-/** tfjs-node's N-API addon, compiled against the TensorFlow that `tensorflow.mjs` unpacked. */
+/**
+ * tfjs-node's N-API addon, with this project's own operation of TensorFlow in it, compiled against the TensorFlow that
+ * `tensorflow.mjs` unpacked.
+ */
 import { existsSync, mkdirSync, readdirSync, realpathSync, renameSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -14,6 +17,7 @@ import { build, libraries, version } from './tensorflow.mjs';
 
 const folder = dirname(paths.addon);
 const record = join(folder, 'build.json'); // lib/tf.ts reads it
+const adamW = fileURLToPath(new URL('adamw.cc', import.meta.url));
 const logLevel = fileURLToPath(new URL('log_level.cc', import.meta.url));
 const logLevelLibrary = 'libtfjs_log_level.so';
 /** TensorFlow's early lines are about instructions of x86 processors, and Macs link libraries in another way. */
@@ -26,7 +30,7 @@ export const addon = {
   inputs: () => ({
     build: build(),
     version,
-    sources: [digest(join(paths.binding, 'package.json')), digest(logLevel)],
+    sources: [digest(join(paths.binding, 'package.json')), digest(adamW), digest(logLevel)],
     abi: process.versions.modules,
     napi: process.versions.napi,
     root,
@@ -43,7 +47,7 @@ export const addon = {
     await run(program, [...args, ...flags(), '-o', temporary], { env });
     await load(temporary);
     renameSync(temporary, paths.addon);
-    replaceFile(record, `${JSON.stringify({ build: build(), tensorflow: version })}\n`);
+    replaceFile(record, `${JSON.stringify({ build: build(), tensorflow: version, operations: ['AlignbookAdamW'] })}\n`);
   },
 };
 
@@ -55,9 +59,12 @@ const logLevelFlags = () => [
 function flags() {
   const sources = join(paths.binding, 'binding');
   return addonFlags({
-    sources: readdirSync(sources)
-      .filter((file) => file.endsWith('.cc'))
-      .map((file) => join(sources, file)),
+    sources: [
+      ...readdirSync(sources)
+        .filter((file) => file.endsWith('.cc'))
+        .map((file) => join(sources, file)),
+      adamW,
+    ],
     includes: [join(paths.modules, 'node-api-headers', 'include'), join(libraries, 'include')],
     libraries: platform().libraries.map((file) => join(libraries, file)),
     runPath: relative(realpathSync(folder), realpathSync(libraries)),

@@ -105,7 +105,7 @@ test("the addon for macOS: its functions are Node's, or those of the libraries o
   const sources = readdirSync(binding).filter((file) => file.endsWith('.cc'));
   const runPath = '../tensorflow';
   const { wheel, tag, libraries, zigTarget, flags } = choice(
-    sources.map((file) => join(binding, file)),
+    [...sources.map((file) => join(binding, file)), join(root, 'scripts', 'setup', 'adamw.cc')],
     runPath,
   );
 
