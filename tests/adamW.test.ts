@@ -1,6 +1,6 @@
 /**
- * AdamW in one pass over memory: its bits, and that it writes into nobody else's memory. That its steps are PyTorch's is
- * checked in engine.test.ts and fitting.test.ts, whose trainings use it from their second step on.
+ * AdamW in one pass over memory: its bits, and that it writes into nobody else's memory. That its steps are PyTorch's
+ * is checked in engine.test.ts and fitting.test.ts, whose trainings use it from their second step on.
  */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';

@@ -3,8 +3,8 @@
  * bias correction, with epsilon added after the correction.
  *
  * On a CPU this is one operation, one pass over memory (`AlignbookAdamW`, scripts/setup/adamw.cc). On a GPU, and where
- * something else may hold the memory of a variable, these are TensorFlow's own operations, which compute the same bits on
- * x86 in three times the time.
+ * something else may hold the memory of a variable, these are TensorFlow's own operations, which compute the same bits
+ * on x86 in three times the time.
  */
 import { hasAdamW } from '../tf';
 import { execute } from './call';

@@ -212,8 +212,8 @@ export function assignSub(variable: Handle, x: Handle): void {
 }
 
 /**
- * One step of Adam in place, in one pass (ResourceApplyAdam). `m` and `v` are variables too; the rest are scalars. Where
- * others share the memory of a variable, the variable gets its own.
+ * One step of Adam in place, in one pass (ResourceApplyAdam). `m` and `v` are variables too; the rest are scalars. A
+ * variable whose memory others share gets its own.
  */
 export function applyAdam(x: Handle, m: Handle, v: Handle, scalars: AdamScalars, gradient: Handle): void {
   const { beta1Power, beta2Power, lr, beta1, beta2, epsilon } = scalars;

@@ -19,8 +19,8 @@ export interface PyTorch {
 }
 
 /**
- * Null if PyTorch, transformers or safetensors is missing. Importing PyTorch from a cold disk takes the longest, so this
- * starts before step 1.
+ * Null if PyTorch, transformers or safetensors is missing. Importing PyTorch from a cold disk takes the longest, so
+ * this starts before step 1.
  */
 export async function findPyTorch(python: string): Promise<PyTorch | null> {
   const code = `

@@ -35,8 +35,8 @@ constexpr int64_t SHARE = 1 << 18;
 // Shares begin at multiples of a cache line.
 constexpr int64_t LINE = 16;
 
-// TensorFlow's wheels need AVX, too. More than that is no faster, as memory is the limit. No multiplication is fused with
-// an addition (-ffp-contract=off in platform.mjs), so all processors compute the same bits.
+// TensorFlow's wheels need AVX, too; AVX512 is no faster, as memory is the limit. No multiplication is fused with an
+// addition (-ffp-contract=off in platform.mjs), so all processors compute the same bits.
 #if defined(__x86_64__)
 __attribute__((target("avx")))
 #endif

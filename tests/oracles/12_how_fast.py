@@ -176,7 +176,7 @@ table([{"op": op["op"], "% of the time": time_of(op), "calls": op["calls"]} for 
 
 # %% [adam]
 weights = bytes_of_weights // 4
-(adam,) = [op for op in profile["ops"] if op["op"] == "ResourceApplyAdam"]
+(adam,) = [op for op in profile["ops"] if "Adam" in op["op"]]
 gigabytes = weights * 4 * 7 / 1e9  # float32: four read, three written
 print(f"{weights} weights, {gigabytes:.2f} GB a step")
 print(f"{gigabytes / adam['seconds']:.1f} GB a second")
