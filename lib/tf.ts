@@ -184,7 +184,7 @@ export function device(): Device {
   return { name: binding.isUsingGpuDevice() ? 'gpu' : 'cpu', build, tensorflow: binding.TF_Version };
 }
 
-/** Whether the operation of scripts/setup/adamw.cc is there, which computes on a CPU. */
+/** Whether the CPU operation of scripts/setup/adamw.cc is available. */
 export const hasAdamW = !binding.isUsingGpuDevice() && Boolean(buildRecord()?.operations?.includes('AlignbookAdamW'));
 
 /** What computes, such as "CPU (2 cores)" or "GPU (NVIDIA H200, 570.86.15)", the number being the driver's. */

@@ -9,7 +9,7 @@ import { fill, floats, readVariable, variable } from 'alignbook/dist/engine/ops'
 export const OPTIONS: AdamWOptions = { lr: 0.01, beta1: 0.9, beta2: 0.95, epsilon: 1e-6, weightDecay: 0.1 };
 /** To which the gradients are clipped. */
 const NORM = 3;
-/** More than two numbers for each of five threads, and not a multiple of anything. */
+/** More than 2^18 numbers for each of five threads, and not a multiple of anything. */
 export const LARGE = 5 * 2 ** 18 + 2 ** 17 + 7;
 
 export function numbers(size: number, seed: number): Float32Array {
@@ -33,23 +33,31 @@ export function valuesOf({ weight, m, v }: AdamWState): Float32Array[] {
   });
 }
 
-/**
- * A step with the gradient `numbers(size, step)`.
- *
- * @returns the factor by which it was clipped.
- */
-export function takeStep(state: AdamWState, size: number, step: number, maxNorm = NORM): number {
-  using gradients = new Gradients(new Map([['weight', floats(numbers(size, step), [size, 1])]]));
+export interface Taken {
+  /** Default: `numbers(size, step)`. */
+  gradient?: Float32Array | undefined;
+  maxNorm?: number;
+  decays?: boolean;
+}
+
+/** @returns the factor by which the gradient was clipped. */
+export function takeStep(
+  state: AdamWState,
+  size: number,
+  step: number,
+  { gradient = numbers(size, step), maxNorm = NORM, decays = true }: Taken = {},
+): number {
+  using gradients = new Gradients(new Map([['weight', floats(gradient, [size, 1])]]));
   const norm = gradients.clip(maxNorm);
   using taken = new AdamWStep(OPTIONS, step);
-  taken.update(state, gradients, 'weight', true);
+  taken.update(state, gradients, 'weight', decays);
   return Math.min(1, maxNorm / (norm + 1e-6));
 }
 
 if (require.main === module) {
   const state = stateOf(numbers(LARGE, 0));
   // Not clipped: the norm's last bits depend on how many threads add it up.
-  for (let step = 1; step <= 3; step += 1) takeStep(state, LARGE, step, Infinity);
+  for (let step = 1; step <= 3; step += 1) takeStep(state, LARGE, step, { maxNorm: Infinity });
   const hash = createHash('sha256');
   for (const values of valuesOf(state)) hash.update(values);
   console.log(hash.digest('hex'));

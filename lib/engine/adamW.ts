@@ -3,13 +3,13 @@
  * bias correction, with epsilon added after the correction.
  *
  * On a CPU this is one operation, one pass over memory (`AlignbookAdamW`, scripts/setup/adamw.cc). On a GPU, and where
- * something else may hold the memory of a variable, these are TensorFlow's own operations, which compute the same bits
- * on x86 in three times the time.
+ * something else may share the memory of a variable, these are TensorFlow's own operations; on x86 they compute the
+ * same bits in three times the time.
  */
 import { hasAdamW } from '../tf';
 import { execute } from './call';
 import type { Gradients } from './gradients';
-import { release, type Handle } from './handle';
+import { release, scope, type Handle } from './handle';
 import { applyAdam, assignSub, floats, isUnshared, mul, readVariable, scalar, type AdamScalars } from './ops';
 
 /** Variables of one shape: a weight, and its two moments. */
@@ -66,10 +66,11 @@ export class AdamWStep implements Disposable {
   #inOnePass({ weight, m, v }: AdamWState, gradients: Gradients, name: string, rate: number): void {
     const { beta1, beta2 } = this.#options;
     const { gradient, factor } = gradients.takeUnscaled(name);
-    const state = [weight, m, v].map(readVariable);
-    using scalars = floats(Float32Array.of(this.#correctedRate(), beta1, beta2, this.#epsilon, rate, factor), [6]);
-    execute('AlignbookAdamW', [], [...state, gradient, scalars], 0);
-    release(state, gradient);
+    using taken = gradient;
+    const scalars = Float32Array.of(this.#correctedRate(), beta1, beta2, this.#epsilon, rate, factor);
+    scope(
+      () => void execute('AlignbookAdamW', [], [...[weight, m, v].map(readVariable), taken, floats(scalars, [6])], 0),
+    );
   }
 
   /** lr sqrt(1 - beta2^t) / (1 - beta1^t), rounded after each operation as in ResourceApplyAdam. */
@@ -102,7 +103,7 @@ export class AdamWStep implements Disposable {
   }
 }
 
-/** The operation writes into the memory of the variables, as they are read: nobody else may see it. */
+/** The operation writes into the memory of the variables, so nothing else may share it. */
 const canChangeInPlace = ({ weight, m, v }: AdamWState): boolean =>
   hasAdamW && isUnshared(weight) && isUnshared(m) && isUnshared(v);
 

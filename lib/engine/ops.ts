@@ -116,14 +116,14 @@ export const putRows = (x: Handle, places: Handle, rows: Handle): Handle => op('
 
 // --- shape ---
 
-export const reshape = (x: Handle, shape: readonly number[]): Handle => op('Reshape', [], x, vector(shape));
+export const reshape = (x: Handle, shape: readonly number[]): Handle => sharing(op('Reshape', [], x, vector(shape)), x);
 
 export const transpose = (x: Handle, permutation: readonly number[]): Handle =>
-  op('Transpose', [], x, vector(permutation));
+  sharing(op('Transpose', [], x, vector(permutation)), x); // where it only moves axes of length 1
 
 /** Equal parts along the first axis. */
 export const split = (x: Handle, parts: number): Handle[] =>
-  execute('Split', [int('num_split', parts)], [axis(0), x], parts);
+  execute('Split', [int('num_split', parts)], [axis(0), x], parts).map((part) => sharing(part, x));
 
 /** Of one type. */
 export const concat = (parts: readonly Handle[], along: number): Handle =>
@@ -131,7 +131,7 @@ export const concat = (parts: readonly Handle[], along: number): Handle =>
 
 /** From `begin` on, `size` long; -1 stands for everything that is left. */
 export const slice = (x: Handle, begin: readonly number[], size: readonly number[]): Handle =>
-  op('Slice', [], x, vector(begin), vector(size));
+  sharing(op('Slice', [], x, vector(begin), vector(size)), x);
 
 /** The rows of `x` [R, …] at the indices int32 [N], or the same along another axis. */
 export const gather = (x: Handle, indices: Handle, along = 0): Handle => op('GatherV2', [], x, indices, axis(along));
@@ -192,8 +192,24 @@ export function variable(value: Handle): Handle {
  */
 const allocated = new WeakSet<Handle>();
 
-/** How many values that were read from a variable, and share its memory, are not freed yet. */
+/** How many values that share the memory of a variable, because they were read from it, are not freed yet. */
 const reads = new WeakMap<Handle, number>();
+
+/** The variable with which a value shares its memory. */
+const sources = new WeakMap<Handle, Handle>();
+
+function countRead(variable: Handle, value: Handle): Handle {
+  const count = (change: number) => reads.set(variable, (reads.get(variable) ?? 0) + change);
+  count(1);
+  sources.set(value, variable);
+  return value.whenFreed(() => count(-1));
+}
+
+/** `value`, which may share its memory with `from`, and so with a variable from which that was read. */
+function sharing(value: Handle, from: Handle): Handle {
+  const source = sources.get(from);
+  return source === undefined ? value : countRead(source, value);
+}
 
 /** Whether no other tensor, and no array, has the memory of this variable: it may be written to. */
 export const isUnshared = (variable: Handle): boolean => allocated.has(variable) && (reads.get(variable) ?? 0) === 0;
@@ -201,6 +217,8 @@ export const isUnshared = (variable: Handle): boolean => allocated.has(variable)
 /** Sets a variable to `value`, which is taken over, and rounded where the variable holds bfloat16. */
 export function assign(x: Handle, value: Handle): void {
   allocated.delete(x);
+  const source = sources.get(value);
+  if (source !== undefined) allocated.delete(source); // the two share their memory until one is updated
   using held = isHalf(x) ? inBfloat16(value) : undefined;
   execute('AssignVariableOp', [], [x, held ?? value], 0);
   release(value);
@@ -226,8 +244,5 @@ export type AdamScalars = Record<'beta1Power' | 'beta2Power' | 'lr' | 'beta1' | 
 
 /** The variable's current value (not a copy until the variable is next written to). */
 export function readVariable(x: Handle): Handle {
-  const value = op('ReadVariableOp', [type('dtype', isHalf(x) ? TF_BFLOAT16 : TF_FLOAT)], x);
-  const count = (change: number) => reads.set(x, (reads.get(x) ?? 0) + change);
-  count(1);
-  return value.whenFreed(() => count(-1));
+  return countRead(x, op('ReadVariableOp', [type('dtype', isHalf(x) ? TF_BFLOAT16 : TF_FLOAT)], x));
 }

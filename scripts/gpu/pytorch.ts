@@ -30,7 +30,16 @@ trl = all(find_spec(name) for name in ("trl", "datasets", "accelerate"))
 print(json.dumps({"device": "cuda" if torch.cuda.is_available() else "cpu", "trl": trl}))`;
   return new Promise((done) =>
     execFile(python, ['-c', code], { env: { ...process.env, ...PYTHON_ENV } }, (error, stdout) =>
-      done(error ? null : (JSON.parse(stdout) as PyTorch)),
+      done(error ? null : parsed(stdout)),
     ),
   );
+}
+
+/** Its last line: an import may print others. */
+function parsed(stdout: string): PyTorch | null {
+  try {
+    return JSON.parse(stdout.trim().split('\n').at(-1)!) as PyTorch;
+  } catch {
+    return null;
+  }
 }

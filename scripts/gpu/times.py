@@ -8,6 +8,7 @@ own. Scoring and generation are those of transformers. Before the tasks, the car
 """
 
 import contextlib
+import gc
 import json
 import subprocess
 import sys
@@ -83,9 +84,8 @@ def trl(task):
     try:
         yield step
     finally:
-        process.stdin.close()
         process.kill()
-        process.wait()
+        process.communicate()
 
 
 def contenders(task, ways):
@@ -94,7 +94,7 @@ def contenders(task, ways):
     from theirs_dpo import contender
 
     @contextlib.contextmanager
-    def of_pytorch(way):  # its memory is free again before the next
+    def of_pytorch(way):  # made when it is its turn, and gone after it
         yield contender("source" if way == "eager" else way, task)
 
     if task["kind"] == "dpo":
@@ -105,6 +105,25 @@ def contenders(task, ways):
     if task["kind"] == "score":
         return [("transformers", of_pytorch("score"), True)]
     return [("transformers", contextlib.nullcontext(generation(task)), False)]  # its weights are in bfloat16
+
+
+def timed(name, one, cast, given, at_start):
+    """Seconds of each repetition, the first result, and the card's megabytes."""
+    base = megabytes() if name == "TRL" else at_start  # what its own process takes
+    seconds, result = [], None  # the first result, after as many steps as the others' first
+    with cast, one as repeat:
+        for _ in range(WARM_UP):
+            repeat()
+        begin = time.perf_counter()
+        while len(seconds) < given["repetitions"] and time.perf_counter() - begin < given["mostSeconds"]:
+            synchronized()
+            start = time.perf_counter()
+            made = repeat()
+            synchronized()
+            seconds.append(time.perf_counter() - start)
+            result = made if result is None else result
+        taken = None if base is None else megabytes() - base
+    return {"seconds": seconds, "result": result, "megabytes": taken}
 
 
 def main():
@@ -118,21 +137,15 @@ def main():
     for task in given["tasks"]:
         for name, one, casts in contenders({**task, "policy": "bf16" if policy == "bf16" else "fp32"}, ways.split(",")):
             cast = torch.autocast(device, torch.bfloat16) if casts and policy == "bf16" else contextlib.nullcontext()
-            seconds, result = [], None  # the first result, after as many steps as the others' first
-            with cast, one as repeat:
-                for _ in range(WARM_UP):
-                    repeat()
-                begin = time.perf_counter()
-                while len(seconds) < given["repetitions"] and time.perf_counter() - begin < given["mostSeconds"]:
-                    synchronized()
-                    start = time.perf_counter()
-                    made = repeat()
-                    synchronized()
-                    seconds.append(time.perf_counter() - start)
-                    result = made if result is None else result
-            taken = None if at_start is None else megabytes() - at_start
-            told(name=task["name"], contender=name, seconds=seconds, result=result, megabytes=taken, peak=top)
-            del repeat
+            try:
+                measured = timed(name, one, cast, given, at_start)
+                told(name=task["name"], contender=name, peak=top, **measured)
+            except Exception as error:  # such as another version of TRL: the others are timed all the same
+                line = f"{policy} {task['name']}: {name} failed: {str(error)[:200]}"
+                print(json.dumps({"line": line, "verdict": "left out"}), file=OUT, flush=True)
+            gc.collect()
+            if device == "cuda":
+                torch.cuda.empty_cache()  # so that each one's memory is its own
 
 
 if __name__ == "__main__":

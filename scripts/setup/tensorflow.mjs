@@ -13,13 +13,7 @@ import { replaceFile } from './steps.mjs';
 
 export const version = '2.21.0';
 
-const members = [
-  'include/tensorflow/c/',
-  'include/tensorflow/core/common_runtime/next_pluggable_device/c/',
-  'include/tensorflow/core/platform/',
-  'include/xla/tsl/',
-  'include/tsl/',
-];
+const members = ['include/tensorflow/c/', 'include/tensorflow/core/platform/', 'include/xla/tsl/', 'include/tsl/'];
 
 export const libraries = join(paths.tensorflow, 'tensorflow');
 const cudaLock = join(paths.requirements, 'cuda.txt');
@@ -68,7 +62,6 @@ export const tensorflow = {
     version,
     build: build(),
     wheel: wheel().sha256,
-    members,
     cuda: build() === 'cuda' ? digest(cudaLock) : null,
   }),
   present: () => platform().libraries.every((file) => existsSync(join(libraries, file))),
