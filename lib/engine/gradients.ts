@@ -30,18 +30,16 @@ export class Gradients implements Disposable {
 
   /** Gives one gradient to the caller. */
   take(name: string): Handle {
-    const gradient = this.#get(name);
-    this.#byName.delete(name);
-    return multiplied(gradient, this.#factor);
+    const { gradient, factor } = this.takeUnscaled(name);
+    return multiplied(gradient, factor);
   }
 
-  /** The same, where the caller multiplies by clipping's factor. */
+  /** The same, to a caller who multiplies by clipping's factor. */
   takeUnscaled(name: string): { gradient: Handle; factor: number } {
-    if (!(this.#get(name) instanceof Handle)) return { gradient: this.take(name), factor: 1 };
-    const factor = this.#factor;
-    const gradient = this.#get(name) as Handle;
+    const gradient = this.#get(name);
     this.#byName.delete(name);
-    return { gradient, factor };
+    if (gradient instanceof Handle) return { gradient, factor: this.#factor };
+    return { gradient: multiplied(gradient, this.#factor), factor: 1 }; // cheaper while it is in factors
   }
 
   #get(name: string): Gradient {
