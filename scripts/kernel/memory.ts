@@ -10,7 +10,7 @@ import vm from 'node:vm';
 const GROWTH = 48 * 2 ** 20;
 
 v8.setFlagsFromString('--expose-gc');
-const collectGarbage = vm.runInNewContext('gc') as () => void;
+export const collectGarbage = vm.runInNewContext('gc') as () => void;
 v8.setFlagsFromString('--no-expose-gc'); // cells have no `gc`, as in unmodified tslab
 
 /** The bytes that the cells' library counts, if they have loaded it. */

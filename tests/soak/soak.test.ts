@@ -8,8 +8,6 @@ import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import v8 from 'node:v8';
-import vm from 'node:vm';
 
 import {
   checkpointFolder,
@@ -25,6 +23,7 @@ import {
 } from 'alignbook';
 import { constantCount } from 'alignbook/dist/engine/ops';
 
+import { collectGarbage } from '../../scripts/kernel/memory';
 import { executeNotebooks } from '../../scripts/notebooks/execute';
 import { root } from '../../scripts/paths';
 
@@ -42,9 +41,6 @@ before(async () => {
   pairs = await readPairs(join(root, 'data', 'preferences', 'train.jsonl'), tokenizer, { maxLength: 128 });
 });
 after(() => model.dispose());
-
-v8.setFlagsFromString('--expose-gc');
-const collectGarbage = vm.runInNewContext('gc') as () => void;
 
 /**
  * Bytes a round by which memory grows: the slope of a line through all but the first quarter, in which caches fill, by
