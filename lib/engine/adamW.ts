@@ -4,7 +4,7 @@
  *
  * On a CPU this is one operation, one pass over memory (`AlignbookAdamW`, scripts/setup/adamw.cc). On a GPU, and where
  * something else may share the memory of a variable, these are TensorFlow's own operations; on x86 they compute the
- * same bits in three times the time.
+ * same bits in more than twice the time.
  */
 import { hasAdamW } from '../tf';
 import { execute } from './call';
