@@ -184,8 +184,14 @@ export function device(): Device {
   return { name: binding.isUsingGpuDevice() ? 'gpu' : 'cpu', build, tensorflow: binding.TF_Version };
 }
 
-/** Whether the CPU operation of scripts/setup/adamw.cc is available. */
-export const hasAdamW = !binding.isUsingGpuDevice() && Boolean(buildRecord()?.operations?.includes('AlignbookAdamW'));
+/** Whether an operation of scripts/setup/operations is available; all of them are for CPUs. */
+const hasOperation = (name: string): boolean =>
+  !binding.isUsingGpuDevice() && Boolean(buildRecord()?.operations?.includes(name));
+
+export const hasAdamW = hasOperation('AlignbookAdamW');
+
+/** Of x86 processors only those that Linux describes. */
+export const hasFewRows = hasOperation('AlignbookFewRows') && ['avx2', 'fma'].every((flag) => processorFlags.has(flag));
 
 /** What computes, such as "CPU (2 cores)" or "GPU (NVIDIA H200, 570.86.15)", the number being the driver's. */
 export function deviceName(): string {

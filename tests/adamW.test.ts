@@ -111,6 +111,8 @@ test('so are those of weights without a gradient: zeros of either sign, and what
 test('and those of the smallest and largest gradients', () => {
   const gradients = Float32Array.of(1e-38, -1e-38, 1e-21, 1e-45, 1e18, -1e18, 3e38, 0);
   inBothWays(numbers(gradients.length, 0), true, () => gradients);
+  const many = Float32Array.from({ length: LARGE }, (_, n) => gradients[n % gradients.length]!);
+  inBothWays(numbers(LARGE, 0), true, () => many); // on every thread
 });
 
 test('with one thread as with two or five', () => {

@@ -17,6 +17,7 @@ const PRODUCER = 1882;
  */
 const INPUT_TYPES: Readonly<Record<string, readonly (string | null)[]>> = {
   AddV2: ['T', 'T'],
+  AlignbookFewRows: ['Tx', 'Ty'],
   BatchMatMulV2: ['T', 'T'],
   BiasAdd: ['T', 'T'],
   Cast: ['SrcT'],

@@ -8,7 +8,7 @@ import { bool, execute, int, op, shapeOf, string, type } from './call';
 import { Handle, outsideScopes, release } from './handle';
 
 const { TF_FLOAT, TF_INT32 } = binding;
-const TF_BFLOAT16 = 14; // tensorflow/core/framework/types.proto; tfjs has no name for it
+export const TF_BFLOAT16 = 14; // tensorflow/core/framework/types.proto; tfjs has no name for it
 
 // --- making tensors ---
 

@@ -5,10 +5,10 @@
  * products only, is kept rounded, in half the memory. A rounded weight belongs to a forward pass and never to the
  * model, so that no update leaves a stale one.
  */
-import { bfloat16By, binding, hasAvx512 } from '../tf';
-import { bool, op } from './call';
+import { bfloat16By, binding, hasAvx512, hasFewRows } from '../tf';
+import { bool, op, type } from './call';
 import { scope, scoped, type Handle } from './handle';
-import { concat, fill, inBfloat16, inFloat32, isBfloat16, reshape, slice, sumRows } from './ops';
+import { concat, fill, inBfloat16, inFloat32, isBfloat16, slice, TF_BFLOAT16 } from './ops';
 
 /** A matrix as products read it: rounded to bfloat16 where they round, otherwise itself. */
 export const asFactor = (x: Handle): Handle => (bfloat16By === 'rounding' ? inBfloat16(x) : x);
@@ -44,6 +44,7 @@ interface Columns {
  *   product, which is then that of the rounded values in float32.
  */
 export function matmul(x: Handle, y: Handle, options: ProductOptions & Columns = {}): Handle {
+  if (hasFewRows && bfloat16By !== 'oneDNN' && isOfFewRows(x, y, options)) return ofFewRows(x, y, options);
   if (bfloat16By === 'rounding') return rounded(matmulOf, x, y, options);
   if (isBfloat16(y)) return scope(() => matmul(x, inFloat32(y), options));
   if (bfloat16By === 'oneDNN') return batchMatmulOf(x, y, options);
@@ -71,17 +72,41 @@ const rounded = scoped((product: typeof matmulOf, x: Handle, y: Handle, options:
   return options.asFactor ? result : inFloat32(result);
 });
 
+// --- a few rows on a CPU: as fast as the matrix is read ---
+
+/**
+ * Up to this many rows a product of few rows is faster than MatMul, as measured on an AMD EPYC with AVX512_BF16, in
+ * float32 and bfloat16, with the kernels for AVX512 and for AVX2.
+ */
+const MOST_ROWS = 12;
+
+function isOfFewRows(x: Handle, y: Handle, { transposeX, columns = y.shape[1]! }: ProductOptions & Columns): boolean {
+  return !transposeX && x.shape[0]! <= MOST_ROWS && columns === y.shape[1];
+}
+
+/**
+ * The product by this project's own operation (scripts/setup/operations/few_rows.cc), whose sums are float32. Where
+ * products round, it rounds both factors, as others do, but not a result that is wanted in float32.
+ */
+function ofFewRows(x: Handle, y: Handle, { transposeY = false, asFactor: isFactor = false }: ProductOptions): Handle {
+  const attributes = [
+    bool('transpose_y', transposeY),
+    bool('wide', hasAvx512),
+    type('Tproduct', isFactor && bfloat16By === 'rounding' ? TF_BFLOAT16 : binding.TF_FLOAT),
+  ];
+  return scope(() => op('AlignbookFewRows', attributes, asFactor(x), asFactor(y)));
+}
+
 // --- float32 on a CPU: matrices that oneDNN reads slowly ---
 
 /** Whether products are oneDNN's own in float32, for which the following is worth its while. */
 const isPlain = (): boolean => bfloat16By === null && !binding.isUsingGpuDevice();
 
-/** How a product is computed: by MatMul as it is; by BatchMatMulV2; in parts; or with a padded copy of y. */
-export type Form = 'plain' | 'batch' | 'parts' | 'padded';
+/** How a product is computed: by MatMul as it is; by BatchMatMulV2; or with a padded copy of y. */
+export type Form = 'plain' | 'batch' | 'padded';
 
 /** From this many numbers on, reading a float32 matrix takes as long as multiplying it by a few rows. */
 const LARGE = 2 ** 19;
-const PARTS = 4;
 
 /**
  * The fastest form of x y, as measured on two processors: an AMD EPYC with AVX2, and one with AVX512_BF16.
@@ -97,35 +122,21 @@ export function formOf(
   { transposeX, transposeY }: ProductOptions,
   avx512: boolean,
 ): Form {
-  const isLarge = rows! * columns! >= LARGE;
-  if (avx512) return transposeY && !transposeX && M >= 4 && isLarge ? 'batch' : 'plain';
+  if (avx512) return transposeY && !transposeX && M >= 4 && rows! * columns! >= LARGE ? 'batch' : 'plain';
   if (transposeX || transposeY) return 'plain';
-  if (M === 1 && isLarge && rows! % PARTS === 0) return 'parts';
   return areRowsInFewSets(columns!) && isWorthPadding(M, columns!) ? 'padded' : 'plain';
 }
 
-/** The product in each form; 'parts' and 'padded' for factors that are not transposed, 'parts' for a single row. */
+/** The product in each form; 'padded' for factors that are not transposed. */
 export const inForm: Readonly<Record<Form, (x: Handle, y: Handle, options: ProductOptions) => Handle>> = {
   plain: matmulOf,
   batch: batchMatmulOf,
-  parts: rowInParts,
   padded: (x, y) => scope(() => firstColumns(x, padStride(y), y.shape[1]!)),
 };
 
 /** The first columns of a matrix product. */
 function firstColumns(x: Handle, y: Handle, columns: number): Handle {
   return scope(() => slice(matmulOf(x, y, {}), [0, 0], [-1, columns]));
-}
-
-/**
- * The product of a single row, as the sum of the products of its parts: a batch, which all cores read at once. oneDNN
- * would divide the columns of y instead, and with AVX2 read the memory more slowly.
- */
-function rowInParts(x: Handle, y: Handle): Handle {
-  const [K, N] = y.shape as [number, number];
-  return scope(
-    () => sumRows(batchMatmulOf(reshape(x, [PARTS, 1, K / PARTS]), reshape(y, [PARTS, K / PARTS, N]), {})), // [1, N]
-  );
 }
 
 /** Columns by which `padStride` widens a matrix: one cache line. */

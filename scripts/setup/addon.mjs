@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * tfjs-node's N-API addon, with this project's own operation of TensorFlow in it, compiled against the TensorFlow that
- * `tensorflow.mjs` unpacked.
+ * tfjs-node's N-API addon, with this project's own operations of TensorFlow in it (`operations/`), compiled against the
+ * TensorFlow that `tensorflow.mjs` unpacked.
  */
 import { existsSync, mkdirSync, readdirSync, realpathSync, renameSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
@@ -17,7 +17,7 @@ import { build, libraries, version } from './tensorflow.mjs';
 
 const folder = dirname(paths.addon);
 const record = join(folder, 'build.json'); // lib/tf.ts reads it
-const adamW = fileURLToPath(new URL('adamw.cc', import.meta.url));
+const operations = fileURLToPath(new URL('operations', import.meta.url));
 const logLevel = fileURLToPath(new URL('log_level.cc', import.meta.url));
 const logLevelLibrary = 'libtfjs_log_level.so';
 /** TensorFlow's early lines are about instructions of x86 processors, and Macs link libraries in another way. */
@@ -30,7 +30,7 @@ export const addon = {
   inputs: () => ({
     build: build(),
     version,
-    sources: [digest(join(paths.binding, 'package.json')), digest(adamW), digest(logLevel)],
+    sources: [join(paths.binding, 'package.json'), ...filesOf(operations, ''), logLevel].map((file) => digest(file)),
     abi: process.versions.modules,
     napi: process.versions.napi,
     root,
@@ -47,9 +47,19 @@ export const addon = {
     await run(program, [...args, ...flags(), '-o', temporary], { env });
     await load(temporary);
     renameSync(temporary, paths.addon);
-    replaceFile(record, `${JSON.stringify({ build: build(), tensorflow: version, operations: ['AlignbookAdamW'] })}\n`);
+    replaceFile(record, `${JSON.stringify({ build: build(), tensorflow: version, operations: ownOperations() })}\n`);
   },
 };
+
+/** The names of this project's operations in the addon. */
+const ownOperations = () => ['AlignbookAdamW', ...(process.arch === 'x64' ? ['AlignbookFewRows'] : [])];
+
+/** @param {string} folder @param {string} ending */
+const filesOf = (folder, ending) =>
+  readdirSync(folder)
+    .filter((file) => file.endsWith(ending))
+    .toSorted()
+    .map((file) => join(folder, file));
 
 const logLevelFlags = () => [
   ...['-O2', '-fPIC', '-shared', logLevel, `-Wl,-soname,${logLevelLibrary}`, '-o'],
@@ -57,14 +67,8 @@ const logLevelFlags = () => [
 ];
 
 function flags() {
-  const sources = join(paths.binding, 'binding');
   return addonFlags({
-    sources: [
-      ...readdirSync(sources)
-        .filter((file) => file.endsWith('.cc'))
-        .map((file) => join(sources, file)),
-      adamW,
-    ],
+    sources: [join(paths.binding, 'binding'), operations].flatMap((folder) => filesOf(folder, '.cc')),
     includes: [join(paths.modules, 'node-api-headers', 'include'), join(libraries, 'include')],
     libraries: platform().libraries.map((file) => join(libraries, file)),
     runPath: relative(realpathSync(folder), realpathSync(libraries)),

@@ -101,7 +101,7 @@ export function addonFlags({ sources, includes, libraries, runPath, logLevel }, 
       : ['-shared', `-Wl,-rpath,$ORIGIN/${runPath}:$ORIGIN`];
   return [
     ...['-std=c++17', '-O3', '-fPIC', '-pthread', '-DNAPI_VERSION=8'],
-    // For adamw.cc: square roots are instructions, and all processors compute the same bits.
+    // For operations/adamw.cc: square roots are instructions, and all processors compute the same bits.
     ...['-fno-math-errno', '-ffp-contract=off'],
     ...includes.flatMap((folder) => ['-I', folder]),
     ...sources,

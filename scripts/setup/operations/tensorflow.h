@@ -1,0 +1,70 @@
+// What the operations of this project share: TensorFlow's C API for operations, and their registration.
+#pragma once
+
+#include <cstdint>
+#include <initializer_list>
+
+#include "tensorflow/c/ops.h"
+#include "tensorflow/c/tf_datatype.h"
+#include "tensorflow/c/tf_status.h"
+#include "tensorflow/c/tf_tensor.h"
+
+// From TensorFlow's c/kernels.h, which includes headers that set-up does not unpack.
+extern "C" {
+struct TF_OpKernelConstruction;
+struct TF_OpKernelContext;
+struct TF_KernelBuilder;
+TF_KernelBuilder* TF_NewKernelBuilder(const char* operation, const char* device,
+                                      void* (*create)(TF_OpKernelConstruction*),
+                                      void (*compute)(void*, TF_OpKernelContext*), void (*destroy)(void*));
+void TF_RegisterKernelBuilder(const char* name, TF_KernelBuilder*, TF_Status*);
+void TF_OpKernelConstruction_GetAttrBool(TF_OpKernelConstruction*, const char* name, unsigned char* value, TF_Status*);
+void TF_GetInput(TF_OpKernelContext*, int index, TF_Tensor**, TF_Status*);
+TF_Tensor* TF_AllocateOutput(TF_OpKernelContext*, int index, TF_DataType, const int64_t* shape, int rank, size_t bytes,
+                             TF_Status*);
+TF_DataType TF_ExpectedOutputDataType(TF_OpKernelContext*, int index);
+void TF_OpKernelContext_Failure(TF_OpKernelContext*, TF_Status*);
+}
+
+namespace alignbook {
+
+// An operation on a CPU, as TensorFlow's own macros would declare it.
+struct Operation {
+  const char* name;
+  std::initializer_list<const char*> inputs;      // such as "weight: float"
+  std::initializer_list<const char*> outputs;     // none: it is run for its effect
+  std::initializer_list<const char*> attributes;  // such as "transpose_y: bool"
+  void* (*create)(TF_OpKernelConstruction*);
+  void (*compute)(void*, TF_OpKernelContext*);
+  void (*destroy)(void*);
+};
+
+// To be called when the addon is loaded, after TensorFlow's libraries. Set-up loads it once, and so sees a failure.
+void registerOperation(const Operation&);
+
+// The inputs of a call, and its status. Frees them, and reports the status where it is not OK.
+class Call {
+ public:
+  static constexpr int MOST_INPUTS = 5;
+  explicit Call(TF_OpKernelContext*, int inputs);
+  ~Call();
+  Call(const Call&) = delete;
+  Call& operator=(const Call&) = delete;
+
+  bool isOk() const;
+  void fail(const char* message);
+  TF_Tensor* operator[](int input) const { return inputs_[input]; }
+  template <class Number>
+  Number* data(int input) const {
+    return static_cast<Number*>(TF_TensorData(inputs_[input]));
+  }
+  TF_OpKernelContext* context() const { return context_; }
+  TF_Status* status() const { return status_; }
+
+ private:
+  TF_OpKernelContext* context_;
+  TF_Status* status_;
+  TF_Tensor* inputs_[MOST_INPUTS] = {};
+};
+
+}  // namespace alignbook
