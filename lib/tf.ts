@@ -71,6 +71,7 @@ export interface Binding {
   readonly TF_FLOAT: number;
   readonly TF_INT32: number;
   readonly TF_ATTR_BOOL: number;
+  readonly TF_ATTR_FLOAT: number;
   readonly TF_ATTR_INT: number;
   readonly TF_ATTR_SHAPE: number;
   readonly TF_ATTR_STRING: number;
@@ -184,14 +185,34 @@ export function device(): Device {
   return { name: binding.isUsingGpuDevice() ? 'gpu' : 'cpu', build, tensorflow: binding.TF_Version };
 }
 
-/** Whether an operation of scripts/setup/operations is available; all of them are for CPUs. */
+/**
+ * Whose operations compute, where there are both: this project's own, or TensorFlow's alone, for comparisons.
+ * ALIGNBOOK_OPERATIONS chooses for the whole process.
+ */
+const OPERATIONS = ['own', 'tensorflow'];
+
+const operations = process.env.ALIGNBOOK_OPERATIONS ?? 'own';
+if (!OPERATIONS.includes(operations))
+  throw new InputError(`ALIGNBOOK_OPERATIONS is "${operations}"; choose from ${OPERATIONS.join(', ')}`);
+
+/** Whether an operation of scripts/setup/operations is used; all of them are for CPUs. */
 const hasOperation = (name: string): boolean =>
-  !binding.isUsingGpuDevice() && Boolean(buildRecord()?.operations?.includes(name));
+  operations === 'own' && !binding.isUsingGpuDevice() && Boolean(buildRecord()?.operations?.includes(name));
 
 export const hasAdamW = hasOperation('AlignbookAdamW');
 
-/** Of x86 processors only those that Linux describes. */
-export const hasFewRows = hasOperation('AlignbookFewRows') && ['avx2', 'fma'].every((flag) => processorFlags.has(flag));
+/** The operations that need an x86 processor with AVX2 and FMA, here one that Linux describes. */
+const VECTOR_OPERATIONS = [
+  'AlignbookAttendToPast',
+  'AlignbookFewRows',
+  'AlignbookLayerNorm',
+  'AlignbookLayerNormGradient',
+  'AlignbookSigmoidGate',
+  'AlignbookSigmoidGateGradient',
+];
+
+export const hasVectorOperations =
+  ['avx2', 'fma'].every((flag) => processorFlags.has(flag)) && VECTOR_OPERATIONS.every(hasOperation);
 
 /** What computes, such as "CPU (2 cores)" or "GPU (NVIDIA H200, 570.86.15)", the number being the driver's. */
 export function deviceName(): string {

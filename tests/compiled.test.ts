@@ -14,7 +14,7 @@ import { release, scope, type Handle } from 'alignbook/dist/engine/handle';
 import { pastOf, type Cache } from 'alignbook/dist/engine/keyValueCache';
 import { add, floats, ints, mul } from 'alignbook/dist/engine/ops';
 import { matmul } from 'alignbook/dist/engine/products';
-import { attentionBias, transformer } from 'alignbook/dist/engine/transformer';
+import { attentionBias, transformerStep } from 'alignbook/dist/engine/transformer';
 import { readWeights } from 'alignbook/dist/model/decode';
 import { binding } from 'alignbook/dist/tf';
 
@@ -65,9 +65,8 @@ describe('a step as a graph', { skip: binding.isUsingGpuDevice() && 'on a GPU no
           const at = ints(positions, [B]);
           const bias = attentionBias(visible, [B, 1, S]);
           const past = pastOf(cache, positions);
-          return how(
-            { ids, at, bias, past, weights },
-            () => transformer(ids, at, bias, (weight) => weights.get(weight)!, config, { past }).y,
+          return how({ ids, at, bias, past, weights }, () =>
+            transformerStep(ids, at, bias, (weight) => weights.get(weight)!, config, past),
           );
         });
 

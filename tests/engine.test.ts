@@ -247,6 +247,7 @@ test('gradients add up, are measured and clipped as PyTorch does it', async () =
 
 test('AdamW with decay and clipping walks as PyTorch does', async () => {
   const { model, expected, stored } = await loadEngineModel('a-group');
+  const { config } = model;
   const optimizer = new AdamW(model.weights, { beta2: 0.95, epsilon: 1e-3, weightDecay: 0.1 });
   const batch = responseBatch(expected.rows);
   const gradient = ragged(expected.weights, 0);
@@ -262,7 +263,17 @@ test('AdamW with decay and clipping walks as PyTorch does', async () => {
     assert.ok(live() - before <= 12, 'only constants are left behind');
   }
   assert.equal(optimizer.steps, 3);
-  for (const name of model.weights.names) near(model.weights.values(name), stored(`trained.${name}`), 2e-6, name);
+  // A bias of the keys changes no attention, so its gradient is a rounding error: here up to 1e-7 after clipping, which
+  // Adam, dividing by 1e-3 at least, makes steps of up to 1e-4 lr; three of them sum to 3.5e-6.
+  const keys = [config.nEmbd, 2 * config.nEmbd] as const;
+  for (const name of model.weights.names) {
+    const [ours, theirs] = [model.weights.values(name), stored(`trained.${name}`).slice()];
+    if (name.endsWith('attn.c_attn.bias')) {
+      near(ours.subarray(...keys), theirs.subarray(...keys), 4e-6, `${name}, keys`);
+      theirs.set(ours.subarray(...keys), keys[0]);
+    }
+    near(ours, theirs, 2e-6, name);
+  }
   optimizer.dispose();
   model.dispose();
 });

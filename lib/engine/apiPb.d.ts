@@ -5,6 +5,7 @@ declare module '@tensorflow/tfjs-node-gpu/dist/proto/api_pb' {
       setType(value: number): void;
       setB(value: boolean): void;
       setI(value: number): void;
+      setF(value: number): void;
     }
     class NodeDef {
       setName(name: string): void;

@@ -3,6 +3,8 @@
  * The formulas are `attend` and `attendBackward`; around them stand heads, padding, and the keys and values of earlier
  * positions.
  */
+import { bfloat16By, hasVectorOperations } from '../tf';
+import { float, op, type } from './call';
 import { scoped, type Handle } from './handle';
 import {
   add,
@@ -19,7 +21,7 @@ import {
   sumLast,
   transpose,
 } from './ops';
-import { asFactor, batchMatmul } from './products';
+import { asFactor, batchMatmul, factorType } from './products';
 
 /**
  * softmax(q k' + bias) v, with q [nh, B, T, hs] already scaled, and k and v [nh, B, S, hs], all as products read them;
@@ -65,28 +67,17 @@ const fromHeads = scoped((x: Handle): Handle => {
 /**
  * Attention over `qkv` [N, 3C], the queries, keys and values of each token side by side.
  *
- * @param bias [B, T, S]: 0 where a query (row) may attend to a key (column), a large negative number elsewhere. Padding
+ * @param bias [B, T, T]: 0 where a query (row) may attend to a key (column), a large negative number elsewhere. Padding
  *   attends only to itself, and no token attends to it, so the values at its places change nothing.
  * @param scale factor of the scores of a query and a key.
- * @param past keys and values of earlier positions, into which those of this one, T = 1, are written in place; `saved`
- *   then shares that memory. Without `past`, S is T.
  * @returns y [N, C], as products read it.
  */
-export const attention = scoped(
-  (
-    qkv: Handle,
-    bias: Handle,
-    nHead: number,
-    scale: number,
-    { past, padding }: { past?: Past | undefined; padding?: Padding | undefined } = {},
-  ) => {
-    const [B, T] = bias.shape as [number, number, number];
-    const own = queriesKeysValues(pad(qkv, padding), [B, T], nHead, scale);
-    const { q, k, v } = past ? withPast(own, past) : own;
-    const { mixed, weights } = attend(q, k, v, bias); // [nh, B, T, hs], [nh, B, T, S]
-    return { y: unpad(fromHeads(mixed), padding), saved: { q, k, v, weights, mixed } };
-  },
-);
+export const attention = scoped((qkv: Handle, bias: Handle, nHead: number, scale: number, padding?: Padding) => {
+  const [B, T] = bias.shape as [number, number, number];
+  const { q, k, v } = queriesKeysValues(pad(qkv, padding), [B, T], nHead, scale);
+  const { mixed, weights } = attend(q, k, v, bias); // [nh, B, T, hs], [nh, B, T, T]
+  return { y: unpad(fromHeads(mixed), padding), saved: { q, k, v, weights, mixed } };
+});
 
 /** @param dy [N, C]. @returns the gradient of `qkv`, [N, 3C]. */
 export const attentionBackward = scoped(
@@ -134,13 +125,22 @@ export type Past = KeysAndValues & {
   readonly places: Handle;
 };
 
-type QueriesKeysValues = KeysAndValues & { readonly q: Handle };
-
-/** The queries, with the keys and values of all positions: those of this one take their places among the earlier. */
-const withPast = ({ q, k, v }: QueriesKeysValues, past: Past): QueriesKeysValues => ({
-  q,
-  k: putHeads(past.k, past.places, k),
-  v: putHeads(past.v, past.places, v),
+/**
+ * Attention of one more token of each row.
+ *
+ * @param qkv [B, 3C]: the tokens' queries, keys and values. Keys and values take their places among those of `past`.
+ * @param bias [B, 1, S], which allows the positions up to each token's own.
+ * @param scale as for `attention`.
+ * @returns [B, C], as products read it.
+ */
+export const attentionToPast = scoped((qkv: Handle, bias: Handle, scale: number, past: Past): Handle => {
+  if (hasVectorOperations && bfloat16By !== 'oneDNN') {
+    const attributes = [float('scale', scale), type('Ty', factorType)];
+    return op('AlignbookAttendToPast', attributes, qkv, past.k, past.v, past.places);
+  }
+  const [nHead, B] = past.k.shape as [number, number, number, number];
+  const { q, k, v } = queriesKeysValues(qkv, [B, 1], nHead, scale);
+  return fromHeads(attend(q, putHeads(past.k, past.places, k), putHeads(past.v, past.places, v), bias).mixed);
 });
 
 const putHeads = scoped((x: Handle, places: Handle, rows: Handle): Handle => {

@@ -45,6 +45,7 @@ export function op(name: string, attributes: readonly OpAttribute[], ...inputs: 
 
 export const type = (name: string, value: number): OpAttribute => ({ name, type: binding.TF_ATTR_TYPE, value });
 export const bool = (name: string, value: boolean): OpAttribute => ({ name, type: binding.TF_ATTR_BOOL, value });
+export const float = (name: string, value: number): OpAttribute => ({ name, type: binding.TF_ATTR_FLOAT, value });
 export const int = (name: string, value: number): OpAttribute => ({ name, type: binding.TF_ATTR_INT, value });
 export const string = (name: string, value: string): OpAttribute => ({ name, type: binding.TF_ATTR_STRING, value });
 export const shapeOf = (name: string, value: readonly number[]): OpAttribute => ({

@@ -17,7 +17,10 @@ const PRODUCER = 1882;
  */
 const INPUT_TYPES: Readonly<Record<string, readonly (string | null)[]>> = {
   AddV2: ['T', 'T'],
-  AlignbookFewRows: ['Tx', 'Ty'],
+  AlignbookAttendToPast: [null, 'Tcache', 'Tcache', null],
+  AlignbookFewRows: ['Tx', 'Ty', null],
+  AlignbookLayerNorm: [null, null, null],
+  AlignbookSigmoidGate: [null],
   BatchMatMulV2: ['T', 'T'],
   BiasAdd: ['T', 'T'],
   Cast: ['SrcT'],
@@ -100,6 +103,7 @@ function attributeValue({ name, type, value: given }: OpAttribute): proto.AttrVa
   if (type === binding.TF_ATTR_TYPE) value.setType(given as number);
   else if (type === binding.TF_ATTR_BOOL) value.setB(given as boolean);
   else if (type === binding.TF_ATTR_INT) value.setI(given as number);
+  else if (type === binding.TF_ATTR_FLOAT) value.setF(given as number);
   else throw new Error(`graphFile.ts cannot write the attribute ${name}`);
   return value;
 }

@@ -12,11 +12,12 @@
  * read are kept as products read them (`asFactor`).
  */
 import type { Activation } from '../formats/config';
+import { binding, hasVectorOperations } from '../tf';
+import { execute, float, op, type } from './call';
 import type { Gradient } from './gradients';
 import { scoped, type Handle } from './handle';
 import {
   add,
-  biasAdd,
   constantScalar,
   erf,
   exp,
@@ -32,7 +33,7 @@ import {
   sub,
   sumRows,
 } from './ops';
-import { asFactor, matmul, weightFactor } from './products';
+import { asFactor, factorType, matmul, weightFactor } from './products';
 
 /** Reads a weight by its name in GPT-2's checkpoints. */
 export type Read = (name: string) => Handle;
@@ -44,14 +45,25 @@ export interface WeightGradients {
   put(name: string, make: () => Gradient): void;
 }
 
-/** Layer normalization of each row (arXiv 1607.06450): (x - mean) / sqrt(variance + epsilon) * weight + bias. */
-export const layerNorm = scoped((x: Handle, read: Read, name: string, epsilon: number) => {
+/**
+ * Layer normalization of each row (arXiv 1607.06450): (x - mean) / sqrt(variance + epsilon) * weight + bias.
+ *
+ * @param isFactor whether to return y as products read it.
+ */
+export const layerNorm = scoped((x: Handle, read: Read, name: string, epsilon: number, isFactor = false) => {
+  const [weight, bias] = [read(`${name}.weight`), read(`${name}.bias`)];
+  if (hasVectorOperations) {
+    const attributes = [float('epsilon', epsilon), type('Ty', isFactor ? factorType : binding.TF_FLOAT)];
+    const made = execute('AlignbookLayerNorm', attributes, [x, weight, bias], 3);
+    const [y, normalized, inverseStd] = made as [Handle, Handle, Handle];
+    return { y, saved: { normalized, inverseStd } };
+  }
   const mean = meanLast(x); // [N, 1]
   const variance = meanLast(squaredDifference(x, mean)); // [N, 1]
   const inverseStd = rsqrt(add(variance, constantScalar(epsilon)));
   const normalized = mul(sub(x, mean), inverseStd); // [N, C]
-  const y = add(mul(normalized, read(`${name}.weight`)), read(`${name}.bias`));
-  return { y, saved: { normalized, inverseStd } };
+  const y = add(mul(normalized, weight), bias);
+  return { y: isFactor ? asFactor(y) : y, saved: { normalized, inverseStd } };
 });
 
 /** dx = (dn - mean(dn) - normalized mean(dn normalized)) / std, where dn = dy weight. */
@@ -63,9 +75,17 @@ export const layerNormBackward = scoped(
     name: string,
     gradients: WeightGradients,
   ): Handle => {
+    const weight = read(`${name}.weight`);
+    if (hasVectorOperations) {
+      const made = execute('AlignbookLayerNormGradient', [], [dy, normalized, inverseStd, weight], 3);
+      const [dx, dWeight, dBias] = made as [Handle, Handle, Handle];
+      gradients.put(`${name}.weight`, () => dWeight);
+      gradients.put(`${name}.bias`, () => dBias);
+      return dx;
+    }
     gradients.put(`${name}.weight`, () => sumRows(mul(dy, normalized)));
     gradients.put(`${name}.bias`, () => sumRows(dy));
-    const dn = mul(dy, read(`${name}.weight`)); // [N, C]
+    const dn = mul(dy, weight); // [N, C]
     const along = mul(normalized, meanLast(mul(dn, normalized)));
     return mul(sub(sub(dn, meanLast(dn)), along), inverseStd);
   },
@@ -78,7 +98,7 @@ export const linear = scoped((x: Handle, read: Read, name: string): { y: Handle;
   const bias = read(`${name}.bias`);
   const { factor, kept } = weightFactor(read(`${name}.weight`));
   const input = asFactor(x);
-  const y = biasAdd(matmul(input, factor, { columns: bias.shape[0]! }), bias);
+  const y = matmul(input, factor, { columns: bias.shape[0]!, bias });
   return { y, saved: { x: input, ...kept } };
 });
 
@@ -98,16 +118,36 @@ export type LinearSaved = {
   readonly weight?: Handle;
 };
 
-/** y = x gate(x), the nonlinearity between the two linear layers of a block's MLP; relu has no gate, but a kernel. */
-export const activate = scoped((x: Handle, activation: Activation) => {
-  if (activation === 'relu') return { y: relu(x), saved: { x, gate: x } };
-  const gate = activation === 'gelu' ? normalCdf(x) : sigmoidGate(x, GATES[activation]);
-  return { y: mul(x, gate), saved: { x, gate } };
+/**
+ * y = x gate(x), the nonlinearity between the two linear layers of a block's MLP, as products read it; relu has no
+ * gate, but a kernel.
+ */
+export const activate = scoped((x: Handle, activation: Activation): { y: Handle; saved: ActivationSaved } => {
+  if (activation === 'relu') return { y: asFactor(relu(x)), saved: { x } };
+  if (activation === 'gelu') {
+    const gate = normalCdf(x);
+    return { y: asFactor(mul(x, gate)), saved: { x, gate } };
+  }
+  const { slope, cubic } = GATES[activation];
+  if (hasVectorOperations) {
+    const attributes = [float('slope', slope), float('cubic', cubic), type('Ty', factorType)];
+    return { y: op('AlignbookSigmoidGate', attributes, x), saved: { x } };
+  }
+  const gate = sigmoidGate(x, GATES[activation]);
+  return { y: asFactor(mul(x, gate)), saved: { x, gate } };
 });
+
+/** Whether `saved` has a gate of its own: where no operation computes it and its gradient in one pass, and for GELU. */
+export const keepsGate = (activation: Activation): boolean =>
+  activation === 'gelu' || (activation !== 'relu' && !hasVectorOperations);
 
 /** dx = dy gate + dy x gate'. */
 export const activateBackward = scoped((dy: Handle, { x, gate }: ActivationSaved, activation: Activation): Handle => {
   if (activation === 'relu') return reluGradient(dy, x);
+  if (gate === undefined) {
+    const { slope, cubic } = GATES[activation as keyof typeof GATES];
+    return op('AlignbookSigmoidGateGradient', [float('slope', slope), float('cubic', cubic)], dy, x);
+  }
   const direct = mul(dy, gate);
   const dGate = mul(dy, x);
   return add(
@@ -116,7 +156,11 @@ export const activateBackward = scoped((dy: Handle, { x, gate }: ActivationSaved
   );
 });
 
-export type ActivationSaved = ReturnType<typeof activate>['saved'];
+export type ActivationSaved = {
+  readonly x: Handle;
+  /** See `keepsGate`. */
+  readonly gate?: Handle;
+};
 
 /** sigmoid(slope (x + cubic x^3)). */
 interface SigmoidGate {

@@ -51,6 +51,8 @@ function constant(key: string, make: () => Handle): Handle {
 /** A number that varies from call to call; `constantScalar` is for one fixed in the code. */
 export const scalar = (value: number): Handle => floats(Float32Array.of(value), []);
 export const constantScalar = (value: number): Handle => constant(`f${value}`, () => scalar(value));
+/** A vector without numbers, in the place of one that there may be. */
+export const constantEmpty = (): Handle => constant('empty', () => floats(new Float32Array(0), [0]));
 const axis = (value: number): Handle => constant(`i${value}`, () => ints(Int32Array.of(value), []));
 const vector = (values: readonly number[]): Handle =>
   constant(`v${values.join()}`, () => ints(Int32Array.from(values), [values.length]));

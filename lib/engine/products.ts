@@ -5,13 +5,16 @@
  * products only, is kept rounded, in half the memory. A rounded weight belongs to a forward pass and never to the
  * model, so that no update leaves a stale one.
  */
-import { bfloat16By, binding, hasAvx512, hasFewRows } from '../tf';
+import { bfloat16By, binding, hasAvx512, hasVectorOperations } from '../tf';
 import { bool, op, type } from './call';
 import { scope, scoped, type Handle } from './handle';
-import { concat, fill, inBfloat16, inFloat32, isBfloat16, slice, TF_BFLOAT16 } from './ops';
+import { biasAdd, concat, constantEmpty, fill, inBfloat16, inFloat32, isBfloat16, slice, TF_BFLOAT16 } from './ops';
 
 /** A matrix as products read it: rounded to bfloat16 where they round, otherwise itself. */
 export const asFactor = (x: Handle): Handle => (bfloat16By === 'rounding' ? inBfloat16(x) : x);
+
+/** The type of what `asFactor` makes, for operations that can make it themselves. */
+export const factorType = bfloat16By === 'rounding' ? TF_BFLOAT16 : binding.TF_FLOAT;
 
 /**
  * A weight as products read it, and what to keep of it for the backward: the same where it was rounded; otherwise
@@ -29,9 +32,11 @@ interface ProductOptions {
   asFactor?: boolean;
 }
 
-interface Columns {
+interface MatrixOptions extends ProductOptions {
   /** Columns of the result, where y has a padded stride (see `padStride`). */
   columns?: number;
+  /** A vector [N] to add to every row of the product; not for a result `asFactor`. */
+  bias?: Handle;
 }
 
 /**
@@ -43,10 +48,15 @@ interface Columns {
  * @param y the same, or bfloat16 where a model's blocks are held so: where products do not round, it is cast for this
  *   product, which is then that of the rounded values in float32.
  */
-export function matmul(x: Handle, y: Handle, options: ProductOptions & Columns = {}): Handle {
-  if (hasFewRows && bfloat16By !== 'oneDNN' && isOfFewRows(x, y, options)) return ofFewRows(x, y, options);
+export function matmul(x: Handle, y: Handle, options: MatrixOptions = {}): Handle {
+  if (isOfFewRows(x, y, options)) return ofFewRows(x, y, options);
+  const { bias } = options;
+  return bias ? scope(() => biasAdd(ofManyRows(x, y, options), bias)) : ofManyRows(x, y, options);
+}
+
+function ofManyRows(x: Handle, y: Handle, options: MatrixOptions): Handle {
   if (bfloat16By === 'rounding') return rounded(matmulOf, x, y, options);
-  if (isBfloat16(y)) return scope(() => matmul(x, inFloat32(y), options));
+  if (isBfloat16(y)) return scope(() => ofManyRows(x, inFloat32(y), options));
   if (bfloat16By === 'oneDNN') return batchMatmulOf(x, y, options);
   const { columns = y.shape[1]! } = options;
   if (columns < y.shape[1]!) return firstColumns(x, y, columns);
@@ -80,7 +90,8 @@ const rounded = scoped((product: typeof matmulOf, x: Handle, y: Handle, options:
  */
 const MOST_ROWS = 12;
 
-function isOfFewRows(x: Handle, y: Handle, { transposeX, columns = y.shape[1]! }: ProductOptions & Columns): boolean {
+function isOfFewRows(x: Handle, y: Handle, { transposeX, columns = y.shape[1]! }: MatrixOptions): boolean {
+  if (!hasVectorOperations || bfloat16By === 'oneDNN') return false;
   return !transposeX && x.shape[0]! <= MOST_ROWS && columns === y.shape[1];
 }
 
@@ -88,13 +99,14 @@ function isOfFewRows(x: Handle, y: Handle, { transposeX, columns = y.shape[1]! }
  * The product by this project's own operation (scripts/setup/operations/few_rows.cc), whose sums are float32. Where
  * products round, it rounds both factors, as others do, but not a result that is wanted in float32.
  */
-function ofFewRows(x: Handle, y: Handle, { transposeY = false, asFactor: isFactor = false }: ProductOptions): Handle {
+function ofFewRows(x: Handle, y: Handle, options: MatrixOptions): Handle {
+  const { transposeY = false, asFactor: isFactor = false, bias = constantEmpty() } = options;
   const attributes = [
     bool('transpose_y', transposeY),
     bool('wide', hasAvx512),
-    type('Tproduct', isFactor && bfloat16By === 'rounding' ? TF_BFLOAT16 : binding.TF_FLOAT),
+    type('Tproduct', isFactor ? factorType : binding.TF_FLOAT),
   ];
-  return scope(() => op('AlignbookFewRows', attributes, asFactor(x), asFactor(y)));
+  return scope(() => op('AlignbookFewRows', attributes, asFactor(x), asFactor(y), bias));
 }
 
 // --- float32 on a CPU: matrices that oneDNN reads slowly ---

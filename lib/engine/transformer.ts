@@ -2,7 +2,14 @@
  * GPT-2 without its heads: token ids -> embeddings -> blocks -> hidden states (see layers.ts for axes and ownership).
  */
 import { attentionScale, type GPT2Config } from '../formats/config';
-import { attention, attentionBackward, type KeysAndValues, type Padding, type Past } from './attention';
+import {
+  attention,
+  attentionBackward,
+  attentionToPast,
+  type KeysAndValues,
+  type Padding,
+  type Past,
+} from './attention';
 import { release, scope, scoped, type Handle } from './handle';
 import {
   activate,
@@ -17,7 +24,6 @@ import {
   type WeightGradients,
 } from './layers';
 import { add, addRows, floats, gather, segmentSum } from './ops';
-import { asFactor } from './products';
 
 /** A block's own place among the model's weights, and its settings. */
 interface Block {
@@ -50,22 +56,20 @@ export type BlockRows = {
   readonly only?: Handle | undefined;
 };
 
-type Rows = { past?: Past | undefined } & BlockRows;
-
 /** One pre-norm transformer block: x + selfAttention(ln_1(x)), then + mlp(ln_2(·)). */
-const block = scoped((x: Handle, bias: Handle, own: Block, rows: Rows) => {
+const block = scoped((x: Handle, bias: Handle, own: Block, rows: BlockRows) => {
   const { middle, saved } = beforeOutput(x, bias, own, rows);
   const output = mlpOutput(saved.mlp, own);
   return { y: add(middle, output.y), saved: { ...saved, mlp: { ...saved.mlp, output: output.saved } } };
 });
 
 /** A block without its last product: all that its backward needs, and what the product is added to. */
-const beforeOutput = scoped((x: Handle, bias: Handle, own: Block, { past, padding, only }: Rows) => {
+const beforeOutput = scoped((x: Handle, bias: Handle, own: Block, { padding, only }: BlockRows) => {
   const { name, read, epsilon } = own;
-  const norm1 = layerNorm(x, read, `${name}.ln_1`, epsilon);
-  const attended = selfAttention(norm1.y, bias, own, { past, padding, only });
+  const norm1 = layerNorm(x, read, `${name}.ln_1`, epsilon, true);
+  const attended = selfAttention(norm1.y, bias, own, { padding, only });
   const middle = add(only ? gather(x, only) : x, attended.y); // [N, C], or [M, C] by `only`
-  const norm2 = layerNorm(middle, read, `${name}.ln_2`, epsilon);
+  const norm2 = layerNorm(middle, read, `${name}.ln_2`, epsilon, true);
   const mlp = mlpWide(norm2.y, own);
   return { middle, saved: { norm1: norm1.saved, attention: attended.saved, norm2: norm2.saved, mlp } };
 });
@@ -87,9 +91,9 @@ type Activations = ReturnType<typeof beforeOutput>['saved'];
 export type BlockSaved = Activations | { readonly input: Handle };
 
 const selfAttention = scoped(
-  (x: Handle, bias: Handle, { name, read, nHead, scale }: Block, { past, padding, only }: Rows) => {
+  (x: Handle, bias: Handle, { name, read, nHead, scale }: Block, { padding, only }: BlockRows) => {
     const input = linear(x, read, `${name}.attn.c_attn`);
-    const heads = attention(input.y, bias, nHead, scale, { past, padding });
+    const heads = attention(input.y, bias, nHead, scale, padding);
     const output = linear(only ? gather(heads.y, only) : heads.y, read, `${name}.attn.c_proj`);
     return { y: output.y, saved: { input: input.saved, heads: heads.saved, output: output.saved } };
   },
@@ -114,7 +118,7 @@ const selfAttentionBackward = scoped(
 const mlpWide = scoped((x: Handle, { name, read, activation }: Block): MlpSaved => {
   const input = linear(x, read, `${name}.mlp.c_fc`);
   const wide = activate(input.y, activation); // [N, 4C]
-  return { input: input.saved, wide: wide.saved, output: { x: asFactor(wide.y) } };
+  return { input: input.saved, wide: wide.saved, output: { x: wide.y } };
 });
 
 /** [N, C] */
@@ -130,6 +134,17 @@ const mlpBackward = scoped(
     return linearBackward(dLinear, input, read, `${name}.mlp.c_fc`, gradients);
   },
 );
+
+/** The same block for one more token of each row, x [B, C], whose key and value are written among the earlier ones. */
+const nextBlock = scoped((x: Handle, bias: Handle, own: Block, past: Past): Handle => {
+  const { name, read, scale, epsilon } = own;
+  const norm1 = layerNorm(x, read, `${name}.ln_1`, epsilon, true);
+  const input = linear(norm1.y, read, `${name}.attn.c_attn`);
+  const heads = attentionToPast(input.y, bias, scale, past);
+  const middle = add(x, linear(heads, read, `${name}.attn.c_proj`).y);
+  const norm2 = layerNorm(middle, read, `${name}.ln_2`, epsilon, true);
+  return add(middle, mlpOutput(mlpWide(norm2.y, own), own).y);
+});
 
 /** Bias of the scores of forbidden keys: their weight is then exactly 0 in float32. */
 const FORBIDDEN = -1e9;
@@ -149,14 +164,12 @@ export interface TransformerOptions extends BlockRows {
    * the rest again; or the keys and values for later positions. Default: nothing.
    */
   keep?: 'nothing' | 'activations' | 'inputs' | 'cache';
-  /** Keys and values of earlier positions, for each block. */
-  past?: readonly Past[];
 }
 
 /**
  * @param ids [N] int32, N = B * T, or fewer by the padding.
  * @param positions [N] int32.
- * @param bias [B, T, S], see `attentionBias`; S is T, or that of `past`.
+ * @param bias [B, T, T], see `attentionBias`.
  * @returns y [N, C], or [M, C] by `only`, before the final layer norm, and what `keep` asks for.
  */
 export function transformer(
@@ -165,7 +178,7 @@ export function transformer(
   bias: Handle,
   read: Read,
   config: GPT2Config,
-  { keep = 'nothing', past, padding, only }: TransformerOptions = {},
+  { keep = 'nothing', padding, only }: TransformerOptions = {},
 ) {
   const saved: BlockSaved[] = [];
   const cache: KeysAndValues[] = [];
@@ -173,7 +186,7 @@ export function transformer(
   for (let layer = 0; layer < config.nLayer; layer += 1) {
     const isLast = layer === config.nLayer - 1;
     const result = scope(() => {
-      const rows = { past: past?.[layer], padding, only: isLast ? only : undefined };
+      const rows = { padding, only: isLast ? only : undefined };
       const { y, saved: all } = block(x, bias, blockOf(config, layer, read), rows);
       const { k, v } = all.attention.heads;
       return { y, ...(keep === 'activations' && { all }), ...(keep === 'cache' && { heads: { k, v } }) };
@@ -186,6 +199,23 @@ export function transformer(
   }
   return { y: x, saved, cache };
 }
+
+/**
+ * One more token of each row.
+ *
+ * @param ids [B] int32.
+ * @param positions [B] int32.
+ * @param bias [B, 1, S], which allows the positions up to each token's own.
+ * @param past keys and values of earlier positions, for each block; those of the tokens are written among them.
+ * @returns [B, C], before the final layer norm.
+ */
+export const transformerStep = scoped(
+  (ids: Handle, positions: Handle, bias: Handle, read: Read, config: GPT2Config, past: readonly Past[]): Handle =>
+    past.reduce(
+      (x, ofLayer, layer) => nextBlock(x, bias, blockOf(config, layer, read), ofLayer),
+      embed(ids, positions, read),
+    ),
+);
 
 const embed = scoped((ids: Handle, positions: Handle, read: Read): Handle =>
   add(gather(read('wte.weight'), ids), gather(read('wpe.weight'), positions)),

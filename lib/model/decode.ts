@@ -9,7 +9,7 @@ import { keepRows, pastOf, sizeOf, type Cache } from '../engine/keyValueCache';
 import { layerNorm, type Read } from '../engine/layers';
 import { argMaxLast, biasAdd, floats, ints, l2, mul, scalar, softmax } from '../engine/ops';
 import { asFactor, isWorthPaddedCopy, matmul, padStride } from '../engine/products';
-import { attentionBias, transformer } from '../engine/transformer';
+import { attentionBias, transformerStep } from '../engine/transformer';
 import type { GPT2Config } from '../formats/config';
 import type { Random } from '../random';
 import { promptRows } from '../text/responseBatch';
@@ -107,8 +107,7 @@ export function decode(
     const past = pastOf(cache, positions);
     const inputs = { ids, places, bias, past, weights };
     const y = compiled(JSON.stringify(config), inputs, () => {
-      const { y: last } = transformer(ids, places, bias, read, config, { past });
-      return layerNorm(last, read, 'ln_f', config.layerNormEpsilon).y;
+      return layerNorm(transformerStep(ids, places, bias, read, config, past), read, 'ln_f', config.layerNormEpsilon).y;
     });
     return chooser(y, read, config, options, { checked });
   });

@@ -1,4 +1,5 @@
 /** How much memory a training takes, from the sizes of its model and of its batch, before anything is loaded. */
+import { keepsGate } from '../engine/layers';
 import type { GPT2Config } from '../formats/config';
 import type { HeldDType } from '../model/checkpointWeights';
 import type { LoraTarget } from '../model/lora';
@@ -74,9 +75,11 @@ export function trainingMemory(
     reference: reference === true ? FLOAT * all : 0,
   };
 
-  // Two layer norms with a deviation each, the inputs of attention and MLP, attention's output; the MLP's activation,
-  // its gate and their product; in padded rows queries, keys, values and their mixture; the weights of attention.
-  const block = FLOAT * (N * (5 * C + 2 + 3 * nInner) + 4 * B * T * C + nHead * B * T * T);
+  // Two layer norms with a deviation each, the inputs of attention and MLP, attention's output; what goes into the
+  // MLP's activation and comes out, and maybe its gate; in padded rows queries, keys, values and their mixture; the
+  // weights of attention.
+  const wide = keepsGate(config.activation ?? 'gelu_new') ? 3 : 2;
+  const block = FLOAT * (N * (5 * C + 2 + wide * nInner) + 4 * B * T * C + nHead * B * T * T);
   const kept = nLayer * (isCheckpointed ? FLOAT * N * C : block);
   // The logits; their gradient is as large, and measured peaks show about a third such tensor.
   const ofVocabulary = FLOAT * M * V;

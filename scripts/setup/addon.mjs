@@ -51,8 +51,16 @@ export const addon = {
   },
 };
 
-/** The names of this project's operations in the addon. */
-const ownOperations = () => ['AlignbookAdamW', ...(process.arch === 'x64' ? ['AlignbookFewRows'] : [])];
+/** The names of this project's operations in the addon, as their sources register them. */
+const ownOperations = () => ['AlignbookAdamW', ...(process.arch === 'x64' ? vectorOperations : [])];
+const vectorOperations = [
+  'AlignbookAttendToPast',
+  'AlignbookFewRows',
+  'AlignbookLayerNorm',
+  'AlignbookLayerNormGradient',
+  'AlignbookSigmoidGate',
+  'AlignbookSigmoidGateGradient',
+];
 
 /** @param {string} folder @param {string} ending */
 const filesOf = (folder, ending) =>

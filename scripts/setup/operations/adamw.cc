@@ -75,6 +75,7 @@ __attribute__((constructor)) void registerAdamW() {
       {"weight: float", "m: float", "v: float", "gradient: float", "scalars: float"},
       {},
       {},
+      true,
       [](TF_OpKernelConstruction*) -> void* { return nullptr; },
       compute,
       [](void*) {},

@@ -4,6 +4,7 @@
 //
 //   x            [M, K], float32 or bfloat16
 //   y            [K, N], or [N, K] with transpose_y; float32 or bfloat16
+//   bias         float32 [N], which is added to each row; or [0]
 //   wide         whether the processor has AVX512; it must have AVX2 and FMA
 //   product      [M, N], float32 or bfloat16
 //
@@ -20,11 +21,12 @@
 #include "threads.h"
 
 #if defined(__x86_64__)
-#include <immintrin.h>
+#include "vectors.h"
 
 namespace {
 
-constexpr char NAME[] = "AlignbookFewRows";
+using alignbook::Bfloat16;
+using alignbook::widened;
 
 // Of w, in bytes: read from memory once, and then from a core's own cache.
 constexpr int64_t BLOCK = 80 << 10;
@@ -34,78 +36,44 @@ constexpr int64_t SHARE = 64 << 10;
 // How many numbers of a sum of parts do.
 constexpr int64_t SUMS = 32 << 10;
 
-struct Bfloat16 {
-  uint16_t bits;
-};
-
-inline float widened(float x) { return x; }
-
-inline float widened(Bfloat16 x) {
-  const uint32_t bits = static_cast<uint32_t>(x.bits) << 16;
-  float value;
-  std::memcpy(&value, &bits, sizeof value);
-  return value;
-}
-
-// To the nearest, ties to even.
-inline Bfloat16 rounded(float x) {
-  uint32_t bits;
-  std::memcpy(&bits, &x, sizeof bits);
-  if (x != x) return {static_cast<uint16_t>(bits >> 16 | 0x40)};
-  return {static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16)};
-}
-
 template <class Number>
 void copyWidened(const Number* from, int64_t size, float* to) {
   std::transform(from, from + size, to, [](Number x) { return widened(x); });
 }
 
+TARGET_AVX2 void roundAll(const float* from, int64_t size, Bfloat16* to) {
+  using namespace alignbook::avx2;
+  for (int64_t i = 0; i < size; i += LANES) store(to + i, load(from + i, size - i), size - i);
+}
+
 struct Factors {
   const float* x;
   const void* w;
+  const float* bias;  // or null
   int64_t M, K, N;
   bool transposed;
 };
 
 namespace avx2 {
-#define TARGET __attribute__((target("avx2,fma")))
-using Vector = __m256;
-constexpr int LANES = 8;
-constexpr int MOST_SUMS = 8;  // of 16 registers
-TARGET inline Vector load(const float* from) { return _mm256_loadu_ps(from); }
-TARGET inline Vector load(const Bfloat16* from) {
-  const __m128i halves = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
-  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16));
-}
-TARGET inline Vector everywhere(float x) { return _mm256_set1_ps(x); }
-TARGET inline void store(float* to, Vector x) { _mm256_storeu_ps(to, x); }
-TARGET inline Vector plusProduct(Vector sum, Vector a, Vector b) { return _mm256_fmadd_ps(a, b, sum); }
-TARGET inline float total(Vector x) {
-  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
-  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
-  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
-}
+using namespace alignbook::avx2;
+#define TARGET TARGET_AVX2
 #include "few_rows_kernel.h"
 #undef TARGET
 }  // namespace avx2
 
 namespace avx512 {
-#define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx2,fma")))
-using Vector = __m512;
-constexpr int LANES = 16;
-constexpr int MOST_SUMS = 16;  // of 32 registers
-TARGET inline Vector load(const float* from) { return _mm512_loadu_ps(from); }
-TARGET inline Vector load(const Bfloat16* from) {
-  const __m256i halves = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
-  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
-}
-TARGET inline Vector everywhere(float x) { return _mm512_set1_ps(x); }
-TARGET inline void store(float* to, Vector x) { _mm512_storeu_ps(to, x); }
-TARGET inline Vector plusProduct(Vector sum, Vector a, Vector b) { return _mm512_fmadd_ps(a, b, sum); }
-TARGET inline float total(Vector x) { return _mm512_reduce_add_ps(x); }
+using namespace alignbook::avx512;
+#define TARGET TARGET_AVX512
 #include "few_rows_kernel.h"
 #undef TARGET
 }  // namespace avx512
+
+// Each row of y [M, N] becomes the bias, or zeros.
+void begin(const Factors& f, float* y) {
+  for (int64_t m = 0; m < f.M; ++m)
+    if (f.bias == nullptr) std::fill_n(y + m * f.N, f.N, 0.0f);
+    else std::copy_n(f.bias, f.N, y + m * f.N);
+}
 
 template <class Weight>
 void multiply(const Factors& f, bool wide, float* y) {
@@ -114,9 +82,10 @@ void multiply(const Factors& f, bool wide, float* y) {
   const int64_t rows = f.transposed ? f.N : f.K;
   const int64_t bytes = f.K * f.N * static_cast<int64_t>(sizeof(Weight));
   const int64_t shares = std::min(std::clamp<int64_t>(bytes / SHARE, 1, alignbook::threadCount()), rows);
-  const auto begin = [&](int64_t share) { return rows * share / shares; };
+  const auto start = [&](int64_t share) { return rows * share / shares; };
   if (f.transposed) {  // each share has its own columns of y
-    alignbook::inParallel(shares, [&](int64_t n) { compute(f, w, y, begin(n), begin(n + 1)); });
+    begin(f, y);
+    alignbook::inParallel(shares, [&](int64_t n) { compute(f, w, y, start(n), start(n + 1)); });
     return;
   }
   // Each share has a part of every sum.
@@ -126,8 +95,9 @@ void multiply(const Factors& f, bool wide, float* y) {
   float* const others = parts.data();
   alignbook::inParallel(shares, [&](int64_t n) {
     float* const sums = n == 0 ? y : others + (n - 1) * size;
-    std::fill_n(sums, size, 0.0f);
-    compute(f, w, sums, begin(n), begin(n + 1));
+    if (n == 0) begin(f, sums);
+    else std::fill_n(sums, size, 0.0f);
+    compute(f, w, sums, start(n), start(n + 1));
   });
   const int64_t adders = std::clamp<int64_t>((shares - 1) * size / SUMS, 1, shares);
   alignbook::inParallel(adders, [&](int64_t adder) {
@@ -142,29 +112,22 @@ struct Settings {
 };
 
 void* create(TF_OpKernelConstruction* construction) {
-  TF_Status* status = TF_NewStatus();
-  const auto isSet = [&](const char* name) {
-    unsigned char value = 0;
-    TF_OpKernelConstruction_GetAttrBool(construction, name, &value, status);
-    return value != 0;
-  };
-  auto* settings = new Settings{isSet("transpose_y"), isSet("wide")};
-  TF_DeleteStatus(status);
-  return settings;
+  return new Settings{alignbook::isSet(construction, "transpose_y"), alignbook::isSet(construction, "wide")};
 }
 
 void compute(void* kernel, TF_OpKernelContext* context) {
   const auto& settings = *static_cast<const Settings*>(kernel);
-  alignbook::Call call(context, 2);
+  alignbook::Call call(context, 3);
   if (!call.isOk()) return;
   if (TF_NumDims(call[0]) != 2 || TF_NumDims(call[1]) != 2 ||
       TF_Dim(call[0], 1) != TF_Dim(call[1], settings.transposed ? 1 : 0))
     return call.fail("AlignbookFewRows: the shapes do not fit");
   const int64_t M = TF_Dim(call[0], 0), K = TF_Dim(call[0], 1), N = TF_Dim(call[1], settings.transposed ? 0 : 1);
-  const TF_DataType type = TF_ExpectedOutputDataType(context, 0);
-  const int64_t shape[] = {M, N};
-  TF_Tensor* product = TF_AllocateOutput(context, 0, type, shape, 2, M * N * TF_DataTypeSize(type), call.status());
-  if (!call.isOk()) return;
+  const int64_t biases = TF_TensorElementCount(call[2]);
+  if (biases != 0 && biases != N) return call.fail("AlignbookFewRows: the shapes do not fit");
+  void* const product = call.allocate(0, {M, N});
+  if (product == nullptr) return;
+  const bool isRounded = TF_ExpectedOutputDataType(context, 0) == TF_BFLOAT16;
 
   // x begins at a line of the cache, so that no vector of it lies in two.
   static thread_local std::vector<float> spaceOfX, sums;
@@ -174,26 +137,22 @@ void compute(void* kernel, TF_OpKernelContext* context) {
   std::align(LINE, M * K * sizeof(float), x, space);
   if (TF_TensorType(call[0]) == TF_BFLOAT16) copyWidened(call.data<Bfloat16>(0), M * K, static_cast<float*>(x));
   else copyWidened(call.data<float>(0), M * K, static_cast<float*>(x));
-  auto* y = static_cast<float*>(TF_TensorData(product));
-  if (type == TF_BFLOAT16) {
-    sums.resize(M * N);
-    y = sums.data();
-  }
-  const Factors factors{static_cast<float*>(x), TF_TensorData(call[1]), M, K, N, settings.transposed};
+  if (isRounded) sums.resize(M * N);
+  float* const y = isRounded ? sums.data() : static_cast<float*>(product);
+  const Factors factors{static_cast<float*>(x), TF_TensorData(call[1]), biases == 0 ? nullptr : call.data<float>(2), M, K, N, settings.transposed};
   if (TF_TensorType(call[1]) == TF_BFLOAT16) multiply<Bfloat16>(factors, settings.wide, y);
   else multiply<float>(factors, settings.wide, y);
-  if (type == TF_BFLOAT16)
-    std::transform(y, y + M * N, static_cast<Bfloat16*>(TF_TensorData(product)), [](float sum) { return rounded(sum); });
-  TF_DeleteTensor(product);
+  if (isRounded) roundAll(y, M * N, static_cast<Bfloat16*>(product));
 }
 
 __attribute__((constructor)) void registerFewRows() {
   alignbook::registerOperation({
-      NAME,
-      {"x: Tx", "y: Ty"},
+      "AlignbookFewRows",
+      {"x: Tx", "y: Ty", "bias: float"},
       {"product: Tproduct"},
       {"transpose_y: bool", "wide: bool", "Tx: {float, bfloat16}", "Ty: {float, bfloat16}",
        "Tproduct: {float, bfloat16}"},
+      false,
       create,
       compute,
       [](void* settings) { delete static_cast<Settings*>(settings); },

@@ -1,7 +1,5 @@
-// The loops of few_rows.cc, for the vectors of one kind of processor. Included once for each, within a namespace that
-// has the macro TARGET, which is put before every function; the type Vector of LANES float32; and the functions load
-// (from float32, or from the bits of bfloat16), everywhere (one number in each lane), store, plusProduct, and total (of
-// all lanes).
+// The loops of few_rows.cc, for the vectors of one kind of processor. Included once for each, in a namespace with those
+// of vectors.h, and with the macro TARGET, which is put before every function.
 //
 // M, up to 8, is the number of rows of x; x and y are float32 with rows of K and N numbers.
 
@@ -41,7 +39,7 @@ TARGET void addColumns(const float* x, int64_t K, const Weight* w, float* y, int
 template <int M, class Weight>
 TARGET void addRows(const float* x, int64_t K, const Weight* w, float* y, int64_t N, int64_t begin, int64_t end,
                     Ahead& ahead) {
-  constexpr int VECTORS = std::max(1, std::min(4, MOST_SUMS / M));
+  constexpr int VECTORS = std::max(1, std::min(4, REGISTERS / (2 * M)));
   int64_t n = 0;
   for (; n + VECTORS * LANES <= N; n += VECTORS * LANES) addColumns<M, VECTORS>(x, K, w, y, N, n, begin, end, ahead);
   for (; n + LANES <= N; n += LANES) addColumns<M, 1>(x, K, w, y, N, n, begin, end, ahead);
@@ -50,9 +48,9 @@ TARGET void addRows(const float* x, int64_t K, const Weight* w, float* y, int64_
       for (int64_t k = begin; k < end; ++k) y[m * N + n] += x[m * K + k] * widened(w[k * N + n]);
 }
 
-// y[m][n] = sum of x[m][k] w[n][k] over all k, for ROWS rows of w from n on.
+// y[m][n] += sum of x[m][k] w[n][k] over all k, for ROWS rows of w from n on.
 template <int M, int ROWS, class Weight>
-TARGET void setColumns(const float* x, int64_t K, const Weight* w, float* y, int64_t N, int64_t n, Ahead& ahead) {
+TARGET void addProducts(const float* x, int64_t K, const Weight* w, float* y, int64_t N, int64_t n, Ahead& ahead) {
   Vector sums[ROWS][M];
   for (auto& ofRow : sums)
     for (Vector& sum : ofRow) sum = everywhere(0);
@@ -71,18 +69,18 @@ TARGET void setColumns(const float* x, int64_t K, const Weight* w, float* y, int
     for (int m = 0; m < M; ++m) {
       float sum = total(sums[r][m]);
       for (int64_t rest = k; rest < K; ++rest) sum += x[m * K + rest] * widened(row[r * K + rest]);
-      y[m * N + n + r] = sum;
+      y[m * N + n + r] += sum;
     }
 }
 
 // The same for the rows of w from `begin` to `end`.
 template <int M, class Weight>
-TARGET void setRows(const float* x, int64_t K, const Weight* w, float* y, int64_t N, int64_t begin, int64_t end,
+TARGET void addAllProducts(const float* x, int64_t K, const Weight* w, float* y, int64_t N, int64_t begin, int64_t end,
                     Ahead& ahead) {
-  constexpr int ROWS = std::max(1, std::min(4, MOST_SUMS / M));
+  constexpr int ROWS = std::max(1, std::min(4, REGISTERS / (2 * M)));
   int64_t n = begin;
-  for (; n + ROWS <= end; n += ROWS) setColumns<M, ROWS>(x, K, w, y, N, n, ahead);
-  for (; n < end; ++n) setColumns<M, 1>(x, K, w, y, N, n, ahead);
+  for (; n + ROWS <= end; n += ROWS) addProducts<M, ROWS>(x, K, w, y, N, n, ahead);
+  for (; n < end; ++n) addProducts<M, 1>(x, K, w, y, N, n, ahead);
 }
 
 // A share of a product: rows `begin` to `end` of w. They are taken in blocks that stay in the cache while the rows of x
@@ -98,7 +96,7 @@ TARGET void computeShare(const Factors& f, const Weight* w, float* y, int64_t be
     const auto multiply = [&](auto rows, int64_t m) TARGET {
       constexpr int M = decltype(rows)::value;
       const float* x = f.x + m * f.K;
-      if (f.transposed) setRows<M>(x, f.K, w, y + m * f.N, f.N, from, to, ahead);
+      if (f.transposed) addAllProducts<M>(x, f.K, w, y + m * f.N, f.N, from, to, ahead);
       else addRows<M>(x, f.K, w, y + m * f.N, f.N, from, to, ahead);
     };
     int64_t m = 0;

@@ -19,6 +19,7 @@ TF_KernelBuilder* TF_NewKernelBuilder(const char* operation, const char* device,
                                       void (*compute)(void*, TF_OpKernelContext*), void (*destroy)(void*));
 void TF_RegisterKernelBuilder(const char* name, TF_KernelBuilder*, TF_Status*);
 void TF_OpKernelConstruction_GetAttrBool(TF_OpKernelConstruction*, const char* name, unsigned char* value, TF_Status*);
+void TF_OpKernelConstruction_GetAttrFloat(TF_OpKernelConstruction*, const char* name, float* value, TF_Status*);
 void TF_GetInput(TF_OpKernelContext*, int index, TF_Tensor**, TF_Status*);
 TF_Tensor* TF_AllocateOutput(TF_OpKernelContext*, int index, TF_DataType, const int64_t* shape, int rank, size_t bytes,
                              TF_Status*);
@@ -32,8 +33,9 @@ namespace alignbook {
 struct Operation {
   const char* name;
   std::initializer_list<const char*> inputs;      // such as "weight: float"
-  std::initializer_list<const char*> outputs;     // none: it is run for its effect
+  std::initializer_list<const char*> outputs;
   std::initializer_list<const char*> attributes;  // such as "transpose_y: bool"
+  bool changesInputs;
   void* (*create)(TF_OpKernelConstruction*);
   void (*compute)(void*, TF_OpKernelContext*);
   void (*destroy)(void*);
@@ -42,10 +44,15 @@ struct Operation {
 // To be called when the addon is loaded, after TensorFlow's libraries. Set-up loads it once, and so sees a failure.
 void registerOperation(const Operation&);
 
-// The inputs of a call, and its status. Frees them, and reports the status where it is not OK.
+// Attributes of an operation where it is created.
+bool isSet(TF_OpKernelConstruction*, const char* name);
+float numberOf(TF_OpKernelConstruction*, const char* name);
+
+// The inputs and outputs of a call, and its status. Frees them, and reports the status where it is not OK.
 class Call {
  public:
   static constexpr int MOST_INPUTS = 5;
+  static constexpr int MOST_OUTPUTS = 3;
   explicit Call(TF_OpKernelContext*, int inputs);
   ~Call();
   Call(const Call&) = delete;
@@ -58,13 +65,18 @@ class Call {
   Number* data(int input) const {
     return static_cast<Number*>(TF_TensorData(inputs_[input]));
   }
-  TF_OpKernelContext* context() const { return context_; }
-  TF_Status* status() const { return status_; }
+  // An output of the type that the operation's attributes give; null, and the call has failed, where there is no memory.
+  void* allocate(int output, std::initializer_list<int64_t> shape);
+  // The same, of an input's shape.
+  void* allocateLike(int input, int output);
 
  private:
   TF_OpKernelContext* context_;
   TF_Status* status_;
+  void* allocate(int output, const int64_t* shape, int rank);
+
   TF_Tensor* inputs_[MOST_INPUTS] = {};
+  TF_Tensor* outputs_[MOST_OUTPUTS] = {};
 };
 
 }  // namespace alignbook
