@@ -204,11 +204,13 @@ export const hasAdamW = hasOperation('AlignbookAdamW');
 /** The operations that need an x86 processor with AVX2 and FMA, here one that Linux describes. */
 const VECTOR_OPERATIONS = [
   'AlignbookAttendToPast',
+  'AlignbookCast',
   'AlignbookFewRows',
   'AlignbookLayerNorm',
   'AlignbookLayerNormGradient',
   'AlignbookSigmoidGate',
   'AlignbookSigmoidGateGradient',
+  'AlignbookSumOfSquares',
 ];
 
 export const hasVectorOperations =

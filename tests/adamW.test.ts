@@ -10,11 +10,15 @@ import { test } from 'node:test';
 import { liveTensors } from 'alignbook';
 import type { AdamWState } from 'alignbook/dist/engine/adamW';
 import { execute } from 'alignbook/dist/engine/call';
-import { release, type Handle } from 'alignbook/dist/engine/handle';
+import { Gradients } from 'alignbook/dist/engine/gradients';
+import { release, scope, type Handle } from 'alignbook/dist/engine/handle';
 import {
   assign,
   fill,
   floats,
+  inBfloat16,
+  inFloat32,
+  isBfloat16,
   isUnshared,
   readVariable,
   reshape,
@@ -113,6 +117,40 @@ test('and those of the smallest and largest gradients', () => {
   inBothWays(numbers(gradients.length, 0), true, () => gradients);
   const many = Float32Array.from({ length: LARGE }, (_, n) => gradients[n % gradients.length]!);
   inBothWays(numbers(LARGE, 0), true, () => many); // on every thread
+});
+
+test('a gradient in bfloat16 is as its numbers in float32 are: taken, added up, clipped, and in a step', () => {
+  for (const size of [1000, LARGE]) {
+    const states = (['bfloat16', 'float32'] as const).map((rounded) => {
+      const state = stateOf(numbers(size, 0));
+      for (let step = 1; step <= 3; step += 1) takeStep(state, size, step, { rounded });
+      return state;
+    });
+    const [half, whole] = states.map(valuesOf) as [Float32Array[], Float32Array[]];
+    assert.deepEqual(half, whole);
+    states.forEach(dispose);
+  }
+
+  const values = numbers(1000, 1);
+  const [halves, wholes] = [true, false].map((isHalf) => {
+    const rounded = () =>
+      scope(() => {
+        const half = inBfloat16(floats(values.slice(), [10, 100]));
+        return isHalf ? half : inFloat32(half);
+      });
+    using gradients = new Gradients(new Map([['a', rounded()], ['b', rounded()]])); // prettier-ignore
+    using more = new Gradients(new Map([['a', rounded()], ['b', rounded()]])); // prettier-ignore
+    const seen = [gradients.values('a'), gradients.norm(), gradients.clip(1), gradients.values('b')];
+    gradients.add(more);
+    using taken = gradients.take('a');
+    assert.ok(!isBfloat16(taken));
+    using other = new Gradients(new Map([['a', rounded()]]));
+    other.clip(2);
+    using clipped = other.take('a');
+    assert.ok(!isBfloat16(clipped));
+    return [...seen, taken.values(), clipped.values(), gradients.values('b')];
+  });
+  assert.deepEqual(halves, wholes);
 });
 
 test('with one thread as with two or five', () => {

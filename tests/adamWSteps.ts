@@ -4,7 +4,8 @@ import { createHash } from 'node:crypto';
 import { Random } from 'alignbook';
 import { AdamWStep, type AdamWOptions, type AdamWState } from 'alignbook/dist/engine/adamW';
 import { Gradients } from 'alignbook/dist/engine/gradients';
-import { fill, floats, readVariable, variable } from 'alignbook/dist/engine/ops';
+import { scope, type Handle } from 'alignbook/dist/engine/handle';
+import { fill, floats, inBfloat16, inFloat32, readVariable, variable } from 'alignbook/dist/engine/ops';
 
 export const OPTIONS: AdamWOptions = { lr: 0.01, beta1: 0.9, beta2: 0.95, epsilon: 1e-6, weightDecay: 0.1 };
 /** To which the gradients are clipped. */
@@ -38,6 +39,8 @@ export interface Taken {
   gradient?: Float32Array | undefined;
   maxNorm?: number;
   decays?: boolean;
+  /** Whether to round the gradient to bfloat16, and how to hold it then. Default: not rounded. */
+  rounded?: 'bfloat16' | 'float32';
 }
 
 /** @returns the factor by which the gradient was clipped. */
@@ -45,13 +48,21 @@ export function takeStep(
   state: AdamWState,
   size: number,
   step: number,
-  { gradient = numbers(size, step), maxNorm = NORM, decays = true }: Taken = {},
+  { gradient = numbers(size, step), maxNorm = NORM, decays = true, rounded }: Taken = {},
 ): number {
-  using gradients = new Gradients(new Map([['weight', floats(gradient, [size, 1])]]));
+  using gradients = new Gradients(new Map([['weight', gradientOf(gradient, rounded)]]));
   const norm = gradients.clip(maxNorm);
   using taken = new AdamWStep(OPTIONS, step);
   taken.update(state, gradients, 'weight', decays);
   return Math.min(1, maxNorm / (norm + 1e-6));
+}
+
+function gradientOf(values: Float32Array, rounded: Taken['rounded']): Handle {
+  return scope(() => {
+    const whole = floats(values, [values.length, 1]);
+    if (rounded === undefined) return whole;
+    return rounded === 'bfloat16' ? inBfloat16(whole) : inFloat32(inBfloat16(whole));
+  });
 }
 
 if (require.main === module) {

@@ -317,6 +317,42 @@ test('what does not fit is an error, and nothing is written', options, () => {
   release(qkv, keys, held, places, wrong, few, narrow, vector);
 });
 
+// --- casts, and sums of squares ---
+
+test('casts are those of TensorFlow, to the bit', options, () => {
+  const special = [0, -0, 1e-40, 1e-38, 3.4e38, Infinity, -Infinity, NaN, 1 + 2 ** -8, 1 + 3 * 2 ** -8, -1 - 2 ** -8];
+  for (const size of [1, 7, 8, 31, 300_000]) {
+    const values = normals(size).map((value, n) => (n % 3 === 0 ? special[(n / 3) % special.length]! : value));
+    const whole = floats(values, [size]);
+    using half = op('AlignbookCast', [type('Ty', TF_BFLOAT16)], whole);
+    using expected = op('Cast', [type('DstT', TF_BFLOAT16)], whole);
+    using back = op('AlignbookCast', [type('Ty', TF_FLOAT)], half);
+    using expectedBack = op('Cast', [type('DstT', TF_FLOAT)], expected);
+    assert.deepEqual(back.values(), expectedBack.values());
+    assert.throws(() => op('AlignbookCast', [type('Ty', TF_FLOAT)], whole), /AlignbookCast: the types are the same/);
+    release(whole);
+  }
+});
+
+test('sums of squares, in float32 and bfloat16', options, () => {
+  for (const size of [0, 1, 9, 4096, 4097, 700_001]) {
+    const whole = floats(normals(size), [size]);
+    using half = inBfloat16(whole);
+    for (const x of [whole, half]) {
+      const expected = floatsOf(x).reduce((sum, value) => sum + value * value, 0);
+      using sum = op('AlignbookSumOfSquares', [], x);
+      assert.deepEqual(sum.shape, []);
+      // 4096 squares are added up in 32 lanes of float32, one after another; then in float64.
+      assert.ok(Math.abs(sum.values()[0]! - expected) <= 128 * HALF_PLACE * expected, `${size}: ${sum.values()[0]}`);
+    }
+    release(whole);
+  }
+  using infinite = floats(Float32Array.of(1, Infinity, 2), [3]);
+  using none = floats(Float32Array.of(1, NaN, 2), [3]);
+  assert.equal(op('AlignbookSumOfSquares', [], infinite).values()[0], Infinity);
+  assert.ok(Number.isNaN(op('AlignbookSumOfSquares', [], none).values()[0]));
+});
+
 test('they leave no tensor behind', options, () => {
   const [x, vector] = [floats(normals(80), [10, 8]), floats(normals(8), [8])];
   const once = () => {

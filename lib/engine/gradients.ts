@@ -1,6 +1,21 @@
 /** The gradient of a loss with respect to each weight that is trained. */
+import { hasVectorOperations } from '../tf';
+import { op } from './call';
 import { Handle, release, scope, scoped } from './handle';
-import { add, addRows, gather, ints, l2, mul, reshape, scalar, segmentSum, sumLast } from './ops';
+import {
+  add,
+  addRows,
+  gather,
+  inFloat32,
+  ints,
+  isBfloat16,
+  l2,
+  mul,
+  reshape,
+  scalar,
+  segmentSum,
+  sumLast,
+} from './ops';
 import { asFactor, matmul } from './products';
 
 /**
@@ -24,17 +39,20 @@ export class Gradients implements Disposable {
   values(name: string): Float32Array {
     const gradient = multiplied(this.#get(name)); // one kept in factors is a single tensor from now on
     this.#byName.set(name, gradient);
-    const values = gradient.values() as Float32Array;
+    const values = scope(() => inFloat32(gradient).values() as Float32Array);
     return this.#factor === 1 ? values : values.map((value) => value * this.#factor);
   }
 
-  /** Gives one gradient to the caller. */
+  /** Gives one gradient to the caller, in float32. */
   take(name: string): Handle {
     const { gradient, factor } = this.takeUnscaled(name);
-    return multiplied(gradient, factor);
+    const scaled = multiplied(gradient, factor);
+    if (!isBfloat16(scaled)) return scaled;
+    using half = scaled;
+    return inFloat32(half);
   }
 
-  /** The same, to a caller who multiplies by clipping's factor. */
+  /** The same, to a caller who multiplies by clipping's factor, and takes bfloat16, too. */
   takeUnscaled(name: string): { gradient: Handle; factor: number } {
     const gradient = this.#get(name);
     this.#byName.delete(name);
@@ -83,7 +101,10 @@ export class Gradients implements Disposable {
   }
 }
 
-/** The gradient of one weight; that of `wte.weight`, which is the head and the embedding at once, may be in factors. */
+/**
+ * The gradient of one weight: in float32, or in bfloat16 where that is what its product was rounded to, in half the
+ * memory. That of `wte.weight`, which is the head and the embedding at once, may be in factors.
+ */
 export type Gradient = Handle | Factored;
 
 /**
@@ -135,7 +156,7 @@ export function multiplied(gradient: Gradient, factor = 1): Handle {
   if (factor === 1 && gradient instanceof Handle) return gradient;
   const result = scope(() => {
     const scale = scalar(factor);
-    if (gradient instanceof Handle) return mul(gradient, scale);
+    if (gradient instanceof Handle) return mul(inFloat32(gradient), scale);
     const { dLogits, hidden, ids, rows } = gradient;
     const scaledHidden = mul(hidden, scale); // scaling the small tensors is cheaper than scaling the product
     const scaledRows = mul(rows, scale);
@@ -161,7 +182,9 @@ export const squares = scoped((gradient: Gradient): number => {
   return sum < 0 ? 0 : sum; // below 0 by rounding where the terms cancel; NaN stays NaN
 });
 
-const sumOfSquares = scoped((x: Handle): number => 2 * l2(x).values()[0]!);
+const sumOfSquares = scoped((x: Handle): number =>
+  hasVectorOperations ? op('AlignbookSumOfSquares', [], x).values()[0]! : 2 * l2(inFloat32(x)).values()[0]!,
+);
 
 /** The sum of the products of two matrices' elements. */
 const dot = scoped((x: Handle, y: Handle): number =>

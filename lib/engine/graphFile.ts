@@ -18,6 +18,7 @@ const PRODUCER = 1882;
 const INPUT_TYPES: Readonly<Record<string, readonly (string | null)[]>> = {
   AddV2: ['T', 'T'],
   AlignbookAttendToPast: [null, 'Tcache', 'Tcache', null],
+  AlignbookCast: ['Tx'],
   AlignbookFewRows: ['Tx', 'Ty', null],
   AlignbookLayerNorm: [null, null, null],
   AlignbookSigmoidGate: [null],

@@ -105,7 +105,7 @@ export const linear = scoped((x: Handle, read: Read, name: string): { y: Handle;
 export const linearBackward = scoped(
   (dy: Handle, { x, weight }: LinearSaved, read: Read, name: string, gradients: WeightGradients): Handle => {
     const factor = asFactor(dy);
-    gradients.put(`${name}.weight`, () => matmul(x, factor, { transposeX: true }));
+    gradients.put(`${name}.weight`, () => matmul(x, factor, { transposeX: true, asFactor: hasVectorOperations }));
     gradients.put(`${name}.bias`, () => sumRows(dy));
     return matmul(factor, weight ?? read(`${name}.weight`), { transposeY: true });
   },

@@ -3,7 +3,7 @@
  * not. Every operation returns new handles, which the caller owns (see `handle.ts`), and frees none of its arguments.
  * Tensors are float32 unless stated otherwise.
  */
-import { binding } from '../tf';
+import { binding, hasVectorOperations } from '../tf';
 import { bool, execute, int, op, shapeOf, string, type } from './call';
 import { Handle, outsideScopes, release } from './handle';
 
@@ -148,7 +148,8 @@ export const inBfloat16 = (x: Handle): Handle => (isBfloat16(x) ? x : cast(x, TF
 /** The tensor itself, or a bfloat16 one in float32, which holds every bfloat16 exactly. */
 export const inFloat32 = (x: Handle): Handle => (isBfloat16(x) ? cast(x, TF_FLOAT) : x);
 
-const cast = (x: Handle, to: number): Handle => op('Cast', [type('DstT', to)], x);
+const cast = (x: Handle, to: number): Handle =>
+  hasVectorOperations ? op('AlignbookCast', [type('Ty', to)], x) : op('Cast', [type('DstT', to)], x);
 
 // --- the ends of layers ---
 

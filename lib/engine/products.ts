@@ -28,7 +28,7 @@ export function weightFactor(weight: Handle): { factor: Handle; kept: { readonly
 interface ProductOptions {
   transposeX?: boolean;
   transposeY?: boolean;
-  /** Leave the result as the next product reads it. Default: in float32. */
+  /** Leave the result as products read it, and as they round it. Default: in float32. */
   asFactor?: boolean;
 }
 

@@ -55,11 +55,13 @@ export const addon = {
 const ownOperations = () => ['AlignbookAdamW', ...(process.arch === 'x64' ? vectorOperations : [])];
 const vectorOperations = [
   'AlignbookAttendToPast',
+  'AlignbookCast',
   'AlignbookFewRows',
   'AlignbookLayerNorm',
   'AlignbookLayerNormGradient',
   'AlignbookSigmoidGate',
   'AlignbookSigmoidGateGradient',
+  'AlignbookSumOfSquares',
 ];
 
 /** @param {string} folder @param {string} ending */

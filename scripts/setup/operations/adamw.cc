@@ -3,7 +3,7 @@
 // lib/engine/adamW.ts calls it; on a GPU it calls TensorFlow's own operations instead.
 //
 //   weight, m, v  float32 of one size; changed in place
-//   gradient      float32 of the same size
+//   gradient      float32 or bfloat16 of the same size
 //   scalars       float32 [6]: lr sqrt(1 - beta2^t) / (1 - beta1^t), beta1, beta2, epsilon sqrt(1 - beta2^t),
 //                 lr weightDecay, and the factor by which the gradient is multiplied
 #include <algorithm>
@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "bfloat16.h"
 #include "tensorflow.h"
 #include "threads.h"
 
@@ -29,15 +30,15 @@ constexpr int64_t LINE = 16;
 
 // TensorFlow's wheels need AVX, too; AVX512 is no faster, as memory is the limit. No multiplication is fused with an
 // addition (-ffp-contract=off in platform.mjs), so all processors compute the same bits.
-template <bool decays>
+template <bool decays, class Gradient>
 #if defined(__x86_64__)
 __attribute__((target("avx")))
 #endif
-void update(float* __restrict weight, float* __restrict m, float* __restrict v, const float* __restrict gradient,
+void update(float* __restrict weight, float* __restrict m, float* __restrict v, const Gradient* __restrict gradient,
             int64_t size, Scalars s) {
   const float rate1 = 1 - s.beta1, rate2 = 1 - s.beta2;
   for (int64_t i = 0; i < size; ++i) {
-    const float g = gradient[i] * s.factor;
+    const float g = alignbook::widened(gradient[i]) * s.factor;
     const float before = decays ? weight[i] - weight[i] * s.decay : weight[i];
     const float mean = m[i] + (g - m[i]) * rate1;
     const float square = v[i] + (g * g - v[i]) * rate2;
@@ -47,8 +48,9 @@ void update(float* __restrict weight, float* __restrict m, float* __restrict v, 
   }
 }
 
-void updateInParallel(float* weight, float* m, float* v, const float* gradient, int64_t size, Scalars s) {
-  const auto part = s.decay == 0 ? update<false> : update<true>;
+template <class Gradient>
+void updateInParallel(float* weight, float* m, float* v, const Gradient* gradient, int64_t size, Scalars s) {
+  const auto part = s.decay == 0 ? update<false, Gradient> : update<true, Gradient>;
   const int64_t shares = std::clamp<int64_t>(size / SHARE, 1, alignbook::threadCount());
   const int64_t each = (size / shares + LINE) / LINE * LINE;
   alignbook::inParallel(shares, [&](int64_t share) {
@@ -66,15 +68,19 @@ void compute(void*, TF_OpKernelContext* context) {
       return call.fail("AlignbookAdamW: the inputs differ in size");
   Scalars scalars;
   std::memcpy(&scalars, call.data<float>(COUNT - 1), sizeof scalars);
-  updateInParallel(call.data<float>(0), call.data<float>(1), call.data<float>(2), call.data<float>(3), size, scalars);
+  const auto updateBy = [&](const auto* gradient) {
+    updateInParallel(call.data<float>(0), call.data<float>(1), call.data<float>(2), gradient, size, scalars);
+  };
+  if (TF_TensorType(call[3]) == TF_BFLOAT16) updateBy(call.data<alignbook::Bfloat16>(3));
+  else updateBy(call.data<float>(3));
 }
 
 __attribute__((constructor)) void registerAdamW() {
   alignbook::registerOperation({
       "AlignbookAdamW",
-      {"weight: float", "m: float", "v: float", "gradient: float", "scalars: float"},
+      {"weight: float", "m: float", "v: float", "gradient: Tgradient", "scalars: float"},
       {},
-      {},
+      {"Tgradient: {float, bfloat16}"},
       true,
       [](TF_OpKernelConstruction*) -> void* { return nullptr; },
       compute,

@@ -1,6 +1,5 @@
-// Vectors of float32 on x86 processors, with AVX2 and FMA, and with AVX512; and numbers in bfloat16. Every function that
-// uses vectors must be marked with the macro of its kind, TARGET_AVX2 or TARGET_AVX512, and be called only where the
-// processor has them.
+// Vectors of float32 on x86 processors, with AVX2 and FMA, and with AVX512. Every function that uses them must be marked
+// with the macro of its kind, TARGET_AVX2 or TARGET_AVX512, and be called only where the processor has them.
 #pragma once
 
 #include <immintrin.h>
@@ -8,20 +7,9 @@
 #include <cstdint>
 #include <cstring>
 
+#include "bfloat16.h"
+
 namespace alignbook {
-
-struct Bfloat16 {
-  uint16_t bits;
-};
-
-inline float widened(float x) { return x; }
-
-inline float widened(Bfloat16 x) {
-  const uint32_t bits = static_cast<uint32_t>(x.bits) << 16;
-  float value;
-  std::memcpy(&value, &bits, sizeof value);
-  return value;
-}
 
 #define TARGET_AVX2 __attribute__((target("avx2,fma")))
 
