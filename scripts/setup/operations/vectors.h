@@ -103,7 +103,12 @@ TARGET_AVX2 inline Vector exponential(Vector x) {
 
 }  // namespace avx2
 
+// Clang 18 to 21 have a feature for vectors of 512 bits, which other compilers do not know.
+#if defined(__clang__) && __clang_major__ >= 18 && __clang_major__ <= 21
+#define TARGET_AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,evex512")))
+#else
 #define TARGET_AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx2,fma")))
+#endif
 
 namespace avx512 {
 
