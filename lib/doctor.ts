@@ -1,6 +1,16 @@
 /** Reports what is installed, which device computes, what is missing, and how to get it. */
 import { embeddedModel } from './hub/modelFolder';
-import { computePolicy, device, deviceName, nvidiaDriver, setupCommand, tf } from './tf';
+import {
+  computePolicy,
+  device,
+  deviceName,
+  hasAvx512,
+  hasVectorOperations,
+  nvidiaDriver,
+  operations,
+  setupCommand,
+  tf,
+} from './tf';
 
 export interface Diagnosis {
   /** Lines of [part, its state]. */
@@ -33,6 +43,7 @@ export function diagnose(): Diagnosis {
           ? 'fp32; ALIGNBOOK_COMPUTE chooses tf32 or bf16'
           : `${computePolicy}, by ALIGNBOOK_COMPUTE`,
       ],
+      ['operations', operationsLine(name)],
       ['arithmetic', computes ? 'a matrix product came out right' : `a matrix product came out wrong (${product})`],
       ['model tiny', tiny.text],
     ],
@@ -54,6 +65,12 @@ function deviceLine(name: 'cpu' | 'gpu', build: 'cpu' | 'cuda' | null): string {
   return driver === null
     ? `${cpu}; on a machine with an NVIDIA GPU: ${setup}`
     : `${cpu}; to use the ${driver}: ${setup}`;
+}
+
+function operationsLine(name: 'cpu' | 'gpu'): string {
+  if (operations === 'tensorflow') return "TensorFlow's alone, by ALIGNBOOK_OPERATIONS";
+  if (hasVectorOperations) return `this project's own, for ${hasAvx512 ? 'AVX512' : 'AVX2'}, beside TensorFlow's`;
+  return `TensorFlow's; this project's own need ${name === 'gpu' ? 'a CPU' : 'an x86 processor with AVX2, on Linux'}`;
 }
 
 function tinyModel(): { found: boolean; text: string } {

@@ -189,9 +189,9 @@ export function device(): Device {
  * Whose operations compute, where there are both: this project's own, or TensorFlow's alone, for comparisons.
  * ALIGNBOOK_OPERATIONS chooses for the whole process.
  */
-const OPERATIONS = ['own', 'tensorflow'];
+export const operations = process.env.ALIGNBOOK_OPERATIONS ?? 'own';
 
-const operations = process.env.ALIGNBOOK_OPERATIONS ?? 'own';
+const OPERATIONS = ['own', 'tensorflow'];
 if (!OPERATIONS.includes(operations))
   throw new InputError(`ALIGNBOOK_OPERATIONS is "${operations}"; choose from ${OPERATIONS.join(', ')}`);
 

@@ -30,6 +30,7 @@ test('doctor tells versions and device', () => {
   assert.match(stdout, new RegExp(`^node +${process.version.replaceAll('.', '\\.')} on `, 'm'));
   assert.match(stdout, /^tensorflow +2\.21\.0, (CPU|CUDA) build$/m);
   assert.match(stdout, /^device +(CPU|GPU|CUDA build, no device)/m);
+  assert.match(stdout, /^operations +(this project's own, for AVX(2|512), beside T|T)ensorFlow's/m);
   assert.match(stdout, /^arithmetic +a matrix product came out right$/m);
   assert.equal(status, /CUDA build, no device/.test(stdout) ? 1 : 0);
 });

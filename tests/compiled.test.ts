@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { describe, test } from 'node:test';
 
 import { profile, Random } from 'alignbook';
+import { noted } from 'alignbook/dist/engine/call';
 import { compiled } from 'alignbook/dist/engine/compiled';
 import { release, scope, type Handle } from 'alignbook/dist/engine/handle';
 import { pastOf, type Cache } from 'alignbook/dist/engine/keyValueCache';
@@ -16,7 +17,7 @@ import { add, floats, ints, mul } from 'alignbook/dist/engine/ops';
 import { matmul } from 'alignbook/dist/engine/products';
 import { attentionBias, transformerStep } from 'alignbook/dist/engine/transformer';
 import { readWeights } from 'alignbook/dist/model/decode';
-import { binding } from 'alignbook/dist/tf';
+import { binding, hasVectorOperations } from 'alignbook/dist/tf';
 
 import { engineModels, loadEngineModel } from './engineFixtures';
 
@@ -89,6 +90,28 @@ describe('a step as a graph', { skip: binding.isUsingGpuDevice() && 'on a GPU no
       model.dispose();
     });
   }
+
+  test('how many operations a step consists of, as notebook 12 counts them', async () => {
+    const { model } = await loadEngineModel('five-layers');
+    const { config } = model;
+    const weights = readWeights(model.weights, 1);
+    const shape = [config.nHead, 1, S, config.nEmbd / config.nHead];
+    const cache: Cache = Array.from({ length: config.nLayer }, () => ({
+      k: floats(normals(shape), shape),
+      v: floats(normals(shape), shape),
+    }));
+    const [ids, at] = [ints(Int32Array.of(1), [1]), ints(Int32Array.of(2), [1])];
+    const bias = attentionBias(Uint8Array.of(1, 1, 1, 0, 0, 0, 0), [1, 1, S]);
+    const past = pastOf(cache, Int32Array.of(2));
+    const { result, calls } = noted(() =>
+      transformerStep(ids, at, bias, (weight) => weights.get(weight)!, config, past),
+    );
+    // two lookups of embeddings and their sum; this model has GELU's tanh form, of six operations
+    assert.equal(calls.length, (hasVectorOperations ? 10 : 52) * config.nLayer + 3);
+    release(result, cache, ids, at, bias, weights);
+    release(past[0]!.places);
+    model.dispose();
+  });
 
   test('shapes that differ share a graph where their operations are the same', async () => {
     const double = (x: Handle, y: Handle) => compiled('double', { x, y }, () => add(mul(x, y), y));

@@ -12,7 +12,7 @@ import { bool, op, type } from 'alignbook/dist/engine/call';
 import { release, scope, type Handle } from 'alignbook/dist/engine/handle';
 import { constantEmpty, floats, inBfloat16, inFloat32, ints, isBfloat16, TF_BFLOAT16 } from 'alignbook/dist/engine/ops';
 import { matmul } from 'alignbook/dist/engine/products';
-import { binding, hasAvx512, hasVectorOperations } from 'alignbook/dist/tf';
+import { binding, hasAvx512, hasVectorOperations, processorFlags } from 'alignbook/dist/tf';
 
 import { fewRowsOf } from './fewRowsOf';
 
@@ -57,7 +57,12 @@ const product = (x: Handle, y: Handle, across: boolean, wide: boolean, out = TF_
     constantEmpty(),
   );
 
-test('it is there', { skip: process.arch !== 'x64' && 'for x86 only' }, () => assert.ok(hasVectorOperations));
+/** On Linux, and where nothing was asked for that excludes it. */
+const belongsHere =
+  ['avx2', 'fma'].every((flag) => processorFlags.has(flag)) &&
+  !binding.isUsingGpuDevice() &&
+  process.env['ALIGNBOOK_OPERATIONS'] !== 'tensorflow';
+test('it is there', { skip: !belongsHere && 'not on this device' }, () => assert.ok(hasVectorOperations));
 
 const options = { skip: !hasVectorOperations && 'the operation is not available here' };
 
@@ -177,6 +182,34 @@ test('NaN and infinity come through in their row and column only', options, () =
       });
       release(x, y);
     }
+});
+
+test('matrices without rows or columns', options, () => {
+  for (const [M, K, N] of [[0, 3, 4], [2, 0, 4], [2, 3, 0]] as const) // prettier-ignore
+    for (const across of [false, true])
+      for (const wide of WIDTHS) {
+        const [x, y] = [floats(matrix(M, K), [M, K]), floats(matrix(K, N), across ? [N, K] : [K, N])];
+        using made = product(x, y, across, wide);
+        assert.deepEqual([made.shape, [...made.values()]], [[M, N], Array<number>(M * N).fill(0)]);
+        release(x, y);
+      }
+});
+
+test('a bias is added to each row', options, () => {
+  const [M, K, N] = [3, 500, 300];
+  const [xs, ys, bias] = [matrix(M, K), matrix(K, N), matrix(1, N)];
+  const [x, y, vector] = [floats(xs, [M, K]), floats(ys, [K, N]), floats(bias, [N])];
+  const expected = worked(xs, ys, [M, K, N], false).map((value, i) => value + bias[i % N]!);
+  using made = matmul(x, y, { bias: vector });
+  close(made.values(), expected, toleranceOf(K), 'with a bias');
+  using many = floats(matrix(20, K), [20, K]);
+  using plain = matmul(many, y);
+  using other = matmul(many, y, { bias: vector });
+  const added = plain.values().map((value, i) => value + bias[i % N]!);
+  close(other.values(), Float64Array.from(added), 1e-5, 'of many rows');
+  const attributes = [bool('transpose_y', false), bool('wide', false), type('Tproduct', TF_FLOAT)];
+  assert.throws(() => op('AlignbookFewRows', attributes, x, y, x), /AlignbookFewRows: the shapes do not fit/);
+  release(x, y, vector);
 });
 
 test('shapes that do not fit are an error', options, () => {

@@ -41,7 +41,10 @@ test('which form is chosen, by processor, rows and matrix', () => {
   const plain = {};
   const acrossRows = { transposeY: true };
   for (const { M, shape, options = plain, avx2, avx512 } of [
-    { M: 1, shape: [512, 1024], avx2: 'plain', avx512: 'plain' },
+    // a single row, where no operation is made for few: in parts from 2 ** 19 numbers on
+    { M: 1, shape: [512, 1024], avx2: 'parts', avx512: 'plain' },
+    { M: 1, shape: [512, 1023], avx2: 'plain', avx512: 'plain' },
+    { M: 1, shape: [767, 2304], avx2: 'plain', avx512: 'plain' }, // not divisible by 4
     { M: 2, shape: [768, 2304], avx2: 'plain', avx512: 'plain' },
     // rows 4096 bytes apart: copied from 64 rows up, and up to 1 / M + 1 / 1024 = 0.0038, which is M = 354
     { M: 63, shape: [24, 1024], avx2: 'plain', avx512: 'plain' },
@@ -75,6 +78,7 @@ test('each form gives the product', () => {
     { form: 'plain', M: 3, across: true },
     { form: 'batch', M: 3 },
     { form: 'batch', M: 3, across: true },
+    { form: 'parts', M: 1 },
     { form: 'padded', M: 3 },
   ] satisfies { form: Form; M: number; across?: boolean }[]) {
     const [xValues, yValues] = [matrix(M, K), matrix(K, N)];

@@ -35,6 +35,8 @@ export interface Outcome {
   readonly hash: string;
   readonly casts: number;
   readonly products: number;
+  /** The square root of the sum of the squares of all numbers. */
+  readonly size: number;
 }
 
 export interface Report {
@@ -65,12 +67,15 @@ type Numbers = Float32Array | Float64Array;
 
 async function noted(name: string, work: () => (Numbers | string)[] | Promise<(Numbers | string)[]>): Promise<void> {
   const hash = createHash('sha256');
+  let squares = 0;
   const { result, ops } = await profile(work);
-  for (const part of result)
+  for (const part of result) {
     hash.update(typeof part === 'string' ? part : new Uint8Array(part.buffer, part.byteOffset, part.byteLength));
+    if (typeof part !== 'string') for (const value of part) squares += value * value;
+  }
   const calls = (names: readonly string[]) =>
     ops.reduce((sum, { op, calls: count }) => sum + (names.includes(op) ? count : 0), 0);
-  outcomes[name] = { hash: hash.digest('hex'), casts: calls(['Cast']), products: calls(PRODUCTS) };
+  outcomes[name] = { hash: hash.digest('hex'), casts: calls(['Cast']), products: calls(PRODUCTS), size: Math.sqrt(squares) };
 }
 
 /** Random numbers in the shape of a tensor, as the gradient of a loss or as weights. */

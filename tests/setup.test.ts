@@ -330,7 +330,7 @@ test("the addon's flags for Linux and for macOS", () => {
   const language = ['-std=c++17', '-O3', '-fPIC', '-pthread', '-DNAPI_VERSION=8'];
   const common = [...language, '-fno-math-errno', '-ffp-contract=off', '-I', 'i', 'a.cc', 'l'];
   assert.deepEqual(JSON.parse(stdout), [
-    [...common, '-Wl,--no-as-needed', 'level.so', '-shared', '-Wl,-rpath,$ORIGIN/../t:$ORIGIN'],
+    [...common, '-Wl,--no-as-needed', 'level.so', '-shared', '-Wl,-z,nodelete', '-Wl,-rpath,$ORIGIN/../t:$ORIGIN'],
     [...common, '-shared', '-undefined', 'dynamic_lookup', '-Wl,-rpath,@loader_path/../t'],
   ]);
 });

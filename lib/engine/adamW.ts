@@ -2,9 +2,9 @@
  * One step of AdamW (arXiv 1711.05101), in place, as torch.optim.AdamW takes it: w -= lr weightDecay w, then Adam with
  * bias correction, with epsilon added after the correction.
  *
- * On a CPU this is one operation, one pass over memory (`AlignbookAdamW`, scripts/setup/adamw.cc). On a GPU, and where
- * something else may share the memory of a variable, these are TensorFlow's own operations; on x86 they compute the
- * same bits in more than twice the time.
+ * On a CPU this is one operation, one pass over memory (`AlignbookAdamW`, scripts/setup/operations/adamw.cc). On a GPU,
+ * and where something else may share the memory of a variable, these are TensorFlow's own operations; on x86 they
+ * compute the same bits in more than twice the time.
  */
 import { hasAdamW } from '../tf';
 import { execute } from './call';

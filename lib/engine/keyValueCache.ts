@@ -9,7 +9,7 @@ import { asFactor } from './products';
 
 export type Cache = readonly KeysAndValues[];
 
-/** Positions that a cache grows by. Growing copies it, and every step attends over all of it. */
+/** Positions that a cache grows by. Growing copies it, and TensorFlow's operations attend over all of it. */
 const ROOM = 64;
 
 /** Its rows and positions. */

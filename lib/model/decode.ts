@@ -36,7 +36,7 @@ const HEAD = 'lm_head.weight';
 
 /**
  * Number of rows at once from which copies by `padStride` pay: those of GPT-2 124M take 114 MB, and making them takes
- * the time that they save within a few tokens.
+ * the time that they save within a few tokens. (The operation for few rows does not read such a copy.)
  */
 const MANY = 16;
 

@@ -102,12 +102,14 @@ interface Addon {
 
 test("the addon for macOS: its functions are Node's, or those of the libraries of TensorFlow's wheel", () => {
   const binding = join(root, 'node_modules', '@tensorflow', 'tfjs-node-gpu', 'binding');
-  const sources = readdirSync(binding).filter((file) => file.endsWith('.cc'));
-  const runPath = '../tensorflow';
-  const { wheel, tag, libraries, zigTarget, flags } = choice(
-    [...sources.map((file) => join(binding, file)), join(root, 'scripts', 'setup', 'adamw.cc')],
-    runPath,
+  const operations = join(root, 'scripts', 'setup', 'operations');
+  const sources = [binding, operations].flatMap((folder) =>
+    readdirSync(folder)
+      .filter((file) => file.endsWith('.cc'))
+      .map((file) => join(folder, file)),
   );
+  const runPath = '../tensorflow';
+  const { wheel, tag, libraries, zigTarget, flags } = choice(sources, runPath);
 
   const pip = (...args: string[]) =>
     ran(python, ['-m', 'pip', '--disable-pip-version-check', ...args, '--quiet', '--only-binary=:all:', '--no-deps']);

@@ -87,11 +87,11 @@ agree("block")
 
 # %% [counted]
 # Norms, inputs of the matrices, attention, its weights, GELU: by hand, from the shapes in lib/engine.
-tokens = 32 * (2 * (128 + 1) + 7 * 128 + 4 * 128 + 4 * 32 + 8 * 128)
+tokens = 32 * (2 * (128 + 1) + 7 * 128 + 4 * 128 + 4 * 32 + 4 * 128)
 print(f"predicted {tokens} numbers, counted {tokens}")
 
 # %% [memory]
 for length in (128, 512, 1024):
     # norms, inputs of the matrices, attention, its weights, GELU: numbers for one token of one block
-    numbers = 2 * (768 + 1) + 7 * 768 + 4 * 768 + 12 * length + 8 * 768
+    numbers = 2 * (768 + 1) + 7 * 768 + 4 * 768 + 12 * length + 4 * 768
     print(f"{length} tokens: {12 * length * numbers * 4 / 1e6:.0f} MB of activations")

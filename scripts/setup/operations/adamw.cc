@@ -59,9 +59,7 @@ void updateInParallel(float* weight, float* m, float* v, const Gradient* gradien
   });
 }
 
-void compute(void*, TF_OpKernelContext* context) {
-  alignbook::Call call(context, COUNT);
-  if (!call.isOk()) return;
+void compute(const void*, alignbook::Call& call) {
   const int64_t size = TF_TensorElementCount(call[0]);
   for (int n = 1; n < COUNT; ++n)
     if (TF_TensorElementCount(call[n]) != (n < COUNT - 1 ? size : static_cast<int64_t>(sizeof(Scalars) / 4)))
@@ -71,7 +69,7 @@ void compute(void*, TF_OpKernelContext* context) {
   const auto updateBy = [&](const auto* gradient) {
     updateInParallel(call.data<float>(0), call.data<float>(1), call.data<float>(2), gradient, size, scalars);
   };
-  if (TF_TensorType(call[3]) == TF_BFLOAT16) updateBy(call.data<alignbook::Bfloat16>(3));
+  if (call.isInputBfloat16(3)) updateBy(call.data<alignbook::Bfloat16>(3));
   else updateBy(call.data<float>(3));
 }
 
@@ -83,7 +81,7 @@ __attribute__((constructor)) void registerAdamW() {
       {"Tgradient: {float, bfloat16}"},
       true,
       [](TF_OpKernelConstruction*) -> void* { return nullptr; },
-      compute,
+      alignbook::computeCall<COUNT, compute>,
       [](void*) {},
   });
 }

@@ -26,13 +26,27 @@ using namespace alignbook::avx2;
 
 // How many numbers of keys and values justify another thread.
 constexpr int64_t SHARE = 16 << 10;
+constexpr int VECTORS = 4;  // of values that are added up at once
 
 template <class Number>
 TARGET_AVX2 void copy(const float* from, int64_t size, Number* to) {
   for (int64_t i = 0; i < size; i += LANES) store(to + i, load(from + i, size - i), size - i);
 }
 
-// One head of one token, over `length` positions. `scores` has room for as many numbers, and a vector more.
+// Some vectors of the mixture of values, `hs` numbers apart, of which `left` are left: a line of the cache or more of
+// each position at once.
+template <int VECTORS, class Cached, class Number>
+TARGET_AVX2 void mix(const float* weights, const Cached* values, int64_t length, int64_t hs, int64_t left,
+                     Vector factor, Number* y) {
+  Vector sums[VECTORS];
+  for (Vector& sum : sums) sum = everywhere(0);
+  for (int64_t s = 0; s < length; ++s)
+    for (int n = 0; n < VECTORS; ++n)
+      sums[n] = plusProduct(sums[n], everywhere(weights[s]), load(values + s * hs + n * LANES, left - n * LANES));
+  for (int n = 0; n < VECTORS; ++n) store(y + n * LANES, times(sums[n], factor), left - n * LANES);
+}
+
+// One head of one token, over `length` positions. `scores` has room for as many numbers.
 template <class Cached, class Number>
 TARGET_AVX2 void attend(const float* q, const Cached* keys, const Cached* values, int64_t length, int64_t hs,
                         float scale, float* scores, Number* y) {
@@ -54,12 +68,11 @@ TARGET_AVX2 void attend(const float* q, const Cached* keys, const Cached* values
     store(scores + s, power, length - s);
     powers = plus(powers, power);
   }
-  const float factor = 1 / total(powers);
-  for (int64_t i = 0; i < hs; i += LANES) {
-    Vector sum = everywhere(0);
-    for (int64_t s = 0; s < length; ++s) sum = plusProduct(sum, everywhere(scores[s]), load(values + s * hs + i, hs - i));
-    store(y + i, times(sum, everywhere(factor)), hs - i);
-  }
+  const Vector factor = everywhere(1 / total(powers));
+  int64_t i = 0;
+  for (; i + VECTORS * LANES <= hs; i += VECTORS * LANES)
+    mix<VECTORS>(scores, values + i, length, hs, hs - i, factor, y + i);
+  for (; i < hs; i += LANES) mix<1>(scores, values + i, length, hs, hs - i, factor, y + i);
 }
 
 struct Attention {
@@ -75,16 +88,16 @@ void attendAll(const Attention& a, Cached* keys, Cached* values, Number* y) {
   int64_t numbers = 0;
   for (int64_t n = 0; n < count; ++n) numbers += 2 * (a.places[n] - n * a.S + 1) * a.hs;
   const int64_t shares = std::clamp<int64_t>(numbers / SHARE, 1, std::min(threadCount(), count));
+  std::vector<float> scores(shares * a.S);
   inParallel(shares, [&](int64_t share) {
-    std::vector<float> scores(a.S);
     for (int64_t n = count * share / shares; n < count * (share + 1) / shares; ++n) {
       const int64_t head = n / a.B, row = n % a.B, place = a.places[n];
       const float* q = a.qkv + row * 3 * C + head * a.hs;
       copy(q + C, a.hs, keys + place * a.hs);
       copy(q + 2 * C, a.hs, values + place * a.hs);
       const int64_t start = n * a.S;
-      attend(q, keys + start * a.hs, values + start * a.hs, place - start + 1, a.hs, a.scale, scores.data(),
-             y + row * C + head * a.hs);
+      attend(q, keys + start * a.hs, values + start * a.hs, place - start + 1, a.hs, a.scale,
+             scores.data() + share * a.S, y + row * C + head * a.hs);
     }
   });
 }
@@ -93,9 +106,7 @@ struct Settings {
   float scale;
 };
 
-void compute(void* kernel, TF_OpKernelContext* context) {
-  Call call(context, 4);
-  if (!call.isOk()) return;
+void compute(const void* kernel, Call& call) {
   const auto misfit = [&] { call.fail("AlignbookAttendToPast: the shapes do not fit"); };
   if (TF_NumDims(call[0]) != 2 || TF_NumDims(call[1]) != 4 || TF_NumDims(call[2]) != 4) return misfit();
   const int64_t nHead = TF_Dim(call[1], 0), B = TF_Dim(call[1], 1), S = TF_Dim(call[1], 2), hs = TF_Dim(call[1], 3);
@@ -109,10 +120,10 @@ void compute(void* kernel, TF_OpKernelContext* context) {
       return call.fail("AlignbookAttendToPast: a place is not among its row's");
   void* const y = call.allocate(0, {B, nHead * hs});
   if (y == nullptr) return;
-  const Attention attention{call.data<float>(0), places, B, S, nHead, hs, static_cast<Settings*>(kernel)->scale};
-  const bool isRounded = TF_ExpectedOutputDataType(context, 0) == TF_BFLOAT16;
+  const Attention attention{call.data<float>(0), places, B, S, nHead, hs, static_cast<const Settings*>(kernel)->scale};
+  const bool isRounded = call.isOutputBfloat16(0);
   const auto into = [&](auto* result) {
-    if (TF_TensorType(call[1]) == TF_BFLOAT16)
+    if (call.isInputBfloat16(1))
       attendAll(attention, call.data<Bfloat16>(1), call.data<Bfloat16>(2), result);
     else attendAll(attention, call.data<float>(1), call.data<float>(2), result);
   };
@@ -128,7 +139,7 @@ __attribute__((constructor)) void registerAttention() {
       {"scale: float", "Tcache: {float, bfloat16}", "Ty: {float, bfloat16}"},
       true,
       [](TF_OpKernelConstruction* construction) -> void* { return new Settings{numberOf(construction, "scale")}; },
-      compute,
+      computeCall<4, compute>,
       [](void* kernel) { delete static_cast<Settings*>(kernel); },
   });
 }

@@ -1,6 +1,6 @@
 // AlignbookCast, an operation for TensorFlow on an x86 processor with AVX2 and FMA: x, float32 or bfloat16, as y of the
-// other type, rounded to the nearest, ties to even. TensorFlow's Cast rounds one number at a time, and so takes twice
-// as long as the memory.
+// other type, rounded to the nearest, ties to even. For what lies in the cache TensorFlow's Cast takes up to three
+// times as long.
 #include <algorithm>
 #include <cstdint>
 
@@ -38,14 +38,12 @@ void castInParallel(const From* from, int64_t size, To* to) {
   });
 }
 
-void compute(void*, TF_OpKernelContext* context) {
-  Call call(context, 1);
-  if (!call.isOk()) return;
+void compute(const void*, Call& call) {
   void* const to = call.allocateLike(0, 0);
   if (to == nullptr) return;
   const int64_t size = TF_TensorElementCount(call[0]);
-  const bool isFromHalf = TF_TensorType(call[0]) == TF_BFLOAT16;
-  const bool isToHalf = TF_ExpectedOutputDataType(context, 0) == TF_BFLOAT16;
+  const bool isFromHalf = call.isInputBfloat16(0);
+  const bool isToHalf = call.isOutputBfloat16(0);
   if (isFromHalf == isToHalf) return call.fail("AlignbookCast: the types are the same");
   if (isToHalf) castInParallel(call.data<float>(0), size, static_cast<Bfloat16*>(to));
   else castInParallel(call.data<Bfloat16>(0), size, static_cast<float*>(to));
@@ -59,7 +57,7 @@ __attribute__((constructor)) void registerCast() {
       {"Tx: {float, bfloat16}", "Ty: {float, bfloat16}"},
       false,
       [](TF_OpKernelConstruction*) -> void* { return nullptr; },
-      compute,
+      computeCall<1, compute>,
       [](void*) {},
   });
 }

@@ -1,4 +1,4 @@
-// AlignbookFewRows, an operation for TensorFlow on an x86 processor: the product of a few rows, up to some 16, by a
+// AlignbookFewRows, an operation for TensorFlow on an x86 processor: the product of a few rows, up to a dozen, by a
 // matrix, as in generation. Such a product takes as long as reading the matrix; TensorFlow's MatMul takes two to three
 // times as long as that. lib/engine/products.ts calls it.
 //
@@ -8,8 +8,8 @@
 //   wide         whether the processor has AVX512; it must have AVX2 and FMA
 //   product      [M, N], float32 or bfloat16
 //
-// The sums are float32 in any case. A row of the product does not depend on how many other rows there are; but on the
-// number of threads it does, as every sum is one of parts, one for each thread.
+// The sums are float32 in any case. A row of the product does not depend on how many other rows there are. Without
+// transpose_y it depends, in its last bits, on the number of threads: every sum is one of parts, one for each thread.
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
@@ -81,7 +81,7 @@ void multiply(const Factors& f, bool wide, float* y) {
   const auto compute = wide ? avx512::computeShare<Weight> : avx2::computeShare<Weight>;
   const int64_t rows = f.transposed ? f.N : f.K;
   const int64_t bytes = f.K * f.N * static_cast<int64_t>(sizeof(Weight));
-  const int64_t shares = std::min(std::clamp<int64_t>(bytes / SHARE, 1, alignbook::threadCount()), rows);
+  const int64_t shares = std::clamp<int64_t>(bytes / SHARE, 1, alignbook::threadCount());
   const auto start = [&](int64_t share) { return rows * share / shares; };
   if (f.transposed) {  // each share has its own columns of y
     begin(f, y);
@@ -115,10 +115,8 @@ void* create(TF_OpKernelConstruction* construction) {
   return new Settings{alignbook::isSet(construction, "transpose_y"), alignbook::isSet(construction, "wide")};
 }
 
-void compute(void* kernel, TF_OpKernelContext* context) {
+void compute(const void* kernel, alignbook::Call& call) {
   const auto& settings = *static_cast<const Settings*>(kernel);
-  alignbook::Call call(context, 3);
-  if (!call.isOk()) return;
   if (TF_NumDims(call[0]) != 2 || TF_NumDims(call[1]) != 2 ||
       TF_Dim(call[0], 1) != TF_Dim(call[1], settings.transposed ? 1 : 0))
     return call.fail("AlignbookFewRows: the shapes do not fit");
@@ -126,8 +124,8 @@ void compute(void* kernel, TF_OpKernelContext* context) {
   const int64_t biases = TF_TensorElementCount(call[2]);
   if (biases != 0 && biases != N) return call.fail("AlignbookFewRows: the shapes do not fit");
   void* const product = call.allocate(0, {M, N});
-  if (product == nullptr) return;
-  const bool isRounded = TF_ExpectedOutputDataType(context, 0) == TF_BFLOAT16;
+  if (product == nullptr || M * N == 0) return;
+  const bool isRounded = call.isOutputBfloat16(0);
 
   // x begins at a line of the cache, so that no vector of it lies in two.
   static thread_local std::vector<float> spaceOfX, sums;
@@ -135,12 +133,13 @@ void compute(void* kernel, TF_OpKernelContext* context) {
   void* x = spaceOfX.data();
   size_t space = spaceOfX.size() * sizeof(float);
   std::align(LINE, M * K * sizeof(float), x, space);
-  if (TF_TensorType(call[0]) == TF_BFLOAT16) copyWidened(call.data<Bfloat16>(0), M * K, static_cast<float*>(x));
+  if (call.isInputBfloat16(0)) copyWidened(call.data<Bfloat16>(0), M * K, static_cast<float*>(x));
   else copyWidened(call.data<float>(0), M * K, static_cast<float*>(x));
   if (isRounded) sums.resize(M * N);
   float* const y = isRounded ? sums.data() : static_cast<float*>(product);
-  const Factors factors{static_cast<float*>(x), TF_TensorData(call[1]), biases == 0 ? nullptr : call.data<float>(2), M, K, N, settings.transposed};
-  if (TF_TensorType(call[1]) == TF_BFLOAT16) multiply<Bfloat16>(factors, settings.wide, y);
+  const float* bias = biases == 0 ? nullptr : call.data<float>(2);
+  const Factors factors{static_cast<float*>(x), TF_TensorData(call[1]), bias, M, K, N, settings.transposed};
+  if (call.isInputBfloat16(1)) multiply<Bfloat16>(factors, settings.wide, y);
   else multiply<float>(factors, settings.wide, y);
   if (isRounded) roundAll(y, M * N, static_cast<Bfloat16*>(product));
 }
@@ -154,7 +153,7 @@ __attribute__((constructor)) void registerFewRows() {
        "Tproduct: {float, bfloat16}"},
       false,
       create,
-      compute,
+      alignbook::computeCall<3, compute>,
       [](void* settings) { delete static_cast<Settings*>(settings); },
   });
 }

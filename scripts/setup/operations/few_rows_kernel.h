@@ -88,7 +88,7 @@ TARGET void addAllProducts(const float* x, int64_t K, const Weight* w, float* y,
 template <class Weight>
 TARGET void computeShare(const Factors& f, const Weight* w, float* y, int64_t begin, int64_t end) {
   const int64_t rowLength = f.transposed ? f.K : f.N;
-  const int64_t most = std::max<int64_t>(4, BLOCK / (rowLength * sizeof(Weight)));
+  const int64_t most = std::max<int64_t>(4, BLOCK / (std::max<int64_t>(1, rowLength) * sizeof(Weight)));
   for (int64_t from = begin; from < end; from += most) {
     const int64_t to = std::min(from + most, end);
     Ahead ahead{reinterpret_cast<const char*>(w + to * rowLength),

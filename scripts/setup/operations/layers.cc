@@ -1,5 +1,5 @@
 // Layers of GPT-2 as operations for TensorFlow, on an x86 processor with AVX2 and FMA: each is one pass over memory,
-// where TensorFlow's own operations take six to ten. lib/engine/layers.ts has the formulas, and calls these.
+// where TensorFlow's own operations take three to eleven. lib/engine/layers.ts has the formulas, and calls these.
 //
 // AlignbookLayerNorm: each row of x [N, C], normalized: (x - mean) / sqrt(variance + epsilon) weight + bias
 //   weight, bias    [C]
@@ -88,9 +88,7 @@ struct LayerNorm {
   float epsilon;
 };
 
-void computeLayerNorm(void* kernel, TF_OpKernelContext* context) {
-  Call call(context, 3);
-  if (!call.isOk()) return;
+void computeLayerNorm(const void* kernel, Call& call) {
   if (TF_NumDims(call[0]) != 2 || TF_TensorElementCount(call[1]) != TF_Dim(call[0], 1) ||
       TF_TensorElementCount(call[2]) != TF_Dim(call[0], 1))
     return call.fail("AlignbookLayerNorm: the shapes do not fit");
@@ -100,8 +98,8 @@ void computeLayerNorm(void* kernel, TF_OpKernelContext* context) {
   auto* const inverseStd = static_cast<float*>(call.allocate(2, {N, 1}));
   if (!call.isOk()) return;
   const float *x = call.data<float>(0), *weight = call.data<float>(1), *bias = call.data<float>(2);
-  const float epsilon = static_cast<LayerNorm*>(kernel)->epsilon;
-  const bool isRounded = TF_ExpectedOutputDataType(context, 0) == TF_BFLOAT16;
+  const float epsilon = static_cast<const LayerNorm*>(kernel)->epsilon;
+  const bool isRounded = call.isOutputBfloat16(0);
   inShares(N, C, [&](int64_t begin, int64_t end) {
     for (int64_t n = begin; n < end; ++n) {
       const int64_t at = n * C;
@@ -113,9 +111,7 @@ void computeLayerNorm(void* kernel, TF_OpKernelContext* context) {
   });
 }
 
-void computeLayerNormGradient(void*, TF_OpKernelContext* context) {
-  Call call(context, 4);
-  if (!call.isOk()) return;
+void computeLayerNormGradient(const void*, Call& call) {
   const int64_t size = TF_TensorElementCount(call[0]);
   if (TF_NumDims(call[0]) != 2 || TF_TensorElementCount(call[1]) != size ||
       TF_TensorElementCount(call[2]) != TF_Dim(call[0], 0) || TF_TensorElementCount(call[3]) != TF_Dim(call[0], 1))
@@ -191,30 +187,26 @@ void* createGate(TF_OpKernelConstruction* construction) {
   return new Gate{numberOf(construction, "slope"), numberOf(construction, "cubic")};
 }
 
-void computeGate(void* kernel, TF_OpKernelContext* context) {
-  Call call(context, 1);
-  if (!call.isOk()) return;
+void computeGate(const void* kernel, Call& call) {
   void* const y = call.allocateLike(0, 0);
   if (y == nullptr) return;
   const float* x = call.data<float>(0);
-  const Gate gate = *static_cast<Gate*>(kernel);
-  const bool isRounded = TF_ExpectedOutputDataType(context, 0) == TF_BFLOAT16;
+  const Gate gate = *static_cast<const Gate*>(kernel);
+  const bool isRounded = call.isOutputBfloat16(0);
   inShares(TF_TensorElementCount(call[0]), 1, [&](int64_t begin, int64_t end) {
     if (isRounded) applyGate(x + begin, end - begin, gate, static_cast<Bfloat16*>(y) + begin);
     else applyGate(x + begin, end - begin, gate, static_cast<float*>(y) + begin);
   });
 }
 
-void computeGateGradient(void* kernel, TF_OpKernelContext* context) {
-  Call call(context, 2);
-  if (!call.isOk()) return;
+void computeGateGradient(const void* kernel, Call& call) {
   const int64_t size = TF_TensorElementCount(call[0]);
   if (TF_TensorElementCount(call[1]) != size)
     return call.fail("AlignbookSigmoidGateGradient: the shapes do not fit");
   auto* const dx = static_cast<float*>(call.allocateLike(0, 0));
   if (dx == nullptr) return;
   const float *dy = call.data<float>(0), *x = call.data<float>(1);
-  const Gate gate = *static_cast<Gate*>(kernel);
+  const Gate gate = *static_cast<const Gate*>(kernel);
   inShares(size, 1, [&](int64_t begin, int64_t end) {
     applyGateBackward(dy + begin, x + begin, end - begin, gate, dx + begin);
   });
@@ -228,7 +220,7 @@ __attribute__((constructor)) void registerLayers() {
       {"epsilon: float", "Ty: {float, bfloat16}"},
       false,
       [](TF_OpKernelConstruction* construction) -> void* { return new LayerNorm{numberOf(construction, "epsilon")}; },
-      computeLayerNorm,
+      computeCall<3, computeLayerNorm>,
       [](void* kernel) { delete static_cast<LayerNorm*>(kernel); },
   });
   registerOperation({
@@ -238,7 +230,7 @@ __attribute__((constructor)) void registerLayers() {
       {},
       false,
       [](TF_OpKernelConstruction*) -> void* { return nullptr; },
-      computeLayerNormGradient,
+      computeCall<4, computeLayerNormGradient>,
       [](void*) {},
   });
   const auto destroyGate = [](void* kernel) { delete static_cast<Gate*>(kernel); };
@@ -249,7 +241,7 @@ __attribute__((constructor)) void registerLayers() {
       {"slope: float", "cubic: float", "Ty: {float, bfloat16}"},
       false,
       createGate,
-      computeGate,
+      computeCall<1, computeGate>,
       destroyGate,
   });
   registerOperation({
@@ -259,7 +251,7 @@ __attribute__((constructor)) void registerLayers() {
       {"slope: float", "cubic: float"},
       false,
       createGate,
-      computeGateGradient,
+      computeCall<2, computeGateGradient>,
       destroyGate,
   });
 }

@@ -1,5 +1,6 @@
-// AlignbookSumOfSquares, an operation for TensorFlow on an x86 processor with AVX2 and FMA: the sum of the squares of x,
-// float32 or bfloat16, as a float32; for the norm of gradients. TensorFlow's L2Loss sums bfloat16 numbers in bfloat16.
+// AlignbookSumOfSquares, an operation for TensorFlow on an x86 processor with AVX2 and FMA: the sum of the squares of
+// x, float32 or bfloat16, as a float32; for the norm of gradients. TensorFlow's L2Loss of bfloat16 numbers is a bfloat16
+// itself.
 #include <algorithm>
 #include <cstdint>
 #include <vector>
@@ -54,13 +55,11 @@ float sumInParallel(const Number* x, int64_t size) {
   return static_cast<float>(sum);
 }
 
-void compute(void*, TF_OpKernelContext* context) {
-  Call call(context, 1);
-  if (!call.isOk()) return;
+void compute(const void*, Call& call) {
   auto* const sum = static_cast<float*>(call.allocate(0, {}));
   if (sum == nullptr) return;
   const int64_t size = TF_TensorElementCount(call[0]);
-  *sum = TF_TensorType(call[0]) == TF_BFLOAT16 ? sumInParallel(call.data<Bfloat16>(0), size)
+  *sum = call.isInputBfloat16(0) ? sumInParallel(call.data<Bfloat16>(0), size)
                                                : sumInParallel(call.data<float>(0), size);
 }
 
@@ -72,7 +71,7 @@ __attribute__((constructor)) void registerSumOfSquares() {
       {"T: {float, bfloat16}"},
       false,
       [](TF_OpKernelConstruction*) -> void* { return nullptr; },
-      compute,
+      computeCall<1, compute>,
       [](void*) {},
   });
 }

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <initializer_list>
+#include <new>
 
 #include "tensorflow/c/ops.h"
 #include "tensorflow/c/tf_datatype.h"
@@ -53,7 +54,7 @@ class Call {
  public:
   static constexpr int MOST_INPUTS = 5;
   static constexpr int MOST_OUTPUTS = 3;
-  explicit Call(TF_OpKernelContext*, int inputs);
+  Call(TF_OpKernelContext*, int inputs);
   ~Call();
   Call(const Call&) = delete;
   Call& operator=(const Call&) = delete;
@@ -65,18 +66,33 @@ class Call {
   Number* data(int input) const {
     return static_cast<Number*>(TF_TensorData(inputs_[input]));
   }
-  // An output of the type that the operation's attributes give; null, and the call has failed, where there is no memory.
+  bool isInputBfloat16(int input) const { return TF_TensorType(inputs_[input]) == TF_BFLOAT16; }
+  // By the operation's attributes.
+  bool isOutputBfloat16(int output) const { return TF_ExpectedOutputDataType(context_, output) == TF_BFLOAT16; }
+  // An output; null, and the call has failed, where there is no memory.
   void* allocate(int output, std::initializer_list<int64_t> shape);
   // The same, of an input's shape.
   void* allocateLike(int input, int output);
 
  private:
-  TF_OpKernelContext* context_;
-  TF_Status* status_;
   void* allocate(int output, const int64_t* shape, int rank);
 
+  TF_OpKernelContext* context_;
+  TF_Status* status_;
   TF_Tensor* inputs_[MOST_INPUTS] = {};
   TF_Tensor* outputs_[MOST_OUTPUTS] = {};
 };
+
+// What TensorFlow calls: `compute` for a call with so many inputs. No exception may leave it.
+template <int inputs, void (*compute)(const void* kernel, Call&)>
+void computeCall(void* kernel, TF_OpKernelContext* context) {
+  Call call(context, inputs);
+  if (!call.isOk()) return;
+  try {
+    compute(kernel, call);
+  } catch (const std::bad_alloc&) {
+    call.fail("there is not enough memory");
+  }
+}
 
 }  // namespace alignbook

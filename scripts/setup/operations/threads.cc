@@ -8,8 +8,10 @@
 #include <atomic>
 #include <cfenv>
 #include <chrono>
+#include <cmath>
 #include <condition_variable>
 #include <cstdlib>
+#include <fstream>
 #include <mutex>
 #include <system_error>
 #include <thread>
@@ -56,15 +58,15 @@ class Pool {
     state_.store(stateOf(generationOf(state_.load()) + 1, shares));
     if (asleep_.load() > 0) {
       const std::lock_guard<std::mutex> sleep(sleep_);
-      wake_.notify_all();
+      for (int64_t n = std::min<int64_t>(shares - 1, asleep_.load()); n > 0; --n) wake_.notify_one();
     }
     takeShares([] {});
     for (int64_t n = 1; left_.load() > 0; ++n) n % 4096 == 0 ? std::this_thread::yield() : pause();
   }
 
  private:
-  // What is still to be taken: the number of the call, so that a late thread takes no share of the next one, and of its
-  // shares. They are taken from the last to the first.
+  // What is still to be taken: the number of the call, so that a thread with an old view of it takes nothing, and that
+  // of its shares. They are taken from the last to the first.
   static uint64_t stateOf(uint64_t generation, uint64_t shares) { return generation << 16 | shares; }
   static uint64_t generationOf(uint64_t state) { return state >> 16; }
   static uint64_t sharesOf(uint64_t state) { return state & 0xffff; }
@@ -112,17 +114,34 @@ class Pool {
   std::atomic<int> asleep_{0};
 };
 
+constexpr int64_t MOST_THREADS = 1024;
+
+// The cores on which this process may run.
+int64_t coreCount() {
+#if defined(__linux__)
+  cpu_set_t cores;
+  if (sched_getaffinity(0, sizeof cores, &cores) == 0) return CPU_COUNT(&cores);
+#endif
+  return std::thread::hardware_concurrency();
+}
+
+// How many cores' time a container may use, rounded up: threads that wait awake would use up what the others need.
+int64_t coresByQuota() {
+  double quota = 0, period = 0;  // microseconds
+  if (std::ifstream file("/sys/fs/cgroup/cpu.max"); !(file >> quota >> period)) {
+    std::ifstream("/sys/fs/cgroup/cpu/cpu.cfs_quota_us") >> quota;
+    std::ifstream("/sys/fs/cgroup/cpu/cpu.cfs_period_us") >> period;
+  }
+  return quota > 0 && period > 0 ? static_cast<int64_t>(std::ceil(quota / period)) : MOST_THREADS;
+}
+
 }  // namespace
 
 int64_t threadCount() {
   static const int64_t count = [] {
     const char* asked = std::getenv("TF_NUM_INTRAOP_THREADS");
-    if (asked != nullptr && std::atoll(asked) > 0) return std::min<int64_t>(std::atoll(asked), 1024);
-#if defined(__linux__)
-    cpu_set_t cores;
-    if (sched_getaffinity(0, sizeof cores, &cores) == 0) return std::max<int64_t>(1, CPU_COUNT(&cores));
-#endif
-    return std::max<int64_t>(1, std::thread::hardware_concurrency());
+    if (asked != nullptr && std::atoll(asked) > 0) return std::min<int64_t>(std::atoll(asked), MOST_THREADS);
+    return std::clamp<int64_t>(std::min(coreCount(), coresByQuota()), 1, MOST_THREADS);
   }();
   return count;
 }

@@ -1,5 +1,5 @@
-// Vectors of float32 on x86 processors, with AVX2 and FMA, and with AVX512. Every function that uses them must be marked
-// with the macro of its kind, TARGET_AVX2 or TARGET_AVX512, and be called only where the processor has them.
+// Vectors of float32 on x86 processors, with AVX2 and FMA, and with AVX512. Every function that uses them must be
+// marked with the macro of its kind, TARGET_AVX2 or TARGET_AVX512, and be called only where the processor has them.
 #pragma once
 
 #include <immintrin.h>
@@ -88,7 +88,8 @@ TARGET_AVX2 inline float total(Vector x) {
 TARGET_AVX2 inline Vector exponential(Vector x) {
   // Of two operands one of which is NaN these give the second.
   const Vector bounded = _mm256_min_ps(everywhere(88), _mm256_max_ps(everywhere(-87), x));
-  const Vector n = _mm256_round_ps(_mm256_mul_ps(bounded, everywhere(1.44269504f)), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  constexpr int TO_NEAREST = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+  const Vector n = _mm256_round_ps(times(bounded, everywhere(1.44269504f)), TO_NEAREST);
   // ln(2) in two parts; the first has few bits, so its product is exact.
   Vector r = _mm256_fnmadd_ps(n, everywhere(0.693359375f), bounded);
   r = _mm256_fnmadd_ps(n, everywhere(-2.12194440e-4f), r);
