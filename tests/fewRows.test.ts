@@ -185,7 +185,12 @@ test('NaN and infinity come through in their row and column only', options, () =
 });
 
 test('matrices without rows or columns', options, () => {
-  for (const [M, K, N] of [[0, 3, 4], [2, 0, 4], [2, 3, 0]] as const) // prettier-ignore
+  for (const [M, K, N] of [
+    [0, 3, 4],
+    [2, 0, 4],
+    [2, 3, 0],
+  ] as const)
+    // prettier-ignore
     for (const across of [false, true])
       for (const wide of WIDTHS) {
         const [x, y] = [floats(matrix(M, K), [M, K]), floats(matrix(K, N), across ? [N, K] : [K, N])];

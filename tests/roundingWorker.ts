@@ -75,7 +75,12 @@ async function noted(name: string, work: () => (Numbers | string)[] | Promise<(N
   }
   const calls = (names: readonly string[]) =>
     ops.reduce((sum, { op, calls: count }) => sum + (names.includes(op) ? count : 0), 0);
-  outcomes[name] = { hash: hash.digest('hex'), casts: calls(['Cast']), products: calls(PRODUCTS), size: Math.sqrt(squares) };
+  outcomes[name] = {
+    hash: hash.digest('hex'),
+    casts: calls(['Cast']),
+    products: calls(PRODUCTS),
+    size: Math.sqrt(squares),
+  };
 }
 
 /** Random numbers in the shape of a tensor, as the gradient of a loss or as weights. */

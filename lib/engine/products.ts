@@ -8,7 +8,19 @@
 import { bfloat16By, binding, hasAvx512, hasVectorOperations } from '../tf';
 import { bool, op, type } from './call';
 import { scope, scoped, type Handle } from './handle';
-import { biasAdd, concat, constantEmpty, fill, inBfloat16, inFloat32, isBfloat16, reshape, slice, sumRows, TF_BFLOAT16 } from './ops';
+import {
+  biasAdd,
+  concat,
+  constantEmpty,
+  fill,
+  inBfloat16,
+  inFloat32,
+  isBfloat16,
+  reshape,
+  slice,
+  sumRows,
+  TF_BFLOAT16,
+} from './ops';
 
 /** A matrix as products read it: rounded to bfloat16 where they round, otherwise itself. */
 export const asFactor = (x: Handle): Handle => (bfloat16By === 'rounding' ? inBfloat16(x) : x);

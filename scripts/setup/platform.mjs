@@ -98,7 +98,7 @@ export function addonFlags({ sources, includes, libraries, runPath, logLevel }, 
     system === 'darwin'
       ? // A dylib, because Zig links no bundle; Node loads both. It has the functions of N-API itself.
         ['-shared', '-undefined', 'dynamic_lookup', `-Wl,-rpath,@loader_path/${runPath}`]
-      : // It must stay when the thread of Node that loaded it ends: TensorFlow knows its operations, and it has threads.
+      : // It must stay when the thread of Node that loaded it ends: TensorFlow knows its operations.
         ['-shared', '-Wl,-z,nodelete', `-Wl,-rpath,$ORIGIN/${runPath}:$ORIGIN`];
   return [
     ...['-std=c++17', '-O3', '-fPIC', '-pthread', '-DNAPI_VERSION=8'],

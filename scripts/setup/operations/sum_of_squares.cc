@@ -1,6 +1,6 @@
 // AlignbookSumOfSquares, an operation for TensorFlow on an x86 processor with AVX2 and FMA: the sum of the squares of
-// x, float32 or bfloat16, as a float32; for the norm of gradients. TensorFlow's L2Loss of bfloat16 numbers is a bfloat16
-// itself.
+// x, float32 or bfloat16, as a float32; for the norm of gradients. TensorFlow's L2Loss of bfloat16 numbers is itself a
+// bfloat16.
 #include <algorithm>
 #include <cstdint>
 #include <vector>
