@@ -3,7 +3,7 @@
 //
 // M, up to 8, is the number of rows of x; x and y are float32 with rows of K and N numbers.
 
-// Hints that memory will soon be read: a line of the cache for each that is used.
+// Hints that memory will soon be read, as many lines of the cache as are read meanwhile.
 struct Ahead {
   const char* next;
   const char* end;
@@ -76,7 +76,7 @@ TARGET void addProducts(const float* x, int64_t K, const Weight* w, float* y, in
 // The same for the rows of w from `begin` to `end`.
 template <int M, class Weight>
 TARGET void addAllProducts(const float* x, int64_t K, const Weight* w, float* y, int64_t N, int64_t begin, int64_t end,
-                    Ahead& ahead) {
+                           Ahead& ahead) {
   constexpr int ROWS = std::max(1, std::min(4, REGISTERS / (2 * M)));
   int64_t n = begin;
   for (; n + ROWS <= end; n += ROWS) addProducts<M, ROWS>(x, K, w, y, N, n, ahead);
