@@ -3,7 +3,7 @@
  * tfjs-node's N-API addon, with this project's own operations of TensorFlow in it (`operations/`), compiled against the
  * TensorFlow that `tensorflow.mjs` unpacked.
  */
-import { existsSync, mkdirSync, readdirSync, realpathSync, renameSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, realpathSync, renameSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -51,18 +51,12 @@ export const addon = {
   },
 };
 
-/** The names of this project's operations in the addon, as their sources register them. */
-const ownOperations = () => ['AlignbookAdamW', ...(process.arch === 'x64' ? vectorOperations : [])];
-const vectorOperations = [
-  'AlignbookAttendToPast',
-  'AlignbookCast',
-  'AlignbookFewRows',
-  'AlignbookLayerNorm',
-  'AlignbookLayerNormGradient',
-  'AlignbookSigmoidGate',
-  'AlignbookSigmoidGateGradient',
-  'AlignbookSumOfSquares',
-];
+/** The names of this project's operations in the addon: those that its sources register for this processor. */
+const ownOperations = () =>
+  filesOf(operations, '.cc')
+    .map((file) => readFileSync(file, 'utf8'))
+    .filter((source) => process.arch === 'x64' || !source.includes('"vectors.h"'))
+    .flatMap((source) => [...source.matchAll(/registerOperation\(\{\s+"(\w+)"/g)].map(([, name]) => name));
 
 /** @param {string} folder @param {string} ending */
 const filesOf = (folder, ending) =>

@@ -80,9 +80,7 @@ __attribute__((constructor)) void registerAdamW() {
       {},
       {"Tgradient: {float, bfloat16}"},
       true,
-      [](TF_OpKernelConstruction*) -> void* { return nullptr; },
       alignbook::computeCall<COUNT, compute>,
-      [](void*) {},
   });
 }
 

@@ -138,9 +138,9 @@ __attribute__((constructor)) void registerAttention() {
       {"y: Ty"},
       {"scale: float", "Tcache: {float, bfloat16}", "Ty: {float, bfloat16}"},
       true,
-      [](TF_OpKernelConstruction* construction) -> void* { return new Settings{numberOf(construction, "scale")}; },
       computeCall<4, compute>,
-      [](void* kernel) { delete static_cast<Settings*>(kernel); },
+      [](TF_OpKernelConstruction* construction) -> void* { return new Settings{numberOf(construction, "scale")}; },
+      destroyKernel<Settings>,
   });
 }
 

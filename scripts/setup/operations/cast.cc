@@ -56,9 +56,7 @@ __attribute__((constructor)) void registerCast() {
       {"y: Ty"},
       {"Tx: {float, bfloat16}", "Ty: {float, bfloat16}"},
       false,
-      [](TF_OpKernelConstruction*) -> void* { return nullptr; },
       computeCall<1, compute>,
-      [](void*) {},
   });
 }
 

@@ -152,9 +152,9 @@ __attribute__((constructor)) void registerFewRows() {
       {"transpose_y: bool", "wide: bool", "Tx: {float, bfloat16}", "Ty: {float, bfloat16}",
        "Tproduct: {float, bfloat16}"},
       false,
-      create,
       alignbook::computeCall<3, compute>,
-      [](void* settings) { delete static_cast<Settings*>(settings); },
+      create,
+      alignbook::destroyKernel<Settings>,
   });
 }
 

@@ -219,9 +219,9 @@ __attribute__((constructor)) void registerLayers() {
       {"y: Ty", "normalized: float", "inverse_std: float"},
       {"epsilon: float", "Ty: {float, bfloat16}"},
       false,
-      [](TF_OpKernelConstruction* construction) -> void* { return new LayerNorm{numberOf(construction, "epsilon")}; },
       computeCall<3, computeLayerNorm>,
-      [](void* kernel) { delete static_cast<LayerNorm*>(kernel); },
+      [](TF_OpKernelConstruction* construction) -> void* { return new LayerNorm{numberOf(construction, "epsilon")}; },
+      destroyKernel<LayerNorm>,
   });
   registerOperation({
       "AlignbookLayerNormGradient",
@@ -229,20 +229,17 @@ __attribute__((constructor)) void registerLayers() {
       {"dx: float", "dweight: float", "dbias: float"},
       {},
       false,
-      [](TF_OpKernelConstruction*) -> void* { return nullptr; },
       computeCall<4, computeLayerNormGradient>,
-      [](void*) {},
   });
-  const auto destroyGate = [](void* kernel) { delete static_cast<Gate*>(kernel); };
   registerOperation({
       "AlignbookSigmoidGate",
       {"x: float"},
       {"y: Ty"},
       {"slope: float", "cubic: float", "Ty: {float, bfloat16}"},
       false,
-      createGate,
       computeCall<1, computeGate>,
-      destroyGate,
+      createGate,
+      destroyKernel<Gate>,
   });
   registerOperation({
       "AlignbookSigmoidGateGradient",
@@ -250,9 +247,9 @@ __attribute__((constructor)) void registerLayers() {
       {"dx: float"},
       {"slope: float", "cubic: float"},
       false,
-      createGate,
       computeCall<2, computeGateGradient>,
-      destroyGate,
+      createGate,
+      destroyKernel<Gate>,
   });
 }
 

@@ -59,8 +59,8 @@ void compute(const void*, Call& call) {
   auto* const sum = static_cast<float*>(call.allocate(0, {}));
   if (sum == nullptr) return;
   const int64_t size = TF_TensorElementCount(call[0]);
-  *sum = call.isInputBfloat16(0) ? sumInParallel(call.data<Bfloat16>(0), size)
-                                               : sumInParallel(call.data<float>(0), size);
+  if (call.isInputBfloat16(0)) *sum = sumInParallel(call.data<Bfloat16>(0), size);
+  else *sum = sumInParallel(call.data<float>(0), size);
 }
 
 __attribute__((constructor)) void registerSumOfSquares() {
@@ -70,9 +70,7 @@ __attribute__((constructor)) void registerSumOfSquares() {
       {"sum: float"},
       {"T: {float, bfloat16}"},
       false,
-      [](TF_OpKernelConstruction*) -> void* { return nullptr; },
       computeCall<1, compute>,
-      [](void*) {},
   });
 }
 

@@ -37,10 +37,17 @@ struct Operation {
   std::initializer_list<const char*> outputs;
   std::initializer_list<const char*> attributes;  // such as "transpose_y: bool"
   bool changesInputs;
-  void* (*create)(TF_OpKernelConstruction*);
-  void (*compute)(void*, TF_OpKernelContext*);
-  void (*destroy)(void*);
+  void (*compute)(void* kernel, TF_OpKernelContext*);
+  // Of the kernel, which holds what the attributes say. Default: there is none.
+  void* (*create)(TF_OpKernelConstruction*) = [](TF_OpKernelConstruction*) -> void* { return nullptr; };
+  void (*destroy)(void* kernel) = [](void*) {};
 };
+
+// The `destroy` of a kernel that `create` made with `new`.
+template <class Kernel>
+void destroyKernel(void* kernel) {
+  delete static_cast<Kernel*>(kernel);
+}
 
 // To be called when the addon is loaded, after TensorFlow's libraries. Set-up loads it once, and so sees a failure.
 void registerOperation(const Operation&);
